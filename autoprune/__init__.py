@@ -1,0 +1,38 @@
+"""Declarative pruning search for embedding models.
+
+    import autoprune
+
+    front = autoprune.search("task=movielens", "requirements=accuracy_critical", "study.trials=40")
+    print(front.to_frame())
+    front.pick(prefer="size").save("deploy")
+    autoprune.load("deploy").recommend(user=42, k=10)
+
+Names are imported when they are first used, so that loading an artifact does not wait for the search.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from autoprune.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from autoprune.api import open_study, search
+    from autoprune.artifact import load
+    from autoprune.errors import AutopruneError
+
+_HOMES = {
+    "AutopruneError": "autoprune.errors",
+    "load": "autoprune.artifact",
+    "open_study": "autoprune.api",
+    "search": "autoprune.api",
+}
+
+__all__ = ["AutopruneError", "__version__", "load", "open_study", "search"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'autoprune' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

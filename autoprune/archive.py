@@ -1,0 +1,94 @@
+"""Every candidate and what was measured of it: one line of JSON each, appended, never changed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import AutopruneError
+from autoprune.measurement import Measurement
+
+TRIAL = "trial"
+"""The name of every candidate that the sampler asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A recipe with what came of it.
+
+    Attributes:
+        number: in order of arrival; 0 is the baseline.
+        name: `baseline`, the name of a preset, or `trial`.
+        key: of the plan; equal plans are one candidate.
+        recipe: as nested plain values.
+        rejected: why it was given up before training; empty if it was not.
+        measurements: in the order they were taken; a rejected candidate has costs only.
+        seconds: that making and measuring it took.
+    """
+
+    number: int
+    name: str
+    key: str
+    recipe: dict[str, Any]
+    rejected: str
+    measurements: tuple[Measurement, ...]
+    seconds: float
+
+    def measured(self, purpose: str = "search") -> Measurement:
+        """The latest measurement taken for a purpose."""
+        return [found for found in self.measurements if found.purpose == purpose][-1]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**vars(self), "measurements": [found.to_json() for found in self.measurements]}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Candidate:
+        """The inverse of `to_json`."""
+        measurements = tuple(Measurement.from_json(found) for found in content["measurements"])
+        return Candidate(**{**content, "measurements": measurements})
+
+
+class Archive:
+    """The candidates of a study, in a file that survives a kill at any byte.
+
+    Args:
+        path: made on the first `add`. A last line that was torn by a kill is dropped on opening.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.candidates: dict[str, Candidate] = {}
+        for number, line in enumerate(mend(path), start=1):
+            try:
+                candidate = Candidate.from_json(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise AutopruneError(
+                    f"{path}:{number}: the line is no candidate ({error}); take it out to go on without it."
+                ) from error
+            self.candidates[candidate.key] = candidate
+
+    def add(self, candidate: Candidate) -> None:
+        """Appends a candidate; when this returns it is on disk."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(candidate.to_json(), separators=(",", ":")) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.candidates[candidate.key] = candidate
+
+
+def mend(path: Path) -> list[str]:
+    """The whole lines of a file that is only appended to; an unterminated last line is cut off the file."""
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return whole.decode().splitlines()

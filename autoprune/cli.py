@@ -1,0 +1,164 @@
+"""The command line: `autoprune key=value …` searches, `autoprune VERB STUDY` reads what was found."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import hydra
+import typer
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+
+from autoprune.config import CONFIG_MODULE, load_requirements, readable_errors, search
+from autoprune.display import Watch, print_front, print_point
+from autoprune.errors import AutopruneError, nearest
+from autoprune.record import Front, Record
+
+HELP = """\
+autoprune: search for the smallest and fastest form of an embedding model that is still good enough.
+
+Search (every key can be set; what is composed: autoprune --cfg job):
+
+  autoprune task=movielens                                        the defaults: 40 trials, accuracy_critical
+  autoprune task=movielens requirements=latency_sensitive study.trials=100 study.name=fast
+  autoprune task=interactions task.data.path=DIR                  your own data: train.txt, test.txt, a line a user
+  autoprune task=movielens space.quantize.bits=8 'space.prune.method.choose.dims.sparsity.float=[0.5,0.9]'
+  autoprune task=movielens requirements.quality.drop=3% requirements.size_bytes.max=0.2x
+  autoprune --multirun task=movielens requirements=accuracy_critical,latency_sensitive study.seed=1,2
+
+  The same command resumes a study that was stopped, or goes on with it under a larger study.trials.
+
+  task           movielens | interactions
+  requirements   accuracy_critical | latency_sensitive | none
+  presets        tables | none
+  study.*        name, trials, minutes, seed, objectives, sampler, device, dir
+
+Look and choose:
+
+  autoprune front STUDY [--floor ndcg@20=0.97x] [--for PROFILE]   the Pareto front, under other floors if you like
+  autoprune show STUDY NUMBER                                     one candidate: recipe, measurements, margins
+  autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best
+  python -c "import autoprune; print(autoprune.load('DIR').recommend(user=42, k=10))"
+
+Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune --hydra-help.
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Name of the study (study.name), a folder under --runs.", metavar="STUDY")]
+Runs = Annotated[Path, typer.Option(help="Where studies live (study.dir).")]
+Floors = Annotated[
+    list[str], typer.Option("--floor", help="A floor in place of the study's, such as ndcg@20=0.97x; repeatable.")
+]
+Profile = Annotated[
+    str | None, typer.Option("--for", help="A requirements profile in place of the study's.", metavar="PROFILE")
+]
+
+
+@app.command()
+def front(
+    study: Name,
+    floor: Floors = [],  # noqa: B006  # typer reads the default, nothing changes it
+    for_: Profile = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values instead of a table.")] = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show the Pareto front: the baseline first, then every candidate that no other feasible one beats."""
+    found = _front(Record(runs / study), floor, for_)
+    if csv:
+        sys.stdout.write(found.to_frame().to_csv())
+    else:
+        print_front(Console(), found)
+
+
+@app.command()
+def show(
+    study: Name,
+    number: Annotated[int, typer.Argument(help="Number of the candidate, as in the front.")],
+    floor: Floors = [],  # noqa: B006  # as above
+    for_: Profile = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show one candidate: recipe, measurements, margins to the requirements, the command that makes it again."""
+    record = Record(runs / study)
+    print_point(Console(), record, record.point(number), _front(record, floor, for_).requirements)
+
+
+@app.command()
+def pick(
+    study: Name,
+    to: Annotated[Path, typer.Option(help="Folder to make.")],
+    number: Annotated[int | None, typer.Argument(help="Number of the candidate; left out, the best that fits.")] = None,
+    floor: Floors = [],  # noqa: B006  # as above
+    for_: Profile = None,
+    prefer: Annotated[
+        str | None, typer.Option(help="quality, size or latency; by default what the profile prefers.")
+    ] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Copy the artifact that fits best to a folder, ready to ship."""
+    record = Record(runs / study)
+    if to.exists():
+        raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
+    point = _front(record, floor, for_).pick(prefer=prefer) if number is None else record.point(number)
+    if point.candidate.rejected:
+        raise AutopruneError(f"candidate {number} was rejected before training and has no artifact; pick another.")
+    point.save(to)
+    console = Console()
+    print_point(console, record, point, _front(record, floor, for_).requirements)
+    console.print(
+        f"\nShipped to {to}. Use it:\n  python -c \"import autoprune; model = autoprune.load('{to}')\"", highlight=False
+    )
+
+
+@hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")
+def run_search(config: DictConfig) -> None:
+    """Runs one study; Hydra calls it once, or once a job under --multirun."""
+    console = Console()
+    overrides = list(HydraConfig.get().overrides.task)
+    try:
+        with Watch(console) as watch:
+            record = search(config, overrides, report=watch.report, working=watch.working)
+    except KeyboardInterrupt:
+        console.print(
+            "Stopped. What is finished is kept: the same command goes on; `autoprune front STUDY` shows the front."
+        )
+        raise
+    print_front(console, record.front())
+    console.print(
+        f"\nNext: autoprune pick {record.name} --to DIR    (or: autoprune show {record.name} NUMBER)", highlight=False
+    )
+
+
+def main() -> None:
+    """Entry point: exits with 0, with 2 for what a person can mend, with 130 after Ctrl-C."""
+    words = sys.argv[1:]
+    verbs = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            sys.stdout.write(HELP)
+        elif words[0] in verbs:
+            app()
+        elif re.match(r"--?\w|[+~\w@/.]+=|~", words[0]):
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way
+            with readable_errors():
+                run_search()
+        else:
+            raise AutopruneError(
+                f"{words[0]!r} is neither a verb nor key=value. {nearest(words[0], verbs)} autoprune --help explains."
+            )
+    except AutopruneError as error:
+        Console(stderr=True).print(f"autoprune: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _front(record: Record, floors: list[str], profile: str | None) -> Front:
+    requirements = record.requirements(load_requirements(profile) if profile else None)
+    return record.front(requirements.with_floors(floors, record.names))

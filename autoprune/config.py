@@ -1,0 +1,227 @@
+"""From a composed config to a search. The one file that knows Hydra's config."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from autoprune.archive import Archive
+from autoprune.context import Context
+from autoprune.errors import AutopruneError, nearest, unknown
+from autoprune.evaluate import Evaluator
+from autoprune.measurement import WHOLE
+from autoprune.models.model import Model
+from autoprune.recipe import digest, plan, rehearse, sketch
+from autoprune.record import Record
+from autoprune.requirements import parse_requirements
+from autoprune.space import Recipe, Space
+from autoprune.store import Store
+from autoprune.study import Progress, Study, StudyConfig, driving, open_folder
+from autoprune.tasks import TASKS
+from autoprune.tasks.task import Task
+from autoprune.train import Trainer
+
+CONFIG_MODULE = "autoprune.conf"
+
+SECTIONS = ("task", "space", "presets", "requirements", "study")
+
+
+def compose_config(overrides: Sequence[str]) -> DictConfig:
+    """The config that a list of overrides gives, as on the command line.
+
+    Raises:
+        AutopruneError: an override names what is not there, or cannot be read.
+    """
+    with readable_errors():
+        GlobalHydra.instance().clear()
+        with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+            return compose("config", overrides=list(overrides))
+
+
+def load_requirements(profile: str) -> dict[str, Any]:
+    """The content of a requirements profile by its name.
+
+    Raises:
+        AutopruneError: there is no such profile.
+    """
+    return _plain(compose_config([f"requirements={profile}"]).requirements)
+
+
+def search(
+    config: DictConfig,
+    overrides: Sequence[str],
+    *,
+    report: Callable[[Progress], None] = lambda progress: None,
+    working: Callable[[str], None] = lambda words: None,
+) -> Record:
+    """Runs the study that a config describes, from where it was left; returns its record.
+
+    Everything that can be refused is refused before anything is written.
+
+    Args:
+        config: task, space, presets, requirements and study.
+        overrides: what was asked for on top of the defaults; kept to reproduce single candidates.
+        report: called whenever a candidate is finished.
+        working: called with a few words about the work in progress.
+
+    Raises:
+        AutopruneError: something in the config cannot be, or the study was started with another definition.
+    """
+    sections = _sections(config)
+    study = _structured(StudyConfig, sections["study"], "study")
+    study.check()
+    working("reading data")
+    task = _make_task(sections["task"])
+    space = Space(sections["space"])
+    context = task.context(seed=study.seed, device=_device(study.device))
+    trainer = Trainer(task.training, report=working)
+    requirements = parse_requirements(sections["requirements"], _reading_names(task))
+    _check_recipes(task, space, sections["presets"], context, trainer)
+    definition = {
+        "task": {**sections["task"], "metric": task.metric},
+        "data": task.fingerprint(),
+        "space": sections["space"],
+        "presets": sections["presets"],
+        "requirements": sections["requirements"],
+        "study": {
+            key: value for key, value in sections["study"].items() if key in ("seed", "objectives", "sampler", "device")
+        },
+    }
+    name = study.name or f"{task.name}-{digest(definition)[:8]}"
+    if not re.fullmatch(r"[\w][\w.-]*", name):
+        raise AutopruneError(
+            f"study.name: letters, digits, dots, dashes and underscores make a name, but got {name!r}."
+        )
+    folder = Path(study.dir) / name
+    open_folder(folder, definition=definition, overrides=list(overrides))
+    with driving(folder):
+        archive = Archive(folder / "archive.jsonl")
+        evaluator = Evaluator(
+            task,
+            context,
+            trainer=trainer,
+            store=Store(Path(study.dir) / ".store"),
+            requirements=requirements,
+            artifacts=folder / "artifacts",
+            candidates=archive.candidates,
+        )
+        Study(
+            folder,
+            config=study,
+            task=task,
+            space=space,
+            presets=sections["presets"],
+            requirements=requirements,
+            archive=archive,
+            evaluator=evaluator,
+            report=report,
+        ).run()
+    return Record(folder)
+
+
+def _sections(config: DictConfig) -> dict[str, dict[str, Any]]:
+    for key in config:
+        if key not in SECTIONS:
+            raise unknown("config section", key, SECTIONS)
+    return {name: _plain(config[name]) for name in SECTIONS}
+
+
+def _make_task(section: dict[str, Any]) -> Task:
+    name = section.get("name")
+    if name not in TASKS:
+        raise unknown("task.name", name, TASKS)
+    config_type, make = TASKS[name]
+    return make(_structured(config_type, section, "task"))
+
+
+def _check_recipes(task: Task, space: Space, presets: Mapping[str, Any], context: Context, trainer: Trainer) -> None:
+    """Builds every corner of the space and every preset on a small model."""
+    sketches: dict[str, Model] = {}
+    built: set[str] = set()
+
+    def build(recipe: Recipe) -> None:
+        made = plan(recipe, base_defaults=task.base)
+        shapes = dataclasses.replace(made, stages=tuple(dataclasses.replace(stage, epochs=0) for stage in made.stages))
+        if shapes.key in built:
+            return
+        built.add(shapes.key)
+        base = digest(made.base)
+        if base not in sketches:
+            sketches[base] = sketch(task, made.base)
+        rehearse(shapes, sketches[base], task, context, trainer=trainer)
+
+    space.check(build)
+    for name, recipe in presets.items():
+        Space(recipe, root=f"presets.{name}").check(build)
+
+
+def _reading_names(task: Task) -> list[str]:
+    slices = [WHOLE, *(name for names in task.slices.values() for name in names)]
+    metrics = [name if part == WHOLE else f"{name}.{part}" for name in task.metrics for part in slices]
+    workloads = [f"latency_ms.{name}" for name in task.workload_names]
+    return [*metrics, "quality", "worst_slice", "size_bytes", "memory_bytes", "latency_ms", *workloads]
+
+
+def _structured(schema: type[Any], section: Mapping[str, Any], where: str) -> Any:
+    """A config dataclass filled from a mapping; wrong types and unknown keys name their path."""
+    _refuse_unknown(schema, section, where)
+    with readable_errors(where):
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(section))))
+
+
+def _refuse_unknown(schema: type[Any], section: Mapping[str, Any], where: str) -> None:
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    defaults = schema()
+    for key, value in section.items():
+        if key not in fields:
+            raise AutopruneError(f"{where}.{key}: there is no such entry. {nearest(key, fields)}")
+        inner = getattr(defaults, str(key))
+        if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
+            _refuse_unknown(type(inner), value, f"{where}.{key}")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise unknown("study.device", name, ("cpu", "cuda")) from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise AutopruneError(f"study.device: {name} was asked for, but torch sees no CUDA device here; use cpu.")
+    return device
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    with readable_errors():
+        content = OmegaConf.to_container(node, resolve=True) if node is not None else {}
+    assert isinstance(content, dict), "every section of the config is a mapping"
+    return {str(key): value for key, value in content.items()}
+
+
+@contextmanager
+def readable_errors(where: str = "") -> Iterator[None]:
+    """Turns Hydra's and OmegaConf's errors into ours: one message, with the nearest names."""
+    try:
+        yield
+    except MissingConfigException as error:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        raise AutopruneError(
+            f"{group}={option}: there is no such {group}. {nearest(option, error.options or [])}"
+        ) from error
+    except OmegaConfBaseException as error:
+        key = ".".join(part for part in (where, str(error.full_key or "")) if part)
+        raise AutopruneError(f"{key or 'config'}: {str(error.msg or error).splitlines()[0]}") from error
+    except ConfigCompositionException as error:
+        raise AutopruneError(" ".join(str(error).split())) from error
+    except HydraException as error:
+        raise AutopruneError(" ".join(str(error).split())) from error

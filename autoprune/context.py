@@ -1,0 +1,24 @@
+"""What a step may know beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Facts about the task and the run that importance may rest on.
+
+    Attributes:
+        seed: of everything random in the run.
+        device: where the model trains.
+        frequency: by axis name, how often each original row occurs in the training data (int64 [original rows]).
+    """
+
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    frequency: Mapping[str, Tensor] = field(default_factory=dict)

@@ -1,0 +1,223 @@
+"""What a terminal shows: progress while a search runs, fronts, and single candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import yaml
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from autoprune.archive import TRIAL
+from autoprune.measurement import FEWEST_UNITS, WHOLE, Reading, binding_slices
+from autoprune.record import Front, Point, Record, describe
+from autoprune.requirements import OBJECTIVES, Requirements
+from autoprune.study import Progress
+
+
+class Watch:
+    """Shows a running search: a line for every finished candidate, and one that changes while work goes on.
+
+    Where the output is no terminal, only the lines are printed.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._words = "starting"
+        self._latest: Progress | None = None
+        self._live = Live(Text(), console=console, transient=True, auto_refresh=False)
+
+    def __enter__(self) -> Watch:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def working(self, words: str) -> None:
+        """Shows what is being done."""
+        self._words = words
+        self._refresh()
+
+    def report(self, progress: Progress) -> None:
+        """Prints a line for the latest candidate."""
+        self._latest = progress
+        self.console.print(_line(progress), soft_wrap=True)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        if self.console.is_terminal:
+            self._live.update(
+                Text(f"{_counts(self._latest)}{self._words}", style="dim", overflow="ellipsis"), refresh=True
+            )
+
+
+def _counts(progress: Progress | None) -> str:
+    if progress is None:
+        return ""
+    words = [
+        f"{progress.trials}/{progress.of} trials",
+        f"{len(progress.front.feasible)} feasible",
+        f"{progress.rejected} rejected",
+        f"front {len(progress.front)}",
+        f"hypervolume {progress.front.hypervolume:.3f}",
+    ]
+    if progress.seconds_left is not None:
+        minutes, seconds = divmod(max(0, round(progress.seconds_left)), 60)
+        words.append(f"about {minutes}:{seconds:02d} left")
+    return " | ".join(words) + " | "
+
+
+def _line(progress: Progress) -> Text:
+    candidate = progress.latest
+    point = progress.front.record.points[candidate.number]
+    line = Text(f"{candidate.number:>4} ", style="bold")
+    line.append(f"{describe(candidate.recipe) if candidate.name == TRIAL else candidate.name:<44} ", style="")
+    if candidate.rejected:
+        return line.append(f"rejected before training: {candidate.rejected}", style="dim")
+    for objective in OBJECTIVES:
+        line.append(f" {_cell(objective, point.found)}", style="cyan")
+    missed = [text for text, by in progress.front.requirements.violations(point.found).items() if by > 0]
+    if missed:
+        return line.append(f"  misses {', '.join(missed)}", style="yellow")
+    on_front = any(other.candidate.number == candidate.number for other in progress.front)
+    return line.append("  on the front" if on_front else "  feasible", style="green")
+
+
+def front_table(front: Front, *, picks: Mapping[str, Point] | None = None) -> Table:
+    """The baseline, then the front, in absolute values and relative to the baseline.
+
+    Args:
+        picks: points to mark, by the word to mark them with.
+    """
+    record = front.record
+    marks: dict[int, list[str]] = {}
+    for word, point in (picks or {}).items():
+        marks.setdefault(point.candidate.number, []).append(word)
+    table = Table(title=f"{record.name}: {_title(front)}", title_justify="left", box=None, header_style="bold")
+    table.add_column("#", justify="right")
+    table.add_column("")
+    table.add_column("recipe", ratio=1)
+    table.add_column(record.metric, justify="right", no_wrap=True)
+    table.add_column("worst slice", justify="right", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("latency", justify="right", no_wrap=True)
+    shown = [record.baseline, *(point for point in front if point.candidate.number)]
+    for point in shown:
+        words = "baseline" if not point.candidate.number else describe(point.candidate.recipe)
+        marked = Text(" ".join(marks.get(point.candidate.number, [])), style="bold green")
+        table.add_row(
+            str(point.candidate.number),
+            marked,
+            words,
+            _cell("quality", point.found),
+            f"{point.found['worst_slice'].ratio:.3f}x",
+            _cell("size", point.found),
+            _cell("latency", point.found),
+            style="dim" if not point.candidate.number else "",
+        )
+    return table
+
+
+def print_front(console: Console, front: Front) -> None:
+    """The front with its pick marked, or why it is empty."""
+    if not len(front):
+        console.print(front.explain_empty(), soft_wrap=True, highlight=False)
+        return
+    console.print(front_table(front, picks={"pick": front.pick()}))
+    if all(not point.candidate.number for point in front):
+        console.print("Only the baseline meets the requirements; loosen one, or search on with more trials.")
+
+
+def print_point(console: Console, record: Record, point: Point, requirements: Requirements) -> None:
+    """One candidate: recipe, measurements, margins, and the command that makes it again."""
+    candidate = point.candidate
+    console.print(
+        f"candidate {candidate.number} of {record.name} ({candidate.name}, {candidate.key})",
+        style="bold",
+        highlight=False,
+    )
+    recipe = yaml.safe_dump(candidate.recipe, sort_keys=False) if candidate.recipe else "the dense model\n"
+    console.print(f"\nrecipe\n{_indent(recipe)}", highlight=False)
+    if candidate.rejected:
+        console.print(f"rejected before training: {candidate.rejected}\n", highlight=False)
+    console.print(_measurements(record, point))
+    if requirements.items:
+        console.print(_margins(requirements, point))
+    if not candidate.rejected:
+        console.print(f"\nartifact  {point.folder}", soft_wrap=True, highlight=False)
+    console.print(f"\nmake it again\n  {record.command(point)}", soft_wrap=True, highlight=False)
+
+
+def _measurements(record: Record, point: Point) -> Table:
+    before, measured = record.baseline.candidate.measured(), point.candidate.measured()
+    table = Table(box=None, header_style="bold", title="measurements (validation)", title_justify="left")
+    for name in ("", "value", "baseline", "ratio", ""):
+        table.add_column(name, justify="left" if not name else "right")
+    binding = binding_slices(before, record.metric)
+    for metric, by_slice in measured.quality.items():
+        for part, value in by_slice.items():
+            was = before.quality[metric][part]
+            note = "" if part == WHOLE or part in binding else f"not binding ({before.units[part]} units, {was:.4f})"
+            if part != WHOLE and part not in binding and before.units[part] >= FEWEST_UNITS:
+                note = "not binding: the baseline is near zero"
+            label = metric if part == WHOLE else f"  {metric}.{part}"
+            table.add_row(label, f"{value:.4f}", f"{was:.4f}", f"{value / was:.3f}x" if was else "-", note)
+    for label, value, was in (
+        ("size_bytes", measured.size_bytes, before.size_bytes),
+        ("memory_bytes", measured.memory_bytes, before.memory_bytes),
+    ):
+        table.add_row(label, f"{value:,}", f"{was:,}", f"{value / was:.3f}x", "")
+    for name, latency in measured.latency.items():
+        interval = f"{latency.ratio_low:.3f}-{latency.ratio_high:.3f}x, p95 {latency.p95_ms:.3f}"
+        was_ms = before.latency[name].median_ms
+        table.add_row(
+            f"latency_ms.{name}", f"{latency.median_ms:.3f}", f"{was_ms:.3f}", f"{latency.ratio:.3f}x", interval
+        )
+    return table
+
+
+def _margins(requirements: Requirements, point: Point) -> Table:
+    table = Table(box=None, header_style="bold", title="requirements", title_justify="left")
+    for name in ("", "margin", ""):
+        table.add_column(name, justify="right" if name else "left")
+    violations = requirements.violations(point.found)
+    for item in requirements.items:
+        if item.text not in violations:
+            table.add_row(item.text, "-", "not measured")
+        else:
+            by = violations[item.text]
+            table.add_row(item.text, f"{-by:+.1%}", "missed" if by > 0 else "holds", style="yellow" if by > 0 else "")
+    return table
+
+
+def _title(front: Front) -> str:
+    held = ", ".join(item.text for item in front.requirements.items) or "no requirements"
+    return f"{len(front)} on the front, {len(front.feasible)} of {len(front.record.points)} feasible ({held})"
+
+
+def _cell(objective: str, found: Mapping[str, Reading]) -> str:
+    reading = found.get(OBJECTIVES[objective][0])
+    if reading is None:
+        return "-"
+    value = {
+        "quality": f"{reading.value:.4f}",
+        "size": f"{_bytes(reading.value)}",
+        "latency": f"{reading.value:.3f} ms",
+    }[objective]
+    return f"{value} {reading.ratio:.3f}x"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def _indent(text: str) -> str:
+    return "".join(f"  {line}\n" for line in text.splitlines())

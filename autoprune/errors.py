@@ -1,0 +1,40 @@
+"""The one exception people see: where, which rule, the values, the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AutopruneError(ValueError):
+    """Something a person can mend: a bad value, a missing file, a broken artifact.
+
+    The command line prints its message and exits with code 2; a traceback is for our own mistakes.
+    """
+
+
+class RecipeError(AutopruneError):
+    """A recipe that cannot be planned; `path` says where in the recipe (keys from the root)."""
+
+    def __init__(self, path: tuple[str, ...], message: str) -> None:
+        super().__init__(f"{'.'.join(path)}: {message}" if path else message)
+        self.path = path
+        self.message = message
+
+    def within(self, *outer: str) -> RecipeError:
+        """The same error seen from further out, as `outer.path`."""
+        return RecipeError((*outer, *self.path), self.message)
+
+
+def nearest(name: object, options: Iterable[object]) -> str:
+    """A sentence that names the closest options, or all of them."""
+    names = sorted(str(option) for option in options)
+    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(close)}? There is: {', '.join(names)}."
+    return f"There is: {', '.join(names) or 'nothing'}."
+
+
+def unknown(kind: str, name: object, options: Iterable[object]) -> AutopruneError:
+    """The error for a name that is not among `options`."""
+    return AutopruneError(f"{kind} {name!r} is unknown. {nearest(name, options)}")

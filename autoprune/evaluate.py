@@ -1,0 +1,178 @@
+"""One plan in, one candidate out: reject cheaply, make, save, load, measure."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+
+from autoprune import artifact
+from autoprune.archive import TRIAL, Candidate
+from autoprune.context import Context
+from autoprune.machine import machine
+from autoprune.measure import paired_latency, quality
+from autoprune.measurement import Latency, Measurement, readings
+from autoprune.models.model import Model
+from autoprune.recipe import Plan, digest, run
+from autoprune.requirements import Requirements
+from autoprune.runtime.served import Served
+from autoprune.store import Store
+from autoprune.tasks.task import Task
+from autoprune.train import Trainer
+from autoprune.version import VERSION
+
+
+class Evaluator:
+    """Makes and measures candidates, each against the same baseline.
+
+    Args:
+        task: what is compressed, and how it is judged.
+        context: seed and device; the same for every candidate.
+        trainer: trains.
+        store: keeps what was trained.
+        requirements: ceilings among them can reject a candidate before it is trained.
+        artifacts: the folder that artifacts are saved in, one by key.
+        candidates: what was measured so far, by key (an archive's, read only).
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        context: Context,
+        *,
+        trainer: Trainer,
+        store: Store,
+        requirements: Requirements,
+        artifacts: Path,
+        candidates: Mapping[str, Candidate],
+    ) -> None:
+        self.task = task
+        self.context = context
+        self.trainer = trainer
+        self.store = store
+        self.artifacts = artifacts
+        self.candidates = candidates
+        self._ceilings = Requirements(items=tuple(item for item in requirements.items if item.ceiling))
+        self._baseline_served: Served | None = None
+
+    @property
+    def baseline(self) -> Candidate | None:
+        """The candidate that all others are measured against; None until it is made."""
+        return next(iter(self.candidates.values()), None)
+
+    def evaluate(self, plan: Plan, recipe: Mapping[str, Any], *, name: str, number: int) -> Candidate:
+        """Makes the artifact of a plan and measures it; the first candidate is the baseline.
+
+        A candidate whose size or latency breaks a ceiling is rejected before anything trains: both follow from
+        its shapes, so they are measured on an artifact that was not trained. Only the sampler's candidates are: the
+        baseline and the presets are references, and whole.
+        """
+        start = time.monotonic()
+        rejected, folder = "", self.artifacts / plan.key
+        measured = None
+        if name == TRIAL and self._ceilings.items and (plan.trains or plan.base):
+            measured = self._rehearse(plan)
+            broken = self._ceilings.violations(readings(measured, self._of_baseline(), metric=self.task.metric))
+            rejected = ", ".join(text for text, violation in broken.items() if violation > 0)
+        if not rejected:
+            model = run(plan, self.task, self.context, trainer=self.trainer, store=self.store)
+            self._save(model, plan, recipe, folder)
+            served = artifact.load(folder, device=self.context.device)
+            self.trainer.report("measuring")
+            values, units = quality(self.task, self.task.score(served, "validation"))
+            measured = self._measure(served, folder, values=values, units=units)
+        assert measured is not None, "what is not rehearsed is never rejected"
+        return Candidate(
+            number=number,
+            name=name,
+            key=plan.key,
+            recipe=dict(recipe),
+            rejected=rejected,
+            measurements=(measured,),
+            seconds=round(time.monotonic() - start, 3),
+        )
+
+    def _rehearse(self, plan: Plan) -> Measurement:
+        """Size and latency of the artifact that a plan would give, without training anything."""
+        model = run(plan, self.task, self.context, trainer=self.trainer, train=False)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "artifact"
+            artifact.save(self.task.parts(model), folder, provenance={})
+            return self._measure(artifact.load(folder, device=self.context.device), folder, values={}, units={})
+
+    def _measure(
+        self, served: Served, folder: Path, *, values: dict[str, dict[str, float]], units: dict[str, int]
+    ) -> Measurement:
+        structure = self._structure(folder)
+        return Measurement(
+            split="validation" if values else None,
+            purpose="search",
+            machine=str(machine()["id"]),
+            quality=values,
+            units=units,
+            size_bytes=artifact.size_bytes(folder),
+            memory_bytes=served.memory_bytes,
+            structure=structure,
+            latency=self._latency(served, structure),
+        )
+
+    def _latency(self, served: Served, structure: str) -> dict[str, Latency]:
+        for candidate in self.candidates.values():
+            known = candidate.measured()
+            if known.structure == structure and known.machine == machine()["id"]:
+                return known.latency
+        workloads = self.task.workloads(served)
+        if self.baseline is None:
+            # Against itself: the ratio is 1 by definition, the milliseconds are its own.
+            timed = paired_latency(workloads, workloads)
+            return {
+                name: Latency(
+                    median_ms=own.median_ms,
+                    p95_ms=own.p95_ms,
+                    ratio=1.0,
+                    ratio_low=1.0,
+                    ratio_high=1.0,
+                    pairs=own.pairs,
+                )
+                for name, own in timed.items()
+            }
+        if self._baseline_served is None:
+            self._baseline_served = artifact.load(self.artifacts / self.baseline.key, device=self.context.device)
+        return paired_latency(workloads, self.task.workloads(self._baseline_served))
+
+    def _structure(self, folder: Path) -> str:
+        """Names what latency depends on: encodings and the shape of every stored tensor."""
+        parts = artifact.read(folder)
+        shapes = {name: [str(tensor.dtype), *tensor.shape] for name, tensor in parts.tensors.items()}
+        return digest({"tables": parts.manifest, "shapes": shapes})
+
+    def _of_baseline(self) -> Measurement:
+        assert self.baseline is not None, "the baseline comes first"
+        return self.baseline.measured()
+
+    def _save(self, model: Model, plan: Plan, recipe: Mapping[str, Any], folder: Path) -> None:
+        provenance = {
+            "task": self.task.name,
+            "recipe": recipe,
+            "key": plan.key,
+            "parent": self.baseline.key if self.baseline else None,
+            "seed": self.context.seed,
+            "data": self.task.fingerprint(),
+            "machine": machine(),
+            "versions": {
+                "autoprune": VERSION,
+                "python": platform.python_version(),
+                "torch": str(torch.__version__),
+                "numpy": np.__version__,
+                "safetensors": safetensors.__version__,
+            },
+        }
+        beside_from = self.artifacts / self.baseline.key if self.baseline else None
+        artifact.save(self.task.parts(model), folder, provenance=provenance, beside_from=beside_from)

@@ -1,0 +1,110 @@
+"""Honest measuring: always the artifact as it was saved and loaded, latency in turns with the baseline."""
+
+from __future__ import annotations
+
+import gc
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock
+
+from autoprune.measurement import WHOLE, Latency
+from autoprune.tasks.task import Task
+
+WARM_UP = 5
+FEWEST_PAIRS, MOST_PAIRS = 15, 400
+SECONDS = 0.4
+"""How long one workload is timed, beyond the fewest pairs."""
+
+
+def quality(task: Task, rows: pd.DataFrame) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+    """Every metric on every slice, and the number of units in each.
+
+    Args:
+        rows: what `task.score` returned.
+    """
+    parts = {WHOLE: rows}
+    for column, names in task.slices.items():
+        parts |= {name: rows[rows[column] == name] for name in names}
+    values = {name: {part: metric(piece) for part, piece in parts.items()} for name, metric in task.metrics.items()}
+    return values, {part: int(piece[task.unit].nunique()) for part, piece in parts.items()}
+
+
+def paired_latency(
+    workloads: dict[str, Callable[[], object]],
+    baseline: dict[str, Callable[[], object]],
+    *,
+    threads: int = 1,
+    seconds: float = SECONDS,
+) -> dict[str, Latency]:
+    """Times each workload against the same one of the baseline, request by request in turns.
+
+    One measurement runs on a machine at a time (others wait), on `threads` threads, without garbage collection.
+
+    Args:
+        seconds: how long each workload is timed.
+    """
+    with _quiet(threads):
+        return {name: _time_pairs(call, baseline[name], seconds) for name, call in workloads.items()}
+
+
+def _time_pairs(candidate: Callable[[], object], baseline: Callable[[], object], seconds: float) -> Latency:
+    for _ in range(WARM_UP):
+        baseline(), candidate()
+    times: list[tuple[float, float]] = []
+    until = time.perf_counter() + seconds
+    while len(times) < FEWEST_PAIRS or (len(times) < MOST_PAIRS and time.perf_counter() < until):
+        # Whoever goes second finds colder caches: the order changes every time.
+        if len(times) % 2:
+            before = _clock(baseline)
+            times.append((_clock(candidate), before))
+        else:
+            own = _clock(candidate)
+            times.append((own, _clock(baseline)))
+    own_ms, baseline_ms = np.array(times).T * 1e3
+    ratio, low, high = median_interval(own_ms / baseline_ms)
+    return Latency(
+        median_ms=float(np.median(own_ms)),
+        p95_ms=float(np.quantile(own_ms, 0.95)),
+        ratio=ratio,
+        ratio_low=low,
+        ratio_high=high,
+        pairs=len(times),
+    )
+
+
+def median_interval(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float, float]:
+    """The median and its distribution-free 95 % interval, by order statistics."""
+    ordered = np.sort(values)
+    # how far from the middle: the normal approximation of the binomial
+    reach = 1.96 * math.sqrt(len(ordered)) / 2
+    low = max(0, math.floor(len(ordered) / 2 - reach))
+    high = min(len(ordered) - 1, math.ceil(len(ordered) / 2 + reach))
+    return float(np.median(ordered)), float(ordered[low]), float(ordered[high])
+
+
+def _clock(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _quiet(threads: int) -> Iterator[None]:
+    before, collected = torch.get_num_threads(), gc.isenabled()
+    with FileLock(Path(tempfile.gettempdir()) / "autoprune-measure.lock", mode=0o666), torch.inference_mode():
+        torch.set_num_threads(threads)
+        gc.disable()
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+            if collected:
+                gc.enable()

@@ -1,0 +1,1 @@
+"""Models that name their axes: what can be cut together."""

@@ -1,0 +1,51 @@
+"""An axis: the (table, dimension) pairs that can only be cut together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoprune.errors import RecipeError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One thing a model can lose parts of.
+
+    Attributes:
+        name: `dim`, `rows.item`, …
+        kind: what a step looks for: `dim` (columns of tables) or `rows`.
+        parts: the coupled (table, dimension) pairs.
+    """
+
+    name: str
+    kind: str
+    parts: tuple[tuple[str, int], ...]
+
+
+def sparsity_by_name(sparsity: Any, names: Mapping[str, object], *, path: tuple[str, ...]) -> dict[str, float]:
+    """What each of `names` is asked to lose.
+
+    Args:
+        sparsity: one fraction for all names, or a mapping from name to fraction (names left out lose nothing).
+        names: what the model has.
+        path: where the value stands in the recipe, for the error.
+
+    Raises:
+        RecipeError: there is no name at all, a name is unknown, or a fraction is not in [0, 1).
+    """
+    asked = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(names, sparsity)
+    for name, value in asked.items():
+        at = (*path, str(name)) if isinstance(sparsity, Mapping) else path
+        if name not in names:
+            raise RecipeError(at, f"the model has no {name!r} to prune. {nearest(name, names)}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            way_out = "; 1 would remove everything" if value == 1 else ""
+            raise RecipeError(at, f"0 <= sparsity < 1 must hold, but got {value!r}{way_out}.")
+    return {str(name): float(value) for name, value in asked.items()}
+
+
+def removes_nothing(sparsity: Any) -> bool:
+    """Whether a sparsity, one number or a mapping, is zero throughout."""
+    return all(value == 0 for value in (sparsity.values() if isinstance(sparsity, Mapping) else (sparsity,)))

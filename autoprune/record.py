@@ -1,0 +1,273 @@
+"""A study on disk, judged: its candidates, the front under any requirements, and the pick."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from autoprune import artifact
+from autoprune.archive import Archive, Candidate
+from autoprune.errors import AutopruneError, unknown
+from autoprune.front import coordinates, hypervolume, nondominated
+from autoprune.measurement import Reading, readings
+from autoprune.requirements import OBJECTIVES, Requirements, parse_requirements
+from autoprune.runtime.served import Served
+
+LOWEST_FLOOR = 0.9
+"""The ratio of quality below which nothing counts for the hypervolume, where no floor says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A candidate as its study sees it.
+
+    Attributes:
+        candidate: recipe and measurements.
+        found: its readings against the baseline.
+        folder: where its artifact lies.
+    """
+
+    candidate: Candidate
+    found: dict[str, Reading]
+    folder: Path
+
+    def load(self) -> Served:
+        """The artifact, ready to answer."""
+        return artifact.load(self.folder)
+
+    def save(self, to: str | os.PathLike[str]) -> Path:
+        """Copies the artifact to a new folder.
+
+        Raises:
+            AutopruneError: the folder exists.
+        """
+        artifact.copy(self.folder, Path(to))
+        return Path(to)
+
+
+class Record:
+    """A study that has begun: what it was asked, and every candidate so far.
+
+    Args:
+        folder: `runs/<study>`.
+
+    Raises:
+        AutopruneError: there is no study in the folder, or nothing is measured yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = folder / "study.yaml"
+        if not path.is_file():
+            siblings = sorted(child.parent.name for child in folder.parent.glob("*/study.yaml"))
+            raise unknown(f"study in {str(folder.parent)!r}", folder.name, siblings)
+        content: dict[str, Any] = yaml.safe_load(path.read_text())
+        self.definition: dict[str, Any] = content["definition"]
+        self.overrides: list[str] = content["overrides"]
+        self.archive = Archive(folder / "archive.jsonl")
+        if not self.archive.candidates:
+            raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; run the study first.")
+
+    @property
+    def name(self) -> str:
+        """The name of the study."""
+        return self.folder.name
+
+    @property
+    def metric(self) -> str:
+        """What `quality` means."""
+        return str(self.definition["task"]["metric"])
+
+    @property
+    def objectives(self) -> list[str]:
+        """What the search trades off; the first is quality."""
+        return list(self.definition["study"]["objectives"])
+
+    @property
+    def baseline(self) -> Point:
+        """The dense model."""
+        return self.points[0]
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """All candidates in order of arrival."""
+        candidates = list(self.archive.candidates.values())
+        before = candidates[0].measured()
+        return [
+            Point(
+                candidate=candidate,
+                found=readings(candidate.measured(), before, metric=self.metric),
+                folder=self.folder / "artifacts" / candidate.key,
+            )
+            for candidate in candidates
+        ]
+
+    @property
+    def names(self) -> list[str]:
+        """The readings that a requirement can name."""
+        return list(self.baseline.found)
+
+    def requirements(self, content: Mapping[str, Any] | None = None) -> Requirements:
+        """The study's own requirements, or others in the same grammar."""
+        return parse_requirements(self.definition["requirements"] if content is None else content, self.names)
+
+    def front(self, requirements: Requirements | None = None) -> Front:
+        """The feasible candidates that no other feasible candidate beats, under the study's or other requirements."""
+        return Front(self, requirements or self.requirements())
+
+    def point(self, number: int) -> Point:
+        """A candidate by its number.
+
+        Raises:
+            AutopruneError: there is none.
+        """
+        if not 0 <= number < len(self.points):
+            raise AutopruneError(f"candidate {number} is unknown: study {self.name!r} has 0 to {len(self.points) - 1}.")
+        return self.points[number]
+
+    def command(self, point: Point) -> str:
+        """The command line that makes and measures a candidate again, alone beside the baseline."""
+        kept = [word for word in self.overrides if re.match(r"task|study\.(seed|device)=", word)]
+        words = [
+            "autoprune",
+            *kept,
+            "presets=none",
+            "study.trials=0",
+            f"study.name={self.name}-{point.candidate.number}",
+        ]
+        if point.candidate.number:
+            words.insert(-2, f"+presets.again={_hydra_value(point.candidate.recipe)}")
+        return shlex.join(words)
+
+
+class Front:
+    """A Pareto front; iterating gives its points, best quality first.
+
+    Args:
+        record: the study.
+        requirements: what must hold.
+    """
+
+    def __init__(self, record: Record, requirements: Requirements) -> None:
+        self.record = record
+        self.requirements = requirements
+        judged = [point for point in record.points if not point.candidate.rejected]
+        self.feasible = [point for point in judged if requirements.hold(point.found)]
+        compared = [coordinates(point.found, record.objectives) for point in self.feasible]
+        kept = nondominated(compared, maximise=[OBJECTIVES[name][1] for name in record.objectives])
+        self.points = sorted((self.feasible[at] for at in kept), key=lambda point: -point.found["quality"].value)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __iter__(self) -> Iterator[Point]:
+        return iter(self.points)
+
+    @property
+    def hypervolume(self) -> float:
+        """How much the front covers; see `autoprune.front.hypervolume`."""
+        floors = [
+            item.limit
+            for item in self.requirements.items
+            if item.reading in ("quality", self.record.metric) and item.relative and item.limit < 1
+        ]
+        floor = max(floors, default=LOWEST_FLOOR)
+        return hypervolume([point.found for point in self.points], self.record.objectives, floor=floor)
+
+    def pick(self, *, prefer: str | None = None) -> Point:
+        """The point that is best in one objective; of equal ones the best in quality.
+
+        Args:
+            prefer: `quality`, `size` or `latency`; by default what the requirements prefer.
+
+        Raises:
+            AutopruneError: no candidate is feasible (the message names the nearest), or `prefer` is unknown.
+        """
+        prefer = prefer or self.requirements.prefer
+        if prefer not in OBJECTIVES:
+            raise unknown("objective", prefer, OBJECTIVES)
+        if not self.points:
+            raise AutopruneError(self.explain_empty())
+        reading, larger = OBJECTIVES[prefer]
+
+        def badness(point: Point) -> tuple[float, float]:
+            found = point.found[reading]
+            value = found.ratio if prefer == "latency" else found.value
+            return (-value if larger else value, -point.found["quality"].value)
+
+        # Not from the front alone: an objective that the study did not search for can still be preferred.
+        return min(self.feasible, key=badness)
+
+    def explain_empty(self) -> str:
+        """Why nothing is feasible: which requirement was missed how often, and the nearest miss."""
+        judged = [point for point in self.record.points if point.candidate.number]
+        lines = [f"no candidate of {len(self.record.points)} meets every requirement:"]
+        for item in self.requirements.items:
+            missed = [
+                item.violation(point.found[item.reading])
+                for point in judged
+                if item.reading in point.found and item.violation(point.found[item.reading]) > 0
+            ]
+            if missed:
+                lines.append(f"  {item.text}: missed by {len(missed)}, at best by {min(missed):.1%} of the limit")
+        whole = [point for point in self.record.points if not point.candidate.rejected]
+        nearest = min(whole, key=lambda point: max(self.requirements.violations(point.found).values(), default=0.0))
+        lines.append(f"  nearest: candidate {nearest.candidate.number} ({describe(nearest.candidate.recipe)})")
+        lines.append("Loosen a requirement (--floor, or another profile with --for), or search on with more trials.")
+        return "\n".join(lines)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a point, indexed by candidate number; ratios to the baseline end in `_ratio`."""
+        rows = []
+        for point in self.points:
+            row: dict[str, Any] = {
+                "number": point.candidate.number,
+                "name": point.candidate.name,
+                "recipe": describe(point.candidate.recipe),
+            }
+            for name, reading in point.found.items():
+                if name != "quality":
+                    row[name] = reading.value
+                    row[f"{name}_ratio"] = reading.ratio
+            rows.append({**row, "artifact": str(point.folder)})
+        return pd.DataFrame(rows).set_index("number") if rows else pd.DataFrame()
+
+
+def describe(recipe: Mapping[str, Any]) -> str:
+    """A recipe in a few words: `dim 32, dims pca -50%, cubic over 20 epochs, 4 bits`."""
+    words: list[str] = [f"{key} {value}" for key, value in recipe.get("base", {}).items()]
+    for name, stage in recipe.items():
+        if name == "base":
+            continue
+        methods = {key: value for key, value in (stage.get("method") or {}).items() if key != "none"}
+        for method, parameters in methods.items():
+            sparsity = parameters.get("sparsity", 0)
+            parts = sparsity.items() if isinstance(sparsity, Mapping) else [("", sparsity)]
+            amounts = " ".join(f"{part} -{share:.0%}".strip() for part, share in parts if share)
+            details = [str(value) for key, value in parameters.items() if key in ("importance", "scope")]
+            words.append(" ".join([method, *details, amounts]))
+        if stage.get("epochs"):
+            gradual = methods and stage.get("schedule", "one_shot") != "one_shot"
+            words.append(
+                f"{stage['schedule']} over {stage['epochs']} epochs" if gradual else f"{stage['epochs']} epochs"
+            )
+        if stage.get("bits", 32) != 32:
+            words.append(f"{stage['bits']} bits")
+    return ", ".join(words) or "dense"
+
+
+def _hydra_value(value: Any) -> str:
+    """A nested value in the grammar of Hydra's overrides."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_hydra_value(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)

@@ -1,0 +1,165 @@
+"""What must hold: floors and ceilings on measurements, absolute or relative to the baseline.
+
+quality:     {drop: 2%}      at most 2 % below the baseline
+ndcg@20:     {min: 0.97x}    at least 0.97 of the baseline's; {min: 0.31} is absolute
+latency_ms:  {max: 0.5x}     or {max: 4.0}
+size_bytes:  {max: 10MB}
+prefer:      latency         which objective a pick maximises among what is feasible
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoprune.errors import AutopruneError, nearest, unknown
+from autoprune.measurement import Reading
+
+OBJECTIVES: dict[str, tuple[str, bool]] = {
+    "quality": ("quality", True),
+    "size": ("size_bytes", False),
+    "latency": ("latency_ms", False),
+}
+"""Objective → (the reading it stands for, whether larger is better)."""
+
+COSTS = ("size_bytes", "memory_bytes", "latency_ms")
+"""Readings of which less is better, and so take ceilings; all others take floors."""
+
+BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirement:
+    """One floor or ceiling.
+
+    Attributes:
+        reading: what is held to it.
+        ceiling: whether the value must stay at or below the limit; a floor otherwise.
+        limit: as a ratio to the baseline if `relative`, else in the unit of the reading; above 0.
+    """
+
+    reading: str
+    ceiling: bool
+    limit: float
+    relative: bool
+
+    @property
+    def text(self) -> str:
+        """As people read it."""
+        return f"{self.reading} {'<=' if self.ceiling else '>='} {self.limit:g}{'x' if self.relative else ''}"
+
+    def violation(self, reading: Reading) -> float:
+        """How far beyond the limit, as a fraction of the limit; at most 0 if the requirement holds."""
+        value = reading.ratio if self.relative else reading.value
+        if math.isnan(value):
+            return 1.0
+        return (value - self.limit if self.ceiling else self.limit - value) / self.limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """All requirements of a study or a pick, and which objective it prefers."""
+
+    items: tuple[Requirement, ...]
+    prefer: str = "size"
+
+    def violations(self, found: Mapping[str, Reading]) -> dict[str, float]:
+        """By requirement text, in one order; what is not measured yet is left out."""
+        return {item.text: item.violation(found[item.reading]) for item in self.items if item.reading in found}
+
+    def hold(self, found: Mapping[str, Reading]) -> bool:
+        """Whether everything is measured and nothing is violated."""
+        violations = self.violations(found)
+        return len(violations) == len(self.items) and all(value <= 0 for value in violations.values())
+
+    def with_floors(self, floors: Iterable[str], names: Iterable[str]) -> Requirements:
+        """The same with other floors (`ndcg@20=0.97x`) in place of any on the same reading."""
+        changed = [parse_flag(flag, "min", names) for flag in floors]
+        taken = {item.reading for item in changed}
+        return Requirements(
+            items=(*(item for item in self.items if item.reading not in taken), *changed), prefer=self.prefer
+        )
+
+
+def parse_requirements(
+    content: Mapping[str, Any], names: Iterable[str] | None = None, *, where: str = "requirements"
+) -> Requirements:
+    """Parses the mapping above.
+
+    Args:
+        content: as it stands in YAML.
+        names: the readings there are; None leaves names unchecked.
+        where: what paths in errors begin with.
+
+    Raises:
+        AutopruneError: a name is unknown, a limit cannot be read, or a floor is put on a cost.
+    """
+    found: list[Requirement] = []
+    prefer = content.get("prefer", "size")
+    if prefer not in OBJECTIVES:
+        raise unknown(f"{where}.prefer", prefer, OBJECTIVES)
+    for name, limits in content.items():
+        if name == "prefer" or limits is None:  # null takes a profile's requirement out
+            continue
+        path = f"{where}.{name}"
+        if not isinstance(limits, Mapping) or not limits:
+            raise AutopruneError(
+                f"{path}: a mapping such as {{drop: 2%}} or {{max: 0.5x}} must be given, but got {limits!r}."
+            )
+        for kind, limit in limits.items():
+            found.append(_parse_one(str(name), str(kind), limit, names, f"{path}.{kind}"))
+    return Requirements(items=tuple(found), prefer=prefer)
+
+
+def parse_flag(flag: str, kind: str, names: Iterable[str] | None) -> Requirement:
+    """A requirement from the command line, `ndcg@20=0.97x`.
+
+    Args:
+        kind: `min` for --floor, `max` for a ceiling.
+
+    Raises:
+        AutopruneError: as `parse_requirements`.
+    """
+    name, equals, limit = flag.partition("=")
+    if not equals:
+        raise AutopruneError(f"{flag!r}: NAME=LIMIT must be given, such as ndcg@20=0.97x.")
+    return _parse_one(name, kind, limit, names, f"{name}.{kind}")
+
+
+def _parse_one(name: str, kind: str, limit: Any, names: Iterable[str] | None, path: str) -> Requirement:
+    if names is not None and name not in set(names):
+        raise AutopruneError(f"{path}: nothing called {name!r} is measured. {nearest(name, names)}")
+    if kind not in ("drop", "min", "max"):
+        raise AutopruneError(f"{path}: {nearest(kind, ('drop', 'min', 'max'))}")
+    cost = name.split(".")[0] in COSTS
+    if cost != (kind == "max"):
+        rule = "less is better, so it takes max" if cost else "more is better, so it takes drop or min"
+        raise AutopruneError(f"{path}: {name} cannot have {kind!r}: {rule}.")
+    value, relative = _quantity(limit, path, size=name.endswith("_bytes"))
+    if kind == "drop":
+        if not 0 <= value < 1:
+            raise AutopruneError(f"{path}: 0% <= drop < 100% must hold, but got {limit!r}.")
+        return Requirement(reading=name, ceiling=False, limit=1 - value, relative=True)
+    if name == "worst_slice":
+        relative = True  # it is a ratio by itself
+    if value <= 0:
+        raise AutopruneError(f"{path}: a limit above 0 must be given, but got {limit!r}.")
+    return Requirement(reading=name, ceiling=kind == "max", limit=value, relative=relative)
+
+
+def _quantity(limit: Any, path: str, *, size: bool) -> tuple[float, bool]:
+    """A number and whether it is relative: 4.0, 2%, 0.5x, 10MB."""
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[-+]?\d+)?)\s*([%a-z]*)\s*", str(limit), flags=re.IGNORECASE)
+    units = {"": 1.0, "%": 0.01, "X": 1.0, **(BYTES if size else {"MS": 1.0})}
+    unit = match[2].upper() if match else "?"
+    try:
+        number = float(match[1]) if match and not isinstance(limit, bool) else math.nan
+    except ValueError:
+        number = math.nan
+    if unit not in units or not math.isfinite(number):
+        example = "10MB or 0.5x" if size else "0.98x, 2% or a number"
+        raise AutopruneError(f"{path}: a limit such as {example} must be given, but got {limit!r}.")
+    return number * units[unit], unit in ("X", "%")

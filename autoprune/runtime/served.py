@@ -1,0 +1,41 @@
+"""What every loaded artifact has in common, and the parts it is made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """An artifact's content while it is in memory.
+
+    Attributes:
+        manifest: JSON values; `kind` names the class that serves it.
+        tensors: what `model/tensors.safetensors` holds.
+        beside: what is useful but not needed to answer: catalogue, histories (JSON values and tensors by name).
+    """
+
+    manifest: dict[str, Any]
+    tensors: dict[str, Tensor]
+    beside: Beside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What lies beside a model: not counted in its size, the same for every artifact of a task."""
+
+    values: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+class Served(ABC):
+    """A model that answers; made from `Parts` alone, in a process that never saw the training code run."""
+
+    @property
+    @abstractmethod
+    def memory_bytes(self) -> int:
+        """Bytes that the model holds in memory to answer, without what lies beside it."""

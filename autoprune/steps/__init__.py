@@ -1,0 +1,55 @@
+"""The compression ideas, one a file, and what goes with what.
+
+To add one: a module with a frozen `Step`, and its name in `STEPS`. The conformance suite finds it there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from autoprune.errors import RecipeError, nearest
+from autoprune.steps.dims import Dims
+from autoprune.steps.magnitude import Magnitude
+from autoprune.steps.quantize import Quantize
+from autoprune.steps.rows import Rows
+from autoprune.steps.step import Step
+
+STEPS: dict[str, type[Step]] = {step.name: step for step in (Magnitude, Dims, Rows, Quantize)}
+
+CANNOT_FOLLOW: dict[tuple[str, str], str] = {
+    ("magnitude", "dims.pca"): "turning to principal axes would fill the zeros again; cut dimensions first",
+    ("quantize", "magnitude"): "codes cannot be pruned; prune first",
+    ("quantize", "dims"): "codes cannot be cut; cut dimensions first",
+    ("quantize", "rows"): "codes cannot be cut; cut rows first",
+    ("quantize", "quantize"): "codes are quantised already; name one width",
+}
+"""(earlier, later) → why not. Names are a step's or one of its aspects."""
+
+
+def make_step(name: str, parameters: Mapping[str, Any]) -> Step:
+    """The step that a recipe names.
+
+    Raises:
+        RecipeError: no such step, an unknown parameter, or one that is missing.
+    """
+    if name not in STEPS:
+        raise RecipeError((name,), f"method {name!r} is unknown. {nearest(name, STEPS)}")
+    fields = {field.name: field for field in dataclasses.fields(STEPS[name])}
+    for parameter in parameters:
+        if parameter not in fields:
+            raise RecipeError((str(parameter),), f"{name} has no such parameter. {nearest(parameter, fields)}")
+    missing = [key for key, field in fields.items() if field.default is dataclasses.MISSING and key not in parameters]
+    if missing:
+        raise RecipeError((missing[0],), f"{name} needs a value for {', '.join(missing)}.")
+    return STEPS[name](**parameters)
+
+
+def refusal(earlier: Step, later: Step) -> str | None:
+    """Why `later` cannot come after (or beside) `earlier`; None if it can."""
+    for first in earlier.aspects():
+        for second in later.aspects():
+            if (first, second) in CANNOT_FOLLOW:
+                return CANNOT_FOLLOW[first, second]
+    return None

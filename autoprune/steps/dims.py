@@ -1,0 +1,106 @@
+"""Structured pruning of tables: embedding dimensions go, in every coupled table at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from autoprune.context import Context
+from autoprune.errors import RecipeError, nearest
+from autoprune.models.axis import removes_nothing, sparsity_by_name
+from autoprune.models.model import Model
+from autoprune.steps.step import Step, removed
+
+IMPORTANCES = ("norm", "pca")
+
+
+def norm_importance(weights: list[Tensor]) -> Tensor:
+    """How much each dimension carries: its share of the squared norm, summed over the coupled tables.
+
+    Args:
+        weights: float32 [rows, dim] each, one dim for all.
+
+    Returns:
+        float32 [dim]; the shares of each table add up to 1, so that a table of many rows does not outvote the others.
+    """
+    squares = [table.detach().square().sum(0) for table in weights]
+    return torch.stack([square / square.sum().clamp_min(1e-30) for square in squares]).sum(0)
+
+
+def principal_rotation(weights: list[Tensor]) -> Tensor:
+    """The orthogonal matrix that turns the coupled tables to their shared principal axes, strongest first.
+
+    One rotation for all tables leaves every dot product between them as it is. Rows are not centred: subtracting
+    a mean would change the dot products (Hotelling 1933, about the origin).
+
+    Args:
+        weights: float32 [rows, dim] each, one dim for all.
+
+    Returns:
+        float32 [dim, dim]; table @ rotation is the rotated table.
+    """
+    moments = [table.detach().double() for table in weights]
+    moments = [table.T @ table for table in moments]
+    shared = torch.stack([moment / moment.trace().clamp_min(1e-30) for moment in moments]).sum(0)
+    rotation: Tensor = torch.linalg.eigh(shared).eigenvectors.flip(1).float().contiguous()
+    return rotation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dims(Step):
+    """Cuts embedding dimensions.
+
+    Attributes:
+        sparsity: fraction of the dimensions removed (or a mapping from axis to fraction); at least one stays.
+        importance: `norm` cuts the dimensions of smallest norm, `pca` turns to principal axes first.
+    """
+
+    name: ClassVar[str] = "dims"
+
+    sparsity: float | Mapping[str, float]
+    importance: str = "norm"
+
+    def idle(self) -> bool:
+        return removes_nothing(self.sparsity)
+
+    def check(self, model: Model) -> None:
+        if self.importance not in IMPORTANCES:
+            raise RecipeError(
+                ("importance",), f"{self.importance!r} is unknown. {nearest(self.importance, IMPORTANCES)}"
+            )
+        if not model.axes_of("dim"):
+            raise RecipeError((), f"the model has no axis of dimensions. It has: {', '.join(model.axes) or 'none'}.")
+        for name, sparsity in sparsity_by_name(self.sparsity, model.axes_of("dim"), path=("sparsity",)).items():
+            size = model.size(model.axes_of("dim")[name])
+            if removed(size, sparsity) >= size:
+                raise RecipeError(
+                    ("sparsity",), f"at least one dimension must stay, but {sparsity} of {size} leaves none; lower it."
+                )
+
+    def prepare(self, model: Model, context: Context) -> None:
+        if self.importance == "pca":
+            for axis in model.axes_of("dim").values():
+                weights = [model.tables[name].values() for name, _ in axis.parts]
+                model.rotate(axis, principal_rotation(weights))
+
+    def advance(self, model: Model, context: Context, reached: float) -> None:
+        for name, sparsity in sparsity_by_name(self.sparsity, model.axes_of("dim"), path=("sparsity",)).items():
+            axis = model.axes_of("dim")[name]
+            first = model.tables[axis.parts[0][0]]
+            stay = first.dim - removed(first.dim, sparsity * reached)
+            if stay == int(first.dim_mask.sum()):
+                continue  # a schedule stands still between its stairs
+            importance = norm_importance([model.tables[table].values() for table, _ in axis.parts])
+            model.hide(axis, importance.topk(stay).indices.sort().values)
+
+    def convert(self, model: Model, context: Context) -> None:
+        for axis in model.axes_of("dim").values():
+            keep = model.tables[axis.parts[0][0]].dim_mask.nonzero()[:, 0]
+            model.cut(axis, keep)
+
+    def aspects(self) -> frozenset[str]:
+        return frozenset({self.name, f"{self.name}.{self.importance}"})

@@ -1,0 +1,122 @@
+"""Unstructured pruning: single weights with the smallest absolute values go to zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoprune.context import Context
+from autoprune.errors import RecipeError, nearest
+from autoprune.models.axis import removes_nothing, sparsity_by_name
+from autoprune.models.model import Model
+from autoprune.models.table import Table
+from autoprune.steps.step import Step, removed
+
+SCOPES = ("global", "table")
+
+
+def magnitude_masks(weights: list[Tensor], sparsity: float, *, min_per_row: int = 0) -> list[Tensor]:
+    """Which weights stay when the smallest absolute values of all tables together are removed.
+
+    Args:
+        weights: float32 [rows, dim] each.
+        sparsity: fraction removed; exactly round(sparsity * total) weights go, ties by position.
+        min_per_row: so many of the largest weights of every row always stay (Tran et al. 2024, "A Thorough
+            Performance Benchmarking on Lightweight Embedding-based Recommender Systems").
+
+    Returns:
+        bool [rows, dim] for each table, True stays.
+
+    Raises:
+        ValueError: the minimum of the rows leaves fewer weights than are to be removed.
+    """
+    total = sum(table.numel() for table in weights)
+    count = removed(total, sparsity)
+    spare = sum(len(table) * max(table.shape[1] - min_per_row, 0) for table in weights)
+    if count > spare:
+        raise ValueError(f"{count} of {total} weights cannot go: min_per_row={min_per_row} leaves {spare} to remove")
+    sizes = [_protected(table.detach().abs(), min_per_row).flatten() for table in weights]
+    keep = ~smallest(torch.cat(sizes), count)
+    parts = torch.split(keep, [table.numel() for table in weights])
+    return [part.view(table.shape) for part, table in zip(parts, weights, strict=True)]
+
+
+def smallest(size: Tensor, count: int) -> Tensor:
+    """A bool mask, [n], of exactly the `count` smallest entries of `size`; equal ones in order of position."""
+    if count == 0:
+        return torch.zeros(len(size), dtype=torch.bool, device=size.device)
+    # numpy's introselect is several times faster than torch.kthvalue or topk on millions of values
+    threshold = float(np.partition(size.cpu().numpy(), count - 1)[count - 1])
+    chosen = size < threshold
+    ties = (size == threshold).nonzero()[:, 0]
+    chosen[ties[: count - int(chosen.sum())]] = True
+    return chosen
+
+
+def _protected(size: Tensor, min_per_row: int) -> Tensor:
+    if min_per_row == 0:
+        return size
+    largest = size.topk(min(min_per_row, size.shape[1]), dim=1).indices
+    return size.scatter(1, largest, torch.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Magnitude(Step):
+    """Prunes single weights by absolute value (Han et al. 2015), at once or along a schedule (Zhu & Gupta 2017).
+
+    Attributes:
+        sparsity: fraction of the weights removed; one number, or with scope `table` a mapping from table to number.
+        scope: `global` ranks the weights of all tables together, `table` those of each table by themselves.
+        min_per_row: so many weights of every row stay.
+    """
+
+    name: ClassVar[str] = "magnitude"
+
+    sparsity: float | Mapping[str, float]
+    scope: str = "global"
+    min_per_row: int = 0
+
+    def idle(self) -> bool:
+        return removes_nothing(self.sparsity)
+
+    def check(self, model: Model) -> None:
+        if self.scope not in SCOPES:
+            raise RecipeError(("scope",), f"{self.scope!r} is unknown. {nearest(self.scope, SCOPES)}")
+        if isinstance(self.min_per_row, bool) or not isinstance(self.min_per_row, int) or self.min_per_row < 0:
+            raise RecipeError(("min_per_row",), f"a whole number >= 0 must be given, but got {self.min_per_row!r}.")
+        asked = sparsity_by_name(self.sparsity, model.tables, path=("sparsity",))
+        if self.scope == "global" and isinstance(self.sparsity, Mapping):
+            raise RecipeError(("sparsity",), "scope global takes one number; to name tables, set scope: table.")
+        for name, sparsity in asked.items():
+            dim = model.tables[name].dim
+            most = 1 - min(self.min_per_row, dim) / dim
+            if sparsity > most:
+                raise RecipeError(
+                    ("sparsity",),
+                    f"sparsity <= {most:.4g} must hold where {self.min_per_row} of {dim} dimensions of every row of "
+                    f"table {name!r} stay, but got {sparsity}; lower it or min_per_row.",
+                )
+
+    def advance(self, model: Model, context: Context, reached: float) -> None:
+        asked = sparsity_by_name(self.sparsity, model.tables, path=("sparsity",))
+        groups = [list(asked)] if self.scope == "global" else [[name] for name in asked]
+        for names in groups:
+            self._prune([model.tables[name] for name in names], asked[names[0]] * reached)
+
+    def _prune(self, tables: list[Table], sparsity: float) -> None:
+        # What an axis has hidden will be cut: it neither counts nor takes part in the ranking.
+        live = [torch.outer(table.row_mask, table.dim_mask) for table in tables]
+        pruned = sum(int((part & ~table.mask).sum()) for part, table in zip(live, tables, strict=True))
+        if pruned >= removed(sum(int(part.sum()) for part in live), sparsity):
+            return  # a schedule stands still between its stairs
+        weights = [table.values().detach()[table.row_mask][:, table.dim_mask] for table in tables]
+        masks = magnitude_masks(weights, sparsity, min_per_row=self.min_per_row)
+        for table, part, mask in zip(tables, live, masks, strict=True):
+            whole = table.mask.clone()
+            whole[part] = mask.flatten()
+            table.prune(whole)

@@ -1,0 +1,70 @@
+"""A step: one compression idea with its parameters, acting at four moments of a stage."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from autoprune.context import Context
+from autoprune.models.model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """The four moments, each of which does nothing unless a step says otherwise.
+
+    A stage copies the model, calls `prepare`, trains (adding `penalty` to the loss and calling `advance` after
+    every update), and calls `convert`. Without updates the same moments follow one another at once. What a step
+    remembers (a mask, a scale) it leaves in the model; the step itself is data.
+
+    Class attributes declare what the step is, for plans and for the conformance suite:
+        name: as in a recipe.
+        version: part of every cache key; raise it when the same parameters give another result.
+        trainable: whether later stages may train or prune what the step leaves behind.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    trainable: ClassVar[bool] = True
+
+    def idle(self) -> bool:
+        """Whether these parameters change nothing, so that a plan can leave the step out."""
+        return False
+
+    def check(self, model: Model) -> None:
+        """Refuses a model that the step has no axis for, or values that cannot be.
+
+        Called at the start of a study with a model that is not trained, for every corner of the space.
+
+        Raises:
+            RecipeError: with the path of the parameter below the step.
+        """
+
+    def prepare(self, model: Model, context: Context) -> None:
+        """Before the first update."""
+
+    def penalty(self, model: Model) -> Tensor | None:
+        """Added to the loss of every update."""
+        return None
+
+    def advance(self, model: Model, context: Context, reached: float) -> None:
+        """Before the first and after every update; `reached` is the fraction of the target due by now."""
+
+    def convert(self, model: Model, context: Context) -> None:
+        """After the last update: what was masked becomes a cut."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The step's parameters as plain values."""
+        return dataclasses.asdict(self)
+
+    def aspects(self) -> frozenset[str]:
+        """The names a rule about pairs of steps can use for it: its own and narrower ones (`dims.pca`)."""
+        return frozenset({self.name})
+
+
+def removed(size: int, sparsity: float) -> int:
+    """How many of `size` things a sparsity removes: the nearest whole number, ties to even, as torch.nn.utils.prune."""
+    return round(sparsity * size)

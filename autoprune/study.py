@@ -1,0 +1,364 @@
+"""A search: the baseline, the presets, then what the sampler asks for. The one file that knows Optuna."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+from filelock import FileLock, Timeout
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from autoprune.archive import TRIAL, Archive, Candidate, mend
+from autoprune.errors import AutopruneError, unknown
+from autoprune.evaluate import Evaluator
+from autoprune.front import coordinates
+from autoprune.measurement import Reading, readings
+from autoprune.recipe import Plan, plan
+from autoprune.record import Front, Record
+from autoprune.requirements import OBJECTIVES, Requirements
+from autoprune.space import Domain, Space
+from autoprune.tasks.task import Task
+
+STALLED = 200
+"""After so many asks in a row without a new recipe the space counts as exhausted."""
+
+SAMPLERS = ("tpe", "random")
+
+
+@dataclass(kw_only=True)
+class StudyConfig:
+    """What a study is told beside task, space and requirements; `conf/study/default.yaml` comments each entry."""
+
+    name: str | None = None
+    trials: int = 40
+    minutes: float | None = None
+    seed: int = 0
+    objectives: list[str] = field(default_factory=lambda: list(OBJECTIVES))
+    sampler: str = "tpe"
+    device: str = "cpu"
+    dir: str = "runs"
+
+    def check(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+            AutopruneError: with the path of the entry.
+        """
+        if self.trials < 0:
+            raise AutopruneError(f"study.trials: a whole number >= 0 must be given, but got {self.trials}.")
+        if self.minutes is not None and self.minutes <= 0:
+            raise AutopruneError(
+                f"study.minutes: more than 0 must be given, or null for no limit, but got {self.minutes}."
+            )
+        if self.sampler not in SAMPLERS:
+            raise unknown("study.sampler", self.sampler, SAMPLERS)
+        for objective in self.objectives:
+            if objective not in OBJECTIVES:
+                raise unknown("study.objectives: objective", objective, OBJECTIVES)
+        if self.objectives[:1] != ["quality"] or not 2 <= len(set(self.objectives)) == len(self.objectives):
+            raise AutopruneError(
+                f"study.objectives: quality and one or two of size, latency must be given, but got {self.objectives}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a search is.
+
+    Attributes:
+        trials, of: new recipes that the sampler asked for, and the budget.
+        front: the front so far.
+        rejected: candidates given up before training.
+        latest: the candidate that was just finished; None between two.
+        seconds_left: estimated; None while nothing is known.
+    """
+
+    trials: int
+    of: int
+    front: Front
+    rejected: int
+    latest: Candidate
+    seconds_left: float | None
+
+
+class Study:
+    """A search in a folder, which one process drives at a time.
+
+    Args:
+        folder: `runs/<study>`; holds study.yaml, archive.jsonl, journal.log and artifacts/.
+        config: budget, seed, objectives.
+        task: what is searched for.
+        space: what may be tried.
+        presets: recipes measured before the sampler starts, by name.
+        evaluator: makes candidates; its `candidates` are this study's archive.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        config: StudyConfig,
+        task: Task,
+        space: Space,
+        presets: Mapping[str, Mapping[str, Any]],
+        requirements: Requirements,
+        archive: Archive,
+        evaluator: Evaluator,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self.folder = folder
+        self.config = config
+        self.task = task
+        self.space = space
+        self.presets = presets
+        self.requirements = requirements
+        self.archive = archive
+        self.evaluator = evaluator
+        self.report = report
+        self._started = time.monotonic()
+
+    def run(self) -> None:
+        """Searches until the budget is spent. What was finished before, by this or a killed process, is kept."""
+        self._candidate(self._plan({}), {}, name="baseline")
+        planned = {name: (self._plan(recipe), recipe) for name, recipe in self.presets.items()}
+        for name, (preset, recipe) in planned.items():
+            if self._out_of_time():
+                return
+            self._candidate(preset, recipe, name=name)
+        optuna_study = self._open_sampler()
+        self._tell_presets(optuna_study, [preset for preset, _ in planned.values()])
+        self._settle_interrupted(optuna_study)
+        stalled = 0
+        while self._trials(optuna_study) < self.config.trials and stalled < STALLED and not self._out_of_time():
+            trial = self._ask(optuna_study)
+            recipe = self.space.resolve(lambda domain: _suggest(trial, domain))  # noqa: B023  # called at once
+            asked = self._plan(recipe)
+            known = asked.key in self.archive.candidates
+            stalled = stalled + 1 if known else 0
+            candidate = self._candidate(asked, recipe, name=TRIAL, trials=self._trials(optuna_study) + 1)
+            self._tell(optuna_study, trial, candidate, repeat=known)
+
+    def _plan(self, recipe: Mapping[str, Any]) -> Plan:
+        return plan(recipe, base_defaults=self.task.base)
+
+    def _candidate(self, asked: Plan, recipe: Mapping[str, Any], *, name: str, trials: int = 0) -> Candidate:
+        """The candidate of a plan: from the archive, or made, measured and archived now."""
+        known = self.archive.candidates.get(asked.key)
+        if known is not None:
+            return known
+        candidate = self.evaluator.evaluate(asked, recipe, name=name, number=len(self.archive.candidates))
+        self.archive.add(candidate)
+        self._report(candidate, trials)
+        return candidate
+
+    def _report(self, latest: Candidate, trials: int) -> None:
+        record = Record(self.folder)
+        rejected = sum(bool(candidate.rejected) for candidate in self.archive.candidates.values())
+        spent = [candidate.seconds for candidate in self.archive.candidates.values() if candidate.name == TRIAL]
+        left = (self.config.trials - trials) * sum(spent) / len(spent) if spent else None
+        if self.config.minutes is not None:
+            until = self._started + self.config.minutes * 60 - time.monotonic()
+            left = until if left is None else min(left, until)
+        self.report(
+            Progress(
+                trials=trials,
+                of=self.config.trials,
+                front=record.front(self.requirements),
+                rejected=rejected,
+                latest=latest,
+                seconds_left=left,
+            )
+        )
+
+    def _out_of_time(self) -> bool:
+        minutes = self.config.minutes
+        return minutes is not None and time.monotonic() - self._started > minutes * 60
+
+    # What follows is the conversation with Optuna. A trial is told after its candidate is in the archive, so that
+    # nothing finished is ever lost; a trial that was asked and never archived is told as failed, and asked again.
+
+    def _open_sampler(self) -> optuna.Study:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        path = self.folder / "journal.log"
+        mend(path)  # a torn last line would make the next append unreadable
+        for stale in self.folder.glob("journal.log.lock*"):
+            stale.unlink(missing_ok=True)  # this process holds the study's own lock: nobody else can be writing
+        return optuna.create_study(
+            study_name=self.folder.name,
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            directions=["maximize" if OBJECTIVES[name][1] else "minimize" for name in self.config.objectives],
+            load_if_exists=True,
+        )
+
+    def _ask(self, optuna_study: optuna.Study) -> Trial:
+        # Seeded by how much was told, not by a generator's history: a resumed study asks what an undisturbed one asks.
+        told = len(_finished(optuna_study))
+        seed = self.config.seed * 1_000_003 + told
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group=True
+            optuna_study.sampler = (
+                optuna.samplers.RandomSampler(seed=seed)
+                if self.config.sampler == "random"
+                else optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=False)
+            )
+        return optuna_study.ask()
+
+    def _tell(self, optuna_study: optuna.Study, trial: Trial, candidate: Candidate, *, repeat: bool) -> None:
+        trial.set_user_attr("key", candidate.key)
+        trial.set_user_attr("repeat", repeat)
+        for name, violation in self._constraints(candidate).items():
+            trial.set_constraint(name, violation)
+        if candidate.rejected:
+            optuna_study.tell(trial, state=TrialState.PRUNED)
+        else:
+            optuna_study.tell(trial, self._values(candidate))
+
+    def _tell_presets(self, optuna_study: optuna.Study, presets: list[Plan]) -> None:
+        """Tells the baseline and the presets as far as they lie within the space; the others are references only."""
+        told = _told_keys(optuna_study)
+        for known, recipe in [(self._plan({}), {}), *zip(presets, self.presets.values(), strict=True)]:
+            if known.key in told:
+                continue
+            told.add(known.key)
+            for parameters, completed in self.space.completions(recipe):
+                if self._plan(completed).key == known.key:
+                    self._add(optuna_study, self.archive.candidates[known.key], parameters, repeat=True)
+                    break
+
+    def _settle_interrupted(self, optuna_study: optuna.Study) -> None:
+        """Closes the trials that a killed process left open, and tells those whose candidates were archived."""
+        for trial in optuna_study.get_trials(states=(TrialState.RUNNING,)):
+            told = _told_keys(optuna_study)
+            optuna_study.tell(trial.number, state=TrialState.FAIL)
+            try:
+                recipe = self.space.resolve(lambda domain: trial.params[domain.path])  # noqa: B023  # called at once
+            except KeyError:  # killed while the parameters were being asked for
+                continue
+            candidate = self.archive.candidates.get(self._plan(recipe).key)
+            if candidate is not None:
+                self._add(optuna_study, candidate, trial.params, repeat=candidate.key in told)
+
+    def _add(
+        self, optuna_study: optuna.Study, candidate: Candidate, parameters: dict[str, Any], *, repeat: bool
+    ) -> None:
+        """Tells a candidate that no open trial stands for."""
+        optuna_study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED if candidate.rejected else TrialState.COMPLETE,
+                values=None if candidate.rejected else self._values(candidate),
+                params=parameters,
+                distributions={name: _distribution(self.space.domains[name]) for name in parameters},
+                user_attrs={"key": candidate.key, "repeat": repeat},
+                constraints=self._constraints(candidate),
+            )
+        )
+
+    def _trials(self, optuna_study: optuna.Study) -> int:
+        """How much of the budget is spent: new recipes that the sampler asked for."""
+        return sum(not trial.user_attrs["repeat"] for trial in _finished(optuna_study))
+
+    def _values(self, candidate: Candidate) -> list[float]:
+        return coordinates(self._readings(candidate), self.config.objectives)
+
+    def _constraints(self, candidate: Candidate) -> dict[str, float]:
+        """Every requirement's violation, in one order; one that is unknown while another fails is told as 0."""
+        violations = self.requirements.violations(self._readings(candidate))
+        return {item.text: violations.get(item.text, 0.0) for item in self.requirements.items}
+
+    def _readings(self, candidate: Candidate) -> dict[str, Reading]:
+        baseline = next(iter(self.archive.candidates.values()))
+        return readings(candidate.measured(), baseline.measured(), metric=self.task.metric)
+
+
+def open_folder(folder: Path, *, definition: Mapping[str, Any], overrides: list[str]) -> None:
+    """Makes the study's folder, or sees that the study in it is the same one.
+
+    Raises:
+        AutopruneError: the folder holds a study with another definition; the message shows the difference.
+    """
+    path = folder / "study.yaml"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".tmp")
+        draft.write_text(yaml.safe_dump({"definition": dict(definition), "overrides": overrides}, sort_keys=False))
+        draft.rename(path)
+        return
+    before, now = _flat(yaml.safe_load(path.read_text())["definition"]), _flat(definition)
+    changed = [
+        f"  {key}: was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
+        for key in dict.fromkeys([*before, *now])
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise AutopruneError(
+            "\n".join(
+                [
+                    f"study {folder.name!r} was started with another definition:",
+                    *changed,
+                    "Give the new study a name of its own (study.name=…), or go back to the old settings to resume.",
+                ]
+            )
+        )
+
+
+@contextmanager
+def driving(folder: Path) -> Iterator[None]:
+    """Holds the study for this process.
+
+    Raises:
+        AutopruneError: another process holds it.
+    """
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise AutopruneError(
+            f"study {folder.name!r} is being run by another process; wait for it, or give this one another study.name."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(tree, Mapping) and tree:
+        parts = (_flat(child, f"{path}.{key}" if path else str(key)) for key, child in tree.items())
+        return {key: value for part in parts for key, value in part.items()}
+    return {path: tree}
+
+
+def _finished(optuna_study: optuna.Study) -> list[FrozenTrial]:
+    return optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def _told_keys(optuna_study: optuna.Study) -> set[str]:
+    return {trial.user_attrs["key"] for trial in _finished(optuna_study)}
+
+
+def _distribution(domain: Domain) -> BaseDistribution:
+    if domain.kind in ("any_of", "choose"):
+        return CategoricalDistribution(domain.options)
+    if domain.kind == "int":
+        return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=int(domain.step or 1))
+    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+def _suggest(trial: Trial, domain: Domain) -> Any:
+    if domain.kind in ("any_of", "choose"):
+        return trial.suggest_categorical(domain.path, domain.options)
+    if domain.kind == "int":
+        step = int(domain.step or 1)
+        return trial.suggest_int(domain.path, int(domain.low), int(domain.high), log=domain.log, step=step)
+    value = trial.suggest_float(domain.path, domain.low, domain.high, log=domain.log, step=domain.step)
+    return round(value, 10) if domain.step else value  # 0.1 + 2 * 0.1 is 0.3 for everybody

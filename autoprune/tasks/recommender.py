@@ -1,0 +1,278 @@
+"""The recommender task: matrix factorisation, full ranking, slices by popularity and history."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+import torch
+from scipy.sparse.linalg import svds
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from autoprune.context import Context
+from autoprune.errors import RecipeError
+from autoprune.histories import Histories
+from autoprune.models.factorization import Factorization
+from autoprune.models.model import Model
+from autoprune.runtime import serve
+from autoprune.runtime.recommender import Recommender
+from autoprune.runtime.served import Beside, Parts, Served
+from autoprune.tasks.interactions import Interactions
+from autoprune.tasks.ranking import longest_list, ranking_metrics
+from autoprune.tasks.task import Task, Training
+
+SCORE_USERS = 256
+"""Users ranked at a time: bounds memory at SCORE_USERS x items x 4 bytes."""
+
+INITIAL_RMS = 0.1
+"""Root mean square of the initial weights of each table."""
+
+
+@dataclass(kw_only=True)
+class FoldIn:
+    """The regression that serves users without a row; see `autoprune.runtime.recommender.Recommender`."""
+
+    alpha: float = 0.0
+    ridge: float = 0.5
+
+
+@dataclass(kw_only=True)
+class RecommenderConfig:
+    """What a recommender task can be told, beside where its data comes from.
+
+    Attributes:
+        dim: width of the dense model.
+        metric: what `quality` means.
+        metrics: what is reported: `ndcg@K`, `recall@K`, `hit_rate@K`.
+        users_per_update: batch size of training.
+        noise: length of the Gaussian noise added to user vectors of length 1 while training.
+        temperature: that cosines are divided by in the loss.
+        training: epochs, learning rate, early stopping.
+        fold_in: how users without a row are served.
+    """
+
+    dim: int = 64
+    metric: str = "ndcg@20"
+    metrics: list[str] = field(default_factory=lambda: ["ndcg@20", "recall@20", "hit_rate@20"])
+    users_per_update: int = 256
+    noise: float = 0.8
+    temperature: float = 0.15
+    training: Training = field(default_factory=Training)
+    fold_in: FoldIn = field(default_factory=FoldIn)
+
+
+class RecommenderTask(Task):
+    """Recommends items to users by the dot product of their rows.
+
+    The dense model maximises the multinomial likelihood of each user's items over the whole catalogue (Liang et
+    al. 2018, "Variational Autoencoders for Collaborative Filtering") under cosines of a temperature (Wu et al. 2024,
+    "On the Effectiveness of Sampled Softmax Loss for Item Recommendation"), starting from a truncated SVD of the
+    normalised interactions. `settle` folds the cosine into the rows, so that what serves is a plain dot product.
+    """
+
+    slices: Mapping[str, tuple[str, ...]] = {"popularity": ("head", "middle", "tail"), "history": ("short", "long")}
+    workload_names: tuple[str, ...] = ("single", "batch")
+    unit = "user"
+
+    def __init__(self, name: str, data: Interactions, config: RecommenderConfig) -> None:
+        self.name = name
+        self.data = data
+        self.config = config
+        self.metric = config.metric
+        names = dict.fromkeys([config.metric, *config.metrics])
+        self.metrics = ranking_metrics(names)
+        self.cutoff = longest_list(names)
+        self.base = {"dim": config.dim}
+        self.training = config.training
+        self._fingerprint = data.fingerprint()
+        self._targets = {split: _Targets(data, split) for split in ("validation", "test")}
+        self._beside = self._make_beside()
+        self._trainable = (data.train.counts > 0).nonzero()[:, 0]
+
+    def describe(self) -> str:
+        counts = [len(part.items) for part in (self.data.train, self.data.validation, self.data.test)]
+        return (
+            f"{len(self.data.users):,} users x {len(self.data.items):,} items; "
+            f"{counts[0]:,} / {counts[1]:,} / {counts[2]:,} interactions to train / validate / test"
+        )
+
+    def fingerprint(self) -> str:
+        settings = dataclasses.asdict(self.config)
+        for reported_only in ("metrics", "data"):  # the data itself is hashed, wherever it lies
+            settings.pop(reported_only)
+        return f"{self._fingerprint} {json.dumps(settings, sort_keys=True)}"
+
+    def context(self, *, seed: int, device: torch.device) -> Context:
+        items = torch.bincount(self.data.train.items, minlength=len(self.data.items))
+        return Context(seed=seed, device=device, frequency={"rows.user": self.data.train.counts, "rows.item": items})
+
+    def model(self, base: Mapping[str, Any], *, seed: int) -> Model:
+        dim = {**self.base, **base}["dim"]
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= 4096:
+            raise RecipeError(("base", "dim"), f"a whole number from 1 to 4096 must be given, but got {dim!r}.")
+        return Factorization(
+            len(self.data.users),
+            len(self.data.items),
+            dim,
+            init_std=INITIAL_RMS,
+            fold_in=vars(self.config.fold_in),
+            seed=seed,
+        )
+
+    def initialize(self, model: Model, *, seed: int) -> None:
+        """Sets the tables to the leading factors of D_u^-1/2 X D_i^-1/2, each scaled to the same size.
+
+        Dimensions beyond the rank of the interactions keep their random weights.
+        """
+        train = self.data.train
+        owners, items = train.take(torch.arange(len(train)))
+        degree_user = train.counts.clamp_min(1).double().rsqrt()
+        degree_item = torch.bincount(items, minlength=len(self.data.items)).clamp_min(1).double().rsqrt()
+        matrix = scipy.sparse.csr_array(
+            ((degree_user[owners] * degree_item[items]).numpy(), (owners.numpy(), items.numpy())),
+            shape=(len(train), len(self.data.items)),
+        )
+        user, item = model.tables["user"].weight, model.tables["item"].weight
+        rank = min(user.shape[1], min(matrix.shape) - 1)
+        start = np.random.default_rng(seed).normal(size=min(matrix.shape))
+        left, strength, right = svds(matrix, k=rank, v0=start)
+        order = np.argsort(-strength)
+        root = np.sqrt(strength[order])
+        with torch.no_grad():
+            for weight, factor in ((user, left[:, order] * root), (item, right[order].T * root)):
+                scale = INITIAL_RMS / max(float(np.sqrt(np.mean(factor**2))), 1e-12)
+                weight[:, :rank] = torch.from_numpy(factor * scale).to(weight)
+
+    def batches(self) -> Sequence[Tensor]:
+        shuffled = self._trainable[torch.randperm(len(self._trainable))]
+        return torch.split(shuffled, self.config.users_per_update)
+
+    def loss(self, model: Model, batch: Tensor) -> Tensor:
+        # Rows that are gone, or about to go, neither train nor compete.
+        user, item = model.tables["user"], model.tables["item"]
+        device = user.weight.device
+        users = batch[(user.rows_of(batch.to(device)) >= 0).cpu()]
+        owner, seen = (part.to(device) for part in self.data.train.take(users))
+        rows = item.rows_of(seen)
+        user_vectors, item_vectors = (normalize(part) for part in model(user.rows_of(users.to(device))))
+        if model.training:
+            # The same in every direction, where dropout hits single dimensions: after a turn to principal axes
+            # dropout would hit the one that carries most, and fine-tuning would undo the model.
+            spread = self.config.noise / user_vectors.shape[1] ** 0.5
+            user_vectors = user_vectors + spread * torch.randn_like(user_vectors)
+        logits = user_vectors @ item_vectors.T / self.config.temperature
+        if not item.row_mask.all():
+            logits = logits.masked_fill(~item.row_mask, -torch.inf)
+        log_likelihood = logits.log_softmax(dim=1)[owner[rows >= 0], rows[rows >= 0]]
+        # Divided by a typical batch's interactions, so that users count by what they did.
+        return -log_likelihood.sum() / max(1.0, len(users) * len(self.data.train.items) / len(self._trainable))
+
+    def settle(self, model: Model) -> None:
+        for table in model.tables.values():
+            with torch.no_grad():
+                # Not to length 1 but to the mean length: under cosines the length of a row sets how far an update
+                # turns it, and a stage that trains on must go on as carefully as the last one ended.
+                rows = table.values()
+                table.weight.copy_(normalize(rows) * rows.norm(dim=1).mean())
+
+    def beside(self) -> Beside:
+        return self._beside
+
+    def parts(self, model: Model) -> Parts:
+        tables = {name: table.packed() for name, table in model.tables.items()}
+        tensors = {f"{name}.{key}": value for name, table in tables.items() for key, value in table.tensors.items()}
+        for name, ids in (("user", self.data.users), ("item", self.data.items)):
+            tensors[f"ids.{name}"] = ids.take(model.tables[name].index).encode()
+        manifest = {**model.settings(), "tables": {name: table.entry for name, table in tables.items()}}
+        return Parts(manifest=manifest, tensors=tensors, beside=self._beside)
+
+    def score(self, served: Served, split: str) -> pd.DataFrame:
+        """One row for every (user, target): columns user, item, rank, popularity, history.
+
+        `user` and `item` are positions; `rank` is infinite beyond the longest cut-off.
+        """
+        assert isinstance(served, Recommender), "a recommender task serves recommenders"
+        targets = self._targets[split]
+        ranks = []
+        for start in range(0, len(targets.users), SCORE_USERS):
+            batch = targets.users[start : start + SCORE_USERS]
+            owner, items = targets.seen.take(batch)
+            histories = Histories.from_pairs(owner, items, count=len(batch))
+            ids = [self.data.users[user] for user in batch.tolist()]
+            best = served.topk(ids, self.cutoff, histories=histories).cpu()
+            owner, wanted = targets.wanted.take(batch)
+            found = best[owner] == wanted[:, None]
+            ranks.append(torch.where(found.any(1), found.int().argmax(1) + 1.0, torch.inf))
+        return targets.rows.assign(rank=torch.cat(ranks).numpy())
+
+    def validate(self, model: Model) -> float:
+        settled = copy.deepcopy(model)
+        self.settle(settled)
+        return self.metrics[self.metric](self.score(serve(self.parts(settled)), "validation"))
+
+    def workloads(self, served: Served) -> dict[str, Callable[[], object]]:
+        """`single`: one user, top 20, with ids and titles; `batch`: the positions of 256 users' top 20."""
+        assert isinstance(served, Recommender), "a recommender task serves recommenders"
+        draw = np.random.default_rng(0)
+        users = self.data.evaluable("validation")
+        ids = [self.data.users[int(user)] for user in draw.choice(users, size=256, replace=len(users) < 256)]
+        turn = {"next": 0}
+
+        def single() -> object:
+            turn["next"] = (turn["next"] + 1) % len(ids)
+            return served.recommend(ids[turn["next"]], k=20)
+
+        return {"single": single, "batch": lambda: served.topk(ids, 20)}
+
+    def _make_beside(self) -> Beside:
+        known = self.data.train.joined(self.data.validation)
+        values = {"titles": self.data.titles} if self.data.titles else {}
+        tensors = {
+            "users": self.data.users.encode(),
+            "items": self.data.items.encode(),
+            "starts": known.starts,
+            "history": known.items.to(torch.int32),
+        }
+        return Beside(values=values, tensors=tensors)
+
+
+class _Targets:
+    """What a split asks for, found once: the users, what they had seen, what is wanted, and the rows without ranks."""
+
+    def __init__(self, data: Interactions, split: str) -> None:
+        self.users = torch.from_numpy(data.evaluable(split))
+        self.seen, self.wanted = data.seen_before(split), data.targets(split)
+        owner, items = self.wanted.take(self.users)
+        histories = self.seen.counts[self.users]
+        short = histories <= histories.median()
+        self.rows = pd.DataFrame(
+            {
+                "user": self.users[owner].numpy(),
+                "item": items.numpy(),
+                "popularity": _labels(_thirds(data.train, len(data.items))[items], "popularity"),
+                "history": _labels((~short)[owner].long(), "history"),
+            }
+        )
+
+
+def _labels(codes: Tensor, column: str) -> pd.Categorical[str]:
+    names = list(RecommenderTask.slices[column])
+    return pd.Categorical(np.array(names)[codes.numpy()], categories=names)
+
+
+def _thirds(train: Histories, items: int) -> Tensor:
+    """0, 1, 2 for items of the head, middle and tail: each class holds a third of the train interactions."""
+    counts = torch.bincount(train.items, minlength=items)
+    order = counts.argsort(descending=True, stable=True)
+    before = counts[order].cumsum(0) - counts[order]
+    classes = torch.empty(items, dtype=torch.long)
+    classes[order] = (before * 3 // max(1, int(counts.sum()))).clamp(max=2)
+    return classes

@@ -1,0 +1,122 @@
+"""The protocol of a task: a dense model, its data, its metrics and slices, and the workloads whose latency counts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from autoprune.context import Context
+from autoprune.models.model import Model
+from autoprune.runtime.served import Beside, Parts, Served
+
+
+@dataclass(kw_only=True)
+class Training:
+    """How models are trained; part of a task's config.
+
+    The learning rate is constant after a linear warm-up, so that a run of 4 epochs is the beginning of a run of 8.
+
+    Attributes:
+        learning_rate: of Adam.
+        warmup: updates until the learning rate is reached.
+        epochs: of the dense model, at most.
+        evaluate_every: updates, rounded up to whole epochs, between two looks at validation data while the dense
+            model trains.
+        patience: looks without improvement after which the best state so far is taken.
+    """
+
+    learning_rate: float = 0.003
+    warmup: int = 20
+    epochs: int = 400
+    evaluate_every: int = 30
+    patience: int = 4
+
+
+class Task(ABC):
+    """Everything the search must know about a model's purpose.
+
+    Attributes:
+        name: as in the config.
+        metric: the metric that `quality` means, e.g. `ndcg@20`.
+        metrics: all metrics that are reported, by name: rows → value, larger is better.
+        slices: columns of the rows that split them, each with the slices it splits them into.
+        workload_names: what `workloads` returns; the first is what `latency_ms` means.
+        unit: the column of the rows that counts as one observation of a slice (a user, a pair, …).
+        base: what the dense model is made with when a recipe says nothing.
+        training: how models are trained.
+    """
+
+    name: str
+    metric: str
+    metrics: Mapping[str, Callable[[pd.DataFrame], float]]
+    slices: Mapping[str, tuple[str, ...]]
+    workload_names: tuple[str, ...]
+    unit: str
+    base: Mapping[str, Any]
+    training: Training
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The task's data in a line, for people."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Changes when data or settings change what a recipe gives; part of every cache key."""
+
+    @abstractmethod
+    def context(self, *, seed: int, device: torch.device) -> Context:
+        """What steps may know beside the weights."""
+
+    @abstractmethod
+    def model(self, base: Mapping[str, Any], *, seed: int) -> Model:
+        """A model that is not trained; `base` overrides `self.base`.
+
+        Raises:
+            RecipeError: a value of `base` cannot be.
+        """
+
+    @abstractmethod
+    def initialize(self, model: Model, *, seed: int) -> None:
+        """Gives a fresh dense model the weights that training starts from."""
+
+    @abstractmethod
+    def batches(self) -> Sequence[Any]:
+        """One epoch of training batches, in an order drawn from torch's global generator."""
+
+    @abstractmethod
+    def loss(self, model: Model, batch: Any) -> Tensor:
+        """The loss of one batch, a scalar."""
+
+    @abstractmethod
+    def settle(self, model: Model) -> None:
+        """Folds what only the loss knows (a normalisation, say) into the weights; called after training ends."""
+
+    @abstractmethod
+    def beside(self) -> Beside:
+        """What lies beside every artifact of this task."""
+
+    @abstractmethod
+    def parts(self, model: Model) -> Parts:
+        """What an artifact of `model` consists of."""
+
+    @abstractmethod
+    def score(self, served: Served, split: str) -> pd.DataFrame:
+        """Rows that every metric, slice and interval is computed from.
+
+        Args:
+            split: `validation` (what the search sees) or `test`.
+        """
+
+    @abstractmethod
+    def validate(self, model: Model) -> float:
+        """`metric` on validation data, for a model in training."""
+
+    @abstractmethod
+    def workloads(self, served: Served) -> dict[str, Callable[[], object]]:
+        """What is timed, by name, in the order of `workload_names`. Each call is one request."""

@@ -1,0 +1,162 @@
+"""The only training loop: the dense model and every fine-tuning stage run through `Trainer._fit`."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from autoprune.context import Context
+from autoprune.models.model import Model
+from autoprune.schedule import Schedule, one_shot
+from autoprune.steps.step import Step
+from autoprune.store import Store
+from autoprune.tasks.task import Task, Training
+
+SAVE_EVERY_S = 30.0
+"""A kill costs at most so many seconds of training."""
+
+
+class Trainer:
+    """Trains models in place.
+
+    Args:
+        settings: how.
+        report: called with a few words about the work in progress (`dense model: epoch 35, ndcg@20 0.1091`).
+    """
+
+    def __init__(self, settings: Training, *, report: Callable[[str], None] = lambda words: None) -> None:
+        self.settings = settings
+        self.report = report
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as plain values, for cache keys."""
+        return dataclasses.asdict(self.settings)
+
+    def train_dense(self, model: Model, task: Task, context: Context, *, key: str, store: Store | None) -> Model:
+        """Trains until validation quality stops rising and returns the best state."""
+        checkpoint = store.load(key) if store else None
+        if checkpoint is None:
+            task.initialize(model, seed=context.seed)
+        self._fit(
+            model,
+            task,
+            context,
+            epochs=self.settings.epochs,
+            checkpoint=checkpoint,
+            save=lambda state: store.save(key, state) if store else None,
+            validate=True,
+        )
+        return model
+
+    def tune(
+        self,
+        model: Model,
+        task: Task,
+        context: Context,
+        *,
+        steps: Sequence[Step],
+        schedule: Schedule,
+        epochs: int,
+        key: str,
+        store: Store | None,
+    ) -> None:
+        """Trains for exactly `epochs`, with the steps acting."""
+        self._fit(
+            model,
+            task,
+            context,
+            steps=steps,
+            schedule=schedule,
+            epochs=epochs,
+            checkpoint=store.load(key) if store else None,
+            save=lambda state: store.save(key, state) if store else None,
+        )
+
+    def _fit(
+        self,
+        model: Model,
+        task: Task,
+        context: Context,
+        *,
+        epochs: int,
+        checkpoint: dict[str, Any] | None,
+        save: Callable[[dict[str, Any]], None],
+        steps: Sequence[Step] = (),
+        schedule: Schedule = one_shot,
+        validate: bool = False,
+    ) -> None:
+        model.train()
+        optimizer = torch.optim.Adam(model.parameters(), lr=self.settings.learning_rate)
+        # best: the state that `validate` liked most; its first look is at the model before any update
+        best: dict[str, Any] = {"quality": -1.0, "epoch": 0, "model": {}}
+        done, finished = 0, False
+        if checkpoint is not None:
+            model.load_state_dict(checkpoint["model"])
+            done, finished, best = checkpoint["epochs"], checkpoint["finished"], checkpoint["best"]
+            if not finished:
+                optimizer.load_state_dict(checkpoint["optimizer"])
+        look_every = -(-self.settings.evaluate_every // len(task.batches())) if validate else 0
+        saved_at = time.monotonic()
+        while not finished:
+            if validate and done % look_every == 0:
+                quality = task.validate(model)
+                if quality > best["quality"]:
+                    best = {"quality": quality, "epoch": done, "model": copy.deepcopy(model.state_dict())}
+                self.report(f"training the dense model: epoch {done}, best {task.metric} {best['quality']:.4f}")
+                stalled = done - best["epoch"] >= self.settings.patience * look_every
+            else:
+                stalled = False
+            finished = stalled or done >= epochs
+            if not finished:
+                self._epoch(model, task, context, optimizer, steps, schedule, epoch=done, epochs=epochs)
+                done += 1
+                if not validate:
+                    self.report(f"fine-tuning: epoch {done} of {epochs}")
+            if finished and validate:
+                model.load_state_dict(best["model"])
+            if finished or time.monotonic() - saved_at > SAVE_EVERY_S:
+                state = {"model": model.state_dict(), "epochs": done, "finished": finished, "best": best}
+                if finished:  # nobody goes on from here: the optimiser's two moments need not be kept
+                    state["best"] = {**best, "model": {}}
+                else:
+                    state["optimizer"] = optimizer.state_dict()
+                save(state)
+                saved_at = time.monotonic()
+        task.settle(model)
+        model.eval()
+
+    def _epoch(
+        self,
+        model: Model,
+        task: Task,
+        context: Context,
+        optimizer: torch.optim.Optimizer,
+        steps: Sequence[Step],
+        schedule: Schedule,
+        *,
+        epoch: int,
+        epochs: int,
+    ) -> None:
+        # Order and dropout depend on (seed, epoch) alone, so a resumed run repeats the undisturbed one bit by bit.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(context.seed * 1_000_003 + epoch)
+            batches = task.batches()
+            for number, batch in enumerate(batches):
+                progress = (epoch + number / len(batches)) / epochs
+                for step in steps:
+                    step.advance(model, context, schedule(progress))
+                update = epoch * len(batches) + number
+                for group in optimizer.param_groups:
+                    group["lr"] = self.settings.learning_rate * min(1.0, (update + 1) / self.settings.warmup)
+                loss = task.loss(model, batch)
+                for step in steps:
+                    penalty = step.penalty(model)
+                    loss = loss if penalty is None else loss + penalty
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+                optimizer.step()

@@ -1,0 +1,74 @@
+"""Tiny real objects: a recommender with planted tastes, small enough to train in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from autoprune.context import Context
+from autoprune.models.model import Model
+from autoprune.recipe import plan, run
+from autoprune.tasks.interactions import Interactions, read_lines
+from autoprune.tasks.recommender import RecommenderConfig, RecommenderTask
+from autoprune.tasks.task import Training
+from autoprune.train import Trainer
+
+USERS, ITEMS, TASTES = 240, 120, 6
+
+
+def write_planted(folder: Path, *, seed: int = 0) -> None:
+    """Writes train.txt, valid.txt and test.txt: every user likes the items of one taste, popular ones more."""
+    draw = np.random.default_rng(seed)
+    popularity = 1 / np.arange(1, ITEMS + 1) ** 0.5
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "train.txt").open("w") as train, (folder / "valid.txt").open("w") as valid, (
+        folder / "test.txt"
+    ).open("w") as test:
+        for user in range(USERS):
+            liking = popularity * np.where(np.arange(ITEMS) % TASTES == user % TASTES, 12.0, 1.0)
+            count = int(draw.integers(12, 24))
+            items = draw.choice(ITEMS, size=count, replace=False, p=liking / liking.sum())
+            # ids that are not positions: 10 apart, starting at 100
+            names = [str(100 + 10 * item) for item in items]
+            print(user * 3, *names[:-4], file=train)
+            print(user * 3, *names[-4:-2], file=valid)
+            print(user * 3, *names[-2:], file=test)
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of LightGCN-style files."""
+    folder = tmp_path_factory.mktemp("planted")
+    write_planted(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(planted: Path) -> Interactions:
+    return read_lines(planted)
+
+
+@pytest.fixture(scope="session")
+def task(data: Interactions) -> RecommenderTask:
+    """The recommender task on planted data, dense width 16."""
+    training = Training(epochs=60, evaluate_every=20, learning_rate=0.01, warmup=5)
+    return RecommenderTask("interactions", data, RecommenderConfig(dim=16, users_per_update=64, training=training))
+
+
+@pytest.fixture(scope="session")
+def context(task: RecommenderTask) -> Context:
+    return task.context(seed=0, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def trainer(task: RecommenderTask) -> Trainer:
+    return Trainer(task.training)
+
+
+@pytest.fixture(scope="session")
+def dense(task: RecommenderTask, context: Context, trainer: Trainer) -> Model:
+    """The trained dense model; whoever changes it works on a copy."""
+    return run(plan({}, base_defaults=task.base), task, context, trainer=trainer)
