@@ -107,7 +107,7 @@ class RecommenderTask(Task):
     def fingerprint(self) -> str:
         settings = dataclasses.asdict(self.config)
         for reported_only in ("metrics", "data"):  # the data itself is hashed, wherever it lies
-            settings.pop(reported_only)
+            settings.pop(reported_only, None)
         return f"{self._fingerprint} {json.dumps(settings, sort_keys=True)}"
 
     def context(self, *, seed: int, device: torch.device) -> Context:
