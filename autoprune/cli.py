@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -47,6 +49,8 @@ Look and choose:
 
 Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune --hydra-help.
 """
+
+OVERRIDE = re.compile(r"[+~]{0,2}[\w@/.]+(=|$)")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -120,15 +124,8 @@ def pick(
 def run_search(config: DictConfig) -> None:
     """Runs one study; Hydra calls it once, or once a job under --multirun."""
     console = Console()
-    overrides = list(HydraConfig.get().overrides.task)
-    try:
-        with Watch(console) as watch:
-            record = search(config, overrides, report=watch.report, working=watch.working)
-    except KeyboardInterrupt:
-        console.print(
-            "Stopped. What is finished is kept: the same command goes on; `autoprune front STUDY` shows the front."
-        )
-        raise
+    with exit_codes(), Watch(console) as watch:
+        record = search(config, HydraConfig.get().overrides.task, report=watch.report, working=watch.working)
     print_front(console, record.front())
     console.print(
         f"\nNext: autoprune pick {record.name} --to DIR    (or: autoprune show {record.name} NUMBER)", highlight=False
@@ -138,13 +135,14 @@ def run_search(config: DictConfig) -> None:
 def main() -> None:
     """Entry point: exits with 0, with 2 for what a person can mend, with 130 after Ctrl-C."""
     words = sys.argv[1:]
-    verbs = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    try:
+    verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    with exit_codes():
         if not words or words[0] in ("-h", "--help"):
             sys.stdout.write(HELP)
         elif words[0] in verbs:
             app()
-        elif re.match(r"--?\w|[+~\w@/.]+=|~", words[0]):
+        elif words[0].startswith("-") or OVERRIDE.match(words[0]):
+            sys.argv[1:] = readable_overrides(words)
             os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way
             with readable_errors():
                 run_search()
@@ -152,13 +150,30 @@ def main() -> None:
             raise AutopruneError(
                 f"{words[0]!r} is neither a verb nor key=value. {nearest(words[0], verbs)} autoprune --help explains."
             )
+
+
+def readable_overrides(words: list[str]) -> list[str]:
+    """The words for Hydra: what is no override is refused, and sections of free keys may be added to without a `+`."""
+    free = re.compile(r"(requirements|presets)\.")
+    for word in words:
+        if not word.startswith("-") and "=" in word and not OVERRIDE.match(word):
+            raise AutopruneError(f"{word!r}: an override is written key=value. autoprune --help explains.")
+    return [f"++{word}" if free.match(word) else word for word in words]
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Ends the process with one message where a person can mend what is wrong."""
+    try:
+        yield
     except AutopruneError as error:
         Console(stderr=True).print(f"autoprune: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from here.")
         sys.exit(130)
 
 
 def _front(record: Record, floors: list[str], profile: str | None) -> Front:
     requirements = record.requirements(load_requirements(profile) if profile else None)
-    return record.front(requirements.with_floors(floors, record.names))
+    return record.front(record.with_floors(requirements, floors))

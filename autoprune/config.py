@@ -114,6 +114,7 @@ def search(
             store=Store(Path(study.dir) / ".store"),
             requirements=requirements,
             artifacts=folder / "artifacts",
+            latency_seconds=study.latency_seconds,
             candidates=archive.candidates,
         )
         Study(
@@ -208,6 +209,16 @@ def _plain(node: Any) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
+def _neighbours(path: str) -> str:
+    """What the default config holds beside the first unknown part of a path."""
+    node: Any = OmegaConf.to_container(compose_config([]))
+    for part in path.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return nearest(part, node if isinstance(node, dict) else ())
+        node = node[part]
+    return ""
+
+
 @contextmanager
 def readable_errors(where: str = "") -> Iterator[None]:
     """Turns Hydra's and OmegaConf's errors into ours: one message, with the nearest names."""
@@ -222,6 +233,9 @@ def readable_errors(where: str = "") -> Iterator[None]:
         key = ".".join(part for part in (where, str(error.full_key or "")) if part)
         raise AutopruneError(f"{key or 'config'}: {str(error.msg or error).splitlines()[0]}") from error
     except ConfigCompositionException as error:
-        raise AutopruneError(" ".join(str(error).split())) from error
+        missing = re.match(r"Could not override '([^']*)'", str(error))
+        if missing is None:
+            raise AutopruneError(" ".join(str(error).split())) from error
+        raise AutopruneError(f"{missing[1]}: there is no such entry. {_neighbours(missing[1])}") from error
     except HydraException as error:
         raise AutopruneError(" ".join(str(error).split())) from error

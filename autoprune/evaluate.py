@@ -39,6 +39,7 @@ class Evaluator:
         store: keeps what was trained.
         requirements: ceilings among them can reject a candidate before it is trained.
         artifacts: the folder that artifacts are saved in, one by key.
+        latency_seconds: for how long each workload is timed.
         candidates: what was measured so far, by key (an archive's, read only).
     """
 
@@ -51,6 +52,7 @@ class Evaluator:
         store: Store,
         requirements: Requirements,
         artifacts: Path,
+        latency_seconds: float,
         candidates: Mapping[str, Candidate],
     ) -> None:
         self.task = task
@@ -58,6 +60,7 @@ class Evaluator:
         self.trainer = trainer
         self.store = store
         self.artifacts = artifacts
+        self.latency_seconds = latency_seconds
         self.candidates = candidates
         self._ceilings = Requirements(items=tuple(item for item in requirements.items if item.ceiling))
         self._baseline_served: Served | None = None
@@ -131,7 +134,7 @@ class Evaluator:
         workloads = self.task.workloads(served)
         if self.baseline is None:
             # Against itself: the ratio is 1 by definition, the milliseconds are its own.
-            timed = paired_latency(workloads, workloads)
+            timed = paired_latency(workloads, workloads, seconds=self.latency_seconds)
             return {
                 name: Latency(
                     median_ms=own.median_ms,
@@ -145,7 +148,8 @@ class Evaluator:
             }
         if self._baseline_served is None:
             self._baseline_served = artifact.load(self.artifacts / self.baseline.key, device=self.context.device)
-        return paired_latency(workloads, self.task.workloads(self._baseline_served))
+        before = self.task.workloads(self._baseline_served)
+        return paired_latency(workloads, before, seconds=self.latency_seconds)
 
     def _structure(self, folder: Path) -> str:
         """Names what latency depends on: encodings and the shape of every stored tensor."""

@@ -20,8 +20,6 @@ from autoprune.tasks.task import Task
 
 WARM_UP = 5
 FEWEST_PAIRS, MOST_PAIRS = 15, 400
-SECONDS = 0.4
-"""How long one workload is timed, beyond the fewest pairs."""
 
 
 def quality(task: Task, rows: pd.DataFrame) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
@@ -42,14 +40,14 @@ def paired_latency(
     baseline: dict[str, Callable[[], object]],
     *,
     threads: int = 1,
-    seconds: float = SECONDS,
+    seconds: float = 0.4,
 ) -> dict[str, Latency]:
     """Times each workload against the same one of the baseline, request by request in turns.
 
     One measurement runs on a machine at a time (others wait), on `threads` threads, without garbage collection.
 
     Args:
-        seconds: how long each workload is timed.
+        seconds: how long each workload is timed, beyond `FEWEST_PAIRS`.
     """
     with _quiet(threads):
         return {name: _time_pairs(call, baseline[name], seconds) for name, call in workloads.items()}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +18,10 @@ import yaml
 
 from autoprune import artifact
 from autoprune.archive import Archive, Candidate
-from autoprune.errors import AutopruneError, unknown
+from autoprune.errors import AutopruneError, nearest, unknown
 from autoprune.front import coordinates, hypervolume, nondominated
 from autoprune.measurement import Reading, readings
-from autoprune.requirements import OBJECTIVES, Requirements, parse_requirements
+from autoprune.requirements import OBJECTIVES, Requirements, parse_flag, parse_requirements
 from autoprune.runtime.served import Served
 
 LOWEST_FLOOR = 0.9
@@ -69,8 +70,10 @@ class Record:
         self.folder = folder
         path = folder / "study.yaml"
         if not path.is_file():
-            siblings = sorted(child.parent.name for child in folder.parent.glob("*/study.yaml"))
-            raise unknown(f"study in {str(folder.parent)!r}", folder.name, siblings)
+            siblings = [child.parent.name for child in folder.parent.glob("*/study.yaml")]
+            raise AutopruneError(
+                f"{str(folder.parent)!r} holds no study {folder.name!r}. {nearest(folder.name, siblings)}"
+            )
         content: dict[str, Any] = yaml.safe_load(path.read_text())
         self.definition: dict[str, Any] = content["definition"]
         self.overrides: list[str] = content["overrides"]
@@ -120,6 +123,18 @@ class Record:
     def requirements(self, content: Mapping[str, Any] | None = None) -> Requirements:
         """The study's own requirements, or others in the same grammar."""
         return parse_requirements(self.definition["requirements"] if content is None else content, self.names)
+
+    def with_floors(self, requirements: Requirements, floors: Iterable[str]) -> Requirements:
+        """Requirements with other floors (`ndcg@20=0.97x`) in place of those on the same reading.
+
+        Raises:
+            AutopruneError: a floor cannot be read, or names what is not measured.
+        """
+        changed = [parse_flag(floor, "min", self.names) for floor in floors]
+        alias = {self.metric: "quality"}
+        taken = {alias.get(item.reading, item.reading) for item in changed}
+        kept = [item for item in requirements.items if alias.get(item.reading, item.reading) not in taken]
+        return dataclasses.replace(requirements, items=(*kept, *changed))
 
     def front(self, requirements: Requirements | None = None) -> Front:
         """The feasible candidates that no other feasible candidate beats, under the study's or other requirements."""

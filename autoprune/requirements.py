@@ -75,14 +75,6 @@ class Requirements:
         violations = self.violations(found)
         return len(violations) == len(self.items) and all(value <= 0 for value in violations.values())
 
-    def with_floors(self, floors: Iterable[str], names: Iterable[str]) -> Requirements:
-        """The same with other floors (`ndcg@20=0.97x`) in place of any on the same reading."""
-        changed = [parse_flag(flag, "min", names) for flag in floors]
-        taken = {item.reading for item in changed}
-        return Requirements(
-            items=(*(item for item in self.items if item.reading not in taken), *changed), prefer=self.prefer
-        )
-
 
 def parse_requirements(
     content: Mapping[str, Any], names: Iterable[str] | None = None, *, where: str = "requirements"

@@ -45,6 +45,7 @@ class StudyConfig:
     seed: int = 0
     objectives: list[str] = field(default_factory=lambda: list(OBJECTIVES))
     sampler: str = "tpe"
+    latency_seconds: float = 0.4
     device: str = "cpu"
     dir: str = "runs"
 
@@ -60,6 +61,8 @@ class StudyConfig:
             raise AutopruneError(
                 f"study.minutes: more than 0 must be given, or null for no limit, but got {self.minutes}."
             )
+        if self.latency_seconds <= 0:
+            raise AutopruneError(f"study.latency_seconds: more than 0 must be given, but got {self.latency_seconds}.")
         if self.sampler not in SAMPLERS:
             raise unknown("study.sampler", self.sampler, SAMPLERS)
         for objective in self.objectives:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from autoprune.context import Context
-from autoprune.errors import RecipeError
+from autoprune.errors import AutopruneError, RecipeError
 from autoprune.histories import Histories
 from autoprune.models.factorization import Factorization
 from autoprune.models.model import Model
@@ -31,6 +31,8 @@ from autoprune.tasks.task import Task, Training
 
 SCORE_USERS = 256
 """Users ranked at a time: bounds memory at SCORE_USERS x items x 4 bytes."""
+
+WIDEST = 4096
 
 INITIAL_RMS = 0.1
 """Root mean square of the initial weights of each table."""
@@ -68,6 +70,25 @@ class RecommenderConfig:
     training: Training = field(default_factory=Training)
     fold_in: FoldIn = field(default_factory=FoldIn)
 
+    def check(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+            AutopruneError: with the path of the entry.
+        """
+        self.training.check()
+        for name in ("alpha", "ridge"):
+            if getattr(self.fold_in, name) < 0:
+                raise AutopruneError(f"task.fold_in.{name} >= 0 must hold, but got {getattr(self.fold_in, name)}.")
+        if not 1 <= self.dim <= WIDEST:
+            raise AutopruneError(f"task.dim: 1 <= dim <= {WIDEST} must hold, but got {self.dim}.")
+        if self.users_per_update < 1:
+            raise AutopruneError(f"task.users_per_update >= 1 must hold, but got {self.users_per_update}.")
+        if self.noise < 0 or self.temperature <= 0:
+            raise AutopruneError(
+                f"task.noise >= 0 and task.temperature > 0 must hold, but got {self.noise} and {self.temperature}."
+            )
+
 
 class RecommenderTask(Task):
     """Recommends items to users by the dot product of their rows.
@@ -83,6 +104,7 @@ class RecommenderTask(Task):
     unit = "user"
 
     def __init__(self, name: str, data: Interactions, config: RecommenderConfig) -> None:
+        config.check()
         self.name = name
         self.data = data
         self.config = config
@@ -116,8 +138,8 @@ class RecommenderTask(Task):
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> Model:
         dim = {**self.base, **base}["dim"]
-        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= 4096:
-            raise RecipeError(("base", "dim"), f"a whole number from 1 to 4096 must be given, but got {dim!r}.")
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= WIDEST:
+            raise RecipeError(("base", "dim"), f"a whole number from 1 to {WIDEST} must be given, but got {dim!r}.")
         return Factorization(
             len(self.data.users),
             len(self.data.items),

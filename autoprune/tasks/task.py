@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from autoprune.context import Context
+from autoprune.errors import AutopruneError
 from autoprune.models.model import Model
 from autoprune.runtime.served import Beside, Parts, Served
 
@@ -36,6 +37,18 @@ class Training:
     epochs: int = 400
     evaluate_every: int = 30
     patience: int = 4
+
+    def check(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+            AutopruneError: with the path of the entry.
+        """
+        if self.learning_rate <= 0:
+            raise AutopruneError(f"task.training.learning_rate > 0 must hold, but got {self.learning_rate}.")
+        for name in ("warmup", "epochs", "evaluate_every", "patience"):
+            if getattr(self, name) < 1:
+                raise AutopruneError(f"task.training.{name} >= 1 must hold, but got {getattr(self, name)}.")
 
 
 class Task(ABC):

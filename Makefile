@@ -1,0 +1,30 @@
+# make demo: search MovieLens and show the front.   make test: lint, types and all tests.
+# Both build the same .venv from constraints.txt; a second call goes straight to work.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test fast clean
+
+demo: .venv/installed
+	$(BIN)/autoprune task=movielens requirements=none requirements.quality.drop=5% study.trials=60 study.name=demo
+
+test: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+fast: .venv/installed-dev
+	$(BIN)/pytest -m "not slow"
+
+clean:
+	rm -rf .venv build *.egg-info
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[movielens]'
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[movielens,dev]'
+	touch $@

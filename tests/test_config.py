@@ -1,0 +1,112 @@
+"""Every YAML composes, and what is wrong with a config is said with its path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import autoprune
+from autoprune.config import compose_config, load_requirements, search
+from autoprune.errors import AutopruneError
+from autoprune.requirements import parse_requirements
+from autoprune.space import Space
+from autoprune.study import StudyConfig
+
+CONF = Path(__file__).parent.parent / "conf"
+GROUPS = [path.relative_to(CONF) for path in sorted(CONF.glob("*/*.yaml"))]
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=str)
+def test_every_yaml_composes(path: Path) -> None:
+    config = compose_config([f"{path.parent}={path.stem}"])
+    assert set(config) == {"task", "space", "presets", "requirements", "study"}
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=str)
+def test_every_yaml_says_what_it_is(path: Path) -> None:
+    first = (CONF / path).read_text().splitlines()[0]
+    assert first.startswith("# ") or path.parent.name == "study"
+
+
+def test_packages_list_every_folder_of_conf() -> None:
+    listed = (CONF.parent / "pyproject.toml").read_text()
+    for folder in CONF.rglob("*/"):
+        if list(folder.glob("*.yaml")):
+            name = ".".join(["autoprune.conf", *folder.relative_to(CONF).parts])
+            assert f'"{name}"' in listed
+
+
+@pytest.mark.parametrize("path", [path for path in GROUPS if path.parent.name == "space"], ids=str)
+def test_every_space_parses(path: Path) -> None:
+    assert Space(yaml.safe_load((CONF / path).read_text())).domains
+
+
+@pytest.mark.parametrize("path", [path for path in GROUPS if path.parent.name == "requirements"], ids=str)
+def test_every_profile_parses(path: Path) -> None:
+    assert parse_requirements(load_requirements(path.stem)).prefer
+
+
+def test_study_yaml_holds_the_defaults_of_its_schema() -> None:
+    assert StudyConfig(**yaml.safe_load((CONF / "study/default.yaml").read_text())) == StudyConfig()
+
+
+def test_task_yaml_holds_the_defaults_of_its_schema(planted: Path) -> None:
+    from omegaconf import OmegaConf
+
+    from autoprune.tasks import InteractionsConfig
+
+    section = compose_config(["task=interactions"]).task
+    assert OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(InteractionsConfig), section)) == InteractionsConfig()
+
+
+BAD = {
+    "task=interaction": r"task=interaction: .*Did you mean interactions",
+    "requirements=accuracy": r"Did you mean accuracy_critical",
+    "study.trails=3": r"study\.trails: there is no such entry\. Did you mean trials",
+    "study.trials=-1": r"study\.trials: a whole number >= 0 .* -1",
+    "study.trials=many": r"study\.trials: .*many",
+    "study.minutes=0": r"study\.minutes: more than 0",
+    "study.sampler=tpee": r"study\.sampler 'tpee' is unknown\. Did you mean tpe",
+    "study.objectives=[size]": r"study\.objectives: quality and one or two of",
+    "study.objectives=[quality,sise]": r"'sise' is unknown\. Did you mean size",
+    "study.name=a/b": r"study\.name: letters",
+    "study.device=gpu": r"study\.device 'gpu' is unknown",
+    "task.metric=ndgc@20": r"metric 'ndgc@20' is unknown\. Did you mean ndcg@20",
+    "task.dim=0": r"task\.dim: 1 <= dim",
+    "task.training.epochs=0": r"task\.training\.epochs >= 1",
+    "task.data.path=/no/such/folder": r"task\.data\.path: there is no folder",
+    "++task.data.pth=x": r"task\.data\.pth: there is no such entry\. Did you mean path",
+    "++task.name=films": r"task\.name 'films' is unknown",
+    "++requirements.latncy_ms.max=4": r"requirements\.latncy_ms\.max: .*Did you mean latency_ms",
+    "++requirements.latency_ms.min=4": r"requirements\.latency_ms\.min: .*less is better",
+    "++requirements.quality.drop=200%": r"requirements\.quality\.drop: 0% <= drop < 100%",
+    "++requirements.size_bytes.max=10Mb/s": r"requirements\.size_bytes\.max: .*10MB",
+    "requirements.prefer=speed": r"requirements\.prefer 'speed' is unknown",
+    "space.prune.method.choose.dims.sparsity.float=[0.5,1.0]": r"choose\.dims\.sparsity: 0 <= sparsity < 1 .* 1\.0",
+    "space.prune.method.choose.dims.sparsity.float=[0.9,0.5]": r"choose\.dims\.sparsity\.float: low <= high",
+    "++space.prune.method.choose.heads.sparsity=0.5": r"choose\.heads: method 'heads' is unknown",
+    "space.prune.method.choose.magnitude.min_per_row=13": r"magnitude\.sparsity: sparsity <= 0\.\d+ must hold",
+    "space.prune.epochs=-1": r"space\.prune\.epochs: a whole number >= 0",
+    "space.prune.schedule=cubik": r"space\.prune\.schedule: schedule 'cubik' is unknown. Did you mean cubic",
+    "space.quantize.bits=7": r"space\.quantize\.bits: one of 32, 8, 4",
+    "++space.tune.epochs=3": r"space\.tune\.epochs: nothing can be trained after quantize",
+    "++space.base.width=3": r"space\.base\.width: the task's model has no such setting\. .*dim",
+    "++presets.mine={quantize:{bits:3}}": r"presets\.mine\.quantize\.bits: one of 32, 8, 4",
+    "++presets.mine={prune:{method:{dims:{sparsity:0.999}}}}": r"presets\.mine.*at least one dimension must stay",
+}
+
+
+@pytest.mark.parametrize("override", BAD)
+def test_bad_input_is_refused_before_anything_is_written(override: str, planted: Path, tmp_path: Path) -> None:
+    words = ["task=interactions", f"task.data.path={planted}", "task.dim=16", f"study.dir={tmp_path / 'runs'}"]
+    with pytest.raises(AutopruneError, match=BAD[override]):
+        autoprune.search(*words, override)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_every_corner_of_the_shipped_space_can_be_built(planted: Path, tmp_path: Path) -> None:
+    overrides = ["task=interactions", f"task.data.path={planted}", f"study.dir={tmp_path}", "study.name=..bad"]
+    with pytest.raises(AutopruneError, match=r"study\.name"):  # what is checked after the corners
+        search(compose_config(overrides), overrides)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoprune.ids import Ids
+
+NUMBERS = st.lists(st.integers(-(2**63), 2**63 - 1), unique=True).map(sorted).map(lambda v: np.array(v, dtype=np.int64))
+# numpy ends a string at its trailing zero bytes
+WORDS = (
+    st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), unique=True)
+    .map(sorted)
+    .map(lambda values: np.array(values, dtype=str))
+)
+
+
+@given(st.one_of(NUMBERS, WORDS))
+def test_ids_encode_and_decode(values: np.ndarray[Any, Any]) -> None:
+    decoded = Ids.decode(Ids(values).encode())
+    assert decoded.values.tolist() == values.tolist()
+    assert decoded.values.dtype == Ids(values).values.dtype
+
+
+@given(st.one_of(NUMBERS, WORDS))
+def test_the_position_of_an_id_is_its_row(values: np.ndarray[Any, Any]) -> None:
+    ids = Ids(values)
+    assert [ids.position(ids[row]) for row in range(len(ids))] == list(range(len(ids)))
+    assert ids.positions(ids).tolist() == list(range(len(ids)))
+
+
+@given(NUMBERS, NUMBERS)
+def test_positions_matches_position(values: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> None:
+    ids = Ids(values)
+    assert ids.positions(Ids(wanted)).tolist() == [ids.position(int(each)) for each in wanted]
+
+
+@pytest.mark.parametrize("strange", [4, "5", True, 2**70, -(2**70)])
+def test_what_is_no_id_has_no_position(strange: int | str) -> None:
+    assert Ids(np.array([1, 3, 5])).position(strange) == -1
+
+
+def test_ids_of_another_kind_have_no_position() -> None:
+    numbers, words = Ids(np.array([1, 3])), Ids(np.array(["1", "3"]))
+    assert numbers.positions(words).tolist() == [-1, -1]
+    assert words.positions(numbers).tolist() == [-1, -1]
+    assert words.position(1) == -1
+
+
+def test_nothing_is_found_among_no_ids() -> None:
+    empty = Ids(np.array([], dtype=np.int64))
+    assert empty.position(1) == -1
+    assert empty.positions(Ids(np.array([1, 2]))).tolist() == [-1, -1]
+
+
+def test_take_keeps_some_rows() -> None:
+    assert Ids(np.array(["a", "b", "c"])).take(torch.tensor([0, 2])).values.tolist() == ["a", "c"]
+
+
+def test_small_numbers_take_four_bytes_each() -> None:
+    assert Ids(np.arange(10)).memory_bytes == 40
+    assert Ids(np.array([2**31])).memory_bytes == 8
+
+
+def test_neighbouring_numbers_compress_to_almost_nothing() -> None:
+    assert len(Ids(np.arange(10_000)).encode()) < 200

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoprune.errors import AutopruneError
+from autoprune.histories import Histories
+from autoprune.tasks import interactions
+from autoprune.tasks.interactions import FEWEST_USERS, SPLITS, Interactions, read_lines, split_by
+
+
+@pytest.fixture
+def any_number_of_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a few users be evaluated, so that a test can be read."""
+    monkeypatch.setattr(interactions, "FEWEST_USERS", 0)
+
+
+@pytest.fixture
+def folder(planted: Path, tmp_path: Path) -> Path:
+    """A copy of the planted files, to be damaged."""
+    return Path(shutil.copytree(planted, tmp_path / "copy"))
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, content in files.items():
+        (folder / f"{name}.txt").write_text(content)
+    return folder
+
+
+def lists(data: Interactions, histories: Histories) -> dict[int | str, list[int | str]]:
+    """By external ids, users without items left out."""
+    return {
+        data.users[user]: [data.items[int(item)] for item in histories.of(user)]
+        for user in range(len(histories))
+        if len(histories.of(user))
+    }
+
+
+@pytest.mark.usefixtures("any_number_of_users")
+def test_lines_are_read_as_they_stand(tmp_path: Path) -> None:
+    data = read_lines(write(tmp_path, train="7 30 10\n\n3 20 20 10 \n", valid="7 20\n", test="3 30\n7 50\n9 10\n"))
+    assert data.users.values.tolist() == [3, 7, 9]
+    assert data.items.values.tolist() == [10, 20, 30, 50]
+    assert lists(data, data.train) == {3: [10, 20], 7: [10, 30]}
+    assert lists(data, data.validation) == {7: [20]}
+    assert lists(data, data.test) == {3: [30], 7: [50], 9: [10]}
+    assert data.evaluable("test").tolist() == [0, 1]  # user 9 has no history
+    assert lists(data, data.seen_before("test")) == {3: [10, 20], 7: [10, 30, 20]}
+    assert lists(data, data.seen_before("validation")) == lists(data, data.train)
+
+
+@pytest.mark.usefixtures("any_number_of_users")
+def test_what_was_seen_is_not_to_be_found(tmp_path: Path) -> None:
+    data = read_lines(write(tmp_path, train="1 10 20\n2 30\n", valid="1 20 30\n2 10\n", test="1 10 30 40\n2 10 20\n"))
+    assert lists(data, data.validation) == {1: [30], 2: [10]}
+    assert lists(data, data.test) == {1: [40], 2: [20]}
+
+
+@pytest.mark.usefixtures("any_number_of_users")
+def test_without_a_validation_file_a_tenth_of_every_user_is_held_out(tmp_path: Path) -> None:
+    counts = {1: 9, 2: 10, 3: 25, 4: 40}
+    train = "\n".join(f"{user} {' '.join(map(str, range(count)))}" for user, count in counts.items())
+    folder = write(tmp_path, train=train, test="1 50\n")
+    data = read_lines(folder, seed=0)
+    assert data.validation.counts.tolist() == [0, 1, 2, 4]
+    assert {user: sorted(items) for user, items in lists(data, data.train.joined(data.validation)).items()} == {
+        user: list(range(count)) for user, count in counts.items()
+    }
+    assert data.fingerprint() == read_lines(folder, seed=0).fingerprint()
+    assert data.fingerprint() != read_lines(folder, seed=1).fingerprint()
+
+
+def test_planted_users_keep_what_was_written(planted: Path, data: Interactions) -> None:
+    first = [int(word) for word in (planted / "train.txt").read_text().splitlines()[0].split()]
+    assert lists(data, data.train)[first[0]] == sorted(first[1:])
+
+
+def log(seed: int, count: int = 300) -> tuple[interactions.Numbers, interactions.Numbers, interactions.Numbers]:
+    draw = np.random.default_rng(seed)
+    return draw.integers(0, 12, count) * 5, draw.integers(0, 40, count) + 100, draw.integers(0, 50, count)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from(SPLITS), st.integers(0, 1000))
+def test_every_split_is_a_partition(split: str, seed: int) -> None:
+    users, items, times = log(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interactions, "FEWEST_USERS", 0)
+        data = split_by(split, users, items, times, where="here")
+    parts = [lists(data, part) for part in (data.train, data.validation, data.test)]
+    found = [(user, item) for part in parts for user, seen in part.items() for item in seen]
+    assert len(found) == len(set(found))
+    assert set(found) == set(zip(users.tolist(), items.tolist(), strict=True))
+    # tenths, rounded a user at a time
+    for part in parts[1:]:
+        assert sum(map(len, part.values())) == pytest.approx(len(found) / 10, abs=0.5 * 12)
+
+
+def first_times(users: interactions.Numbers, items: interactions.Numbers, times: interactions.Numbers) -> dict:
+    first: dict[tuple[int, int], int] = {}
+    for user, item, time in zip(users.tolist(), items.tolist(), times.tolist(), strict=True):
+        first[user, item] = min(time, first.get((user, item), time))
+    return first
+
+
+def moments(data: Interactions, part: Histories, first: dict) -> list[tuple[int | str, int]]:
+    return [(user, first[user, item]) for user, items in lists(data, part).items() for item in items]
+
+
+@pytest.mark.usefixtures("any_number_of_users")
+def test_a_global_split_never_looks_ahead() -> None:
+    users, items, times = log(0)
+    data = split_by("global", users, items, times, where="here")
+    first = first_times(users, items, times)
+    train, validation, test = (
+        [time for _, time in moments(data, part, first)] for part in (data.train, data.validation, data.test)
+    )
+    assert max(train) <= min(validation) <= max(validation) <= min(test)
+
+
+@pytest.mark.usefixtures("any_number_of_users")
+def test_a_split_per_user_holds_out_the_latest_of_each() -> None:
+    users, items, times = log(0)
+    data = split_by("per_user", users, items, times, where="here")
+    first = first_times(users, items, times)
+    parts = [moments(data, part, first) for part in (data.train, data.validation, data.test)]
+    for user in set(users.tolist()):
+        train, validation, test = ([time for who, time in part if who == user] for part in parts)
+        assert max(train) <= min(validation) <= max(validation) <= min(test)
+
+
+@pytest.mark.usefixtures("any_number_of_users")
+def test_a_random_split_is_drawn_by_its_seed() -> None:
+    fingerprints = [split_by("random", *log(0), seed=seed, where="here").fingerprint() for seed in (0, 0, 1)]
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+
+
+@pytest.mark.usefixtures("any_number_of_users")
+def test_users_of_one_or_two_items_only_train() -> None:
+    users, items = np.array([1, 2, 2, 3, 3, 3]), np.array([1, 1, 2, 1, 2, 3])
+    data = split_by("per_user", users, items, np.arange(6), where="here")
+    assert lists(data, data.train) == {1: [1], 2: [1, 2], 3: [1]}
+    assert lists(data, data.validation) == {3: [2]}
+    assert lists(data, data.test) == {3: [3]}
+
+
+@pytest.mark.usefixtures("any_number_of_users")
+def test_titles_follow_the_items() -> None:
+    pairs = np.array([1, 1, 1]), np.array([30, 10, 20]), np.arange(3)
+    assert split_by("per_user", *pairs, where="here", titles={10: "Ten", 30: "Thirty"}).titles == [
+        "Ten",
+        "20",
+        "Thirty",
+    ]
+    assert split_by("per_user", *pairs, where="here").titles is None
+
+
+def test_the_fingerprint_is_of_ids_and_interactions(data: Interactions) -> None:
+    assert len(data.fingerprint()) == 12
+    assert int(data.fingerprint(), 16) >= 0
+    assert dataclasses.replace(data, titles=["x"] * len(data.items)).fingerprint() == data.fingerprint()
+    changed = Histories(starts=data.test.starts, items=data.test.items.flip(0))
+    renamed = data.users.take(torch.arange(len(data.users)))
+    renamed.values[-1] += 1
+    assert dataclasses.replace(data, test=changed).fingerprint() != data.fingerprint()
+    assert dataclasses.replace(data, users=renamed).fingerprint() != data.fingerprint()
+
+
+def test_a_split_that_is_not_there_is_refused(data: Interactions) -> None:
+    with pytest.raises(AutopruneError, match=r"^split 'tset' is unknown\. Did you mean test\? There is: test, valid"):
+        data.targets("tset")
+    with pytest.raises(AutopruneError, match=r"^task\.data\.split 'by_user' is unknown\. Did you mean per_user\?"):
+        split_by("by_user", *log(0), where="here")
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        AutopruneError, match=r"^task\.data\.path: there is no folder '.*nowhere'\. It should hold train"
+    ):
+        read_lines(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / f"{name}.txt").unlink()
+    with pytest.raises(
+        AutopruneError, match=rf"^task\.data\.path: '.*{name}\.txt' is missing; each line of it is `user"
+    ):
+        read_lines(folder)
+
+
+@pytest.mark.parametrize("name", ["train", "valid", "test"])
+def test_an_empty_file_is_named(folder: Path, name: str) -> None:
+    write(folder, **{name: ""})
+    with pytest.raises(AutopruneError, match=rf"{name}\.txt: the file is empty; each line of it is `user item item …`"):
+        read_lines(folder)
+
+
+@pytest.mark.parametrize("word", ["4,5", "-5", "1.0", "x", "²", "1" * 19])
+def test_a_malformed_line_is_named_by_its_number(folder: Path, word: str) -> None:
+    write(folder, train=f"1 2\n\n2 3 {word} 5\n")
+    with pytest.raises(
+        AutopruneError, match=r"train\.txt:3: whole numbers >= 0 .* got '.*'; each line is `user"
+    ) as caught:
+        read_lines(folder)
+    assert repr(word) in str(caught.value)
+
+
+def test_a_user_on_two_lines_is_named_with_both(folder: Path) -> None:
+    write(folder, test="1 2\n2 3\n\n1 4\n")
+    with pytest.raises(
+        AutopruneError, match=r"test\.txt:4: user 1 stands on line 1 too; one line holds all their items"
+    ):
+        read_lines(folder)
+
+
+def test_too_few_users_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, train="1 10\n2 10\n3 10\n", valid="1 20\n2 20\n", test="1 30\n4 10\n")
+    message = (
+        rf"at least {FEWEST_USERS} users .* of 4 users validation has 2 and test has 1; "
+        r"split otherwise \(task\.data\.split\) or bring more data"
+    )
+    with pytest.raises(AutopruneError, match=message):
+        read_lines(tmp_path)
+
+
+def test_a_file_of_blank_lines_has_no_users(tmp_path: Path) -> None:
+    write(tmp_path, train="\n\n", valid="1 20\n", test="1 30\n")
+    with pytest.raises(AutopruneError, match=r"of 1 users validation has 0 and test has 0"):
+        read_lines(tmp_path)

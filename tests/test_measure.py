@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import gc
+import itertools
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from autoprune.measure import FEWEST_PAIRS, WARM_UP, median_interval, paired_latency, quality
+from autoprune.tasks.recommender import RecommenderTask
+
+MATRIX = torch.ones(128, 128)
+
+
+def heavy() -> None:
+    for _ in range(8):
+        MATRIX @ MATRIX
+
+
+def light() -> None:
+    for _ in range(2):
+        MATRIX @ MATRIX
+
+
+def nothing() -> None:
+    pass
+
+
+def test_four_times_the_work_is_slower() -> None:
+    found = paired_latency({"one": heavy, "other": light}, {"one": light, "other": heavy}, seconds=0.1)
+    assert list(found) == ["one", "other"]
+    assert found["one"].ratio_low > 1.5
+    assert found["other"].ratio_high < 1 / 1.5
+    for latency in found.values():
+        assert latency.pairs >= FEWEST_PAIRS
+        assert latency.ratio_low <= latency.ratio <= latency.ratio_high
+        assert 0 < latency.median_ms <= latency.p95_ms
+
+
+def test_requests_are_timed_in_turns_and_in_both_orders() -> None:
+    calls: list[str] = []
+    found = paired_latency({"w": lambda: calls.append("own")}, {"w": lambda: calls.append("base")}, seconds=0.0)
+    assert found["w"].pairs == FEWEST_PAIRS
+    timed = list(zip(calls[2 * WARM_UP :: 2], calls[2 * WARM_UP + 1 :: 2], strict=True))
+    assert len(timed) == FEWEST_PAIRS
+    assert set(timed) == {("own", "base"), ("base", "own")}
+    assert all(one != other for one, other in itertools.pairwise(timed))
+
+
+def test_timing_is_quiet_and_leaves_no_trace() -> None:
+    seen: set[tuple[int, bool, bool]] = set()
+
+    def look() -> None:
+        seen.add((torch.get_num_threads(), gc.isenabled(), torch.is_inference_mode_enabled()))
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        paired_latency({"w": look}, {"w": nothing}, seconds=0.0)
+        assert seen == {(1, False, True)}
+        assert (torch.get_num_threads(), gc.isenabled(), torch.is_inference_mode_enabled()) == (2, True, False)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_request_that_fails_leaves_no_trace() -> None:
+    def fail() -> None:
+        raise KeyError("user")
+
+    with pytest.raises(KeyError):
+        paired_latency({"w": fail}, {"w": nothing}, threads=1)
+    assert gc.isenabled()
+
+
+def test_measurements_take_turns_on_a_machine() -> None:
+    calls: list[str] = []
+    second = threading.Thread(
+        target=lambda: paired_latency({"w": lambda: calls.append("second")}, {"w": nothing}, seconds=0.0)
+    )
+
+    def first() -> None:
+        if not calls:  # the second begins while the first is at work
+            second.start()
+            time.sleep(0.05)
+        calls.append("first")
+
+    try:
+        paired_latency({"w": first}, {"w": nothing}, seconds=0.0)
+        second.join()
+        assert [name for name, _ in itertools.groupby(calls)] == ["first", "second"]
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("count", [FEWEST_PAIRS, 60, 400])
+def test_median_interval_covers_the_median(count: int) -> None:
+    draw = np.random.default_rng(0)
+    # a skewed distribution, as latencies have; its median is 1
+    intervals = [median_interval(draw.lognormal(sigma=0.5, size=count)) for _ in range(2000)]
+    covered = np.mean([low <= 1 <= high for _, low, high in intervals])
+    assert 0.94 <= covered <= 0.99
+    assert all(low <= middle <= high for middle, low, high in intervals)
+
+
+@pytest.mark.parametrize("count", [15, 16, 41, 400])
+def test_median_interval_has_no_side(count: int) -> None:
+    # swapping candidate and baseline turns the logarithm of every ratio round
+    values = np.random.default_rng(count).normal(size=count)
+    middle, low, high = median_interval(values)
+    assert median_interval(-values) == pytest.approx((-middle, -high, -low))
+
+
+def test_the_interval_of_one_value_is_that_value() -> None:
+    assert median_interval(np.array([3.0])) == (3.0, 3.0, 3.0)
+
+
+def test_quality_is_every_metric_on_every_slice(task: RecommenderTask) -> None:
+    rows = pd.DataFrame(
+        {
+            "user": [0, 0, 1, 2],
+            "rank": [1.0, np.inf, 1.0, np.inf],
+            "popularity": ["head", "tail", "head", "tail"],
+            "history": ["short", "short", "short", "long"],
+        }
+    )
+    values, units = quality(task, rows)
+    assert units == {"all": 3, "head": 2, "middle": 0, "tail": 2, "short": 2, "long": 1}
+    assert values["recall@20"] == pytest.approx(
+        {"all": 0.5, "head": 1.0, "middle": np.nan, "tail": 0.0, "short": 0.75, "long": 0.0}, nan_ok=True
+    )
+    assert set(values) == {"ndcg@20", "recall@20", "hit_rate@20"}

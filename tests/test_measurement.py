@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+from autoprune.measurement import Latency, Measurement, binding_slices, readings
+
+
+def timed(ms: float, ratio: float) -> Latency:
+    return Latency(median_ms=ms, p95_ms=2 * ms, ratio=ratio, ratio_low=ratio - 0.1, ratio_high=ratio + 0.1, pairs=15)
+
+
+BASELINE = Measurement(
+    split="validation",
+    purpose="search",
+    machine="here",
+    quality={
+        "ndcg@20": {"all": 0.4, "head": 0.5, "tail": 0.2, "faint": 0.05, "small": 0.4},
+        "recall@20": {"all": 0.0, "head": 0.5, "tail": 0.2, "faint": 0.05, "small": 0.4},
+    },
+    units={"all": 500, "head": 300, "tail": 100, "faint": 400, "small": 99},
+    size_bytes=1000,
+    memory_bytes=2000,
+    structure="dense",
+    latency={"single": timed(2.0, 1.0), "batch": timed(8.0, 1.0)},
+)
+
+SMALLER = dataclasses.replace(
+    BASELINE,
+    quality={
+        "ndcg@20": {"all": 0.36, "head": 0.49, "tail": 0.15, "faint": 0.0, "small": 0.0},
+        "recall@20": {"all": 0.1, "head": 0.5, "tail": 0.2, "faint": 0.05, "small": 0.4},
+    },
+    size_bytes=250,
+    memory_bytes=1000,
+    latency={"single": timed(1.5, 0.7), "batch": timed(4.0, 0.55)},
+)
+
+
+def test_a_measurement_survives_json() -> None:
+    assert Measurement.from_json(json.loads(json.dumps(BASELINE.to_json()))) == BASELINE
+
+
+def test_readings_are_values_and_ratios_to_the_baseline() -> None:
+    found = readings(SMALLER, BASELINE, metric="ndcg@20")
+    assert found["ndcg@20"].value == 0.36
+    assert math.isclose(found["ndcg@20"].ratio, 0.9)
+    assert found["quality"] == found["ndcg@20"]
+    assert math.isclose(found["ndcg@20.tail"].ratio, 0.75)
+    assert (found["size_bytes"].value, found["size_bytes"].ratio) == (250, 0.25)
+    assert (found["memory_bytes"].value, found["memory_bytes"].ratio) == (1000, 0.5)
+
+
+def test_the_ratio_of_a_latency_is_the_paired_one() -> None:
+    found = readings(SMALLER, BASELINE, metric="ndcg@20")
+    assert (found["latency_ms.batch"].value, found["latency_ms.batch"].ratio) == (4.0, 0.55)
+    assert found["latency_ms"] == found["latency_ms.single"]
+    assert found["latency_ms"].ratio == 0.7  # and not 1.5 / 2.0
+
+
+def test_the_worst_slice_is_the_lowest_ratio_that_binds() -> None:
+    # small has too few units and faint too little to lose; both fell to zero
+    assert binding_slices(BASELINE, "ndcg@20") == ["head", "tail"]
+    worst = readings(SMALLER, BASELINE, metric="ndcg@20")["worst_slice"]
+    assert math.isclose(worst.ratio, 0.75)
+    assert worst.value == worst.ratio
+
+
+def test_without_a_binding_slice_the_worst_is_the_whole() -> None:
+    few = dataclasses.replace(BASELINE, units=dict.fromkeys(BASELINE.units, 10))
+    found = readings(SMALLER, few, metric="ndcg@20")
+    assert found["worst_slice"].ratio == found["quality"].ratio
+
+
+def test_a_slice_that_has_no_value_hides_behind_no_other() -> None:
+    for broken in ("head", "tail"):
+        values = {**SMALLER.quality["ndcg@20"], broken: math.nan}
+        measured = dataclasses.replace(SMALLER, quality={**SMALLER.quality, "ndcg@20": values})
+        assert math.isnan(readings(measured, BASELINE, metric="ndcg@20")["worst_slice"].ratio)
+
+
+def test_there_is_no_ratio_to_zero() -> None:
+    assert math.isnan(readings(SMALLER, BASELINE, metric="ndcg@20")["recall@20"].ratio)
+
+
+def test_a_rejected_candidate_has_costs_only() -> None:
+    rejected = dataclasses.replace(SMALLER, split=None, quality={}, units={}, latency={})
+    assert set(readings(rejected, BASELINE, metric="ndcg@20")) == {"size_bytes", "memory_bytes"}

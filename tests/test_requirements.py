@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from autoprune.errors import AutopruneError
+from autoprune.measurement import Reading
+from autoprune.requirements import Requirements, parse_flag, parse_requirements
+
+NAMES = ["ndcg@20", "ndcg@20.tail", "quality", "worst_slice", "size_bytes", "memory_bytes", "latency_ms"]
+
+
+def parsed(name: str, limits: Any) -> str:
+    (item,) = parse_requirements({name: limits}, [*NAMES, "latency_ms.batch"]).items
+    return item.text
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "text"),
+    [
+        ("quality", {"drop": "2%"}, "quality >= 0.98x"),
+        ("quality", {"drop": 0.02}, "quality >= 0.98x"),
+        ("quality", {"drop": "0%"}, "quality >= 1x"),
+        ("ndcg@20", {"min": "0.97x"}, "ndcg@20 >= 0.97x"),
+        ("ndcg@20", {"min": " 97 % "}, "ndcg@20 >= 0.97x"),
+        ("ndcg@20.tail", {"min": 0.31}, "ndcg@20.tail >= 0.31"),
+        ("worst_slice", {"min": 0.9}, "worst_slice >= 0.9x"),
+        ("latency_ms", {"max": "0.5X"}, "latency_ms <= 0.5x"),
+        ("latency_ms", {"max": 4}, "latency_ms <= 4"),
+        ("latency_ms.batch", {"max": "4ms"}, "latency_ms.batch <= 4"),
+        ("size_bytes", {"max": "10MB"}, "size_bytes <= 1e+07"),
+        ("size_bytes", {"max": "10 kib"}, "size_bytes <= 10240"),
+        ("memory_bytes", {"max": "1e3"}, "memory_bytes <= 1000"),
+    ],
+)
+def test_limits_are_read_as_people_write_them(name: str, limits: dict[str, Any], text: str) -> None:
+    assert parsed(name, limits) == text
+
+
+def test_null_takes_a_requirement_out_and_prefer_is_kept() -> None:
+    found = parse_requirements({"quality": None, "size_bytes": {"max": "1x"}, "prefer": "latency"}, NAMES)
+    assert [item.reading for item in found.items] == ["size_bytes"]
+    assert found.prefer == "latency"
+
+
+def test_without_names_any_reading_may_be_named() -> None:
+    assert parse_requirements({"spearman": {"drop": "1%"}}).items[0].reading == "spearman"
+
+
+def test_violations_are_fractions_of_the_limit() -> None:
+    requirements = parse_requirements(
+        {"quality": {"drop": "20%"}, "ndcg@20": {"min": 0.5}, "latency_ms": {"max": "0.5x"}, "size_bytes": {"max": 100}}
+    )
+    found = {
+        "quality": Reading(0.1, 0.6),
+        "ndcg@20": Reading(0.4, 9.0),
+        "latency_ms": Reading(9.0, 0.6),
+        "size_bytes": Reading(50, 9.0),
+    }
+    violations = requirements.violations(found)
+    assert list(violations.values()) == pytest.approx([0.25, 0.2, 0.2, -0.5])
+    assert list(violations) == [item.text for item in requirements.items]
+    assert not requirements.hold(found)
+
+
+def test_a_limit_holds_at_its_edge_and_not_beyond() -> None:
+    requirements = parse_requirements({"size_bytes": {"max": 100}})
+    assert requirements.hold({"size_bytes": Reading(100, 1.0)})
+    assert not requirements.hold({"size_bytes": Reading(101, 1.0)})
+
+
+def test_what_is_not_measured_does_not_hold() -> None:
+    requirements = parse_requirements({"quality": {"drop": "2%"}, "size_bytes": {"max": "1x"}})
+    found = {"size_bytes": Reading(1, 0.5)}
+    assert list(requirements.violations(found)) == ["size_bytes <= 1x"]
+    assert not requirements.hold(found)
+
+
+def test_a_ratio_to_nothing_is_a_whole_violation() -> None:
+    requirements = parse_requirements({"quality": {"drop": "2%"}})
+    assert requirements.violations({"quality": Reading(0.3, math.nan)}) == {"quality >= 0.98x": 1.0}
+
+
+def test_no_requirement_always_holds() -> None:
+    assert Requirements(items=()).hold({})
+
+
+@pytest.mark.parametrize("limits", [{"drop": "2%", "min": "0.98x"}, {"min": "0.98x", "drop": "2.000001%"}])
+def test_a_requirement_said_twice_can_hold(limits: dict[str, str]) -> None:
+    assert parse_requirements({"quality": limits}).hold({"quality": Reading(0.3, 1.0)})
+
+
+def test_a_flag_is_a_requirement() -> None:
+    assert parse_flag("ndcg@20=0.97x", "min", NAMES).text == "ndcg@20 >= 0.97x"
+    assert parse_flag("size_bytes=10MB", "max", NAMES).text == "size_bytes <= 1e+07"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"ndcg@2": {"drop": "2%"}}, r"^requirements\.ndcg@2\.drop: nothing called 'ndcg@2' .*Did you mean ndcg@20"),
+        ({"quality": "2%"}, r"^requirements\.quality: a mapping such as \{drop: 2%\} .* but got '2%'"),
+        ({"quality": {}}, r"^requirements\.quality: a mapping such as"),
+        ({"quality": {"dorp": "2%"}}, r"^requirements\.quality\.dorp: Did you mean drop\? There is: drop, max, min"),
+        (
+            {"quality": {"max": 1}},
+            r"^requirements\.quality\.max: quality cannot have 'max': more is better.*drop or min",
+        ),
+        ({"size_bytes": {"min": 1}}, r"^requirements\.size_bytes\.min: .* less is better, so it takes max"),
+        ({"latency_ms": {"drop": "1%"}}, r"^requirements\.latency_ms\.drop: .* less is better, so it takes max"),
+        ({"quality": {"drop": "100%"}}, r"^requirements\.quality\.drop: 0% <= drop < 100% must hold, but got '100%'"),
+        ({"quality": {"drop": 2}}, r"^requirements\.quality\.drop: 0% <= drop < 100% must hold, but got 2"),
+        ({"quality": {"min": 0}}, r"^requirements\.quality\.min: a limit above 0 must be given, but got 0"),
+        ({"quality": {"min": -1}}, r"^requirements\.quality\.min: a limit such as 0\.98x, 2% or a number .* got -1"),
+        ({"quality": {"min": "10MB"}}, r"^requirements\.quality\.min: a limit such as 0\.98x.* but got '10MB'"),
+        ({"quality": {"min": True}}, r"^requirements\.quality\.min: a limit such as .* but got True"),
+        ({"quality": {"min": "1.2.3"}}, r"^requirements\.quality\.min: a limit such as .* but got '1\.2\.3'"),
+        ({"quality": {"min": "1e999"}}, r"^requirements\.quality\.min: a limit such as .* but got '1e999'"),
+        ({"size_bytes": {"max": "4ms"}}, r"^requirements\.size_bytes\.max: a limit such as 10MB or 0\.5x .*'4ms'"),
+        ({"prefer": "latncy"}, r"^requirements\.prefer 'latncy' is unknown\. Did you mean latency\?"),
+    ],
+)
+def test_a_requirement_that_cannot_be_read_is_refused(content: dict[str, Any], message: str) -> None:
+    with pytest.raises(AutopruneError, match=message):
+        parse_requirements(content, NAMES)
+
+
+def test_milliseconds_limit_latencies_only() -> None:
+    with pytest.raises(AutopruneError, match=r"^requirements\.quality\.min: a limit such as .* but got '1ms'"):
+        parse_requirements({"quality": {"min": "1ms"}}, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("ndcg@20", r"^'ndcg@20': NAME=LIMIT must be given, such as ndcg@20=0\.97x"),
+        ("nope=1", r"^nope\.min: nothing called 'nope' is measured\. There is: latency_ms, "),
+        ("ndcg@20=fast", r"^ndcg@20\.min: a limit such as .* but got 'fast'"),
+    ],
+)
+def test_a_flag_that_cannot_be_read_is_refused(flag: str, message: str) -> None:
+    with pytest.raises(AutopruneError, match=message):
+        parse_flag(flag, "min", NAMES)

@@ -1,0 +1,269 @@
+"""What the plain functions of the steps compute, against independent oracles."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from autoprune.context import Context
+from autoprune.errors import RecipeError
+from autoprune.models.factorization import Factorization
+from autoprune.packing import quantize_rows
+from autoprune.recipe import plan
+from autoprune.schedule import SCHEDULES, cubic, one_shot
+from autoprune.steps import make_step, refusal
+from autoprune.steps.dims import Dims, norm_importance, principal_rotation
+from autoprune.steps.magnitude import Magnitude, magnitude_masks
+from autoprune.steps.quantize import Quantize
+from autoprune.steps.rows import most_important
+from autoprune.steps.step import Step
+
+
+def random_tables(*shapes: tuple[int, int], seed: int = 0) -> list[Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    return [torch.randn(*shape, generator=draw) for shape in shapes]
+
+
+def random_model(users: int = 30, items: int = 20, dim: int = 8) -> Factorization:
+    return Factorization(users, items, dim, init_std=0.1, fold_in={"alpha": 0.0, "ridge": 0.5}, seed=0)
+
+
+def layer_of(weight: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    layer.weight = nn.Parameter(weight.clone())
+    return layer
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.83, 0.999])
+def test_masks_of_one_table_match_torch_l1_unstructured(sparsity: float) -> None:
+    (table,) = random_tables((37, 11))
+    layer = prune.l1_unstructured(layer_of(table), "weight", amount=sparsity)
+    (mask,) = magnitude_masks([table], sparsity)
+    assert torch.equal(mask, layer.weight_mask.bool())
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.83, 0.999])
+def test_masks_of_two_tables_match_torch_global_unstructured(sparsity: float) -> None:
+    user, item = random_tables((37, 11), (23, 11))
+    item *= 0.3  # a global ranking takes more from the smaller table
+    layers = [layer_of(user), layer_of(item)]
+    prune.global_unstructured([(layer, "weight") for layer in layers], prune.L1Unstructured, amount=sparsity)
+    for mask, layer in zip(magnitude_masks([user, item], sparsity), layers, strict=True):
+        assert torch.equal(mask, layer.weight_mask.bool())
+
+
+@pytest.mark.parametrize("minimum", [1, 3, 7])
+def test_every_row_keeps_its_largest_weights(minimum: int) -> None:
+    user, item = random_tables((40, 8), (25, 8))
+    item *= 1e-3  # without a minimum nothing of it would stay
+    sparsity = 1 - minimum / 8
+    user_mask, item_mask = magnitude_masks([user, item], sparsity, min_per_row=minimum)
+    assert int((~user_mask).sum() + (~item_mask).sum()) == round(sparsity * 65 * 8)
+    for table, mask in ((user, user_mask), (item, item_mask)):
+        largest = np.argsort(-table.abs().numpy(), axis=1)[:, :minimum]
+        assert np.take_along_axis(mask.numpy(), largest, axis=1).all()
+
+
+def test_an_impossible_minimum_is_refused_with_its_numbers() -> None:
+    with pytest.raises(ValueError, match=r"45 of 50 weights cannot go: min_per_row=2 leaves 30 to remove"):
+        magnitude_masks(random_tables((10, 5)), 0.9, min_per_row=2)
+
+
+@given(st.integers(0, 60), st.integers(1, 12), st.integers(0, 99), st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_the_count_is_exact_under_ties(rows: int, dim: int, percent: int, seed: int) -> None:
+    table = torch.randint(-2, 3, (rows, dim), generator=torch.Generator().manual_seed(seed)).float()
+    (mask,) = magnitude_masks([table], percent / 100)
+    assert int((~mask).sum()) == round(percent / 100 * rows * dim)
+    if mask.any() and not mask.all():
+        assert table[~mask].abs().max() <= table[mask].abs().min()
+
+
+def test_ties_go_by_position() -> None:
+    (mask,) = magnitude_masks([torch.ones(2, 3)], 0.5)
+    assert mask.tolist() == [[False, False, False], [True, True, True]]
+
+
+def test_norm_importance_matches_numpy() -> None:
+    user, item = random_tables((40, 6), (9, 6))
+    squares = [table.numpy().astype(np.float64) ** 2 for table in (user, item)]
+    expected = sum(square.sum(0) / square.sum() for square in squares)
+    np.testing.assert_allclose(norm_importance([user, item]).numpy(), expected, rtol=1e-5)
+
+
+def test_norm_importance_ignores_how_many_rows_a_table_has() -> None:
+    user, item = random_tables((40, 6), (9, 6))
+    torch.testing.assert_close(norm_importance([user.repeat(7, 1), item * 5]), norm_importance([user, item]))
+
+
+def test_an_empty_table_carries_nothing() -> None:
+    (table,) = random_tables((5, 3))
+    torch.testing.assert_close(norm_importance([table, torch.zeros(4, 3)]), norm_importance([table]))
+
+
+def test_the_principal_rotation_is_orthogonal_and_keeps_scores() -> None:
+    user, item = random_tables((60, 12), (30, 12))
+    rotation = principal_rotation([user, item])
+    torch.testing.assert_close(rotation @ rotation.T, torch.eye(12), atol=1e-5, rtol=0)
+    torch.testing.assert_close((user @ rotation) @ (item @ rotation).T, user @ item.T, atol=1e-4, rtol=0)
+
+
+def test_the_principal_axes_match_numpy_eigh() -> None:
+    user, item = random_tables((60, 12), (30, 12))
+    shared = sum(t.T @ t / np.trace(t.T @ t) for t in (user.double().numpy(), item.double().numpy()))
+    rotation = principal_rotation([user, item]).double().numpy()
+    turned = rotation.T @ shared @ rotation
+    np.testing.assert_allclose(np.diag(turned), np.linalg.eigvalsh(shared)[::-1], atol=1e-6)
+    np.testing.assert_allclose(turned - np.diag(np.diag(turned)), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 6])
+def test_what_pca_loses_is_the_energy_of_the_discarded_eigenvalues(cut: int) -> None:
+    model, context = random_model(), Context()
+    before = {name: table.weight.detach().double().numpy() for name, table in model.tables.items()}
+    shared = sum(t.T @ t / np.trace(t.T @ t) for t in before.values())
+    step = Dims(sparsity=cut / 8, importance="pca")
+    step.prepare(model, context)
+    step.advance(model, context, 1.0)
+    step.convert(model, context)
+    after = {name: table.weight.detach().double().numpy() for name, table in model.tables.items()}
+    lost = sum(1 - (after[name] ** 2).sum() / (before[name] ** 2).sum() for name in before)
+    assert all(table.shape[1] == 8 - cut for table in after.values())
+    assert lost == pytest.approx(np.linalg.eigvalsh(shared)[:cut].sum(), rel=1e-4)
+
+
+def test_no_other_cut_of_as_many_dimensions_loses_less_than_pca() -> None:
+    losses = {}
+    for importance in ("norm", "pca"):
+        model, context = random_model(), Context()
+        step = Dims(sparsity=0.5, importance=importance)
+        step.prepare(model, context)
+        step.advance(model, context, 1.0)
+        kept = norm_importance([table.values() for table in model.tables.values()])
+        whole = [table.weight for table in model.tables.values()]
+        stays = [(table.values().square().sum() / weight.square().sum()).item() for table, weight in zip(
+            model.tables.values(), whole, strict=True)]
+        assert int((kept > 0).sum()) == 4
+        losses[importance] = 2 - sum(stays)
+    assert losses["pca"] < losses["norm"]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.data())
+@settings(max_examples=50, deadline=None)
+def test_most_important_matches_numpy_argsort(importance: list[int], data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, len(importance)))
+    expected = np.sort(np.argsort(-np.array(importance), kind="stable")[:count])
+    assert most_important(torch.tensor(importance), count).tolist() == expected.tolist()
+
+
+def test_a_gradual_prune_never_lets_a_weight_come_back() -> None:
+    model, context, step = random_model(), Context(), Magnitude(sparsity=0.8)
+    masks = []
+    for reached in (0.0, 0.3, 0.31, 0.7, 1.0):
+        step.advance(model, context, reached)
+        masks.append(torch.cat([table.mask.flatten() for table in model.tables.values()]))
+        assert int((~masks[-1]).sum()) == round(0.8 * reached * 50 * 8)
+        with torch.no_grad():  # an update: masked weights drift as well, under Adam's momentum
+            for table in model.tables.values():
+                table.weight.add_(0.5)
+    assert all(bool((later <= earlier).all()) for earlier, later in pairwise(masks))
+
+
+def test_schedules_end_at_the_whole_target_and_never_fall() -> None:
+    at = [step / 200 for step in range(201)]
+    for schedule in SCHEDULES.values():
+        values = [schedule(progress) for progress in at]
+        assert values[-1] == 1.0
+        assert values == sorted(values)
+        assert min(values) >= 0.0
+    assert one_shot(0.0) == 1.0
+    assert cubic(0.0) == 0.0
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("pruned", [False, True])
+def test_quantised_values_lie_within_half_a_step_of_the_weights(bits: int, pruned: bool) -> None:
+    model, context = random_model(), Context()
+    if pruned:
+        Magnitude(sparsity=0.5).advance(model, context, 1.0)
+    before = {name: table.values().detach().clone() for name, table in model.tables.items()}
+    Quantize(bits=bits).convert(model, context)
+    for name, table in model.tables.items():
+        assert table.quantized is not None
+        assert int(table.quantized.codes.max()) < 2**bits
+        span = before[name].amax(1) - before[name].amin(1)
+        wrong = (table.values() - before[name]).abs()
+        if bits == 8:  # at 4 bits ends are clipped on purpose
+            assert bool((wrong <= span[:, None] / 255 * 0.55 + 1e-4).all())
+        plain = quantize_rows(before[name], bits, mask=table.mask, clip=(1.0,)).values() * table.mask
+        assert wrong.square().sum() <= (plain - before[name]).square().sum() * (1 + 1e-6)
+        assert bool((table.values()[~table.mask] == 0).all())
+
+
+@pytest.mark.parametrize(
+    ("step", "path"),
+    [
+        (Magnitude(sparsity=1.0), "sparsity"),
+        (Magnitude(sparsity=-0.1), "sparsity"),
+        (Magnitude(sparsity=float("nan")), "sparsity"),
+        (Magnitude(sparsity=True), "sparsity"),
+        (Magnitude(sparsity=0.5, scope="row"), "scope"),
+        (Magnitude(sparsity={"item": 0.5}), "sparsity"),
+        (Magnitude(sparsity={"itme": 0.5}, scope="table"), "sparsity.itme"),
+        (Magnitude(sparsity={"item": 1.5}, scope="table"), "sparsity.item"),
+        (Magnitude(sparsity=0.5, min_per_row=-1), "min_per_row"),
+        (Magnitude(sparsity=0.9, min_per_row=1), "sparsity"),
+        (make_step("dims", {"sparsity": 0.99}), "sparsity"),
+        (make_step("dims", {"sparsity": 0.5, "importance": "pcs"}), "importance"),
+        (make_step("rows", {"sparsity": 0.99}), "sparsity"),
+        (make_step("rows", {"sparsity": {"word": 0.5}}), "sparsity.word"),
+        (make_step("rows", {"sparsity": 0.5, "importance": "size"}), "importance"),
+        (Quantize(bits=3), "bits"),
+        (Quantize(bits=True), "bits"),
+        (Quantize(bits=8.0), "bits"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_value_that_cannot_be_names_its_path(step: Step, path: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        step.check(random_model())
+    assert ".".join(caught.value.path) == path
+
+
+def test_errors_name_the_way_out() -> None:
+    with pytest.raises(RecipeError, match=r"bits: one of 32, 8, 4 must be given, but got 3"):
+        Quantize(bits=3).check(random_model())
+    with pytest.raises(RecipeError, match=r"sparsity <= 0.75 must hold where 2 of 8 .* but got 0.8; lower it"):
+        Magnitude(sparsity=0.8, min_per_row=2).check(random_model())
+    with pytest.raises(RecipeError, match=r"sparsity\.itme: the model has no 'itme' to prune. Did you mean item"):
+        make_step("rows", {"sparsity": {"itme": 0.5}}).check(random_model())
+
+
+def test_make_step_refuses_what_it_does_not_know() -> None:
+    with pytest.raises(RecipeError, match="magnitud: method 'magnitud' is unknown. Did you mean magnitude"):
+        make_step("magnitud", {})
+    with pytest.raises(RecipeError, match="sparsty: magnitude has no such parameter. Did you mean sparsity"):
+        make_step("magnitude", {"sparsty": 0.5})
+    with pytest.raises(RecipeError, match="sparsity: magnitude needs a value for sparsity"):
+        make_step("magnitude", {})
+
+
+def test_a_rule_about_pca_does_not_hold_for_norms() -> None:
+    magnitude, pca, norm = Magnitude(sparsity=0.5), Dims(sparsity=0.5, importance="pca"), Dims(sparsity=0.5)
+    assert refusal(magnitude, pca) is not None
+    assert refusal(magnitude, norm) is None
+    assert refusal(pca, magnitude) is None
+
+
+@pytest.mark.parametrize("name", ["magnitude", "dims", "rows"])
+def test_a_step_that_removes_nothing_is_idle(name: str) -> None:
+    for nothing in (0, 0.0, {}, {"item": 0.0, "user": 0}):
+        assert make_step(name, {"sparsity": nothing}).idle()
+        assert plan({"prune": {name: {"sparsity": nothing}}}, base_defaults={}).stages == ()
+    assert not make_step(name, {"sparsity": {"item": 0.0, "user": 0.1}}).idle()

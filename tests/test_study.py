@@ -1,0 +1,283 @@
+"""One real search on planted data: what it keeps, what it tells the sampler, and how it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+import autoprune
+from autoprune.errors import AutopruneError
+from autoprune.record import Record
+from autoprune.study import driving
+
+TRIALS = 8
+
+
+def words(planted: Path, runs: Path, *extra: str) -> list[str]:
+    return [
+        "task=interactions",
+        f"task.data.path={planted}",
+        "task.dim=16",
+        "task.training.epochs=30",
+        "space.base.dim.any_of=[16,8]",
+        "space.prune.epochs.any_of=[0,2]",
+        "space.prune.method.choose.magnitude.sparsity.float=[0.3,0.8]",
+        "space.prune.method.choose.rows.sparsity.item=0.4",
+        "presets.magnitude_90.prune.method.magnitude.sparsity=0.8",
+        "presets.magnitude_90.prune.epochs=2",
+        "presets.frequency_cut.prune.method.rows.sparsity.item=0.4",
+        "presets.small_dense_int4.base.dim=8",
+        "requirements=none",
+        "++requirements.quality.drop=20%",
+        "study.objectives=[quality,size]",
+        f"study.dir={runs}",
+        "study.name=s",
+        "study.latency_seconds=0.02",
+        f"study.trials={TRIALS}",
+        *extra,
+    ]
+
+
+def outcome(record: Record) -> list[tuple[str, str, float, int]]:
+    """What must repeat: names, keys, quality and size, in order."""
+    rows = []
+    for point in record.points:
+        measured = point.candidate.measured()
+        quality = measured.quality.get(record.metric, {}).get("all", -1.0)
+        rows.append((point.candidate.name, point.candidate.key, quality, measured.size_bytes))
+    return rows
+
+
+def sampler_study(folder: Path) -> optuna.Study:
+    return optuna.load_study(
+        study_name=folder.name, storage=JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study, not to be changed."""
+    folder = tmp_path_factory.mktemp("runs")
+    autoprune.search(*words(planted, folder))
+    return folder
+
+
+@pytest.fixture
+def copied(runs: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(runs, tmp_path / "runs"))
+
+
+def test_baseline_comes_first_then_presets_then_trials(runs: Path) -> None:
+    names = [point.candidate.name for point in Record(runs / "s").points]
+    presets = ["int8", "int4", "half_dims", "small_dense_int4", "magnitude_90", "frequency_cut"]
+    assert names == ["baseline", *presets, *["trial"] * TRIALS]
+
+
+def test_every_point_of_the_front_is_an_artifact_that_answers(runs: Path) -> None:
+    front = Record(runs / "s").front()
+    assert len(front) > 1
+    for point in front:
+        assert len(autoprune.load(point.folder).recommend(user=0, k=5)) == 5
+        files = sum(path.stat().st_size for path in (point.folder / "model").iterdir())
+        assert files == point.candidate.measured().size_bytes
+
+
+def test_quality_is_what_the_loaded_artifact_scores(runs: Path, task: object, planted: Path) -> None:
+    from autoprune.tasks.recommender import RecommenderTask
+
+    assert isinstance(task, RecommenderTask)
+    for point in Record(runs / "s").points:
+        rows = task.score(autoprune.load(point.folder), "validation")
+        assert point.found["quality"].value == task.metrics["ndcg@20"](rows)
+
+
+def test_same_seed_gives_the_same_search(runs: Path, planted: Path, tmp_path: Path) -> None:
+    autoprune.search(*words(planted, tmp_path))
+    assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))
+
+
+def test_another_seed_gives_another_search(runs: Path, planted: Path, tmp_path: Path) -> None:
+    autoprune.search(*words(planted, tmp_path, "study.seed=1", "study.trials=3"))
+    assert outcome(Record(tmp_path / "s"))[7:10] != outcome(Record(runs / "s"))[7:10]
+
+
+def test_a_larger_budget_goes_on_where_the_study_stopped(runs: Path, planted: Path, tmp_path: Path) -> None:
+    autoprune.search(*words(planted, tmp_path, "study.trials=3"))
+    autoprune.search(*words(planted, tmp_path))
+    assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))
+
+
+def test_running_a_finished_study_again_changes_nothing(copied: Path, planted: Path) -> None:
+    before = (copied / "s" / "archive.jsonl").read_bytes()
+    autoprune.search(*words(planted, copied))
+    assert (copied / "s" / "archive.jsonl").read_bytes() == before
+
+
+def test_torn_files_are_mended(runs: Path, copied: Path, planted: Path) -> None:
+    archive, journal = copied / "s" / "archive.jsonl", copied / "s" / "journal.log"
+    lines = archive.read_bytes().splitlines(keepends=True)
+    archive.write_bytes(b"".join(lines[:-1]) + lines[-1][:40])
+    entries = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(entries[:-1]) + entries[-1][:5])
+    autoprune.search(*words(planted, copied))
+    assert outcome(Record(copied / "s")) == outcome(Record(runs / "s"))
+
+
+def test_front_matches_optuna_best_trials(runs: Path) -> None:
+    """Where everything was told and nothing twice, our front is Optuna's."""
+    record = Record(runs / "s")
+    told = sampler_study(runs / "s")
+    best = {trial.user_attrs["key"] for trial in told.best_trials}
+    known = {trial.user_attrs["key"] for trial in told.get_trials(states=(TrialState.COMPLETE,))}
+    everything = {point.candidate.key for point in record.points}
+    assert everything == known, "baseline and presets lie inside the space here"
+    assert {point.candidate.key for point in record.front()} == best
+
+
+def test_every_trial_is_told_every_constraint_in_one_order(runs: Path) -> None:
+    record = Record(runs / "s")
+    expected = [item.text for item in record.requirements().items]
+    for trial in sampler_study(runs / "s").get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        assert list(trial.constraints) == expected
+
+
+def test_parameters_are_named_by_their_path_in_the_yaml(runs: Path) -> None:
+    names = {name for trial in sampler_study(runs / "s").trials for name in trial.params}
+    assert "space.quantize.bits" in names
+    assert all(name.startswith("space.") for name in names)
+
+
+def test_presets_outside_a_narrowed_space_are_references_only(planted: Path, tmp_path: Path) -> None:
+    autoprune.search(*words(planted, tmp_path, "space.quantize.bits=8", "study.trials=1"))
+    record = Record(tmp_path / "s")
+    keys = {point.candidate.name: point.candidate.key for point in record.points}
+    told = {trial.user_attrs["key"] for trial in sampler_study(tmp_path / "s").trials}
+    assert keys["int8"] in told
+    assert not {keys["baseline"], keys["int4"], keys["half_dims"]} & told
+    assert {"int4", "half_dims"} <= set(keys)
+
+
+def test_a_ceiling_rejects_before_training(planted: Path, tmp_path: Path) -> None:
+    extra = ["++requirements.size_bytes.max=0.3x", "space.quantize.bits=32", "space.base.dim=16", "presets=none"]
+    kept = [word for word in words(planted, tmp_path, *extra) if not word.startswith("presets.")]
+    autoprune.search(*kept)
+    record = Record(tmp_path / "s")
+    rejected = [point for point in record.points if point.candidate.rejected]
+    assert rejected
+    for point in rejected:
+        assert point.candidate.rejected == "size_bytes <= 0.3x"
+        assert point.found["size_bytes"].ratio > 0.3
+        assert not point.folder.exists()
+    states = [trial.state for trial in sampler_study(tmp_path / "s").trials]
+    assert states.count(TrialState.PRUNED) == len(rejected)
+
+
+def test_rehearsed_size_is_the_real_size(runs: Path, planted: Path, tmp_path: Path) -> None:
+    """The early verdict on size is no estimate: an untrained artifact weighs the same to the byte."""
+    sizes = {point.candidate.key: point.candidate.measured().size_bytes for point in Record(runs / "s").points}
+    kept = words(planted, tmp_path, "++requirements.size_bytes.max=0.001x")
+    autoprune.search(*kept)
+    rejected = [point for point in Record(tmp_path / "s").points if point.candidate.rejected]
+    common = [point for point in rejected if point.candidate.key in sizes]
+    assert common
+    for point in common:
+        assert point.candidate.measured().size_bytes == sizes[point.candidate.key]
+
+
+def test_a_changed_definition_is_refused_with_the_difference(copied: Path, planted: Path) -> None:
+    with pytest.raises(AutopruneError, match=r"space\.quantize\.bits\.any_of: was \[32, 8, 4\], is \[8, 4\]"):
+        autoprune.search(*words(planted, copied, "space.quantize.bits.any_of=[8,4]"))
+
+
+def test_a_second_driver_is_refused(copied: Path, planted: Path) -> None:
+    code = f"import autoprune; autoprune.search(*{words(planted, copied)!r})"
+    with driving(copied / "s"):
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "is being run by another process" in ended.stderr
+
+
+def test_an_exhausted_space_ends(planted: Path, tmp_path: Path) -> None:
+    extra = ["space.prune.method=null", "space.prune.epochs=0", "space.prune.schedule=one_shot", "study.trials=50"]
+    autoprune.search(*words(planted, tmp_path, *extra))
+    trials = [point for point in Record(tmp_path / "s").points if point.candidate.name == "trial"]
+    assert len(trials) == 2 * 3 - 4, "two widths by three widths of codes, less baseline and presets"
+
+
+def test_other_floors_judge_the_same_archive(runs: Path) -> None:
+    record = Record(runs / "s")
+    strict = record.front(record.with_floors(record.requirements(), ["ndcg@20=0.99x"]))
+    loose = record.front(record.with_floors(record.requirements(), ["quality=0.1x"]))
+    assert len(strict.feasible) < len(loose.feasible)
+    assert all(point.found["quality"].ratio >= 0.99 for point in strict)
+
+
+def test_an_empty_front_explains_itself(runs: Path) -> None:
+    record = Record(runs / "s")
+    front = record.front(record.with_floors(record.requirements(), ["quality=2x"]))
+    with pytest.raises(AutopruneError, match=r"quality >= 2x: missed by \d+, at best by .*\n.*nearest: candidate \d+"):
+        front.pick()
+
+
+def test_pick_is_the_smallest_feasible_point(runs: Path, tmp_path: Path) -> None:
+    front = Record(runs / "s").front()
+    point = front.pick(prefer="size")
+    assert point.found["size_bytes"].value == min(other.found["size_bytes"].value for other in front.feasible)
+    point.save(tmp_path / "deploy")
+    assert autoprune.load(tmp_path / "deploy").recommend(user=3, k=3)
+    with pytest.raises(AutopruneError, match="exists already"):
+        point.save(tmp_path / "deploy")
+
+
+def test_frame_has_a_row_a_point(runs: Path) -> None:
+    front = Record(runs / "s").front()
+    frame = front.to_frame()
+    assert list(frame.index) == [point.candidate.number for point in front]
+    assert {"recipe", "ndcg@20", "ndcg@20_ratio", "size_bytes", "latency_ms_ratio", "artifact"} <= set(frame.columns)
+
+
+def test_latency_is_measured_once_a_structure(runs: Path) -> None:
+    by_structure: dict[str, set[float]] = {}
+    for point in Record(runs / "s").points:
+        measured = point.candidate.measured()
+        by_structure.setdefault(measured.structure, set()).add(measured.latency["single"].median_ms)
+    assert all(len(timings) == 1 for timings in by_structure.values())
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_nothing_is_lost_or_done_twice(runs: Path, planted: Path, tmp_path: Path) -> None:
+    code = f"import autoprune; autoprune.search(*{words(planted, tmp_path)!r})"
+    archive = tmp_path / "s" / "archive.jsonl"
+    seen: list[str] = []
+    for number in range(40):
+        process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+        # At uneven moments after new candidates appear, so that kills fall into every phase.
+        deadline, known = time.monotonic() + 60, len(seen)
+        while process.poll() is None and time.monotonic() < deadline:
+            lines = archive.read_bytes().count(b"\n") if archive.exists() else 0
+            if lines > known + number % 2:
+                time.sleep(0.013 * (number % 7))
+                break
+            time.sleep(0.005)
+        finished = process.poll() is not None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        now = [json.loads(line)["key"] for line in archive.read_text().splitlines() if line.endswith("}")]
+        assert now[: len(seen)] == seen, "a finished candidate was lost"
+        assert len(set(now)) == len(now), "a candidate was measured twice"
+        seen = now
+        if finished:
+            assert process.returncode == 0
+            break
+    assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))

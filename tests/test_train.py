@@ -1,0 +1,170 @@
+"""The training loop: it learns, stops, repeats itself under one seed, and survives a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from autoprune import train
+from autoprune.context import Context
+from autoprune.models.model import Model
+from autoprune.recipe import plan, run
+from autoprune.schedule import one_shot
+from autoprune.steps.rows import Rows
+from autoprune.store import Store
+from autoprune.tasks.recommender import RecommenderTask
+from autoprune.tasks.task import Training
+from autoprune.train import Trainer
+
+
+def train_dense(
+    task: RecommenderTask, context: Context, *, trainer: Trainer, store: Store | None = None, key: str = "k"
+) -> Model:
+    model = task.model({}, seed=context.seed)
+    return trainer.train_dense(model, task, context, key=key, store=store)
+
+
+def same(left: Model, right: Model) -> bool:
+    states = left.state_dict(), right.state_dict()
+    return all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
+def started(task: RecommenderTask) -> Model:
+    model = task.model({}, seed=0)
+    task.initialize(model, seed=0)
+    return model.eval()
+
+
+def test_the_dense_model_beats_its_start(task: RecommenderTask, dense: Model) -> None:
+    untrained = task.model({}, seed=0).eval()
+    assert task.validate(untrained) < task.validate(started(task)) < task.validate(dense)
+
+
+def test_training_stops_early_and_keeps_the_best(task: RecommenderTask, context: Context) -> None:
+    told: list[str] = []
+    settings = dataclasses.replace(task.training, epochs=400, patience=2)
+    made = train_dense(task, context, trainer=Trainer(settings, report=told.append))
+    looks = [(int(words.split()[5].rstrip(",")), float(words.split()[-1])) for words in told]
+    epochs, qualities = zip(*looks, strict=True)
+    assert epochs == tuple(range(0, epochs[-1] + 1, 5))  # 20 updates between looks, 4 an epoch
+    assert epochs[-1] < 400
+    best = qualities[-1]
+    assert qualities.index(best) == len(looks) - 1 - settings.patience
+    assert task.validate(made) == pytest.approx(best, abs=5e-5)
+
+
+def test_training_ends_with_its_budget(task: RecommenderTask, context: Context) -> None:
+    told: list[str] = []
+    trainer = Trainer(dataclasses.replace(task.training, epochs=10), report=told.append)
+    train_dense(task, context, trainer=trainer)
+    assert [words.split()[5] for words in told] == ["0,", "5,", "10,"]
+
+
+def test_one_seed_repeats_itself_and_another_differs(
+    task: RecommenderTask, context: Context, trainer: Trainer, dense: Model
+) -> None:
+    torch.manual_seed(12345)  # whatever the caller's generator says
+    again = run(plan({}, base_defaults=task.base), task, context, trainer=trainer)
+    other = run(plan({}, base_defaults=task.base), task, dataclasses.replace(context, seed=1), trainer=trainer)
+    assert same(again, dense)
+    assert not same(other, dense)
+
+
+def test_training_leaves_the_callers_generator_alone(task: RecommenderTask, context: Context) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    train_dense(task, context, trainer=Trainer(dataclasses.replace(task.training, epochs=2)))
+    assert torch.equal(torch.rand(3), expected)
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("at", [5, 20])
+def test_a_killed_dense_training_resumes_bit_identically(
+    at: int, task: RecommenderTask, context: Context, dense: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "SAVE_EVERY_S", -1.0)
+    store, told = Store(tmp_path), []
+
+    def die(words: str) -> None:
+        if f"epoch {at}," in words:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_dense(task, context, trainer=Trainer(task.training, report=die), store=store)
+    checkpoint = store.load("k")
+    assert checkpoint is not None
+    assert (checkpoint["epochs"], checkpoint["finished"]) == (at, False)
+    resumed = train_dense(task, context, trainer=Trainer(task.training, report=told.append), store=store)
+    assert f"epoch {at}," in told[0]
+    assert same(resumed, dense)
+
+
+def test_a_finished_training_is_loaded_not_repeated(
+    task: RecommenderTask, context: Context, trainer: Trainer, dense: Model, tmp_path: Path
+) -> None:
+    store, told = Store(tmp_path), []
+    train_dense(task, context, trainer=trainer, store=store)
+    again = train_dense(task, context, trainer=Trainer(task.training, report=told.append), store=store)
+    assert told == []
+    assert same(again, dense)
+    checkpoint = store.load("k")
+    assert checkpoint is not None
+    assert "optimizer" not in checkpoint  # nobody goes on from here
+
+
+def test_a_short_run_is_the_beginning_of_a_long_one(task: RecommenderTask, context: Context, tmp_path: Path) -> None:
+    """The learning rate does not know the budget, so a checkpoint of 2 epochs is that of a run of 2."""
+    short, long = (dataclasses.replace(task.training, epochs=epochs, evaluate_every=10_000) for epochs in (2, 4))
+    monkey = pytest.MonkeyPatch()
+    store = Store(tmp_path)
+
+    def die(words: str) -> None:
+        if "epoch 3 of" in words:
+            raise Killed
+
+    models = [started(task) for _ in range(3)]
+
+    def tune(model: Model, settings: Training, epochs: int, trainer: Trainer) -> None:
+        trainer.tune(
+            model, task, context, steps=(), schedule=one_shot, epochs=epochs, key="k", store=store
+        )
+
+    with monkey.context() as patch:
+        patch.setattr(train, "SAVE_EVERY_S", -1.0)
+        with pytest.raises(Killed):
+            tune(models[0], long, 4, Trainer(long, report=die))
+    halfway = store.load("k")
+    assert halfway is not None
+    (tmp_path / "k.pt").unlink()
+    tune(models[1], short, 2, Trainer(short))
+    finished = store.load("k")
+    assert finished is not None
+    assert halfway["epochs"] == finished["epochs"] == 2
+    assert all(torch.equal(tensor, finished["model"][name]) for name, tensor in halfway["model"].items())
+
+
+def test_a_model_is_left_ready_to_answer(dense: Model, task: RecommenderTask, context: Context) -> None:
+    assert not dense.training
+    for table in dense.tables.values():  # settled: all rows have one length
+        lengths = table.values().norm(dim=1)
+        torch.testing.assert_close(lengths, lengths.mean().expand_as(lengths), rtol=1e-4, atol=0)
+    trainer = Trainer(task.training)
+    made = run(plan({"tune": {"epochs": 1}}, base_defaults=task.base), task, context, trainer=trainer)
+    assert not made.training
+
+
+def test_settling_keeps_the_mean_length_of_the_rows_that_stay(task: RecommenderTask, context: Context) -> None:
+    """Under cosines the length of a row sets how far an update turns it."""
+    model = started(task)
+    Rows(sparsity=0.5).advance(model, context, 1.0)
+    lengths = {name: table.values()[table.row_mask].norm(dim=1).mean().item() for name, table in model.tables.items()}
+    task.settle(model)
+    for name, table in model.tables.items():
+        assert table.values()[table.row_mask].norm(dim=1).mean().item() == pytest.approx(lengths[name], rel=1e-4)
