@@ -8,8 +8,8 @@ from pathlib import Path
 
 from autoprune.config import compose_config
 from autoprune.config import search as run_config
+from autoprune.progress import Progress
 from autoprune.record import Front, Record
-from autoprune.study import Progress
 
 
 def search(*overrides: str, report: Callable[[Progress], None] = lambda progress: None) -> Front:

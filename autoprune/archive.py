@@ -66,7 +66,7 @@ class Archive:
         for number, line in enumerate(mend(path), start=1):
             try:
                 candidate = Candidate.from_json(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise AutopruneError(
                     f"{path}:{number}: the line is no candidate ({error}); take it out to go on without it."
                 ) from error
@@ -82,7 +82,7 @@ class Archive:
         self.candidates[candidate.key] = candidate
 
 
-def mend(path: Path) -> list[str]:
+def mend(path: Path) -> list[bytes]:
     """The whole lines of a file that is only appended to; an unterminated last line is cut off the file."""
     if not path.exists():
         return []
@@ -91,4 +91,4 @@ def mend(path: Path) -> list[str]:
     if len(whole) < len(content):
         with path.open("r+b") as file:
             file.truncate(len(whole))
-    return whole.decode().splitlines()
+    return whole.split(b"\n")[:-1]

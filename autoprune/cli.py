@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import hydra
 import typer
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 from rich.console import Console
 
-from autoprune.config import CONFIG_MODULE, load_requirements, readable_errors, search
-from autoprune.display import Watch, print_front, print_point
+from autoprune.display import exit_codes, print_front, print_point
 from autoprune.errors import AutopruneError, nearest
+from autoprune.profiles import load_profile
 from autoprune.record import Front, Record
 
 HELP = """\
@@ -50,7 +44,7 @@ Look and choose:
 Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune --hydra-help.
 """
 
-OVERRIDE = re.compile(r"[+~]{0,2}[\w@/.]+(=|$)")
+OVERRIDE = re.compile(r"\+{0,2}[\w@/.]+=|~[\w@/.]+(=|$)")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -120,18 +114,6 @@ def pick(
     )
 
 
-@hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")
-def run_search(config: DictConfig) -> None:
-    """Runs one study; Hydra calls it once, or once a job under --multirun."""
-    console = Console()
-    with exit_codes(), Watch(console) as watch:
-        record = search(config, HydraConfig.get().overrides.task, report=watch.report, working=watch.working)
-    print_front(console, record.front())
-    console.print(
-        f"\nNext: autoprune pick {record.name} --to DIR    (or: autoprune show {record.name} NUMBER)", highlight=False
-    )
-
-
 def main() -> None:
     """Entry point: exits with 0, with 2 for what a person can mend, with 130 after Ctrl-C."""
     words = sys.argv[1:]
@@ -142,10 +124,10 @@ def main() -> None:
         elif words[0] in verbs:
             app()
         elif words[0].startswith("-") or OVERRIDE.match(words[0]):
+            from autoprune.app import run  # here, because it takes seconds to import all that a search needs
+
             sys.argv[1:] = readable_overrides(words)
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way
-            with readable_errors():
-                run_search()
+            run()
         else:
             raise AutopruneError(
                 f"{words[0]!r} is neither a verb nor key=value. {nearest(words[0], verbs)} autoprune --help explains."
@@ -161,19 +143,6 @@ def readable_overrides(words: list[str]) -> list[str]:
     return [f"++{word}" if free.match(word) else word for word in words]
 
 
-@contextmanager
-def exit_codes() -> Iterator[None]:
-    """Ends the process with one message where a person can mend what is wrong."""
-    try:
-        yield
-    except AutopruneError as error:
-        Console(stderr=True).print(f"autoprune: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from here.")
-        sys.exit(130)
-
-
 def _front(record: Record, floors: list[str], profile: str | None) -> Front:
-    requirements = record.requirements(load_requirements(profile) if profile else None)
+    requirements = record.requirements(load_profile(profile) if profile else None)
     return record.front(record.with_floors(requirements, floors))

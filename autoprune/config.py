@@ -22,12 +22,13 @@ from autoprune.errors import AutopruneError, nearest, unknown
 from autoprune.evaluate import Evaluator
 from autoprune.measurement import WHOLE
 from autoprune.models.model import Model
+from autoprune.progress import Progress
 from autoprune.recipe import digest, plan, rehearse, sketch
 from autoprune.record import Record
 from autoprune.requirements import parse_requirements
 from autoprune.space import Recipe, Space
 from autoprune.store import Store
-from autoprune.study import Progress, Study, StudyConfig, driving, open_folder
+from autoprune.study import Study, StudyConfig, driving, open_folder
 from autoprune.tasks import TASKS
 from autoprune.tasks.task import Task
 from autoprune.train import Trainer
@@ -47,15 +48,6 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         GlobalHydra.instance().clear()
         with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
             return compose("config", overrides=list(overrides))
-
-
-def load_requirements(profile: str) -> dict[str, Any]:
-    """The content of a requirements profile by its name.
-
-    Raises:
-        AutopruneError: there is no such profile.
-    """
-    return _plain(compose_config([f"requirements={profile}"]).requirements)
 
 
 def search(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import yaml
 from rich.console import Console
@@ -11,10 +13,27 @@ from rich.table import Table
 from rich.text import Text
 
 from autoprune.archive import TRIAL
+from autoprune.errors import AutopruneError
 from autoprune.measurement import FEWEST_UNITS, WHOLE, Reading, binding_slices
-from autoprune.record import Front, Point, Record, describe
+from autoprune.progress import Progress
+from autoprune.record import Front, Point, Record
 from autoprune.requirements import OBJECTIVES, Requirements
-from autoprune.study import Progress
+
+WIDE = 110
+"""Columns from which a front shows absolute values beside the ratios."""
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Ends the process with one message where a person can mend what is wrong."""
+    try:
+        yield
+    except AutopruneError as error:
+        Console(stderr=True).print(f"autoprune: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from here.")
+        sys.exit(130)
 
 
 class Watch:
@@ -75,7 +94,8 @@ def _line(progress: Progress) -> Text:
     candidate = progress.latest
     point = progress.front.record.points[candidate.number]
     line = Text(f"{candidate.number:>4} ", style="bold")
-    line.append(f"{describe(candidate.recipe) if candidate.name == TRIAL else candidate.name:<44} ", style="")
+    words = progress.front.record.describe(point) if candidate.name == TRIAL else candidate.name
+    line.append(f"{words:<44} ")
     if candidate.rejected:
         return line.append(f"rejected before training: {candidate.rejected}", style="dim")
     for objective in OBJECTIVES:
@@ -87,36 +107,36 @@ def _line(progress: Progress) -> Text:
     return line.append("  on the front" if on_front else "  feasible", style="green")
 
 
-def front_table(front: Front, *, picks: Mapping[str, Point] | None = None) -> Table:
+def front_table(front: Front, *, picks: Mapping[str, Point] | None = None, wide: bool = True) -> Table:
     """The baseline, then the front, in absolute values and relative to the baseline.
 
     Args:
         picks: points to mark, by the word to mark them with.
+        wide: whether there is room for absolute values everywhere; without it only the baseline shows them.
     """
     record = front.record
     marks: dict[int, list[str]] = {}
     for word, point in (picks or {}).items():
         marks.setdefault(point.candidate.number, []).append(word)
-    table = Table(title=f"{record.name}: {_title(front)}", title_justify="left", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold", padding=(0, 1))
     table.add_column("#", justify="right")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("recipe", ratio=1)
-    table.add_column(record.metric, justify="right", no_wrap=True)
-    table.add_column("worst slice", justify="right", no_wrap=True)
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("latency", justify="right", no_wrap=True)
+    for name in (record.metric, "worst slice" if wide else "worst", "size", "latency"):
+        table.add_column(name, justify="right", no_wrap=True)
     shown = [record.baseline, *(point for point in front if point.candidate.number)]
     for point in shown:
-        words = "baseline" if not point.candidate.number else describe(point.candidate.recipe)
+        absolute = wide or not point.candidate.number
+        words = "baseline" if not point.candidate.number else record.describe(point)
         marked = Text(" ".join(marks.get(point.candidate.number, [])), style="bold green")
         table.add_row(
             str(point.candidate.number),
             marked,
             words,
-            _cell("quality", point.found),
+            _cell("quality", point.found, absolute=absolute, relative=wide or not absolute),
             f"{point.found['worst_slice'].ratio:.3f}x",
-            _cell("size", point.found),
-            _cell("latency", point.found),
+            _cell("size", point.found, absolute=absolute, relative=wide or not absolute),
+            _cell("latency", point.found, absolute=absolute, relative=wide or not absolute),
             style="dim" if not point.candidate.number else "",
         )
     return table
@@ -127,7 +147,8 @@ def print_front(console: Console, front: Front) -> None:
     if not len(front):
         console.print(front.explain_empty(), soft_wrap=True, highlight=False)
         return
-    console.print(front_table(front, picks={"pick": front.pick()}))
+    console.print(f"{front.record.name}: {_title(front)}", soft_wrap=True, highlight=False, style="bold")
+    console.print(front_table(front, picks={"pick": front.pick()}, wide=console.width >= WIDE))
     if all(not point.candidate.number for point in front):
         console.print("Only the baseline meets the requirements; loosen one, or search on with more trials.")
 
@@ -173,10 +194,8 @@ def _measurements(record: Record, point: Point) -> Table:
         table.add_row(label, f"{value:,}", f"{was:,}", f"{value / was:.3f}x", "")
     for name, latency in measured.latency.items():
         interval = f"{latency.ratio_low:.3f}-{latency.ratio_high:.3f}x, p95 {latency.p95_ms:.3f}"
-        was_ms = before.latency[name].median_ms
-        table.add_row(
-            f"latency_ms.{name}", f"{latency.median_ms:.3f}", f"{was_ms:.3f}", f"{latency.ratio:.3f}x", interval
-        )
+        reading, was_ms = point.found[f"latency_ms.{name}"], before.latency[name].median_ms
+        table.add_row(f"latency_ms.{name}", f"{reading.value:.3f}", f"{was_ms:.3f}", f"{reading.ratio:.3f}x", interval)
     return table
 
 
@@ -199,7 +218,7 @@ def _title(front: Front) -> str:
     return f"{len(front)} on the front, {len(front.feasible)} of {len(front.record.points)} feasible ({held})"
 
 
-def _cell(objective: str, found: Mapping[str, Reading]) -> str:
+def _cell(objective: str, found: Mapping[str, Reading], *, absolute: bool = True, relative: bool = True) -> str:
     reading = found.get(OBJECTIVES[objective][0])
     if reading is None:
         return "-"
@@ -208,7 +227,7 @@ def _cell(objective: str, found: Mapping[str, Reading]) -> str:
         "size": f"{_bytes(reading.value)}",
         "latency": f"{reading.value:.3f} ms",
     }[objective]
-    return f"{value} {reading.ratio:.3f}x"
+    return " ".join([value] * absolute + [f"{reading.ratio:.3f}x"] * relative)
 
 
 def _bytes(count: float) -> str:

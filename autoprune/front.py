@@ -49,6 +49,7 @@ def hypervolume(front: Sequence[Mapping[str, Reading]], objectives: Sequence[str
         front: readings of its candidates.
         floor: the lowest ratio of quality that counts.
     """
+    assert floor < 1, "a floor at the baseline leaves no loss to allow"
     gain: dict[str, Callable[[float], float]] = {
         "quality": lambda ratio: (ratio - floor) / (1 - floor),
         "size": lambda ratio: -math.log2(ratio),

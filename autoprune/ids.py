@@ -22,7 +22,7 @@ class Ids:
 
     def __init__(self, values: np.ndarray[Any, Any]) -> None:
         if values.dtype.kind == "i":
-            narrow = np.int32 if len(values) == 0 or np.abs(values).max() < 2**31 else np.int64
+            narrow = np.int32 if len(values) == 0 or -(2**31) <= values[0] <= values[-1] < 2**31 else np.int64
             values = values.astype(narrow)
         self.values = values
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.special
 import torch
 from filelock import FileLock
 
@@ -81,10 +81,10 @@ def _time_pairs(candidate: Callable[[], object], baseline: Callable[[], object],
 def median_interval(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float, float]:
     """The median and its distribution-free 95 % interval, by order statistics."""
     ordered = np.sort(values)
-    # how far from the middle: the normal approximation of the binomial
-    reach = 1.96 * math.sqrt(len(ordered)) / 2
-    low = max(0, math.floor(len(ordered) / 2 - reach))
-    high = min(len(ordered) - 1, math.ceil(len(ordered) / 2 + reach))
+    # the innermost pair of order statistics that miss the median in at most one case of twenty
+    misses = scipy.special.bdtr(np.arange(len(ordered)), len(ordered), 0.5)
+    low = max(0, int(np.searchsorted(misses, 0.025)) - 1)
+    high = len(ordered) - 1 - low
     return float(np.median(ordered)), float(ordered[low]), float(ordered[high])
 
 
@@ -96,8 +96,8 @@ def _clock(call: Callable[[], object]) -> float:
 
 @contextmanager
 def _quiet(threads: int) -> Iterator[None]:
-    before, collected = torch.get_num_threads(), gc.isenabled()
     with FileLock(Path(tempfile.gettempdir()) / "autoprune-measure.lock", mode=0o666), torch.inference_mode():
+        before, collected = torch.get_num_threads(), gc.isenabled()
         torch.set_num_threads(threads)
         gc.disable()
         try:

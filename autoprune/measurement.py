@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 WHOLE = "all"
 """The slice that every row belongs to."""
 
@@ -86,7 +88,8 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
 
     `quality` is `metric`; `METRIC` and `METRIC.SLICE` are values of metrics; `worst_slice` is the lowest ratio to
     the baseline among the slices that bind; `size_bytes`, `memory_bytes`, `latency_ms` (the first workload) and
-    `latency_ms.WORKLOAD` are costs. The ratio of a latency is the paired one.
+    `latency_ms.WORKLOAD` are costs. The ratio of a latency is the paired one, and its value is that ratio times the
+    baseline's median, so that candidates timed at different hours can be compared.
     """
     found: dict[str, Reading] = {}
     for name, by_slice in measured.quality.items():
@@ -97,11 +100,12 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
     if measured.quality:
         found["quality"] = found[metric]
         ratios = [found[f"{metric}.{part}"].ratio for part in binding_slices(baseline, metric)]
-        found["worst_slice"] = Reading(*[min(ratios, default=found[metric].ratio)] * 2)
+        found["worst_slice"] = Reading(*[float(np.min(ratios)) if ratios else found[metric].ratio] * 2)
     found["size_bytes"] = Reading(measured.size_bytes, measured.size_bytes / baseline.size_bytes)
     found["memory_bytes"] = Reading(measured.memory_bytes, measured.memory_bytes / baseline.memory_bytes)
     for number, (name, latency) in enumerate(measured.latency.items()):
-        reading = Reading(latency.median_ms, latency.ratio)
+        # The ratio is paired and so free of the machine's drift; its milliseconds are those of the baseline's day.
+        reading = Reading(baseline.latency[name].median_ms * latency.ratio, latency.ratio)
         found[f"latency_ms.{name}"] = reading
         if number == 0:
             found["latency_ms"] = reading

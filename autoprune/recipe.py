@@ -14,7 +14,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,10 +142,8 @@ def run_stage(
     """One stage, model → model: copy, check, prepare, train, convert."""
     model = copy.deepcopy(model)
     for step, path in zip(stage.steps, stage.paths, strict=True):
-        try:
+        with _seen_from(path):
             step.check(model)
-        except RecipeError as error:
-            raise error.within(*path) from None
     for step in stage.steps:
         step.prepare(model, context)
     if stage.epochs and train:
@@ -158,8 +157,9 @@ def run_stage(
             key=key,
             store=store,
         )
-    for step in stage.steps:
-        step.advance(model, context, 1.0)
+    for step, path in zip(stage.steps, stage.paths, strict=True):
+        with _seen_from(path):
+            step.advance(model, context, 1.0)
     for step in stage.steps:
         step.convert(model, context)
     return model
@@ -184,21 +184,27 @@ def rehearse(plan: Plan, model: Model, task: Task, context: Context, *, trainer:
         model = run_stage(model, stage, task, context, trainer=trainer, key="", train=False)
 
 
+@contextmanager
+def _seen_from(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RecipeError as error:
+        raise error.within(*path) from None
+
+
 def _stages(name: str, entry: Mapping[str, Any]) -> list[Stage]:
     epochs, schedule = entry.get("epochs", 0), entry.get("schedule", "one_shot")
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
         raise RecipeError((name, "epochs"), f"a whole number >= 0 must be given, but got {epochs!r}.")
-    if schedule not in SCHEDULES:
+    if not isinstance(schedule, str) or schedule not in SCHEDULES:
         raise RecipeError((name, "schedule"), f"schedule {schedule!r} is unknown. {nearest(schedule, SCHEDULES)}")
     made: list[tuple[Path, Step]] = []
     for step_name, parameters, path in _named_steps(name, entry):
-        try:
+        with _seen_from(path if step_name in STEPS else path[:-1]):
             step = make_step(step_name, parameters)
-        except RecipeError as error:
-            unknown = error.path == (step_name,) and step_name not in STEPS
-            raise error.within(*(path[:-1] if unknown else path)) from None
         if not step.idle():
             made.append((path, step))
+    made.sort(key=lambda pair: pair[1].rank)  # of several at once the axes move first, single weights see what is left
     paths, steps = tuple(path for path, _ in made), tuple(step for _, step in made)
     if steps and schedule != "one_shot" and epochs:
         return [Stage(name=name, steps=steps, epochs=epochs, schedule=schedule, paths=paths)]

@@ -11,18 +11,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
-from autoprune import artifact
 from autoprune.archive import Archive, Candidate
 from autoprune.errors import AutopruneError, nearest, unknown
 from autoprune.front import coordinates, hypervolume, nondominated
 from autoprune.measurement import Reading, readings
 from autoprune.requirements import OBJECTIVES, Requirements, parse_flag, parse_requirements
-from autoprune.runtime.served import Served
+
+if TYPE_CHECKING:  # to look at a front nobody should wait for torch and pandas
+    import pandas as pd
+
+    from autoprune.runtime.served import Served
 
 LOWEST_FLOOR = 0.9
 """The ratio of quality below which nothing counts for the hypervolume, where no floor says otherwise."""
@@ -44,6 +46,8 @@ class Point:
 
     def load(self) -> Served:
         """The artifact, ready to answer."""
+        from autoprune import artifact
+
         return artifact.load(self.folder)
 
     def save(self, to: str | os.PathLike[str]) -> Path:
@@ -52,6 +56,8 @@ class Point:
         Raises:
             AutopruneError: the folder exists.
         """
+        from autoprune import artifact
+
         artifact.copy(self.folder, Path(to))
         return Path(to)
 
@@ -134,7 +140,7 @@ class Record:
         alias = {self.metric: "quality"}
         taken = {alias.get(item.reading, item.reading) for item in changed}
         kept = [item for item in requirements.items if alias.get(item.reading, item.reading) not in taken]
-        return dataclasses.replace(requirements, items=(*kept, *changed))
+        return dataclasses.replace(requirements, items=tuple(dict.fromkeys([*kept, *changed])))
 
     def front(self, requirements: Requirements | None = None) -> Front:
         """The feasible candidates that no other feasible candidate beats, under the study's or other requirements."""
@@ -149,6 +155,13 @@ class Record:
         if not 0 <= number < len(self.points):
             raise AutopruneError(f"candidate {number} is unknown: study {self.name!r} has 0 to {len(self.points) - 1}.")
         return self.points[number]
+
+    def describe(self, point: Point) -> str:
+        """A candidate's recipe in a few words, without what it has in common with the baseline."""
+        recipe = point.candidate.recipe
+        default = self.definition["task"]
+        base = {key: value for key, value in recipe.get("base", {}).items() if value != default.get(key)}
+        return describe({**recipe, "base": base})
 
     def command(self, point: Point) -> str:
         """The command line that makes and measures a candidate again, alone beside the baseline."""
@@ -237,18 +250,20 @@ class Front:
                 lines.append(f"  {item.text}: missed by {len(missed)}, at best by {min(missed):.1%} of the limit")
         whole = [point for point in self.record.points if not point.candidate.rejected]
         nearest = min(whole, key=lambda point: max(self.requirements.violations(point.found).values(), default=0.0))
-        lines.append(f"  nearest: candidate {nearest.candidate.number} ({describe(nearest.candidate.recipe)})")
+        lines.append(f"  nearest: candidate {nearest.candidate.number} ({self.record.describe(nearest)})")
         lines.append("Loosen a requirement (--floor, or another profile with --for), or search on with more trials.")
         return "\n".join(lines)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a point, indexed by candidate number; ratios to the baseline end in `_ratio`."""
+        import pandas as pd
+
         rows = []
         for point in self.points:
             row: dict[str, Any] = {
                 "number": point.candidate.number,
                 "name": point.candidate.name,
-                "recipe": describe(point.candidate.recipe),
+                "recipe": self.record.describe(point),
             }
             for name, reading in point.found.items():
                 if name != "quality":
@@ -259,7 +274,7 @@ class Front:
 
 
 def describe(recipe: Mapping[str, Any]) -> str:
-    """A recipe in a few words: `dim 32, dims pca -50%, cubic over 20 epochs, 4 bits`."""
+    """A recipe in a few words: `dim 32, dims pca -50%, cubic 20 epochs, 4 bits`."""
     words: list[str] = [f"{key} {value}" for key, value in recipe.get("base", {}).items()]
     for name, stage in recipe.items():
         if name == "base":
@@ -273,9 +288,7 @@ def describe(recipe: Mapping[str, Any]) -> str:
             words.append(" ".join([method, *details, amounts]))
         if stage.get("epochs"):
             gradual = methods and stage.get("schedule", "one_shot") != "one_shot"
-            words.append(
-                f"{stage['schedule']} over {stage['epochs']} epochs" if gradual else f"{stage['epochs']} epochs"
-            )
+            words.append(f"{stage['schedule']} {stage['epochs']} epochs" if gradual else f"{stage['epochs']} epochs")
         if stage.get("bits", 32) != 32:
             words.append(f"{stage['bits']} bits")
     return ", ".join(words) or "dense"

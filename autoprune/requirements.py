@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ class Requirement:
     @property
     def text(self) -> str:
         """As people read it."""
-        return f"{self.reading} {'<=' if self.ceiling else '>='} {self.limit:g}{'x' if self.relative else ''}"
+        return f"{self.reading} {'<=' if self.ceiling else '>='} {self.limit:.10g}{'x' if self.relative else ''}"
 
     def violation(self, reading: Reading) -> float:
         """How far beyond the limit, as a fraction of the limit; at most 0 if the requirement holds."""
@@ -72,12 +72,11 @@ class Requirements:
 
     def hold(self, found: Mapping[str, Reading]) -> bool:
         """Whether everything is measured and nothing is violated."""
-        violations = self.violations(found)
-        return len(violations) == len(self.items) and all(value <= 0 for value in violations.values())
+        return all(item.reading in found and item.violation(found[item.reading]) <= 0 for item in self.items)
 
 
 def parse_requirements(
-    content: Mapping[str, Any], names: Iterable[str] | None = None, *, where: str = "requirements"
+    content: Mapping[str, Any], names: Collection[str] | None = None, *, where: str = "requirements"
 ) -> Requirements:
     """Parses the mapping above.
 
@@ -103,10 +102,10 @@ def parse_requirements(
             )
         for kind, limit in limits.items():
             found.append(_parse_one(str(name), str(kind), limit, names, f"{path}.{kind}"))
-    return Requirements(items=tuple(found), prefer=prefer)
+    return Requirements(items=tuple(dict.fromkeys(found)), prefer=prefer)
 
 
-def parse_flag(flag: str, kind: str, names: Iterable[str] | None) -> Requirement:
+def parse_flag(flag: str, kind: str, names: Collection[str] | None) -> Requirement:
     """A requirement from the command line, `ndcg@20=0.97x`.
 
     Args:
@@ -121,8 +120,8 @@ def parse_flag(flag: str, kind: str, names: Iterable[str] | None) -> Requirement
     return _parse_one(name, kind, limit, names, f"{name}.{kind}")
 
 
-def _parse_one(name: str, kind: str, limit: Any, names: Iterable[str] | None, path: str) -> Requirement:
-    if names is not None and name not in set(names):
+def _parse_one(name: str, kind: str, limit: Any, names: Collection[str] | None, path: str) -> Requirement:
+    if names is not None and name not in names:
         raise AutopruneError(f"{path}: nothing called {name!r} is measured. {nearest(name, names)}")
     if kind not in ("drop", "min", "max"):
         raise AutopruneError(f"{path}: {nearest(kind, ('drop', 'min', 'max'))}")
@@ -130,9 +129,9 @@ def _parse_one(name: str, kind: str, limit: Any, names: Iterable[str] | None, pa
     if cost != (kind == "max"):
         rule = "less is better, so it takes max" if cost else "more is better, so it takes drop or min"
         raise AutopruneError(f"{path}: {name} cannot have {kind!r}: {rule}.")
-    value, relative = _quantity(limit, path, size=name.endswith("_bytes"))
+    value, relative = _quantity(limit, path, name=name)
     if kind == "drop":
-        if not 0 <= value < 1:
+        if not 0 <= value < 1 or str(limit).strip().lower().endswith("x"):
             raise AutopruneError(f"{path}: 0% <= drop < 100% must hold, but got {limit!r}.")
         return Requirement(reading=name, ceiling=False, limit=1 - value, relative=True)
     if name == "worst_slice":
@@ -142,16 +141,21 @@ def _parse_one(name: str, kind: str, limit: Any, names: Iterable[str] | None, pa
     return Requirement(reading=name, ceiling=kind == "max", limit=value, relative=relative)
 
 
-def _quantity(limit: Any, path: str, *, size: bool) -> tuple[float, bool]:
+def _quantity(limit: Any, path: str, *, name: str) -> tuple[float, bool]:
     """A number and whether it is relative: 4.0, 2%, 0.5x, 10MB."""
     match = re.fullmatch(r"\s*([0-9.]+(?:e[-+]?\d+)?)\s*([%a-z]*)\s*", str(limit), flags=re.IGNORECASE)
-    units = {"": 1.0, "%": 0.01, "X": 1.0, **(BYTES if size else {"MS": 1.0})}
+    units = {
+        "": 1.0,
+        "%": 0.01,
+        "X": 1.0,
+        **(BYTES if name.endswith("_bytes") else {"MS": 1.0} if name.startswith("latency_ms") else {}),
+    }
     unit = match[2].upper() if match else "?"
     try:
         number = float(match[1]) if match and not isinstance(limit, bool) else math.nan
     except ValueError:
         number = math.nan
     if unit not in units or not math.isfinite(number):
-        example = "10MB or 0.5x" if size else "0.98x, 2% or a number"
+        example = "10MB or 0.5x" if name.endswith("_bytes") else "0.98x, 2% or a number"
         raise AutopruneError(f"{path}: a limit such as {example} must be given, but got {limit!r}.")
     return number * units[unit], unit in ("X", "%")

@@ -92,7 +92,7 @@ class Space:
             value = decide(domain)
             if domain.kind != "choose":
                 return value
-            return {value: walk(node["choose"][value] or {}, f"{path}.choose.{value}")}
+            return {value: walk(_option(node, value), f"{path}.choose.{value}")}
 
         recipe: Recipe = walk(self.tree, self.root)
         return recipe
@@ -120,8 +120,8 @@ class Space:
                 options = domain.options if given is _UNSAID else tuple(given) if isinstance(given, Mapping) else ()
                 for name in options if given is _UNSAID or len(options) == 1 else ():
                     if domain.holds(name):
-                        inner = _UNSAID if given is _UNSAID else given[name] or {}
-                        for parameters, value in walk(node["choose"][name] or {}, inner, f"{path}.choose.{name}"):
+                        inner = _UNSAID if given is _UNSAID else {} if given[name] is None else given[name]
+                        for parameters, value in walk(_option(node, name), inner, f"{path}.choose.{name}"):
                             yield {path: name, **parameters}, {name: value}
             else:
                 for value in domain.ends() if given is _UNSAID else (given,):
@@ -183,7 +183,7 @@ class Space:
                 children = node.items() if isinstance(node, Mapping) else ()
                 return math.prod(count(child, f"{path}.{key}") for key, child in children)
             if domain.kind == "choose":
-                return sum(count(node["choose"][name] or {}, f"{path}.choose.{name}") for name in domain.options)
+                return sum(count(_option(node, name), f"{path}.choose.{name}") for name in domain.options)
             return len(domain.ends())
 
         return count(self.tree, self.root)
@@ -199,7 +199,7 @@ class Space:
             yield list(node) if isinstance(node, list | tuple) else node
         elif domain.kind == "choose":
             for name in domain.options:
-                for inner in self._all_corners(node["choose"][name] or {}, f"{path}.choose.{name}"):
+                for inner in self._all_corners(_option(node, name), f"{path}.choose.{name}"):
                     yield {name: inner}
         else:
             yield from domain.ends()
@@ -217,6 +217,12 @@ def describe(domain: Domain) -> str:
     if domain.kind in ("any_of", "choose"):
         return f"{domain.kind} [{', '.join(map(str, domain.options))}]"
     return f"{domain.kind} [{domain.low:g}, {domain.high:g}]"
+
+
+def _option(node: Mapping[str, Any], name: str) -> Any:
+    """What stands under an option of a `choose`; YAML may have read its name as a number."""
+    found = next(child for key, child in node["choose"].items() if str(key) == name)
+    return {} if found is None else found
 
 
 _KEYS = {"any_of": set(), "choose": set(), "float": {"step", "log"}, "int": {"step", "log"}}
@@ -266,9 +272,11 @@ def _range(node: Mapping[str, Any], kind: str, path: str) -> Domain:
     if not listed or not all(isinstance(end, number) and not isinstance(end, bool) for end in ends):
         raise AutopruneError(f"{path}.{kind}: two numbers [low, high] must be given, but got {ends!r}.")
     low, high = ends
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise AutopruneError(f"{path}.{kind}: both ends must be finite, but got [{low}, {high}].")
+    if low > high:
         raise AutopruneError(f"{path}.{kind}: low <= high must hold, but got [{low}, {high}]; swap the two.")
-    if step is not None and (not isinstance(step, number) or isinstance(step, bool) or step <= 0):
+    if step is not None and (not isinstance(step, number) or isinstance(step, bool) or not 0 < step < math.inf):
         raise AutopruneError(f"{path}.step: a step above 0 must be given, but got {step!r}.")
     if log and (low <= 0 or step is not None):
         raise AutopruneError(f"{path}.log: low > 0 and no step must hold with log, but got {dict(node)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import tempfile
@@ -34,7 +35,7 @@ class Store:
             os.utime(path)
         except FileNotFoundError:
             return None
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
             path.unlink(missing_ok=True)  # torn by a full disk or a crash; it can be made again
             return None
         return checkpoint
@@ -43,7 +44,11 @@ class Store:
         """Stores a checkpoint (tensors and plain values) so that a reader sees it whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False) as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except BaseException:
+                Path(file.name).unlink()
+                raise
         Path(file.name).replace(self._path(key))
         self._evict(keep=self._path(key))
 
@@ -51,11 +56,12 @@ class Store:
         return self.folder / f"{key}.pt"
 
     def _evict(self, *, keep: Path) -> None:
-        files = sorted(self.folder.glob("*.pt"), key=lambda path: path.stat().st_mtime)
-        total = sum(path.stat().st_size for path in files)
-        for path in files:
-            if total <= self.limit_bytes:
-                return
-            if path != keep:
-                total -= path.stat().st_size
+        found: list[tuple[float, int, Path]] = []
+        for path in self.folder.glob("*.pt"):
+            with contextlib.suppress(FileNotFoundError):  # another study may be tidying up too
+                found.append((path.stat().st_mtime, path.stat().st_size, path))
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total > self.limit_bytes and path != keep:
+                total -= size
                 path.unlink(missing_ok=True)

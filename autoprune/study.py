@@ -23,8 +23,9 @@ from autoprune.errors import AutopruneError, unknown
 from autoprune.evaluate import Evaluator
 from autoprune.front import coordinates
 from autoprune.measurement import Reading, readings
+from autoprune.progress import Progress
 from autoprune.recipe import Plan, plan
-from autoprune.record import Front, Record
+from autoprune.record import Record
 from autoprune.requirements import OBJECTIVES, Requirements
 from autoprune.space import Domain, Space
 from autoprune.tasks.task import Task
@@ -72,26 +73,6 @@ class StudyConfig:
             raise AutopruneError(
                 f"study.objectives: quality and one or two of size, latency must be given, but got {self.objectives}."
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a search is.
-
-    Attributes:
-        trials, of: new recipes that the sampler asked for, and the budget.
-        front: the front so far.
-        rejected: candidates given up before training.
-        latest: the candidate that was just finished; None between two.
-        seconds_left: estimated; None while nothing is known.
-    """
-
-    trials: int
-    of: int
-    front: Front
-    rejected: int
-    latest: Candidate
-    seconds_left: float | None
 
 
 class Study:

@@ -100,7 +100,8 @@ class Trainer:
             done, finished, best = checkpoint["epochs"], checkpoint["finished"], checkpoint["best"]
             if not finished:
                 optimizer.load_state_dict(checkpoint["optimizer"])
-        look_every = -(-self.settings.evaluate_every // len(task.batches())) if validate else 0
+        with torch.random.fork_rng(devices=[]):
+            look_every = -(-self.settings.evaluate_every // len(task.batches())) if validate else 0
         saved_at = time.monotonic()
         while not finished:
             if validate and done % look_every == 0:

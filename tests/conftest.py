@@ -16,6 +16,8 @@ from autoprune.tasks.recommender import RecommenderConfig, RecommenderTask
 from autoprune.tasks.task import Training
 from autoprune.train import Trainer
 
+torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings
+
 USERS, ITEMS, TASTES = 240, 120, 6
 
 
@@ -24,9 +26,11 @@ def write_planted(folder: Path, *, seed: int = 0) -> None:
     draw = np.random.default_rng(seed)
     popularity = 1 / np.arange(1, ITEMS + 1) ** 0.5
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "train.txt").open("w") as train, (folder / "valid.txt").open("w") as valid, (
-        folder / "test.txt"
-    ).open("w") as test:
+    with (
+        (folder / "train.txt").open("w") as train,
+        (folder / "valid.txt").open("w") as valid,
+        (folder / "test.txt").open("w") as test,
+    ):
         for user in range(USERS):
             liking = popularity * np.where(np.arange(ITEMS) % TASTES == user % TASTES, 12.0, 1.0)
             count = int(draw.integers(12, 24))
@@ -55,7 +59,8 @@ def data(planted: Path) -> Interactions:
 def task(data: Interactions) -> RecommenderTask:
     """The recommender task on planted data, dense width 16."""
     training = Training(epochs=60, evaluate_every=20, learning_rate=0.01, warmup=5)
-    return RecommenderTask("interactions", data, RecommenderConfig(dim=16, users_per_update=64, training=training))
+    config = RecommenderConfig(dim=16, users_per_update=64, noise=1.0, temperature=0.5, training=training)
+    return RecommenderTask("interactions", data, config)
 
 
 @pytest.fixture(scope="session")

@@ -74,10 +74,10 @@ def test_a_tail_torn_at_any_byte_is_dropped(tmp_path_factory: pytest.TempPathFac
 def test_mend_leaves_a_whole_file_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     path.write_bytes(b"one\ntwo\n")
-    assert mend(path) == ["one", "two"]
+    assert mend(path) == [b"one", b"two"]
     assert path.read_bytes() == b"one\ntwo\n"
     path.write_bytes(b"one\ntw\xc3")
-    assert mend(path) == ["one"]
+    assert mend(path) == [b"one"]
     assert path.read_bytes() == b"one\n"
 
 

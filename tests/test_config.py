@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 import autoprune
-from autoprune.config import compose_config, load_requirements, search
+from autoprune.config import compose_config, search
 from autoprune.errors import AutopruneError
+from autoprune.profiles import load_profile
 from autoprune.requirements import parse_requirements
 from autoprune.space import Space
 from autoprune.study import StudyConfig
@@ -45,20 +46,22 @@ def test_every_space_parses(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in GROUPS if path.parent.name == "requirements"], ids=str)
 def test_every_profile_parses(path: Path) -> None:
-    assert parse_requirements(load_requirements(path.stem)).prefer
+    assert parse_requirements(load_profile(path.stem)).prefer
 
 
 def test_study_yaml_holds_the_defaults_of_its_schema() -> None:
     assert StudyConfig(**yaml.safe_load((CONF / "study/default.yaml").read_text())) == StudyConfig()
 
 
-def test_task_yaml_holds_the_defaults_of_its_schema(planted: Path) -> None:
+def test_task_yaml_holds_the_defaults_of_its_schema() -> None:
     from omegaconf import OmegaConf
 
     from autoprune.tasks import InteractionsConfig
 
     section = compose_config(["task=interactions"]).task
-    assert OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(InteractionsConfig), section)) == InteractionsConfig()
+    assert (
+        OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(InteractionsConfig), section)) == InteractionsConfig()
+    )
 
 
 BAD = {

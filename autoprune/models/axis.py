@@ -48,4 +48,7 @@ def sparsity_by_name(sparsity: Any, names: Mapping[str, object], *, path: tuple[
 
 def removes_nothing(sparsity: Any) -> bool:
     """Whether a sparsity, one number or a mapping, is zero throughout."""
-    return all(value == 0 for value in (sparsity.values() if isinstance(sparsity, Mapping) else (sparsity,)))
+    return all(
+        value == 0 and value is not False
+        for value in (sparsity.values() if isinstance(sparsity, Mapping) else (sparsity,))
+    )

@@ -133,7 +133,7 @@ class Recommender(Served):
             int64 [len(users), k], positions in `items`, best first; -1 where there is nothing left.
         """
         if histories is None:
-            known = torch.tensor([self._known(user) for user in users])
+            known = torch.tensor([self._known(user) for user in users], dtype=torch.long)
             owner, seen = self._histories.take(known)
         else:
             owner, seen = histories.take(torch.arange(len(users)))
@@ -155,11 +155,11 @@ class Recommender(Served):
             if user is None:
                 raise AutopruneError("one of user=… and history=[…] must be given.")
             return self._histories.of(self._known(user))
-        at = [self.items.position(item) for item in history]
-        for item, position in zip(history, at, strict=True):
+        at = {item: self.items.position(item) for item in history}
+        for item, position in at.items():
             if position < 0:
                 raise AutopruneError(f"history: item {item!r} is unknown; leave it out.")
-        return torch.tensor(at, dtype=torch.long)
+        return torch.tensor(list(at.values()), dtype=torch.long)
 
     def _scores(self, user: Id | None, seen: Tensor, *, fold: bool) -> Tensor:
         return self._item_table.scores(self._vector(user, seen, fold=fold)[None])[0]
@@ -169,7 +169,7 @@ class Recommender(Served):
         return self._fold_in(seen) if row < 0 else self._user_table.decode(torch.tensor([row], device=self.device))[0]
 
     def _vectors(self, users: Sequence[Id], owner: Tensor, seen: Tensor) -> Tensor:
-        rows = torch.tensor([self._user_rows.position(user) for user in users], device=self.device)
+        rows = torch.tensor([self._user_rows.position(user) for user in users], dtype=torch.long, device=self.device)
         vectors = torch.empty(len(users), self._user_table.dim, device=self.device)
         vectors[rows >= 0] = self._user_table.decode(rows[rows >= 0])
         for at in (rows < 0).nonzero()[:, 0].tolist():

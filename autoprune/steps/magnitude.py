@@ -76,6 +76,7 @@ class Magnitude(Step):
     """
 
     name: ClassVar[str] = "magnitude"
+    rank: ClassVar[int] = 1
 
     sparsity: float | Mapping[str, float]
     scope: str = "global"
@@ -115,7 +116,10 @@ class Magnitude(Step):
         if pruned >= removed(sum(int(part.sum()) for part in live), sparsity):
             return  # a schedule stands still between its stairs
         weights = [table.values().detach()[table.row_mask][:, table.dim_mask] for table in tables]
-        masks = magnitude_masks(weights, sparsity, min_per_row=self.min_per_row)
+        try:
+            masks = magnitude_masks(weights, sparsity, min_per_row=self.min_per_row)
+        except ValueError as error:
+            raise RecipeError(("sparsity",), f"{error}; lower one of the two.") from error
         for table, part, mask in zip(tables, live, masks, strict=True):
             whole = table.mask.clone()
             whole[part] = mask.flatten()

@@ -26,6 +26,7 @@ class Quantize(Step):
     """
 
     name: ClassVar[str] = "quantize"
+    rank: ClassVar[int] = 2
     trainable: ClassVar[bool] = False
 
     bits: int = 8
@@ -34,7 +35,7 @@ class Quantize(Step):
         return self.bits == 32
 
     def check(self, model: Model) -> None:
-        if isinstance(self.bits, bool) or self.bits not in BITS:
+        if type(self.bits) is not int or self.bits not in BITS:
             raise RecipeError(("bits",), f"one of {', '.join(map(str, BITS))} must be given, but got {self.bits!r}.")
 
     def convert(self, model: Model, context: Context) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,11 +24,13 @@ class Step:
     Class attributes declare what the step is, for plans and for the conformance suite:
         name: as in a recipe.
         version: part of every cache key; raise it when the same parameters give another result.
+        rank: of several steps in one stage the lower acts first: axes (0) before single weights (1) before bits (2).
         trainable: whether later stages may train or prune what the step leaves behind.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    rank: ClassVar[int] = 0
     trainable: ClassVar[bool] = True
 
     def idle(self) -> bool:
@@ -57,8 +60,11 @@ class Step:
         """After the last update: what was masked becomes a cut."""
 
     def parameters(self) -> dict[str, Any]:
-        """The step's parameters as plain values."""
-        return dataclasses.asdict(self)
+        """The step's parameters as plain values, in one form: of a mapping of sparsities only what is removed."""
+        found = dataclasses.asdict(self)
+        if isinstance(found.get("sparsity"), Mapping):
+            found["sparsity"] = {name: share for name, share in found["sparsity"].items() if share}
+        return found
 
     def aspects(self) -> frozenset[str]:
         """The names a rule about pairs of steps can use for it: its own and narrower ones (`dims.pca`)."""

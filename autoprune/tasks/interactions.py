@@ -69,7 +69,7 @@ class Interactions:
         """Twelve hexadecimal digits of the SHA-256 of ids and interactions."""
         state = hashlib.sha256()
         for ids in (self.users, self.items):
-            state.update(ids.encode().numpy().tobytes())
+            state.update(ids.values.tobytes())
         for histories in (self.train, self.validation, self.test):
             state.update(histories.starts.numpy().tobytes() + histories.items.numpy().tobytes())
         return state.hexdigest()[:12]

@@ -203,7 +203,7 @@ class RecommenderTask(Task):
                 # Not to length 1 but to the mean length: under cosines the length of a row sets how far an update
                 # turns it, and a stage that trains on must go on as carefully as the last one ended.
                 rows = table.values()
-                table.weight.copy_(normalize(rows) * rows.norm(dim=1).mean())
+                table.weight.copy_(normalize(rows) * rows[table.row_mask].norm(dim=1).mean())
 
     def beside(self) -> Beside:
         return self._beside

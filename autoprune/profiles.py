@@ -1,0 +1,34 @@
+"""The requirements profiles: `conf/requirements/NAME.yaml`, or a YAML file of the user's."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autoprune.errors import AutopruneError, unknown
+
+
+def load_profile(name: str) -> dict[str, Any]:
+    """The requirements of a profile, as they stand in YAML.
+
+    Args:
+        name: of a shipped profile, or the path of a file that ends in .yaml.
+
+    Raises:
+        AutopruneError: there is no such profile, or the file holds no mapping.
+    """
+    shipped = resources.files("autoprune.conf") / "requirements"
+    source = Path(name) if name.endswith(".yaml") else shipped / f"{name}.yaml"
+    if not source.is_file():
+        names = [path.name.removesuffix(".yaml") for path in shipped.iterdir() if path.name.endswith(".yaml")]
+        raise unknown("requirements profile", name, names)
+    try:
+        content = yaml.safe_load(source.read_text())
+    except yaml.YAMLError as error:
+        raise AutopruneError(f"{name}: the file is no YAML ({error}).") from error
+    if not isinstance(content, dict):
+        raise AutopruneError(f"{name}: a mapping of requirements must stand in the file, but got {content!r}.")
+    return content

@@ -1,0 +1,28 @@
+"""How far a running search is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autoprune.archive import Candidate
+from autoprune.record import Front
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a search is.
+
+    Attributes:
+        trials, of: new recipes that the sampler asked for, and the budget.
+        front: the front so far.
+        rejected: candidates given up before training.
+        latest: the candidate that was just finished; None between two.
+        seconds_left: estimated; None while nothing is known.
+    """
+
+    trials: int
+    of: int
+    front: Front
+    rejected: int
+    latest: Candidate
+    seconds_left: float | None

@@ -1,0 +1,174 @@
+"""The command line as a user types it: in a process of its own, from a folder of its own."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+SEARCH = [
+    "task=interactions",
+    "task.dim=16",
+    "task.training.epochs=20",
+    "presets=none",
+    "space.prune.method.choose.magnitude.min_per_row=0",
+    "study.latency_seconds=0.02",
+    "study.objectives=[quality,size]",
+    "requirements=none",
+    "requirements.quality.drop=30%",
+]
+
+
+def autoprune(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "autoprune", *words], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def home(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a small study was run."""
+    folder = tmp_path_factory.mktemp("home")
+    ended = autoprune(folder, *SEARCH, f"task.data.path={planted}", "study.trials=4", "study.name=small")
+    assert ended.returncode == 0, ended.stderr
+    assert "on the front" in ended.stdout
+    assert "Next: autoprune pick small --to DIR" in ended.stdout
+    return folder
+
+
+def test_help_teaches_without_a_traceback(tmp_path: Path) -> None:
+    for words in ([], ["--help"]):
+        ended = autoprune(tmp_path, *words)
+        assert ended.returncode == 0
+        assert "autoprune front STUDY" in ended.stdout
+        assert "study.trials" in ended.stdout
+
+
+@pytest.mark.parametrize("verb", ["front", "show", "pick"])
+def test_each_verb_explains_itself(verb: str, tmp_path: Path) -> None:
+    ended = autoprune(tmp_path, verb, "--help")
+    assert ended.returncode == 0
+    assert "--floor" in ended.stdout
+
+
+def test_cfg_shows_what_is_composed(tmp_path: Path) -> None:
+    ended = autoprune(tmp_path, "--cfg", "job", "task=interactions")
+    assert yaml.safe_load(ended.stdout)["task"]["name"] == "interactions"
+
+
+def test_a_search_leaves_nothing_but_its_record(home: Path) -> None:
+    assert sorted(path.name for path in home.iterdir() if path.name != "deploy") == ["runs"]
+    names = {path.name for path in (home / "runs" / "small").iterdir()}
+    assert names == {"study.yaml", "archive.jsonl", "journal.log", "artifacts", "lock"}
+
+
+def test_front_shows_the_baseline_first(home: Path) -> None:
+    ended = autoprune(home, "front", "small")
+    rows = [line.split() for line in ended.stdout.splitlines()]
+    assert rows[2][:2] == ["0", "baseline"]
+    assert any("pick" in row for row in rows)
+
+
+def test_front_under_another_floor_trains_nothing(home: Path) -> None:
+    before = (home / "runs/small/archive.jsonl").stat().st_mtime_ns
+    ended = autoprune(home, "front", "small", "--floor", "ndcg@20=0.99x", "--csv")
+    assert ended.returncode == 0
+    assert (pd.read_csv(io.StringIO(ended.stdout))["ndcg@20_ratio"] >= 0.99).all()
+    assert (home / "runs/small/archive.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_show_gives_a_command_that_makes_the_candidate_again(home: Path) -> None:
+    shown = autoprune(home, "show", "small", "2")
+    command = shown.stdout.split("make it again")[1].strip().splitlines()[0]
+    ended = subprocess.run(
+        command.replace("autoprune", f"{sys.executable} -m autoprune", 1),
+        shell=True,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.returncode == 0
+    read = "import autoprune, sys; print(autoprune.open_study(sys.argv[1]).point(int(sys.argv[2])).candidate.key)"
+    keys = [
+        subprocess.run(
+            [sys.executable, "-c", read, name, number], cwd=home, capture_output=True, text=True, check=True
+        ).stdout
+        for name, number in (("small", "2"), ("small-2", "1"))
+    ]
+    assert keys[0] == keys[1]
+
+
+def test_pick_ships_a_folder_that_answers_in_a_clean_process(home: Path) -> None:
+    assert autoprune(home, "pick", "small", "--for", "none", "--to", "deploy/").returncode == 0
+    code = "import autoprune; print(autoprune.load('deploy').recommend(user=42, k=3))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True, text=True, check=True)
+    assert ended.stdout.count("Recommendation(") == 3
+    again = autoprune(home, "pick", "small", "--for", "none", "--to", "deploy/")
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+BAD = {
+    "fornt small": "neither a verb nor key=value. Did you mean front?",
+    "front nosuch": "holds no study 'nosuch'",
+    "front small --floor ndgc@20=0.9x": "Did you mean ndcg@20",
+    "front small --floor 0.9": "NAME=LIMIT must be given",
+    "front small --for fastest": "requirements profile 'fastest' is unknown",
+    "show small 99": "candidate 99 is unknown: study 'small' has 0 to",
+    "pick small --floor quality=9x --to x": "meets every requirement",
+    "task=film": "there is no such task",
+    "study.trails=3": "Did you mean trials?",
+    "requirements.latncy_ms.max=4": "Did you mean latency_ms",
+    "task=interactions": "task.data.path: a folder with train.txt and test.txt must be given",
+    "task=movielens =3": "an override is written key=value",
+    "study.name=[x": "no viable alternative",
+}
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_bad_input_gets_one_message_and_exit_code_2(words: str, home: Path) -> None:
+    before = sorted(home.rglob("*"))
+    ended = autoprune(home, *words.split())
+    assert ended.returncode == 2
+    assert BAD[words] in ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert sorted(home.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_multirun_runs_a_study_for_each_combination(planted: Path, tmp_path: Path) -> None:
+    words = [*SEARCH[:-2], f"task.data.path={planted}", "study.trials=0", "study.seed=1,2"]
+    ended = autoprune(tmp_path, "--multirun", "requirements=none,accuracy_critical", *words)
+    assert ended.returncode == 0, ended.stderr
+    assert len(list((tmp_path / "runs").glob("interactions-*/study.yaml"))) == 4
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_usable_front(planted: Path, tmp_path: Path) -> None:
+    words = [*SEARCH, f"task.data.path={planted}", "study.trials=500", "study.name=long"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autoprune", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    archive = tmp_path / "runs/long/archive.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not archive.exists() or archive.read_bytes().count(b"\n") < 3):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in stderr
+    assert "Traceback" not in stderr
+    assert autoprune(tmp_path, "front", "long").returncode == 0

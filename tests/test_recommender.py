@@ -1,0 +1,364 @@
+"""The recommender that serves, and the task that trains and judges it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+import autoprune
+from autoprune import artifact
+from autoprune.context import Context
+from autoprune.errors import AutopruneError
+from autoprune.histories import Histories
+from autoprune.models.model import Model
+from autoprune.recipe import plan, run_stage
+from autoprune.runtime import serve
+from autoprune.runtime.recommender import Recommender
+from autoprune.steps.rows import Rows
+from autoprune.tasks.recommender import RecommenderTask
+from autoprune.train import Trainer
+
+
+def served_by(task: RecommenderTask, model: Model) -> Recommender:
+    served = serve(task.parts(model))
+    assert isinstance(served, Recommender)
+    return served
+
+
+@pytest.fixture(scope="module")
+def served(task: RecommenderTask, dense: Model) -> Recommender:
+    return served_by(task, dense)
+
+
+@pytest.fixture(scope="module")
+def pruned(task: RecommenderTask, dense: Model, context: Context, trainer: Trainer) -> Model:
+    """A model without the rarest third of the items and half of the users."""
+    recipe = {"prune": {"rows": {"sparsity": {"item": 1 / 3, "user": 0.5}}}}
+    (stage,) = plan(recipe, base_defaults=task.base).stages
+    return run_stage(dense, stage, task, context, trainer=trainer, key="")
+
+
+@pytest.fixture(scope="module")
+def served_pruned(task: RecommenderTask, pruned: Model) -> Recommender:
+    return served_by(task, pruned)
+
+
+def ids_of(task: RecommenderTask, positions: Tensor) -> list[int]:
+    return [int(task.data.items[int(at)]) for at in positions]
+
+
+def history_of(task: RecommenderTask, user: int) -> list[int]:
+    return ids_of(task, task.data.train.joined(task.data.validation).of(user))
+
+
+def test_recommendations_are_unseen_distinct_and_best_first(served: Recommender, task: RecommenderTask) -> None:
+    for user in range(0, 240, 7):
+        found = served.recommend(task.data.users[user], k=20)
+        items, scores = [one.item for one in found], [one.score for one in found]
+        assert len(set(items)) == 20
+        assert not set(items) & set(history_of(task, user))
+        assert scores == sorted(scores, reverse=True)
+        assert all(one.title == str(one.item) for one in found)  # this data has no titles
+
+
+def test_recommendations_match_a_numpy_ranking(served: Recommender, dense: Model, task: RecommenderTask) -> None:
+    user, item = (dense.tables[name].weight.detach().double().numpy() for name in ("user", "item"))
+    for at in (0, 17, 239):
+        scores = item @ user[at]
+        scores[[task.data.items.position(one) for one in history_of(task, at)]] = -np.inf
+        best = np.argsort(-scores)[:10]
+        found = served.recommend(task.data.users[at], k=10)
+        assert [one.item for one in found] == [task.data.items[int(one)] for one in best]
+        np.testing.assert_allclose([one.score for one in found], scores[best], rtol=1e-5)
+
+
+def test_seen_items_come_back_when_asked_for(served: Recommender, task: RecommenderTask) -> None:
+    found = {one.item for one in served.recommend(task.data.users[0], k=200, include_seen=True)}
+    assert found == set(ids_of(task, torch.arange(120)))
+
+
+def test_removed_items_are_never_recommended(served_pruned: Recommender, pruned: Model, task: RecommenderTask) -> None:
+    stays = set(ids_of(task, pruned.tables["item"].index))
+    assert len(stays) == 80
+    for user in range(0, 240, 7):
+        seen = set(history_of(task, user))
+        assert {one.item for one in served_pruned.recommend(task.data.users[user], k=200)} == stays - seen
+        everything = served_pruned.recommend(task.data.users[user], k=200, include_seen=True)
+        assert {one.item for one in everything} == stays
+
+
+def test_k_larger_than_the_catalogue_returns_what_is_left(served: Recommender, task: RecommenderTask) -> None:
+    user = task.data.users[5]
+    assert len(served.recommend(user, k=10_000)) == 120 - len(history_of(task, 5))
+    best = served.topk([user], 500)
+    assert best.shape == (1, 500)
+    assert int((best >= 0).sum()) == 120 - len(history_of(task, 5))
+    assert bool((best[0, 120 - len(history_of(task, 5)) :] == -1).all())
+
+
+@pytest.mark.parametrize("which", ["served", "served_pruned"])
+def test_topk_is_recommend_for_many(which: str, task: RecommenderTask, request: pytest.FixtureRequest) -> None:
+    recommender: Recommender = request.getfixturevalue(which)
+    users = [task.data.users[at] for at in range(0, 240, 5)]
+    best = recommender.topk(users, 10)
+    assert best.dtype == torch.int64
+    for row, user in zip(best, users, strict=True):
+        assert ids_of(task, row) == [one.item for one in recommender.recommend(user, k=10)]
+
+
+def test_topk_takes_other_histories(served: Recommender, task: RecommenderTask) -> None:
+    users = [task.data.users[at] for at in (0, 1)]
+    nothing = Histories(starts=torch.zeros(3, dtype=torch.long), items=torch.empty(0, dtype=torch.long))
+    expected = [served.recommend(user, k=10, include_seen=True) for user in users]
+    assert [ids_of(task, row) for row in served.topk(users, 10, histories=nothing)] == [
+        [one.item for one in found] for found in expected
+    ]
+
+
+def test_topk_of_nobody_is_empty(served: Recommender) -> None:
+    assert served.topk([], 10).shape == (0, 10)
+
+
+def test_a_stranger_is_served_by_history(served: Recommender, task: RecommenderTask) -> None:
+    taste = 2
+    history = ids_of(task, torch.tensor([taste, taste + 6, taste + 12, taste + 18]))
+    found = [one.item for one in served.recommend(history=history, k=10)]
+    assert not set(found) & set(history)
+    # items of one taste are planted 6 apart; by chance a sixth of the answers would be of it
+    assert sum((int(one) - 100) // 10 % 6 == taste for one in found) >= 5
+
+
+def test_a_history_replaces_what_is_known_of_a_user(served: Recommender, task: RecommenderTask) -> None:
+    history = ids_of(task, torch.tensor([3, 9, 15]))
+    assert served.recommend(task.data.users[0], history=history) == served.recommend(history=history)
+    assert served.recommend(task.data.users[0], history=history) != served.recommend(task.data.users[0])
+
+
+def test_without_any_history_a_stranger_is_the_average_user(served: Recommender, dense: Model) -> None:
+    user, item = (dense.tables[name].weight.detach() for name in ("user", "item"))
+    torch.testing.assert_close(served.scores(history=[]), item @ user.mean(0), rtol=1e-4, atol=1e-5)
+    assert len(served.recommend(history=[], k=10)) == 10
+
+
+def test_a_removed_user_is_a_stranger_with_a_history(
+    served_pruned: Recommender, pruned: Model, task: RecommenderTask
+) -> None:
+    gone = sorted(set(range(240)) - set(pruned.tables["user"].index.tolist()))
+    assert len(gone) == 120
+    for at in gone[:5]:
+        user = task.data.users[at]
+        history = history_of(task, at)
+        torch.testing.assert_close(served_pruned.scores(user), served_pruned.scores(history=history))
+        assert served_pruned.vector(user=user).shape == (16,)
+
+
+def test_a_fold_in_vector_minimises_its_loss(served: Recommender, dense: Model, task: RecommenderTask) -> None:
+    item = dense.tables["item"].weight.detach().double()
+    seen = torch.tensor([3, 9, 15])
+    scores = served.scores(history=ids_of(task, seen)).double()
+    vector = torch.linalg.lstsq(item, scores[:, None]).solution[:, 0].requires_grad_()
+    fold_in = task.config.fold_in
+    scale = item.square().sum(0).mean()
+    loss = (1 - item[seen] @ vector).square().sum() + fold_in.alpha * (item @ vector).square().sum()
+    loss = loss + fold_in.ridge * scale * vector.square().sum()
+    (gradient,) = torch.autograd.grad(loss, vector)
+    assert float(gradient.norm()) < 1e-4 * float(scale * vector.detach().norm())
+
+
+def test_scores_and_vectors_have_the_shapes_of_the_catalogue(
+    served: Recommender, served_pruned: Recommender, pruned: Model, task: RecommenderTask
+) -> None:
+    user, item = task.data.users[0], task.data.items[0]
+    assert served.scores(user).shape == (120,)
+    assert served.vector(user=user).shape == served.vector(item=item).shape == (16,)
+    torch.testing.assert_close(served.scores(user)[0], served.vector(user=user) @ served.vector(item=item))
+    scores = served_pruned.scores(user)
+    assert scores.shape == (120,)
+    assert torch.isfinite(scores).nonzero()[:, 0].tolist() == pruned.tables["item"].index.tolist()
+
+
+def test_who_and_what_is_unknown_is_said(
+    served: Recommender, served_pruned: Recommender, pruned: Model, task: RecommenderTask
+) -> None:
+    removed = next(at for at in range(120) if at not in pruned.tables["item"].index.tolist())
+    name = task.data.items[removed]
+    for call, message in (
+        (lambda: served.recommend(1), r"user 1 is unknown. Give history=\[item ids\]"),
+        (lambda: served.recommend("0"), "user '0' is unknown"),
+        (lambda: served.recommend(True), "user True is unknown"),
+        (lambda: served.recommend(2**70), "is unknown"),
+        (lambda: served.topk([0, 1], 5), "user 1 is unknown"),
+        (lambda: served.recommend(), "one of user=… and history="),
+        (lambda: served.recommend(0, k=0), "k >= 1 must hold, but got 0"),
+        (lambda: served.recommend(history=[100, 101]), "history: item 101 is unknown; leave it out"),
+        (lambda: served.vector(), "exactly one of user=… and item=… must be given"),
+        (lambda: served.vector(user=0, item=100), "exactly one of user=… and item=… must be given"),
+        (lambda: served.vector(item=101), "item 101 is unknown"),
+        (lambda: served.vector(user=1), "user 1 is unknown"),
+        (lambda: served_pruned.vector(item=name), f"item {name} was removed by pruning"),
+    ):
+        with pytest.raises(AutopruneError, match=message):
+            call()
+
+
+def test_a_removed_item_may_stand_in_a_history(
+    served_pruned: Recommender, pruned: Model, task: RecommenderTask
+) -> None:
+    removed = next(at for at in range(120) if at not in pruned.tables["item"].index.tolist())
+    name, other = task.data.items[removed], task.data.items[int(pruned.tables["item"].index[0])]
+    alone, both = served_pruned.scores(history=[other]), served_pruned.scores(history=[other, name])
+    torch.testing.assert_close(alone, both)
+    assert len(served_pruned.recommend(history=[name], k=5)) == 5
+
+
+def test_memory_shrinks_with_rows(served: Recommender, served_pruned: Recommender) -> None:
+    assert served.memory_bytes == (240 + 120) * (16 * 4 + 4)  # float32 rows and int32 ids
+    assert served_pruned.memory_bytes == (120 + 80) * (16 * 4 + 4)
+
+
+def test_the_loss_matches_numpy(dense: Model, task: RecommenderTask) -> None:
+    model, batch = copy.deepcopy(dense).eval(), torch.arange(10, 40)
+    user, item = (model.tables[name].weight.detach().double().numpy() for name in ("user", "item"))
+    user, item = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (user, item))
+    logits = user @ item.T / task.config.temperature
+    likelihood = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    total = sum(likelihood[at, task.data.train.of(at).numpy()].sum() for at in batch.tolist())
+    typical = 30 * len(task.data.train.items) / 240
+    assert task.loss(model, batch).item() == pytest.approx(-total / typical, rel=1e-4)
+
+
+def test_the_loss_ignores_removed_rows(dense: Model, context: Context, task: RecommenderTask) -> None:
+    hidden = copy.deepcopy(dense).eval()
+    step = Rows(sparsity={"item": 0.4, "user": 0.3})
+    step.advance(hidden, context, 1.0)
+    cut = copy.deepcopy(hidden)
+    step.convert(cut, context)
+    batch = torch.arange(64)
+    loss = task.loss(hidden, batch)
+    torch.testing.assert_close(loss, task.loss(cut, batch))
+    loss.backward()
+    for table in hidden.tables.values():
+        assert table.weight.grad is not None
+        assert bool((table.weight.grad[~table.row_mask] == 0).all())
+        with torch.no_grad():
+            table.weight[~table.row_mask] = 1e3
+    torch.testing.assert_close(task.loss(hidden, batch), loss)
+
+
+def test_a_batch_of_removed_users_costs_nothing(dense: Model, task: RecommenderTask) -> None:
+    model = copy.deepcopy(dense).train()
+    model.cut(model.axes["rows.user"], torch.arange(100, 240))
+    loss = task.loss(model, torch.arange(0, 64))
+    assert loss.item() == 0
+    loss.backward()
+    assert all(
+        bool(torch.isfinite(table.weight.grad).all())
+        for table in model.tables.values()
+        if table.weight.grad is not None
+    )
+
+
+def test_an_epoch_sees_every_user_once(task: RecommenderTask) -> None:
+    batches = task.batches()
+    assert [len(batch) for batch in batches] == [64, 64, 64, 48]
+    assert torch.cat(list(batches)).sort().values.tolist() == list(range(240))
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("which", ["served", "served_pruned"])
+def test_ranks_match_brute_force(split: str, which: str, task: RecommenderTask, request: pytest.FixtureRequest) -> None:
+    recommender: Recommender = request.getfixturevalue(which)
+    rows = task.score(recommender, split)
+    seen, wanted = task.data.seen_before(split), task.data.targets(split)
+    assert list(rows.columns) == ["user", "item", "popularity", "history", "rank"]
+    assert len(rows) == sum(len(wanted.of(user)) for user in task.data.evaluable(split))
+    assert not rows.duplicated(["user", "item"]).any()
+    stays = set(recommender._user_rows.values.tolist())
+    for user in range(0, 240, 11):
+        own = rows[rows["user"] == user]
+        assert set(own["item"]) == set(wanted.of(user).tolist())
+        name = task.data.users[user]
+        known = {"user": name} if name in stays else {"history": ids_of(task, seen.of(user))}
+        scores = recommender.scores(**known)
+        scores[seen.of(user)] = -torch.inf
+        for item, rank in zip(own["item"], own["rank"], strict=True):
+            place = int((scores > scores[item]).sum()) + 1
+            assert rank == (place if place <= 20 and scores[item] > -torch.inf else np.inf)
+
+
+def test_slices_split_the_rows(served: Recommender, task: RecommenderTask) -> None:
+    rows = task.score(served, "validation")
+    for column, names in task.slices.items():
+        assert tuple(rows[column].cat.categories) == names
+        assert rows[column].notna().all()
+        assert set(rows[column]) == set(names)
+    counts = np.bincount(task.data.train.items.numpy(), minlength=120)
+    occurrences = {name: counts[rows["item"][rows["popularity"] == name]] for name in task.slices["popularity"]}
+    assert occurrences["head"].min() >= occurrences["middle"].max() >= occurrences["middle"].min()
+    assert occurrences["middle"].min() >= occurrences["tail"].max()
+    lengths = task.data.train.counts.numpy()
+    short = rows["history"] == "short"
+    assert lengths[rows["user"][short]].max() < lengths[rows["user"][~short]].min()
+    assert rows.groupby("user")["history"].nunique().eq(1).all()
+
+
+def popular_rows(task: RecommenderTask, split: str) -> pd.DataFrame:
+    """The rows of an answer that knows popularity alone, personal only in what was seen."""
+    counts = torch.bincount(task.data.train.items, minlength=120).double()
+    found = []
+    for user in task.data.evaluable(split).tolist():
+        scores = counts.clone()
+        scores[task.data.seen_before(split).of(user)] = -torch.inf
+        order = scores.argsort(descending=True, stable=True).tolist()
+        found += [(user, order.index(item) + 1.0) for item in task.data.targets(split).of(user).tolist()]
+    return pd.DataFrame(found, columns=["user", "rank"])
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_the_dense_model_clearly_beats_most_popular(split: str, served: Recommender, task: RecommenderTask) -> None:
+    rows, popular = task.score(served, split), popular_rows(task, split)
+    for metric in task.metrics.values():
+        assert metric(rows) > 1.3 * metric(popular)
+
+
+def test_validation_is_the_metric_of_the_settled_model(
+    dense: Model, served: Recommender, task: RecommenderTask
+) -> None:
+    expected = task.metrics["ndcg@20"](task.score(served, "validation"))
+    assert task.validate(dense) == pytest.approx(expected)
+    longer = copy.deepcopy(dense)
+    with torch.no_grad():  # lengths that the cosine does not see
+        longer.tables["item"].weight.mul_(torch.linspace(0.5, 3, 120)[:, None])
+    before = longer.tables["item"].weight.clone()
+    assert task.validate(longer) == pytest.approx(expected, rel=1e-3)
+    assert torch.equal(longer.tables["item"].weight, before)
+
+
+def test_workloads_are_what_the_task_names(served: Recommender, task: RecommenderTask) -> None:
+    workloads = task.workloads(served)
+    assert tuple(workloads) == task.workload_names
+    answer, batch = workloads["single"](), workloads["batch"]()
+    assert isinstance(answer, list)
+    assert len(answer) == 20
+    assert isinstance(batch, Tensor)
+    assert batch.shape == (256, 20)
+
+
+def test_an_artifact_without_anything_beside_it_still_answers(
+    served_pruned: Recommender, pruned: Model, task: RecommenderTask, tmp_path: Path
+) -> None:
+    """What counts as size is enough to answer: rows that stand, for users that stand."""
+    parts = task.parts(pruned)
+    bare = type(parts)(manifest=parts.manifest, tensors=parts.tensors, beside=type(parts.beside)(values={}, tensors={}))
+    artifact.save(bare, tmp_path / "a", provenance={})
+    loaded = autoprune.load(tmp_path / "a")
+    assert isinstance(loaded, Recommender)
+    user = task.data.users[int(pruned.tables["user"].index[0])]
+    whole = served_pruned.recommend(user, k=200, include_seen=True)
+    assert loaded.recommend(user, k=200) == whole
