@@ -82,7 +82,7 @@ def search(
     _check_recipes(task, space, sections["presets"], context, trainer)
     definition = {
         "task": {**sections["task"], "metric": task.metric},
-        "data": task.fingerprint(),
+        "data": digest(task.fingerprint()),
         "space": sections["space"],
         "presets": sections["presets"],
         "requirements": sections["requirements"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -18,6 +19,9 @@ from autoprune.measurement import FEWEST_UNITS, WHOLE, Reading, binding_slices
 from autoprune.progress import Progress
 from autoprune.record import Front, Point, Record
 from autoprune.requirements import OBJECTIVES, Requirements
+
+QUIET_S = 30.0
+"""Longest silence of a search that works."""
 
 WIDE = 110
 """Columns from which a front shows absolute values beside the ratios."""
@@ -39,13 +43,14 @@ def exit_codes() -> Iterator[None]:
 class Watch:
     """Shows a running search: a line for every finished candidate, and one that changes while work goes on.
 
-    Where the output is no terminal, only the lines are printed.
+    Where the output is no terminal, what is being done becomes a line of its own every `QUIET_S` seconds.
     """
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._words = "starting"
         self._latest: Progress | None = None
+        self._printed_at = time.monotonic()
         self._live = Live(Text(), console=console, transient=True, auto_refresh=False)
 
     def __enter__(self) -> Watch:
@@ -60,12 +65,18 @@ class Watch:
         """Shows what is being done."""
         self._words = words
         self._refresh()
+        if not self.console.is_terminal and time.monotonic() - self._printed_at > QUIET_S:
+            self._print(f"     {_counts(self._latest)}{words}")
 
     def report(self, progress: Progress) -> None:
         """Prints a line for the latest candidate."""
         self._latest = progress
-        self.console.print(_line(progress), soft_wrap=True)
+        self._print(_line(progress))
         self._refresh()
+
+    def _print(self, line: str | Text) -> None:
+        self.console.print(line, soft_wrap=True, highlight=False)
+        self._printed_at = time.monotonic()
 
     def _refresh(self) -> None:
         if self.console.is_terminal:

