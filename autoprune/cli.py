@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -29,10 +30,9 @@ Search (every key can be set; what is composed: autoprune --cfg job):
 
   The same command resumes a study that was stopped, or goes on with it under a larger study.trials.
 
-  task           movielens | interactions
-  requirements   accuracy_critical | latency_sensitive | none
-  presets        tables | none
-  study.*        name, trials, minutes, seed, objectives, sampler, device, dir
+{groups}
+  study.*        name, trials, minutes, seed, objectives, sampler, latency_seconds, device, dir
+  --config-dir   a folder of your own with space/, requirements/ … beside the shipped ones
 
 Look and choose:
 
@@ -120,7 +120,7 @@ def main() -> None:
     verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
     with exit_codes():
         if not words or words[0] in ("-h", "--help"):
-            sys.stdout.write(HELP)
+            sys.stdout.write(HELP.replace("{groups}", _groups()))
         elif words[0] in verbs:
             app()
         elif words[0].startswith("-") or OVERRIDE.match(words[0]):
@@ -140,7 +140,19 @@ def readable_overrides(words: list[str]) -> list[str]:
     for word in words:
         if not word.startswith("-") and "=" in word and not OVERRIDE.match(word):
             raise AutopruneError(f"{word!r}: an override is written key=value. autoprune --help explains.")
-    return [f"++{word}" if free.match(word) else word for word in words]
+    added = [f"++{word}" if free.match(word) else word for word in words]
+    return sorted(added, key=lambda word: OVERRIDE.match(word) is not None)  # argparse wants flags before overrides
+
+
+def _groups() -> str:
+    """The folders of conf/ that a word on the command line chooses from, a line each."""
+    found = {
+        folder.name: sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+        for folder in resources.files("autoprune.conf").iterdir()
+        if folder.is_dir()
+    }
+    chosen = {name: options for name, options in sorted(found.items()) if len(options) > 1}
+    return "\n".join(f"  {name:<14} {' | '.join(options)}" for name, options in chosen.items())
 
 
 def _front(record: Record, floors: list[str], profile: str | None) -> Front:

@@ -73,14 +73,14 @@ class Evaluator:
     def evaluate(self, plan: Plan, recipe: Mapping[str, Any], *, name: str, number: int) -> Candidate:
         """Makes the artifact of a plan and measures it; the first candidate is the baseline.
 
-        A candidate whose size or latency breaks a ceiling is rejected before anything trains: both follow from
-        its shapes, so they are measured on an artifact that was not trained. Only the sampler's candidates are: the
+        A candidate whose size or latency breaks a ceiling is rejected before anything trains: where both follow from
+        its shapes, they are measured on an artifact that was not trained. Only the sampler's candidates are: the
         baseline and the presets are references, and whole.
         """
         start = time.monotonic()
         rejected, folder = "", self.artifacts / plan.key
         measured = None
-        if name == TRIAL and self._ceilings.items and (plan.trains or plan.base):
+        if name == TRIAL and self._ceilings.items and plan.trains and plan.sized:
             measured = self._rehearse(plan)
             broken = self._ceilings.violations(readings(measured, self._of_baseline(), metric=self.task.metric))
             rejected = ", ".join(text for text, violation in broken.items() if violation > 0)

@@ -70,8 +70,13 @@ class Plan:
 
     @property
     def trains(self) -> bool:
-        """Whether anything in the plan trains beyond the dense base."""
-        return any(stage.epochs for stage in self.stages)
+        """Whether the plan trains anything but the task's own dense model."""
+        return bool(self.base) or any(stage.epochs for stage in self.stages)
+
+    @property
+    def sized(self) -> bool:
+        """Whether size and latency follow from shapes alone."""
+        return all(step.sized() for stage in self.stages for step in stage.steps)
 
 
 def digest(content: Any) -> str:

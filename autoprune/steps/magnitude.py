@@ -85,6 +85,9 @@ class Magnitude(Step):
     def idle(self) -> bool:
         return removes_nothing(self.sparsity)
 
+    def sized(self) -> bool:
+        return self.scope != "global"  # how the tables share the zeros depends on their weights
+
     def check(self, model: Model) -> None:
         if self.scope not in SCOPES:
             raise RecipeError(("scope",), f"{self.scope!r} is unknown. {nearest(self.scope, SCOPES)}")

@@ -37,6 +37,10 @@ class Step:
         """Whether these parameters change nothing, so that a plan can leave the step out."""
         return False
 
+    def sized(self) -> bool:
+        """Whether the artifact's size follows from shapes alone, so that a ceiling can be judged before training."""
+        return True
+
     def check(self, model: Model) -> None:
         """Refuses a model that the step has no axis for, or values that cannot be.
 
