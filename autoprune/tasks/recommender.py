@@ -65,8 +65,8 @@ class RecommenderConfig:
     metric: str = "ndcg@20"
     metrics: list[str] = field(default_factory=lambda: ["ndcg@20", "recall@20", "hit_rate@20"])
     users_per_update: int = 256
-    noise: float = 0.8
-    temperature: float = 0.15
+    noise: float = 0.6
+    temperature: float = 0.12
     training: Training = field(default_factory=Training)
     fold_in: FoldIn = field(default_factory=FoldIn)
 
