@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from autoprune.config import CONFIG_MODULE, readable_errors, search
+from autoprune.config import CONFIG_MODULE, hydra_words, readable_errors, require, search
 from autoprune.display import Watch, exit_codes, print_front
+from autoprune.record import Record
 
 
-def run() -> None:
-    """Runs what sys.argv asks for; Hydra's errors become ours."""
+def run(words: list[str]) -> None:
+    """Runs one study, or under --multirun one for each combination.
+
+    Args:
+        words: the command line without the program's name.
+    """
+    theirs, requirements = hydra_words(words)
+
+    @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")
+    def run_one(config: DictConfig) -> None:
+        console = Console()
+        with exit_codes(), Watch(console) as watch:
+            require(config, requirements)
+            overrides = [*HydraConfig.get().overrides.task, *requirements]
+            record = search(config, overrides, report=watch.report, working=watch.working)
+        _print_end(console, record, config)
+
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way
-    with readable_errors():
-        run_search()
+    with tempfile.TemporaryDirectory() as scratch, readable_errors():  # Hydra keeps a note of a sweep; the studies do
+        sys.argv[1:] = [*theirs, f"hydra.sweep.dir={scratch}"]
+        run_one()
 
 
-@hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")
-def run_search(config: DictConfig) -> None:
-    """Runs one study; Hydra calls it once, or once a job under --multirun."""
-    console = Console()
-    with exit_codes(), Watch(console) as watch:
-        record = search(config, HydraConfig.get().overrides.task, report=watch.report, working=watch.working)
-    print_front(console, record.front())
-    console.print(
-        f"\nNext: autoprune pick {record.name} --to DIR    (or: autoprune show {record.name} NUMBER)", highlight=False
-    )
+def _print_end(console: Console, record: Record, config: DictConfig) -> None:
+    front = record.front()
+    print_front(console, front)
+    asked = sum(point.candidate.name == "trial" for point in record.points)
+    if asked < config.study.trials and config.study.minutes is None:
+        console.print(f"The space is exhausted: it holds {asked} recipes beside the baseline and the presets.")
+    if len(front):
+        console.print(
+            f"\nNext: autoprune pick {record.name} --to DIR    (or: autoprune show {record.name} NUMBER)",
+            highlight=False,
+        )

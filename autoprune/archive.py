@@ -25,6 +25,7 @@ class Candidate:
         name: `baseline`, the name of a preset, or `trial`.
         key: of the plan; equal plans are one candidate.
         recipe: as nested plain values.
+        words: the plan in a few words.
         rejected: why it was given up before training; empty if it was not.
         measurements: in the order they were taken; a rejected candidate has costs only.
         seconds: that making and measuring it took.
@@ -34,6 +35,7 @@ class Candidate:
     name: str
     key: str
     recipe: dict[str, Any]
+    words: str
     rejected: str
     measurements: tuple[Measurement, ...]
     seconds: float
@@ -57,13 +59,16 @@ class Archive:
     """The candidates of a study, in a file that survives a kill at any byte.
 
     Args:
-        path: made on the first `add`. A last line that was torn by a kill is dropped on opening.
+        path: made on the first `add`. A last line that was torn by a kill, or is being written, is left out.
+        mending: whether such a line is cut off the file; only for who holds the study, and is about to append.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, mending: bool = False) -> None:
         self.path = path
         self.candidates: dict[str, Candidate] = {}
-        for number, line in enumerate(mend(path), start=1):
+        if mending:
+            mend(path)
+        for number, line in enumerate(whole_lines(path), start=1):
             try:
                 candidate = Candidate.from_json(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -82,13 +87,14 @@ class Archive:
         self.candidates[candidate.key] = candidate
 
 
-def mend(path: Path) -> list[bytes]:
-    """The whole lines of a file that is only appended to; an unterminated last line is cut off the file."""
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
+def whole_lines(path: Path) -> list[bytes]:
+    """The terminated lines of a file that is only appended to; none where there is no file."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+def mend(path: Path) -> None:
+    """Cuts an unterminated last line off a file."""
+    if path.exists():
+        whole = sum(len(line) + 1 for line in whole_lines(path))
         with path.open("r+b") as file:
-            file.truncate(len(whole))
-    return whole.split(b"\n")[:-1]
+            file.truncate(whole)

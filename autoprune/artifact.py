@@ -67,6 +67,12 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
         raise
 
 
+def sweep(folder: Path) -> None:
+    """Removes what a killed `save` left behind among the artifacts in `folder`."""
+    for draft in folder.glob(".draft-*"):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def load(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> Served:
     """The model in an artifact folder, ready to answer.
 
@@ -145,8 +151,12 @@ def copy(folder: Path, to: Path) -> None:
     read(folder)
     to.parent.mkdir(parents=True, exist_ok=True)
     draft = to.parent / f".draft-{to.name}-{os.getpid()}"
-    shutil.copytree(folder, draft)
-    draft.rename(to)
+    try:
+        shutil.copytree(folder, draft)
+        draft.rename(to)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 def _describe(path: Path) -> dict[str, Any]:

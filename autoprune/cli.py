@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from importlib import resources
 from pathlib import Path
@@ -43,8 +42,6 @@ Look and choose:
 
 Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune --hydra-help.
 """
-
-OVERRIDE = re.compile(r"\+{0,2}[\w@/.]+=|~[\w@/.]+(=|$)")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -106,7 +103,10 @@ def pick(
     point = _front(record, floor, for_).pick(prefer=prefer) if number is None else record.point(number)
     if point.candidate.rejected:
         raise AutopruneError(f"candidate {number} was rejected before training and has no artifact; pick another.")
-    point.save(to)
+    try:
+        point.save(to)
+    except AutopruneError as error:
+        raise AutopruneError(f"{error}\nOr make it again:\n  {record.command(point)}") from error
     console = Console()
     print_point(console, record, point, _front(record, floor, for_).requirements)
     console.print(
@@ -123,25 +123,14 @@ def main() -> None:
             sys.stdout.write(HELP.replace("{groups}", _groups()))
         elif words[0] in verbs:
             app()
-        elif words[0].startswith("-") or OVERRIDE.match(words[0]):
+        elif words[0].startswith(("-", "~")) or "=" in words[0]:
             from autoprune.app import run  # here, because it takes seconds to import all that a search needs
 
-            sys.argv[1:] = readable_overrides(words)
-            run()
+            run(words)
         else:
             raise AutopruneError(
                 f"{words[0]!r} is neither a verb nor key=value. {nearest(words[0], verbs)} autoprune --help explains."
             )
-
-
-def readable_overrides(words: list[str]) -> list[str]:
-    """The words for Hydra: what is no override is refused, and sections of free keys may be added to without a `+`."""
-    free = re.compile(r"(requirements|presets)\.")
-    for word in words:
-        if not word.startswith("-") and "=" in word and not OVERRIDE.match(word):
-            raise AutopruneError(f"{word!r}: an override is written key=value. autoprune --help explains.")
-    added = [f"++{word}" if free.match(word) else word for word in words]
-    return sorted(added, key=lambda word: OVERRIDE.match(word) is not None)  # argparse wants flags before overrides
 
 
 def _groups() -> str:

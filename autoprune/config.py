@@ -13,7 +13,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from autoprune.archive import Archive
@@ -35,7 +35,51 @@ from autoprune.train import Trainer
 
 CONFIG_MODULE = "autoprune.conf"
 
+OVERRIDE = re.compile(r"\+{0,2}[\w@/.]+=|~[\w@/.]+(=|$)")
+
+GROUP_VALUE = re.compile(r"\+{0,2}(task|space|presets|requirements|study)=[\[{]")
+
+FREE = re.compile(r"(requirements|presets)\.")
+"""Sections that hold what people name: a key need not be there to be set."""
+
+REQUIREMENT = re.compile(r"\+{0,2}requirements\.(\w+[@.][\w@.]+)\.(drop|min|max)=(.*)")
+"""A requirement on a metric or slice whose name Hydra cannot parse."""
+
 SECTIONS = ("task", "space", "presets", "requirements", "study")
+
+
+def hydra_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What people write, split into what Hydra can read and requirements that it cannot.
+
+    Hydra wants a `+` before new keys, has no `@` or second dot in a key, and takes flags before overrides only.
+
+    Returns:
+        The words for Hydra, and words such as `requirements.recall@20.min=0.2` for `require`.
+
+    Raises:
+        AutopruneError: a word is neither a flag, nor belongs to one, nor key=value.
+    """
+    for word in words:
+        if not word.startswith("-") and "=" in word and not OVERRIDE.match(word):
+            raise AutopruneError(f"{word!r}: an override is written key=value. autoprune --help explains.")
+        if GROUP_VALUE.match(word):
+            raise AutopruneError(
+                f"{word!r}: the name of a file in its folder of conf/ is chosen here; set single keys one by one."
+            )
+    ours = [word for word in words if REQUIREMENT.match(word)]
+    theirs = [f"++{word}" if FREE.match(word) else word for word in words if word not in ours]
+    return sorted(theirs, key=lambda word: OVERRIDE.match(word) is not None), ours
+
+
+def require(config: DictConfig, words: Sequence[str]) -> None:
+    """Puts requirements from the command line in their place in a composed config."""
+    requirements = dict(_plain(config.requirements))
+    for word in words:
+        match = REQUIREMENT.match(word)
+        assert match is not None, "only what hydra_words returned is put in place"
+        requirements[match[1]] = {**(requirements.get(match[1]) or {}), match[2]: match[3]}
+    with open_dict(config):
+        config.requirements = OmegaConf.create(requirements)
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
@@ -44,10 +88,13 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     Raises:
         AutopruneError: an override names what is not there, or cannot be read.
     """
+    words, requirements = hydra_words(overrides)
     with readable_errors():
         GlobalHydra.instance().clear()
         with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-            return compose("config", overrides=list(overrides))
+            config = compose("config", overrides=words)
+        require(config, requirements)
+        return config
 
 
 def search(
@@ -80,25 +127,12 @@ def search(
     trainer = Trainer(task.training, report=working)
     requirements = parse_requirements(sections["requirements"], _reading_names(task))
     _check_recipes(task, space, sections["presets"], context, trainer)
-    definition = {
-        "task": {**sections["task"], "metric": task.metric},
-        "data": digest(task.fingerprint()),
-        "space": sections["space"],
-        "presets": sections["presets"],
-        "requirements": sections["requirements"],
-        "study": {
-            key: value for key, value in sections["study"].items() if key in ("seed", "objectives", "sampler", "device")
-        },
-    }
-    name = study.name or f"{task.name}-{digest(definition)[:8]}"
-    if not re.fullmatch(r"[\w][\w.-]*", name):
-        raise AutopruneError(
-            f"study.name: letters, digits, dots, dashes and underscores make a name, but got {name!r}."
-        )
+    definition = _definition(task, sections)
+    name = _study_name(study, task, definition)
     folder = Path(study.dir) / name
     open_folder(folder, definition=definition, overrides=list(overrides))
     with driving(folder):
-        archive = Archive(folder / "archive.jsonl")
+        archive = Archive(folder / "archive.jsonl", mending=True)
         evaluator = Evaluator(
             task,
             context,
@@ -127,7 +161,33 @@ def _sections(config: DictConfig) -> dict[str, dict[str, Any]]:
     for key in config:
         if key not in SECTIONS:
             raise unknown("config section", key, SECTIONS)
+    for name in SECTIONS:
+        if config[name] is not None and not OmegaConf.is_dict(config[name]):
+            raise AutopruneError(f"{name}: a mapping must be given, but got {config[name]!r}.")
     return {name: _plain(config[name]) for name in SECTIONS}
+
+
+def _definition(task: Task, sections: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """What a study is, whatever its budget: under another one it must not go on."""
+    data = {key: value for key, value in sections["task"].get("data", {}).items() if key != "path"}
+    searched = ("seed", "objectives", "sampler", "device")
+    return {
+        "task": {**sections["task"], "metric": task.metric, "data": data},
+        "data": digest(task.fingerprint()),  # wherever the data lies
+        "space": sections["space"],
+        "presets": sections["presets"],
+        "requirements": sections["requirements"],
+        "study": {key: sections["study"][key] for key in searched},
+    }
+
+
+def _study_name(study: StudyConfig, task: Task, definition: Mapping[str, Any]) -> str:
+    name = study.name or f"{task.name}-{digest(definition)[:8]}"
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise AutopruneError(
+            f"study.name: letters, digits, dots, dashes and underscores make a name, but got {name!r}."
+        )
+    return name
 
 
 def _make_task(section: dict[str, Any]) -> Task:
@@ -156,7 +216,12 @@ def _check_recipes(task: Task, space: Space, presets: Mapping[str, Any], context
 
     space.check(build)
     for name, recipe in presets.items():
-        Space(recipe, root=f"presets.{name}").check(build)
+        preset = Space(recipe, root=f"presets.{name}")
+        if preset.domains:
+            raise AutopruneError(
+                f"{next(iter(preset.domains))}: a preset is fully decided; put open values into the space."
+            )
+        preset.check(build)
 
 
 def _reading_names(task: Task) -> list[str]:
@@ -188,7 +253,9 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise unknown("study.device", name, ("cpu", "cuda")) from None
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise unknown("study.device", name, ("cpu", "cuda"))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise AutopruneError(f"study.device: {name} was asked for, but torch sees no CUDA device here; use cpu.")
     return device
@@ -208,7 +275,7 @@ def _neighbours(path: str) -> str:
         if not isinstance(node, dict) or part not in node:
             return nearest(part, node if isinstance(node, dict) else ())
         node = node[part]
-    return ""
+    return f"{path} itself is there, but its value names what is not; ~{path} takes it out, ++{path}=… puts another in."
 
 
 @contextmanager

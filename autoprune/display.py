@@ -35,6 +35,10 @@ def exit_codes() -> Iterator[None]:
     except AutopruneError as error:
         Console(stderr=True).print(f"autoprune: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        Console(stderr=True).print(f"autoprune: {where}{error.strerror or error}", style="red", markup=False)
+        sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from here.")
         sys.exit(130)
@@ -105,7 +109,7 @@ def _line(progress: Progress) -> Text:
     candidate = progress.latest
     point = progress.front.record.points[candidate.number]
     line = Text(f"{candidate.number:>4} ", style="bold")
-    words = progress.front.record.describe(point) if candidate.name == TRIAL else candidate.name
+    words = candidate.words if candidate.name == TRIAL else candidate.name
     line.append(f"{words:<44} ")
     if candidate.rejected:
         return line.append(f"rejected before training: {candidate.rejected}", style="dim")
@@ -138,7 +142,7 @@ def front_table(front: Front, *, picks: Mapping[str, Point] | None = None, wide:
     shown = [record.baseline, *(point for point in front if point.candidate.number)]
     for point in shown:
         absolute = wide or not point.candidate.number
-        words = "baseline" if not point.candidate.number else record.describe(point)
+        words = "baseline" if not point.candidate.number else point.candidate.words
         marked = Text(" ".join(marks.get(point.candidate.number, [])), style="bold green")
         table.add_row(
             str(point.candidate.number),
@@ -204,8 +208,9 @@ def _measurements(record: Record, point: Point) -> Table:
     ):
         table.add_row(label, f"{value:,}", f"{was:,}", f"{value / was:.3f}x", "")
     for name, latency in measured.latency.items():
-        interval = f"{latency.ratio_low:.3f}-{latency.ratio_high:.3f}x, p95 {latency.p95_ms:.3f}"
         reading, was_ms = point.found[f"latency_ms.{name}"], before.latency[name].median_ms
+        p95_ms = latency.p95_ms / latency.median_ms * reading.value
+        interval = f"{latency.ratio_low:.3f}-{latency.ratio_high:.3f}x, p95 {p95_ms:.3f}"
         table.add_row(f"latency_ms.{name}", f"{reading.value:.3f}", f"{was_ms:.3f}", f"{reading.ratio:.3f}x", interval)
     return table
 

@@ -16,6 +16,7 @@ import torch
 from autoprune import artifact
 from autoprune.archive import TRIAL, Candidate
 from autoprune.context import Context
+from autoprune.errors import AutopruneError
 from autoprune.machine import machine
 from autoprune.measure import paired_latency, quality
 from autoprune.measurement import Latency, Measurement, readings
@@ -64,6 +65,7 @@ class Evaluator:
         self.candidates = candidates
         self._ceilings = Requirements(items=tuple(item for item in requirements.items if item.ceiling))
         self._baseline_served: Served | None = None
+        self._timed: dict[str, dict[str, Latency]] = {}
 
     @property
     def baseline(self) -> Candidate | None:
@@ -97,10 +99,20 @@ class Evaluator:
             name=name,
             key=plan.key,
             recipe=dict(recipe),
+            words=plan.words(),
             rejected=rejected,
             measurements=(measured,),
             seconds=round(time.monotonic() - start, 3),
         )
+
+    def keep(self, plan: Plan, recipe: Mapping[str, Any]) -> None:
+        """Sees that the artifact of an archived candidate is whole, and makes it again if it is not."""
+        folder = self.artifacts / plan.key
+        try:
+            artifact.read(folder)
+        except AutopruneError:
+            model = run(plan, self.task, self.context, trainer=self.trainer, store=self.store)
+            artifact.save(self.task.parts(model), folder, provenance=self._provenance(plan, recipe))
 
     def _rehearse(self, plan: Plan) -> Measurement:
         """Size and latency of the artifact that a plan would give, without training anything."""
@@ -127,14 +139,23 @@ class Evaluator:
         )
 
     def _latency(self, served: Served, structure: str) -> dict[str, Latency]:
+        if structure not in self._timed:
+            self._timed[structure] = self._known_latency(structure) or self._time(served)
+        return self._timed[structure]
+
+    def _known_latency(self, structure: str) -> dict[str, Latency] | None:
         for candidate in self.candidates.values():
             known = candidate.measured()
             if known.structure == structure and known.machine == machine()["id"]:
                 return known.latency
+        return None
+
+    def _time(self, served: Served) -> dict[str, Latency]:
         workloads = self.task.workloads(served)
         if self.baseline is None:
             # Against itself: the ratio is 1 by definition, the milliseconds are its own.
-            timed = paired_latency(workloads, workloads, seconds=self.latency_seconds)
+            # All milliseconds rest on these: they are taken for longer.
+            timed = paired_latency(workloads, workloads, seconds=4 * self.latency_seconds)
             return {
                 name: Latency(
                     median_ms=own.median_ms,
@@ -154,7 +175,11 @@ class Evaluator:
     def _structure(self, folder: Path) -> str:
         """Names what latency depends on: encodings and the shape of every stored tensor."""
         parts = artifact.read(folder)
-        shapes = {name: [str(tensor.dtype), *tensor.shape] for name, tensor in parts.tensors.items()}
+        shapes = {
+            name: [str(tensor.dtype), *tensor.shape]
+            for name, tensor in parts.tensors.items()
+            if not name.startswith("ids.")  # compressed: their length says nothing of the work
+        }
         return digest({"tables": parts.manifest, "shapes": shapes})
 
     def _of_baseline(self) -> Measurement:
@@ -162,11 +187,16 @@ class Evaluator:
         return self.baseline.measured()
 
     def _save(self, model: Model, plan: Plan, recipe: Mapping[str, Any], folder: Path) -> None:
-        provenance = {
+        beside_from = self.artifacts / self.baseline.key if self.baseline else None
+        provenance = self._provenance(plan, recipe)
+        artifact.save(self.task.parts(model), folder, provenance=provenance, beside_from=beside_from)
+
+    def _provenance(self, plan: Plan, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        return {
             "task": self.task.name,
             "recipe": recipe,
             "key": plan.key,
-            "parent": self.baseline.key if self.baseline else None,
+            "parent": self.baseline.key if self.baseline and self.baseline.key != plan.key else None,
             "seed": self.context.seed,
             "data": self.task.fingerprint(),
             "machine": machine(),
@@ -178,5 +208,3 @@ class Evaluator:
                 "safetensors": safetensors.__version__,
             },
         }
-        beside_from = self.artifacts / self.baseline.key if self.baseline else None
-        artifact.save(self.task.parts(model), folder, provenance=provenance, beside_from=beside_from)

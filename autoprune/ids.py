@@ -40,7 +40,8 @@ class Ids:
 
     def position(self, wanted: Id) -> int:
         """The row of an id; -1 if there is none."""
-        if isinstance(wanted, str) != (self.values.dtype.kind == "U") or isinstance(wanted, bool):
+        kind = str if self.values.dtype.kind == "U" else (int, np.integer)
+        if not isinstance(wanted, kind) or isinstance(wanted, bool):
             return -1
         at = int(np.searchsorted(self.values, wanted))
         return at if at < len(self.values) and self.values[at] == wanted else -1

@@ -1,4 +1,6 @@
-"""Tables in few bytes: row-wise codes, zeros left out, packed as bits. The same bytes on disk and in memory.
+"""Tables in few bytes: row-wise codes, zeros left out, packed as bits.
+
+A loaded table stays packed; only what is small is widened for speed (scales to float32, a bitmask to column numbers).
 
 A packed table is three independent choices, each of them data in its manifest entry:
 

@@ -16,7 +16,7 @@ class Progress:
         trials, of: new recipes that the sampler asked for, and the budget.
         front: the front so far.
         rejected: candidates given up before training.
-        latest: the candidate that was just finished; None between two.
+        latest: the candidate that was just finished.
         seconds_left: estimated; None while nothing is known.
     """
 

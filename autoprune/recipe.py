@@ -68,6 +68,16 @@ class Plan:
         """Twelve hexadecimal digits that name the plan."""
         return digest({"base": self.base, "stages": [stage.describe() for stage in self.stages]})
 
+    def words(self) -> str:
+        """The plan in a few words: `dim 32, dims pca -50%, cubic 20 epochs, 4 bits`."""
+        found = [f"{name} {value}" for name, value in self.base.items()]
+        for stage in self.stages:
+            found += [step.words() for step in stage.steps if step.rank < 2]
+            if stage.epochs:
+                found.append(f"{stage.schedule} {stage.epochs} epochs" if stage.steps else f"{stage.epochs} epochs")
+            found += [step.words() for step in stage.steps if step.rank == 2]
+        return ", ".join(found) or "dense"
+
     @property
     def trains(self) -> bool:
         """Whether the plan trains anything but the task's own dense model."""

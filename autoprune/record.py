@@ -67,12 +67,13 @@ class Record:
 
     Args:
         folder: `runs/<study>`.
+        archive: by default as it stands on disk.
 
     Raises:
         AutopruneError: there is no study in the folder, or nothing is measured yet.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, archive: Archive | None = None) -> None:
         self.folder = folder
         path = folder / "study.yaml"
         if not path.is_file():
@@ -83,7 +84,7 @@ class Record:
         content: dict[str, Any] = yaml.safe_load(path.read_text())
         self.definition: dict[str, Any] = content["definition"]
         self.overrides: list[str] = content["overrides"]
-        self.archive = Archive(folder / "archive.jsonl")
+        self.archive = archive or Archive(folder / "archive.jsonl")
         if not self.archive.candidates:
             raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; run the study first.")
 
@@ -155,13 +156,6 @@ class Record:
         if not 0 <= number < len(self.points):
             raise AutopruneError(f"candidate {number} is unknown: study {self.name!r} has 0 to {len(self.points) - 1}.")
         return self.points[number]
-
-    def describe(self, point: Point) -> str:
-        """A candidate's recipe in a few words, without what it has in common with the baseline."""
-        recipe = point.candidate.recipe
-        default = self.definition["task"]
-        base = {key: value for key, value in recipe.get("base", {}).items() if value != default.get(key)}
-        return describe({**recipe, "base": base})
 
     def command(self, point: Point) -> str:
         """The command line that makes and measures a candidate again, alone beside the baseline."""
@@ -238,7 +232,7 @@ class Front:
 
     def explain_empty(self) -> str:
         """Why nothing is feasible: which requirement was missed how often, and the nearest miss."""
-        judged = [point for point in self.record.points if point.candidate.number]
+        judged = [point for point in self.record.points if point.candidate.number] or self.record.points
         lines = [f"no candidate of {len(self.record.points)} meets every requirement:"]
         for item in self.requirements.items:
             missed = [
@@ -250,7 +244,7 @@ class Front:
                 lines.append(f"  {item.text}: missed by {len(missed)}, at best by {min(missed):.1%} of the limit")
         whole = [point for point in self.record.points if not point.candidate.rejected]
         nearest = min(whole, key=lambda point: max(self.requirements.violations(point.found).values(), default=0.0))
-        lines.append(f"  nearest: candidate {nearest.candidate.number} ({self.record.describe(nearest)})")
+        lines.append(f"  nearest: candidate {nearest.candidate.number} ({nearest.candidate.words})")
         lines.append("Loosen a requirement (--floor, or another profile with --for), or search on with more trials.")
         return "\n".join(lines)
 
@@ -263,35 +257,14 @@ class Front:
             row: dict[str, Any] = {
                 "number": point.candidate.number,
                 "name": point.candidate.name,
-                "recipe": self.record.describe(point),
+                "recipe": point.candidate.words,
             }
             for name, reading in point.found.items():
                 if name != "quality":
                     row[name] = reading.value
                     row[f"{name}_ratio"] = reading.ratio
             rows.append({**row, "artifact": str(point.folder)})
-        return pd.DataFrame(rows).set_index("number") if rows else pd.DataFrame()
-
-
-def describe(recipe: Mapping[str, Any]) -> str:
-    """A recipe in a few words: `dim 32, dims pca -50%, cubic 20 epochs, 4 bits`."""
-    words: list[str] = [f"{key} {value}" for key, value in recipe.get("base", {}).items()]
-    for name, stage in recipe.items():
-        if name == "base":
-            continue
-        methods = {key: value for key, value in (stage.get("method") or {}).items() if key != "none"}
-        for method, parameters in methods.items():
-            sparsity = parameters.get("sparsity", 0)
-            parts = sparsity.items() if isinstance(sparsity, Mapping) else [("", sparsity)]
-            amounts = " ".join(f"{part} -{share:.0%}".strip() for part, share in parts if share)
-            details = [str(value) for key, value in parameters.items() if key in ("importance", "scope")]
-            words.append(" ".join([method, *details, amounts]))
-        if stage.get("epochs"):
-            gradual = methods and stage.get("schedule", "one_shot") != "one_shot"
-            words.append(f"{stage['schedule']} {stage['epochs']} epochs" if gradual else f"{stage['epochs']} epochs")
-        if stage.get("bits", 32) != 32:
-            words.append(f"{stage['bits']} bits")
-    return ", ".join(words) or "dense"
+        return pd.DataFrame(rows, columns=None if rows else ["number", "name", "recipe"]).set_index("number")
 
 
 def _hydra_value(value: Any) -> str:

@@ -6,10 +6,14 @@ import contextlib
 import os
 import pickle
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
+
+ABANDONED_S = 3600.0
+"""A half-written checkpoint of this age belongs to nobody: whoever wrote it was killed."""
 
 
 class Store:
@@ -60,6 +64,10 @@ class Store:
         for path in self.folder.glob("*.pt"):
             with contextlib.suppress(FileNotFoundError):  # another study may be tidying up too
                 found.append((path.stat().st_mtime, path.stat().st_size, path))
+        for draft in self.folder.glob("*.tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - draft.stat().st_mtime > ABANDONED_S:
+                    draft.unlink()
         total = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
             if total > self.limit_bytes and path != keep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from autoprune import artifact
 from autoprune.archive import TRIAL, Archive, Candidate, mend
 from autoprune.errors import AutopruneError, unknown
 from autoprune.evaluate import Evaluator
@@ -30,7 +32,7 @@ from autoprune.requirements import OBJECTIVES, Requirements
 from autoprune.space import Domain, Space
 from autoprune.tasks.task import Task
 
-STALLED = 200
+STALLED = 50
 """After so many asks in a row without a new recipe the space counts as exhausted."""
 
 SAMPLERS = ("tpe", "random")
@@ -56,13 +58,15 @@ class StudyConfig:
         Raises:
             AutopruneError: with the path of the entry.
         """
+        if self.seed < 0:
+            raise AutopruneError(f"study.seed: a whole number >= 0 must be given, but got {self.seed}.")
         if self.trials < 0:
             raise AutopruneError(f"study.trials: a whole number >= 0 must be given, but got {self.trials}.")
-        if self.minutes is not None and self.minutes <= 0:
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise AutopruneError(
                 f"study.minutes: more than 0 must be given, or null for no limit, but got {self.minutes}."
             )
-        if self.latency_seconds <= 0:
+        if not 0 < self.latency_seconds < math.inf:
             raise AutopruneError(f"study.latency_seconds: more than 0 must be given, but got {self.latency_seconds}.")
         if self.sampler not in SAMPLERS:
             raise unknown("study.sampler", self.sampler, SAMPLERS)
@@ -113,7 +117,9 @@ class Study:
 
     def run(self) -> None:
         """Searches until the budget is spent. What was finished before, by this or a killed process, is kept."""
+        artifact.sweep(self.evaluator.artifacts)
         self._candidate(self._plan({}), {}, name="baseline")
+        self.evaluator.keep(self._plan({}), {})  # everything is measured against it, so it must be whole
         planned = {name: (self._plan(recipe), recipe) for name, recipe in self.presets.items()}
         for name, (preset, recipe) in planned.items():
             if self._out_of_time():
@@ -124,13 +130,17 @@ class Study:
         self._settle_interrupted(optuna_study)
         stalled = 0
         while self._trials(optuna_study) < self.config.trials and stalled < STALLED and not self._out_of_time():
-            trial = self._ask(optuna_study)
+            trial = self._ask(optuna_study, stalled)
             recipe = self.space.resolve(lambda domain: _suggest(trial, domain))  # noqa: B023  # called at once
             asked = self._plan(recipe)
-            known = asked.key in self.archive.candidates
-            stalled = stalled + 1 if known else 0
+            if asked.key in self.archive.candidates:
+                # Told twice, a recipe would draw the sampler towards itself: it is dropped, and another one asked for.
+                optuna_study.tell(trial, state=TrialState.FAIL)
+                stalled += 1
+                continue
+            stalled = 0
             candidate = self._candidate(asked, recipe, name=TRIAL, trials=self._trials(optuna_study) + 1)
-            self._tell(optuna_study, trial, candidate, repeat=known)
+            self._tell(optuna_study, trial, candidate)
 
     def _plan(self, recipe: Mapping[str, Any]) -> Plan:
         return plan(recipe, base_defaults=self.task.base)
@@ -146,7 +156,7 @@ class Study:
         return candidate
 
     def _report(self, latest: Candidate, trials: int) -> None:
-        record = Record(self.folder)
+        record = Record(self.folder, self.archive)
         rejected = sum(bool(candidate.rejected) for candidate in self.archive.candidates.values())
         spent = [candidate.seconds for candidate in self.archive.candidates.values() if candidate.name == TRIAL]
         left = (self.config.trials - trials) * sum(spent) / len(spent) if spent else None
@@ -184,10 +194,10 @@ class Study:
             load_if_exists=True,
         )
 
-    def _ask(self, optuna_study: optuna.Study) -> Trial:
+    def _ask(self, optuna_study: optuna.Study, stalled: int) -> Trial:
         # Seeded by how much was told, not by a generator's history: a resumed study asks what an undisturbed one asks.
         told = len(_finished(optuna_study))
-        seed = self.config.seed * 1_000_003 + told
+        seed = (self.config.seed * 1_000_003 + told * STALLED + stalled) % 2**32
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group=True
             optuna_study.sampler = (
@@ -197,9 +207,8 @@ class Study:
             )
         return optuna_study.ask()
 
-    def _tell(self, optuna_study: optuna.Study, trial: Trial, candidate: Candidate, *, repeat: bool) -> None:
+    def _tell(self, optuna_study: optuna.Study, trial: Trial, candidate: Candidate) -> None:
         trial.set_user_attr("key", candidate.key)
-        trial.set_user_attr("repeat", repeat)
         for name, violation in self._constraints(candidate).items():
             trial.set_constraint(name, violation)
         if candidate.rejected:
@@ -216,7 +225,7 @@ class Study:
             told.add(known.key)
             for parameters, completed in self.space.completions(recipe):
                 if self._plan(completed).key == known.key:
-                    self._add(optuna_study, self.archive.candidates[known.key], parameters, repeat=True)
+                    self._add(optuna_study, self.archive.candidates[known.key], parameters)
                     break
 
     def _settle_interrupted(self, optuna_study: optuna.Study) -> None:
@@ -229,12 +238,10 @@ class Study:
             except KeyError:  # killed while the parameters were being asked for
                 continue
             candidate = self.archive.candidates.get(self._plan(recipe).key)
-            if candidate is not None:
-                self._add(optuna_study, candidate, trial.params, repeat=candidate.key in told)
+            if candidate is not None and candidate.key not in told:
+                self._add(optuna_study, candidate, trial.params)
 
-    def _add(
-        self, optuna_study: optuna.Study, candidate: Candidate, parameters: dict[str, Any], *, repeat: bool
-    ) -> None:
+    def _add(self, optuna_study: optuna.Study, candidate: Candidate, parameters: dict[str, Any]) -> None:
         """Tells a candidate that no open trial stands for."""
         optuna_study.add_trial(
             create_trial(
@@ -242,14 +249,15 @@ class Study:
                 values=None if candidate.rejected else self._values(candidate),
                 params=parameters,
                 distributions={name: _distribution(self.space.domains[name]) for name in parameters},
-                user_attrs={"key": candidate.key, "repeat": repeat},
+                user_attrs={"key": candidate.key},
                 constraints=self._constraints(candidate),
             )
         )
 
     def _trials(self, optuna_study: optuna.Study) -> int:
         """How much of the budget is spent: new recipes that the sampler asked for."""
-        return sum(not trial.user_attrs["repeat"] for trial in _finished(optuna_study))
+        told = _told_keys(optuna_study)
+        return sum(candidate.name == TRIAL and key in told for key, candidate in self.archive.candidates.items())
 
     def _values(self, candidate: Candidate) -> list[float]:
         return coordinates(self._readings(candidate), self.config.objectives)

@@ -86,6 +86,18 @@ BAD = {
     "++requirements.latency_ms.min=4": r"requirements\.latency_ms\.min: .*less is better",
     "++requirements.quality.drop=200%": r"requirements\.quality\.drop: 0% <= drop < 100%",
     "++requirements.size_bytes.max=10Mb/s": r"requirements\.size_bytes\.max: .*10MB",
+    "requirements.recall@20.min=2%%": r"requirements\.recall@20\.min: a limit such as",
+    "requirements.latency_ms.batch.max=fast": r"requirements\.latency_ms\.batch\.max: a limit such as",
+    "requirements.ndcg@20.tial.drop=2%": r"Did you mean ndcg@20\.tail",
+    "requirements=[1]": r"the name of a file",
+    "study.seed=-1": r"study\.seed: a whole number >= 0",
+    "study.minutes=nan": r"study\.minutes: more than 0",
+    "study.latency_seconds=inf": r"study\.latency_seconds: more than 0",
+    "study.device=meta": r"study\.device 'meta' is unknown",
+    "task.data.seed=-1": r"task\.data\.seed: a whole number >= 0",
+    "task.training.learning_rate=nan": r"task\.training\.learning_rate: 0 < rate <= 1",
+    "+presets.mine={quantize:{bits:{any_of:[8,4]}}}": r"presets\.mine\.quantize\.bits: a preset is fully decided",
+    "space.prune.method={dims:{sparsity:0.5}}": r"its value names what is not",
     "requirements.prefer=speed": r"requirements\.prefer 'speed' is unknown",
     "space.prune.method.choose.dims.sparsity.float=[0.5,1.0]": r"choose\.dims\.sparsity: 0 <= sparsity < 1 .* 1\.0",
     "space.prune.method.choose.dims.sparsity.float=[0.9,0.5]": r"choose\.dims\.sparsity\.float: low <= high",
@@ -107,6 +119,14 @@ def test_bad_input_is_refused_before_anything_is_written(override: str, planted:
     with pytest.raises(AutopruneError, match=BAD[override]):
         autoprune.search(*words, override)
     assert not (tmp_path / "runs").exists()
+
+
+def test_requirements_that_hydra_cannot_parse_are_taken() -> None:
+    words = ["requirements.recall@20.min=0.1", "requirements.ndcg@20.tail.drop=9%", "requirements.size_bytes.max=1MB"]
+    config = compose_config(["requirements=none", *words, "presets.mine={quantize:{bits:8}}"])
+    found = {item.text for item in parse_requirements(config.requirements).items}
+    assert found == {"recall@20 >= 0.1", "ndcg@20.tail >= 0.91x", "size_bytes <= 1000000"}
+    assert config.presets.mine.quantize.bits == 8
 
 
 def test_every_corner_of_the_shipped_space_can_be_built(planted: Path, tmp_path: Path) -> None:

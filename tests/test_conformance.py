@@ -115,7 +115,8 @@ def expected_scores(masked: Model, task: RecommenderTask) -> np.ndarray[Any, Any
     scale = np.diag(gram)[dims].mean()
     penalty = fold_in.alpha * gram + fold_in.ridge * scale * np.eye(len(gram))
     history = task.data.train.joined(task.data.validation)
-    for at in np.flatnonzero(~user_stays):
+    # A row without a single weight left says nothing of its user: the history has to.
+    for at in np.flatnonzero(~user_stays | ~user.any(1)):
         seen = history.of(int(at)).numpy()
         seen = seen[item_stays[seen]]
         rows = item[seen]

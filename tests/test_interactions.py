@@ -230,8 +230,8 @@ def test_a_user_on_two_lines_is_named_with_both(folder: Path) -> None:
 def test_too_few_users_are_counted(tmp_path: Path) -> None:
     write(tmp_path, train="1 10\n2 10\n3 10\n", valid="1 20\n2 20\n", test="1 30\n4 10\n")
     message = (
-        rf"at least {FEWEST_USERS} users .* of 4 users validation has 2 and test has 1; "
-        r"split otherwise \(task\.data\.split\) or bring more data"
+        rf"at least {FEWEST_USERS} users .* of 4 users validation has 2 and test has 1 "
+        r"\(what a user had seen before is nothing to find\); split the data otherwise or bring more"
     )
     with pytest.raises(AutopruneError, match=message):
         read_lines(tmp_path)

@@ -45,7 +45,9 @@ def test_requests_are_timed_in_turns_and_in_both_orders() -> None:
     calls: list[str] = []
     found = paired_latency({"w": lambda: calls.append("own")}, {"w": lambda: calls.append("base")}, seconds=0.0)
     assert found["w"].pairs == FEWEST_PAIRS
-    timed = list(zip(calls[2 * WARM_UP :: 2], calls[2 * WARM_UP + 1 :: 2], strict=True))
+    after = calls[2 * WARM_UP :]
+    assert after[0::2] == after[1::2], "each timed request follows one of its own"
+    timed = list(zip(after[0::4], after[2::4], strict=True))
     assert len(timed) == FEWEST_PAIRS
     assert set(timed) == {("own", "base"), ("base", "own")}
     assert all(one != other for one, other in itertools.pairwise(timed))

@@ -161,7 +161,8 @@ def test_presets_outside_a_narrowed_space_are_references_only(planted: Path, tmp
     autoprune.search(*words(planted, tmp_path, "space.quantize.bits=8", "study.trials=1"))
     record = Record(tmp_path / "s")
     keys = {point.candidate.name: point.candidate.key for point in record.points}
-    told = {trial.user_attrs["key"] for trial in sampler_study(tmp_path / "s").trials}
+    finished = (TrialState.COMPLETE, TrialState.PRUNED)
+    told = {trial.user_attrs["key"] for trial in sampler_study(tmp_path / "s").get_trials(states=finished)}
     assert keys["int8"] in told
     assert not {keys["baseline"], keys["int4"], keys["half_dims"]} & told
     assert {"int4", "half_dims"} <= set(keys)
@@ -211,6 +212,30 @@ def test_an_exhausted_space_ends(planted: Path, tmp_path: Path) -> None:
     autoprune.search(*words(planted, tmp_path, *extra))
     trials = [point for point in Record(tmp_path / "s").points if point.candidate.name == "trial"]
     assert len(trials) == 2 * 3 - 4, "two widths by three widths of codes, less baseline and presets"
+
+
+def test_a_recipe_is_told_once(runs: Path) -> None:
+    finished = (TrialState.COMPLETE, TrialState.PRUNED)
+    told = [trial.user_attrs["key"] for trial in sampler_study(runs / "s").get_trials(states=finished)]
+    assert len(set(told)) == len(told)
+
+
+def test_a_lost_baseline_is_made_again(runs: Path, copied: Path, planted: Path) -> None:
+    record = Record(copied / "s")
+    shutil.rmtree(copied / "s" / "artifacts")
+    autoprune.search(*words(planted, copied, f"study.trials={TRIALS + 1}"))
+    assert outcome(Record(copied / "s"))[:-1] == outcome(Record(runs / "s"))
+    assert record.baseline.load()
+    with pytest.raises(AutopruneError, match="there is no artifact"):
+        record.point(1).load()
+
+
+def test_looking_at_a_running_study_leaves_its_files_alone(copied: Path) -> None:
+    archive = copied / "s" / "archive.jsonl"
+    archive.write_bytes(archive.read_bytes() + b'{"number": 99, "na')
+    before = archive.read_bytes()
+    assert len(Record(copied / "s").points) == 7 + TRIALS
+    assert archive.read_bytes() == before
 
 
 def test_other_floors_judge_the_same_archive(runs: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,8 +87,8 @@ class Recommender(Served):
         Raises:
             AutopruneError: the user is unknown and no history is given, or k is not positive.
         """
-        if k < 1:
-            raise AutopruneError(f"recommend: k >= 1 must hold, but got {k}.")
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise AutopruneError(f"recommend: a whole number k >= 1 must be given, but got {k!r}.")
         seen = self._seen(user, history)
         scores = self._scores(user, seen, fold=history is not None)
         if not include_seen:
@@ -155,6 +156,8 @@ class Recommender(Served):
             if user is None:
                 raise AutopruneError("one of user=… and history=[…] must be given.")
             return self._histories.of(self._known(user))
+        if isinstance(history, str) or not isinstance(history, Iterable):
+            raise AutopruneError(f"history: a list of item ids must be given, but got {history!r}.")
         at = {item: self.items.position(item) for item in history}
         for item, position in at.items():
             if position < 0:
@@ -166,13 +169,18 @@ class Recommender(Served):
 
     def _vector(self, user: Id | None, seen: Tensor, *, fold: bool) -> Tensor:
         row = -1 if fold or user is None else self._user_rows.position(user)
-        return self._fold_in(seen) if row < 0 else self._user_table.decode(torch.tensor([row], device=self.device))[0]
+        if row >= 0:
+            vector = self._user_table.decode(torch.tensor([row], device=self.device))[0]
+            if vector.any():
+                return vector
+        return self._fold_in(seen)  # no row, or one that was never trained
 
     def _vectors(self, users: Sequence[Id], owner: Tensor, seen: Tensor) -> Tensor:
         rows = torch.tensor([self._user_rows.position(user) for user in users], dtype=torch.long, device=self.device)
         vectors = torch.empty(len(users), self._user_table.dim, device=self.device)
         vectors[rows >= 0] = self._user_table.decode(rows[rows >= 0])
-        for at in (rows < 0).nonzero()[:, 0].tolist():
+        vectors[rows < 0] = 0.0
+        for at in (~vectors.any(1)).nonzero()[:, 0].tolist():
             vectors[at] = self._fold_in(seen[owner == at])
         return vectors
 

@@ -34,6 +34,9 @@ class Quantize(Step):
     def idle(self) -> bool:
         return self.bits == 32
 
+    def words(self) -> str:
+        return f"{self.bits} bits"
+
     def check(self, model: Model) -> None:
         if type(self.bits) is not int or self.bits not in BITS:
             raise RecipeError(("bits",), f"one of {', '.join(map(str, BITS))} must be given, but got {self.bits!r}.")

@@ -57,7 +57,7 @@ class Rows(Step):
         if not axes:
             raise RecipeError((), f"the model has no axis of rows. It has: {', '.join(model.axes) or 'none'}.")
         for name, sparsity in sparsity_by_name(self.sparsity, axes, path=("sparsity",)).items():
-            size = model.size(axes[name])
+            size = model.tables[axes[name].parts[0][0]].original_rows
             if removed(size, sparsity) >= size:
                 raise RecipeError(
                     ("sparsity",), f"at least one row must stay, but {sparsity} of {size} {name} rows leaves none."
@@ -67,7 +67,7 @@ class Rows(Step):
         for name, sparsity in sparsity_by_name(self.sparsity, model.axes_of("rows"), path=("sparsity",)).items():
             axis = model.axes_of("rows")[name]
             table = model.tables[axis.parts[0][0]]
-            stay = table.rows - removed(table.rows, sparsity * reached)
+            stay = max(1, table.rows - removed(table.rows, sparsity * reached))
             if stay < int(table.row_mask.sum()):
                 frequency = context.frequency[axis.name].to(table.index.device)[table.index]
                 model.hide(axis, most_important(frequency, stay))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,9 +17,9 @@ from autoprune.models.model import Model
 class Step:
     """The four moments, each of which does nothing unless a step says otherwise.
 
-    A stage copies the model, calls `prepare`, trains (adding `penalty` to the loss and calling `advance` after
-    every update), and calls `convert`. Without updates the same moments follow one another at once. What a step
-    remembers (a mask, a scale) it leaves in the model; the step itself is data.
+    A stage copies the model, calls `prepare`, trains (calling `advance` before every update and once after the last,
+    and adding `penalty` to the loss), and calls `convert`. Without updates the same moments follow one another at
+    once. What a step remembers (a mask, a scale) it leaves in the model; the step itself is data.
 
     Class attributes declare what the step is, for plans and for the conformance suite:
         name: as in a recipe.
@@ -58,10 +58,10 @@ class Step:
         return None
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
-        """Before the first and after every update; `reached` is the fraction of the target due by now."""
+        """Before every update and after the last; `reached` is the fraction of the target due by now."""
 
     def convert(self, model: Model, context: Context) -> None:
-        """After the last update: what was masked becomes a cut."""
+        """At the end: what was masked becomes a cut."""
 
     def parameters(self) -> dict[str, Any]:
         """The step's parameters as plain values, in one form: of a mapping of sparsities only what is removed."""
@@ -70,9 +70,25 @@ class Step:
             found["sparsity"] = {name: share for name, share in found["sparsity"].items() if share}
         return found
 
+    def words(self) -> str:
+        """The step in a few words: its name, what differs from the defaults, how much goes (`dims pca -50%`)."""
+        parts, amount = [self.name], ""
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if entry.name == "sparsity":
+                shares = value.items() if isinstance(value, Mapping) else [("", value)]
+                amount = " ".join(f"{name} -{share:.4g}%".strip() for name, share in _percent(shares))
+            elif isinstance(value, str) and value != entry.default:
+                parts.append(value)
+        return " ".join([*parts, amount]).strip()
+
     def aspects(self) -> frozenset[str]:
         """The names a rule about pairs of steps can use for it: its own and narrower ones (`dims.pca`)."""
         return frozenset({self.name})
+
+
+def _percent(shares: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+    return [(name, 100 * share) for name, share in shares if share]
 
 
 def removed(size: int, sparsity: float) -> int:

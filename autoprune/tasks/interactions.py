@@ -163,7 +163,7 @@ def split_by(
 
 def _read_file(path: Path) -> Numbers:
     """(user, item) pairs of one file, int64 [n, 2]; an item that stands twice on a line counts once."""
-    if not path.exists():
+    if not path.is_file():
         raise AutopruneError(f"task.data.path: {str(path)!r} is missing; each line of it is `user item item …`.")
     if path.stat().st_size == 0:
         raise AutopruneError(f"{path}: the file is empty; each line of it is `user item item …`.")
@@ -233,8 +233,8 @@ def _checked(
     if min(counts.values()) < FEWEST_USERS:
         raise AutopruneError(
             f"{where}: at least {FEWEST_USERS} users with a history must have something to find in each split, but of "
-            f"{len(users)} users validation has {counts['validation']} and test has {counts['test']}; "
-            "split otherwise (task.data.split) or bring more data."
+            f"{len(users)} users validation has {counts['validation']} and test has {counts['test']} (what a user had "
+            "seen before is nothing to find); split the data otherwise or bring more."
         )
     return data
 

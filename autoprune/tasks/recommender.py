@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,13 +79,13 @@ class RecommenderConfig:
         """
         self.training.check()
         for name in ("alpha", "ridge"):
-            if getattr(self.fold_in, name) < 0:
+            if not 0 <= getattr(self.fold_in, name) < math.inf:
                 raise AutopruneError(f"task.fold_in.{name} >= 0 must hold, but got {getattr(self.fold_in, name)}.")
         if not 1 <= self.dim <= WIDEST:
             raise AutopruneError(f"task.dim: 1 <= dim <= {WIDEST} must hold, but got {self.dim}.")
         if self.users_per_update < 1:
             raise AutopruneError(f"task.users_per_update >= 1 must hold, but got {self.users_per_update}.")
-        if self.noise < 0 or self.temperature <= 0:
+        if not (0 <= self.noise < math.inf and 0 < self.temperature < math.inf):
             raise AutopruneError(
                 f"task.noise >= 0 and task.temperature > 0 must hold, but got {self.noise} and {self.temperature}."
             )

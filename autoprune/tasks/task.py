@@ -44,8 +44,8 @@ class Training:
         Raises:
             AutopruneError: with the path of the entry.
         """
-        if self.learning_rate <= 0:
-            raise AutopruneError(f"task.training.learning_rate > 0 must hold, but got {self.learning_rate}.")
+        if not 0 < self.learning_rate <= 1:
+            raise AutopruneError(f"task.training.learning_rate: 0 < rate <= 1 must hold, but got {self.learning_rate}.")
         for name in ("warmup", "epochs", "evaluate_every", "patience"):
             if getattr(self, name) < 1:
                 raise AutopruneError(f"task.training.{name} >= 1 must hold, but got {getattr(self, name)}.")
