@@ -6,7 +6,8 @@ BIN := .venv/bin
 .PHONY: demo test fast clean
 
 demo: .venv/installed
-	$(BIN)/autoprune task=movielens requirements=none requirements.quality.drop=5% study.trials=60 study.name=demo
+	$(BIN)/autoprune task=movielens requirements=none requirements.quality.drop=5% requirements.worst_slice.drop=20% \
+		study.trials=60 study.name=demo
 
 test: .venv/installed-dev
 	$(BIN)/ruff check .

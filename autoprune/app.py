@@ -44,7 +44,7 @@ def _print_end(console: Console, record: Record, config: DictConfig) -> None:
     print_front(console, front)
     asked = sum(point.candidate.name == "trial" for point in record.points)
     if asked < config.study.trials and config.study.minutes is None:
-        console.print(f"The space is exhausted: it holds {asked} recipes beside the baseline and the presets.")
+        console.print(f"The space is exhausted: no recipe beside these {asked}, baseline and presets could be found.")
     if len(front):
         console.print(
             f"\nNext: autoprune pick {record.name} --to DIR    (or: autoprune show {record.name} NUMBER)",

@@ -32,8 +32,11 @@ from autoprune.requirements import OBJECTIVES, Requirements
 from autoprune.space import Domain, Space
 from autoprune.tasks.task import Task
 
-STALLED = 50
-"""After so many asks in a row without a new recipe the space counts as exhausted."""
+REPEATS = 5
+"""After so many asks in a row for known recipes the sampler is stuck: the next ones are drawn at random."""
+
+STALLED = 200
+"""After so many, random ones included, the space counts as exhausted."""
 
 SAMPLERS = ("tpe", "random")
 
@@ -202,7 +205,7 @@ class Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group=True
             optuna_study.sampler = (
                 optuna.samplers.RandomSampler(seed=seed)
-                if self.config.sampler == "random"
+                if self.config.sampler == "random" or stalled >= REPEATS
                 else optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=False)
             )
         return optuna_study.ask()
