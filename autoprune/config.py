@@ -20,6 +20,7 @@ from autoprune.archive import Archive
 from autoprune.context import Context
 from autoprune.errors import AutopruneError, nearest, unknown
 from autoprune.evaluate import Evaluator
+from autoprune.folder import driving, open_folder
 from autoprune.measurement import WHOLE
 from autoprune.models.model import Model
 from autoprune.progress import Progress
@@ -28,7 +29,7 @@ from autoprune.record import Record
 from autoprune.requirements import parse_requirements
 from autoprune.space import Recipe, Space
 from autoprune.store import Store
-from autoprune.study import Study, StudyConfig, driving, open_folder
+from autoprune.study import Study, StudyConfig
 from autoprune.tasks import TASKS
 from autoprune.tasks.task import Task
 from autoprune.train import Trainer

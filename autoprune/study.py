@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
-from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -29,7 +27,7 @@ from autoprune.progress import Progress
 from autoprune.recipe import Plan, plan
 from autoprune.record import Record
 from autoprune.requirements import OBJECTIVES, Requirements
-from autoprune.space import Domain, Space
+from autoprune.space import MOST_CORNERS, Domain, Space
 from autoprune.tasks.task import Task
 
 REPEATS = 5
@@ -226,7 +224,7 @@ class Study:
             if known.key in told:
                 continue
             told.add(known.key)
-            for parameters, completed in self.space.completions(recipe):
+            for parameters, completed in islice(self.space.completions(recipe), MOST_CORNERS):
                 if self._plan(completed).key == known.key:
                     self._add(optuna_study, self.archive.candidates[known.key], parameters)
                     break
@@ -273,64 +271,6 @@ class Study:
     def _readings(self, candidate: Candidate) -> dict[str, Reading]:
         baseline = next(iter(self.archive.candidates.values()))
         return readings(candidate.measured(), baseline.measured(), metric=self.task.metric)
-
-
-def open_folder(folder: Path, *, definition: Mapping[str, Any], overrides: list[str]) -> None:
-    """Makes the study's folder, or sees that the study in it is the same one.
-
-    Raises:
-        AutopruneError: the folder holds a study with another definition; the message shows the difference.
-    """
-    path = folder / "study.yaml"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".tmp")
-        draft.write_text(yaml.safe_dump({"definition": dict(definition), "overrides": overrides}, sort_keys=False))
-        draft.rename(path)
-        return
-    before, now = _flat(yaml.safe_load(path.read_text())["definition"]), _flat(definition)
-    changed = [
-        f"  {key}: was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
-        for key in dict.fromkeys([*before, *now])
-        if before.get(key) != now.get(key)
-    ]
-    if changed:
-        raise AutopruneError(
-            "\n".join(
-                [
-                    f"study {folder.name!r} was started with another definition:",
-                    *changed,
-                    "Give the new study a name of its own (study.name=…), or go back to the old settings to resume.",
-                ]
-            )
-        )
-
-
-@contextmanager
-def driving(folder: Path) -> Iterator[None]:
-    """Holds the study for this process.
-
-    Raises:
-        AutopruneError: another process holds it.
-    """
-    lock = FileLock(folder / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise AutopruneError(
-            f"study {folder.name!r} is being run by another process; wait for it, or give this one another study.name."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _flat(tree: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(tree, Mapping) and tree:
-        parts = (_flat(child, f"{path}.{key}" if path else str(key)) for key, child in tree.items())
-        return {key: value for part in parts for key, value in part.items()}
-    return {path: tree}
 
 
 def _finished(optuna_study: optuna.Study) -> list[FrozenTrial]:

@@ -38,6 +38,7 @@ ORDER = [
     "profiles",
     "record",
     "progress",
+    "folder",
     "study",
     "config",
     "display",

@@ -19,8 +19,8 @@ from optuna.trial import TrialState
 
 import autoprune
 from autoprune.errors import AutopruneError
+from autoprune.folder import driving
 from autoprune.record import Record
-from autoprune.study import driving
 from autoprune.tasks.recommender import RecommenderTask
 
 TRIALS = 8

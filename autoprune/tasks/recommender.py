@@ -253,7 +253,10 @@ class RecommenderTask(Task):
             turn["next"] = (turn["next"] + 1) % len(ids)
             return served.recommend(ids[turn["next"]], k=20)
 
-        return {"single": single, "batch": lambda: served.topk(ids, 20)}
+        return {
+            "single": single,
+            "batch": lambda: served.topk(ids, 20).cpu(),
+        }  # cpu(): an answer that waits on a GPU is none
 
     def _make_beside(self) -> Beside:
         known = self.data.train.joined(self.data.validation)

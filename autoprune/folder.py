@@ -1,0 +1,71 @@
+"""A study's folder: it holds one definition for good, and one process drives it at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from autoprune.errors import AutopruneError
+
+
+def open_folder(folder: Path, *, definition: Mapping[str, Any], overrides: list[str]) -> None:
+    """Makes the study's folder, or sees that the study in it is the same one.
+
+    Raises:
+        AutopruneError: the folder holds a study with another definition; the message shows the difference.
+    """
+    path = folder / "study.yaml"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".tmp")
+        draft.write_text(yaml.safe_dump({"definition": dict(definition), "overrides": overrides}, sort_keys=False))
+        draft.rename(path)
+        return
+    before, now = _flat(yaml.safe_load(path.read_text())["definition"]), _flat(definition)
+    changed = [
+        f"  {key}: was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
+        for key in dict.fromkeys([*before, *now])
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise AutopruneError(
+            "\n".join(
+                [
+                    f"study {folder.name!r} was started with another definition:",
+                    *changed,
+                    "Give the new study a name of its own (study.name=…), or go back to the old settings to resume.",
+                ]
+            )
+        )
+
+
+@contextmanager
+def driving(folder: Path) -> Iterator[None]:
+    """Holds the study for this process.
+
+    Raises:
+        AutopruneError: another process holds it.
+    """
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise AutopruneError(
+            f"study {folder.name!r} is being run by another process; wait for it, or give this one another study.name."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(tree, Mapping) and tree:
+        parts = (_flat(child, f"{path}.{key}" if path else str(key)) for key, child in tree.items())
+        return {key: value for part in parts for key, value in part.items()}
+    return {path: tree}
