@@ -255,8 +255,8 @@ class RecommenderTask(Task):
 
         return {
             "single": single,
-            "batch": lambda: served.topk(ids, 20).cpu(),
-        }  # cpu(): an answer that waits on a GPU is none
+            "batch": lambda: served.topk(ids, 20).cpu(),  # an answer of a GPU is there once it is fetched
+        }
 
     def _make_beside(self) -> Beside:
         known = self.data.train.joined(self.data.validation)
