@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
+from autoprune.archive import TRIAL
 from autoprune.config import CONFIG_MODULE, hydra_words, readable_errors, require, search
 from autoprune.display import Watch, exit_codes, print_front
 from autoprune.record import Record
@@ -42,7 +43,7 @@ def run(words: list[str]) -> None:
 def _print_end(console: Console, record: Record, config: DictConfig) -> None:
     front = record.front()
     print_front(console, front)
-    asked = sum(point.candidate.name == "trial" for point in record.points)
+    asked = sum(point.candidate.name == TRIAL for point in record.points)
     if asked < config.study.trials and config.study.minutes is None:
         console.print(f"The space is exhausted: no recipe beside these {asked}, baseline and presets could be found.")
     if len(front):

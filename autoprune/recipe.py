@@ -38,7 +38,7 @@ class Stage:
 
     Attributes:
         name: as in the recipe; says nothing about what the stage does.
-        steps: in the order of the recipe.
+        steps: in the order they act, which is that of their rank.
         epochs: passes over the training data; 0 applies the steps at once.
         schedule: a name in `SCHEDULES`.
         paths: where in the recipe each step stands, for errors.

@@ -89,7 +89,10 @@ class Study:
         task: what is searched for.
         space: what may be tried.
         presets: recipes measured before the sampler starts, by name.
+        requirements: what the sampler is bound by, and the front judged by.
+        archive: where every finished candidate goes.
         evaluator: makes candidates; its `candidates` are this study's archive.
+        report: called whenever a candidate is finished.
     """
 
     def __init__(
@@ -232,15 +235,15 @@ class Study:
     def _settle_interrupted(self, optuna_study: optuna.Study) -> None:
         """Closes the trials that a killed process left open, and tells those whose candidates were archived."""
         for trial in optuna_study.get_trials(states=(TrialState.RUNNING,)):
-            told = _told_keys(optuna_study)
-            optuna_study.tell(trial.number, state=TrialState.FAIL)
             try:
                 recipe = self.space.resolve(lambda domain: trial.params[domain.path])  # noqa: B023  # called at once
             except KeyError:  # killed while the parameters were being asked for
-                continue
-            candidate = self.archive.candidates.get(self._plan(recipe).key)
-            if candidate is not None and candidate.key not in told:
+                recipe = None
+            candidate = None if recipe is None else self.archive.candidates.get(self._plan(recipe).key)
+            # Told before the open trial is closed: killed in between, it is found told, and only closed, next time.
+            if candidate is not None and candidate.key not in _told_keys(optuna_study):
                 self._add(optuna_study, candidate, trial.params)
+            optuna_study.tell(trial.number, state=TrialState.FAIL)
 
     def _add(self, optuna_study: optuna.Study, candidate: Candidate, parameters: dict[str, Any]) -> None:
         """Tells a candidate that no open trial stands for."""

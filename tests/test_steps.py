@@ -222,7 +222,7 @@ def test_quantised_values_lie_within_half_a_step_of_the_weights(bits: int, prune
         (make_step("rows", {"sparsity": 0.5, "importance": "size"}), "importance"),
         (Quantize(bits=3), "bits"),
         (Quantize(bits=True), "bits"),
-        (Quantize(bits=8.0), "bits"),  # type: ignore[arg-type]
+        (Quantize(bits=8.0), "bits"),
     ],
 )
 def test_a_value_that_cannot_be_names_its_path(step: Step, path: str) -> None:

@@ -21,6 +21,7 @@ import autoprune
 from autoprune.errors import AutopruneError
 from autoprune.folder import driving
 from autoprune.record import Record
+from autoprune.study import Study
 from autoprune.tasks.recommender import RecommenderTask
 
 TRIALS = 8
@@ -130,6 +131,29 @@ def test_torn_files_are_mended(runs: Path, copied: Path, planted: Path) -> None:
     entries = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(entries[:-1]) + entries[-1][:5])
     autoprune.search(*words(planted, copied))
+    assert outcome(Record(copied / "s")) == outcome(Record(runs / "s"))
+
+
+def test_killed_while_settling_a_finished_trial_is_still_told(
+    runs: Path, copied: Path, planted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = copied / "s" / "journal.log"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))  # archived, not told
+    states = [trial.state for trial in sampler_study(copied / "s").trials]
+    assert states.count(TrialState.RUNNING) == 1
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "_add", killed)
+        with pytest.raises(KeyboardInterrupt):
+            autoprune.search(*words(planted, copied))
+    autoprune.search(*words(planted, copied))
+    told = {
+        trial.user_attrs.get("key") for trial in sampler_study(copied / "s").get_trials(states=(TrialState.COMPLETE,))
+    }
+    assert told == {point.candidate.key for point in Record(runs / "s").points}
     assert outcome(Record(copied / "s")) == outcome(Record(runs / "s"))
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from autoprune.context import Context
-from autoprune.errors import RecipeError, nearest
+from autoprune.errors import RecipeError
 from autoprune.models.axis import removes_nothing, sparsity_by_name
 from autoprune.models.model import Model
-from autoprune.steps.step import Step, removed
+from autoprune.steps.step import Step, check_choice, removed
 
 IMPORTANCES = ("norm", "pca")
 
@@ -68,10 +68,7 @@ class Dims(Step):
         return removes_nothing(self.sparsity)
 
     def check(self, model: Model) -> None:
-        if self.importance not in IMPORTANCES:
-            raise RecipeError(
-                ("importance",), f"{self.importance!r} is unknown. {nearest(self.importance, IMPORTANCES)}"
-            )
+        check_choice("importance", self.importance, IMPORTANCES)
         if not model.axes_of("dim"):
             raise RecipeError((), f"the model has no axis of dimensions. It has: {', '.join(model.axes) or 'none'}.")
         for name, sparsity in sparsity_by_name(self.sparsity, model.axes_of("dim"), path=("sparsity",)).items():

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from autoprune.context import Context
-from autoprune.errors import RecipeError, nearest
+from autoprune.errors import RecipeError
 from autoprune.models.axis import removes_nothing, sparsity_by_name
 from autoprune.models.model import Model
 from autoprune.models.table import Table
-from autoprune.steps.step import Step, removed
+from autoprune.steps.step import Step, check_choice, removed
 
 SCOPES = ("global", "table")
 
@@ -89,8 +89,7 @@ class Magnitude(Step):
         return self.scope != "global"  # how the tables share the zeros depends on their weights
 
     def check(self, model: Model) -> None:
-        if self.scope not in SCOPES:
-            raise RecipeError(("scope",), f"{self.scope!r} is unknown. {nearest(self.scope, SCOPES)}")
+        check_choice("scope", self.scope, SCOPES)
         if isinstance(self.min_per_row, bool) or not isinstance(self.min_per_row, int) or self.min_per_row < 0:
             raise RecipeError(("min_per_row",), f"a whole number >= 0 must be given, but got {self.min_per_row!r}.")
         asked = sparsity_by_name(self.sparsity, model.tables, path=("sparsity",))

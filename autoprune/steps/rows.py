@@ -9,10 +9,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from autoprune.context import Context
-from autoprune.errors import RecipeError, nearest
+from autoprune.errors import RecipeError
 from autoprune.models.axis import removes_nothing, sparsity_by_name
 from autoprune.models.model import Model
-from autoprune.steps.step import Step, removed
+from autoprune.steps.step import Step, check_choice, removed
 
 IMPORTANCES = ("frequency",)
 
@@ -49,10 +49,7 @@ class Rows(Step):
         return removes_nothing(self.sparsity)
 
     def check(self, model: Model) -> None:
-        if self.importance not in IMPORTANCES:
-            raise RecipeError(
-                ("importance",), f"{self.importance!r} is unknown. {nearest(self.importance, IMPORTANCES)}"
-            )
+        check_choice("importance", self.importance, IMPORTANCES)
         axes = model.axes_of("rows")
         if not axes:
             raise RecipeError((), f"the model has no axis of rows. It has: {', '.join(model.axes) or 'none'}.")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from autoprune.context import Context
+from autoprune.errors import RecipeError, nearest
 from autoprune.models.model import Model
 
 
@@ -77,7 +78,7 @@ class Step:
             value = getattr(self, entry.name)
             if entry.name == "sparsity":
                 shares = value.items() if isinstance(value, Mapping) else [("", value)]
-                amount = " ".join(f"{name} -{share:.4g}%".strip() for name, share in _percent(shares))
+                amount = " ".join(f"{name} -{100 * share:.4g}%".strip() for name, share in shares if share)
             elif isinstance(value, str) and value != entry.default:
                 parts.append(value)
         return " ".join([*parts, amount]).strip()
@@ -87,8 +88,14 @@ class Step:
         return frozenset({self.name})
 
 
-def _percent(shares: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
-    return [(name, 100 * share) for name, share in shares if share]
+def check_choice(parameter: str, value: object, options: Collection[str]) -> None:
+    """Refuses a value that is not among `options`.
+
+    Raises:
+        RecipeError: with the parameter's path and the nearest options.
+    """
+    if value not in options:
+        raise RecipeError((parameter,), f"{value!r} is unknown. {nearest(value, options)}")
 
 
 def removed(size: int, sparsity: float) -> int:
