@@ -51,6 +51,7 @@ def test_help_teaches_without_a_traceback(tmp_path: Path) -> None:
         assert "study.trials" in ended.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["front", "show", "pick"])
 def test_each_verb_explains_itself(verb: str, tmp_path: Path) -> None:
     ended = autoprune(tmp_path, verb, "--help")
@@ -58,6 +59,7 @@ def test_each_verb_explains_itself(verb: str, tmp_path: Path) -> None:
     assert "--floor" in ended.stdout
 
 
+@pytest.mark.slow
 def test_cfg_shows_what_is_composed(tmp_path: Path) -> None:
     ended = autoprune(tmp_path, "--cfg", "job", "task=interactions")
     assert yaml.safe_load(ended.stdout)["task"]["name"] == "interactions"
@@ -107,6 +109,7 @@ def test_show_gives_a_command_that_makes_the_candidate_again(home: Path) -> None
     assert keys[0] == keys[1]
 
 
+@pytest.mark.slow
 def test_pick_ships_a_folder_that_answers_in_a_clean_process(home: Path) -> None:
     assert autoprune(home, "pick", "small", "--for", "none", "--to", "deploy/").returncode == 0
     code = "import autoprune; print(autoprune.load('deploy').recommend(user=42, k=3))"

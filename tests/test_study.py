@@ -107,11 +107,13 @@ def test_same_seed_gives_the_same_search(runs: Path, planted: Path, tmp_path: Pa
     assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_search(runs: Path, planted: Path, tmp_path: Path) -> None:
     autoprune.search(*words(planted, tmp_path, "study.seed=1", "study.trials=3"))
     assert outcome(Record(tmp_path / "s"))[7:10] != outcome(Record(runs / "s"))[7:10]
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on_where_the_study_stopped(runs: Path, planted: Path, tmp_path: Path) -> None:
     autoprune.search(*words(planted, tmp_path, "study.trials=3"))
     autoprune.search(*words(planted, tmp_path))
@@ -207,6 +209,7 @@ def test_a_ceiling_rejects_before_training(planted: Path, tmp_path: Path) -> Non
     assert states.count(TrialState.PRUNED) == len(rejected)
 
 
+@pytest.mark.slow
 def test_rehearsed_size_is_the_real_size(runs: Path, planted: Path, tmp_path: Path) -> None:
     """The early verdict on size is no estimate: an untrained artifact weighs the same to the byte."""
     sizes = {point.candidate.key: point.candidate.measured().size_bytes for point in Record(runs / "s").points}
@@ -224,6 +227,7 @@ def test_a_changed_definition_is_refused_with_the_difference(copied: Path, plant
         autoprune.search(*words(planted, copied, "space.quantize.bits.any_of=[8,4]"))
 
 
+@pytest.mark.slow
 def test_a_second_driver_is_refused(copied: Path, planted: Path) -> None:
     code = f"import autoprune; autoprune.search(*{words(planted, copied)!r})"
     with driving(copied / "s"):
@@ -244,6 +248,7 @@ def test_a_recipe_is_told_once(runs: Path) -> None:
     assert len(set(told)) == len(told)
 
 
+@pytest.mark.slow
 def test_a_lost_baseline_is_made_again(runs: Path, copied: Path, planted: Path) -> None:
     record = Record(copied / "s")
     shutil.rmtree(copied / "s" / "artifacts")
