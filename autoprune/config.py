@@ -24,10 +24,11 @@ from autoprune.folder import driving, open_folder
 from autoprune.measurement import WHOLE
 from autoprune.models.model import Model
 from autoprune.progress import Progress
-from autoprune.recipe import digest, plan, rehearse, sketch
+from autoprune.recipe import digest, plan
 from autoprune.record import Record
 from autoprune.requirements import parse_requirements
 from autoprune.space import Recipe, Space
+from autoprune.stages import rehearse, sketch
 from autoprune.store import Store
 from autoprune.study import Study, StudyConfig
 from autoprune.tasks import TASKS

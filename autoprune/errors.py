@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class AutopruneError(ValueError):
@@ -24,6 +25,15 @@ class RecipeError(AutopruneError):
     def within(self, *outer: str) -> RecipeError:
         """The same error seen from further out, as `outer.path`."""
         return RecipeError((*outer, *self.path), self.message)
+
+
+@contextmanager
+def seen_from(path: tuple[str, ...]) -> Iterator[None]:
+    """Puts `path` before that of every `RecipeError` that is raised inside."""
+    try:
+        yield
+    except RecipeError as error:
+        raise error.within(*path) from None
 
 
 def nearest(name: object, options: Iterable[object]) -> str:

@@ -21,9 +21,10 @@ from autoprune.machine import machine
 from autoprune.measure import paired_latency, quality
 from autoprune.measurement import Latency, Measurement, readings
 from autoprune.models.model import Model
-from autoprune.recipe import Plan, digest, run
+from autoprune.recipe import Plan, digest
 from autoprune.requirements import Requirements
 from autoprune.runtime.served import Served
+from autoprune.stages import run
 from autoprune.store import Store
 from autoprune.tasks.task import Task
 from autoprune.train import Trainer

@@ -1,4 +1,4 @@
-"""A recipe is a base and a fold of stages: parsed into a plan, named by a key, run from left to right.
+"""A recipe is a base and a fold of stages: parsed into a plan and named by a key.
 
     base:     {dim: 32}                                             what the dense model is made with
     prune:    {method: {dims: {sparsity: 0.5}}, schedule: cubic, epochs: 4}
@@ -7,29 +7,29 @@
 Apart from `base` every entry is a stage, in the order of the mapping. A stage holds `epochs` (training budget),
 `schedule` (how a pruning target is approached) and steps by name, directly or under `method`; a stage that is
 named after a step holds that step's parameters itself. The empty recipe is the baseline.
+
+Under the schedule `iterative` a stage works in `rounds`, among which its epochs are divided: prune a little more,
+retrain, validate. It stops at the first round whose validation quality is below `floor` (a fraction of what the
+stage began with) and returns the model of the round before.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoprune.context import Context
-from autoprune.errors import RecipeError, nearest
-from autoprune.models.model import Model
-from autoprune.schedule import SCHEDULES
+from autoprune.errors import RecipeError, nearest, seen_from
+from autoprune.schedule import ITERATIVE, SCHEDULES
 from autoprune.steps import STEPS, make_step, refusal
 from autoprune.steps.step import Step
-from autoprune.store import Store
-from autoprune.tasks.task import Task
-from autoprune.train import Trainer
 
 Path = tuple[str, ...]
+
+STAGE_ENTRIES = ("epochs", "schedule", "rounds", "floor")
+"""What a stage says beside its steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,9 @@ class Stage:
         name: as in the recipe; says nothing about what the stage does.
         steps: in the order they act, which is that of their rank.
         epochs: passes over the training data; 0 applies the steps at once.
-        schedule: a name in `SCHEDULES`.
+        schedule: a name in `SCHEDULES`, or `iterative`.
+        rounds, floor: of the iterative schedule: into how many rounds the stage is divided, and the fraction of the
+            quality at its beginning that a round must keep; 0 and 0 otherwise.
         paths: where in the recipe each step stands, for errors.
     """
 
@@ -48,12 +50,15 @@ class Stage:
     steps: tuple[Step, ...] = ()
     epochs: int = 0
     schedule: str = "one_shot"
+    rounds: int = 0
+    floor: float = 0.0
     paths: tuple[Path, ...] = field(default=(), compare=False)
 
     def describe(self) -> dict[str, Any]:
         """What the stage does, as plain values; the ground of its cache key."""
         steps = [{"step": step.name, "version": step.version, **step.parameters()} for step in self.steps]
-        return {"steps": steps, "epochs": self.epochs, "schedule": self.schedule}
+        content = {"steps": steps, "epochs": self.epochs, "schedule": self.schedule}
+        return {**content, "rounds": self.rounds, "floor": self.floor} if self.rounds else content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +78,11 @@ class Plan:
         found = [f"{name} {value}" for name, value in self.base.items()]
         for stage in self.stages:
             found += [step.words() for step in stage.steps if step.rank < 2]
+            if stage.rounds:
+                found.append(f"{stage.rounds} rounds to {stage.floor:.4g}x")
             if stage.epochs:
-                found.append(f"{stage.schedule} {stage.epochs} epochs" if stage.steps else f"{stage.epochs} epochs")
+                gradual = stage.schedule in SCHEDULES and stage.schedule != "one_shot"
+                found.append(f"{stage.schedule} {stage.epochs} epochs" if gradual else f"{stage.epochs} epochs")
             found += [step.words() for step in stage.steps if step.rank == 2]
         return ", ".join(found) or "dense"
 
@@ -86,7 +94,7 @@ class Plan:
     @property
     def sized(self) -> bool:
         """Whether size and latency follow from shapes alone."""
-        return all(step.sized() for stage in self.stages for step in stage.steps)
+        return all(not stage.rounds and all(step.sized() for step in stage.steps) for stage in self.stages)
 
 
 def digest(content: Any) -> str:
@@ -121,107 +129,34 @@ def plan(recipe: Mapping[str, Any], *, base_defaults: Mapping[str, Any]) -> Plan
     return Plan(base=base, stages=tuple(stages))
 
 
-def run(
-    plan: Plan, task: Task, context: Context, *, trainer: Trainer, store: Store | None = None, train: bool = True
-) -> Model:
-    """Makes the model that a plan describes.
-
-    Each stage starts from a copy, so that no stage can disturb what came before it. Stages that train are kept
-    in `store` by content and resumed from there.
-
-    Args:
-        train: False rehearses: nothing is trained and nothing is stored, but every shape is the real one.
-    """
-    model = task.model(plan.base, seed=context.seed).to(context.device)
-    content: Any = {"task": task.fingerprint(), "base": plan.base, "seed": context.seed}
-    if train:
-        content = {"dense": content, "training": trainer.describe()}
-        model = trainer.train_dense(model, task, context, key=digest(content), store=store)
-    for stage in plan.stages:
-        content = {"after": digest(content), "stage": stage.describe()}
-        model = run_stage(model, stage, task, context, trainer=trainer, key=digest(content), store=store, train=train)
-    return model
-
-
-def run_stage(
-    model: Model,
-    stage: Stage,
-    task: Task,
-    context: Context,
-    *,
-    trainer: Trainer,
-    key: str,
-    store: Store | None = None,
-    train: bool = True,
-) -> Model:
-    """One stage, model → model: copy, check, prepare, train, convert."""
-    model = copy.deepcopy(model)
-    for step, path in zip(stage.steps, stage.paths, strict=True):
-        with _seen_from(path):
-            step.check(model)
-    for step in stage.steps:
-        step.prepare(model, context)
-    if stage.epochs and train:
-        trainer.tune(
-            model,
-            task,
-            context,
-            steps=stage.steps,
-            schedule=SCHEDULES[stage.schedule],
-            epochs=stage.epochs,
-            key=key,
-            store=store,
-        )
-    for step, path in zip(stage.steps, stage.paths, strict=True):
-        with _seen_from(path):
-            step.advance(model, context, 1.0)
-    for step in stage.steps:
-        step.convert(model, context)
-    return model
-
-
-def sketch(task: Task, base: Mapping[str, Any], *, rows: int = 512) -> Model:
-    """An untrained model with the real axes and widths but few rows: enough to try a plan's shapes in a moment."""
-    model = task.model(base, seed=0)
-    for axis in model.axes_of("rows").values():
-        table = model.tables[axis.parts[0][0]]
-        model.cut(axis, table.index[:rows])
-    return model
-
-
-def rehearse(plan: Plan, model: Model, task: Task, context: Context, *, trainer: Trainer) -> None:
-    """Runs a plan's stages on `model` without training, to see that every shape and value works out.
-
-    Raises:
-        RecipeError: with the path in the recipe.
-    """
-    for stage in plan.stages:
-        model = run_stage(model, stage, task, context, trainer=trainer, key="", train=False)
-
-
-@contextmanager
-def _seen_from(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except RecipeError as error:
-        raise error.within(*path) from None
-
-
 def _stages(name: str, entry: Mapping[str, Any]) -> list[Stage]:
     epochs, schedule = entry.get("epochs", 0), entry.get("schedule", "one_shot")
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
         raise RecipeError((name, "epochs"), f"a whole number >= 0 must be given, but got {epochs!r}.")
-    if not isinstance(schedule, str) or schedule not in SCHEDULES:
-        raise RecipeError((name, "schedule"), f"schedule {schedule!r} is unknown. {nearest(schedule, SCHEDULES)}")
+    schedules = (*SCHEDULES, ITERATIVE)
+    if not isinstance(schedule, str) or schedule not in schedules:
+        raise RecipeError((name, "schedule"), f"schedule {schedule!r} is unknown. {nearest(schedule, schedules)}")
+    rounds, floor = entry.get("rounds", 4), entry.get("floor", 0.98)
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        raise RecipeError((name, "rounds"), f"a whole number >= 1 must be given, but got {rounds!r}.")
+    if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 <= floor <= 1:
+        raise RecipeError((name, "floor"), f"a fraction from 0 to 1 must be given, but got {floor!r}.")
     made: list[tuple[Path, Step]] = []
     for step_name, parameters, path in _named_steps(name, entry):
-        with _seen_from(path if step_name in STEPS else path[:-1]):
+        with seen_from(path if step_name in STEPS else path[:-1]):
             step = make_step(step_name, parameters)
-        if not step.idle():
+        if not step.idle() and (epochs or not step.only_trains):
             made.append((path, step))
     made.sort(key=lambda pair: pair[1].rank)  # of several at once the axes move first, single weights see what is left
     paths, steps = tuple(path for path, _ in made), tuple(step for _, step in made)
-    if steps and schedule != "one_shot" and epochs:
+    if steps and schedule == ITERATIVE:
+        return [
+            Stage(
+                name=name, steps=steps, epochs=epochs, schedule=schedule, rounds=rounds, floor=float(floor), paths=paths
+            )
+        ]
+    # What acts on updates, or leaves codes that nothing can train, shares the stage with its epochs.
+    if steps and epochs and (schedule != "one_shot" or any(step.only_trains or not step.trainable for step in steps)):
         return [Stage(name=name, steps=steps, epochs=epochs, schedule=schedule, paths=paths)]
     parts = [Stage(name=name, steps=steps, paths=paths)] if steps else []
     return [*parts, Stage(name=name, epochs=epochs)] if epochs else parts
@@ -232,7 +167,7 @@ def _named_steps(name: str, entry: Mapping[str, Any]) -> list[tuple[str, Mapping
     found: list[tuple[str, Mapping[str, Any], Path]] = []
     own: dict[str, Any] = {}
     for key, value in entry.items():
-        if key in ("epochs", "schedule"):
+        if key in STAGE_ENTRIES:
             continue
         if key == "method":
             for step_name, parameters in _mapping(value, (name, "method")).items():
@@ -243,7 +178,7 @@ def _named_steps(name: str, entry: Mapping[str, Any]) -> list[tuple[str, Mapping
         elif key in STEPS or isinstance(value, Mapping):
             found.append((str(key), _mapping(value, (name, str(key))), (name, str(key))))
         else:
-            options = ["epochs", "schedule", "method", *STEPS]
+            options = [*STAGE_ENTRIES, "method", *STEPS]
             raise RecipeError((name, str(key)), f"a stage has no such entry. {nearest(key, options)}")
     if name in STEPS:
         found.insert(0, (name, own, (name,)))

@@ -26,3 +26,6 @@ def cubic(progress: float) -> float:
 
 
 SCHEDULES: dict[str, Schedule] = {"one_shot": one_shot, "cubic": cubic}
+
+ITERATIVE = "iterative"
+"""The schedule of rounds: each prunes an equal share of the target, retrains and is validated (Han et al. 2015)."""

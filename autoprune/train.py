@@ -155,9 +155,8 @@ class Trainer:
                 for group in optimizer.param_groups:
                     group["lr"] = self.settings.learning_rate * min(1.0, (update + 1) / self.settings.warmup)
                 loss = task.loss(model, batch)
-                for step in steps:
-                    penalty = step.penalty(model)
-                    loss = loss if penalty is None else loss + penalty
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
                 optimizer.step()
+                for step in steps:
+                    step.shrink(model, optimizer.param_groups[0]["lr"])

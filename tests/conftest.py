@@ -10,7 +10,8 @@ import torch
 
 from autoprune.context import Context
 from autoprune.models.model import Model
-from autoprune.recipe import plan, run
+from autoprune.recipe import plan
+from autoprune.stages import run
 from autoprune.tasks.interactions import Interactions, read_lines
 from autoprune.tasks.recommender import RecommenderConfig, RecommenderTask
 from autoprune.tasks.task import Training

@@ -20,9 +20,10 @@ from autoprune.context import Context
 from autoprune.errors import AutopruneError
 from autoprune.models.model import Model
 from autoprune.packing import unpack_codes
-from autoprune.recipe import plan, run_stage
+from autoprune.recipe import plan
 from autoprune.runtime import serve
 from autoprune.runtime.recommender import Recommender
+from autoprune.stages import run_stage
 from autoprune.tasks.recommender import RecommenderTask
 from autoprune.train import Trainer
 
@@ -213,11 +214,11 @@ def test_the_codes_that_quality_is_measured_with_are_the_codes_that_ship(
     artifact.save(task.parts(model), tmp_path / "a", provenance={})
     shipped = artifact.read(tmp_path / "a").tensors
     for name, table in model.tables.items():
-        assert table.quantized is not None
+        assert table.coded is not None
         codes = unpack_codes(shipped[f"{name}.codes"], bits, table.dim)
-        assert torch.equal(codes, table.quantized.codes)
-        assert torch.equal(shipped[f"{name}.scale"], table.quantized.scale)
-        assert torch.equal(shipped[f"{name}.offset"], table.quantized.offset)
+        assert torch.equal(codes, table.coded.codes)
+        assert torch.equal(shipped[f"{name}.scale"], table.coded.scale)
+        assert torch.equal(shipped[f"{name}.offset"], table.coded.offset)
     served = autoprune.load(tmp_path / "a")
     assert isinstance(served, Recommender)
     for name, rows, ids in (("user", 5, task.data.users), ("item", 5, task.data.items)):

@@ -17,9 +17,10 @@ from autoprune import artifact, train
 from autoprune.context import Context
 from autoprune.errors import RecipeError
 from autoprune.models.model import Model
-from autoprune.recipe import Stage, plan, run_stage
+from autoprune.recipe import Stage, plan
 from autoprune.runtime import serve
 from autoprune.runtime.recommender import Recommender
+from autoprune.stages import run_stage
 from autoprune.steps import CANNOT_FOLLOW, STEPS, make_step
 from autoprune.steps.step import Step
 from autoprune.store import Store
@@ -59,9 +60,18 @@ EXAMS = [
     Exam("dims", {"sparsity": 0.5}, {"dim": 0.5}),
     Exam("dims", {"sparsity": 0.3, "importance": "pca"}, {"dim": 0.3}),
     Exam("rows", {"sparsity": {"item": 0.3}}, {"rows.item": 0.3}),
+    Exam("dims", {"sparsity": 0.4, "importance": "activation"}, {"dim": 0.4}),
     Exam("rows", {"sparsity": 0.45}, {"rows.item": 0.45, "rows.user": 0.45}),
-    Exam("quantize", {"bits": 8}, bits=8),
-    Exam("quantize", {"bits": 4}, bits=4),
+    Exam("rows", {"sparsity": {"item": 0.25, "user": 0.6}, "importance": "norm"}, {"rows.item": 0.25, "rows.user": 0.6}),
+    Exam("rows", {"sparsity": {"user": 0.3}, "importance": "both"}, {"rows.user": 0.3}),
+    Exam("l1", {"strength": 5.0}, {"weights": None}),
+    Exam("l1", {"strength": 5.0, "groups": "dims"}, {"dim": None}),
+    Exam("l1", {"strength": 5.0, "groups": "rows"}, {"rows.item": None, "rows.user": None}),
+    Exam("quantize", {"bits": 8}, bits={8}),
+    Exam("quantize", {"bits": 4}, bits={4}),
+    Exam("quantize", {"bits": {"user": 2, "item": 1}}, bits={2, 1}),
+    Exam("mixed", {"head": 0.2, "head_bits": 8, "tail_bits": 2}, bits={8, 2}),
+    Exam("product", {"width": 4, "entries": 16}, bits={4}),
 ]
 
 every_step = pytest.mark.parametrize("exam", EXAMS, ids=str)
@@ -137,7 +147,7 @@ def test_the_input_is_untouched(
     before, training = state_of(dense), dense.training
     run_stage(dense, stage_of(exam, epochs=epochs), task, context, trainer=trainer, key="")
     assert_same_state(dense.state_dict(), before)
-    assert all(table.quantized is None for table in dense.tables.values())
+    assert all(table.coded is None for table in dense.tables.values())
     assert dense.training == training
 
 

@@ -31,6 +31,7 @@ ORDER = [
     "store",
     "train",
     "recipe",
+    "stages",
     "artifact",
     "measure",
     "archive",

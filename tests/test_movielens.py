@@ -12,9 +12,10 @@ import torch
 import autoprune
 from autoprune.histories import Histories
 from autoprune.profiles import load_profile
-from autoprune.recipe import plan, run
+from autoprune.recipe import plan
 from autoprune.record import Record
 from autoprune.runtime import serve
+from autoprune.stages import run
 from autoprune.tasks import MovielensConfig, make_movielens
 from autoprune.tasks.recommender import RecommenderTask
 from autoprune.train import Trainer

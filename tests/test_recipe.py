@@ -13,7 +13,8 @@ import torch
 from autoprune.context import Context
 from autoprune.errors import RecipeError
 from autoprune.models.model import Model
-from autoprune.recipe import Plan, digest, plan, rehearse, run, run_stage, sketch
+from autoprune.recipe import Plan, digest, plan
+from autoprune.stages import rehearse, run, run_stage, sketch
 from autoprune.steps.dims import Dims
 from autoprune.steps.magnitude import Magnitude
 from autoprune.steps.quantize import Quantize

@@ -17,9 +17,10 @@ from autoprune.context import Context
 from autoprune.errors import AutopruneError
 from autoprune.histories import Histories
 from autoprune.models.model import Model
-from autoprune.recipe import plan, run_stage
+from autoprune.recipe import plan
 from autoprune.runtime import serve
 from autoprune.runtime.recommender import Recommender
+from autoprune.stages import run_stage
 from autoprune.steps.rows import Rows
 from autoprune.tasks.recommender import RecommenderTask
 from autoprune.train import Trainer

@@ -11,8 +11,9 @@ import torch
 from autoprune import train
 from autoprune.context import Context
 from autoprune.models.model import Model
-from autoprune.recipe import plan, run
+from autoprune.recipe import plan
 from autoprune.schedule import one_shot
+from autoprune.stages import run
 from autoprune.steps.rows import Rows
 from autoprune.store import Store
 from autoprune.tasks.interactions import Interactions

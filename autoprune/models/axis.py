@@ -24,6 +24,27 @@ class Axis:
     parts: tuple[tuple[str, int], ...]
 
 
+def by_name(
+    value: Any, names: Mapping[str, object], *, path: tuple[str, ...]
+) -> dict[str, tuple[Any, tuple[str, ...]]]:
+    """What a parameter says of each of `names`, and where it says so.
+
+    Args:
+        value: one for all names, or a mapping from name to value (names left out are not there).
+        names: what the model has.
+        path: where the value stands in the recipe, for the error.
+
+    Raises:
+        RecipeError: a name is unknown.
+    """
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(names, (value, path))
+    for name in value:
+        if name not in names:
+            raise RecipeError((*path, str(name)), f"the model has no {name!r}. {nearest(name, names)}")
+    return {str(name): (entry, (*path, str(name))) for name, entry in value.items()}
+
+
 def sparsity_by_name(sparsity: Any, names: Mapping[str, object], *, path: tuple[str, ...]) -> dict[str, float]:
     """What each of `names` is asked to lose.
 
@@ -35,15 +56,12 @@ def sparsity_by_name(sparsity: Any, names: Mapping[str, object], *, path: tuple[
     Raises:
         RecipeError: there is no name at all, a name is unknown, or a fraction is not in [0, 1).
     """
-    asked = sparsity if isinstance(sparsity, Mapping) else dict.fromkeys(names, sparsity)
-    for name, value in asked.items():
-        at = (*path, str(name)) if isinstance(sparsity, Mapping) else path
-        if name not in names:
-            raise RecipeError(at, f"the model has no {name!r} to prune. {nearest(name, names)}")
+    asked = by_name(sparsity, names, path=path)
+    for value, at in asked.values():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
             way_out = "; 1 would remove everything" if value == 1 else ""
             raise RecipeError(at, f"0 <= sparsity < 1 must hold, but got {value!r}{way_out}.")
-    return {str(name): float(value) for name, value in asked.items()}
+    return {name: float(value) for name, (value, _) in asked.items()}
 
 
 def removes_nothing(sparsity: Any) -> bool:

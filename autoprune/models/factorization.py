@@ -42,7 +42,7 @@ class Factorization(Model):
 
     def forward(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors of `users` (rows of the user table, int64 [n]) and of all items: [n, dim], [items, dim]."""
-        return self.tables["user"].values()[users], self.tables["item"].values()
+        return self.tables["user"].values(users), self.tables["item"].values()
 
     def settings(self) -> dict[str, Any]:
         return {"kind": "recommender", "fold_in": self.fold_in}

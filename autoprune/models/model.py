@@ -32,6 +32,10 @@ class Model(nn.Module):
         """The axes of one kind, by the name they go by within the kind (`item` for `rows.item`)."""
         return {name.removeprefix(f"{kind}."): axis for name, axis in self.axes.items() if axis.kind == kind}
 
+    def rows_axis(self, table: str) -> Axis | None:
+        """The axis along which a table can lose rows, or None."""
+        return next((axis for axis in self.axes_of("rows").values() if (table, 0) in axis.parts), None)
+
     def size(self, axis: Axis) -> int:
         """How many parts the axis still has."""
         table, dimension = axis.parts[0]

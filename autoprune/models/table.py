@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from autoprune.packing import Quantized, StoredTable, pack
+from autoprune.packing import Codes, StoredTable, pack
+from autoprune.packing.codes import best_shares, quantize_rows
+
+FLOAT_BITS = 32
 
 
 class Table(nn.Module):
@@ -20,7 +23,9 @@ class Table(nn.Module):
         original_rows: how many rows there were before any cut.
         row_mask, dim_mask: bool [rows], [dim]; False is hidden until it is cut.
         mask: bool [rows, dim]; False is a single weight pruned to zero.
-        quantized: the codes that replaced the weights, or None.
+        bits: uint8 [rows], of the codes each row is to have; 32 where the table stays as it is.
+        shares: float32 [rows], of each row's range that its codes span.
+        coded: the codes that replaced the weights, or None.
     """
 
     weight: nn.Parameter
@@ -28,6 +33,8 @@ class Table(nn.Module):
     row_mask: Tensor
     dim_mask: Tensor
     mask: Tensor
+    bits: Tensor
+    shares: Tensor
 
     def __init__(self, rows: int, dim: int) -> None:
         super().__init__()
@@ -37,7 +44,9 @@ class Table(nn.Module):
         self.register_buffer("row_mask", torch.ones(rows, dtype=torch.bool))
         self.register_buffer("dim_mask", torch.ones(dim, dtype=torch.bool))
         self.register_buffer("mask", torch.ones(rows, dim, dtype=torch.bool))
-        self.quantized: Quantized | None = None
+        self.register_buffer("bits", torch.full((rows,), FLOAT_BITS, dtype=torch.uint8))
+        self.register_buffer("shares", torch.ones(rows))
+        self.coded: Codes | None = None
 
     @property
     def rows(self) -> int:
@@ -49,13 +58,44 @@ class Table(nn.Module):
         """Dimensions that stand, hidden ones included."""
         return int(self.weight.shape[1])
 
-    def values(self) -> Tensor:
-        """What the table answers with, masks applied: float32 [rows, dim], differentiable."""
-        if self.quantized is not None:
-            return self.quantized.values() * self.mask
-        if self.mask.all() and self.row_mask.all() and self.dim_mask.all():
-            return self.weight
-        return self.weight * (self.mask & self.row_mask[:, None] & self.dim_mask)
+    def weights(self, rows: Tensor | None = None) -> Tensor:
+        """What trains, masks applied: float32 [n, dim], differentiable.
+
+        Args:
+            rows: int64 [n], which; None is all of them.
+        """
+        weight = self.weight if rows is None else self.weight[rows]
+        mask = self._standing(rows)
+        return weight if mask is None else weight * mask
+
+    def values(self, rows: Tensor | None = None) -> Tensor:
+        """What the table answers with: float32 [n, dim], differentiable until it is coded.
+
+        Once a stage has chosen bits, these are the values of the codes that the weights would have now, and a
+        gradient goes straight through to the weights (Bengio et al. 2013; Jacob et al. 2018).
+
+        Args:
+            rows: int64 [n], which; None is all of them.
+        """
+        if self.coded is not None:
+            values = self.coded.values() * self.mask
+            return values if rows is None else values[rows]
+        weights = self.weights(rows)
+        if int(self.bits[0]) == FLOAT_BITS:
+            return weights
+        bits, shares = (part if rows is None else part[rows] for part in (self.bits, self.shares))
+        with torch.no_grad():
+            mask = self._standing(rows)
+            coded = quantize_rows(weights, bits, shares, mask=mask).values()
+            rounding = (coded if mask is None else coded * mask) - weights
+        return weights + rounding
+
+    def _standing(self, rows: Tensor | None) -> Tensor | None:
+        """Which of the weights of some rows stand, bool [n, dim]; None where all do."""
+        mask, row_mask = (part if rows is None else part[rows] for part in (self.mask, self.row_mask))
+        if mask.all() and row_mask.all() and self.dim_mask.all():
+            return None
+        return mask & row_mask[:, None] & self.dim_mask
 
     def rows_of(self, original: Tensor) -> Tensor:
         """Where original row numbers stand now; -1 for those that are gone or hidden."""
@@ -66,7 +106,8 @@ class Table(nn.Module):
     def cut_rows(self, keep: Tensor) -> None:
         """Keeps the rows at `keep` (int64, ascending); the others are gone."""
         self._replace(self.weight.detach()[keep])
-        self.index, self.row_mask, self.mask = self.index[keep], self.row_mask[keep], self.mask[keep]
+        for name in ("index", "row_mask", "mask", "bits", "shares"):
+            setattr(self, name, getattr(self, name)[keep])
 
     def cut_dims(self, keep: Tensor) -> None:
         """Keeps the dimensions at `keep` (int64, ascending); the others are gone."""
@@ -76,7 +117,7 @@ class Table(nn.Module):
     def rotate(self, rotation: Tensor) -> None:
         """Multiplies every row by an orthogonal matrix, float32 [dim, dim]."""
         with torch.no_grad():
-            self.weight.copy_(self.values() @ rotation)
+            self.weight.copy_(self.weights() @ rotation)
 
     def prune(self, mask: Tensor) -> None:
         """Sets single weights to zero for good: `mask` is bool [rows, dim], False is pruned."""
@@ -84,12 +125,21 @@ class Table(nn.Module):
             self.mask = mask
             self.weight.mul_(mask)
 
+    def choose_bits(self, bits: Tensor) -> None:
+        """Chooses the width of every row's codes (uint8 [rows]), and the ranges that the weights need now."""
+        self.bits = bits
+        self.shares = best_shares(self.weights().detach(), bits, mask=self._standing(None))
+
+    def code(self) -> None:
+        """Replaces the weights by the codes that were chosen."""
+        self.coded = quantize_rows(self.weights().detach(), self.bits, self.shares, mask=self._standing(None))
+
     def packed(self) -> StoredTable:
         """The table as it ships."""
         mask = None if bool(self.mask.all()) else self.mask
-        return pack(self.weight.detach(), mask=mask, quantized=self.quantized)
+        return pack(self.weight.detach(), mask=mask, coded=self.coded)
 
     def _replace(self, weight: Tensor) -> None:
-        if self.quantized is not None:
+        if self.coded is not None:
             raise AssertionError("a plan lets nothing be cut after quantisation")
         self.weight = nn.Parameter(weight.clone())

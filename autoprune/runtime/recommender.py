@@ -12,7 +12,8 @@ from torch import Tensor
 from autoprune.errors import AutopruneError
 from autoprune.histories import Histories
 from autoprune.ids import Id, Ids
-from autoprune.packing import BLOCK_ROWS, PackedTable
+from autoprune.packing import restore
+from autoprune.packing.packed import BLOCK_ROWS
 from autoprune.runtime.served import Parts, Served
 
 
@@ -42,9 +43,9 @@ class Recommender(Served):
     def __init__(self, parts: Parts, *, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         tables = {
-            name: PackedTable.restore(
-                entry, {key: parts.tensors[f"{name}.{key}"] for key in _fields(parts.tensors, name)}
-            ).to(self.device)
+            name: restore(entry, {key: parts.tensors[f"{name}.{key}"] for key in _fields(parts.tensors, name)}).to(
+                self.device
+            )
             for name, entry in parts.manifest["tables"].items()
         }
         self._user_table, self._item_table = tables["user"], tables["item"]

@@ -11,21 +11,24 @@ from typing import Any
 
 from autoprune.errors import RecipeError, nearest
 from autoprune.steps.dims import Dims
+from autoprune.steps.l1 import L1
 from autoprune.steps.magnitude import Magnitude
-from autoprune.steps.quantize import Quantize
+from autoprune.steps.product import Product
+from autoprune.steps.quantize import Mixed, Quantize
 from autoprune.steps.rows import Rows
 from autoprune.steps.step import Step
 
-STEPS: dict[str, type[Step]] = {step.name: step for step in (Magnitude, Dims, Rows, Quantize)}
+STEPS: dict[str, type[Step]] = {step.name: step for step in (L1, Magnitude, Dims, Rows, Quantize, Mixed, Product)}
 
 CANNOT_FOLLOW: dict[tuple[str, str], str] = {
-    ("magnitude", "dims.pca"): "turning to principal axes would fill the zeros again; cut dimensions first",
-    ("quantize", "magnitude"): "codes cannot be pruned; prune first",
-    ("quantize", "dims"): "codes cannot be cut; cut dimensions first",
-    ("quantize", "rows"): "codes cannot be cut; cut rows first",
-    ("quantize", "quantize"): "codes are quantised already; name one width",
+    ("zeros", "dims.pca"): "turning to principal axes would fill the zeros again; cut dimensions first",
+    ("codes", "l1"): "codes cannot be trained; put it first",
+    ("codes", "magnitude"): "codes cannot be pruned; prune first",
+    ("codes", "dims"): "codes cannot be cut; cut dimensions first",
+    ("codes", "rows"): "codes cannot be cut; cut rows first",
+    ("codes", "codes"): "the tables are coded already; name one way",
 }
-"""(earlier, later) → why not. Names are a step's or one of its aspects."""
+"""(earlier, later) → why not. Names are aspects of a step: its own name, `dims.pca`, or what it leaves behind."""
 
 
 def make_step(name: str, parameters: Mapping[str, Any]) -> Step:

@@ -13,22 +13,10 @@ from autoprune.context import Context
 from autoprune.errors import RecipeError
 from autoprune.models.axis import removes_nothing, sparsity_by_name
 from autoprune.models.model import Model
+from autoprune.steps.importance import dim_activation, dim_norm
 from autoprune.steps.step import Step, check_choice, removed
 
-IMPORTANCES = ("norm", "pca")
-
-
-def norm_importance(weights: list[Tensor]) -> Tensor:
-    """How much each dimension carries: its share of the squared norm, summed over the coupled tables.
-
-    Args:
-        weights: float32 [rows, dim] each, one dim for all.
-
-    Returns:
-        float32 [dim]; the shares of each table add up to 1, so that a table of many rows does not outvote the others.
-    """
-    squares = [table.detach().square().sum(0) for table in weights]
-    return torch.stack([square / square.sum().clamp_min(1e-30) for square in squares]).sum(0)
+IMPORTANCES = ("norm", "activation", "pca")
 
 
 def principal_rotation(weights: list[Tensor]) -> Tensor:
@@ -56,7 +44,8 @@ class Dims(Step):
 
     Attributes:
         sparsity: fraction of the dimensions removed (or a mapping from axis to fraction); at least one stays.
-        importance: `norm` cuts the dimensions of smallest norm, `pca` turns to principal axes first.
+        importance: `norm` cuts the dimensions of smallest norm, `activation` those of smallest mean absolute value
+            across inputs, `pca` turns to principal axes first and cuts the weakest.
     """
 
     name: ClassVar[str] = "dims"
@@ -81,7 +70,7 @@ class Dims(Step):
     def prepare(self, model: Model, context: Context) -> None:
         if self.importance == "pca":
             for axis in model.axes_of("dim").values():
-                weights = [model.tables[name].values() for name, _ in axis.parts]
+                weights = [model.tables[name].weights() for name, _ in axis.parts]
                 model.rotate(axis, principal_rotation(weights))
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
@@ -91,7 +80,10 @@ class Dims(Step):
             stay = first.dim - removed(first.dim, sparsity * reached)
             if stay == int(first.dim_mask.sum()):
                 continue  # a schedule stands still between its stairs
-            importance = norm_importance([model.tables[table].values() for table, _ in axis.parts])
+            if self.importance == "activation":
+                importance = dim_activation(model, axis, context)
+            else:
+                importance = dim_norm([model.tables[table].weights() for table, _ in axis.parts])
             model.hide(axis, importance.topk(stay).indices.sort().values)
 
     def convert(self, model: Model, context: Context) -> None:

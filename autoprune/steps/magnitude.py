@@ -117,7 +117,7 @@ class Magnitude(Step):
         pruned = sum(int((part & ~table.mask).sum()) for part, table in zip(live, tables, strict=True))
         if pruned >= removed(sum(int(part.sum()) for part in live), sparsity):
             return  # a schedule stands still between its stairs
-        weights = [table.values().detach()[table.row_mask][:, table.dim_mask] for table in tables]
+        weights = [table.weights().detach()[table.row_mask][:, table.dim_mask] for table in tables]
         try:
             masks = magnitude_masks(weights, sparsity, min_per_row=self.min_per_row)
         except ValueError as error:
@@ -126,3 +126,6 @@ class Magnitude(Step):
             whole = table.mask.clone()
             whole[part] = mask.flatten()
             table.prune(whole)
+
+    def aspects(self) -> frozenset[str]:
+        return frozenset({self.name, "zeros"})

@@ -2,47 +2,123 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import torch
 
 from autoprune.context import Context
 from autoprune.errors import RecipeError
+from autoprune.models.axis import by_name
 from autoprune.models.model import Model
-from autoprune.packing import CLIP, quantize_rows
-from autoprune.steps.step import Step
+from autoprune.models.table import FLOAT_BITS
+from autoprune.steps.importance import row_frequency
+from autoprune.steps.step import Step, removed
 
-BITS = (32, 8, 4)
+WIDTHS = (8, 4, 2, 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quantize(Step):
-    """Post-training quantisation of every table, row by row (Guan et al. 2019).
+class Coded(Step):
+    """What the steps to row-wise codes share: widths chosen at the start hold while the stage trains.
 
-    At 8 bits each row spans min … max; at 4 the range with the smallest squared error is searched. Pruned zeros
-    stay exact zeros. The codes that quality is measured with are the codes that ship.
-
-    Attributes:
-        bits: 8 or 4; 32 keeps float32.
+    In a stage without updates this is post-training quantisation (Guan et al. 2019, "Post-Training 4-bit
+    Quantization on Embedding Tables"). In one with updates it is quantisation-aware training (Jacob et al. 2018,
+    "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"): the loss sees
+    the values that the codes would have, gradients go straight through to the weights, and the codes of the last
+    update ship. Pruned zeros stay exact zeros.
     """
 
-    name: ClassVar[str] = "quantize"
     rank: ClassVar[int] = 2
     trainable: ClassVar[bool] = False
 
-    bits: int = 8
+    def convert(self, model: Model, context: Context) -> None:
+        for table in model.tables.values():
+            if int(table.bits[0]) < FLOAT_BITS:
+                table.code()
+
+    def aspects(self) -> frozenset[str]:
+        return frozenset({self.name, "codes"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize(Coded):
+    """Row-wise codes of one width for each table.
+
+    Attributes:
+        bits: 8, 4, 2 or 1 (the signs about each row's mean); 32 keeps float32. One width, or a mapping from table
+            to width (tables left out keep float32).
+    """
+
+    name: ClassVar[str] = "quantize"
+
+    bits: int | Mapping[str, int] = 8
 
     def idle(self) -> bool:
-        return self.bits == 32
+        widths = self.bits.values() if isinstance(self.bits, Mapping) else (self.bits,)
+        return all(width == FLOAT_BITS for width in widths)
+
+    def parameters(self) -> dict[str, Any]:
+        if isinstance(self.bits, Mapping):
+            return {"bits": {name: width for name, width in self.bits.items() if width != FLOAT_BITS}}
+        return {"bits": self.bits}
 
     def words(self) -> str:
+        if isinstance(self.bits, Mapping):
+            return ", ".join(f"{name} {width} bits" for name, width in self.parameters()["bits"].items())
         return f"{self.bits} bits"
 
     def check(self, model: Model) -> None:
-        if type(self.bits) is not int or self.bits not in BITS:
-            raise RecipeError(("bits",), f"one of {', '.join(map(str, BITS))} must be given, but got {self.bits!r}.")
+        for width, path in by_name(self.bits, model.tables, path=("bits",)).values():
+            check_width(width, path, (FLOAT_BITS, *WIDTHS))
 
-    def convert(self, model: Model, context: Context) -> None:
-        for table in model.tables.values():
-            mask = None if bool(table.mask.all()) else table.mask
-            clip = (1.0,) if self.bits == 8 else CLIP
-            table.quantized = quantize_rows(table.values().detach(), self.bits, mask=mask, clip=clip)
+    def prepare(self, model: Model, context: Context) -> None:
+        for name, (width, _) in by_name(self.bits, model.tables, path=("bits",)).items():
+            table = model.tables[name]
+            if width < FLOAT_BITS:
+                table.choose_bits(torch.full_like(table.bits, width))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixed(Coded):
+    """Row-wise codes of two widths: frequent rows get more bits than rare ones.
+
+    Mixed precision by how often a row is looked up, as Ginart et al. 2021 ("Mixed Dimension Embeddings with
+    Application to Memory-Efficient Recommendation Systems") do with dimensions.
+
+    Attributes:
+        head: fraction of the rows of each table, the most frequent ones, that get `head_bits`.
+        head_bits, tail_bits: 8, 4, 2 or 1.
+    """
+
+    name: ClassVar[str] = "mixed"
+
+    head: float
+    head_bits: int = 8
+    tail_bits: int = 4
+
+    def words(self) -> str:
+        return f"{100 * self.head:.4g}% of rows {self.head_bits} bits, others {self.tail_bits}"
+
+    def check(self, model: Model) -> None:
+        for parameter, width in (("head_bits", self.head_bits), ("tail_bits", self.tail_bits)):
+            check_width(width, (parameter,), WIDTHS)
+        if isinstance(self.head, bool) or not isinstance(self.head, int | float) or not 0 <= self.head <= 1:
+            raise RecipeError(("head",), f"0 <= head <= 1 must hold, but got {self.head!r}.")
+
+    def prepare(self, model: Model, context: Context) -> None:
+        for name, table in model.tables.items():
+            order = row_frequency(model, name, context).argsort(descending=True, stable=True)
+            bits = torch.full_like(table.bits, self.tail_bits)
+            bits[order[: removed(table.rows, self.head)]] = self.head_bits
+            table.choose_bits(bits)
+
+
+def check_width(width: object, path: tuple[str, ...], widths: tuple[int, ...]) -> None:
+    """Refuses a number of bits that is not among `widths`.
+
+    Raises:
+        RecipeError: with the path.
+    """
+    if type(width) is not int or width not in widths:
+        raise RecipeError(path, f"one of {', '.join(map(str, widths))} must be given, but got {width!r}.")

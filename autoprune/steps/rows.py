@@ -12,9 +12,10 @@ from autoprune.context import Context
 from autoprune.errors import RecipeError
 from autoprune.models.axis import removes_nothing, sparsity_by_name
 from autoprune.models.model import Model
+from autoprune.steps.importance import row_frequency, row_norm
 from autoprune.steps.step import Step, check_choice, removed
 
-IMPORTANCES = ("frequency",)
+IMPORTANCES = ("frequency", "norm", "both")
 
 
 def most_important(importance: Tensor, count: int) -> Tensor:
@@ -29,7 +30,7 @@ def most_important(importance: Tensor, count: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows(Step):
-    """Removes the rows that occur least often in the training data.
+    """Removes the rows that matter least.
 
     A removed item is never recommended. A removed user keeps being served: their vector is found from their
     history by ridge regression (see `autoprune.runtime.recommender`).
@@ -37,7 +38,8 @@ class Rows(Step):
     Attributes:
         sparsity: fraction of the rows removed; one number for every row axis, or a mapping from axis
             (`item`, `user`) to number. At least one row stays.
-        importance: `frequency`, the number of occurrences in the training data.
+        importance: `frequency`, the number of occurrences in the training data; `norm`, the length of the row;
+            `both`, their product.
     """
 
     name: ClassVar[str] = "rows"
@@ -66,8 +68,13 @@ class Rows(Step):
             table = model.tables[axis.parts[0][0]]
             stay = max(1, table.rows - removed(table.rows, sparsity * reached))
             if stay < int(table.row_mask.sum()):
-                frequency = context.frequency[axis.name].to(table.index.device)[table.index]
-                model.hide(axis, most_important(frequency, stay))
+                model.hide(axis, most_important(self._importance(model, axis.parts[0][0], context), stay))
+
+    def _importance(self, model: Model, table: str, context: Context) -> Tensor:
+        if self.importance == "norm":
+            return row_norm(model, table)
+        frequency = row_frequency(model, table, context)
+        return frequency if self.importance == "frequency" else frequency * row_norm(model, table)
 
     def convert(self, model: Model, context: Context) -> None:
         for axis in model.axes_of("rows").values():

@@ -7,8 +7,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from autoprune.context import Context
 from autoprune.errors import RecipeError, nearest
 from autoprune.models.model import Model
@@ -19,20 +17,22 @@ class Step:
     """The four moments, each of which does nothing unless a step says otherwise.
 
     A stage copies the model, calls `prepare`, trains (calling `advance` before every update and once after the last,
-    and adding `penalty` to the loss), and calls `convert`. Without updates the same moments follow one another at
-    once. What a step remembers (a mask, a scale) it leaves in the model; the step itself is data.
+    and `shrink` after every update), and calls `convert`. Without updates the same moments follow one another at
+    once. What a step remembers (a mask, a width) it leaves in the model; the step itself is data.
 
     Class attributes declare what the step is, for plans and for the conformance suite:
         name: as in a recipe.
         version: part of every cache key; raise it when the same parameters give another result.
         rank: of several steps in one stage the lower acts first: axes (0) before single weights (1) before bits (2).
         trainable: whether later stages may train or prune what the step leaves behind.
+        only_trains: whether the step acts on updates alone, so that a stage without any can leave it out.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     rank: ClassVar[int] = 0
     trainable: ClassVar[bool] = True
+    only_trains: ClassVar[bool] = False
 
     def idle(self) -> bool:
         """Whether these parameters change nothing, so that a plan can leave the step out."""
@@ -54,12 +54,11 @@ class Step:
     def prepare(self, model: Model, context: Context) -> None:
         """Before the first update."""
 
-    def penalty(self, model: Model) -> Tensor | None:
-        """Added to the loss of every update."""
-        return None
-
     def advance(self, model: Model, context: Context, reached: float) -> None:
         """Before every update and after the last; `reached` is the fraction of the target due by now."""
+
+    def shrink(self, model: Model, learning_rate: float) -> None:
+        """After every update: the proximal step of a penalty that the gradient did not see."""
 
     def convert(self, model: Model, context: Context) -> None:
         """At the end: what was masked becomes a cut."""
@@ -84,7 +83,7 @@ class Step:
         return " ".join([*parts, amount]).strip()
 
     def aspects(self) -> frozenset[str]:
-        """The names a rule about pairs of steps can use for it: its own and narrower ones (`dims.pca`)."""
+        """The names a rule about pairs of steps can use for it: its own, narrower ones (`dims.pca`), what it leaves."""
         return frozenset({self.name})
 
 

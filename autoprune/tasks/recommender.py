@@ -203,7 +203,7 @@ class RecommenderTask(Task):
             with torch.no_grad():
                 # Not to length 1 but to the mean length: under cosines the length of a row sets how far an update
                 # turns it, and a stage that trains on must go on as carefully as the last one ended.
-                rows = table.values()
+                rows = table.weights()
                 table.weight.copy_(normalize(rows) * rows[table.row_mask].norm(dim=1).mean())
 
     def beside(self) -> Beside:

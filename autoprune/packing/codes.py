@@ -1,0 +1,162 @@
+"""Few bits for a weight: row-wise codes, and codes as packed bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SHARES = tuple(1.0 - 0.05 * i for i in range(11))
+"""Parts of a row's range that are tried where bits are few, widest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowCodes:
+    """Row-wise codes of a table: value = (code * scale + offset) * unit.
+
+    Attributes:
+        codes: uint8 [rows, dim], each below 2**bits of its row.
+        scale, offset: float16 [rows], in multiples of `unit`.
+        unit: one number for the table, so that float16 spans what it has to.
+        bits: uint8 [rows], 1 to 8.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    offset: Tensor
+    unit: float
+    bits: Tensor
+
+    def values(self) -> Tensor:
+        """The table the codes stand for, float32 [rows, dim]."""
+        values = self.codes.float().mul_((self.scale.float() * self.unit)[:, None])
+        return values.add_((self.offset.float() * self.unit)[:, None])
+
+
+def quantize_rows(values: Tensor, bits: Tensor, shares: Tensor, *, mask: Tensor | None = None) -> RowCodes:
+    """Uniform codes for each row.
+
+    With several bits the levels divide a share of the row's range, about its middle. With one bit they are the
+    mean of the row plus and minus its mean absolute deviation, the best two levels for the signs about the mean
+    (Rastegari et al. 2016, "XNOR-Net"). Codes are found against scale and offset as they are stored, in float16.
+    Afterwards each row is stretched back to its own length: rows of one length must not differ in it by rounding,
+    or few bits would favour some items over all others.
+
+    Args:
+        values: float32 [rows, dim], finite.
+        bits: uint8 [rows], 1 to 8.
+        shares: float32 [rows], in (0, 1]; what `best_shares` found.
+        mask: bool [rows, dim]; where False the value is a zero that will not be stored, and does not count.
+    """
+    unit = max(float(values.abs().max()), 1e-30) if values.numel() else 1.0
+    scaled = values / unit
+    low, high = _levels_ends(scaled, bits, shares, mask)
+    most = (2 ** bits.float()) - 1
+    offset = low.half()
+    scale = ((high - offset.float()) / most).clamp_min(0.0).half()
+    codes = _codes(scaled, scale, offset, most)
+    rounded = torch.addcmul(offset.float()[:, None], codes, scale.float()[:, None])
+    if mask is not None:
+        scaled, rounded = scaled * mask, rounded * mask
+    stretch = scaled.norm(dim=1) / rounded.norm(dim=1).clamp_min(1e-12)
+    stretch = torch.where((stretch > 0.5) & (stretch < 2.0), stretch, torch.ones_like(stretch))
+    return RowCodes(
+        codes=codes.to(torch.uint8),
+        scale=(scale.float() * stretch).half(),
+        offset=(offset.float() * stretch).half(),
+        unit=unit,
+        bits=bits,
+    )
+
+
+def best_shares(values: Tensor, bits: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    """The share of each row's range that gives the smallest squared error: float32 [rows].
+
+    The greedy search of Guan et al. 2019, "Post-Training 4-bit Quantization on Embedding Tables", about the
+    middle. Rows of 8 bits keep their whole range, rows of one bit have none to choose.
+
+    Args:
+        values: float32 [rows, dim], finite.
+        bits: uint8 [rows], 1 to 8.
+        mask: as in `quantize_rows`.
+    """
+    best = torch.ones(len(values), device=values.device)
+    searched = ((bits > 1) & (bits < 8)).nonzero()[:, 0]
+    if len(searched) == 0:
+        return best
+    part, widths = values[searched], bits[searched]
+    kept = None if mask is None else mask[searched]
+    most = (2 ** widths.float()) - 1
+    least: Tensor | None = None
+    chosen = torch.ones(len(part), device=values.device)
+    for share in SHARES:
+        low, high = _levels_ends(part, widths, torch.full_like(chosen, share), kept)
+        scale = (high - low) / most
+        wrong = _codes(part, scale, low, most).mul_(scale[:, None]).add_(low[:, None]).sub_(part)
+        if kept is not None:
+            wrong *= kept
+        error = wrong.square_().sum(1)
+        if least is None:
+            least = error
+        else:
+            better = error < least
+            least, chosen = torch.where(better, error, least), chosen.masked_fill(better, share)
+    best[searched] = chosen
+    return best
+
+
+def _codes(values: Tensor, scale: Tensor, offset: Tensor, most: Tensor) -> Tensor:
+    step = torch.where(scale > 0, scale.float(), torch.ones_like(most))
+    codes = (values - offset.float()[:, None]).div_(step[:, None]).round_()
+    return torch.minimum(codes.clamp_min_(0.0), most[:, None])
+
+
+def _levels_ends(values: Tensor, bits: Tensor, shares: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest level of each row, float32 [rows] each."""
+    if mask is None:
+        low, high = values.amin(1), values.amax(1)
+    else:
+        empty = ~mask.any(1)
+        low = values.masked_fill(~mask, torch.inf).amin(1).masked_fill(empty, 0.0)
+        high = values.masked_fill(~mask, -torch.inf).amax(1).masked_fill(empty, 0.0)
+    middle, half = (high + low) / 2, (high - low) / 2 * shares
+    sign = bits == 1
+    if sign.any():
+        kept = torch.ones_like(values) if mask is None else mask.float()
+        count = kept.sum(1).clamp_min(1.0)
+        mean = (values * kept).sum(1) / count
+        spread = ((values - mean[:, None]).abs() * kept).sum(1) / count
+        middle, half = torch.where(sign, mean, middle), torch.where(sign, spread, half)
+    return middle - half, middle + half
+
+
+def pack_codes(codes: Tensor, bits: int) -> Tensor:
+    """Several codes a byte, in planes: byte j of a row holds columns j, j + width, j + 2 * width and so on.
+
+    Args:
+        codes: uint8 [..., dim], each below 2**bits; bits is 8, 4, 2 or 1.
+
+    Returns:
+        uint8 [..., width] with width = ceil(dim * bits / 8).
+    """
+    per_byte = 8 // bits
+    width = -(-codes.shape[-1] // per_byte)
+    padded = torch.nn.functional.pad(codes, (0, width * per_byte - codes.shape[-1]))
+    packed = torch.zeros_like(padded[..., :width])
+    for plane in range(per_byte):
+        packed |= padded[..., plane * width : (plane + 1) * width] << (plane * bits)
+    return packed
+
+
+def unpack_codes(packed: Tensor, bits: int, dim: int) -> Tensor:
+    """The inverse of `pack_codes`: uint8 [..., dim]."""
+    if bits == 8:
+        return packed
+    planes = [(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
+    return torch.cat(planes, dim=-1)[..., :dim]
+
+
+def narrow(numbers: Tensor, most: int) -> Tensor:
+    """The narrowest whole-number type that holds 0 … most."""
+    return numbers.to(torch.uint8 if most < 2**8 else torch.int16 if most < 2**15 else torch.int32)

@@ -1,0 +1,128 @@
+"""Product quantisation: a row is a few numbers of codebook entries, one for each run of dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoprune.packing.codes import pack_codes, unpack_codes
+from autoprune.packing.packed import PackedTable, StoredTable, block_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductCodes:
+    """Codes of a table: run m of row r is codebook[m, codes[r, m]] * unit.
+
+    Attributes:
+        codes: uint8 [rows, runs].
+        codebook: float16 [runs, entries, width], in multiples of `unit`; the last run may be padded with zeros.
+        unit: the largest absolute value of the table.
+        dim: of the table; runs * width may be larger.
+    """
+
+    codes: Tensor
+    codebook: Tensor
+    unit: float
+    dim: int
+
+    def values(self) -> Tensor:
+        """The table the codes stand for, float32 [rows, dim]."""
+        return _decode(self.codes, self.codebook.float() * self.unit, self.dim)
+
+    def pack(self) -> StoredTable:
+        """The table as it ships."""
+        entries = self.codebook.shape[1]
+        bits = 4 if entries <= 16 else 8
+        entry = {"rows": len(self.codes), "dim": self.dim, "pattern": "product", "bits": bits}
+        tensors = {"codes": pack_codes(self.codes, bits), "codebook": self.codebook, "unit": torch.tensor(self.unit)}
+        return StoredTable(entry=entry, tensors={name: tensor.contiguous() for name, tensor in tensors.items()})
+
+
+def learn_product(values: Tensor, *, width: int, entries: int, seed: int) -> ProductCodes:
+    """Product quantisation (Jégou, Douze & Schmid 2011) by the k-means of Faiss.
+
+    Args:
+        values: float32 [rows, dim], finite.
+        width: dimensions in a run; the last run is filled up with zeros.
+        entries: of each run's codebook, at most 256; never more than there are rows.
+        seed: of the k-means.
+    """
+    import faiss  # here alone: what loads an artifact needs none of it
+
+    unit = max(float(values.abs().max()), 1e-30)
+    dim, entries = values.shape[1], min(entries, len(values))
+    runs = -(-dim // width)
+    padded = torch.nn.functional.pad(values / unit, (0, runs * width - dim)).cpu()
+    codebook = torch.zeros(runs, entries, width, dtype=torch.float16)
+    codes = torch.zeros(len(values), runs, dtype=torch.uint8)
+    for run in range(runs):
+        part = padded[:, run * width : (run + 1) * width].contiguous()
+        means = faiss.Kmeans(width, entries, niter=20, seed=seed + run, min_points_per_centroid=1)
+        means.train(part.numpy())
+        codebook[run] = torch.from_numpy(np.asarray(means.centroids)).half()
+        # against the entries as they are stored
+        codes[:, run] = torch.cdist(part, codebook[run].float()).argmin(1).to(torch.uint8)
+    return ProductCodes(codes=codes.to(values.device), codebook=codebook.to(values.device), unit=unit, dim=dim)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedProduct(PackedTable):
+    """A product-quantised table in memory: packed codes, and the codebook widened to float32.
+
+    Attributes:
+        bits: of one code, 8 or 4.
+    """
+
+    bits: int
+
+    @staticmethod
+    def restore(entry: Mapping[str, Any], stored: Mapping[str, Tensor]) -> PackedProduct:
+        """From a manifest entry and the tensors of a file."""
+        codebook = stored["codebook"].float() * stored["unit"]
+        return PackedProduct(**entry, tensors={"codes": stored["codes"], "codebook": codebook})
+
+    def decode(self, index: Tensor) -> Tensor:
+        return self._decoded(self.tensors["codes"][index])
+
+    def scores(self, queries: Tensor) -> Tensor:
+        """Dot products of `queries` (float32 [n, dim]) with every row: float32 [n, rows].
+
+        One query looks its products with the codebook up (asymmetric distances, Jégou et al. 2011, section III);
+        for many, decoding a block and multiplying is faster.
+        """
+        out = torch.empty(len(queries), self.rows, device=queries.device)
+        table = self._products(queries[0]) if len(queries) == 1 else None
+        step = block_rows(self.dim, len(queries))
+        for start in range(0, self.rows, step):
+            rows = slice(start, min(start + step, self.rows))
+            packed = self.tensors["codes"][rows]
+            if table is None:
+                torch.matmul(queries, self._decoded(packed).T, out=out[:, rows])
+            else:
+                runs, entries = table.shape
+                where = unpack_codes(packed, self.bits, runs).int()
+                where += torch.arange(0, runs * entries, entries, dtype=torch.int32, device=where.device)
+                out[0, rows] = torch.nn.functional.embedding_bag(where, table.view(-1, 1), mode="sum")[:, 0]
+        return out
+
+    def _products(self, query: Tensor) -> Tensor:
+        """The dot products of a query's runs with every codebook entry: float32 [runs, entries]."""
+        runs, _, width = self.tensors["codebook"].shape
+        parts = torch.nn.functional.pad(query, (0, runs * width - self.dim)).view(runs, width, 1)
+        return (self.tensors["codebook"] @ parts)[:, :, 0].contiguous()
+
+    def _decoded(self, packed: Tensor) -> Tensor:
+        codebook = self.tensors["codebook"]
+        return _decode(unpack_codes(packed, self.bits, len(codebook)), codebook, self.dim)
+
+
+def _decode(codes: Tensor, codebook: Tensor, dim: int) -> Tensor:
+    runs, entries, width = codebook.shape
+    where = codes.int() + torch.arange(0, runs * entries, entries, dtype=torch.int32, device=codes.device)
+    values = codebook.view(-1, width)[where.flatten()]
+    return values.view(len(codes), runs * width)[:, :dim]

@@ -1,0 +1,122 @@
+"""Running a plan: stage after stage, model → model, kept by content and resumed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from autoprune.context import Context
+from autoprune.errors import seen_from
+from autoprune.models.model import Model
+from autoprune.recipe import Plan, Stage, digest
+from autoprune.schedule import SCHEDULES, one_shot
+from autoprune.store import Store
+from autoprune.tasks.task import Task
+from autoprune.train import Trainer
+
+
+def run(
+    plan: Plan, task: Task, context: Context, *, trainer: Trainer, store: Store | None = None, train: bool = True
+) -> Model:
+    """Makes the model that a plan describes.
+
+    Each stage starts from a copy, so that no stage can disturb what came before it. Stages that train are kept
+    in `store` by content and resumed from there.
+
+    Args:
+        train: False rehearses: nothing is trained and nothing is stored, but every shape is the real one.
+    """
+    model = task.model(plan.base, seed=context.seed).to(context.device)
+    content: Any = {"task": task.fingerprint(), "base": plan.base, "seed": context.seed}
+    if train:
+        content = {"dense": content, "training": trainer.describe()}
+        model = trainer.train_dense(model, task, context, key=digest(content), store=store)
+    for stage in plan.stages:
+        content = {"after": digest(content), "stage": stage.describe()}
+        model = run_stage(model, stage, task, context, trainer=trainer, key=digest(content), store=store, train=train)
+    return model
+
+
+def run_stage(
+    model: Model,
+    stage: Stage,
+    task: Task,
+    context: Context,
+    *,
+    trainer: Trainer,
+    key: str,
+    store: Store | None = None,
+    train: bool = True,
+) -> Model:
+    """One stage, model → model: copy, check, prepare, train, convert."""
+    model = copy.deepcopy(model)
+    for step, path in zip(stage.steps, stage.paths, strict=True):
+        with seen_from(path):
+            step.check(model)
+    for step, path in zip(stage.steps, stage.paths, strict=True):
+        with seen_from(path):
+            step.prepare(model, context)
+    tune = partial(trainer.tune, model, task, context, steps=stage.steps, store=store)
+    if stage.rounds and train:
+        _run_rounds(model, stage, task, context, tune=tune, key=key)
+    else:
+        if stage.epochs and train:
+            tune(schedule=SCHEDULES.get(stage.schedule, one_shot), epochs=stage.epochs, key=key)
+        _advance(model, stage, context, 1.0)
+    _convert(model, stage, context)
+    return model
+
+
+def _run_rounds(
+    model: Model, stage: Stage, task: Task, context: Context, *, tune: Callable[..., None], key: str
+) -> None:
+    """Prune, retrain, validate, until a round falls below the floor; leaves the last good round's state in `model`."""
+
+    def quality() -> float:
+        finished = copy.deepcopy(model)
+        _convert(finished, stage, context)
+        return task.validate(finished)
+
+    good, least = copy.deepcopy(model.state_dict()), stage.floor * task.validate(model)
+    for number in range(1, stage.rounds + 1):
+        reached = number / stage.rounds
+        epochs = stage.epochs * number // stage.rounds - stage.epochs * (number - 1) // stage.rounds
+        if epochs:
+            tune(schedule=lambda _, reached=reached: reached, epochs=epochs, key=f"{key}-{number}")
+        _advance(model, stage, context, reached)
+        if quality() < least:
+            model.load_state_dict(good)
+            return
+        good = copy.deepcopy(model.state_dict())
+
+
+def _advance(model: Model, stage: Stage, context: Context, reached: float) -> None:
+    for step, path in zip(stage.steps, stage.paths, strict=True):
+        with seen_from(path):
+            step.advance(model, context, reached)
+
+
+def _convert(model: Model, stage: Stage, context: Context) -> None:
+    for step in stage.steps:
+        step.convert(model, context)
+
+
+def sketch(task: Task, base: Mapping[str, Any], *, rows: int = 512) -> Model:
+    """An untrained model with the real axes and widths but few rows: enough to try a plan's shapes in a moment."""
+    model = task.model(base, seed=0)
+    for axis in model.axes_of("rows").values():
+        table = model.tables[axis.parts[0][0]]
+        model.cut(axis, table.index[:rows])
+    return model
+
+
+def rehearse(plan: Plan, model: Model, task: Task, context: Context, *, trainer: Trainer) -> None:
+    """Runs a plan's stages on `model` without training, to see that every shape and value works out.
+
+    Raises:
+        RecipeError: with the path in the recipe.
+    """
+    for stage in plan.stages:
+        model = run_stage(model, stage, task, context, trainer=trainer, key="", train=False)

@@ -1,0 +1,116 @@
+"""L1 and group lasso: weights are pressed to zero while training, and what got there is pruned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from autoprune.context import Context
+from autoprune.errors import RecipeError
+from autoprune.models.model import Model
+from autoprune.models.table import Table
+from autoprune.steps.step import Step, check_choice
+
+GROUPS = ("weights", "dims", "rows")
+
+
+def soft_threshold(weights: Tensor, threshold: float) -> Tensor:
+    """The proximal operator of threshold * |w|: every weight moves towards zero by `threshold` and stops there."""
+    return weights.sign() * (weights.abs() - threshold).clamp_min(0.0)
+
+
+def group_scale(norms: Tensor, size: float, threshold: float) -> Tensor:
+    """What groups are scaled by in the proximal operator of threshold * sqrt(size) * |group| (Yuan & Lin 2006).
+
+    Args:
+        norms: float32 [groups], each group's length.
+        size: how many weights a group has.
+    """
+    return (1.0 - threshold * math.sqrt(size) / norms.clamp_min(1e-12)).clamp_min(0.0)
+
+
+def _root_mean_square(table: Table) -> float:
+    """Of the weights that are not zero yet."""
+    weights = table.weights()
+    return float(weights.square().sum() / (weights != 0).sum().clamp_min(1)) ** 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class L1(Step):
+    """L1 on tables while a stage trains, then pruning of what went to zero.
+
+    Under Adam the gradient of an L1 penalty gives no exact zeros, so the penalty acts as a proximal step after every
+    update, decoupled from Adam's scaling as weight decay is in AdamW (Parikh & Boyd 2014, "Proximal Algorithms",
+    section 4.2; Yun et al. 2021, "Adaptive Proximal Gradient Methods for Structured Neural Networks").
+
+    Attributes:
+        strength: an update moves weights towards zero by learning rate * strength, in units of the root mean square
+            of their table, so that one number means the same for tables of any scale, and shrinking all rows at
+            once, which cosines do not feel, cannot go faster and faster.
+        groups: what is pressed: `weights`, each by itself (Tibshirani 1996); `dims` or `rows`, as wholes (group
+            lasso, Yuan & Lin 2006), which are cut once they are zero. At least one dimension and one row stay.
+    """
+
+    name: ClassVar[str] = "l1"
+    rank: ClassVar[int] = 1
+    only_trains: ClassVar[bool] = True
+
+    strength: float
+    groups: str = "weights"
+
+    def idle(self) -> bool:
+        return self.strength == 0 and self.strength is not False
+
+    def sized(self) -> bool:
+        return False  # how much goes is not known before training
+
+    def words(self) -> str:
+        return f"l1 {self.groups} {self.strength:.2g}"
+
+    def check(self, model: Model) -> None:
+        check_choice("groups", self.groups, GROUPS)
+        number = isinstance(self.strength, int | float) and not isinstance(self.strength, bool)
+        if not number or not 0 <= self.strength < math.inf:
+            raise RecipeError(("strength",), f"0 <= strength < inf must hold, but got {self.strength!r}.")
+
+    def shrink(self, model: Model, learning_rate: float) -> None:
+        share = learning_rate * self.strength
+        with torch.no_grad():
+            if self.groups == "dims":
+                for axis in model.axes_of("dim").values():
+                    self._shrink_dims([model.tables[name] for name, _ in axis.parts], share)
+                return
+            for table in model.tables.values():
+                threshold = share * _root_mean_square(table)
+                if self.groups == "weights":
+                    table.weight.copy_(soft_threshold(table.weight, threshold))
+                else:
+                    lengths = torch.linalg.vector_norm(table.weights(), dim=1)
+                    table.weight.mul_(group_scale(lengths, table.dim, threshold)[:, None])
+
+    def _shrink_dims(self, tables: list[Table], share: float) -> None:
+        # In units of each table's root mean square the coupled columns are one group of sum(rows) weights.
+        units = [_root_mean_square(table) for table in tables]
+        squares = [table.weights().square().sum(0) / unit**2 for table, unit in zip(tables, units, strict=True)]
+        scale = group_scale(torch.stack(squares).sum(0).sqrt(), sum(table.rows for table in tables), share)
+        for table in tables:
+            table.weight.mul_(scale)
+
+    def convert(self, model: Model, context: Context) -> None:
+        if self.groups == "weights":
+            for table in model.tables.values():
+                table.prune(table.mask & (table.weight != 0))
+            return
+        for axis in model.axes_of("dim" if self.groups == "dims" else "rows").values():
+            dimension = axis.parts[0][1]
+            lengths = torch.stack([model.tables[name].weights().norm(dim=1 - dimension) for name, _ in axis.parts])
+            standing = lengths.amax(0) > 0
+            standing[0] |= not standing.any()
+            model.cut(axis, standing.nonzero()[:, 0])
+
+    def aspects(self) -> frozenset[str]:
+        return frozenset({self.name, "zeros"} if self.groups == "weights" else {self.name})

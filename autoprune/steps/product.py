@@ -1,0 +1,64 @@
+"""Product quantisation: rows become codebook entries, far below one bit a weight where tables are large."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from autoprune.context import Context
+from autoprune.errors import RecipeError
+from autoprune.models.model import Model
+from autoprune.packing.product import learn_product
+from autoprune.steps.step import Step
+
+MOST_ENTRIES = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product(Step):
+    """Product quantisation of every table (Jégou, Douze & Schmid 2011): log2(entries) bits for each run of dimensions.
+
+    The codebooks are learned when the stage ends, from the rows that stand; a table of fewer rows than entries keeps
+    one entry a row. Pruned single weights are approximated like any other value: their zeros are not exact any more.
+
+    Attributes:
+        width: dimensions in a run.
+        entries: of each run's codebook, 2 to 256; up to 16 take four bits a code.
+    """
+
+    name: ClassVar[str] = "product"
+    rank: ClassVar[int] = 2
+    trainable: ClassVar[bool] = False
+
+    width: int = 4
+    entries: int = MOST_ENTRIES
+
+    def words(self) -> str:
+        return f"product {self.width} dims in {self.entries} entries"
+
+    def check(self, model: Model) -> None:
+        if type(self.width) is not int or self.width < 1:
+            raise RecipeError(("width",), f"a whole number >= 1 must be given, but got {self.width!r}.")
+        if type(self.entries) is not int or not 2 <= self.entries <= MOST_ENTRIES:
+            raise RecipeError(
+                ("entries",), f"a whole number from 2 to {MOST_ENTRIES} must be given, but got {self.entries!r}."
+            )
+        for name, table in model.tables.items():
+            if self.entries > table.original_rows:
+                raise RecipeError(
+                    ("entries",),
+                    f"a codebook of {self.entries} entries is larger than table {name!r}, which has "
+                    f"{table.original_rows} rows; lower entries.",
+                )
+
+    def convert(self, model: Model, context: Context) -> None:
+        for table in model.tables.values():
+            table.coded = learn_product(
+                table.weights().detach(), width=self.width, entries=self.entries, seed=context.seed
+            )
+            table.mask = torch.ones_like(table.mask)
+
+    def aspects(self) -> frozenset[str]:
+        return frozenset({self.name, "codes"})
