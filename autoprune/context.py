@@ -16,9 +16,11 @@ class Context:
     Attributes:
         seed: of everything random in the run.
         device: where the model trains.
+        rehearsal: whether only shapes matter: what is learned may be made up.
         frequency: by axis name, how often each original row occurs in the training data (int64 [original rows]).
     """
 
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    rehearsal: bool = False
     frequency: Mapping[str, Tensor] = field(default_factory=dict)

@@ -25,7 +25,11 @@ from autoprune.errors import AutopruneError, RecipeError, nearest
 Recipe = dict[str, Any]
 """A decided recipe: nested mappings of plain values."""
 
-MOST_CORNERS = 20_000
+MOST_CORNERS = 1_000
+"""A space of more extreme recipes is not tried corner by corner, …"""
+
+DRAWN_CORNERS = 200
+"""… but in so many drawn ones: enough for any two ends to meet, almost surely."""
 
 _UNSAID = object()
 
@@ -131,7 +135,7 @@ class Space:
         yield from walk(self.tree, partial, self.root)
 
     def corners(self, *, seed: int = 0) -> Iterator[Recipe]:
-        """Every extreme recipe, or a seeded sample of `MOST_CORNERS` of them where there are more."""
+        """Every extreme recipe, or a seeded sample where there are more than `MOST_CORNERS`."""
         if self.count_corners() <= MOST_CORNERS:
             yield from self._all_corners(self.tree, self.root)
             return
@@ -146,7 +150,7 @@ class Space:
                         else self._toward(other, fixed.path) or draw.choice(other.ends())
                     )
                 )
-        for _ in range(MOST_CORNERS):
+        for _ in range(DRAWN_CORNERS):
             yield self.resolve(lambda domain: draw.choice(domain.ends()))
 
     def check(self, build: Callable[[Recipe], object]) -> None:

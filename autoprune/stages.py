@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -28,6 +29,7 @@ def run(
     Args:
         train: False rehearses: nothing is trained and nothing is stored, but every shape is the real one.
     """
+    context = dataclasses.replace(context, rehearsal=not train)
     model = task.model(plan.base, seed=context.seed).to(context.device)
     content: Any = {"task": task.fingerprint(), "base": plan.base, "seed": context.seed}
     if train:
@@ -103,7 +105,7 @@ def _convert(model: Model, stage: Stage, context: Context) -> None:
         step.convert(model, context)
 
 
-def sketch(task: Task, base: Mapping[str, Any], *, rows: int = 512) -> Model:
+def sketch(task: Task, base: Mapping[str, Any], *, rows: int = 128) -> Model:
     """An untrained model with the real axes and widths but few rows: enough to try a plan's shapes in a moment."""
     model = task.model(base, seed=0)
     for axis in model.axes_of("rows").values():
@@ -118,5 +120,6 @@ def rehearse(plan: Plan, model: Model, task: Task, context: Context, *, trainer:
     Raises:
         RecipeError: with the path in the recipe.
     """
+    context = dataclasses.replace(context, rehearsal=True)
     for stage in plan.stages:
         model = run_stage(model, stage, task, context, trainer=trainer, key="", train=False)

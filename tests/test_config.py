@@ -105,8 +105,9 @@ BAD = {
     "space.prune.method.choose.magnitude.min_per_row=13": r"magnitude\.sparsity: sparsity <= 0\.\d+ must hold",
     "space.prune.epochs=-1": r"space\.prune\.epochs: a whole number >= 0",
     "space.prune.schedule=cubik": r"space\.prune\.schedule: schedule 'cubik' is unknown. Did you mean cubic",
-    "space.quantize.bits=7": r"space\.quantize\.bits: one of 32, 8, 4",
-    "++space.tune.epochs=3": r"space\.tune\.epochs: nothing can be trained after quantize",
+    "space.encode.method.choose.quantize.bits.item=7": r"choose\.quantize\.bits\.item: one of 32, 8, 4, 2, 1",
+    "space.encode.method.choose.product.entries=256": r"entries: a codebook of 256 entries is larger than table 'item'",
+    "++space.tune.epochs=3": r"space\.tune\.epochs: nothing can be trained after",
     "++space.base.width=3": r"space\.base\.width: the task's model has no such setting\. .*dim",
     "++presets.mine={quantize:{bits:3}}": r"presets\.mine\.quantize\.bits: one of 32, 8, 4",
     "++presets.mine={prune:{method:{dims:{sparsity:0.999}}}}": r"presets\.mine.*at least one dimension must stay",
@@ -115,7 +116,13 @@ BAD = {
 
 @pytest.mark.parametrize("override", BAD)
 def test_bad_input_is_refused_before_anything_is_written(override: str, planted: Path, tmp_path: Path) -> None:
-    words = ["task=interactions", f"task.data.path={planted}", "task.dim=16", f"study.dir={tmp_path / 'runs'}"]
+    words = [
+        "task=interactions",
+        f"task.data.path={planted}",
+        "task.dim=16",
+        "space.encode.method.choose.product.entries=16",
+        f"study.dir={tmp_path / 'runs'}",
+    ]
     with pytest.raises(AutopruneError, match=BAD[override]):
         autoprune.search(*words, override)
     assert not (tmp_path / "runs").exists()
@@ -130,6 +137,7 @@ def test_requirements_that_hydra_cannot_parse_are_taken() -> None:
 
 
 def test_every_corner_of_the_shipped_space_can_be_built(planted: Path, tmp_path: Path) -> None:
-    overrides = ["task=interactions", f"task.data.path={planted}", f"study.dir={tmp_path}", "study.name=..bad"]
+    small = "space.encode.method.choose.product.entries=16"  # a codebook is no larger than its table
+    overrides = ["task=interactions", f"task.data.path={planted}", small, f"study.dir={tmp_path}", "study.name=..bad"]
     with pytest.raises(AutopruneError, match=r"study\.name"):  # what is checked after the corners
         search(compose_config(overrides), overrides)

@@ -43,7 +43,7 @@ class ProductCodes:
         return StoredTable(entry=entry, tensors={name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
-def learn_product(values: Tensor, *, width: int, entries: int, seed: int) -> ProductCodes:
+def learn_product(values: Tensor, *, width: int, entries: int, seed: int, rounds: int = 20) -> ProductCodes:
     """Product quantisation (Jégou, Douze & Schmid 2011) by the k-means of Faiss.
 
     Args:
@@ -51,9 +51,8 @@ def learn_product(values: Tensor, *, width: int, entries: int, seed: int) -> Pro
         width: dimensions in a run; the last run is filled up with zeros.
         entries: of each run's codebook, at most 256; never more than there are rows.
         seed: of the k-means.
+        rounds: of the k-means; 0 takes the first rows for the codebook.
     """
-    import faiss  # here alone: what loads an artifact needs none of it
-
     unit = max(float(values.abs().max()), 1e-30)
     dim, entries = values.shape[1], min(entries, len(values))
     runs = -(-dim // width)
@@ -62,12 +61,18 @@ def learn_product(values: Tensor, *, width: int, entries: int, seed: int) -> Pro
     codes = torch.zeros(len(values), runs, dtype=torch.uint8)
     for run in range(runs):
         part = padded[:, run * width : (run + 1) * width].contiguous()
-        means = faiss.Kmeans(width, entries, niter=20, seed=seed + run, min_points_per_centroid=1)
-        means.train(part.numpy())
-        codebook[run] = torch.from_numpy(np.asarray(means.centroids)).half()
+        codebook[run] = _means(part, entries, seed=seed + run, rounds=rounds).half() if rounds else part[:entries].half()
         # against the entries as they are stored
         codes[:, run] = torch.cdist(part, codebook[run].float()).argmin(1).to(torch.uint8)
     return ProductCodes(codes=codes.to(values.device), codebook=codebook.to(values.device), unit=unit, dim=dim)
+
+
+def _means(part: Tensor, entries: int, *, seed: int, rounds: int) -> Tensor:
+    import faiss  # here alone: what loads an artifact needs none of it
+
+    means = faiss.Kmeans(part.shape[1], entries, niter=rounds, seed=seed, min_points_per_centroid=1)
+    means.train(part.numpy())
+    return torch.from_numpy(np.asarray(means.centroids))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,11 @@ class Product(Step):
     def convert(self, model: Model, context: Context) -> None:
         for table in model.tables.values():
             table.coded = learn_product(
-                table.weights().detach(), width=self.width, entries=self.entries, seed=context.seed
+                table.weights().detach(),
+                width=self.width,
+                entries=self.entries,
+                seed=context.seed,
+                **({"rounds": 0} if context.rehearsal else {}),
             )
             table.mask = torch.ones_like(table.mask)
 
