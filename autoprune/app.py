@@ -31,7 +31,7 @@ def run(words: list[str]) -> None:
         with exit_codes(), Watch(console) as watch:
             require(config, requirements)
             overrides = [*HydraConfig.get().overrides.task, *requirements]
-            record = search(config, overrides, report=watch.report, working=watch.working)
+            record = search(config, overrides, report=watch.report, working=watch.working, opening=watch.opening)
         _print_end(console, record, config)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way

@@ -105,6 +105,7 @@ def search(
     *,
     report: Callable[[Progress], None] = lambda progress: None,
     working: Callable[[str], None] = lambda words: None,
+    opening: Callable[[str], None] = lambda words: None,
 ) -> Record:
     """Runs the study that a config describes, from where it was left; returns its record.
 
@@ -115,6 +116,7 @@ def search(
         overrides: what was asked for on top of the defaults; kept to reproduce single candidates.
         report: called whenever a candidate is finished.
         working: called with a few words about the work in progress.
+        opening: called once, with what the data is.
 
     Raises:
         AutopruneError: something in the config cannot be, or the study was started with another definition.
@@ -124,6 +126,7 @@ def search(
     study.check()
     working("reading data")
     task = _make_task(sections["task"])
+    opening(task.describe())
     space = Space(sections["space"])
     context = task.context(seed=study.seed, device=_device(study.device))
     trainer = Trainer(task.training, report=working)

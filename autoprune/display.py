@@ -65,6 +65,10 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
+    def opening(self, words: str) -> None:
+        """Prints what the data is."""
+        self._print(words)
+
     def working(self, words: str) -> None:
         """Shows what is being done."""
         self._words = words

@@ -1,4 +1,4 @@
-"""Which machine this is: latencies are only compared where the fingerprint is the same."""
+"""Which machine this is (latencies are only compared where the fingerprint is the same), and its memory."""
 
 from __future__ import annotations
 
@@ -24,6 +24,20 @@ def machine() -> dict[str, str | int]:
     }
     facts["id"] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
     return facts
+
+
+def memory() -> int:
+    """Bytes of memory that this machine, or the container on it, has in all; 2**63 where nobody knows."""
+    try:
+        limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    except (AttributeError, ValueError, OSError):  # no POSIX
+        limits = [2**63]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int((Path("/sys/fs/cgroup") / name).read_text()))
+        except (OSError, ValueError):  # no such file, or the word max
+            continue
+    return min(limits)
 
 
 def _cpu() -> str:

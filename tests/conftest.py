@@ -12,7 +12,8 @@ from autoprune.context import Context
 from autoprune.models.model import Model
 from autoprune.recipe import plan
 from autoprune.stages import run
-from autoprune.tasks.interactions import Interactions, read_lines
+from autoprune.tasks.interactions import Interactions, split_log
+from autoprune.tasks.log import read_log
 from autoprune.tasks.recommender import RecommenderConfig, RecommenderTask
 from autoprune.tasks.task import Training
 from autoprune.train import Trainer
@@ -53,7 +54,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def data(planted: Path) -> Interactions:
-    return read_lines(planted)
+    return split_log(read_log(planted), where="planted")
 
 
 @pytest.fixture(scope="session")

@@ -132,7 +132,7 @@ BAD = {
     "task=film": "there is no such task",
     "study.trails=3": "Did you mean trials?",
     "requirements.latncy_ms.max=4": "Did you mean latency_ms",
-    "task=interactions": "task.data.path: a folder with train.txt and test.txt must be given",
+    "task=interactions": "task.data.path: a table (task.data.path=ratings.csv, also .tsv",
     "task=movielens =3": "an override is written key=value",
     "study.name=[x": "no viable alternative",
 }

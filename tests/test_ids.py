@@ -53,6 +53,20 @@ def test_ids_of_another_kind_have_no_position() -> None:
     assert words.position(1) == -1
 
 
+def test_an_id_of_another_kind_gets_a_hint() -> None:
+    numbers, words = Ids(np.array([1, 3])), Ids(np.array(["01", "x"]))
+    assert numbers.hint("3") == " Ids are whole numbers here, such as 1."
+    assert words.hint(1) == " Ids are strings here, such as '01'."
+    assert numbers.hint(4) == words.hint("y") == ""
+
+
+def test_one_long_id_does_not_make_the_others_long() -> None:
+    words = Ids(np.array(sorted([*(f"user-{number:04}" for number in range(1000)), "x" * 5000]), dtype=object))
+    assert words.memory_bytes < 1001 * 16 + 5000 + 100
+    assert words.position("x" * 5000) == 1000
+    assert words.position("x" * 6000) == -1
+
+
 def test_nothing_is_found_among_no_ids() -> None:
     empty = Ids(np.array([], dtype=np.int64))
     assert empty.position(1) == -1

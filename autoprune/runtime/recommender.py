@@ -121,7 +121,8 @@ class Recommender(Served):
         row = self._item_rows.position(item)
         if row < 0:
             removed = self.items.position(item) >= 0
-            raise AutopruneError(f"vector: item {item!r} {'was removed by pruning' if removed else 'is unknown'}.")
+            why = "was removed by pruning." if removed else f"is unknown.{self.items.hint(item)}"
+            raise AutopruneError(f"vector: item {item!r} {why}")
         return self._item_table.decode(torch.tensor([row], device=self.device))[0]
 
     def topk(self, users: Sequence[Id], k: int, *, histories: Histories | None = None) -> Tensor:
@@ -148,7 +149,8 @@ class Recommender(Served):
     def _known(self, user: Id) -> int:
         at = self.users.position(user)
         if at < 0:
-            raise AutopruneError(f"user {user!r} is unknown. Give history=[item ids] to serve a stranger.")
+            hint = self.users.hint(user)
+            raise AutopruneError(f"user {user!r} is unknown.{hint} Give history=[item ids] to serve a stranger.")
         return at
 
     def _seen(self, user: Id | None, history: Sequence[Id] | None) -> Tensor:
@@ -162,7 +164,7 @@ class Recommender(Served):
         at = {item: self.items.position(item) for item in history}
         for item, position in at.items():
             if position < 0:
-                raise AutopruneError(f"history: item {item!r} is unknown; leave it out.")
+                raise AutopruneError(f"history: item {item!r} is unknown; leave it out.{self.items.hint(item)}")
         return torch.tensor(list(at.values()), dtype=torch.long)
 
     def _scores(self, user: Id | None, seen: Tensor, *, fold: bool) -> Tensor:

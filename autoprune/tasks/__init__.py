@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import AutopruneError
-from autoprune.tasks.interactions import read_lines, split_by
+from autoprune.tasks.interactions import check_split, split_log
+from autoprune.tasks.log import Log, read_log
+from autoprune.tasks.readers import Columns
 from autoprune.tasks.recommender import RecommenderConfig, RecommenderTask
 from autoprune.tasks.task import Task
 
@@ -32,9 +34,20 @@ class MovielensConfig(RecommenderConfig):
 
 @dataclass(kw_only=True)
 class InteractionsData:
-    """Where interactions come from: a folder of LightGCN-style files; `seed` draws validation where there is none."""
+    """Where interactions come from and how they are read; see `read_log` and `split_log`.
+
+    Attributes:
+        path: a table, or a folder of train, test and perhaps valid.
+        columns: what the table's columns are called; None: what is usual.
+        min_rating: rows rated lower are left out; None: every row counts.
+        split: `per_user`, `global` or `random`; None: by what the data has.
+        seed: draws what is drawn.
+    """
 
     path: str | None = None
+    columns: Columns = field(default_factory=Columns)
+    min_rating: float | None = None
+    split: str | None = None
     seed: int = 0
 
 
@@ -71,28 +84,35 @@ def make_movielens(config: MovielensConfig) -> Task:
         int(film.movieId): f"{film.title} ({film.year:.0f})" if film.year == film.year else str(film.title)
         for film in films.itertuples()
     }
-    data = split_by(
-        config.data.split,
-        log["userId"].to_numpy(),
-        log["movieId"].to_numpy(),
-        log["timestamp"].to_numpy(),
-        seed=config.data.seed,
-        where="MovieLens latest-small",
-        titles=titles,
+    columns = log[["userId", "movieId", "timestamp"]].set_axis(["user", "item", "time"], axis=1)
+    data = split_log(
+        Log.of([columns]), config.data.split, seed=config.data.seed, where="MovieLens latest-small", titles=titles
     )
     return RecommenderTask(config.name, data, config)
 
 
 def make_interactions(config: InteractionsConfig) -> Task:
-    """A user's own interactions, in LightGCN's format.
+    """A user's own interactions.
 
     Raises:
         AutopruneError: no path is given, or the files cannot be used.
     """
-    if not config.data.path:
-        raise AutopruneError("task.data.path: a folder with train.txt and test.txt must be given (task.data.path=DIR).")
-    _check_seed(config.data.seed)
-    return RecommenderTask(config.name, read_lines(Path(config.data.path), seed=config.data.seed), config)
+    data = config.data
+    if not data.path:
+        raise AutopruneError(
+            "task.data.path: a table (task.data.path=ratings.csv, also .tsv, .inter, .parquet) or a folder of "
+            "train.txt and test.txt must be given."
+        )
+    _check_seed(data.seed)
+    if data.split is not None:
+        check_split(data.split)
+    log = read_log(
+        Path(data.path),
+        columns=data.columns,
+        min_rating=data.min_rating,
+        timed={None: None, "random": False}.get(data.split, True),
+    )
+    return RecommenderTask(config.name, split_log(log, data.split, seed=data.seed, where=data.path), config)
 
 
 TASKS: dict[str, tuple[type[Any], Callable[[Any], Task]]] = {

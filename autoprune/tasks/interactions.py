@@ -1,11 +1,11 @@
-"""Implicit feedback: who interacted with what, read from files and split into train, validation and test."""
+"""Implicit feedback: who interacted with what, split into train, validation and test."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,17 @@ import torch
 from autoprune.errors import AutopruneError, unknown
 from autoprune.histories import Histories
 from autoprune.ids import Ids
+from autoprune.tasks.log import Log
 
 Numbers = npt.NDArray[np.int64]
 
-SPLITS = ("per_user", "global", "random")
+HOW = {
+    "per_user": "80/10/10 per user by time",
+    "global": "80/10/10 by time",
+    "random": "80/10/10 per user at random",
+}
+"""split → what it does."""
+
 HELD_OUT = 0.1
 """Share of the interactions that validation and test get, each."""
 
@@ -36,6 +43,7 @@ class Interactions:
         users, items: external ids in row order.
         train, validation, test: what each user did, a list each.
         titles: of the items, or None.
+        how: the split in words.
     """
 
     users: Ids
@@ -44,6 +52,7 @@ class Interactions:
     validation: Histories
     test: Histories
     titles: list[str] | None = None
+    how: str = ""
 
     def seen_before(self, split: str) -> Histories:
         """What a user had seen when `split` began: train for validation, train and validation for test."""
@@ -69,74 +78,84 @@ class Interactions:
         """Twelve hexadecimal digits of the SHA-256 of ids and interactions."""
         state = hashlib.sha256()
         for ids in (self.users, self.items):
-            state.update(ids.values.tobytes())
+            state.update(ids.content)
         for histories in (self.train, self.validation, self.test):
             state.update(histories.starts.numpy().tobytes() + histories.items.numpy().tobytes())
         return state.hexdigest()[:12]
 
 
-def read_lines(folder: Path, *, seed: int = 0) -> Interactions:
-    """Reads LightGCN's format: `train.txt`, `test.txt` and perhaps `valid.txt`, a line a user, `user item item …`.
-
-    Without `valid.txt` a tenth of every user's train items, drawn by `seed`, is validation.
-
-    Raises:
-        AutopruneError: a file is missing or a line is malformed (with its number), or too few users can be evaluated.
-    """
-    if not folder.is_dir():
-        raise AutopruneError(
-            f"task.data.path: there is no folder {str(folder)!r}. It should hold train.txt and test.txt."
-        )
-    pairs = {name: _read_file(folder / f"{name}.txt") for name in ("train", "test")}
-    if (folder / "valid.txt").exists():
-        pairs["valid"] = _read_file(folder / "valid.txt")
-    users = Ids(np.unique(np.concatenate([split[:, 0] for split in pairs.values()])))
-    items = Ids(np.unique(np.concatenate([split[:, 1] for split in pairs.values()])))
-    numbered = {
-        name: np.stack([np.searchsorted(users.values, split[:, 0]), np.searchsorted(items.values, split[:, 1])], axis=1)
-        for name, split in pairs.items()
-    }
-    train = numbered["train"]
-    if "valid" not in numbered:
-        # Whole users' lists are shuffled and the head of each is held out; a user of fewer than 10 keeps them all.
-        order = np.random.default_rng(seed).permutation(len(train))
-        order = order[np.argsort(train[order, 0], kind="stable")]
-        held = _rank_within(train[order, 0]) < np.bincount(train[:, 0])[train[order, 0]] // int(1 / HELD_OUT)
-        numbered["valid"], train = train[np.sort(order[held])], train[np.sort(order[~held])]
-    return _checked(users, items, train, numbered["valid"], numbered["test"], where=str(folder))
-
-
-def split_by(
-    split: str,
-    user_ids: Numbers,
-    item_ids: Numbers,
-    timestamps: Numbers,
-    *,
-    seed: int = 0,
-    where: str,
-    titles: dict[int, str] | None = None,
+def split_log(
+    log: Log, split: str | None = None, *, seed: int = 0, where: str, titles: Mapping[Any, str] | None = None
 ) -> Interactions:
-    """Splits a log of interactions 80/10/10.
+    """Splits a log of interactions; a repeated pair counts once, at its first time.
 
     Args:
         split: `per_user` holds out the last tenths of every user by time (it leaks across users: some train
             interactions are later than other users' test interactions); `global` the last tenths of the whole log,
-            the honest one where the data can carry it; `random` tenths of every user by `seed`.
-        user_ids, item_ids, timestamps: one entry an interaction, [n]; a repeated pair counts once, at its first time.
+            the honest one where the data can carry it; `random` tenths of every user by `seed`. None: as the files
+            are split, else per user by time where there are times, and at random where there are none.
         where: what the data is, for errors.
         titles: by item id.
 
     Raises:
-        AutopruneError: `split` is unknown, or leaves too few users to evaluate.
+        AutopruneError: the log cannot be split so, or too few users are left to evaluate.
     """
-    if split not in SPLITS:
-        raise unknown("task.data.split", split, SPLITS)
-    users, items = Ids(np.unique(user_ids)), Ids(np.unique(item_ids))
-    user, item = np.searchsorted(users.values, user_ids), np.searchsorted(items.values, item_ids)
-    order = np.lexsort((item, timestamps))
-    _, first = np.unique(user[order] * len(items) + item[order], return_index=True)
-    order = order[np.sort(first)]
-    user, item = user[order], item[order]  # distinct pairs, by time
+    if log.part is not None:
+        if split is not None:
+            raise AutopruneError(
+                f"task.data.split: {where} is split by its files, but got {split!r}; leave it out or name one file."
+            )
+        parts, how = _as_given(log, seed)
+    else:
+        split = split or ("random" if log.time is None else "per_user")
+        check_split(split)
+        if log.time is None and split != "random":
+            raise AutopruneError(
+                f"task.data.split: {split} needs times, but {where} has none; name their column "
+                "(task.data.columns.timestamp=NAME) or take random."
+            )
+        parts, how = _tenths(log, split, seed), HOW[split]
+    train, validation, test = parts
+    validation = _unseen(validation, train, len(log.items))
+    test = _unseen(test, np.concatenate([train, validation]), len(log.items))
+    data = Interactions(
+        users=log.users,
+        items=log.items,
+        train=_histories(train, len(log.users)),
+        validation=_histories(validation, len(log.users)),
+        test=_histories(test, len(log.users)),
+        titles=[titles.get(item, str(item)) for item in log.items.values.tolist()] if titles else None,
+        how=how,
+    )
+    counts = {name: len(data.evaluable(name)) for name in ("validation", "test")}
+    if min(counts.values()) < FEWEST_USERS:
+        raise AutopruneError(
+            f"{where} split {how}: at least {FEWEST_USERS} users with a history must have something to find in each "
+            f"split, but of {len(log.users)} users validation has {counts['validation']} and test has {counts['test']} "
+            "(what a user had seen before is nothing to find); split the data otherwise or bring more."
+        )
+    return data
+
+
+def check_split(split: str) -> None:
+    """Refuses what is no split.
+
+    Raises:
+        AutopruneError: with what there is.
+    """
+    if split not in HOW:
+        raise unknown("task.data.split", split, HOW)
+
+
+def _tenths(log: Log, split: str, seed: int) -> list[Numbers]:
+    """(user, item) pairs of train, validation and test, [n, 2] each."""
+    user, item = log.user, log.item
+    if log.time is not None:
+        order = np.lexsort((item, log.time))
+        user, item = user[order], item[order]
+    _, first = np.unique(user * len(log.items) + item, return_index=True)
+    first.sort()
+    user, item = user[first], item[first]  # distinct pairs, by time
     if split == "global":
         place, size = np.arange(len(user)), np.full(len(user), len(user))
     else:
@@ -150,51 +169,25 @@ def split_by(
     in_test = place >= size - held
     in_valid = (place >= size - 2 * held) & ~in_test
     pairs = np.stack([user, item], axis=1)
-    return _checked(
-        users,
-        items,
-        pairs[~in_test & ~in_valid],
-        pairs[in_valid],
-        pairs[in_test],
-        where=f"{where} split {split}",
-        titles=[titles.get(int(item), str(item)) for item in items.values] if titles else None,
-    )
+    return [pairs[~in_test & ~in_valid], pairs[in_valid], pairs[in_test]]
 
 
-def _read_file(path: Path) -> Numbers:
-    """(user, item) pairs of one file, int64 [n, 2]; an item that stands twice on a line counts once."""
-    if not path.is_file():
-        raise AutopruneError(f"task.data.path: {str(path)!r} is missing; each line of it is `user item item …`.")
-    if path.stat().st_size == 0:
-        raise AutopruneError(f"{path}: the file is empty; each line of it is `user item item …`.")
-    first_line: dict[int, int] = {}
+def _as_given(log: Log, seed: int) -> tuple[list[Numbers], str]:
+    """The pairs as the files split them; without validation, a tenth of every user's train items, drawn by `seed`."""
     parts = []
-    for number, numbers in _parsed(path):
-        user = int(numbers[0])
-        if user in first_line:
-            raise AutopruneError(
-                f"{path}:{number}: user {user} stands on line {first_line[user]} too; one line holds all their items."
-            )
-        first_line[user] = number
-        items = np.unique(numbers[1:])
-        parts.append(np.stack([np.full(len(items), user), items], axis=1))
-    return np.concatenate(parts) if parts else np.empty((0, 2), dtype=np.int64)
-
-
-def _parsed(path: Path) -> Iterator[tuple[int, Numbers]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            words = line.split()
-            if not words:
-                continue
-            for word in words:
-                if not word.isdigit() or len(word) > 18:
-                    shown = word.decode(errors="replace")[:40]
-                    raise AutopruneError(
-                        f"{path}:{number}: whole numbers >= 0 are expected, but got {shown!r}; "
-                        "each line is `user item item …`."
-                    )
-            yield number, np.array(words, dtype=np.int64)
+    for part in range(3):
+        of_part = log.part == part
+        distinct = np.unique(log.user[of_part] * len(log.items) + log.item[of_part])
+        parts.append(np.stack(np.divmod(distinct, max(1, len(log.items))), axis=1))
+    train, validation, test = parts
+    if len(validation):
+        return parts, "as its files are"
+    # Whole users' lists are shuffled and the head of each is held out; a user of fewer than 10 keeps them all.
+    order = np.random.default_rng(seed).permutation(len(train))
+    order = order[np.argsort(train[order, 0], kind="stable")]
+    held = _rank_within(train[order, 0]) < np.bincount(train[:, 0])[train[order, 0]] // int(1 / HELD_OUT)
+    drawn, left = train[np.sort(order[held])], train[np.sort(order[~held])]
+    return [left, drawn, test], "as its files are, a tenth of train drawn for validation"
 
 
 def _rank_within(groups: Numbers) -> Numbers:
@@ -204,39 +197,9 @@ def _rank_within(groups: Numbers) -> Numbers:
     return ranks
 
 
-def _checked(
-    users: Ids,
-    items: Ids,
-    train: Numbers,
-    validation: Numbers,
-    test: Numbers,
-    *,
-    where: str,
-    titles: list[str] | None = None,
-) -> Interactions:
-    validation = _unseen(validation, train, len(items))
-    test = _unseen(test, np.concatenate([train, validation]), len(items))
-
-    def histories(pairs: Numbers) -> Histories:
-        found = torch.from_numpy(np.ascontiguousarray(pairs))
-        return Histories.from_pairs(found[:, 0], found[:, 1], count=len(users))
-
-    data = Interactions(
-        users=users,
-        items=items,
-        train=histories(train),
-        validation=histories(validation),
-        test=histories(test),
-        titles=titles,
-    )
-    counts = {split: len(data.evaluable(split)) for split in ("validation", "test")}
-    if min(counts.values()) < FEWEST_USERS:
-        raise AutopruneError(
-            f"{where}: at least {FEWEST_USERS} users with a history must have something to find in each split, but of "
-            f"{len(users)} users validation has {counts['validation']} and test has {counts['test']} (what a user had "
-            "seen before is nothing to find); split the data otherwise or bring more."
-        )
-    return data
+def _histories(pairs: Numbers, users: int) -> Histories:
+    found = torch.from_numpy(np.ascontiguousarray(pairs))
+    return Histories.from_pairs(found[:, 0], found[:, 1], count=users)
 
 
 def _unseen(pairs: Numbers, seen: Numbers, items: int) -> Numbers:

@@ -21,6 +21,7 @@ from torch.nn.functional import normalize
 from autoprune.context import Context
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.histories import Histories
+from autoprune.machine import memory
 from autoprune.models.factorization import Factorization
 from autoprune.models.model import Model
 from autoprune.runtime import serve
@@ -34,6 +35,9 @@ SCORE_USERS = 256
 """Users ranked at a time: bounds memory at SCORE_USERS x items x 4 bytes."""
 
 WIDEST = 4096
+
+COPIES = 5
+"""Of the tables while they train: weights, gradients, Adam's two moments, the best state so far."""
 
 INITIAL_RMS = 0.1
 """Root mean square of the initial weights of each table."""
@@ -125,6 +129,7 @@ class RecommenderTask(Task):
         return (
             f"{len(self.data.users):,} users x {len(self.data.items):,} items; "
             f"{counts[0]:,} / {counts[1]:,} / {counts[2]:,} interactions to train / validate / test"
+            + (f"; split {self.data.how}" if self.data.how else "")
         )
 
     def fingerprint(self) -> str:
@@ -141,6 +146,7 @@ class RecommenderTask(Task):
         dim = {**self.base, **base}["dim"]
         if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= WIDEST:
             raise RecipeError(("base", "dim"), f"a whole number from 1 to {WIDEST} must be given, but got {dim!r}.")
+        self._check_memory(dim)
         return Factorization(
             len(self.data.users),
             len(self.data.items),
@@ -149,6 +155,19 @@ class RecommenderTask(Task):
             fold_in=vars(self.config.fold_in),
             seed=seed,
         )
+
+    def _check_memory(self, dim: int) -> None:
+        rows, there = len(self.data.users) + len(self.data.items), memory()
+        needed = rows * dim * 4 * COPIES
+        if needed > there:
+            fits = there // (rows * 4 * COPIES)
+            raise AutopruneError(
+                f"task.dim: {len(self.data.users):,} users and {len(self.data.items):,} items x {dim} dimensions x 4 "
+                f"bytes x {COPIES} (weights, gradients, Adam's two moments, the best so far) take "
+                f"{needed / 1e9:,.1f} GB, but the machine has {there / 1e9:,.1f} GB. "
+                + (f"At most {fits} dimensions fit: set task.dim and space.base.dim, or" if fits else "Please")
+                + " bring fewer users and items."
+            )
 
     def initialize(self, model: Model, *, seed: int) -> None:
         """Sets the tables to the leading factors of D_u^-1/2 X D_i^-1/2, each scaled to the same size.

@@ -1,0 +1,50 @@
+"""Reads LightGCN's lines: a line a user, `user item item …`, whole numbers all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from autoprune.errors import AutopruneError
+
+
+def read_lines(path: Path) -> list[pd.DataFrame]:
+    """The (user, item) pairs of a file; an item that stands twice on a line comes twice.
+
+    Raises:
+        AutopruneError: a line is malformed, with its number.
+    """
+    if path.stat().st_size == 0:
+        raise AutopruneError(f"{path}: the file is empty; each line of it is `user item item …`.")
+    first_line: dict[int, int] = {}
+    users, items = [], []
+    for number, words in _lines(path):
+        user = int(words[0])
+        if user in first_line:
+            raise AutopruneError(
+                f"{path}:{number}: user {user} stands on line {first_line[user]} too; one line holds all their items."
+            )
+        first_line[user] = number
+        items.append(words[1:])
+        users.append(np.full(len(words) - 1, user))
+    none = [np.empty(0, dtype=np.int64)]
+    return [pd.DataFrame({"user": np.concatenate(users or none), "item": np.concatenate(items or none)})]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            words = line.split()
+            for word in words:
+                if not word.isdigit() or len(word) > 18:
+                    shown = word.decode(errors="replace")[:40]
+                    raise AutopruneError(
+                        f"{path}:{number}: whole numbers >= 0 are expected, but got {shown!r}; "
+                        "each line is `user item item …`. A table (.csv, .inter, .parquet) may have ids of any kind."
+                    )
+            if words:
+                yield number, np.array(words, dtype=np.int64)
