@@ -19,7 +19,6 @@ SEARCH = [
     "task.training.epochs=20",
     "presets=none",
     "space.prune.method.choose.magnitude.min_per_row=0",
-    "space.encode.method.choose.product.entries=16",
     "study.latency_seconds=0.02",
     "study.objectives=[quality,size]",
     "requirements=none",

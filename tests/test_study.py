@@ -37,7 +37,6 @@ def words(planted: Path, runs: Path, *extra: str) -> list[str]:
         "space.prune.epochs.any_of=[0,2]",
         "space.prune.method.choose.magnitude.sparsity.float=[0.3,0.8]",
         "space.prune.rows.sparsity.item=0.4",
-        "space.encode.method.choose.product.entries=16",
         "space.encode.epochs.any_of=[0,2]",
         "presets.magnitude_90.prune.method.magnitude.sparsity=0.8",
         "presets.magnitude_90.prune.epochs=2",

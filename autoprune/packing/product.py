@@ -61,7 +61,9 @@ def learn_product(values: Tensor, *, width: int, entries: int, seed: int, rounds
     codes = torch.zeros(len(values), runs, dtype=torch.uint8)
     for run in range(runs):
         part = padded[:, run * width : (run + 1) * width].contiguous()
-        codebook[run] = _means(part, entries, seed=seed + run, rounds=rounds).half() if rounds else part[:entries].half()
+        codebook[run] = (
+            _means(part, entries, seed=seed + run, rounds=rounds).half() if rounds else part[:entries].half()
+        )
         # against the entries as they are stored
         codes[:, run] = torch.cdist(part, codebook[run].float()).argmin(1).to(torch.uint8)
     return ProductCodes(codes=codes.to(values.device), codebook=codebook.to(values.device), unit=unit, dim=dim)
