@@ -18,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 import autoprune
+from autoprune.config import compose_config
 from autoprune.errors import AutopruneError
 from autoprune.folder import driving
 from autoprune.record import Record
@@ -40,6 +41,8 @@ def words(planted: Path, runs: Path, *extra: str) -> list[str]:
         "space.encode.epochs.any_of=[0,2]",
         "presets.magnitude_90.prune.method.magnitude.sparsity=0.8",
         "presets.magnitude_90.prune.epochs=2",
+        *(f"presets.{name}.encode.epochs=2" for name in ("int4_aware", "int2_aware", "sign_aware")),
+        "presets.fewer_items.prune.epochs=2",
         "presets.frequency_cut.prune.rows.sparsity.item=0.4",
         "presets.small_dense_int4.base.dim=8",
         "requirements=none",
@@ -84,7 +87,7 @@ def copied(runs: Path, tmp_path: Path) -> Path:
 
 def test_baseline_comes_first_then_presets_then_trials(runs: Path) -> None:
     names = [point.candidate.name for point in Record(runs / "s").points]
-    presets = ["int8", "int4", "half_dims", "small_dense_int4", "magnitude_90", "frequency_cut"]
+    presets = list(compose_config(["task=interactions"]).presets)
     assert names == ["baseline", *presets, *["trial"] * TRIALS]
 
 
@@ -180,12 +183,14 @@ def test_every_trial_is_told_every_constraint_in_one_order(runs: Path) -> None:
 
 def test_parameters_are_named_by_their_path_in_the_yaml(runs: Path) -> None:
     names = {name for trial in sampler_study(runs / "s").trials for name in trial.params}
-    assert "space.quantize.bits" in names
+    assert "space.encode.method.choose.quantize.bits.item" in names
     assert all(name.startswith("space.") for name in names)
 
 
 def test_presets_outside_a_narrowed_space_are_references_only(planted: Path, tmp_path: Path) -> None:
-    autoprune.search(*words(planted, tmp_path, "space.quantize.bits=8", "study.trials=1"))
+    eight_bits = [f"space.encode.method.choose.quantize.bits.{table}=8" for table in ("user", "item")]
+    others = [f"~space.encode.method.choose.{method}" for method in ("none", "mixed", "product")]
+    autoprune.search(*words(planted, tmp_path, *eight_bits, *others, "study.trials=1"))
     record = Record(tmp_path / "s")
     keys = {point.candidate.name: point.candidate.key for point in record.points}
     finished = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -196,8 +201,8 @@ def test_presets_outside_a_narrowed_space_are_references_only(planted: Path, tmp
 
 
 def test_a_ceiling_rejects_before_training(planted: Path, tmp_path: Path) -> None:
-    extra = ["++requirements.size_bytes.max=0.3x", "space.quantize.bits=32", "space.base.dim=16", "presets=none"]
-    kept = [word for word in words(planted, tmp_path, *extra) if not word.startswith("presets.")]
+    extra = ["++requirements.size_bytes.max=0.3x", "~space.encode", "space.base.dim=16", "presets=none"]
+    kept = [word for word in words(planted, tmp_path, *extra) if not word.startswith(("presets.", "space.encode"))]
     autoprune.search(*kept)
     record = Record(tmp_path / "s")
     rejected = [point for point in record.points if point.candidate.rejected]
@@ -224,8 +229,8 @@ def test_rehearsed_size_is_the_real_size(runs: Path, planted: Path, tmp_path: Pa
 
 
 def test_a_changed_definition_is_refused_with_the_difference(copied: Path, planted: Path) -> None:
-    with pytest.raises(AutopruneError, match=r"space\.quantize\.bits\.any_of: was \[32, 8, 4\], is \[8, 4\]"):
-        autoprune.search(*words(planted, copied, "space.quantize.bits.any_of=[8,4]"))
+    with pytest.raises(AutopruneError, match=r"space\.encode\.epochs\.any_of: was \[0, 2\], is \[0, 1\]"):
+        autoprune.search(*words(planted, copied, "space.encode.epochs.any_of=[0,1]"))
 
 
 @pytest.mark.slow
