@@ -91,7 +91,7 @@ class Trainer:
         validate: bool = False,
     ) -> None:
         model.train()
-        optimizer = torch.optim.Adam(model.parameters(), lr=self.settings.learning_rate)
+        optimizer = torch.optim.Adam(model.parameters(), lr=self.settings.learning_rate, fused=True)
         # best: the state that `validate` liked most; its first look is at the model before any update
         best: dict[str, Any] = {"quality": -1.0, "epoch": 0, "model": {}}
         done, finished = 0, False

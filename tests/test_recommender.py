@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 import autoprune
 from autoprune import artifact
@@ -236,6 +237,22 @@ def test_the_loss_matches_numpy(dense: Model, task: RecommenderTask) -> None:
     total = sum(likelihood[at, task.data.train.of(at).numpy()].sum() for at in batch.tolist())
     typical = 30 * len(task.data.train.items) / 240
     assert task.loss(model, batch).item() == pytest.approx(-total / typical, rel=1e-4)
+
+
+def test_the_gradient_of_the_loss_is_that_of_automatic_differentiation(
+    dense: Model, task: RecommenderTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoprune.tasks.recommender.SOFTMAX_USERS", 7)  # blocks, the last of them smaller
+    model, batch = copy.deepcopy(dense).eval(), torch.arange(10, 40)
+    task.loss(model, batch).backward()
+    user, item = (model.tables[name].weight.detach().clone().requires_grad_() for name in ("user", "item"))
+    owner, seen = task.data.train.take(batch)
+    logits = normalize(user)[batch] @ normalize(item).T / task.config.temperature
+    typical = 30 * len(task.data.train.items) / 240
+    (-logits.log_softmax(dim=1)[owner, seen].sum() / typical).backward()
+    for name, expected in (("user", user), ("item", item)):
+        assert expected.grad is not None
+        torch.testing.assert_close(model.tables[name].weight.grad, expected.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_the_loss_ignores_removed_rows(dense: Model, context: Context, task: RecommenderTask) -> None:

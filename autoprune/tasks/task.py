@@ -32,10 +32,10 @@ class Training:
         patience: looks without improvement after which the best state so far is taken.
     """
 
-    learning_rate: float = 0.003
+    learning_rate: float = 0.005
     warmup: int = 20
     epochs: int = 400
-    evaluate_every: int = 30
+    evaluate_every: int = 60
     patience: int = 4
 
     def check(self) -> None:
