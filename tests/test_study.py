@@ -242,10 +242,13 @@ def test_a_second_driver_is_refused(copied: Path, planted: Path) -> None:
 
 
 def test_an_exhausted_space_ends(planted: Path, tmp_path: Path) -> None:
-    extra = ["space.prune.method=null", "space.prune.epochs=0", "space.prune.schedule=one_shot", "study.trials=50"]
+    fixed = ["prune.method=null", "prune.rows=null", "prune.l1=null", "prune.epochs=0", "prune.schedule=one_shot"]
+    coded = ["encode.epochs=0", "encode.method.choose.quantize.bits.user=8"]
+    dropped = [f"~space.encode.method.choose.{method}" for method in ("mixed", "product")]
+    extra = [*(f"space.{word}" for word in [*fixed, *coded]), *dropped, "study.trials=50"]
     autoprune.search(*words(planted, tmp_path, *extra))
     trials = [point for point in Record(tmp_path / "s").points if point.candidate.name == "trial"]
-    assert len(trials) == 2 * 3 - 4, "two widths by three widths of codes, less baseline and presets"
+    assert len(trials) == 2 * (1 + 4) - 2, "two widths by floats or four widths of items' codes, less baseline and int8"
 
 
 def test_a_recipe_is_told_once(runs: Path) -> None:
@@ -269,7 +272,8 @@ def test_looking_at_a_running_study_leaves_its_files_alone(copied: Path) -> None
     archive = copied / "s" / "archive.jsonl"
     archive.write_bytes(archive.read_bytes() + b'{"number": 99, "na')
     before = archive.read_bytes()
-    assert len(Record(copied / "s").points) == 7 + TRIALS
+    presets = compose_config(["task=interactions"]).presets
+    assert len(Record(copied / "s").points) == 1 + len(presets) + TRIALS
     assert archive.read_bytes() == before
 
 
