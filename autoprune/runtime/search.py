@@ -25,7 +25,6 @@ from autoprune.errors import AutopruneError
 from autoprune.machine import machine
 from autoprune.packing import FEW_QUERIES, PackedTable
 from autoprune.runtime.kernels import (
-    GROUPED,
     HalfPrecision,
     Hidden,
     IntegerScan,
@@ -47,10 +46,10 @@ CLEARLY = 0.9
 """Of the plain time: what a kernel must stay below to be used. Ties go to the plain path."""
 
 SPARE = 32
-"""Candidates beyond twice k: what is proposed must hold the best k in spite of rounding."""
+"""Candidates beyond k and a half: too few, and the k-th best score does not reach the bound on what is left out."""
 
-GROUPING = 2**16
-"""Scores from which on the best are found in two steps."""
+GROUPING, GROUPED = 2**16, 64
+"""Scores from which on the best are found in two steps, and how many share a group in the first."""
 
 PLAIN = "plain"
 VARIABLE = "AUTOPRUNE_KERNELS"
@@ -116,6 +115,8 @@ class Search:
         nothing = Hidden(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long))
         calls: dict[str, Callable[[], object]] = {PLAIN: lambda: plain(self._table, queries, K, nothing)}
         for name, kernel in self._kernels.items():
+            if len(queries) > 1 and not kernel.for_many:
+                continue
             calls[name] = lambda kernel=kernel: rescored(self._table, kernel, queries, K, nothing)  # type: ignore[misc]
         return fastest(calls)
 
@@ -152,7 +153,7 @@ def rescored(table: PackedTable, kernel: Kernel, queries: Tensor, k: int, hidden
     the same rows in the same order, but for rows whose scores differ by no more than the rounding of float32.
     """
     k = min(k, table.rows)
-    rows, bound = kernel.propose(queries, 2 * k + SPARE, hidden)
+    rows, bound = kernel.propose(queries, k + k // 2 + SPARE, hidden)
     if rows.shape[1] < k:
         return plain(table, queries, k, hidden)
     best = Best(torch.empty(len(queries), k), torch.empty(len(queries), k, dtype=torch.long))
