@@ -106,10 +106,10 @@ class Search:
 
     def topk(self, queries: Tensor, k: int, hidden: Hidden) -> Best:
         """The k best rows of each query (float32 [n, dim]) that are not hidden."""
-        name = self.kernel(len(queries))
-        if name == PLAIN or len(queries) == 0:
+        kernel = self._kernels.get(self.kernel(len(queries))) if self._kernels else None
+        if kernel is None or len(queries) == 0:
             return plain(self._table, queries, k, hidden)
-        return rescored(self._table, self._kernels[name], queries, k, hidden)
+        return rescored(self._table, kernel, queries, k, hidden)
 
     def _fastest(self, queries: Tensor) -> str:
         nothing = Hidden(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long))
