@@ -41,7 +41,7 @@ LARGE = 2**22
 SIZES = (1, FEW_QUERIES)
 """Numbers of queries that are measured; any number goes by the largest of these that it reaches."""
 
-ROUNDS, K = 3, 100
+ROUNDS, K = 4, 100
 CLEARLY = 0.9
 """Of the plain time: what a kernel must stay below to be used. Ties go to the plain path."""
 
@@ -180,19 +180,20 @@ def rescored(table: PackedTable, kernel: Kernel, queries: Tensor, k: int, hidden
 
 
 def fastest(calls: Mapping[str, Callable[[], object]], *, clock: Callable[[], float] = time.perf_counter) -> str:
-    """The name of the fastest call by its median, or `plain` where none is clearly faster.
+    """The name of the fastest call by its least time, or `plain` where none is clearly faster.
 
-    In turns, so that a machine's mood hits all alike; the first turn, which fills caches, does not count.
+    In turns, so that a machine's mood hits all alike. Whatever disturbs a call makes it slower: of a few times on a
+    busy machine the least says most, and the first turn, which fills caches, does no harm.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS + 1):
+    for _ in range(ROUNDS):
         for name, call in calls.items():
             start = clock()
             call()
             times[name].append(clock() - start)
-    medians = {name: sorted(taken[1:])[ROUNDS // 2] for name, taken in times.items()}
-    best = min(medians, key=lambda name: medians[name])
-    return best if medians[best] < CLEARLY * medians[PLAIN] else PLAIN
+    least = {name: min(taken) for name, taken in times.items()}
+    best = min(least, key=lambda name: least[name])
+    return best if least[best] < CLEARLY * least[PLAIN] else PLAIN
 
 
 def _makers(table: PackedTable) -> dict[str, Callable[[PackedTable], Kernel]]:
