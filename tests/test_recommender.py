@@ -19,6 +19,7 @@ from autoprune.errors import AutopruneError
 from autoprune.histories import Histories
 from autoprune.models.model import Model
 from autoprune.recipe import plan
+from autoprune.runtime import recommender as runtime
 from autoprune.runtime import serve
 from autoprune.runtime.recommender import Recommender
 from autoprune.stages import run_stage
@@ -171,6 +172,24 @@ def test_a_fold_in_vector_minimises_its_loss(served: Recommender, dense: Model, 
     loss = loss + fold_in.ridge * scale * vector.square().sum()
     (gradient,) = torch.autograd.grad(loss, vector)
     assert float(gradient.norm()) < 1e-4 * float(scale * vector.detach().norm())
+
+
+def test_many_users_are_folded_in_as_one_is(
+    served_pruned: Recommender, task: RecommenderTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "SOLVED_VALUES", 16 * 16 * 7)  # seven at a time
+    users = list(range(len(task.data.users)))
+    owner, seen = task.data.train.joined(task.data.validation).take(torch.tensor(users))
+    # three of them have seen nothing
+    kept = (owner != 3) & (owner != 0) & (owner != len(users) - 1)
+    owner, rows = owner[kept], served_pruned._row_of_item[seen[kept]]
+    owner, rows = owner[rows >= 0], rows[rows >= 0]
+    found = served_pruned._fold_in(owner, rows, count=len(users))
+    penalty, average = (part.double() for part in served_pruned._regression or ())
+    for user in users:
+        own = served_pruned._item_table.decode(rows[owner == user]).double()
+        expected = torch.linalg.solve(own.T @ own + penalty, own.sum(0)) if len(own) else average
+        torch.testing.assert_close(found[user].double(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_scores_and_vectors_have_the_shapes_of_the_catalogue(

@@ -39,12 +39,14 @@ class PackedTable(ABC):
 
     Attributes:
         rows, dim: the logical shape.
+        bits: of a value or code; 0 where rows differ.
         pattern: how its values are laid out.
         tensors: what is held.
     """
 
     rows: int
     dim: int
+    bits: int
     pattern: str
     tensors: dict[str, Tensor]
 

@@ -57,7 +57,7 @@ class PackedParts(PackedTable):
         for number, held_part in enumerate(parts):
             place[part_of == number] = torch.arange(held_part.rows)
         tensors = {"part_of": part_of.contiguous(), "place": narrow(place, entry["rows"])}
-        return PackedParts(**{**entry, "parts": tuple(parts)}, tensors=tensors)
+        return PackedParts(**{**entry, "parts": tuple(parts)}, bits=0, tensors=tensors)
 
     def to(self, device: torch.device | str) -> PackedParts:
         moved = {name: tensor.to(device) for name, tensor in self.tensors.items()}

@@ -79,13 +79,7 @@ def _means(part: Tensor, entries: int, *, seed: int, rounds: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedProduct(PackedTable):
-    """A product-quantised table in memory: packed codes, and the codebook widened to float32.
-
-    Attributes:
-        bits: of one code, 8 or 4.
-    """
-
-    bits: int
+    """A product-quantised table in memory: packed codes (`bits` is 8 or 4), and the codebook widened to float32."""
 
     @staticmethod
     def restore(entry: Mapping[str, Any], stored: Mapping[str, Tensor]) -> PackedProduct:

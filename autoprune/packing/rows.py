@@ -33,11 +33,8 @@ class PackedRows(PackedTable):
     """A table of one width in memory; only what is small is widened for speed (scales, a bitmask to column numbers).
 
     Attributes:
-        bits: 32, 8, 4, 2 or 1.
         pattern: `full`, `bitmask` or `columns`, as stored. In memory both sparse patterns are `columns`.
     """
-
-    bits: int
 
     @staticmethod
     def restore(entry: Mapping[str, Any], stored: Mapping[str, Tensor]) -> PackedRows:

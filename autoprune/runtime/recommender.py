@@ -14,7 +14,12 @@ from autoprune.histories import Histories
 from autoprune.ids import Id, Ids
 from autoprune.packing import restore
 from autoprune.packing.packed import BLOCK_ROWS
+from autoprune.runtime.kernels import Hidden
+from autoprune.runtime.search import Search
 from autoprune.runtime.served import Parts, Served
+
+SOLVED_VALUES = 2**20
+"""Values of the systems that are solved at a time: 4 MB, which stay cached."""
 
 
 class Recommendation(NamedTuple):
@@ -63,10 +68,11 @@ class Recommender(Served):
             else Histories(starts=torch.zeros(len(self.users) + 1, dtype=torch.long), items=torch.empty(0).long())
         )
         self._regression: tuple[Tensor, Tensor] | None = None
+        self._search = Search(self._item_table, self._typical)
 
     @property
     def memory_bytes(self) -> int:
-        held = self._user_table.memory_bytes + self._item_table.memory_bytes
+        held = self._user_table.memory_bytes + self._item_table.memory_bytes + self._search.memory_bytes
         return held + self._user_rows.memory_bytes + self._item_rows.memory_bytes
 
     def recommend(
@@ -91,19 +97,19 @@ class Recommender(Served):
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise AutopruneError(f"recommend: a whole number k >= 1 must be given, but got {k!r}.")
         seen = self._seen(user, history)
-        scores = self._scores(user, seen, fold=history is not None)
-        if not include_seen:
-            scores.index_fill_(0, self._rows(seen), float("-inf"))
-        best = scores.topk(min(k, len(scores)))
-        positions = self._item_of_row[best.indices].tolist()
+        vector = self._vector(user, seen, fold=history is not None)
+        rows = self._rows(seen[:0] if include_seen else seen)
+        best = self._search.topk(vector[None], k, Hidden(torch.zeros_like(rows), rows))
+        positions = self._item_of_row[best.rows[0]].tolist()
         items = self.items.values[positions].tolist()
         titles = [self._titles[at] for at in positions] if self._titles else map(str, items)
-        found = map(Recommendation, items, titles, best.values.tolist())
+        found = map(Recommendation, items, titles, best.scores[0].tolist())
         return [recommendation for recommendation in found if recommendation.score > float("-inf")]
 
     def scores(self, user: Id | None = None, *, history: Sequence[Id] | None = None) -> Tensor:
         """The score of every item of `items`, float32 [len(items)]; -inf for removed items."""
-        scores = self._scores(user, self._seen(user, history), fold=history is not None)
+        vector = self._vector(user, self._seen(user, history), fold=history is not None)
+        scores = self._item_table.scores(vector[None])[0]
         whole = torch.full((len(self.items),), float("-inf"), device=self.device)
         whole[self._item_of_row] = scores
         return whole
@@ -140,10 +146,10 @@ class Recommender(Served):
             owner, seen = self._histories.take(known)
         else:
             owner, seen = histories.take(torch.arange(len(users)))
-        scores = self._item_table.scores(self._vectors(users, owner, seen))
-        self._hide(scores, owner, seen)
-        best = scores.topk(min(k, scores.shape[1]), dim=1)
-        found = torch.where(best.values > float("-inf"), self._item_of_row[best.indices], -1)
+        rows = self._row_of_item[seen.to(self.device)]
+        owner, rows = owner.to(self.device)[rows >= 0], rows[rows >= 0]
+        best = self._search.topk(self._vectors(users, owner, rows), k, Hidden(owner, rows))
+        found = torch.where(best.scores > float("-inf"), self._item_of_row[best.rows], -1)
         return torch.nn.functional.pad(found, (0, k - found.shape[1]), value=-1)
 
     def _known(self, user: Id) -> int:
@@ -167,46 +173,63 @@ class Recommender(Served):
                 raise AutopruneError(f"history: item {item!r} is unknown; leave it out.{self.items.hint(item)}")
         return torch.tensor(list(at.values()), dtype=torch.long)
 
-    def _scores(self, user: Id | None, seen: Tensor, *, fold: bool) -> Tensor:
-        return self._item_table.scores(self._vector(user, seen, fold=fold)[None])[0]
-
     def _vector(self, user: Id | None, seen: Tensor, *, fold: bool) -> Tensor:
         row = -1 if fold or user is None else self._user_rows.position(user)
         if row >= 0:
             vector = self._user_table.decode(torch.tensor([row], device=self.device))[0]
             if vector.any():
                 return vector
-        return self._fold_in(seen)  # no row, or one that was never trained
+        rows = self._rows(seen)  # no row, or one that was never trained
+        return self._fold_in(torch.zeros_like(rows), rows, count=1)[0]
 
-    def _vectors(self, users: Sequence[Id], owner: Tensor, seen: Tensor) -> Tensor:
-        rows = torch.tensor([self._user_rows.position(user) for user in users], dtype=torch.long, device=self.device)
-        vectors = torch.empty(len(users), self._user_table.dim, device=self.device)
-        vectors[rows >= 0] = self._user_table.decode(rows[rows >= 0])
-        vectors[rows < 0] = 0.0
-        for at in (~vectors.any(1)).nonzero()[:, 0].tolist():
-            vectors[at] = self._fold_in(seen[owner == at])
+    def _vectors(self, users: Sequence[Id], owner: Tensor, rows: Tensor) -> Tensor:
+        """Vectors of known users, who have seen `rows` of the item table, `owner` by `owner`: float32 [users, dim]."""
+        known = torch.tensor([self._user_rows.position(user) for user in users], dtype=torch.long, device=self.device)
+        vectors = torch.zeros(len(users), self._user_table.dim, device=self.device)
+        vectors[known >= 0] = self._user_table.decode(known[known >= 0])
+        (strangers,) = torch.where(~vectors.any(1))
+        if len(strangers):
+            place = torch.full((len(users),), -1, device=self.device)
+            place[strangers] = torch.arange(len(strangers), device=self.device)
+            theirs = place[owner] >= 0
+            vectors[strangers] = self._fold_in(place[owner[theirs]], rows[theirs], count=len(strangers))
         return vectors
 
-    def _hide(self, scores: Tensor, owner: Tensor, seen: Tensor) -> None:
-        rows = self._row_of_item[seen.to(self.device)]
-        scores[owner.to(self.device)[rows >= 0], rows[rows >= 0]] = float("-inf")
+    def _typical(self, count: int) -> Tensor:
+        """Vectors to time searches with: users from all over the table, float32 [count, dim]."""
+        table = self._user_table if self._user_table.rows else self._item_table
+        vectors = table.decode(torch.linspace(0, table.rows - 1, count, device=self.device).long())
+        vectors[~vectors.any(1)] = 1.0
+        return vectors
 
     def _rows(self, items: Tensor) -> Tensor:
         """The rows of those of `items` (positions, int64 [n]) that were not removed."""
         rows = self._row_of_item[items.to(self.device)]
         return rows if len(self._item_rows) == len(self.items) else rows[rows >= 0]
 
-    def _fold_in(self, seen: Tensor) -> Tensor:
-        """The vector of a user who has no row, from what they have seen; float32 [dim]."""
+    def _fold_in(self, owner: Tensor, rows: Tensor, *, count: int) -> Tensor:
+        """The vectors of `count` users who have no row, from the item rows they have seen; float32 [count, dim].
+
+        Args:
+            owner: whose history a row belongs to, int64 [n], ascending.
+            rows: rows of the item table, int64 [n].
+        """
         if self._regression is None:
             self._regression = self._prepare_regression()
         penalty, average = self._regression
-        rows = self._rows(seen)
-        if len(rows) == 0:
-            return average  # nothing is known of them: answer as for the average user
-        vectors = self._item_table.decode(rows)
-        solution: Tensor = torch.linalg.solve(vectors.T @ vectors + penalty, vectors.sum(0))
-        return solution
+        dim = len(average)
+        vectors = average.repeat(count, 1)  # of whom nothing is known: answer as for the average user
+        lengths = torch.bincount(owner, minlength=count)
+        starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).tolist()
+        for users in torch.split(torch.where(lengths > 0)[0], max(SOLVED_VALUES // dim**2, 1)):
+            systems = torch.empty(len(users), dim, dim, device=self.device)
+            totals = torch.empty(len(users), dim, device=self.device)
+            for at, user in enumerate(users.tolist()):
+                seen = self._item_table.decode(rows[starts[user] : starts[user + 1]])
+                torch.addmm(penalty, seen.T, seen, out=systems[at])
+                torch.sum(seen, 0, out=totals[at])
+            vectors[users] = torch.linalg.solve(systems, totals)
+        return vectors
 
     def _prepare_regression(self) -> tuple[Tensor, Tensor]:
         """What every regression shares, [dim, dim], and the mean user, [dim]; summed block by block."""
