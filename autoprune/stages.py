@@ -53,7 +53,7 @@ def run_stage(
     train: bool = True,
 ) -> Model:
     """One stage, model → model: copy, check, prepare, train, convert."""
-    model = copy.deepcopy(model)
+    start, model = model, copy.deepcopy(model)
     for step, path in zip(stage.steps, stage.paths, strict=True):
         with seen_from(path):
             step.check(model)
@@ -62,7 +62,8 @@ def run_stage(
             step.prepare(model, context)
     tune = partial(trainer.tune, model, task, context, steps=stage.steps, store=store)
     if stage.rounds and train:
-        _run_rounds(model, stage, task, context, tune=tune, key=key)
+        if not _run_rounds(model, stage, task, context, tune=tune, key=key):
+            return copy.deepcopy(start)
     else:
         if stage.epochs and train:
             tune(schedule=SCHEDULES.get(stage.schedule, one_shot), epochs=stage.epochs, key=key)
@@ -73,8 +74,12 @@ def run_stage(
 
 def _run_rounds(
     model: Model, stage: Stage, task: Task, context: Context, *, tune: Callable[..., None], key: str
-) -> None:
-    """Prune, retrain, validate, until a round falls below the floor; leaves the last good round's state in `model`."""
+) -> bool:
+    """Prune, retrain, validate, until a round falls below the floor; leaves the last good round's state in `model`.
+
+    Returns:
+        Whether any round was good.
+    """
 
     def quality() -> float:
         finished = copy.deepcopy(model)
@@ -90,8 +95,9 @@ def _run_rounds(
         _advance(model, stage, context, reached)
         if quality() < least:
             model.load_state_dict(good)
-            return
+            return number > 1
         good = copy.deepcopy(model.state_dict())
+    return True
 
 
 def _advance(model: Model, stage: Stage, context: Context, reached: float) -> None:

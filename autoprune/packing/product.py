@@ -48,13 +48,13 @@ def learn_product(values: Tensor, *, width: int, entries: int, seed: int, rounds
 
     Args:
         values: float32 [rows, dim], finite.
-        width: dimensions in a run; the last run is filled up with zeros.
+        width: dimensions in a run, at most all of them; the last run is filled up with zeros.
         entries: of each run's codebook, at most 256; never more than there are rows.
         seed: of the k-means.
         rounds: of the k-means; 0 takes the first rows for the codebook.
     """
     unit = max(float(values.abs().max()), 1e-30)
-    dim, entries = values.shape[1], min(entries, len(values))
+    dim, width, entries = values.shape[1], min(width, values.shape[1]), min(entries, len(values))
     runs = -(-dim // width)
     padded = torch.nn.functional.pad(values / unit, (0, runs * width - dim)).cpu()
     codebook = torch.zeros(runs, entries, width, dtype=torch.float16)

@@ -22,7 +22,6 @@ STEPS: dict[str, type[Step]] = {step.name: step for step in (L1, Magnitude, Dims
 
 CANNOT_FOLLOW: dict[tuple[str, str], str] = {
     ("zeros", "dims.pca"): "turning to principal axes would fill the zeros again; cut dimensions first",
-    ("codes", "l1"): "codes cannot be trained; put it first",
     ("codes", "magnitude"): "codes cannot be pruned; prune first",
     ("codes", "dims"): "codes cannot be cut; cut dimensions first",
     ("codes", "rows"): "codes cannot be cut; cut rows first",

@@ -21,13 +21,12 @@ def row_frequency(model: Model, table: str, context: Context) -> Tensor:
     counted = context.frequency.get(axis.name) if axis else None
     if counted is None:
         raise RecipeError((), f"how often the rows of table {table!r} occur is not known; rank them by norm.")
-    index = model.tables[table].index
-    frequency = counted.to(index.device)[index]
-    if not frequency.any():
+    if not counted.any():
         raise RecipeError(
-            (), f"the frequency of table {table!r} is zero for all of its {len(frequency)} rows; rank them by norm."
+            (), f"the frequency of table {table!r} is zero for all of its {len(counted)} rows; rank them by norm."
         )
-    return frequency
+    index = model.tables[table].index
+    return counted.to(index.device)[index]
 
 
 def row_norm(model: Model, table: str) -> Tensor:

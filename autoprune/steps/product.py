@@ -24,7 +24,7 @@ class Product(Step):
     one entry a row. Pruned single weights are approximated like any other value: their zeros are not exact any more.
 
     Attributes:
-        width: dimensions in a run.
+        width: dimensions in a run; a table that has fewer is one run.
         entries: of each run's codebook, 2 to 256; up to 16 take four bits a code.
     """
 

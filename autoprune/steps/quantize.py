@@ -20,7 +20,7 @@ WIDTHS = (8, 4, 2, 1)
 
 
 class Coded(Step):
-    """What the steps to row-wise codes share: widths chosen at the start hold while the stage trains.
+    """What the steps to row-wise codes share: widths and ranges chosen for what stands hold while the stage trains.
 
     In a stage without updates this is post-training quantisation (Guan et al. 2019, "Post-Training 4-bit
     Quantization on Embedding Tables"). In one with updates it is quantisation-aware training (Jacob et al. 2018,
@@ -72,10 +72,10 @@ class Quantize(Coded):
         for width, path in by_name(self.bits, model.tables, path=("bits",)).values():
             check_width(width, path, (FLOAT_BITS, *WIDTHS))
 
-    def prepare(self, model: Model, context: Context) -> None:
+    def advance(self, model: Model, context: Context, reached: float) -> None:
         for name, (width, _) in by_name(self.bits, model.tables, path=("bits",)).items():
             table = model.tables[name]
-            if width < FLOAT_BITS:
+            if width < int(table.bits[0]):
                 table.choose_bits(torch.full_like(table.bits, width))
 
 
@@ -87,7 +87,7 @@ class Mixed(Coded):
     Application to Memory-Efficient Recommendation Systems") do with dimensions.
 
     Attributes:
-        head: fraction of the rows of each table, the most frequent ones, that get `head_bits`.
+        head: fraction of the rows of each table that stand, the most frequent ones, that get `head_bits`.
         head_bits, tail_bits: 8, 4, 2 or 1.
     """
 
@@ -106,12 +106,14 @@ class Mixed(Coded):
         if isinstance(self.head, bool) or not isinstance(self.head, int | float) or not 0 <= self.head <= 1:
             raise RecipeError(("head",), f"0 <= head <= 1 must hold, but got {self.head!r}.")
 
-    def prepare(self, model: Model, context: Context) -> None:
+    def advance(self, model: Model, context: Context, reached: float) -> None:
         for name, table in model.tables.items():
-            order = row_frequency(model, name, context).argsort(descending=True, stable=True)
+            standing = table.row_mask.nonzero()[:, 0]
+            order = row_frequency(model, name, context)[standing].argsort(descending=True, stable=True)
             bits = torch.full_like(table.bits, self.tail_bits)
-            bits[order[: removed(table.rows, self.head)]] = self.head_bits
-            table.choose_bits(bits)
+            bits[standing[order[: removed(len(standing), self.head)]]] = self.head_bits
+            if not torch.equal(bits, table.bits):
+                table.choose_bits(bits)
 
 
 def check_width(width: object, path: tuple[str, ...], widths: tuple[int, ...]) -> None:
