@@ -40,6 +40,7 @@ ORDER = [
     "record",
     "progress",
     "folder",
+    "verify",
     "study",
     "config",
     "display",
