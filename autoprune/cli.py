@@ -39,6 +39,7 @@ Look and choose:
   autoprune verify STUDY                                          measure the front again, on test data, timed longer
   autoprune show STUDY NUMBER                                     one candidate: recipe, measurements, margins
   autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best
+  autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
   python -c "import autoprune; print(autoprune.load('DIR').recommend(user=42, k=10))"
 
 Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune --hydra-help.
@@ -91,6 +92,25 @@ def verify(
     with Watch(console) as watch:
         found = verify_study(study, runs=runs, floors=floor, profile=for_, everything=all_, working=watch.working)
     print_verified(console, found, everything=all_)
+
+
+@app.command()
+def record(
+    study: Name,
+    to: Annotated[Path, typer.Option(help="Folder to write to, such as studies/NAME.")],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write what a recorded study keeps: study.yaml, front.csv, front.png. A README.md is yours: it is left alone."""
+    from autoprune.recorded import write  # here, because plots take a second to import
+
+    found = Record(runs / study).front()
+    for path in write(found, to):
+        sys.stdout.write(f"wrote {path}\n")
+    unsaid = ["verify the front on test data: autoprune verify " + study] * (not found.record.baseline.verified)
+    if not (to / "README.md").exists():
+        unsaid.append(f"write {to / 'README.md'}: what was asked, what was learned (what failed too), on which machine")
+    for line in unsaid:
+        sys.stdout.write(f"still to do: {line}\n")
 
 
 @app.command()

@@ -87,7 +87,7 @@ def test_front_under_another_floor_trains_nothing(home: Path) -> None:
     assert (home / "runs/small/archive.jsonl").stat().st_mtime_ns == before
 
 
-def test_verify_tells_what_the_search_did_not_see(home: Path, tmp_path: Path) -> None:
+def test_verify_and_record_tell_what_the_search_did_not_see(home: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(home, tmp_path / "home"))
     ended = autoprune(copied, "verify", "small")
     assert ended.returncode == 0, ended.stderr
@@ -101,7 +101,10 @@ def test_verify_tells_what_the_search_did_not_see(home: Path, tmp_path: Path) ->
     assert narrow[1].split() == ["ndcg@20", "worst"]
     assert narrow[2].split() == ["#", "recipe", "ndcg@20", "worst", "test", "test", "size", "latency"]
     assert "(for verify, on test data)" in autoprune(copied, "show", "small", "0").stdout
-
+    ended = autoprune(copied, "record", "small", "--to", "studies/small")
+    assert ended.returncode == 0, ended.stderr
+    assert {path.name for path in (copied / "studies/small").iterdir()} == {"study.yaml", "front.csv", "front.png"}
+    assert "still to do: write studies/small/README.md" in ended.stdout
 
 
 @pytest.mark.slow
@@ -146,6 +149,7 @@ BAD = {
     "front small --for fastest": "requirements profile 'fastest' is unknown",
     "verify nosuch": "holds no study 'nosuch'",
     "verify small --floor ndgc@20=0.9x": "Did you mean ndcg@20",
+    "record small --to runs/small": "name another folder with --to",
     "show small 99": "candidate 99 is unknown: study 'small' has 0 to",
     "pick small --floor quality=9x --to x": "meets every requirement",
     "task=film": "there is no such task",

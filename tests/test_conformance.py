@@ -62,7 +62,9 @@ EXAMS = [
     Exam("rows", {"sparsity": {"item": 0.3}}, {"rows.item": 0.3}),
     Exam("dims", {"sparsity": 0.4, "importance": "activation"}, {"dim": 0.4}),
     Exam("rows", {"sparsity": 0.45}, {"rows.item": 0.45, "rows.user": 0.45}),
-    Exam("rows", {"sparsity": {"item": 0.25, "user": 0.6}, "importance": "norm"}, {"rows.item": 0.25, "rows.user": 0.6}),
+    Exam(
+        "rows", {"sparsity": {"item": 0.25, "user": 0.6}, "importance": "norm"}, {"rows.item": 0.25, "rows.user": 0.6}
+    ),
     Exam("rows", {"sparsity": {"user": 0.3}, "importance": "both"}, {"rows.user": 0.3}),
     Exam("l1", {"strength": 5.0}, {"weights": None}),
     Exam("l1", {"strength": 5.0, "groups": "dims"}, {"dim": None}),
