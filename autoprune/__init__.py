@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from autoprune.api import open_study, search
+    from autoprune.api import open_study, search, verify_study
     from autoprune.artifact import load
     from autoprune.errors import AutopruneError
 
@@ -27,9 +27,10 @@ _HOMES = {
     "load": "autoprune.artifact",
     "open_study": "autoprune.api",
     "search": "autoprune.api",
+    "verify_study": "autoprune.api",
 }
 
-__all__ = ["AutopruneError", "__version__", "load", "open_study", "search"]
+__all__ = ["AutopruneError", "__version__", "load", "open_study", "search", "verify_study"]
 
 
 def __getattr__(name: str) -> Any:

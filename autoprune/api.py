@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autoprune.config import compose_config
 from autoprune.config import search as run_config
+from autoprune.config import verify as verify_folder
 from autoprune.progress import Progress
 from autoprune.record import Front, Record
 
@@ -36,3 +37,33 @@ def open_study(name: str, *, runs: str | os.PathLike[str] = "runs") -> Record:
         AutopruneError: there is no such study.
     """
     return Record(Path(runs) / name)
+
+
+def verify_study(
+    name: str,
+    *,
+    runs: str | os.PathLike[str] = "runs",
+    floors: Sequence[str] = (),
+    profile: str | None = None,
+    everything: bool = False,
+    working: Callable[[str], None] = lambda words: None,
+) -> Front:
+    """Measures the finalists of a study once more, on test data that the search never saw; returns its front.
+
+    Each point then has `verified`, its readings on test data, beside `found`, those of the search. What was verified
+    on this machine before is not measured again.
+
+    Args:
+        floors: in place of the study's, e.g. "ndcg@20=0.97x".
+        profile: requirements in place of the study's, e.g. "latency_sensitive".
+        everything: whether every candidate is verified, not the baseline, the presets and the front alone.
+        working: called with a few words about the work in progress.
+
+    Raises:
+        AutopruneError: there is no such study, its data is not what it was, or an artifact is damaged.
+
+    Example:
+        front = autoprune.verify_study("careful")
+        [point.verified["quality"].ratio for point in front]
+    """
+    return verify_folder(Path(runs) / name, floors=floors, profile=profile, everything=everything, working=working)

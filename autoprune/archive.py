@@ -1,7 +1,12 @@
-"""Every candidate and what was measured of it: one line of JSON each, appended, never changed."""
+"""Every candidate and what was measured of it: lines of JSON, appended, never changed.
+
+A candidate that was measured again has a line again, with one measurement more; the latest line counts, in the
+place of the first.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -10,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import AutopruneError
-from autoprune.measurement import Measurement
+from autoprune.measurement import SEARCH, VERIFY, Measurement
 
 TRIAL = "trial"
 """The name of every candidate that the sampler asked for."""
@@ -40,9 +45,19 @@ class Candidate:
     measurements: tuple[Measurement, ...]
     seconds: float
 
-    def measured(self, purpose: str = "search") -> Measurement:
+    def measured(self, purpose: str = SEARCH) -> Measurement:
         """The latest measurement taken for a purpose."""
         return [found for found in self.measurements if found.purpose == purpose][-1]
+
+    def verified(self, baseline: Candidate) -> tuple[Measurement, Measurement] | None:
+        """The latest verification and the baseline's on the same machine; None where it was not verified."""
+        references = {found.machine: found for found in baseline.measurements if found.purpose == VERIFY}
+        own = [found for found in self.measurements if found.purpose == VERIFY and found.machine in references]
+        return (own[-1], references[own[-1].machine]) if own else None
+
+    def with_measurement(self, measurement: Measurement) -> Candidate:
+        """The same candidate, measured once more."""
+        return dataclasses.replace(self, measurements=(*self.measurements, measurement))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -78,7 +93,7 @@ class Archive:
             self.candidates[candidate.key] = candidate
 
     def add(self, candidate: Candidate) -> None:
-        """Appends a candidate; when this returns it is on disk."""
+        """Appends a candidate, or one that is known with more measurements; when this returns it is on disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps(candidate.to_json(), separators=(",", ":")) + "\n")

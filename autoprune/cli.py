@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autoprune.display import exit_codes, print_front, print_point
+from autoprune.display import Watch, exit_codes, print_front, print_point, print_verified
 from autoprune.errors import AutopruneError, nearest
 from autoprune.profiles import load_profile
 from autoprune.record import Front, Record
@@ -36,8 +36,10 @@ Search (every key can be set; what is composed: autoprune --cfg job):
 Look and choose:
 
   autoprune front STUDY [--floor ndcg@20=0.97x] [--for PROFILE]   the Pareto front, under other floors if you like
+  autoprune verify STUDY                                          measure the front again, on test data, timed longer
   autoprune show STUDY NUMBER                                     one candidate: recipe, measurements, margins
   autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best
+  autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
   python -c "import autoprune; print(autoprune.load('DIR').recommend(user=42, k=10))"
 
 Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune --hydra-help.
@@ -69,6 +71,46 @@ def front(
         sys.stdout.write(found.to_frame().to_csv())
     else:
         print_front(Console(), found)
+
+
+@app.command()
+def verify(
+    study: Name,
+    floor: Floors = [],  # noqa: B006  # as above
+    for_: Profile = None,
+    all_: Annotated[bool, typer.Option("--all", help="Verify every candidate, not the finalists alone.")] = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Measure the finalists once more: quality on test data that the search never saw, latency timed longer.
+
+    Finalists are the baseline, the presets and the front. What was verified on this machine before is kept, so that an
+    interrupted verification goes on where it stopped.
+    """
+    from autoprune.api import verify_study  # here, because it takes seconds to import
+
+    console = Console()
+    with Watch(console) as watch:
+        found = verify_study(study, runs=runs, floors=floor, profile=for_, everything=all_, working=watch.working)
+    print_verified(console, found, everything=all_)
+
+
+@app.command()
+def record(
+    study: Name,
+    to: Annotated[Path, typer.Option(help="Folder to write to, such as studies/NAME.")],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write what a recorded study keeps: study.yaml, front.csv, front.png. A README.md is yours: it is left alone."""
+    from autoprune.recorded import write  # here, because plots take a second to import
+
+    found = Record(runs / study).front()
+    for path in write(found, to):
+        sys.stdout.write(f"wrote {path}\n")
+    unsaid = ["verify the front on test data: autoprune verify " + study] * (not found.record.baseline.verified)
+    if not (to / "README.md").exists():
+        unsaid.append(f"write {to / 'README.md'}: what was asked, what was learned (what failed too), on which machine")
+    for line in unsaid:
+        sys.stdout.write(f"still to do: {line}\n")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""From a composed config to a search. The one file that knows Hydra's config."""
+"""From a composed config to a search, and from a study on disk to its task. The one file that knows Hydra's config."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -23,9 +24,10 @@ from autoprune.evaluate import Evaluator
 from autoprune.folder import driving, open_folder
 from autoprune.measurement import WHOLE
 from autoprune.models.model import Model
+from autoprune.profiles import load_profile
 from autoprune.progress import Progress
 from autoprune.recipe import digest, plan
-from autoprune.record import Record
+from autoprune.record import Front, Record
 from autoprune.requirements import parse_requirements
 from autoprune.space import Recipe, Space
 from autoprune.stages import rehearse, sketch
@@ -34,6 +36,8 @@ from autoprune.study import Study, StudyConfig
 from autoprune.tasks import TASKS
 from autoprune.tasks.task import Task
 from autoprune.train import Trainer
+from autoprune.verify import unverified
+from autoprune.verify import verify as verify_points
 
 CONFIG_MODULE = "autoprune.conf"
 
@@ -160,6 +164,76 @@ def search(
             report=report,
         ).run()
     return Record(folder)
+
+
+def verify(
+    folder: Path,
+    *,
+    floors: Sequence[str] = (),
+    profile: str | None = None,
+    everything: bool = False,
+    working: Callable[[str], None] = lambda words: None,
+) -> Front:
+    """Measures the finalists of a study once more, on test data; returns the front with what was found.
+
+    Args:
+        folder: of the study.
+        floors: in place of the study's, as `Record.with_floors` reads them.
+        profile: requirements in place of the study's.
+        everything: whether every candidate that has an artifact is verified, not the finalists alone.
+        working: called with a few words about the work in progress.
+
+    Raises:
+        AutopruneError: another process drives the study, its data is not what it was, or an artifact is damaged.
+    """
+    Record(folder)  # refuses a folder that holds no study before a lock is made in it
+    with driving(folder):
+        record = Record(folder, Archive(folder / "archive.jsonl", mending=True))
+        requirements = record.requirements(load_profile(profile) if profile else None)
+        front = record.front(record.with_floors(requirements, floors))
+        whole = [point for point in record.points if not point.candidate.rejected]
+        points = unverified(whole if everything else front.finalists)
+        if points:
+            working("reading data")
+            task, study = _task_again(record)
+            device = _device(study.device)
+            seconds = study.latency_seconds
+            verify_points(record, task, points, device=device, latency_seconds=seconds, working=working)
+    return Record(folder).front(front.requirements)
+
+
+def _task_again(record: Record) -> tuple[Task, StudyConfig]:
+    """The task of a study, on the same data, and what the study was told."""
+    source = record.folder / "study.yaml"
+    section = dict(record.definition["task"])
+    place = _overridden(record.overrides, "task.data.path")
+    if place is not None:
+        section["data"] = {**section["data"], "path": place}
+    try:
+        task = _make_task(section)
+    except AutopruneError as error:
+        raise AutopruneError(
+            f"study {record.name!r} cannot read its data again: {error}\n"
+            f"If it has moved, mend task.data.path=… among the overrides in {source}."
+        ) from error
+    now = digest(task.fingerprint())
+    if now != record.definition["data"]:
+        where = f" in {str(place)!r}" if place is not None else ""
+        raise AutopruneError(
+            f"study {record.name!r} was searched on other data than there is now{where} (digest "
+            f"{record.definition['data']} then, {now} now; now {task.describe()}): what is measured now could not be "
+            f"compared. Bring the old data back, mend task.data.path=… among the overrides in {source}, or search anew "
+            "under another study.name."
+        )
+    told = dict(record.definition["study"])
+    seconds = _overridden(record.overrides, "study.latency_seconds")
+    return task, _structured(StudyConfig, told if seconds is None else {**told, "latency_seconds": seconds}, "study")
+
+
+def _overridden(overrides: Sequence[str], key: str) -> Any:
+    """The value that a list of overrides ends up giving a key; None where it gives none."""
+    words = [word for word in overrides if re.match(rf"\+{{0,2}}{re.escape(key)}=", word)]
+    return OverridesParser.create().parse_override(words[-1]).value() if words else None
 
 
 def _sections(config: DictConfig) -> dict[str, dict[str, Any]]:

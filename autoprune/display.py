@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import yaml
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from autoprune.archive import TRIAL
 from autoprune.errors import AutopruneError
-from autoprune.measurement import FEWEST_UNITS, WHOLE, Reading, binding_slices
+from autoprune.measurement import FEWEST_UNITS, VERIFY, WHOLE, Measurement, Reading, binding_slices
 from autoprune.progress import Progress
 from autoprune.record import Front, Point, Record
 from autoprune.requirements import OBJECTIVES, Requirements
@@ -127,7 +128,7 @@ def _line(progress: Progress) -> Text:
 
 
 def front_table(front: Front, *, picks: Mapping[str, Point] | None = None, wide: bool = True) -> Table:
-    """The baseline, then the front, in absolute values and relative to the baseline.
+    """The baseline, then the front, in absolute values and relative to the baseline; on test data too where verified.
 
     Args:
         picks: points to mark, by the word to mark them with.
@@ -141,9 +142,11 @@ def front_table(front: Front, *, picks: Mapping[str, Point] | None = None, wide:
     table.add_column("#", justify="right")
     table.add_column("", no_wrap=True)
     table.add_column("recipe", ratio=1)
-    for name in (record.metric, "worst slice" if wide else "worst", "size", "latency"):
-        table.add_column(name, justify="right", no_wrap=True)
     shown = [record.baseline, *(point for point in front if point.candidate.number)]
+    verified = any(point.verified for point in shown)
+    worst = "worst slice" if wide else "worst"
+    for name in (record.metric, worst, *([f"{record.metric}\ntest", f"{worst}\ntest"] * verified), "size", "latency"):
+        table.add_column(name, justify="right", no_wrap=True)
     for point in shown:
         absolute = wide or not point.candidate.number
         words = "baseline" if not point.candidate.number else point.candidate.words
@@ -154,6 +157,8 @@ def front_table(front: Front, *, picks: Mapping[str, Point] | None = None, wide:
             words,
             _cell("quality", point.found, absolute=absolute, relative=wide or not absolute),
             f"{point.found['worst_slice'].ratio:.3f}x",
+            *([_cell("quality", point.verified, absolute=absolute, relative=wide or not absolute)] * verified),
+            *([_ratio("worst_slice", point.verified)] * verified),
             _cell("size", point.found, absolute=absolute, relative=wide or not absolute),
             _cell("latency", point.found, absolute=absolute, relative=wide or not absolute),
             style="dim" if not point.candidate.number else "",
@@ -170,6 +175,83 @@ def print_front(console: Console, front: Front) -> None:
     console.print(front_table(front, picks={"pick": front.pick()}, wide=console.width >= WIDE))
     if all(not point.candidate.number for point in front):
         console.print("Only the baseline meets the requirements; loosen one, or search on with more trials.")
+    for line in _falls(front, front.points):
+        console.print(line, soft_wrap=True, highlight=False, style="yellow")
+
+
+def verified_table(front: Front, points: Sequence[Point]) -> Table:
+    """What the search saw beside what the verification found, as ratios to the baseline.
+
+    Args:
+        points: verified ones.
+    """
+    on_front = {point.candidate.number for point in front}
+    feasible = {point.candidate.number for point in front.feasible}
+    metric = front.record.metric
+    table = Table(box=None, header_style="bold", padding=(0, 0, 0, 1))
+    table.add_column("#", justify="right")
+    table.add_column("", no_wrap=True)
+    table.add_column("recipe", ratio=1)
+    for name in (f"{metric}\nsearch", f"{metric}\ntest", "worst\ntest", "size", "latency\nsearch", "latency\nverified"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for point in points:
+        number, first = point.candidate.number, not point.candidate.number
+        mark = Text("front" if number in on_front else "", style="bold green")
+        if number in feasible and front.fallen(point):
+            mark = Text("fell", style="bold yellow")
+        table.add_row(
+            str(number),
+            mark,
+            "baseline" if first else point.candidate.words,
+            _cell("quality", point.found, absolute=first, relative=not first),
+            _cell("quality", point.verified, absolute=first, relative=not first),
+            _ratio("worst_slice", point.verified),
+            _cell("size", point.found, absolute=first, relative=not first),
+            _cell("latency", point.found, absolute=first, relative=not first),
+            _cell("latency", point.verified, absolute=first, relative=not first),
+            style="dim" if first else "",
+        )
+    return table
+
+
+def print_verified(console: Console, front: Front, *, everything: bool = False) -> None:
+    """What a verification found: the finalists on test data, and how many of the front no longer hold."""
+    record = front.record
+    points = [point for point in (record.points if everything else front.finalists) if point.verified]
+    users = points[0].candidate.measured(VERIFY).units[WHOLE]
+    title = f"{record.name}: {len(points)} verified on test data ({users} units)"
+    console.print(title, soft_wrap=True, highlight=False, style="bold")
+    console.print(verified_table(front, points))
+    chosen = [point for point in front if point.candidate.number and point.verified]
+    if not chosen:
+        console.print(
+            front.explain_empty() if not len(front) else "Only the baseline is on the front.", highlight=False
+        )
+        return
+    fallen = [point for point in chosen if front.fallen(point)]
+    console.print(
+        f"\n{len(fallen)} of {len(chosen)} on the front (beside the baseline) fell: a requirement that held in the "
+        "search no longer does.",
+        highlight=False,
+    )
+    for line in _falls(front, points):
+        console.print(line, soft_wrap=True, highlight=False, style="yellow")
+    lost = [point.verified["quality"].ratio - point.found["quality"].ratio for point in chosen]
+    console.print(
+        f"{record.metric} of the front against the baseline, from validation to test: "
+        f"{statistics.median(lost):+.3f}x in the median, {min(lost):+.3f}x at worst.",
+        highlight=False,
+    )
+
+
+def _falls(front: Front, points: Iterable[Point]) -> list[str]:
+    """A line for each of the points that no longer meet what they met in the search."""
+    lines = []
+    for point in points:
+        missed = [f"{text} by {by:.1%} of the limit" for text, by in front.fallen(point).items()]
+        if missed:
+            lines.append(f"  {point.candidate.number} no longer holds {', '.join(missed)}")
+    return lines
 
 
 def print_point(console: Console, record: Record, point: Point, requirements: Requirements) -> None:
@@ -184,7 +266,11 @@ def print_point(console: Console, record: Record, point: Point, requirements: Re
     console.print(f"\nrecipe\n{_indent(recipe)}", highlight=False)
     if candidate.rejected:
         console.print(f"rejected before training: {candidate.rejected}\n", highlight=False)
-    console.print(_measurements(record, point))
+    before = record.baseline.candidate
+    console.print(_measurements(before.measured(), candidate.measured(), point.found, metric=record.metric))
+    pair = candidate.verified(before)
+    if pair is not None:
+        console.print(_measurements(pair[1], pair[0], point.verified, metric=record.metric))
     if requirements.items:
         console.print(_margins(requirements, point))
     if not candidate.rejected:
@@ -192,19 +278,19 @@ def print_point(console: Console, record: Record, point: Point, requirements: Re
     console.print(f"\nmake it again\n  {record.command(point)}", soft_wrap=True, highlight=False)
 
 
-def _measurements(record: Record, point: Point) -> Table:
-    before, measured = record.baseline.candidate.measured(), point.candidate.measured()
-    table = Table(box=None, header_style="bold", title="measurements (validation)", title_justify="left")
+def _measurements(before: Measurement, measured: Measurement, found: Mapping[str, Reading], *, metric: str) -> Table:
+    title = f"measurements (for {measured.purpose}, on {before.split} data)"
+    table = Table(box=None, header_style="bold", title=title, title_justify="left")
     for name in ("", "value", "baseline", "ratio", ""):
         table.add_column(name, justify="left" if not name else "right")
-    binding = binding_slices(before, record.metric)
-    for metric, by_slice in measured.quality.items():
+    binding = binding_slices(before, metric)
+    for name, by_slice in measured.quality.items():
         for part, value in by_slice.items():
-            was = before.quality[metric][part]
+            was = before.quality[name][part]
             note = "" if part == WHOLE or part in binding else f"not binding ({before.units[part]} units, {was:.4f})"
             if part != WHOLE and part not in binding and before.units[part] >= FEWEST_UNITS:
                 note = "not binding: the baseline is near zero"
-            label = metric if part == WHOLE else f"  {metric}.{part}"
+            label = name if part == WHOLE else f"  {name}.{part}"
             table.add_row(label, f"{value:.4f}", f"{was:.4f}", f"{value / was:.3f}x" if was else "-", note)
     for label, value, was in (
         ("size_bytes", measured.size_bytes, before.size_bytes),
@@ -212,7 +298,7 @@ def _measurements(record: Record, point: Point) -> Table:
     ):
         table.add_row(label, f"{value:,}", f"{was:,}", f"{value / was:.3f}x", "")
     for name, latency in measured.latency.items():
-        reading, was_ms = point.found[f"latency_ms.{name}"], before.latency[name].median_ms
+        reading, was_ms = found[f"latency_ms.{name}"], before.latency[name].median_ms
         p95_ms = latency.p95_ms / latency.median_ms * reading.value
         interval = f"{latency.ratio_low:.3f}-{latency.ratio_high:.3f}x, p95 {p95_ms:.3f}"
         table.add_row(f"latency_ms.{name}", f"{reading.value:.3f}", f"{was_ms:.3f}", f"{reading.ratio:.3f}x", interval)
@@ -248,6 +334,10 @@ def _cell(objective: str, found: Mapping[str, Reading], *, absolute: bool = True
         "latency": f"{reading.value:.3f} ms",
     }[objective]
     return " ".join([value] * absolute + [f"{reading.ratio:.3f}x"] * relative)
+
+
+def _ratio(name: str, found: Mapping[str, Reading]) -> str:
+    return f"{found[name].ratio:.3f}x" if name in found else "-"
 
 
 def _bytes(count: float) -> str:

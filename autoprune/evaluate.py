@@ -18,8 +18,8 @@ from autoprune.archive import TRIAL, Candidate
 from autoprune.context import Context
 from autoprune.errors import AutopruneError
 from autoprune.machine import machine
-from autoprune.measure import paired_latency, quality
-from autoprune.measurement import Latency, Measurement, readings
+from autoprune.measure import own_latency, paired_latency, quality
+from autoprune.measurement import SEARCH, Latency, Measurement, readings
 from autoprune.models.model import Model
 from autoprune.recipe import Plan, digest
 from autoprune.requirements import Requirements
@@ -129,7 +129,7 @@ class Evaluator:
         structure = self._structure(folder)
         return Measurement(
             split="validation" if values else None,
-            purpose="search",
+            purpose=SEARCH,
             machine=str(machine()["id"]),
             quality=values,
             units=units,
@@ -154,20 +154,8 @@ class Evaluator:
     def _time(self, served: Served) -> dict[str, Latency]:
         workloads = self.task.workloads(served)
         if self.baseline is None:
-            # Against itself: the ratio is 1 by definition, the milliseconds are its own.
             # All milliseconds rest on these: they are taken for longer.
-            timed = paired_latency(workloads, workloads, seconds=4 * self.latency_seconds)
-            return {
-                name: Latency(
-                    median_ms=own.median_ms,
-                    p95_ms=own.p95_ms,
-                    ratio=1.0,
-                    ratio_low=1.0,
-                    ratio_high=1.0,
-                    pairs=own.pairs,
-                )
-                for name, own in timed.items()
-            }
+            return own_latency(workloads, seconds=4 * self.latency_seconds)
         if self._baseline_served is None:
             self._baseline_served = artifact.load(self.artifacts / self.baseline.key, device=self.context.device)
         before = self.task.workloads(self._baseline_served)

@@ -56,7 +56,7 @@ def driving(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise AutopruneError(
-            f"study {folder.name!r} is being run by another process; wait for it, or give this one another study.name."
+            f"study {folder.name!r} is being run by another process; wait for it, or give a search another study.name."
         ) from None
     try:
         yield

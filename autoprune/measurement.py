@@ -18,6 +18,9 @@ FEWEST_UNITS = 100
 FAINTEST = 0.2
 """Nor does a slice whose baseline is below this share of the overall value: there is too little to lose."""
 
+SEARCH, VERIFY = "search", "verify"
+"""Why a measurement was taken: for the search to steer by, or to judge what the search found."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
@@ -44,7 +47,7 @@ class Measurement:
 
     Attributes:
         split: the data quality was measured on: `validation` or `test`; None where nothing was scored.
-        purpose: why it was taken: `search`, …
+        purpose: why it was taken: `search` or `verify`.
         machine: fingerprint of the machine; milliseconds of different machines are never compared.
         quality: by metric, then by slice (`all` is every row). Empty for a candidate rejected before training.
         units: how many users (pairs, queries) each slice has.

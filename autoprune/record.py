@@ -8,14 +8,14 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from autoprune.archive import Archive, Candidate
+from autoprune.archive import TRIAL, Archive, Candidate
 from autoprune.errors import AutopruneError, nearest, unknown
 from autoprune.front import coordinates, hypervolume, nondominated
 from autoprune.measurement import Reading, readings
@@ -36,13 +36,15 @@ class Point:
 
     Attributes:
         candidate: recipe and measurements.
-        found: its readings against the baseline.
+        found: its readings against the baseline, as the search took them: quality on validation data.
         folder: where its artifact lies.
+        verified: its readings as `autoprune verify` took them: quality on test data; empty where it did not.
     """
 
     candidate: Candidate
     found: dict[str, Reading]
     folder: Path
+    verified: dict[str, Reading] = field(default_factory=dict)
 
     def load(self) -> Served:
         """The artifact, ready to answer."""
@@ -112,15 +114,16 @@ class Record:
     def points(self) -> list[Point]:
         """All candidates in order of arrival."""
         candidates = list(self.archive.candidates.values())
-        before = candidates[0].measured()
-        return [
-            Point(
-                candidate=candidate,
-                found=readings(candidate.measured(), before, metric=self.metric),
-                folder=self.folder / "artifacts" / candidate.key,
-            )
-            for candidate in candidates
-        ]
+        return [self._point(candidate, candidates[0]) for candidate in candidates]
+
+    def _point(self, candidate: Candidate, baseline: Candidate) -> Point:
+        pair = candidate.verified(baseline)
+        return Point(
+            candidate=candidate,
+            found=readings(candidate.measured(), baseline.measured(), metric=self.metric),
+            folder=self.folder / "artifacts" / candidate.key,
+            verified=readings(*pair, metric=self.metric) if pair else {},
+        )
 
     @property
     def names(self) -> list[str]:
@@ -169,6 +172,8 @@ class Record:
         ]
         if point.candidate.number:
             words.insert(-2, f"+presets.again={_hydra_value(point.candidate.recipe)}")
+        if self.folder.parent != Path("runs"):
+            words.append(f"study.dir={_hydra_value(str(self.folder.parent))}")
         return shlex.join(words)
 
 
@@ -194,6 +199,20 @@ class Front:
 
     def __iter__(self) -> Iterator[Point]:
         return iter(self.points)
+
+    @property
+    def finalists(self) -> list[Point]:
+        """What is verified and recorded: the baseline, the front, and the other presets for reference."""
+        baseline = self.record.baseline
+        front = [point for point in self.points if point.candidate.number]
+        presets = [point for point in self.record.points[1:] if point.candidate.name != TRIAL and point not in front]
+        return [baseline, *front, *presets]
+
+    def fallen(self, point: Point) -> dict[str, float]:
+        """The requirements that held in the search and do not in the verification, and by what share of the limit."""
+        held = self.requirements.violations(point.found)
+        now = self.requirements.violations(point.verified)
+        return {text: by for text, by in now.items() if by > 0 >= held[text]}
 
     @property
     def hypervolume(self) -> float:
@@ -249,7 +268,10 @@ class Front:
         return "\n".join(lines)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a point, indexed by candidate number; ratios to the baseline end in `_ratio`."""
+        """One row a point, indexed by candidate number; ratios to the baseline end in `_ratio`.
+
+        Where points were verified, `test_…` is quality on test data, `verified_…` what was timed again.
+        """
         import pandas as pd
 
         rows = []
@@ -259,16 +281,31 @@ class Front:
                 "name": point.candidate.name,
                 "recipe": point.candidate.words,
             }
-            for name, reading in point.found.items():
-                if name != "quality":
-                    row[name] = reading.value
-                    row[f"{name}_ratio"] = reading.ratio
-            rows.append({**row, "artifact": str(point.folder)})
+            rows.append({**row, **columns(point, point.found), "artifact": str(point.folder)})
         return pd.DataFrame(rows, columns=None if rows else ["number", "name", "recipe"]).set_index("number")
+
+
+def columns(point: Point, names: Iterable[str]) -> dict[str, float]:
+    """Readings of a point as columns of a table: value and ratio of each, and verified ones where there are any.
+
+    Args:
+        names: of the readings; `quality` is left out, for it is another name of a metric.
+    """
+    row: dict[str, float] = {}
+    kept = [name for name in names if name != "quality" and name in point.found]
+    for name in kept:
+        row[name], row[f"{name}_ratio"] = point.found[name].value, point.found[name].ratio
+    for name in kept:
+        if name in point.verified and not name.endswith("_bytes"):  # the same files weigh the same
+            label = f"{'verified' if name.startswith('latency_ms') else 'test'}_{name}"
+            row[label], row[f"{label}_ratio"] = point.verified[name].value, point.verified[name].ratio
+    return row
 
 
 def _hydra_value(value: Any) -> str:
     """A nested value in the grammar of Hydra's overrides."""
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{_hydra_value(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, str) and re.fullmatch(r"[/.\w-]*/[/.\w-]*", value):  # a path, which needs no quotes
+        return value
     return json.dumps(value)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,54 @@ def test_the_latest_measurement_of_a_purpose_is_read() -> None:
     measured = Candidate(**{**vars(candidate(0)), "measurements": tuple(found)})
     assert measured.measured().size_bytes == 2
     assert measured.measured("verify").size_bytes == 3
+
+
+def test_a_measurement_more_leaves_order_and_search_values_alone(tmp_path: Path) -> None:
+    path = tmp_path / "archive.jsonl"
+    before = written(path)
+    archive = Archive(path)
+    more = candidate(1).with_measurement(measurement("verify", 3))
+    archive.add(more)
+    for found in (archive, Archive(path)):
+        assert list(found.candidates) == ["key0", "key1", "key2"], "in order of arrival"
+        assert found.candidates["key1"] == more
+        assert found.candidates["key1"].measured() == candidate(1).measured()
+    assert path.read_bytes().startswith(before), "nothing is changed that was written"
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.data())
+def test_torn_while_a_measurement_is_appended_the_candidate_stays_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("torn") / "archive.jsonl"
+    before = written(path)
+    archive = Archive(path)
+    for number in (0, 2):
+        archive.add(candidate(number).with_measurement(measurement("verify")))
+    whole = path.read_bytes()
+    cut = data.draw(st.integers(len(before), len(whole)))
+    path.write_bytes(whole[:cut])
+    found = Archive(path, mending=True)
+    assert list(found.candidates) == ["key0", "key1", "key2"]
+    more = [len(one.measurements) - 1 for one in found.candidates.values()]
+    survived = whole[len(before) : cut].count(b"\n")
+    assert more == [[0, 0, 0], [1, 0, 0], [1, 0, 1]][survived]
+    found.add(candidate(2).with_measurement(measurement("verify")))
+    assert len(Archive(path).candidates["key2"].measurements) == 2
+
+
+def test_verified_pairs_measurements_of_one_machine() -> None:
+    def on(machine: str, size_bytes: int) -> Measurement:
+        return dataclasses.replace(measurement("verify", size_bytes), machine=machine)
+
+    baseline = candidate(0).with_measurement(on("a", 1)).with_measurement(on("b", 2))
+    assert candidate(1).verified(baseline) is None
+    first = candidate(1).with_measurement(on("a", 3))
+    assert first.verified(baseline) == (on("a", 3), on("a", 1))
+    assert first.with_measurement(on("b", 4)).verified(baseline) == (on("b", 4), on("b", 2))
+    assert first.with_measurement(on("c", 5)).verified(baseline) == (on("a", 3), on("a", 1))
+    assert first.verified(candidate(0)) is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def test_help_teaches_without_a_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["front", "show", "pick"])
+@pytest.mark.parametrize("verb", ["front", "verify", "show", "pick"])
 def test_each_verb_explains_itself(verb: str, tmp_path: Path) -> None:
     ended = autoprune(tmp_path, verb, "--help")
     assert ended.returncode == 0
@@ -84,6 +85,26 @@ def test_front_under_another_floor_trains_nothing(home: Path) -> None:
     assert ended.returncode == 0
     assert (pd.read_csv(io.StringIO(ended.stdout))["ndcg@20_ratio"] >= 0.99).all()
     assert (home / "runs/small/archive.jsonl").stat().st_mtime_ns == before
+
+
+def test_verify_and_record_tell_what_the_search_did_not_see(home: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(home, tmp_path / "home"))
+    ended = autoprune(copied, "verify", "small")
+    assert ended.returncode == 0, ended.stderr
+    assert "verified on test data" in ended.stdout
+    assert "the front (beside the baseline) fell" in ended.stdout
+    ended = autoprune(copied, "front", "small", "--csv")
+    frame = pd.read_csv(io.StringIO(ended.stdout))
+    assert frame["test_ndcg@20_ratio"].notna().all()
+    assert frame["verified_latency_ms_ratio"].notna().all()
+    narrow = autoprune(copied, "front", "small").stdout.splitlines()
+    assert narrow[1].split() == ["ndcg@20", "worst"]
+    assert narrow[2].split() == ["#", "recipe", "ndcg@20", "worst", "test", "test", "size", "latency"]
+    assert "(for verify, on test data)" in autoprune(copied, "show", "small", "0").stdout
+    ended = autoprune(copied, "record", "small", "--to", "studies/small")
+    assert ended.returncode == 0, ended.stderr
+    assert {path.name for path in (copied / "studies/small").iterdir()} == {"study.yaml", "front.csv", "front.png"}
+    assert "still to do: write studies/small/README.md" in ended.stdout
 
 
 @pytest.mark.slow
@@ -126,6 +147,9 @@ BAD = {
     "front small --floor ndgc@20=0.9x": "Did you mean ndcg@20",
     "front small --floor 0.9": "NAME=LIMIT must be given",
     "front small --for fastest": "requirements profile 'fastest' is unknown",
+    "verify nosuch": "holds no study 'nosuch'",
+    "verify small --floor ndgc@20=0.9x": "Did you mean ndcg@20",
+    "record small --to runs/small": "name another folder with --to",
     "show small 99": "candidate 99 is unknown: study 'small' has 0 to",
     "pick small --floor quality=9x --to x": "meets every requirement",
     "task=film": "there is no such task",

