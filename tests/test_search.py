@@ -14,7 +14,8 @@ from torch import Tensor
 
 from autoprune.errors import AutopruneError
 from autoprune.models.model import Model
-from autoprune.packing import PackedTable, pack, quantize_rows
+from autoprune.packing import PackedTable, pack, restore
+from autoprune.packing.codes import best_shares, quantize_rows
 from autoprune.runtime import kernels, search
 from autoprune.runtime.kernels import HalfPrecision, Hidden, IntegerScan, Kernel, Proposal, has_plain_codes
 from autoprune.runtime.recommender import Recommender
@@ -35,9 +36,10 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 def table_of(values: Tensor, bits: int = 32, *, kept: float = 1.0) -> PackedTable:
     mask = None if kept == 1 else torch.rand(values.shape, generator=torch.Generator().manual_seed(9)) < kept
-    quantized = quantize_rows(values, bits, mask=mask) if bits < 32 else None
-    stored = pack(values if mask is None else values * mask, mask=mask, quantized=quantized)
-    return PackedTable.restore(json.loads(json.dumps(stored.entry)), stored.tensors)
+    widths = torch.full((len(values),), bits, dtype=torch.uint8)
+    coded = quantize_rows(values, widths, best_shares(values, widths, mask=mask), mask=mask) if bits < 32 else None
+    stored = pack(values if mask is None else values * mask, mask=mask, coded=coded)
+    return restore(json.loads(json.dumps(stored.entry)), stored.tensors)
 
 
 def hide(*pairs: tuple[int, int]) -> Hidden:

@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from autoprune.packing import PackedTable, StoredTable, pack, quantize_rows
+from autoprune.packing import PackedTable, StoredTable, pack, restore
+from autoprune.packing.codes import best_shares, quantize_rows
 from autoprune.runtime.kernels import Hidden
 from autoprune.runtime.search import Search
 
@@ -78,8 +79,10 @@ def encode(items: Tensor, users: Tensor, dim: int, bits: int, kept: float) -> Se
     if kept < 1:
         sample = values.flatten()[:: max(values.numel() // 2**20, 1)].abs()
         mask = values.abs() > sample.quantile(1 - kept)
-    stored = pack(values, mask=mask, quantized=quantize_rows(values, bits) if bits < 32 else None)
-    table = PackedTable.restore(stored.entry, stored.tensors)
+    widths = torch.full((len(values),), bits, dtype=torch.uint8)
+    coded = quantize_rows(values, widths, best_shares(values, widths)) if bits < 32 else None
+    stored = pack(values, mask=mask, coded=coded)
+    table = restore(stored.entry, stored.tensors)
     search = Search(table, lambda count: (users @ turn)[-count:])
     return Served(stored, table, search, turn)
 

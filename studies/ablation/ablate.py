@@ -1,0 +1,86 @@
+"""What each method is worth: the hypervolume that a search of equal budget loses without it.
+
+Runs the same search of MovieLens (objectives quality and size, quality at most 10 % below the baseline) over the
+whole table space and over the space without one method after the other, each under several seeds, and writes one row
+a search to results.csv.
+
+    .venv/bin/python studies/ablation/ablate.py --jobs 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+SPACES: dict[str, list[str]] = {
+    "everything": [],
+    "without magnitude": ["~space.prune.method.choose.magnitude"],
+    "without dims": ["~space.prune.method.choose.dims"],
+    "without rows": ["~space.prune.rows"],
+    "without l1": ["~space.prune.l1"],
+    "without cubic": ["space.prune.schedule.any_of=[one_shot,iterative]"],
+    "without iterative": ["space.prune.schedule.any_of=[one_shot,cubic]"],
+    "without quantize": ["~space.encode.method.choose.quantize"],
+    "without mixed": ["~space.encode.method.choose.mixed"],
+    "without product": ["~space.encode.method.choose.product"],
+    "without training on codes": ["space.encode.epochs=0"],
+    "without smaller dense models": ["space.base.dim=64"],
+    "without fine-tuning": ["space.prune.epochs=0", "space.encode.epochs=0"],
+}
+
+SEARCH = """
+import sys, autoprune
+front = autoprune.search(*sys.argv[1:])
+best = min(point.found["size_bytes"].ratio for point in front)
+print(front.hypervolume, len(front), best)
+"""
+
+
+def search(name: str, seed: int, words: list[str], runs: Path) -> tuple[float, int, float]:
+    """One search in a process of its own: hypervolume, points on the front, the smallest size ratio on it."""
+    own = [f"study.name={name.replace(' ', '_')}-{seed}", f"study.seed={seed}", f"study.dir={runs}"]
+    with tempfile.TemporaryDirectory() as scratch:
+        # Latency is no objective here: with a lock of its own no search waits for another's clock.
+        ended = subprocess.run(
+            [sys.executable, "-c", SEARCH, *words, *SPACES[name], *own],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": scratch},
+            capture_output=True,
+            text=True,
+        )
+    if ended.returncode:
+        raise SystemExit(f"{name}, seed {seed}:\n{ended.stderr}")
+    hypervolume, points, smallest = ended.stdout.split()
+    return float(hypervolume), int(points), float(smallest)
+
+
+def main() -> None:
+    """Runs every search, resuming those that were stopped."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=50, help="recipes of each search (default 50)")
+    parser.add_argument("--seeds", type=int, default=3, help="searches of each space (default 3)")
+    parser.add_argument("--jobs", type=int, default=1, help="searches at a time (default 1)")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), help="where the studies lie")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results.csv", help="the table to write")
+    parser.add_argument("words", nargs="*", default=["task=movielens"], help="the task (default task=movielens)")
+    asked = parser.parse_args()
+    words = [*asked.words, "presets=none", "requirements=none", "requirements.quality.drop=10%"]
+    words += ["study.objectives=[quality,size]", "study.latency_seconds=0.01", f"study.trials={asked.trials}"]
+    jobs = [(name, seed) for seed in range(asked.seeds) for name in SPACES]
+    with ThreadPoolExecutor(asked.jobs) as pool, asked.out.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["space", "seed", "hypervolume", "points", "smallest_ratio"])
+        running = {pool.submit(search, name, seed, words, asked.runs): (name, seed) for name, seed in jobs}
+        for done in as_completed(running):
+            table.writerow([*running[done], *done.result()])
+            file.flush()
+            print(*running[done], *done.result(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
