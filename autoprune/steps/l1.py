@@ -17,8 +17,6 @@ from autoprune.steps.step import Step, check_choice
 
 GROUPS = ("weights", "dims", "rows")
 
-TINY = 1e-12
-
 
 def soft_threshold(weights: Tensor, threshold: float) -> Tensor:
     """The proximal operator of threshold * |w|: every weight moves towards zero by `threshold` and stops there."""
@@ -32,19 +30,11 @@ def group_scale(norms: Tensor, size: float, threshold: float) -> Tensor:
         norms: float32 [groups], each group's length.
         size: how many weights a group has.
     """
-    return (1.0 - threshold * math.sqrt(size) / norms.clamp_min(TINY)).clamp_min(0.0)
-
-
-def _shrink_dims(tables: dict[str, Table], units: dict[str, float], share: float) -> None:
-    # In units of each table's root mean square the coupled columns are one group of sum(rows) weights.
-    squares = [table.weights().square().sum(0) / max(units[name], TINY) ** 2 for name, table in tables.items()]
-    scale = group_scale(torch.stack(squares).sum(0).sqrt(), sum(table.rows for table in tables.values()), share)
-    for table in tables.values():
-        table.weight.mul_(scale)
+    return (1.0 - threshold * math.sqrt(size) / norms.clamp_min(1e-12)).clamp_min(0.0)
 
 
 def _root_mean_square(table: Table) -> float:
-    """Of the weights that are not zero."""
+    """Of the weights that are not zero yet."""
     weights = table.weights().detach()
     return math.sqrt(float(weights.square().sum() / (weights != 0).sum().clamp_min(1)))
 
@@ -59,9 +49,8 @@ class L1(Step):
 
     Attributes:
         strength: an update moves weights towards zero by learning rate * strength, in units of the root mean square
-            of their table, and then scales the table back to that: only the shares between its weights change. So
-            one number means the same for tables of any scale, and the shrinking of all rows at once, which cosines
-            do not feel and nothing would stop, is left out.
+            of their table, so that one number means the same for tables of any scale, and shrinking all rows at
+            once, which cosines do not feel, cannot go faster and faster.
         groups: what is pressed: `weights`, each by itself (Tibshirani 1996); `dims` or `rows`, as wholes (group
             lasso, Yuan & Lin 2006), which are cut once they are zero. At least one dimension and one row stay.
     """
@@ -90,23 +79,26 @@ class L1(Step):
 
     def shrink(self, model: Model, learning_rate: float) -> None:
         share = learning_rate * self.strength
-        units = {name: _root_mean_square(table) for name, table in model.tables.items()}
         with torch.no_grad():
             if self.groups == "dims":
                 for axis in model.axes_of("dim").values():
-                    _shrink_dims({name: model.tables[name] for name, _ in axis.parts}, units, share)
-            else:
-                for name, table in model.tables.items():
-                    self._shrink_table(table, share * units[name])
-            for name, table in model.tables.items():
-                table.weight.mul_(units[name] / max(_root_mean_square(table), TINY))
+                    self._shrink_dims([model.tables[name] for name, _ in axis.parts], share)
+                return
+            for table in model.tables.values():
+                threshold = share * _root_mean_square(table)
+                if self.groups == "weights":
+                    table.weight.copy_(soft_threshold(table.weight, threshold))
+                else:
+                    lengths = torch.linalg.vector_norm(table.weights(), dim=1)
+                    table.weight.mul_(group_scale(lengths, table.dim, threshold)[:, None])
 
-    def _shrink_table(self, table: Table, threshold: float) -> None:
-        if self.groups == "weights":
-            table.weight.copy_(soft_threshold(table.weight, threshold))
-        else:
-            lengths = torch.linalg.vector_norm(table.weights(), dim=1)
-            table.weight.mul_(group_scale(lengths, table.dim, threshold)[:, None])
+    def _shrink_dims(self, tables: list[Table], share: float) -> None:
+        # In units of each table's root mean square the coupled columns are one group of sum(rows) weights.
+        units = [max(_root_mean_square(table), 1e-12) for table in tables]
+        squares = [table.weights().square().sum(0) / unit**2 for table, unit in zip(tables, units, strict=True)]
+        scale = group_scale(torch.stack(squares).sum(0).sqrt(), sum(table.rows for table in tables), share)
+        for table in tables:
+            table.weight.mul_(scale)
 
     def convert(self, model: Model, context: Context) -> None:
         if self.groups == "weights":
