@@ -37,7 +37,8 @@ def words(planted: Path, runs: Path, *extra: str) -> list[str]:
         "space.base.dim.any_of=[16,8]",
         "space.prune.epochs.any_of=[0,2]",
         "space.prune.method.choose.magnitude.sparsity.float=[0.3,0.8]",
-        "space.prune.rows.sparsity.item=0.4",
+        "space.prune.rows.sparsity.item.float=[0.0,0.4]",
+        "presets.fewer_items.prune.rows.sparsity.item=0.4",
         "space.encode.epochs.any_of=[0,2]",
         "presets.magnitude_90.prune.method.magnitude.sparsity=0.8",
         "presets.magnitude_90.prune.epochs=2",
@@ -202,7 +203,9 @@ def test_presets_outside_a_narrowed_space_are_references_only(planted: Path, tmp
 
 def test_a_ceiling_rejects_before_training(planted: Path, tmp_path: Path) -> None:
     extra = ["++requirements.size_bytes.max=0.3x", "~space.encode", "space.base.dim=16", "presets=none"]
-    kept = [word for word in words(planted, tmp_path, *extra) if not word.startswith(("presets.", "space.encode"))]
+    extra += ["space.prune.schedule=one_shot", "space.prune.epochs=2", "space.prune.l1.strength=0"]
+    dropped = ("presets.", "space.encode", "space.prune.epochs.any_of")
+    kept = [word for word in words(planted, tmp_path, *extra) if not word.startswith(dropped)]
     autoprune.search(*kept)
     record = Record(tmp_path / "s")
     rejected = [point for point in record.points if point.candidate.rejected]
@@ -242,9 +245,10 @@ def test_a_second_driver_is_refused(copied: Path, planted: Path) -> None:
 
 
 def test_an_exhausted_space_ends(planted: Path, tmp_path: Path) -> None:
-    fixed = ["prune.method=null", "prune.rows=null", "prune.l1=null", "prune.epochs=0", "prune.schedule=one_shot"]
+    fixed = ["prune.method=null", "prune.epochs=0", "prune.schedule=one_shot"]
     coded = ["encode.epochs=0", "encode.method.choose.quantize.bits.user=8"]
-    dropped = [f"~space.encode.method.choose.{method}" for method in ("mixed", "product")]
+    dropped = [f"~space.{entry}" for entry in ("prune.rows", "prune.l1")]
+    dropped += [f"~space.encode.method.choose.{method}" for method in ("mixed", "product")]
     extra = [*(f"space.{word}" for word in [*fixed, *coded]), *dropped, "study.trials=50"]
     autoprune.search(*words(planted, tmp_path, *extra))
     trials = [point for point in Record(tmp_path / "s").points if point.candidate.name == "trial"]

@@ -249,7 +249,8 @@ class RecommenderTask(Task):
                 if name == "item":
                     counts = self._item_counts.to(table.index.device)[table.index]
                     settled *= (counts[:, None] + 1.0) ** self.config.popularity
-                table.weight.copy_(settled * (rows[stays].norm(dim=1).mean() / settled[stays].norm(dim=1).mean()))
+                before, after = rows[stays].norm(dim=1).mean(), settled[stays].norm(dim=1).mean()
+                table.weight.copy_(settled * (before / after.clamp_min(1e-12)))
 
     def beside(self) -> Beside:
         return self._beside
