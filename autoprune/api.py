@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from autoprune.config import compose_config
-from autoprune.config import search as run_config
-from autoprune.config import verify as verify_folder
+from autoprune.config import compose_config, sections
+from autoprune.job import search as run_search
+from autoprune.job import verify as verify_folder
 from autoprune.progress import Progress
 from autoprune.record import Front, Record
 
@@ -27,7 +27,7 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
         front = autoprune.search("task=movielens", "study.name=careful", "study.trials=10")
         front.pick(prefer="size").save("deploy")
     """
-    return run_config(compose_config(overrides), overrides, report=report).front()
+    return run_search(sections(compose_config(overrides)), overrides, report=report).front()
 
 
 def open_study(name: str, *, runs: str | os.PathLike[str] = "runs") -> Record:

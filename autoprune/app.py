@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from autoprune.archive import TRIAL
-from autoprune.config import CONFIG_MODULE, hydra_words, readable_errors, require, search
+from autoprune.config import CONFIG_MODULE, hydra_words, readable_errors, require, sections
 from autoprune.display import Watch, exit_codes, print_front
+from autoprune.job import search
 from autoprune.record import Record
 
 
@@ -31,7 +32,9 @@ def run(words: list[str]) -> None:
         with exit_codes(), Watch(console) as watch:
             require(config, requirements)
             overrides = [*HydraConfig.get().overrides.task, *requirements]
-            record = search(config, overrides, report=watch.report, working=watch.working, opening=watch.opening)
+            record = search(
+                sections(config), overrides, report=watch.report, working=watch.working, opening=watch.opening
+            )
         _print_end(console, record, config)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way

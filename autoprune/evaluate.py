@@ -18,7 +18,7 @@ from autoprune.archive import TRIAL, Candidate
 from autoprune.context import Context
 from autoprune.errors import AutopruneError
 from autoprune.machine import machine
-from autoprune.measure import own_latency, paired_latency, quality
+from autoprune.measure import THREADS, on_threads, own_latency, paired_latency, quality
 from autoprune.measurement import SEARCH, Latency, Measurement, readings
 from autoprune.models.model import Model
 from autoprune.recipe import Plan, digest
@@ -90,7 +90,7 @@ class Evaluator:
         if not rejected:
             model = run(plan, self.task, self.context, trainer=self.trainer, store=self.store)
             self._save(model, plan, recipe, folder)
-            served = artifact.load(folder, device=self.context.device)
+            served = self._load(folder)
             self.trainer.report("measuring")
             values, units = quality(self.task, self.task.score(served, "validation"))
             measured = self._measure(served, folder, values=values, units=units)
@@ -121,7 +121,7 @@ class Evaluator:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "artifact"
             artifact.save(self.task.parts(model), folder, provenance={})
-            return self._measure(artifact.load(folder, device=self.context.device), folder, values={}, units={})
+            return self._measure(self._load(folder), folder, values={}, units={})
 
     def _measure(
         self, served: Served, folder: Path, *, values: dict[str, dict[str, float]], units: dict[str, int]
@@ -157,9 +157,13 @@ class Evaluator:
             # All milliseconds rest on these: they are taken for longer.
             return own_latency(workloads, seconds=4 * self.latency_seconds)
         if self._baseline_served is None:
-            self._baseline_served = artifact.load(self.artifacts / self.baseline.key, device=self.context.device)
+            self._baseline_served = self._load(self.artifacts / self.baseline.key)
         before = self.task.workloads(self._baseline_served)
         return paired_latency(workloads, before, seconds=self.latency_seconds)
+
+    def _load(self, folder: Path) -> Served:
+        with on_threads(THREADS):
+            return artifact.load(folder, device=self.context.device)
 
     def _structure(self, folder: Path) -> str:
         """Names what latency depends on: encodings and the shape of every stored tensor."""

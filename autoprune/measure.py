@@ -19,6 +19,9 @@ from filelock import FileLock
 from autoprune.measurement import WHOLE, Latency
 from autoprune.tasks.task import Task
 
+THREADS = 1
+"""Whoever times on two shares them with whatever else the machine does."""
+
 WARM_UP = 5
 FEWEST_PAIRS, MOST_PAIRS = 15, 400
 
@@ -40,7 +43,7 @@ def paired_latency(
     workloads: dict[str, Callable[[], object]],
     baseline: dict[str, Callable[[], object]],
     *,
-    threads: int = 1,
+    threads: int = THREADS,
     seconds: float = 0.4,
     most: int = MOST_PAIRS,
 ) -> dict[str, Latency]:
@@ -109,12 +112,22 @@ def _clock(call: Callable[[], object]) -> float:
 @contextmanager
 def _quiet(threads: int) -> Iterator[None]:
     with FileLock(Path(tempfile.gettempdir()) / "autoprune-measure.lock", mode=0o666), torch.inference_mode():
-        before, collected = torch.get_num_threads(), gc.isenabled()
-        torch.set_num_threads(threads)
+        collected = gc.isenabled()
         gc.disable()
         try:
-            yield
+            with on_threads(threads):
+                yield
         finally:
-            torch.set_num_threads(before)
             if collected:
                 gc.enable()
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Lets torch compute on `count` threads. What is timed so is loaded so too: loading chooses the fastest kernels."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

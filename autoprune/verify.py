@@ -14,7 +14,7 @@ import torch
 from autoprune import artifact
 from autoprune.errors import AutopruneError
 from autoprune.machine import machine
-from autoprune.measure import MOST_PAIRS, own_latency, paired_latency, quality
+from autoprune.measure import MOST_PAIRS, THREADS, on_threads, own_latency, paired_latency, quality
 from autoprune.measurement import VERIFY, Latency, Measurement
 from autoprune.record import Point, Record
 from autoprune.runtime.served import Served
@@ -91,7 +91,8 @@ def _latency(task: Task, served: Served, reference: Served | None, *, seconds: f
 
 def _load(record: Record, point: Point, device: torch.device) -> Served:
     try:
-        return artifact.load(point.folder, device=device)
+        with on_threads(THREADS):
+            return artifact.load(point.folder, device=device)
     except AutopruneError as error:
         again = record.folder.parent / f"{record.name}-{point.candidate.number}" / "artifacts" / point.folder.name
         remedy = (

@@ -14,7 +14,8 @@ from autoprune.recipe import plan
 from autoprune.stages import run
 from autoprune.tasks.interactions import Interactions, split_log
 from autoprune.tasks.log import read_log
-from autoprune.tasks.recommender import RecommenderConfig, RecommenderTask
+from autoprune.tasks.recommender import RecommenderTask
+from autoprune.tasks.recommender_config import RecommenderConfig
 from autoprune.tasks.task import Training
 from autoprune.train import Trainer
 

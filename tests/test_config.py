@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 import autoprune
-from autoprune.config import compose_config, search
+from autoprune.config import compose_config, sections
 from autoprune.errors import AutopruneError
+from autoprune.job import search
 from autoprune.profiles import load_profile
 from autoprune.requirements import parse_requirements
 from autoprune.space import Space
@@ -142,4 +143,4 @@ def test_requirements_that_hydra_cannot_parse_are_taken() -> None:
 def test_every_corner_of_the_shipped_space_can_be_built(planted: Path, tmp_path: Path) -> None:
     overrides = ["task=interactions", f"task.data.path={planted}", f"study.dir={tmp_path}", "study.name=..bad"]
     with pytest.raises(AutopruneError, match=r"study\.name"):  # what is checked after the corners
-        search(compose_config(overrides), overrides)
+        search(sections(compose_config(overrides)), overrides)

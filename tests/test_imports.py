@@ -45,6 +45,7 @@ ORDER = [
     "verify",
     "study",
     "config",
+    "job",
     "display",
     "app",
     "api",

@@ -17,7 +17,8 @@ from autoprune.stages import run
 from autoprune.steps.rows import Rows
 from autoprune.store import Store
 from autoprune.tasks.interactions import Interactions
-from autoprune.tasks.recommender import RecommenderConfig, RecommenderTask
+from autoprune.tasks.recommender import RecommenderTask
+from autoprune.tasks.recommender_config import RecommenderConfig
 from autoprune.tasks.task import Training
 from autoprune.train import Trainer
 

@@ -13,9 +13,9 @@ import yaml
 
 import autoprune
 from autoprune.archive import Archive, Candidate
-from autoprune.config import _task_again
 from autoprune.errors import AutopruneError
 from autoprune.folder import driving
+from autoprune.job import _task_again
 from autoprune.machine import machine
 from autoprune.measure import MOST_PAIRS
 from autoprune.measurement import Reading

@@ -12,7 +12,8 @@ from autoprune.errors import AutopruneError
 from autoprune.tasks.interactions import check_split, split_log
 from autoprune.tasks.log import Log, read_log
 from autoprune.tasks.readers import Columns
-from autoprune.tasks.recommender import RecommenderConfig, RecommenderTask
+from autoprune.tasks.recommender import RecommenderTask
+from autoprune.tasks.recommender_config import RecommenderConfig
 from autoprune.tasks.task import Task
 
 

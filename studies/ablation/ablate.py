@@ -2,7 +2,8 @@
 
 Runs the same search of MovieLens (objectives quality and size, quality at most 10 % below the baseline) over the
 whole table space and over the space without one method after the other, each under several seeds, and writes one row
-a search to results.csv.
+a search to searches.csv. Single searches of a small budget differ a good deal by luck, so a second table, pooled.csv,
+takes all candidates of a seed together and tells what their front loses without those that use a method.
 
     .venv/bin/python studies/ablation/ablate.py --jobs 2
 """
@@ -15,8 +16,16 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+
+from autoprune.front import hypervolume
+from autoprune.recipe import Plan, plan
+from autoprune.record import Record
+
+FLOOR = 0.9
+"""Of the baseline's quality: what every search must keep."""
 
 SPACES: dict[str, list[str]] = {
     "everything": [],
@@ -33,6 +42,21 @@ SPACES: dict[str, list[str]] = {
     "without smaller dense models": ["space.base.dim=64"],
     "without fine-tuning": ["space.prune.epochs=0", "space.encode.epochs=0"],
 }
+
+USES: dict[str, Callable[[Plan], bool]] = {
+    **{
+        name: lambda plan, name=name: any(step.name == name for stage in plan.stages for step in stage.steps)
+        for name in ("magnitude", "dims", "rows", "l1", "quantize", "mixed", "product")
+    },
+    "cubic": lambda plan: any(stage.schedule == "cubic" for stage in plan.stages),
+    "iterative": lambda plan: any(stage.rounds for stage in plan.stages),
+    "training on codes": lambda plan: any(
+        stage.epochs and any(not step.trainable for step in stage.steps) for stage in plan.stages
+    ),
+    "smaller dense models": lambda plan: bool(plan.base),
+    "fine-tuning": lambda plan: any(stage.epochs for stage in plan.stages),
+}
+"""Whether a plan makes use of a method."""
 
 SEARCH = """
 import sys, autoprune
@@ -59,6 +83,27 @@ def search(name: str, seed: int, words: list[str], runs: Path) -> tuple[float, i
     return float(hypervolume), int(points), float(smallest)
 
 
+def pooled(runs: Path, seed: int) -> Iterator[tuple[str, float]]:
+    """The hypervolume of all candidates of a seed, and what is left of it without those that use each method."""
+    found = []
+    for folder in sorted(runs.glob(f"*-{seed}")):
+        record = Record(folder)
+        judged = record.front().feasible
+        found += [(plan(point.candidate.recipe, base_defaults={"dim": 64}), point.found) for point in judged]
+    yield "everything", hypervolume([point for _, point in found], ["quality", "size"], floor=FLOOR)
+    for name, uses in USES.items():
+        left = [point for made, point in found if not uses(made)]
+        yield f"without {name}", hypervolume(left, ["quality", "size"], floor=FLOOR)
+
+
+def write_pooled(runs: Path, path: Path, seeds: int) -> None:
+    """Writes one row a seed and method."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["space", "seed", "hypervolume"])
+        table.writerows((name, seed, value) for seed in range(seeds) for name, value in pooled(runs, seed))
+
+
 def main() -> None:
     """Runs every search, resuming those that were stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,13 +111,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="searches of each space (default 3)")
     parser.add_argument("--jobs", type=int, default=1, help="searches at a time (default 1)")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), help="where the studies lie")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results.csv", help="the table to write")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where the tables go")
     parser.add_argument("words", nargs="*", default=["task=movielens"], help="the task (default task=movielens)")
     asked = parser.parse_args()
-    words = [*asked.words, "presets=none", "requirements=none", "requirements.quality.drop=10%"]
+    words = [*asked.words, "presets=none", "requirements=none", f"requirements.quality.drop={1 - FLOOR:.0%}"]
     words += ["study.objectives=[quality,size]", "study.latency_seconds=0.01", f"study.trials={asked.trials}"]
     jobs = [(name, seed) for seed in range(asked.seeds) for name in SPACES]
-    with ThreadPoolExecutor(asked.jobs) as pool, asked.out.open("w", newline="") as file:
+    with ThreadPoolExecutor(asked.jobs) as pool, (asked.out / "searches.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["space", "seed", "hypervolume", "points", "smallest_ratio"])
         running = {pool.submit(search, name, seed, words, asked.runs): (name, seed) for name, seed in jobs}
@@ -80,6 +125,7 @@ def main() -> None:
             table.writerow([*running[done], *done.result()])
             file.flush()
             print(*running[done], *done.result(), flush=True)
+    write_pooled(asked.runs, asked.out / "pooled.csv", asked.seeds)
 
 
 if __name__ == "__main__":
