@@ -33,7 +33,7 @@ class Store:
 
     def load(self, key: str) -> dict[str, Any] | None:
         """The checkpoint stored under `key`; None if there is none or the file is damaged."""
-        path = self._path(key)
+        path = self.path(key)
         try:
             checkpoint: dict[str, Any] = torch.load(path, weights_only=True)
             os.utime(path)
@@ -53,10 +53,11 @@ class Store:
             except BaseException:
                 Path(file.name).unlink()
                 raise
-        Path(file.name).replace(self._path(key))
-        self._evict(keep=self._path(key))
+        Path(file.name).replace(self.path(key))
+        self._evict(keep=self.path(key))
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Where the checkpoint under a key lies, if it is there."""
         return self.folder / f"{key}.pt"
 
     def _evict(self, *, keep: Path) -> None:

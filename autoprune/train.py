@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from autoprune.context import Context
+from autoprune.errors import AutopruneError
 from autoprune.models.model import Model
 from autoprune.schedule import Schedule, one_shot
 from autoprune.steps.step import Step
@@ -39,7 +40,7 @@ class Trainer:
 
     def train_dense(self, model: Model, task: Task, context: Context, *, key: str, store: Store | None) -> Model:
         """Trains until validation quality stops rising and returns the best state."""
-        checkpoint = store.load(key) if store else None
+        checkpoint = _restored(store, key)
         if checkpoint is None:
             task.initialize(model, seed=context.seed)
         self._fit(
@@ -73,7 +74,7 @@ class Trainer:
             steps=steps,
             schedule=schedule,
             epochs=epochs,
-            checkpoint=store.load(key) if store else None,
+            checkpoint=_restored(store, key),
             save=lambda state: store.save(key, state) if store else None,
         )
 
@@ -155,8 +156,31 @@ class Trainer:
                 for group in optimizer.param_groups:
                     group["lr"] = self.settings.learning_rate * min(1.0, (update + 1) / self.settings.warmup)
                 loss = task.loss(model, batch)
+                if not loss.isfinite():
+                    raise AutopruneError(
+                        f"training diverged: the loss was {loss.item()} in epoch {epoch + 1} of {epochs} at a learning "
+                        f"rate of {self.settings.learning_rate}; lower task.training.learning_rate."
+                    )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
                 optimizer.step()
                 for step in steps:
                     step.shrink(model, optimizer.param_groups[0]["lr"])
+
+
+def _restored(store: Store | None, key: str) -> dict[str, Any] | None:
+    """The checkpoint under a key, if there is one.
+
+    Raises:
+        AutopruneError: there is NaN in it, which every later stage would inherit.
+    """
+    checkpoint = store.load(key) if store else None
+    if store is None or checkpoint is None:
+        return None
+    for name, tensor in checkpoint["model"].items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise AutopruneError(
+                f"{store.path(key)}: the checkpoint holds NaN or infinite values in {name}; delete the file, and "
+                "what it held is trained again."
+            )
+    return checkpoint

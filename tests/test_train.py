@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from autoprune import train
 from autoprune.context import Context
+from autoprune.errors import AutopruneError
 from autoprune.models.model import Model
 from autoprune.recipe import plan
 from autoprune.schedule import one_shot
@@ -194,3 +196,30 @@ def test_settling_keeps_the_mean_length_of_the_rows_that_stay(task: RecommenderT
     task.settle(model)
     for name, table in model.tables.items():
         assert table.values()[table.row_mask].norm(dim=1).mean().item() == pytest.approx(lengths[name], rel=1e-4)
+
+
+def test_nan_in_a_checkpoint_is_refused_with_the_file(task: RecommenderTask, context: Context, tmp_path: Path) -> None:
+    store, made = Store(tmp_path), plan({"tune": {"epochs": 1}}, base_defaults=task.base)
+    trainer = Trainer(task.training)
+    whole = run(made, task, context, trainer=trainer, store=store)
+    for path in tmp_path.glob("*.pt"):
+        checkpoint = store.load(path.stem)
+        assert checkpoint is not None
+        clean = {name: tensor.clone() for name, tensor in checkpoint["model"].items()}
+        checkpoint["model"]["_tables.item.weight"][3, 1] = float("nan")
+        store.save(path.stem, checkpoint)
+        with pytest.raises(
+            AutopruneError, match=rf"{path.name}: the checkpoint holds .*item\.weight.* delete the file"
+        ):
+            run(made, task, context, trainer=trainer, store=store)
+        store.save(path.stem, {**checkpoint, "model": clean})
+    again = run(made, task, context, trainer=trainer, store=store)
+    assert torch.equal(again.tables["item"].weight, whole.tables["item"].weight)
+
+
+def test_training_that_diverges_says_so(task: RecommenderTask, context: Context, dense: Model) -> None:
+    model = copy.deepcopy(dense)
+    with torch.no_grad():
+        model.tables["user"].weight.fill_(float("inf"))
+    with pytest.raises(AutopruneError, match=r"training diverged: the loss was nan in epoch 1 of 2 .*lower task"):
+        Trainer(task.training).tune(model, task, context, steps=(), schedule=one_shot, epochs=2, key="", store=None)
