@@ -171,12 +171,16 @@ def _frame(axes: Axes, front: Front) -> int:
 
 
 def _label(axes: Axes, front: Front, name: str) -> None:
-    """Names the baseline and the presets, each on the side that is least crowded by marks and other labels."""
+    """Names the baseline and the presets, each on the side that is least crowded by marks.
+
+    A name that would cover another is left out; front.csv has them all.
+    """
     baseline, on_front, _, others = _groups(front)
     named = [baseline, *(point for point in front.record.points[1:] if point.candidate.name != TRIAL)]
     marks = zip(*_places([*named, *on_front, *others], name), strict=True)
     taken = [_pixels(axes, place) for place in marks]
     em = DPI / 72 * 7.5
+    labels: list[tuple[float, float, float]] = []
     for point in named:
         (x,), (y,) = _places([point], name)
         across, up = _pixels(axes, (x, y))
@@ -187,8 +191,13 @@ def _label(axes: Axes, front: Front, name: str) -> None:
             + len(taken) * (at[0] - half < axes.bbox.x0 or at[0] + half > axes.bbox.x1)  # rather on a mark than cut off
             for at in middles
         ]
-        best = crowds.index(min(crowds))
-        taken.append(middles[best])
+        covers = [
+            any(abs(at[0] - x) < half + other and abs(at[1] - y) < 1.1 * em for x, y, other in labels) for at in middles
+        ]
+        best = min(range(len(SIDES)), key=lambda side: (covers[side], crowds[side]))
+        if covers[best]:
+            continue
+        labels.append((*middles[best], half))
         dx, dy, alignment = SIDES[best]
         axes.annotate(
             point.candidate.name,
