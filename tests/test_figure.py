@@ -19,7 +19,7 @@ from autoprune.measurement import Latency, Measurement
 from autoprune.record import Record
 from autoprune.recorded import command, without_places, write
 
-OVERRIDES = ["task=interactions", "task.data.path=/home/me/films", "study.trials=90", "study.dir=/home/me/runs"]
+OVERRIDES = ["task=interactions", "task.data.path=/srv/me/films", "study.trials=90", "study.dir=/srv/me/runs"]
 
 
 def measured(quality: float, size_bytes: int, ratio: float, *, purpose: str = "search") -> Measurement:
@@ -53,7 +53,7 @@ def candidate(number: int, name: str, *measurements: Measurement, rejected: str 
 def record(folder: Path, candidates: list[Candidate], *, drop: str = "10%") -> Record:
     folder.mkdir(parents=True, exist_ok=True)
     definition = {
-        "task": {"name": "interactions", "metric": "ndcg@20", "titles": "/home/me/titles.txt"},
+        "task": {"name": "interactions", "metric": "ndcg@20", "titles": "/srv/me/titles.txt"},
         "requirements": {"quality": {"drop": drop}},
         "study": {"objectives": ["quality", "size", "latency"]},
     }
