@@ -94,7 +94,14 @@ class Plan:
     @property
     def sized(self) -> bool:
         """Whether size and latency follow from shapes alone."""
-        return all(not stage.rounds and all(step.sized() for step in stage.steps) for stage in self.stages)
+        zeros = False
+        for stage in self.stages:
+            for step in stage.steps:
+                # How many zeros a cut takes along, or which width meets them, depends on where they are.
+                if stage.rounds or not step.sized() or (zeros and step.moves_zeros):
+                    return False
+                zeros = zeros or "zeros" in step.aspects()
+        return True
 
 
 def digest(content: Any) -> str:

@@ -106,7 +106,9 @@ class Trainer:
         saved_at = time.monotonic()
         while not finished:
             if validate and done % look_every == 0:
-                quality = task.validate(model)
+                settled = copy.deepcopy(model)
+                task.settle(settled)
+                quality = task.validate(settled)
                 if quality > best["quality"]:
                     best = {"quality": quality, "epoch": done, "model": copy.deepcopy(model.state_dict())}
                 self.report(f"training the dense model: epoch {done}, best {task.metric} {best['quality']:.4f}")
@@ -144,7 +146,7 @@ class Trainer:
         epoch: int,
         epochs: int,
     ) -> None:
-        # Order and dropout depend on (seed, epoch) alone, so a resumed run repeats the undisturbed one bit by bit.
+        # Order and noise depend on (seed, epoch) alone, so a resumed run repeats the undisturbed one bit by bit.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.seed * 1_000_003 + epoch)
             batches = task.batches()

@@ -91,7 +91,6 @@ def test_every_profile_leaves_something_besides_the_baseline_feasible(tmp_path: 
     autoprune.search(
         "task=movielens",
         "requirements=none",
-        "+presets.narrow={base:{dim:16}}",
         "study.trials=0",
         f"study.dir={tmp_path}",
         "study.name=presets",

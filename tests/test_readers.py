@@ -252,7 +252,7 @@ def test_tables_that_do_not_fit_into_memory_are_refused(
 ) -> None:
     from autoprune.tasks import recommender
 
-    monkeypatch.setattr(recommender, "memory", lambda: 40_000)
+    monkeypatch.setattr(recommender, "memory", lambda: 40_000 + 256 * 120 * 4)  # tables, and blocks of scores
     words = [*WORDS, f"task.data.path={planted}", f"study.dir={tmp_path / 'runs'}"]
     with pytest.raises(
         AutopruneError, match=r"^task\.dim: 240 users and 120 items x 8 .* x 5 \(weights.*At most 5 dimensions fit"

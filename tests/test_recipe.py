@@ -280,3 +280,19 @@ def test_a_store_mixes_up_nothing(change: str, task: RecommenderTask, context: C
 def test_a_width_that_cannot_be_is_refused(dim: object, task: RecommenderTask, context: Context) -> None:
     with pytest.raises(RecipeError, match=r"base\.dim: a whole number from 1 to 4096 must be given"):
         run(planned({"base": {"dim": dim}}), task, context, trainer=Trainer(task.training), train=False)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sized"),
+    [
+        ({"prune": {"magnitude": {"sparsity": 0.5, "scope": "table"}, "rows": {"sparsity": 0.5}}}, True),
+        ({"one": {"magnitude": {"sparsity": 0.5, "scope": "table"}}, "two": {"rows": {"sparsity": 0.5}}}, False),
+        ({"one": {"magnitude": {"sparsity": 0.5, "scope": "table"}}, "two": {"dims": {"sparsity": 0.5}}}, False),
+        ({"one": {"magnitude": {"sparsity": 0.5, "scope": "table"}}, "two": {"mixed": {"head": 0.2}}}, False),
+        ({"one": {"magnitude": {"sparsity": 0.5, "scope": "table"}}, "two": {"quantize": {"bits": 4}}}, True),
+        ({"prune": {"rows": {"sparsity": 0.5, "importance": "norm"}}}, False),
+        ({"prune": {"rows": {"sparsity": 0.5}, "schedule": "iterative", "epochs": 4}}, False),
+    ],
+)
+def test_a_size_is_known_before_training_where_no_weight_decides_it(recipe: dict[str, Any], sized: bool) -> None:
+    assert plan(recipe, base_defaults={"dim": 16}).sized == sized

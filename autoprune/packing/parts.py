@@ -53,9 +53,9 @@ class PackedParts(PackedTable):
             held = {name.removeprefix(prefix): held for name, held in stored.items() if name.startswith(prefix)}
             parts.append(PackedRows.restore(part, held))
         part_of = unpack_codes(stored["part_of"], 1 if len(parts) <= 2 else 2, entry["rows"])
-        place = torch.zeros(entry["rows"], dtype=torch.int64)
+        place = torch.zeros(entry["rows"], dtype=torch.int64, device=part_of.device)
         for number, held_part in enumerate(parts):
-            place[part_of == number] = torch.arange(held_part.rows)
+            place[part_of == number] = torch.arange(held_part.rows, device=part_of.device)
         tensors = {"part_of": part_of.contiguous(), "place": narrow(place, entry["rows"])}
         return PackedParts(**{**entry, "parts": tuple(parts)}, bits=0, tensors=tensors)
 

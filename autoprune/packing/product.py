@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,9 @@ from torch import Tensor
 
 from autoprune.packing.codes import pack_codes, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable, block_rows
+
+ASSIGNED_ROWS = 2**16
+"""Rows whose nearest entries are found at a time: bounds memory at ASSIGNED_ROWS x entries x 4 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +70,22 @@ def learn_product(values: Tensor, *, width: int, entries: int, seed: int, rounds
             _means(part, entries, seed=seed + run, rounds=rounds).half() if rounds else part[:entries].half()
         )
         # against the entries as they are stored
-        codes[:, run] = torch.cdist(part, codebook[run].float()).argmin(1).to(torch.uint8)
+        for rows in torch.split(torch.arange(len(part)), ASSIGNED_ROWS):
+            codes[rows, run] = torch.cdist(part[rows], codebook[run].float()).argmin(1).to(torch.uint8)
     return ProductCodes(codes=codes.to(values.device), codebook=codebook.to(values.device), unit=unit, dim=dim)
 
 
-def _means(part: Tensor, entries: int, *, seed: int, rounds: int) -> Tensor:
-    import faiss  # here alone: what loads an artifact needs none of it
+def load_faiss() -> ModuleType:
+    """Faiss, imported where it is needed: what loads a small artifact should not wait for it."""
+    with warnings.catch_warnings():  # Python finds fault with its generated types
+        warnings.simplefilter("ignore")
+        import faiss
+    module: ModuleType = faiss
+    return module
 
+
+def _means(part: Tensor, entries: int, *, seed: int, rounds: int) -> Tensor:
+    faiss = load_faiss()
     means = faiss.Kmeans(part.shape[1], entries, niter=rounds, seed=seed, min_points_per_centroid=1)
     means.train(part.numpy())
     return torch.from_numpy(np.asarray(means.centroids))

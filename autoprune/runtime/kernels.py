@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
-import warnings
 from abc import ABC, abstractmethod
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from autoprune.packing import PackedTable
+from autoprune.packing.product import load_faiss
 
 GROUPED = 8
 """Rows that share one bound in a scan: the best groups are found among an eighth of the numbers. Of 16, all the rows
@@ -214,7 +213,7 @@ class HalfPrecision(Kernel):
     for_many = False
 
     def __init__(self, table: PackedTable) -> None:
-        faiss = _faiss()
+        faiss = load_faiss()
         kind = faiss.ScalarQuantizer.QT_fp16
         self._index = faiss.IndexScalarQuantizer(table.dim, kind, faiss.METRIC_INNER_PRODUCT)
         self._error, rounding = 0.0, 2 * (table.dim + 8) * torch.finfo(torch.float32).eps
@@ -231,7 +230,7 @@ class HalfPrecision(Kernel):
     def propose(self, queries: Tensor, count: int, hidden: Hidden) -> Proposal:
         most_hidden = int(torch.bincount(hidden.query).max()) if len(hidden.query) else 0
         count += most_hidden  # it knows no mask: as many more as are dropped later
-        _faiss().omp_set_num_threads(torch.get_num_threads())
+        load_faiss().omp_set_num_threads(torch.get_num_threads())
         scores, rows = self._index.search(queries.numpy(), min(count, self._index.ntotal))
         bound = torch.from_numpy(scores[:, -1]) + queries.norm(dim=1) * self._error
         if count >= self._index.ntotal:
@@ -276,12 +275,3 @@ def faiss_version() -> str | None:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)
     return None
-
-
-@functools.cache
-def _faiss() -> ModuleType:
-    with warnings.catch_warnings():  # Python finds fault with its generated types
-        warnings.simplefilter("ignore")
-        import faiss
-    module: ModuleType = faiss
-    return module

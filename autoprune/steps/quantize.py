@@ -20,7 +20,7 @@ WIDTHS = (8, 4, 2, 1)
 
 
 class Coded(Step):
-    """What the steps to row-wise codes share: widths and ranges chosen for what stands hold while the stage trains.
+    """What the steps to row-wise codes share: widths and ranges are chosen at the first update of a stage and hold.
 
     In a stage without updates this is post-training quantisation (Guan et al. 2019, "Post-Training 4-bit
     Quantization on Embedding Tables"). In one with updates it is quantisation-aware training (Jacob et al. 2018,
@@ -92,6 +92,7 @@ class Mixed(Coded):
     """
 
     name: ClassVar[str] = "mixed"
+    moves_zeros: ClassVar[bool] = True
 
     head: float
     head_bits: int = 8

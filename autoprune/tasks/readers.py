@@ -95,7 +95,7 @@ FORMATS = {
     ".inter": _TEXT,
     ".parquet": Format(_parquet_names, _parquet_frames),
 }
-COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 
 
 def format_of(path: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ import scipy.sparse
 import torch
 from scipy.sparse.linalg import svds
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize
 
 from autoprune.context import Context
@@ -115,12 +115,13 @@ class RecommenderTask(Task):
 
     def _check_memory(self, dim: int) -> None:
         rows, there = len(self.data.users) + len(self.data.items), memory()
-        needed = rows * dim * 4 * COPIES
+        blocks = max(SOFTMAX_USERS, SCORE_USERS) * len(self.data.items) * 4
+        needed = rows * dim * 4 * COPIES + blocks
         if needed > there:
-            fits = there // (rows * 4 * COPIES)
+            fits = max(there - blocks, 0) // (rows * 4 * COPIES)
             raise AutopruneError(
                 f"task.dim: {len(self.data.users):,} users and {len(self.data.items):,} items x {dim} dimensions x 4 "
-                f"bytes x {COPIES} (weights, gradients, Adam's two moments, the best so far) take "
+                f"bytes x {COPIES} (weights, gradients, Adam's two moments, the best so far) and blocks of scores take "
                 f"{needed / 1e9:,.1f} GB, but the machine has {there / 1e9:,.1f} GB. "
                 + (f"At most {fits} dimensions fit: set task.dim and space.base.dim, or" if fits else "Please")
                 + " bring fewer users and items."
@@ -163,7 +164,7 @@ class RecommenderTask(Task):
         rows = item.rows_of(seen)
         owner, rows = owner[rows >= 0], rows[rows >= 0]
         user_vectors, item_vectors = (normalize(part) for part in model(user.rows_of(users.to(device))))
-        if model.training:
+        if model.training and self.config.noise:
             # The same in every direction, where dropout hits single dimensions: after a turn to principal axes
             # dropout would hit the one that carries most, and fine-tuning would undo the model.
             spread = self.config.noise / user_vectors.shape[1] ** 0.5
@@ -226,9 +227,7 @@ class RecommenderTask(Task):
         return targets.rows.assign(rank=torch.cat(ranks).numpy())
 
     def validate(self, model: Model) -> float:
-        settled = copy.deepcopy(model)
-        self.settle(settled)
-        return self.metrics[self.metric](self._score(serve(self.parts(settled)), self._look))
+        return self.metrics[self.metric](self._score(serve(self.parts(model)), self._look))
 
     def workloads(self, served: Served) -> dict[str, Callable[[], object]]:
         """`single`: one user, top 20, with ids and titles; `batch`: the positions of 256 users' top 20."""
@@ -285,6 +284,7 @@ class _LogPartition(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         user_gradient, item_gradient = ctx.saved_tensors
         return gradients[0] * user_gradient, gradients[0] * item_gradient, None

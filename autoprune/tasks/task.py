@@ -128,7 +128,7 @@ class Task(ABC):
 
     @abstractmethod
     def validate(self, model: Model) -> float:
-        """`metric` on validation data, for a model in training."""
+        """`metric` on validation data, for a model in training, as it stands (it may have to be settled first)."""
 
     @abstractmethod
     def workloads(self, served: Served) -> dict[str, Callable[[], object]]:

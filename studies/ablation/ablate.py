@@ -23,6 +23,7 @@ from pathlib import Path
 from autoprune.front import hypervolume
 from autoprune.recipe import Plan, plan
 from autoprune.record import Record
+from autoprune.steps.quantize import Coded
 
 FLOOR = 0.9
 """Of the baseline's quality: what every search must keep."""
@@ -51,7 +52,7 @@ USES: dict[str, Callable[[Plan], bool]] = {
     "cubic": lambda plan: any(stage.schedule == "cubic" for stage in plan.stages),
     "iterative": lambda plan: any(stage.rounds for stage in plan.stages),
     "training on codes": lambda plan: any(
-        stage.epochs and any(not step.trainable for step in stage.steps) for stage in plan.stages
+        stage.epochs and any(isinstance(step, Coded) for step in stage.steps) for stage in plan.stages
     ),
     "smaller dense models": lambda plan: bool(plan.base),
     "fine-tuning": lambda plan: any(stage.epochs for stage in plan.stages),
