@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,9 @@ from autoprune.tasks.recommender import RecommenderTask
 from autoprune.tasks.recommender_config import RecommenderConfig
 from autoprune.tasks.task import Training
 from autoprune.train import Trainer
+
+hypothesis.settings.register_profile("repeatable", derandomize=True)  # what passes here passes everywhere
+hypothesis.settings.load_profile("repeatable")
 
 torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings
 
