@@ -15,6 +15,9 @@ from torch import Tensor
 from autoprune.packing.codes import pack_codes, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable, block_rows
 
+ROUNDS = 20
+"""Of the k-means."""
+
 ASSIGNED_ROWS = 2**16
 """Rows whose nearest entries are found at a time: bounds memory at ASSIGNED_ROWS x entries x 4 bytes."""
 
@@ -48,7 +51,7 @@ class ProductCodes:
         return StoredTable(entry=entry, tensors={name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
-def learn_product(values: Tensor, *, width: int, entries: int, seed: int, rounds: int = 20) -> ProductCodes:
+def learn_product(values: Tensor, *, width: int, entries: int, seed: int, rounds: int = ROUNDS) -> ProductCodes:
     """Product quantisation (Jégou, Douze & Schmid 2011) by the k-means of Faiss.
 
     Args:

@@ -118,6 +118,7 @@ class Search:
         for name, kernel in self._kernels.items():
             if len(queries) > 1 and not kernel.for_many:
                 continue
+            # mypy cannot infer the default
             calls[name] = lambda kernel=kernel: rescored(self._table, kernel, queries, K, nothing)  # type: ignore[misc]
         return fastest(calls)
 

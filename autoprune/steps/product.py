@@ -10,7 +10,7 @@ import torch
 from autoprune.context import Context
 from autoprune.errors import RecipeError
 from autoprune.models.model import Model
-from autoprune.packing.product import learn_product
+from autoprune.packing.product import ROUNDS, learn_product
 from autoprune.steps.step import Step
 
 MOST_ENTRIES = 256
@@ -60,7 +60,7 @@ class Product(Step):
                 width=self.width,
                 entries=self.entries,
                 seed=context.seed,
-                **({"rounds": 0} if context.rehearsal else {}),
+                rounds=0 if context.rehearsal else ROUNDS,
             )
             table.mask = torch.ones_like(table.mask)
 

@@ -176,6 +176,7 @@ class RecommenderTask(Task):
         # Of user u with items H: Σ_H log softmax = u·Σ_H v - |H| log Σ exp(u·v).
         sums = torch.zeros_like(user_vectors).index_add(0, owner, item_vectors.index_select(0, rows))
         counts = torch.bincount(owner, minlength=len(users)).to(user_vectors)
+        # torch leaves `apply` untyped
         partition: Tensor = _LogPartition.apply(user_vectors, item_vectors, counts)  # type: ignore[no-untyped-call]
         log_likelihood: Tensor = (user_vectors * sums).sum() - partition
         # Divided by a typical batch's interactions, so that users count by what they did.
