@@ -8,13 +8,14 @@ from pathlib import Path
 
 from autoprune.config import compose_config, sections
 from autoprune.job import search as run_search
-from autoprune.job import verify as verify_folder
 from autoprune.progress import Progress
 from autoprune.record import Front, Record
+from autoprune.remeasure import ROUNDS
+from autoprune.verify import verify as verify_folder
 
 
 def search(*overrides: str, report: Callable[[Progress], None] = lambda progress: None) -> Front:
-    """Runs a study, or goes on with one that was stopped, and returns its front.
+    """Runs a study, or goes on with one that was stopped; verifies its finalists, and returns its front.
 
     Args:
         overrides: as on the command line, e.g. "task=movielens", "study.trials=40".
@@ -27,7 +28,9 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
         front = autoprune.search("task=movielens", "study.name=careful", "study.trials=10")
         front.pick(prefer="size").save("deploy")
     """
-    return run_search(sections(compose_config(overrides)), overrides, report=report).front()
+    content = sections(compose_config(overrides))
+    record, rounds = run_search(content, overrides, report=report), content["study"]["verify_rounds"]
+    return verify_folder(record.folder, rounds=rounds) if rounds else record.front()
 
 
 def open_study(name: str, *, runs: str | os.PathLike[str] = "runs") -> Record:
@@ -44,8 +47,10 @@ def verify_study(
     *,
     runs: str | os.PathLike[str] = "runs",
     floors: Sequence[str] = (),
+    ceilings: Sequence[str] = (),
     profile: str | None = None,
     everything: bool = False,
+    rounds: int = ROUNDS,
     working: Callable[[str], None] = lambda words: None,
 ) -> Front:
     """Measures the finalists of a study once more, on test data that the search never saw; returns its front.
@@ -54,9 +59,10 @@ def verify_study(
     on this machine before is not measured again.
 
     Args:
-        floors: in place of the study's, e.g. "ndcg@20=0.97x".
+        floors, ceilings: in place of the study's, e.g. "ndcg@20=0.97x" and "latency_ms=0.5x".
         profile: requirements in place of the study's, e.g. "latency_sensitive".
         everything: whether every candidate is verified, not the baseline, the presets and the front alone.
+        rounds: processes that time each artifact; an interval of latency takes at least 2.
         working: called with a few words about the work in progress.
 
     Raises:
@@ -66,4 +72,12 @@ def verify_study(
         front = autoprune.verify_study("careful")
         [point.verified["quality"].ratio for point in front]
     """
-    return verify_folder(Path(runs) / name, floors=floors, profile=profile, everything=everything, working=working)
+    return verify_folder(
+        Path(runs) / name,
+        floors=floors,
+        ceilings=ceilings,
+        profile=profile,
+        everything=everything,
+        rounds=rounds,
+        working=working,
+    )

@@ -16,6 +16,7 @@ from autoprune.config import CONFIG_MODULE, hydra_words, readable_errors, requir
 from autoprune.display import Watch, exit_codes, print_front
 from autoprune.job import search
 from autoprune.record import Record
+from autoprune.verify import verify
 
 
 def run(words: list[str]) -> None:
@@ -32,10 +33,11 @@ def run(words: list[str]) -> None:
         with exit_codes(), Watch(console) as watch:
             require(config, requirements)
             overrides = [*HydraConfig.get().overrides.task, *requirements]
-            record = search(
-                sections(config), overrides, report=watch.report, working=watch.working, opening=watch.opening
-            )
-        _print_end(console, record, config)
+            content = sections(config)
+            record = search(content, overrides, report=watch.report, working=watch.working, opening=watch.opening)
+            if content["study"]["verify_rounds"]:
+                verify(record.folder, rounds=content["study"]["verify_rounds"], working=watch.working)
+        _print_end(console, Record(record.folder), config)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way
     with tempfile.TemporaryDirectory() as scratch, readable_errors():  # Hydra keeps a note of a sweep; the studies do

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import AutopruneError
-from autoprune.measurement import SEARCH, VERIFY, Measurement
+from autoprune.measurement import SEARCH, Measurement
 
 TRIAL = "trial"
 """The name of every candidate that the sampler asked for."""
@@ -45,19 +45,32 @@ class Candidate:
     measurements: tuple[Measurement, ...]
     seconds: float
 
-    def measured(self, purpose: str = SEARCH) -> Measurement:
-        """The latest measurement taken for a purpose."""
+    def latest(self, purpose: str = SEARCH) -> Measurement:
+        """The latest measurement taken for a purpose, wherever it was."""
         return [found for found in self.measurements if found.purpose == purpose][-1]
 
-    def verified(self, baseline: Candidate) -> tuple[Measurement, Measurement] | None:
-        """The latest verification and the baseline's on the same machine; None where it was not verified."""
-        references = {found.machine: found for found in baseline.measurements if found.purpose == VERIFY}
-        own = [found for found in self.measurements if found.purpose == VERIFY and found.machine in references]
-        return (own[-1], references[own[-1].machine]) if own else None
+    def measured(self, purpose: str = SEARCH, *, machine: str) -> Measurement | None:
+        """The latest measurement taken for a purpose on a machine; None where there is none."""
+        there = [found for found in self.measurements if found.purpose == purpose and found.machine == machine]
+        return there[-1] if there else None
+
+    def beside(self, baseline: Candidate, purpose: str) -> tuple[Measurement, Measurement] | None:
+        """The latest measurement for a purpose, and the baseline's latest; None where one is missing.
+
+        Both are of one machine if this candidate was measured where the baseline was last; if it was not, only what
+        does not depend on the machine can be compared.
+        """
+        purposes = [[found.purpose for found in candidate.measurements] for candidate in (self, baseline)]
+        if not all(purpose in taken for taken in purposes):
+            return None
+        reference = baseline.latest(purpose)
+        return self.measured(purpose, machine=reference.machine) or self.latest(purpose), reference
 
     def with_measurement(self, measurement: Measurement) -> Candidate:
-        """The same candidate, measured once more."""
-        return dataclasses.replace(self, measurements=(*self.measurements, measurement))
+        """The same candidate, measured once more; in place of what was measured for the same purpose on the machine."""
+        place = (measurement.purpose, measurement.machine)
+        kept = [found for found in self.measurements if (found.purpose, found.machine) != place]
+        return dataclasses.replace(self, measurements=(*kept, measurement))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

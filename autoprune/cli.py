@@ -188,4 +188,4 @@ def _groups() -> str:
 
 def _front(record: Record, floors: list[str], profile: str | None) -> Front:
     requirements = record.requirements(load_profile(profile) if profile else None)
-    return record.front(record.with_floors(requirements, floors))
+    return record.front(record.with_limits(requirements, floors))

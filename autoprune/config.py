@@ -26,7 +26,7 @@ GROUP_VALUE = re.compile(r"\+{0,2}(task|space|presets|requirements|study)=[\[{]"
 FREE = re.compile(r"(requirements|presets)\.")
 """Sections that hold what people name: a key need not be there to be set."""
 
-REQUIREMENT = re.compile(r"\+{0,2}requirements\.(\w+[@.][\w@.]+)\.(drop|min|max)=(.*)")
+REQUIREMENT = re.compile(r"\+{0,2}requirements\.(\w+[@.][\w@.]+)\.(drop|min|max|confidence)=(.*)")
 """A requirement on a metric or slice whose name Hydra cannot parse."""
 
 SECTIONS = ("task", "space", "presets", "requirements", "study")

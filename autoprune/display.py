@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import yaml
@@ -175,7 +175,7 @@ def print_front(console: Console, front: Front) -> None:
     console.print(front_table(front, picks={"pick": front.pick()}, wide=console.width >= WIDE))
     if all(not point.candidate.number for point in front):
         console.print("Only the baseline meets the requirements; loosen one, or search on with more trials.")
-    for line in _falls(front, front.points):
+    for line in _falls(front):
         console.print(line, soft_wrap=True, highlight=False, style="yellow")
 
 
@@ -186,7 +186,7 @@ def verified_table(front: Front, points: Sequence[Point]) -> Table:
         points: verified ones.
     """
     on_front = {point.candidate.number for point in front}
-    feasible = {point.candidate.number for point in front.feasible}
+    fallen = {fall.point.number for fall in front.falls}
     metric = front.record.metric
     table = Table(box=None, header_style="bold", padding=(0, 0, 0, 1))
     table.add_column("#", justify="right")
@@ -197,7 +197,7 @@ def verified_table(front: Front, points: Sequence[Point]) -> Table:
     for point in points:
         number, first = point.candidate.number, not point.candidate.number
         mark = Text("front" if number in on_front else "", style="bold green")
-        if number in feasible and front.fallen(point):
+        if number in fallen:
             mark = Text("fell", style="bold yellow")
         table.add_row(
             str(number),
@@ -218,23 +218,21 @@ def print_verified(console: Console, front: Front, *, everything: bool = False) 
     """What a verification found: the finalists on test data, and how many of the front no longer hold."""
     record = front.record
     points = [point for point in (record.points if everything else front.finalists) if point.verified]
-    users = points[0].candidate.measured(VERIFY).units[WHOLE]
+    users = points[0].candidate.latest(VERIFY).units[WHOLE]
     title = f"{record.name}: {len(points)} verified on test data ({users} units)"
     console.print(title, soft_wrap=True, highlight=False, style="bold")
     console.print(verified_table(front, points))
-    chosen = [point for point in front if point.candidate.number and point.verified]
+    chosen = [point for point in front.searched if point.number and point.verified]
     if not chosen:
         console.print(
             front.explain_empty() if not len(front) else "Only the baseline is on the front.", highlight=False
         )
         return
-    fallen = [point for point in chosen if front.fallen(point)]
     console.print(
-        f"\n{len(fallen)} of {len(chosen)} on the front (beside the baseline) fell: a requirement that held in the "
-        "search no longer does.",
+        f"\n{len(front.falls)} of {len(chosen)} on the search's front (beside the baseline) fell.",
         highlight=False,
     )
-    for line in _falls(front, points):
+    for line in _falls(front):
         console.print(line, soft_wrap=True, highlight=False, style="yellow")
     lost = [point.verified["quality"].ratio - point.found["quality"].ratio for point in chosen]
     console.print(
@@ -244,14 +242,9 @@ def print_verified(console: Console, front: Front, *, everything: bool = False) 
     )
 
 
-def _falls(front: Front, points: Iterable[Point]) -> list[str]:
-    """A line for each of the points that no longer meet what they met in the search."""
-    lines = []
-    for point in points:
-        missed = [f"{text} by {by:.1%} of the limit" for text, by in front.fallen(point).items()]
-        if missed:
-            lines.append(f"  {point.candidate.number} no longer holds {', '.join(missed)}")
-    return lines
+def _falls(front: Front) -> list[str]:
+    """A line for each point that the verification took from the front."""
+    return [f"  {fall.point.number} fell: it {fall.words}" for fall in front.falls]
 
 
 def print_point(console: Console, record: Record, point: Point, requirements: Requirements) -> None:
@@ -267,8 +260,8 @@ def print_point(console: Console, record: Record, point: Point, requirements: Re
     if candidate.rejected:
         console.print(f"rejected before training: {candidate.rejected}\n", highlight=False)
     before = record.baseline.candidate
-    console.print(_measurements(before.measured(), candidate.measured(), point.found, metric=record.metric))
-    pair = candidate.verified(before)
+    console.print(_measurements(before.latest(), candidate.latest(), point.found, metric=record.metric))
+    pair = candidate.beside(before, VERIFY)
     if pair is not None:
         console.print(_measurements(pair[1], pair[0], point.verified, metric=record.metric))
     if requirements.items:

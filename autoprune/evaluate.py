@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import tempfile
 import time
@@ -18,7 +19,7 @@ from autoprune.archive import TRIAL, Candidate
 from autoprune.context import Context
 from autoprune.errors import AutopruneError
 from autoprune.machine import machine
-from autoprune.measure import THREADS, on_threads, own_latency, paired_latency, quality
+from autoprune.measure import THREADS, Judge, Judged, on_threads, own_latency, paired_latency
 from autoprune.measurement import SEARCH, Latency, Measurement, readings
 from autoprune.models.model import Model
 from autoprune.recipe import Plan, digest
@@ -66,6 +67,7 @@ class Evaluator:
         self.candidates = candidates
         self._ceilings = Requirements(items=tuple(item for item in requirements.items if item.ceiling))
         self._baseline_served: Served | None = None
+        self._judges: Judge | None = None
         self._timed: dict[str, dict[str, Latency]] = {}
 
     @property
@@ -85,15 +87,16 @@ class Evaluator:
         measured = None
         if name == TRIAL and self._ceilings.items and plan.trains and plan.sized:
             measured = self._rehearse(plan)
-            broken = self._ceilings.violations(readings(measured, self._of_baseline(), metric=self.task.metric))
+            broken = self._ceilings.violations(
+                readings(measured, self._known_baseline().latest(), metric=self.task.metric)
+            )
             rejected = ", ".join(text for text, violation in broken.items() if violation > 0)
         if not rejected:
             model = run(plan, self.task, self.context, trainer=self.trainer, store=self.store)
             self._save(model, plan, recipe, folder)
             served = self._load(folder)
             self.trainer.report("measuring")
-            values, units = quality(self.task, self.task.score(served, "validation"))
-            measured = self._measure(served, folder, values=values, units=units)
+            measured = self._measure(served, folder, self._judge(served))
         assert measured is not None, "what is not rehearsed is never rejected"
         return Candidate(
             number=number,
@@ -115,24 +118,42 @@ class Evaluator:
             model = run(plan, self.task, self.context, trainer=self.trainer, store=self.store)
             artifact.save(self.task.parts(model), folder, provenance=self._provenance(plan, recipe))
 
+    def timed_again(self, candidate: Candidate) -> Candidate:
+        """The same candidate, its artifact timed on this machine; the baseline must be the first.
+
+        Raises:
+            AutopruneError: the artifact is missing or damaged.
+        """
+        served, known = self._load(self.artifacts / candidate.key), candidate.latest()
+        latency = self._latency(served, known.structure)
+        return candidate.with_measurement(
+            dataclasses.replace(known, machine=str(machine()["id"]), latency=latency, memory_bytes=served.memory_bytes)
+        )
+
     def _rehearse(self, plan: Plan) -> Measurement:
         """Size and latency of the artifact that a plan would give, without training anything."""
         model = run(plan, self.task, self.context, trainer=self.trainer, train=False)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "artifact"
             artifact.save(self.task.parts(model), folder, provenance={})
-            return self._measure(self._load(folder), folder, values={}, units={})
+            return self._measure(self._load(folder), folder)
 
-    def _measure(
-        self, served: Served, folder: Path, *, values: dict[str, dict[str, float]], units: dict[str, int]
-    ) -> Measurement:
+    def _judge(self, served: Served) -> Judged:
+        if self.baseline is None:
+            return Judge(self.task, "validation", served).baseline
+        if self._judges is None:
+            self._judges = Judge(self.task, "validation", self._reference())
+        return self._judges.judge(served)
+
+    def _measure(self, served: Served, folder: Path, judged: Judged | None = None) -> Measurement:
         structure = self._structure(folder)
         return Measurement(
-            split="validation" if values else None,
+            split="validation" if judged else None,
             purpose=SEARCH,
             machine=str(machine()["id"]),
-            quality=values,
-            units=units,
+            quality=judged.quality if judged else {},
+            units=judged.units if judged else {},
+            errors=judged.errors if judged else {},
             size_bytes=artifact.size_bytes(folder),
             memory_bytes=served.memory_bytes,
             structure=structure,
@@ -146,20 +167,22 @@ class Evaluator:
 
     def _known_latency(self, structure: str) -> dict[str, Latency] | None:
         for candidate in self.candidates.values():
-            known = candidate.measured()
-            if known.structure == structure and known.machine == machine()["id"]:
+            known = candidate.measured(machine=str(machine()["id"]))
+            if known is not None and known.structure == structure:
                 return known.latency
         return None
 
     def _time(self, served: Served) -> dict[str, Latency]:
         workloads = self.task.workloads(served)
-        if self.baseline is None:
+        if self.baseline is None or self.baseline.measured(machine=str(machine()["id"])) is None:
             # All milliseconds rest on these: they are taken for longer.
             return own_latency(workloads, seconds=4 * self.latency_seconds)
+        return paired_latency(workloads, self.task.workloads(self._reference()), seconds=self.latency_seconds)
+
+    def _reference(self) -> Served:
         if self._baseline_served is None:
-            self._baseline_served = self._load(self.artifacts / self.baseline.key)
-        before = self.task.workloads(self._baseline_served)
-        return paired_latency(workloads, before, seconds=self.latency_seconds)
+            self._baseline_served = self._load(self.artifacts / self._known_baseline().key)
+        return self._baseline_served
 
     def _load(self, folder: Path) -> Served:
         with on_threads(THREADS):
@@ -175,9 +198,9 @@ class Evaluator:
         }
         return digest({"tables": parts.manifest, "shapes": shapes})
 
-    def _of_baseline(self) -> Measurement:
+    def _known_baseline(self) -> Candidate:
         assert self.baseline is not None, "the baseline comes first"
-        return self.baseline.measured()
+        return self.baseline
 
     def _save(self, model: Model, plan: Plan, recipe: Mapping[str, Any], folder: Path) -> None:
         beside_from = self.artifacts / self.baseline.key if self.baseline else None

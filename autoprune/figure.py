@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from autoprune.archive import TRIAL
 from autoprune.errors import AutopruneError
-from autoprune.front import nondominated
 from autoprune.measurement import Reading
+from autoprune.pareto import nondominated
 from autoprune.record import Front, Point
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""A study's folder: it holds one definition for good, and one process drives it at a time."""
+"""A study's folder: it holds one definition for good, names the machines, and one process drives it at a time."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,24 @@ def open_folder(folder: Path, *, definition: Mapping[str, Any], overrides: list[
                 ]
             )
         )
+
+
+def note_machine(folder: Path, facts: Mapping[str, str | int]) -> None:
+    """Writes down what the fingerprint of a machine, `facts["id"]`, stands for."""
+    known = read_machines(folder)
+    if str(facts["id"]) not in known:
+        draft = folder / "machines.tmp"
+        draft.write_text(json.dumps({**known, str(facts["id"]): dict(facts)}, indent=2) + "\n")
+        draft.rename(folder / "machines.json")
+
+
+def read_machines(folder: Path) -> dict[str, dict[str, str | int]]:
+    """The machines that measured for the study in a folder, by fingerprint; none where nobody wrote them down."""
+    try:
+        found: dict[str, dict[str, str | int]] = json.loads((folder / "machines.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 @contextmanager

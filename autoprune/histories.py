@@ -50,6 +50,11 @@ class Histories:
         first = counts.cumsum(0) - counts
         return owner, self.items[torch.arange(len(owner)) + (self.starts[users] - first)[owner]]
 
+    def of_users(self, users: Tensor) -> Histories:
+        """The lists of several users, in their order."""
+        owner, items = self.take(users)
+        return Histories.from_pairs(owner, items, count=len(users))
+
     def joined(self, other: Histories) -> Histories:
         """Both lists of every user, this one's items first."""
         users = torch.cat([_owners(self), _owners(other)])

@@ -1,4 +1,4 @@
-"""From a config to a search, and from a study on disk to its verification: what the verbs call."""
+"""From a config to a search."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 import torch
 
 from autoprune.archive import Archive
-from autoprune.config import overridden, structured
+from autoprune.config import structured
 from autoprune.context import Context
 from autoprune.errors import AutopruneError, unknown
 from autoprune.evaluate import Evaluator
-from autoprune.folder import driving, open_folder
-from autoprune.measurement import WHOLE
+from autoprune.folder import driving, note_machine, open_folder
+from autoprune.machine import machine
+from autoprune.measurement import WHOLE, reading_name
 from autoprune.models.model import Model
-from autoprune.profiles import load_profile
 from autoprune.progress import Progress
 from autoprune.recipe import digest, plan
-from autoprune.record import Front, Record
+from autoprune.record import Record
 from autoprune.requirements import parse_requirements
 from autoprune.space import Recipe, Space
 from autoprune.stages import rehearse, sketch
@@ -30,8 +30,6 @@ from autoprune.study import Study, StudyConfig
 from autoprune.tasks import TASKS
 from autoprune.tasks.task import Task
 from autoprune.train import Trainer
-from autoprune.verify import unverified
-from autoprune.verify import verify as verify_points
 
 
 def search(
@@ -59,10 +57,10 @@ def search(
     study = structured(StudyConfig, sections["study"], "study")
     study.check()
     working("reading data")
-    task = _make_task(sections["task"])
+    task = make_task(sections["task"])
     opening(task.describe())
     space = Space(sections["space"])
-    context = task.context(seed=study.seed, device=_device(study.device))
+    context = task.context(seed=study.seed, device=find_device(study.device))
     trainer = Trainer(task.training, report=working)
     requirements = parse_requirements(sections["requirements"], _reading_names(task))
     _check_recipes(task, space, sections["presets"], context, trainer)
@@ -71,6 +69,7 @@ def search(
     folder = Path(study.dir) / name
     open_folder(folder, definition=definition, overrides=list(overrides))
     with driving(folder):
+        note_machine(folder, machine())
         archive = Archive(folder / "archive.jsonl", mending=True)
         evaluator = Evaluator(
             task,
@@ -96,70 +95,6 @@ def search(
     return Record(folder)
 
 
-def verify(
-    folder: Path,
-    *,
-    floors: Sequence[str] = (),
-    profile: str | None = None,
-    everything: bool = False,
-    working: Callable[[str], None] = lambda words: None,
-) -> Front:
-    """Measures the finalists of a study once more, on test data; returns the front with what was found.
-
-    Args:
-        folder: of the study.
-        floors: in place of the study's, as `Record.with_floors` reads them.
-        profile: requirements in place of the study's.
-        everything: whether every candidate that has an artifact is verified, not the finalists alone.
-        working: called with a few words about the work in progress.
-
-    Raises:
-        AutopruneError: another process drives the study, its data is not what it was, or an artifact is damaged.
-    """
-    Record(folder)  # refuses a folder that holds no study before a lock is made in it
-    with driving(folder):
-        record = Record(folder, Archive(folder / "archive.jsonl", mending=True))
-        requirements = record.requirements(load_profile(profile) if profile else None)
-        front = record.front(record.with_floors(requirements, floors))
-        whole = [point for point in record.points if not point.candidate.rejected]
-        points = unverified(whole if everything else front.finalists)
-        if points:
-            working("reading data")
-            task, study = _task_again(record)
-            device = _device(study.device)
-            seconds = study.latency_seconds
-            verify_points(record, task, points, device=device, latency_seconds=seconds, working=working)
-    return Record(folder).front(front.requirements)
-
-
-def _task_again(record: Record) -> tuple[Task, StudyConfig]:
-    """The task of a study, on the same data, and what the study was told."""
-    source = record.folder / "study.yaml"
-    section = dict(record.definition["task"])
-    place = overridden(record.overrides, "task.data.path")
-    if place is not None:
-        section["data"] = {**section["data"], "path": place}
-    try:
-        task = _make_task(section)
-    except AutopruneError as error:
-        raise AutopruneError(
-            f"study {record.name!r} cannot read its data again: {error}\n"
-            f"If it has moved, mend task.data.path=… among the overrides in {source}."
-        ) from error
-    now = digest(task.fingerprint())
-    if now != record.definition["data"]:
-        where = f" in {str(place)!r}" if place is not None else ""
-        raise AutopruneError(
-            f"study {record.name!r} was searched on other data than there is now{where} (digest "
-            f"{record.definition['data']} then, {now} now; now {task.describe()}): what is measured now could not be "
-            f"compared. Bring the old data back, mend task.data.path=… among the overrides in {source}, or search anew "
-            "under another study.name."
-        )
-    told = dict(record.definition["study"])
-    seconds = overridden(record.overrides, "study.latency_seconds")
-    return task, structured(StudyConfig, told if seconds is None else {**told, "latency_seconds": seconds}, "study")
-
-
 def _definition(task: Task, sections: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """What a study is, whatever its budget: under another one it must not go on."""
     data = {key: value for key, value in sections["task"].get("data", {}).items() if key != "path"}
@@ -183,7 +118,12 @@ def _study_name(study: StudyConfig, task: Task, definition: Mapping[str, Any]) -
     return name
 
 
-def _make_task(section: dict[str, Any]) -> Task:
+def make_task(section: dict[str, Any]) -> Task:
+    """The task of a config's section.
+
+    Raises:
+        AutopruneError: it is unknown, or cannot be made.
+    """
     name = section.get("name")
     if name not in TASKS:
         raise unknown("task.name", name, TASKS)
@@ -218,13 +158,18 @@ def _check_recipes(task: Task, space: Space, presets: Mapping[str, Any], context
 
 
 def _reading_names(task: Task) -> list[str]:
-    slices = [WHOLE, *(name for names in task.slices.values() for name in names)]
-    metrics = [name if part == WHOLE else f"{name}.{part}" for name in task.metrics for part in slices]
+    parts = [WHOLE, *(name for names in task.slices.values() for name in names), *task.perturbations]
+    metrics = [reading_name(name, part) for name in task.metrics for part in parts]
     workloads = [f"latency_ms.{name}" for name in task.workload_names]
     return [*metrics, "quality", "worst_slice", "size_bytes", "memory_bytes", "latency_ms", *workloads]
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        AutopruneError: there is none.
+    """
     try:
         device = torch.device(name)
     except RuntimeError:

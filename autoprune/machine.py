@@ -9,6 +9,7 @@ import os
 import platform
 from pathlib import Path
 
+import numpy as np
 import torch
 
 
@@ -21,6 +22,7 @@ def machine() -> dict[str, str | int]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": str(torch.__version__),
+        "numpy": np.__version__,
     }
     facts["id"] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
     return facts

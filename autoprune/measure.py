@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,9 @@ import scipy.special
 import torch
 from filelock import FileLock
 
-from autoprune.measurement import WHOLE, Latency
+from autoprune.measurement import WHOLE, Latency, binding, reading_name
+from autoprune.runtime.served import Served
+from autoprune.tasks.metric import DRAWS, Numbers, Resamples
 from autoprune.tasks.task import Task
 
 THREADS = 1
@@ -26,17 +30,82 @@ WARM_UP = 5
 FEWEST_PAIRS, MOST_PAIRS = 15, 400
 
 
-def quality(task: Task, rows: pd.DataFrame) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """Every metric on every slice, and the number of units in each.
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What an artifact scored; the fields are those of `Measurement`."""
+
+    quality: dict[str, dict[str, float]]
+    units: dict[str, int]
+    errors: dict[str, float]
+    draws: list[float]
+
+
+class Judge:
+    """Scores artifacts on one split, each beside the same baseline: the same units are drawn for all.
 
     Args:
-        rows: what `task.score` returned.
+        task: scores.
+        split: `validation` or `test`.
+        baseline: what all others are compared with.
     """
-    parts = {WHOLE: rows}
-    for column, names in task.slices.items():
-        parts |= {name: rows[rows[column] == name] for name in names}
-    values = {name: {part: metric(piece) for part, piece in parts.items()} for name, metric in task.metrics.items()}
-    return values, {part: int(piece[task.unit].nunique()) for part, piece in parts.items()}
+
+    def __init__(self, task: Task, split: str, baseline: Served) -> None:
+        self._task, self._split = task, split
+        rows = self._rows(baseline)
+        self._resamples = Resamples(rows[WHOLE][task.unit].to_numpy())
+        self._before = self._draws(rows)
+        values, units = quality(task, rows)
+        self._binding = binding(values[task.metric], units)
+        exact = dict.fromkeys([*self._before, "worst_slice"], 0.0)
+        self.baseline = Judged(quality=values, units=units, errors=exact, draws=[1.0] * DRAWS)
+        """What the baseline scored."""
+
+    def judge(self, served: Served) -> Judged:
+        """What an artifact scored, and how sure one can be of its distance from the baseline."""
+        rows = self._rows(served)
+        values, units = quality(self._task, rows)
+        drawn = self._draws(rows)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = {name: drawn[name] / self._before[name] for name in drawn}
+        binds = [ratios[reading_name(self._task.metric, part)] for part in self._binding]
+        ratios["worst_slice"] = np.min(binds, axis=0) if binds else ratios[self._task.metric]
+        errors = {name: _spread(ratio) for name, ratio in ratios.items()}
+        return Judged(
+            quality=values,
+            units=units,
+            errors={name: error for name, error in errors.items() if math.isfinite(error)},
+            draws=[round(float(ratio), 5) for ratio in ratios[self._task.metric]],
+        )
+
+    def _rows(self, served: Served) -> dict[str, pd.DataFrame]:
+        """The rows of every part: the whole, its slices, and the perturbations."""
+        whole = self._task.score(served, self._split)
+        parts = {WHOLE: whole}
+        for column, names in self._task.slices.items():
+            parts |= {name: whole[whole[column] == name] for name in names}
+        return parts | {name: self._task.score(served, self._split, name) for name in self._task.perturbations}
+
+    def _draws(self, rows: dict[str, pd.DataFrame]) -> dict[str, Numbers]:
+        return {
+            reading_name(name, part): metric.draws(piece, self._resamples)
+            for name, metric in self._task.metrics.items()
+            for part, piece in rows.items()
+        }
+
+
+def quality(task: Task, rows: Mapping[str, pd.DataFrame]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+    """Every metric on every part, and the number of units in each.
+
+    Args:
+        rows: by part, what `task.score` returned.
+    """
+    values = {name: {part: metric(piece) for part, piece in rows.items()} for name, metric in task.metrics.items()}
+    return values, {part: int(piece[task.unit].nunique()) for part, piece in rows.items()}
+
+
+def _spread(ratios: Numbers) -> float:
+    known = ratios[np.isfinite(ratios)]
+    return float(known.std(ddof=1)) if len(known) > len(ratios) / 2 else math.nan
 
 
 def paired_latency(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,15 +24,20 @@ SEARCH, VERIFY = "search", "verify"
 """Why a measurement was taken: for the search to steer by, or to judge what the search found."""
 
 
+REPEATED = 0.95
+"""Share of the re-measurements that a published interval is made for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Latency:
     """Milliseconds of one workload, timed in turns with the baseline.
 
     Attributes:
         median_ms, p95_ms: of single requests.
-        ratio: median over pairs of (this / baseline); below 1 is faster.
-        ratio_low, ratio_high: 95 % interval of that median.
+        ratio: median over pairs of (this / baseline); below 1 is faster. Over rounds, their geometric mean.
+        ratio_low, ratio_high: 95 % interval of that median, within the processes that timed it.
         pairs: how many pairs were timed.
+        rounds: the ratio that each process found; what differs between them no timing within one can show.
     """
 
     median_ms: float
@@ -39,6 +46,25 @@ class Latency:
     ratio_low: float
     ratio_high: float
     pairs: int
+    rounds: Sequence[float] = ()
+
+    def with_round(self, other: Latency) -> Latency:
+        """What this and one more process found, together."""
+        rounds = [*(self.rounds or [self.ratio]), other.ratio]
+        share = 1 / len(rounds)
+
+        def mean(ours: float, theirs: float) -> float:
+            return math.exp((1 - share) * math.log(ours) + share * math.log(theirs))
+
+        return Latency(
+            median_ms=mean(self.median_ms, other.median_ms),
+            p95_ms=mean(self.p95_ms, other.p95_ms),
+            ratio=statistics.geometric_mean(rounds),
+            ratio_low=mean(self.ratio_low, other.ratio_low),
+            ratio_high=mean(self.ratio_high, other.ratio_high),
+            pairs=self.pairs + other.pairs,
+            rounds=rounds,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +81,10 @@ class Measurement:
         memory_bytes: that the loaded model holds.
         structure: what latency depends on (shapes and encodings); equal structures share one timing a machine.
         latency: by workload; the first is the one that `latency_ms` means.
+        errors: standard error of the ratio to the baseline, by metric and slice as requirements name them, and of
+            `worst_slice`; by a paired bootstrap over units (Efron & Tibshirani 1993). What has none is not there.
+        draws: the bootstrap's ratios of the main metric, the same units drawn for all that are verified; empty for
+            the search.
     """
 
     split: str | None
@@ -66,6 +96,8 @@ class Measurement:
     memory_bytes: int
     structure: str
     latency: dict[str, Latency]
+    errors: dict[str, float] = field(default_factory=dict)
+    draws: Sequence[float] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -80,10 +112,45 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Reading:
-    """One measured value and its ratio to the baseline's (nan where the baseline is zero)."""
+    """One measured value against the baseline's.
+
+    Attributes:
+        value: in its own unit.
+        ratio: to the baseline's; nan where that is zero.
+        error: standard error of the ratio; 0 for what is counted, nan where nobody knows.
+        repeat: standard deviation of what a re-measurement would find around this ratio: on as many other users, or
+            in another process. nan where nobody knows.
+        freedom: degrees of freedom of both.
+    """
 
     value: float
     ratio: float
+    error: float = math.nan
+    repeat: float = math.nan
+    freedom: float = math.inf
+
+    def bound(self, confidence: float, *, upper: bool) -> float:
+        """The ratio that the true one stays below (above), with one-sided confidence; the ratio itself if unknown."""
+        if not self.error > 0:
+            return self.ratio
+        return self.ratio + (1 if upper else -1) * _quantile(confidence, self.freedom) * self.error
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The ratios that a re-measurement finds in 95 cases of 100; None where nobody knows."""
+        if not self.repeat > 0:
+            return None
+        half = _quantile((1 + REPEATED) / 2, self.freedom) * self.repeat
+        return self.ratio - half, self.ratio + half
+
+
+def _quantile(share: float, freedom: float) -> float:
+    """Of Student's t distribution."""
+    if math.isinf(freedom):
+        return statistics.NormalDist().inv_cdf(share)
+    import scipy.special  # here, because it takes a while to import and few look at intervals
+
+    return float(scipy.special.stdtrit(freedom, share))
 
 
 def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> dict[str, Reading]:
@@ -92,34 +159,77 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
     `quality` is `metric`; `METRIC` and `METRIC.SLICE` are values of metrics; `worst_slice` is the lowest ratio to
     the baseline among the slices that bind; `size_bytes`, `memory_bytes`, `latency_ms` (the first workload) and
     `latency_ms.WORKLOAD` are costs. The ratio of a latency is the paired one, and its value is that ratio times the
-    baseline's median, so that candidates timed at different hours can be compared.
+    baseline's median, so that candidates timed at different hours can be compared; of another machine than the
+    baseline's there is none.
     """
     found: dict[str, Reading] = {}
     for name, by_slice in measured.quality.items():
         for part, value in by_slice.items():
-            before = baseline.quality[name][part]
-            label = name if part == WHOLE else f"{name}.{part}"
-            found[label] = Reading(value, value / before if before else float("nan"))
+            before = baseline.quality[name].get(part)
+            if before is None:  # measured by a version that knew fewer slices
+                continue
+            label = reading_name(name, part)
+            found[label] = _scored(value, value / before if before else math.nan, measured.errors.get(label))
     if measured.quality:
         found["quality"] = found[metric]
-        ratios = [found[f"{metric}.{part}"].ratio for part in binding_slices(baseline, metric)]
-        found["worst_slice"] = Reading(*[float(np.min(ratios)) if ratios else found[metric].ratio] * 2)
-    found["size_bytes"] = Reading(measured.size_bytes, measured.size_bytes / baseline.size_bytes)
-    found["memory_bytes"] = Reading(measured.memory_bytes, measured.memory_bytes / baseline.memory_bytes)
-    for number, (name, latency) in enumerate(measured.latency.items()):
+        ratios = [
+            found[name].ratio
+            for part in binding_slices(baseline, metric)
+            if (name := reading_name(metric, part)) in found
+        ]
+        worst = float(np.min(ratios)) if ratios else found[metric].ratio
+        found["worst_slice"] = _scored(worst, worst, measured.errors.get("worst_slice"))
+    for name, count, before in (
+        ("size_bytes", measured.size_bytes, baseline.size_bytes),
+        ("memory_bytes", measured.memory_bytes, baseline.memory_bytes),
+    ):
+        found[name] = Reading(count, count / before, error=0.0)
+    timed = measured.latency if measured.machine == baseline.machine else {}
+    for number, (name, latency) in enumerate(timed.items()):
         # The ratio is paired and so free of the machine's drift; its milliseconds are those of the baseline's day.
-        reading = Reading(baseline.latency[name].median_ms * latency.ratio, latency.ratio)
+        reading = _timed(latency, baseline.latency[name].median_ms)
         found[f"latency_ms.{name}"] = reading
         if number == 0:
             found["latency_ms"] = reading
     return found
 
 
+def reading_name(metric: str, part: str) -> str:
+    """What a requirement calls a metric on a slice."""
+    return metric if part == WHOLE else f"{metric}.{part}"
+
+
+def _scored(value: float, ratio: float, error: float | None) -> Reading:
+    if error is None:
+        return Reading(value, ratio)
+    # As many other units err as much as these did: the difference of two such measurements has twice the variance.
+    return Reading(value, ratio, error=error, repeat=math.sqrt(2) * error)
+
+
+def _timed(latency: Latency, baseline_ms: float) -> Reading:
+    count = len(latency.rounds)
+    if count < 2:
+        within = (latency.ratio_high - latency.ratio_low) / 2 / _quantile(0.975, math.inf)
+        return Reading(baseline_ms * latency.ratio, latency.ratio, error=within)
+    spread = latency.ratio * statistics.stdev([math.log(ratio) for ratio in latency.rounds])
+    return Reading(
+        baseline_ms * latency.ratio,
+        latency.ratio,
+        error=spread / math.sqrt(count),
+        repeat=spread * math.sqrt(1 + 1 / count),
+        freedom=count - 1,
+    )
+
+
 def binding_slices(baseline: Measurement, metric: str) -> list[str]:
     """The slices with enough units, and enough of a baseline, to hold a candidate to."""
-    values = baseline.quality[metric]
+    return binding(baseline.quality[metric], baseline.units)
+
+
+def binding(values: Mapping[str, float], units: Mapping[str, int]) -> list[str]:
+    """Of the slices of one metric of the baseline, those that bind."""
     return [
         part
         for part, value in values.items()
-        if part != WHOLE and baseline.units[part] >= FEWEST_UNITS and value >= FAINTEST * values[WHOLE]
+        if part != WHOLE and units[part] >= FEWEST_UNITS and value >= FAINTEST * values[WHOLE]
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,9 @@ def load_profile(name: str) -> dict[str, Any]:
     Raises:
         AutopruneError: there is no such profile, or the file holds no mapping.
     """
-    shipped = resources.files("autoprune.conf") / "requirements"
-    source = Path(name) if name.endswith(".yaml") else shipped / f"{name}.yaml"
+    source = Path(name) if name.endswith(".yaml") else _shipped() / f"{name}.yaml"
     if not source.is_file():
-        names = [path.name.removesuffix(".yaml") for path in shipped.iterdir() if path.name.endswith(".yaml")]
-        raise unknown("requirements profile", name, names)
+        raise unknown("requirements profile", name, ["none", *profile_names()])
     try:
         content = yaml.safe_load(source.read_text())
     except yaml.YAMLError as error:
@@ -32,3 +31,13 @@ def load_profile(name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise AutopruneError(f"{name}: a mapping of requirements must stand in the file, but got {content!r}.")
     return content
+
+
+def profile_names() -> list[str]:
+    """The shipped profiles that require something."""
+    names = [path.name.removesuffix(".yaml") for path in _shipped().iterdir() if path.name.endswith(".yaml")]
+    return sorted(name for name in names if name != "none")
+
+
+def _shipped() -> Traversable:
+    return resources.files("autoprune.conf") / "requirements"

@@ -4,11 +4,13 @@ quality:     {drop: 2%}      at most 2 % below the baseline
 ndcg@20:     {min: 0.97x}    at least 0.97 of the baseline's; {min: 0.31} is absolute
 latency_ms:  {max: 0.5x}     or {max: 4.0}
 size_bytes:  {max: 10MB}
+recall@20:   {drop: 1%, confidence: 0.95}      the bound holds instead of the value: 95 % sure of at most 1 % below
 prefer:      latency         which objective a pick maximises among what is feasible
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -39,24 +41,36 @@ class Requirement:
         reading: what is held to it.
         ceiling: whether the value must stay at or below the limit; a floor otherwise.
         limit: as a ratio to the baseline if `relative`, else in the unit of the reading; above 0.
+        confidence: one-sided, with which the true value must hold; None: the measured value must.
     """
 
     reading: str
     ceiling: bool
     limit: float
     relative: bool
+    confidence: float | None = None
 
     @property
     def text(self) -> str:
         """As people read it."""
-        return f"{self.reading} {'<=' if self.ceiling else '>='} {self.limit:.10g}{'x' if self.relative else ''}"
+        sure = f" ({self.confidence:.10g})" if self.confidence else ""
+        return f"{self.reading} {'<=' if self.ceiling else '>='} {self.limit:.10g}{'x' if self.relative else ''}{sure}"
 
     def violation(self, reading: Reading) -> float:
         """How far beyond the limit, as a fraction of the limit; at most 0 if the requirement holds."""
-        value = reading.ratio if self.relative else reading.value
+        value = self.judged(reading)
         if math.isnan(value):
             return 1.0
         return (value - self.limit if self.ceiling else self.limit - value) / self.limit
+
+    def judged(self, reading: Reading) -> float:
+        """What is compared with the limit: the value or its bound, as a ratio or in its own unit."""
+        ratio = reading.ratio
+        if self.confidence is not None:
+            ratio = reading.bound(self.confidence, upper=self.ceiling)
+        if self.relative:
+            return ratio
+        return reading.value * ratio / reading.ratio if ratio != reading.ratio else reading.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +114,18 @@ def parse_requirements(
             raise AutopruneError(
                 f"{path}: a mapping such as {{drop: 2%}} or {{max: 0.5x}} must be given, but got {limits!r}."
             )
-        for kind, limit in limits.items():
-            found.append(_parse_one(str(name), str(kind), limit, names, f"{path}.{kind}"))
+        confidence = _confidence(limits.get("confidence"), f"{path}.confidence")
+        kinds = [kind for kind in limits if kind != "confidence"]
+        if not kinds:
+            raise AutopruneError(f"{path}: confidence belongs to a limit; give drop, min or max beside it.")
+        for kind in kinds:
+            one = _parse_one(str(name), str(kind), limits[kind], names, f"{path}.{kind}")
+            found.append(dataclasses.replace(one, confidence=confidence))
     return Requirements(items=tuple(dict.fromkeys(found)), prefer=prefer)
 
 
 def parse_flag(flag: str, kind: str, names: Collection[str] | None) -> Requirement:
-    """A requirement from the command line, `ndcg@20=0.97x`.
+    """A requirement from the command line, `ndcg@20=0.97x`, or `ndcg@20=0.97x:0.95` with a confidence.
 
     Args:
         kind: `min` for --floor, `max` for a ceiling.
@@ -117,14 +136,16 @@ def parse_flag(flag: str, kind: str, names: Collection[str] | None) -> Requireme
     name, equals, limit = flag.partition("=")
     if not equals:
         raise AutopruneError(f"{flag!r}: NAME=LIMIT must be given, such as ndcg@20=0.97x.")
-    return _parse_one(name, kind, limit, names, f"{name}.{kind}")
+    limit, colon, confidence = limit.partition(":")
+    one = _parse_one(name, kind, limit, names, f"{name}.{kind}")
+    return dataclasses.replace(one, confidence=_confidence(confidence, f"{name}.confidence") if colon else None)
 
 
 def _parse_one(name: str, kind: str, limit: Any, names: Collection[str] | None, path: str) -> Requirement:
     if names is not None and name not in names:
         raise AutopruneError(f"{path}: nothing called {name!r} is measured. {nearest(name, names)}")
     if kind not in ("drop", "min", "max"):
-        raise AutopruneError(f"{path}: {nearest(kind, ('drop', 'min', 'max'))}")
+        raise AutopruneError(f"{path}: {nearest(kind, ('drop', 'min', 'max', 'confidence'))}")
     cost = name.split(".")[0] in COSTS
     if cost != (kind == "max"):
         rule = "less is better, so it takes max" if cost else "more is better, so it takes drop or min"
@@ -139,6 +160,18 @@ def _parse_one(name: str, kind: str, limit: Any, names: Collection[str] | None, 
     if value <= 0:
         raise AutopruneError(f"{path}: a limit above 0 must be given, but got {limit!r}.")
     return Requirement(reading=name, ceiling=kind == "max", limit=value, relative=relative)
+
+
+def _confidence(given: Any, path: str) -> float | None:
+    if given is None:
+        return None
+    try:
+        confidence = float(given)
+    except (TypeError, ValueError):
+        confidence = math.nan
+    if isinstance(given, bool) or not 0.5 <= confidence < 1:
+        raise AutopruneError(f"{path}: 0.5 <= confidence < 1 must hold, such as 0.95, but got {given!r}.")
+    return confidence
 
 
 def _quantity(limit: Any, path: str, *, name: str) -> tuple[float, bool]:

@@ -21,8 +21,9 @@ from autoprune import artifact
 from autoprune.archive import TRIAL, Archive, Candidate, mend
 from autoprune.errors import AutopruneError, unknown
 from autoprune.evaluate import Evaluator
-from autoprune.front import coordinates
-from autoprune.measurement import Reading, readings
+from autoprune.machine import machine
+from autoprune.measurement import SEARCH, Reading, readings
+from autoprune.pareto import coordinates
 from autoprune.progress import Progress
 from autoprune.recipe import Plan, plan
 from autoprune.record import Record
@@ -50,6 +51,7 @@ class StudyConfig:
     objectives: list[str] = field(default_factory=lambda: list(OBJECTIVES))
     sampler: str = "tpe"
     latency_seconds: float = 0.4
+    verify_rounds: int = 5
     device: str = "cpu"
     dir: str = "runs"
 
@@ -69,6 +71,10 @@ class StudyConfig:
             )
         if not 0 < self.latency_seconds < math.inf:
             raise AutopruneError(f"study.latency_seconds: more than 0 must be given, but got {self.latency_seconds}.")
+        if self.verify_rounds < 0:
+            raise AutopruneError(
+                f"study.verify_rounds: a whole number >= 0 must be given, but got {self.verify_rounds}."
+            )
         if self.sampler not in SAMPLERS:
             raise unknown("study.sampler", self.sampler, SAMPLERS)
         for objective in self.objectives:
@@ -124,6 +130,7 @@ class Study:
         artifact.sweep(self.evaluator.artifacts)
         self._candidate(self._plan({}), {}, name="baseline")
         self.evaluator.keep(self._plan({}), {})  # everything is measured against it, so it must be whole
+        self._time_here()
         planned = {name: (self._plan(recipe), recipe) for name, recipe in self.presets.items()}
         for name, (preset, recipe) in planned.items():
             if self._out_of_time():
@@ -145,6 +152,13 @@ class Study:
             stalled = 0
             candidate = self._candidate(asked, recipe, name=TRIAL, trials=self._trials(optuna_study) + 1)
             self._tell(optuna_study, trial, candidate)
+
+    def _time_here(self) -> None:
+        """Times on this machine what another one timed: milliseconds of two machines are never compared."""
+        here = str(machine()["id"])
+        for candidate in list(self.archive.candidates.values()):
+            if not candidate.rejected and candidate.measured(machine=here) is None:
+                self.archive.add(self.evaluator.timed_again(candidate))
 
     def _plan(self, recipe: Mapping[str, Any]) -> Plan:
         return plan(recipe, base_defaults=self.task.base)
@@ -273,7 +287,9 @@ class Study:
 
     def _readings(self, candidate: Candidate) -> dict[str, Reading]:
         baseline = next(iter(self.archive.candidates.values()))
-        return readings(candidate.measured(), baseline.measured(), metric=self.task.metric)
+        pair = candidate.beside(baseline, SEARCH)
+        assert pair is not None, "whatever is archived was measured for the search"
+        return readings(*pair, metric=self.task.metric)
 
 
 def _finished(optuna_study: optuna.Study) -> list[FrozenTrial]:

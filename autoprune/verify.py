@@ -1,107 +1,141 @@
-"""The search may not grade itself: finalists are measured once more, on data that it never saw.
-
-A search sees validation data, and of many candidates it keeps those that look best there, by merit and by luck.
-Test data, looked at after it, tells the two apart. Latency is taken again as well: longer, and of every artifact on
-its own, where the search lets equal structures share one timing.
-"""
+"""The search may not grade itself: its finalists are measured once more, on data that it never saw."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
-import torch
-
-from autoprune import artifact
+from autoprune.archive import Archive
+from autoprune.config import overridden, structured
 from autoprune.errors import AutopruneError
+from autoprune.folder import driving, note_machine
+from autoprune.job import find_device, make_task
 from autoprune.machine import machine
-from autoprune.measure import MOST_PAIRS, THREADS, on_threads, own_latency, paired_latency, quality
-from autoprune.measurement import VERIFY, Latency, Measurement
-from autoprune.record import Point, Record
-from autoprune.runtime.served import Served
+from autoprune.measurement import Latency
+from autoprune.profiles import load_profile
+from autoprune.recipe import digest
+from autoprune.record import Front, Point, Record
+from autoprune.remeasure import ROUNDS, remeasure, rounds_of, time_again, with_round
+from autoprune.study import StudyConfig
 from autoprune.tasks.task import Task
-
-LONGER = 4
-"""How many times as long as in the search, and as many pairs at most, each workload is timed."""
-
-
-def unverified(points: Sequence[Point]) -> list[Point]:
-    """The points that were not verified on this machine yet."""
-    here = machine()["id"]
-    return [
-        point
-        for point in points
-        if not any(found.purpose == VERIFY and found.machine == here for found in point.candidate.measurements)
-    ]
 
 
 def verify(
-    record: Record,
-    task: Task,
-    points: Sequence[Point],
+    folder: Path,
     *,
-    device: torch.device,
-    latency_seconds: float,
+    floors: Sequence[str] = (),
+    ceilings: Sequence[str] = (),
+    profile: str | None = None,
+    everything: bool = False,
+    rounds: int = ROUNDS,
     working: Callable[[str], None] = lambda words: None,
-) -> None:
-    """Measures artifacts on test data and times them again; appends each measurement to the record's archive.
+) -> Front:
+    """Measures the finalists of a study once more, on test data; returns the front with what was found.
 
-    The baseline comes first. What was verified on this machine before is left as it is, so that an interrupted
-    verification goes on where it stopped. The record's points are those of before; make a new one to see.
+    This process measures quality and times each artifact once, then `rounds` - 1 others time each once more. What
+    was verified on this machine before is left as it is, so that an interrupted verification goes on where it stopped.
 
     Args:
-        record: its archive is open for this process alone.
-        task: on the data that the study was searched on.
-        points: what is verified; none of them rejected.
-        latency_seconds: for how long the search timed each workload.
+        folder: of the study.
+        floors, ceilings: in place of the study's, as `Record.with_limits` reads them.
+        profile: requirements in place of the study's.
+        everything: whether every candidate that has an artifact is verified, not the finalists alone.
+        rounds: processes that time each artifact; an interval of latency takes at least 2.
         working: called with a few words about the work in progress.
 
     Raises:
-        AutopruneError: an artifact is missing or damaged; what was measured before it is kept.
+        AutopruneError: another process drives the study, its data is not what it was, or an artifact is damaged.
     """
-    baseline = record.baseline
-    missing = unverified([baseline, *(point for point in points if point.candidate.number)])
-    reference: Served | None = None
-    for number, point in enumerate(missing, start=1):
-        working(f"verifying {number}/{len(missing)}: {point.candidate.number} {point.candidate.words or 'baseline'}")
-        reference = reference or _load(record, baseline, device)
-        own = point.candidate.number == 0
-        served = reference if own else _load(record, point, device)
-        values, units = quality(task, task.score(served, "test"))
-        latency = _latency(task, served, None if own else reference, seconds=LONGER * latency_seconds)
-        measurement = Measurement(
-            split="test",
-            purpose=VERIFY,
-            machine=str(machine()["id"]),
-            quality=values,
-            units=units,
-            size_bytes=artifact.size_bytes(point.folder),
-            memory_bytes=served.memory_bytes,
-            structure=point.candidate.measured().structure,
-            latency=latency,
-        )
-        record.archive.add(point.candidate.with_measurement(measurement))
+    if rounds < 1:
+        raise AutopruneError(f"rounds: a whole number >= 1 must be given, but got {rounds}.")
+    Record(folder)  # refuses a folder that holds no study before a lock is made in it
+    with driving(folder):
+        note_machine(folder, machine())
+        record = Record(folder, Archive(folder / "archive.jsonl", mending=True))
+        requirements = record.requirements(load_profile(profile) if profile else None)
+        front = record.front(record.with_limits(requirements, floors, ceilings))
+        whole = [point for point in record.points if not point.candidate.rejected]
+        points = whole if everything else front.finalists
+        missing = [point for point in points if not rounds_of(point.candidate)]
+        if missing:
+            working("reading data")
+            task, study = task_again(record)
+            seconds, device = study.latency_seconds, find_device(study.device)
+            remeasure(record, task, missing, device=device, latency_seconds=seconds, working=working)
+            del task  # the processes that follow need its memory
+        for number in range(2, rounds + 1):
+            late = [point for point in points if rounds_of(record.archive.candidates[point.candidate.key]) < number]
+            if late:
+                working(f"timing in process {number} of {rounds}: reading data")
+                _run_round(record, late, number=number, of=rounds, working=working)
+    return Record(folder).front(front.requirements)
 
 
-def _latency(task: Task, served: Served, reference: Served | None, *, seconds: float) -> dict[str, Latency]:
-    workloads, most = task.workloads(served), LONGER * MOST_PAIRS
-    if reference is None:
-        return own_latency(workloads, seconds=LONGER * seconds, most=most)  # all milliseconds rest on these
-    return paired_latency(workloads, task.workloads(reference), seconds=seconds, most=most)
-
-
-def _load(record: Record, point: Point, device: torch.device) -> Served:
-    try:
-        with on_threads(THREADS):
-            return artifact.load(point.folder, device=device)
-    except AutopruneError as error:
-        again = record.folder.parent / f"{record.name}-{point.candidate.number}" / "artifacts" / point.folder.name
-        remedy = (
-            "The study's own command makes the baseline's artifact again; then verify once more."
-            if point.candidate.number == 0
-            else f"Or make it again and put it in its place:\n  {record.command(point)}\n"
-            f"  rm -rf {point.folder} && cp -r {again} {point.folder}"
-        )
+def _run_round(
+    record: Record, points: Sequence[Point], *, number: int, of: int, working: Callable[[str], None]
+) -> None:
+    """Has a fresh process time artifacts once; each is archived as soon as it is known."""
+    code = "import sys; from autoprune.verify import time_here; time_here(*sys.argv[1:])"
+    words = [sys.executable, "-c", code, str(record.folder), *(str(point.number) for point in points)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None, "it was asked for"
+        try:
+            for done, line in enumerate(process.stdout, start=1):
+                found = json.loads(line)
+                point = record.points[found["number"]]
+                latency = {name: Latency(**entry) for name, entry in found["latency"].items()}
+                record.archive.add(with_round(record.archive.candidates[point.candidate.key], latency))
+                working(f"timing in process {number} of {of}: {done}/{len(points)}")
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
         raise AutopruneError(
-            f"candidate {point.candidate.number} cannot be verified: {error}\n{remedy}\n"
-            "What was verified before it is kept; the same command goes on from here."
+            f"the process that timed artifacts ended with {process.returncode}, see above. What was measured is kept; "
+            "the same command goes on from here."
+        )
+
+
+def time_here(folder: str, *numbers: str) -> None:
+    """Times candidates of a study in this process; writes a line of JSON for each."""
+    record = Record(Path(folder))
+    task, study = task_again(record)
+    points = [record.point(int(number)) for number in numbers]
+    found: Iterator[tuple[Point, dict[str, Latency]]] = time_again(
+        record, task, points, device=find_device(study.device), latency_seconds=study.latency_seconds
+    )
+    for point, latency in found:
+        entry: dict[str, Any] = {name: vars(timed) for name, timed in latency.items()}
+        print(json.dumps({"number": point.number, "latency": entry}), flush=True)
+
+
+def task_again(record: Record) -> tuple[Task, StudyConfig]:
+    """The task of a study, on the same data, and what the study was told."""
+    source = record.folder / "study.yaml"
+    section = dict(record.definition["task"])
+    place = overridden(record.overrides, "task.data.path")
+    if place is not None:
+        section["data"] = {**section["data"], "path": place}
+    try:
+        task = make_task(section)
+    except AutopruneError as error:
+        raise AutopruneError(
+            f"study {record.name!r} cannot read its data again: {error}\n"
+            f"If it has moved, mend task.data.path=… among the overrides in {source}."
         ) from error
+    now = digest(task.fingerprint())
+    if now != record.definition["data"]:
+        where = f" in {str(place)!r}" if place is not None else ""
+        raise AutopruneError(
+            f"study {record.name!r} was searched on other data than there is now{where} (digest "
+            f"{record.definition['data']} then, {now} now; now {task.describe()}): what is measured now could not be "
+            f"compared. Bring the old data back, mend task.data.path=… among the overrides in {source}, or search anew "
+            "under another study.name."
+        )
+    told = dict(record.definition["study"])
+    seconds = overridden(record.overrides, "study.latency_seconds")
+    return task, structured(StudyConfig, told if seconds is None else {**told, "latency_seconds": seconds}, "study")

@@ -98,8 +98,8 @@ def test_of_equal_plans_the_latest_counts(tmp_path: Path) -> None:
 def test_the_latest_measurement_of_a_purpose_is_read() -> None:
     found = [measurement(size_bytes=1), measurement(size_bytes=2), measurement("verify", 3)]
     measured = Candidate(**{**vars(candidate(0)), "measurements": tuple(found)})
-    assert measured.measured().size_bytes == 2
-    assert measured.measured("verify").size_bytes == 3
+    assert measured.latest().size_bytes == 2
+    assert measured.latest("verify").size_bytes == 3
 
 
 def test_a_measurement_more_leaves_order_and_search_values_alone(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_measurement_more_leaves_order_and_search_values_alone(tmp_path: Path)
     for found in (archive, Archive(path)):
         assert list(found.candidates) == ["key0", "key1", "key2"], "in order of arrival"
         assert found.candidates["key1"] == more
-        assert found.candidates["key1"].measured() == candidate(1).measured()
+        assert found.candidates["key1"].latest() == candidate(1).latest()
     assert path.read_bytes().startswith(before), "nothing is changed that was written"
 
 

@@ -84,8 +84,8 @@ def verified(candidates: list[Candidate]) -> list[Candidate]:
     return [
         one.with_measurement(
             dataclasses.replace(
-                measured(test[one.number], one.measured().size_bytes, 1.3, purpose="verify"),
-                latency={"single": dataclasses.replace(one.measured().latency["single"], median_ms=2.0)},
+                measured(test[one.number], one.latest().size_bytes, 1.3, purpose="verify"),
+                latency={"single": dataclasses.replace(one.latest().latency["single"], median_ms=2.0)},
             )
         )
         if one.number in test
@@ -158,7 +158,7 @@ def test_small_fronts_are_drawn(tmp_path: Path, kept: int, drop: str, points: in
 
 def test_an_empty_front_is_drawn(tmp_path: Path) -> None:
     found = record(tmp_path / "s", many())
-    front = found.front(found.with_floors(found.requirements(), ["quality=2x"]))
+    front = found.front(found.with_limits(found.requirements(), ["quality=2x"]))
     assert not len(front)
     figure = front_figure(front)
     assert "0 on the front" in figure.get_suptitle()

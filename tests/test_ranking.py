@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.errors import AutopruneError
-from autoprune.tasks.ranking import KINDS, longest_list, mean_over_users, per_user, ranking_metrics
+from autoprune.tasks.ranking import KINDS, RankingMetric, longest_list, ranking_metrics
 
 
 def frame(targets: dict[int, list[float]]) -> pd.DataFrame:
@@ -44,10 +44,10 @@ RANKS = st.lists(st.one_of(st.integers(1, 12), st.just(math.inf)), min_size=1, m
 def test_metrics_match_a_slow_loop(targets: dict[int, list[float]], kind: str, k: int, random: Random) -> None:
     rows = frame(targets).sample(frac=1, random_state=random.randrange(2**31))
     expected = {user: slow(targets[user], kind, k) for user in sorted(targets)}
-    found = per_user(rows, kind=kind, k=k)
+    found = RankingMetric(kind, k).per_unit(rows)
     assert found.index.tolist() == list(expected)
     assert found.tolist() == pytest.approx(list(expected.values()))
-    assert mean_over_users(rows, kind=kind, k=k) == pytest.approx(sum(expected.values()) / len(expected))
+    assert RankingMetric(kind, k)(rows) == pytest.approx(sum(expected.values()) / len(expected))
 
 
 def test_metrics_match_a_hand_computed_example() -> None:
@@ -66,7 +66,7 @@ def test_the_ideal_list_is_no_longer_than_the_cut_off() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_rows_have_no_mean(kind: str) -> None:
-    assert math.isnan(mean_over_users(frame({}), kind=kind, k=5))
+    assert math.isnan(RankingMetric(kind, 5)(frame({})))
 
 
 def test_the_longest_list_is_the_largest_cut_off() -> None:

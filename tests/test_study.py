@@ -67,7 +67,7 @@ def outcome(record: Record) -> list[tuple[str, str, float, int]]:
     """What must repeat: names, keys, quality and size, in order."""
     rows = []
     for point in record.points:
-        measured = point.candidate.measured()
+        measured = point.candidate.latest()
         quality = measured.quality.get(record.metric, {}).get("all", -1.0)
         rows.append((point.candidate.name, point.candidate.key, quality, measured.size_bytes))
     return rows
@@ -104,7 +104,7 @@ def test_every_point_of_the_front_is_an_artifact_that_answers(runs: Path) -> Non
     for point in front:
         assert len(autoprune.load(point.folder).recommend(user=0, k=5)) == 5
         files = sum(path.stat().st_size for path in (point.folder / "model").iterdir())
-        assert files == point.candidate.measured().size_bytes
+        assert files == point.candidate.latest().size_bytes
 
 
 def test_quality_is_what_the_loaded_artifact_scores(runs: Path, task: RecommenderTask) -> None:
@@ -235,7 +235,7 @@ def test_rehearsed_size_is_the_real_size(runs: Path, planted: Path, tmp_path: Pa
         if made.sized:
             untrained = run(made, task, context, trainer=trainer, train=False)
             artifact.save(task.parts(untrained), tmp_path / made.key, provenance={})
-            assert artifact.size_bytes(tmp_path / made.key) == point.candidate.measured().size_bytes, made.words()
+            assert artifact.size_bytes(tmp_path / made.key) == point.candidate.latest().size_bytes, made.words()
             seen += 1
     assert seen > 8
 
@@ -292,15 +292,15 @@ def test_looking_at_a_running_study_leaves_its_files_alone(copied: Path) -> None
 
 def test_other_floors_judge_the_same_archive(runs: Path) -> None:
     record = Record(runs / "s")
-    strict = record.front(record.with_floors(record.requirements(), ["ndcg@20=0.99x"]))
-    loose = record.front(record.with_floors(record.requirements(), ["quality=0.1x"]))
+    strict = record.front(record.with_limits(record.requirements(), ["ndcg@20=0.99x"]))
+    loose = record.front(record.with_limits(record.requirements(), ["quality=0.1x"]))
     assert len(strict.feasible) < len(loose.feasible)
     assert all(point.found["quality"].ratio >= 0.99 for point in strict)
 
 
 def test_an_empty_front_explains_itself(runs: Path) -> None:
     record = Record(runs / "s")
-    front = record.front(record.with_floors(record.requirements(), ["quality=2x"]))
+    front = record.front(record.with_limits(record.requirements(), ["quality=2x"]))
     with pytest.raises(AutopruneError, match=r"quality >= 2x: missed by \d+, at best by .*\n.*nearest: candidate \d+"):
         front.pick()
 
@@ -325,7 +325,7 @@ def test_frame_has_a_row_a_point(runs: Path) -> None:
 def test_latency_is_measured_once_a_structure(runs: Path) -> None:
     by_structure: dict[str, set[float]] = {}
     for point in Record(runs / "s").points:
-        measured = point.candidate.measured()
+        measured = point.candidate.latest()
         by_structure.setdefault(measured.structure, set()).add(measured.latency["single"].median_ms)
     assert all(len(timings) == 1 for timings in by_structure.values())
 

@@ -15,13 +15,12 @@ import autoprune
 from autoprune.archive import Archive, Candidate
 from autoprune.errors import AutopruneError
 from autoprune.folder import driving
-from autoprune.job import _task_again
 from autoprune.machine import machine
 from autoprune.measure import MOST_PAIRS
 from autoprune.measurement import Reading
 from autoprune.record import Point, Record
 from autoprune.tasks.recommender import RecommenderTask
-from autoprune.verify import LONGER, unverified
+from autoprune.verify import task_again
 
 WORDS = [
     "task=interactions",
@@ -37,6 +36,7 @@ WORDS = [
     "study.latency_seconds=0.02",
     "study.name=s",
     "study.trials=4",
+    "study.verify_rounds=0",
 ]
 
 
@@ -52,7 +52,7 @@ def searched(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def verified(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same study, verified; not to be changed."""
     folder = Path(shutil.copytree(searched, tmp_path_factory.mktemp("verified") / "runs"))
-    autoprune.verify_study("s", runs=folder)
+    autoprune.verify_study("s", runs=folder, rounds=3)
     return folder
 
 
@@ -78,7 +78,7 @@ def test_search_values_stay_and_order_does(searched: Path, verified: Path) -> No
     assert [point.candidate.key for point in after.points] == [point.candidate.key for point in before.points]
     for old, new in zip(before.points, after.points, strict=True):
         assert new.found == old.found
-        assert new.candidate.measured() == old.candidate.measured()
+        assert new.candidate.latest() == old.candidate.latest()
     assert numbers(after.front().points) == numbers(before.front().points)
     line = (searched / "s" / "archive.jsonl").read_bytes()
     assert (verified / "s" / "archive.jsonl").read_bytes().startswith(line)
@@ -88,28 +88,21 @@ def test_verified_quality_is_what_the_loaded_artifact_scores_on_test(verified: P
     record = Record(verified / "s")
     task = task_again(record)
     for point in record.front().finalists:
-        measured = point.candidate.measured("verify")
+        measured = point.candidate.latest("verify")
         assert measured.split == "test"
         assert measured.machine == machine()["id"]
         rows = task.score(autoprune.load(point.folder), "test")
         assert point.verified["quality"].value == task.metrics["ndcg@20"](rows)
         assert point.verified["quality"].value != point.found["quality"].value
-        assert measured.size_bytes == point.candidate.measured().size_bytes
-
-
-def task_again(record: Record) -> RecommenderTask:
-    task, study = _task_again(record)
-    assert study.latency_seconds == 0.02
-    assert isinstance(task, RecommenderTask)
-    return task
+        assert measured.size_bytes == point.candidate.latest().size_bytes
 
 
 def test_every_artifact_is_timed_on_its_own(verified: Path) -> None:
     record = Record(verified / "s")
-    timings = [point.candidate.measured("verify").latency["single"] for point in record.front().finalists]
+    timings = [point.candidate.latest("verify").latency["single"] for point in record.front().finalists]
     assert len({timing.median_ms for timing in timings}) == len(timings)
     assert timings[0].ratio == 1.0
-    assert all(timing.pairs <= LONGER * MOST_PAIRS for timing in timings)
+    assert all(len(timing.rounds) == 3 and timing.pairs <= 3 * MOST_PAIRS for timing in timings)
     reading = record.points[1].verified["latency_ms"]
     assert reading.value == pytest.approx(timings[0].median_ms * reading.ratio)
 
@@ -117,20 +110,20 @@ def test_every_artifact_is_timed_on_its_own(verified: Path) -> None:
 def test_a_second_verification_measures_nothing(verified: Path) -> None:
     before = (verified / "s" / "archive.jsonl").read_bytes()
     working: list[str] = []
-    autoprune.verify_study("s", runs=verified, working=working.append)
+    autoprune.verify_study("s", runs=verified, rounds=3, working=working.append)
     assert not working
     assert (verified / "s" / "archive.jsonl").read_bytes() == before
 
 
 @pytest.mark.slow
 def test_all_verifies_every_candidate(runs: Path) -> None:
-    autoprune.verify_study("s", runs=runs, everything=True)
+    autoprune.verify_study("s", runs=runs, everything=True, rounds=1)
     assert all(point.verified for point in Record(runs / "s").points)
 
 
 def test_another_floor_has_other_finalists(searched: Path) -> None:
     record = Record(searched / "s")
-    strict = record.front(record.with_floors(record.requirements(), ["quality=0.999x"]))
+    strict = record.front(record.with_limits(record.requirements(), ["quality=0.999x"]))
     assert {0, 1, 2} <= numbers(strict.finalists)
     assert len(strict.finalists) <= len(record.front().finalists)
 
@@ -148,13 +141,13 @@ def test_an_interrupted_verification_goes_on(runs: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(Archive, "add", killed_at_the_third)
         with pytest.raises(KeyboardInterrupt):
-            autoprune.verify_study("s", runs=runs)
+            autoprune.verify_study("s", runs=runs, rounds=1)
     first = Record(runs / "s")
     assert [point.candidate.key for point in first.points if point.verified] == added
     assert added[0] == first.baseline.candidate.key, "all others are read against it"
     with archive.open("ab") as file:
         file.write(b'{"number": 3, "na')  # as a kill leaves it
-    autoprune.verify_study("s", runs=runs)
+    autoprune.verify_study("s", runs=runs, rounds=1)
     finalists = Record(runs / "s").front().finalists
     purposes = [[found.purpose for found in point.candidate.measurements] for point in finalists]
     assert purposes == [["search", "verify"]] * len(finalists), "nothing is measured twice"
@@ -165,8 +158,8 @@ def test_an_interrupted_verification_goes_on(runs: Path, monkeypatch: pytest.Mon
 def test_another_machine_measures_again(verified: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Path(shutil.copytree(verified, tmp_path / "runs"))
     before = Record(runs / "s").points[1].verified
-    monkeypatch.setattr("autoprune.verify.machine", lambda: {"id": "elsewhere"})
-    autoprune.verify_study("s", runs=runs)
+    monkeypatch.setattr("autoprune.remeasure.machine", lambda: {"id": "elsewhere"})
+    autoprune.verify_study("s", runs=runs, rounds=1)
     point = Record(runs / "s").points[1]
     machines = [found.machine for found in point.candidate.measurements]
     assert machines == [machine()["id"], machine()["id"], "elsewhere"]
@@ -192,7 +185,7 @@ def test_changed_data_is_refused(runs: Path, planted: Path, tmp_path: Path) -> N
     point_to(runs, other)
     before = (runs / "s" / "archive.jsonl").read_bytes()
     with pytest.raises(AutopruneError, match=r"was searched on other data than there is now in '.*other'"):
-        autoprune.verify_study("s", runs=runs)
+        autoprune.verify_study("s", runs=runs, rounds=1)
     assert (runs / "s" / "archive.jsonl").read_bytes() == before
 
 
@@ -200,9 +193,9 @@ def test_changed_data_is_refused(runs: Path, planted: Path, tmp_path: Path) -> N
 def test_moved_data_is_found_where_the_overrides_say(runs: Path, planted: Path, tmp_path: Path) -> None:
     point_to(runs, tmp_path / "nowhere")
     with pytest.raises(AutopruneError, match=r"(?s)cannot read its data again.*nowhere.*mend task\.data\.path="):
-        autoprune.verify_study("s", runs=runs)
+        autoprune.verify_study("s", runs=runs, rounds=1)
     point_to(runs, Path(shutil.copytree(planted, tmp_path / "moved here")), quote="'")
-    autoprune.verify_study("s", runs=runs)
+    autoprune.verify_study("s", runs=runs, rounds=1)
     assert Record(runs / "s").baseline.verified
 
 
@@ -219,7 +212,7 @@ def test_a_damaged_artifact_gets_a_message_with_the_way_out(runs: Path) -> None:
     path = point.folder / "model" / "tensors.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(AutopruneError, match=r"(?s)candidate 1 cannot be verified: .*truncated") as caught:
-        autoprune.verify_study("s", runs=runs)
+        autoprune.verify_study("s", runs=runs, rounds=1)
     message = str(caught.value)
     assert f"study.name=s-1 study.dir={runs}" in message
     assert f"cp -r {runs}/s-1/artifacts/{point.candidate.key} {point.folder}" in message
@@ -230,9 +223,9 @@ def test_a_damaged_artifact_gets_a_message_with_the_way_out(runs: Path) -> None:
 def test_a_damaged_baseline_is_made_again_by_the_search(runs: Path, planted: Path) -> None:
     shutil.rmtree(Record(runs / "s").baseline.folder)
     with pytest.raises(AutopruneError, match=r"(?s)candidate 0 cannot be verified: .*The study's own command makes"):
-        autoprune.verify_study("s", runs=runs)
+        autoprune.verify_study("s", runs=runs, rounds=1)
     autoprune.search(*WORDS, f"task.data.path={planted}", f"study.dir={runs}")
-    autoprune.verify_study("s", runs=runs)
+    autoprune.verify_study("s", runs=runs, rounds=1)
     assert Record(runs / "s").baseline.verified
 
 
@@ -242,20 +235,3 @@ def test_a_study_that_is_driven_is_not_verified(runs: Path) -> None:
     with driving(runs / "s"):
         ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "is being run by another process" in ended.stderr
-
-
-def test_what_held_in_the_search_and_not_on_test_has_fallen(verified: Path) -> None:
-    record = Record(verified / "s")
-    front = record.front(record.with_floors(record.requirements(), ["quality=0.5"]))
-    (item,) = front.requirements.items
-
-    def point(found: float, verified: float) -> Point:
-        before = {**record.points[1].found, "quality": Reading(found, 1.0)}
-        return dataclasses.replace(
-            record.points[1], found=before, verified={**before, "quality": Reading(verified, 1.0)}
-        )
-
-    assert front.fallen(point(0.5, 0.4)) == {item.text: pytest.approx(0.2)}
-    assert not front.fallen(point(0.5, 0.5))
-    assert not front.fallen(point(0.4, 0.3)), "what never held does not fall"
-    assert not front.fallen(dataclasses.replace(point(0.5, 0.4), verified={})), "nor what was not looked at"

@@ -131,26 +131,46 @@ class Recommender(Served):
             raise AutopruneError(f"vector: item {item!r} {why}")
         return self._item_table.decode(torch.tensor([row], device=self.device))[0]
 
-    def topk(self, users: Sequence[Id], k: int, *, histories: Histories | None = None) -> Tensor:
+    def topk(
+        self,
+        users: Sequence[Id] | None,
+        k: int,
+        *,
+        histories: Histories | None = None,
+        hidden: Histories | None = None,
+    ) -> Tensor:
         """The k best unseen items of many users at once.
 
         Args:
-            users: known users.
-            histories: what each of `users` has seen, as positions in `items`; by default what lies beside the model.
+            users: known users; None for strangers, who are known by `histories` alone.
+            histories: what each of them has seen, as positions in `items`; by default what lies beside the model.
+            hidden: what none of them is shown; by default what they have seen.
 
         Returns:
             int64 [len(users), k], positions in `items`, best first; -1 where there is nothing left.
         """
         if histories is None:
+            assert users is not None, "nothing is known of a stranger without a history"
             known = torch.tensor([self._known(user) for user in users], dtype=torch.long)
             owner, seen = self._histories.take(known)
         else:
-            owner, seen = histories.take(torch.arange(len(users)))
-        rows = self._row_of_item[seen.to(self.device)]
-        owner, rows = owner.to(self.device)[rows >= 0], rows[rows >= 0]
-        best = self._search.topk(self._vectors(users, owner, rows), k, Hidden(owner, rows))
+            owner, seen = histories.take(torch.arange(len(histories)))
+        owner, rows = self._owned_rows(owner, seen)
+        vectors = (
+            self._fold_in(owner, rows, count=len(histories or ()))
+            if users is None
+            else self._vectors(users, owner, rows)
+        )
+        if hidden is not None and hidden is not histories:
+            owner, rows = self._owned_rows(*hidden.take(torch.arange(len(hidden))))
+        best = self._search.topk(vectors, k, Hidden(owner, rows))
         found = torch.where(best.scores > float("-inf"), self._item_of_row[best.rows], -1)
         return torch.nn.functional.pad(found, (0, k - found.shape[1]), value=-1)
+
+    def _owned_rows(self, owner: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Whose they are and their rows, of those of `seen` (positions in `items`) that were not removed."""
+        rows = self._row_of_item[seen.to(self.device)]
+        return owner.to(self.device)[rows >= 0], rows[rows >= 0]
 
     def _known(self, user: Id) -> int:
         at = self.users.position(user)

@@ -18,16 +18,16 @@ from torch.nn.functional import normalize
 
 from autoprune.context import Context
 from autoprune.errors import AutopruneError, RecipeError
-from autoprune.histories import Histories
 from autoprune.machine import memory
 from autoprune.models.factorization import Factorization
 from autoprune.models.model import Model
 from autoprune.runtime import serve
 from autoprune.runtime.recommender import Recommender
 from autoprune.runtime.served import Beside, Parts, Served
-from autoprune.tasks.interactions import Interactions, Numbers
+from autoprune.tasks.interactions import Interactions
 from autoprune.tasks.ranking import longest_list, ranking_metrics
 from autoprune.tasks.recommender_config import WIDEST, RecommenderConfig
+from autoprune.tasks.targets import PERTURBATIONS, SLICES, Targets
 from autoprune.tasks.task import Task
 
 SCORE_USERS = 256
@@ -57,7 +57,8 @@ class RecommenderTask(Task):
     Popularity Bias in Recommendation"). `settle` folds both into the rows: what serves is a plain dot product.
     """
 
-    slices: Mapping[str, tuple[str, ...]] = {"popularity": ("head", "middle", "tail"), "history": ("short", "long")}
+    slices = SLICES
+    perturbations = PERTURBATIONS
     workload_names: tuple[str, ...] = ("single", "batch")
     unit = "user"
 
@@ -73,10 +74,11 @@ class RecommenderTask(Task):
         self.base = {"dim": config.dim}
         self.training = config.training
         self._fingerprint = data.fingerprint()
-        self._targets = {split: _Targets(data, split, data.evaluable(split)) for split in ("validation", "test")}
+        self._targets = {split: Targets(data, split, data.evaluable(split)) for split in ("validation", "test")}
+        self._perturbed: dict[tuple[str, str], Targets] = {}
         users = data.evaluable("validation")
         some = np.random.default_rng(0).choice(users, size=min(len(users), LOOK_USERS), replace=False)
-        self._look = _Targets(data, "validation", np.sort(some))
+        self._look = Targets(data, "validation", np.sort(some))
         self._beside = self._make_beside()
         self._trainable = (data.train.counts > 0).nonzero()[:, 0]
         self._item_counts = torch.bincount(data.train.items, minlength=len(data.items))
@@ -206,22 +208,28 @@ class RecommenderTask(Task):
         manifest = {**model.settings(), "tables": {name: table.entry for name, table in tables.items()}}
         return Parts(manifest=manifest, tensors=tensors, beside=self._beside)
 
-    def score(self, served: Served, split: str) -> pd.DataFrame:
+    def score(self, served: Served, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """One row for every (user, target): columns user, item, rank, popularity, history.
 
-        `user` and `item` are positions; `rank` is infinite beyond the longest cut-off.
+        `user` and `item` are positions; `rank` is infinite beyond the longest cut-off. Perturbations are those of
+        `autoprune.tasks.targets`.
         """
-        return self._score(served, self._targets[split])
+        targets = self._targets[split]
+        if perturbation is not None:
+            if (split, perturbation) not in self._perturbed:
+                self._perturbed[split, perturbation] = targets.perturbed(perturbation)
+            targets = self._perturbed[split, perturbation]
+        return self._score(served, targets)
 
-    def _score(self, served: Served, targets: _Targets) -> pd.DataFrame:
+    def _score(self, served: Served, targets: Targets) -> pd.DataFrame:
         assert isinstance(served, Recommender), "a recommender task serves recommenders"
         ranks = []
         for start in range(0, len(targets.users), SCORE_USERS):
             batch = targets.users[start : start + SCORE_USERS]
-            owner, items = targets.seen.take(batch)
-            histories = Histories.from_pairs(owner, items, count=len(batch))
-            ids = [self.data.users[user] for user in batch.tolist()]
-            best = served.topk(ids, self.cutoff, histories=histories).cpu()
+            ids = None if targets.strangers else [self.data.users[user] for user in batch.tolist()]
+            known = targets.known.of_users(batch)
+            hidden = known if targets.known is targets.seen else targets.seen.of_users(batch)
+            best = served.topk(ids, self.cutoff, histories=known, hidden=hidden).cpu()
             owner, wanted = targets.wanted.take(batch)
             found = best[owner] == wanted[:, None]
             ranks.append(torch.where(found.any(1), found.int().argmax(1) + 1.0, torch.inf))
@@ -289,37 +297,3 @@ class _LogPartition(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         user_gradient, item_gradient = ctx.saved_tensors
         return gradients[0] * user_gradient, gradients[0] * item_gradient, None
-
-
-class _Targets:
-    """What a split asks for, found once: the users, what they had seen, what is wanted, and the rows without ranks."""
-
-    def __init__(self, data: Interactions, split: str, users: Numbers) -> None:
-        self.users = torch.from_numpy(users)
-        self.seen, self.wanted = data.seen_before(split), data.targets(split)
-        owner, items = self.wanted.take(self.users)
-        histories = self.seen.counts[self.users]
-        short = histories <= histories.median()
-        self.rows = pd.DataFrame(
-            {
-                "user": self.users[owner].numpy(),
-                "item": items.numpy(),
-                "popularity": _labels(_thirds(data.train, len(data.items))[items], "popularity"),
-                "history": _labels((~short)[owner].long(), "history"),
-            }
-        )
-
-
-def _labels(codes: Tensor, column: str) -> pd.Categorical[str]:
-    names = list(RecommenderTask.slices[column])
-    return pd.Categorical(np.array(names)[codes.numpy()], categories=names)
-
-
-def _thirds(train: Histories, items: int) -> Tensor:
-    """0, 1, 2 for items of the head, middle and tail: each class holds a third of the train interactions."""
-    counts = torch.bincount(train.items, minlength=items)
-    order = counts.argsort(descending=True, stable=True)
-    before = counts[order].cumsum(0) - counts[order]
-    classes = torch.empty(items, dtype=torch.long)
-    classes[order] = (before * 3 // max(1, int(counts.sum()))).clamp(max=2)
-    return classes

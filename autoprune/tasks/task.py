@@ -15,6 +15,7 @@ from autoprune.context import Context
 from autoprune.errors import AutopruneError
 from autoprune.models.model import Model
 from autoprune.runtime.served import Beside, Parts, Served
+from autoprune.tasks.metric import Metric
 
 
 @dataclass(kw_only=True)
@@ -57,8 +58,9 @@ class Task(ABC):
     Attributes:
         name: as in the config.
         metric: the metric that `quality` means, e.g. `ndcg@20`.
-        metrics: all metrics that are reported, by name: rows → value, larger is better.
+        metrics: all metrics that are reported, by name; larger is better.
         slices: columns of the rows that split them, each with the slices it splits them into.
+        perturbations: ways to make the same requests harder, by name; each is reported as one more slice.
         workload_names: what `workloads` returns; the first is what `latency_ms` means.
         unit: the column of the rows that counts as one observation of a slice (a user, a pair, …).
         base: what the dense model is made with when a recipe says nothing.
@@ -67,8 +69,9 @@ class Task(ABC):
 
     name: str
     metric: str
-    metrics: Mapping[str, Callable[[pd.DataFrame], float]]
+    metrics: Mapping[str, Metric]
     slices: Mapping[str, tuple[str, ...]]
+    perturbations: tuple[str, ...]
     workload_names: tuple[str, ...]
     unit: str
     base: Mapping[str, Any]
@@ -119,11 +122,12 @@ class Task(ABC):
         """What an artifact of `model` consists of."""
 
     @abstractmethod
-    def score(self, served: Served, split: str) -> pd.DataFrame:
+    def score(self, served: Served, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """Rows that every metric, slice and interval is computed from.
 
         Args:
             split: `validation` (what the search sees) or `test`.
+            perturbation: one of `perturbations`: what is asked instead; perhaps of some of the units only.
         """
 
     @abstractmethod

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from autoprune.front import hypervolume
+from autoprune.pareto import hypervolume
 from autoprune.recipe import Plan, plan
 from autoprune.record import Record
 from autoprune.steps.quantize import Coded

@@ -1,0 +1,83 @@
+"""A candidate as its study sees it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoprune.archive import Candidate
+from autoprune.measurement import Reading
+
+if TYPE_CHECKING:  # to look at a front nobody should wait for torch
+    from autoprune.runtime.served import Served
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A candidate as its study sees it.
+
+    Attributes:
+        candidate: recipe and measurements.
+        found: its readings against the baseline, as the search took them: quality on validation data.
+        folder: where its artifact lies.
+        verified: its readings as `autoprune verify` took them: quality on test data; empty where it did not.
+        draws: bootstrapped ratios of the main metric on test data, drawn alike for all that were verified.
+    """
+
+    candidate: Candidate
+    found: dict[str, Reading]
+    folder: Path
+    verified: dict[str, Reading] = field(default_factory=dict)
+    draws: tuple[float, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """Of the candidate."""
+        return self.candidate.number
+
+    @property
+    def known(self) -> dict[str, Reading]:
+        """The readings to go by: the verified ones where there are any."""
+        return self.verified or self.found
+
+    def load(self) -> Served:
+        """The artifact, ready to answer."""
+        from autoprune import artifact
+
+        return artifact.load(self.folder)
+
+    def save(self, to: str | os.PathLike[str]) -> Path:
+        """Copies the artifact to a new folder.
+
+        Raises:
+            AutopruneError: the folder exists.
+        """
+        from autoprune import artifact
+
+        artifact.copy(self.folder, Path(to))
+        return Path(to)
+
+
+def columns(point: Point, names: Iterable[str]) -> dict[str, float]:
+    """Readings of a point as columns of a table: value and ratio of each, and verified ones where there are any.
+
+    A verified ratio has the interval of its re-measurement beside it, in `…_low` and `…_high`.
+
+    Args:
+        names: of the readings; `quality` is left out, for it is another name of a metric.
+    """
+    row: dict[str, float] = {}
+    kept = [name for name in names if name != "quality" and name in point.found]
+    for name in kept:
+        row[name], row[f"{name}_ratio"] = point.found[name].value, point.found[name].ratio
+    for name in kept:
+        if name in point.verified and not name.endswith("_bytes"):  # the same files weigh the same
+            label = f"{'verified' if name.startswith('latency_ms') else 'test'}_{name}"
+            reading = point.verified[name]
+            row[label], row[f"{label}_ratio"] = reading.value, reading.ratio
+            if reading.interval:
+                row[f"{label}_low"], row[f"{label}_high"] = reading.interval
+    return row

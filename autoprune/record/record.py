@@ -1,0 +1,154 @@
+"""A study on disk: what it was asked, and every candidate so far."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autoprune.archive import Archive, Candidate
+from autoprune.errors import AutopruneError, nearest
+from autoprune.folder import read_machines
+from autoprune.measurement import SEARCH, VERIFY, readings
+from autoprune.record.front import Front
+from autoprune.record.point import Point
+from autoprune.requirements import Requirements, parse_flag, parse_requirements
+
+
+class Record:
+    """A study that has begun: what it was asked, and every candidate so far.
+
+    Args:
+        folder: `runs/<study>`.
+        archive: by default as it stands on disk.
+
+    Raises:
+        AutopruneError: there is no study in the folder, or nothing is measured yet.
+    """
+
+    def __init__(self, folder: Path, archive: Archive | None = None) -> None:
+        self.folder = folder
+        path = folder / "study.yaml"
+        if not path.is_file():
+            siblings = [child.parent.name for child in folder.parent.glob("*/study.yaml")]
+            raise AutopruneError(
+                f"{str(folder.parent)!r} holds no study {folder.name!r}. {nearest(folder.name, siblings)}"
+            )
+        content: dict[str, Any] = yaml.safe_load(path.read_text())
+        self.definition: dict[str, Any] = content["definition"]
+        self.overrides: list[str] = content["overrides"]
+        self.archive = archive or Archive(folder / "archive.jsonl")
+        if not self.archive.candidates:
+            raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; run the study first.")
+
+    @property
+    def name(self) -> str:
+        """The name of the study."""
+        return self.folder.name
+
+    @property
+    def metric(self) -> str:
+        """What `quality` means."""
+        return str(self.definition["task"]["metric"])
+
+    @property
+    def objectives(self) -> list[str]:
+        """What the search trades off; the first is quality."""
+        return list(self.definition["study"]["objectives"])
+
+    @property
+    def baseline(self) -> Point:
+        """The dense model."""
+        return self.points[0]
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """All candidates in order of arrival."""
+        candidates = list(self.archive.candidates.values())
+        return [self._point(candidate, candidates[0]) for candidate in candidates]
+
+    def _point(self, candidate: Candidate, baseline: Candidate) -> Point:
+        searched, verified = candidate.beside(baseline, SEARCH), candidate.beside(baseline, VERIFY)
+        assert searched is not None, "whatever is archived was measured for the search"
+        return Point(
+            candidate=candidate,
+            found=readings(*searched, metric=self.metric),
+            folder=self.folder / "artifacts" / candidate.key,
+            verified=readings(*verified, metric=self.metric) if verified else {},
+            draws=tuple(verified[0].draws) if verified else (),
+        )
+
+    @cached_property
+    def machines(self) -> dict[str, dict[str, str | int]]:
+        """What is known of the machines that measured, by the fingerprint that stands beside every latency."""
+        return read_machines(self.folder)
+
+    @property
+    def names(self) -> list[str]:
+        """The readings that a requirement can name."""
+        return list(self.baseline.found)
+
+    def requirements(self, content: Mapping[str, Any] | None = None) -> Requirements:
+        """The study's own requirements, or others in the same grammar."""
+        return parse_requirements(self.definition["requirements"] if content is None else content, self.names)
+
+    def with_limits(
+        self, requirements: Requirements, floors: Iterable[str] = (), ceilings: Iterable[str] = ()
+    ) -> Requirements:
+        """Requirements with other limits (`ndcg@20=0.97x`, `latency_ms=0.5x`) in place of those on the same reading.
+
+        Raises:
+            AutopruneError: a limit cannot be read, or names what is not measured.
+        """
+        changed = [parse_flag(floor, "min", self.names) for floor in floors]
+        changed += [parse_flag(ceiling, "max", self.names) for ceiling in ceilings]
+        alias = {self.metric: "quality"}
+        taken = {alias.get(item.reading, item.reading) for item in changed}
+        kept = [item for item in requirements.items if alias.get(item.reading, item.reading) not in taken]
+        return dataclasses.replace(requirements, items=tuple(dict.fromkeys([*kept, *changed])))
+
+    def front(self, requirements: Requirements | None = None) -> Front:
+        """The feasible candidates that no other feasible candidate beats, under the study's or other requirements."""
+        return Front(self, requirements or self.requirements())
+
+    def point(self, number: int) -> Point:
+        """A candidate by its number.
+
+        Raises:
+            AutopruneError: there is none.
+        """
+        if not 0 <= number < len(self.points):
+            raise AutopruneError(f"candidate {number} is unknown: study {self.name!r} has 0 to {len(self.points) - 1}.")
+        return self.points[number]
+
+    def command(self, point: Point) -> str:
+        """The command line that makes and measures a candidate again, alone beside the baseline."""
+        kept = [word for word in self.overrides if re.match(r"task|study\.(seed|device)=", word)]
+        words = [
+            "autoprune",
+            *kept,
+            "presets=none",
+            "study.trials=0",
+            f"study.name={self.name}-{point.candidate.number}",
+        ]
+        if point.candidate.number:
+            words.insert(-2, f"+presets.again={_hydra_value(point.candidate.recipe)}")
+        if self.folder.parent != Path("runs"):
+            words.append(f"study.dir={_hydra_value(str(self.folder.parent))}")
+        return shlex.join(words)
+
+
+def _hydra_value(value: Any) -> str:
+    """A nested value in the grammar of Hydra's overrides."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_hydra_value(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, str) and re.fullmatch(r"[/.\w-]*/[/.\w-]*", value):  # a path, which needs no quotes
+        return value
+    return json.dumps(value)
