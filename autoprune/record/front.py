@@ -66,7 +66,7 @@ class Front:
     Attributes:
         feasible: every candidate that meets the requirements by the search's measurements.
         searched: those of them that no other beats, by the same measurements.
-        falls: what the verification took from `searched`.
+        falls: what the verification took from `searched`; never the baseline, which all are read against.
         points: what it left.
     """
 
@@ -82,7 +82,7 @@ class Front:
         self.feasible = [point for point in judged if requirements.hold(point.found)]
         kept = front_of([point.found for point in self.feasible], record.objectives)
         self.searched = sorted((self.feasible[at] for at in kept), key=_by_quality)
-        self.falls = self._fallen([point for point in self.searched if point.verified])
+        self.falls = self._fallen([point for point in self.searched if point.verified and point.number])
         fallen = {fall.point.number for fall in self.falls}
         self.points = sorted((point for point in self.searched if point.number not in fallen), key=_by_quality)
 

@@ -1,0 +1,173 @@
+"""Studies made up without training: as many candidates as a test needs, in the files that a search leaves behind.
+
+The tests of what people look at need five thousand candidates, or none that is feasible; no search makes those in
+seconds. Recipes and measurements have the shape of real ones (`task=interactions`), artifacts there are none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from autoprune.archive import TRIAL, Archive, Candidate
+from autoprune.folder import note_machine
+from autoprune.measurement import SEARCH, VERIFY, Latency, Measurement
+from autoprune.record import Record
+
+SLICES = {"head": 1.4, "middle": 1.0, "tail": 0.6, "short": 0.9, "long": 1.1, "stranger": 0.95, "newcomer": 0.7}
+"""Value of each slice, as a multiple of the whole."""
+
+METRICS = {"ndcg@20": 0.11, "recall@20": 0.15}
+
+MACHINE = {
+    "id": "0123456789",
+    "cpu": "made up",
+    "cores": 2,
+    "system": "Linux",
+    "python": "3",
+    "torch": "2",
+    "numpy": "2",
+}
+
+UNITS = 600
+
+
+def make_study(
+    folder: Path,
+    count: int = 40,
+    *,
+    verified: bool = True,
+    requirements: dict[str, Any] | None = None,
+    objectives: tuple[str, ...] = ("quality", "size", "latency"),
+    task: str = "interactions",
+    machine: str = "0123456789",
+    seed: int = 0,
+) -> Record:
+    """Writes a study of a baseline, two presets and trials, `count` in all; verifies its finalists if asked to.
+
+    Args:
+        folder: `runs/NAME`.
+        requirements: as in YAML; by default at most 5 % of quality and 20 % of the worst slice may go.
+    """
+    draw = np.random.default_rng(seed)
+    definition = {
+        "task": {"name": task, "metric": "ndcg@20", "dim": 64, "data": {"split": None}},
+        "data": "34fea98e89a1",
+        "space": {},
+        "presets": {},
+        "requirements": requirements
+        if requirements is not None
+        else {"quality": {"drop": "5%"}, "worst_slice": {"drop": "20%"}, "prefer": "size"},
+        "study": {"seed": seed, "objectives": list(objectives), "sampler": "tpe", "device": "cpu"},
+    }
+    folder.mkdir(parents=True)
+    overrides = [f"task={task}", "task.data.path=log.csv"]
+    (folder / "study.yaml").write_text(yaml.safe_dump({"definition": definition, "overrides": overrides}))
+    note_machine(folder, {**MACHINE, "id": machine})
+    archive = Archive(folder / "archive.jsonl")
+    lines = [_candidate(number, draw, machine) for number in range(count)]
+    # Written at once: a file that is synced five thousand times takes its time.
+    archive.path.write_text("".join(json.dumps(one.to_json()) + "\n" for one in lines))
+    if verified:
+        archive = Archive(archive.path)
+        for point in Record(folder, archive).front().finalists:
+            archive.add(_verified(point.candidate, draw, machine))
+    return Record(folder)
+
+
+def _candidate(number: int, draw: np.random.Generator, machine: str) -> Candidate:
+    name = ("baseline", "int8", "half_dims")[number] if number < 3 else TRIAL
+    bits = int(draw.choice([4, 8, 32]))
+    sparsity = round(float(draw.uniform(0, 0.9)), 2)
+    share = (bits / 32) * (1 - sparsity) if number else 1.0
+    size = max(1, int(2_500_000 * share))
+    # Smaller is worse, with luck: a front with a bend.
+    kept = 1.0 - 0.02 * float(np.log2(1 / share)) ** 1.3 + float(draw.normal(0, 0.02)) if number else 1.0
+    ratio = (
+        (0.5 + 0.5 * (1 - sparsity)) * (1.3 if bits < 32 else 1.0) * float(draw.uniform(0.95, 1.05)) if number else 1.0
+    )
+    recipe: dict[str, Any] = {
+        "base": {"dim": int(draw.choice([16, 32, 64]))},
+        "prune": {"rows": {"sparsity": {"item": sparsity, "user": 0.0}}, "epochs": int(draw.choice([0, 5, 20]))},
+        "encode": {"method": {"quantize": {"bits": bits}} if bits < 32 else {"none": {}}},
+    }
+    rejected = "size_bytes <= 0.02x" if number > 2 and share < 0.02 else ""
+    found = Measurement(
+        split=None if rejected else "validation",
+        purpose=SEARCH,
+        machine=machine,
+        quality={} if rejected else _quality(max(kept, 0.05), draw),
+        units={} if rejected else dict.fromkeys(["all", *SLICES], UNITS),
+        size_bytes=size,
+        memory_bytes=size + 33_000,
+        structure=f"structure-{sparsity}-{bits}",
+        latency={"single": _latency(0.16, ratio), "batch": _latency(30.0, ratio * 0.9)},
+        errors={} if rejected else _errors(number, draw),
+    )
+    return Candidate(
+        number=number,
+        name=name,
+        key=f"{number:012x}",
+        recipe=recipe if number else {},
+        words=f"dim {recipe['base']['dim']}, rows item -{sparsity:.0%}, {bits} bits" if number else "",
+        rejected=rejected,
+        measurements=(found,),
+        seconds=round(float(draw.uniform(1, 9)), 3),
+    )
+
+
+def _verified(candidate: Candidate, draw: np.random.Generator, machine: str) -> Candidate:
+    """Test data are a little harder, and tell another story about each candidate."""
+    searched = candidate.latest()
+    luck = float(draw.normal(0, 0.01)) if candidate.number else 0.0
+    quality = {
+        metric: {part: value * 0.8 * (1 + luck) for part, value in parts.items()}
+        for metric, parts in searched.quality.items()
+    }
+    latency = {}
+    for name, timed in searched.latency.items():
+        rounds = (
+            [timed.ratio * float(factor) for factor in draw.normal(1, 0.02, size=5)] if candidate.number else [1.0] * 5
+        )
+        latency[name] = dataclasses.replace(timed, ratio=float(np.exp(np.mean(np.log(rounds)))), rounds=rounds)
+    ratio = quality["ndcg@20"]["all"] / (METRICS["ndcg@20"] * 0.8)
+    draws = [round(ratio + float(noise), 5) for noise in draw.normal(0, 0.008 if candidate.number else 0.0, size=500)]
+    made = dataclasses.replace(
+        searched, split="test", purpose=VERIFY, machine=machine, quality=quality, latency=latency, draws=draws
+    )
+    return candidate.with_measurement(made)
+
+
+def _quality(kept: float, draw: np.random.Generator) -> dict[str, dict[str, float]]:
+    exact = kept == 1.0
+    return {
+        metric: {
+            "all": value * kept,
+            **{
+                part: value * times * kept * (1.0 if exact else float(draw.normal(1, 0.03)))
+                for part, times in SLICES.items()
+            },
+        }
+        for metric, value in METRICS.items()
+    }
+
+
+def _errors(number: int, draw: np.random.Generator) -> dict[str, float]:
+    names = [f"{metric}{'' if part == 'all' else '.' + part}" for metric in METRICS for part in ["all", *SLICES]]
+    return {name: float(draw.uniform(0.006, 0.02)) if number else 0.0 for name in [*names, "worst_slice"]}
+
+
+def _latency(baseline_ms: float, ratio: float) -> Latency:
+    return Latency(
+        median_ms=baseline_ms * ratio,
+        p95_ms=baseline_ms * ratio * 1.2,
+        ratio=ratio,
+        ratio_low=ratio * 0.99,
+        ratio_high=ratio * 1.01,
+        pairs=200,
+    )
