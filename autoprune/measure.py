@@ -37,7 +37,7 @@ class Judged:
     quality: dict[str, dict[str, float]]
     units: dict[str, int]
     errors: dict[str, float]
-    draws: list[float]
+    draws: tuple[float, ...]
 
 
 class Judge:
@@ -57,7 +57,7 @@ class Judge:
         values, units = quality(task, rows)
         self._binding = binding(values[task.metric], units)
         exact = dict.fromkeys([*self._before, "worst_slice"], 0.0)
-        self.baseline = Judged(quality=values, units=units, errors=exact, draws=[1.0] * DRAWS)
+        self.baseline = Judged(quality=values, units=units, errors=exact, draws=(1.0,) * DRAWS)
         """What the baseline scored."""
 
     def judge(self, served: Served) -> Judged:
@@ -74,7 +74,7 @@ class Judge:
             quality=values,
             units=units,
             errors={name: error for name, error in errors.items() if math.isfinite(error)},
-            draws=[round(float(ratio), 5) for ratio in ratios[self._task.metric]],
+            draws=tuple(round(float(ratio), 5) for ratio in ratios[self._task.metric]),
         )
 
     def _rows(self, served: Served) -> dict[str, pd.DataFrame]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,11 +46,16 @@ class Latency:
     ratio_low: float
     ratio_high: float
     pairs: int
-    rounds: Sequence[float] = ()
+    rounds: tuple[float, ...] = ()
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Latency:
+        """The inverse of `dataclasses.asdict`."""
+        return Latency(**{**content, "rounds": tuple(content.get("rounds", ()))})
 
     def with_round(self, other: Latency) -> Latency:
         """What this and one more process found, together."""
-        rounds = [*(self.rounds or [self.ratio]), other.ratio]
+        rounds = (*(self.rounds or (self.ratio,)), other.ratio)
         share = 1 / len(rounds)
 
         def mean(ours: float, theirs: float) -> float:
@@ -97,7 +102,7 @@ class Measurement:
     structure: str
     latency: dict[str, Latency]
     errors: dict[str, float] = field(default_factory=dict)
-    draws: Sequence[float] = ()
+    draws: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -106,8 +111,8 @@ class Measurement:
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Measurement:
         """The inverse of `to_json`."""
-        latency = {name: Latency(**entry) for name, entry in content["latency"].items()}
-        return Measurement(**{**content, "latency": latency})
+        latency = {name: Latency.from_json(entry) for name, entry in content["latency"].items()}
+        return Measurement(**{**content, "latency": latency, "draws": tuple(content.get("draws", ()))})
 
 
 @dataclass(frozen=True)

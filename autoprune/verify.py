@@ -87,7 +87,7 @@ def _run_round(
             for done, line in enumerate(process.stdout, start=1):
                 found = json.loads(line)
                 point = record.points[found["number"]]
-                latency = {name: Latency(**entry) for name, entry in found["latency"].items()}
+                latency = {name: Latency.from_json(entry) for name, entry in found["latency"].items()}
                 record.archive.add(with_round(record.archive.candidates[point.candidate.key], latency))
                 working(f"timing in process {number} of {of}: {done}/{len(points)}")
         except BaseException:

@@ -131,12 +131,13 @@ def _verified(candidate: Candidate, draw: np.random.Generator, machine: str) -> 
     }
     latency = {}
     for name, timed in searched.latency.items():
-        rounds = (
-            [timed.ratio * float(factor) for factor in draw.normal(1, 0.02, size=5)] if candidate.number else [1.0] * 5
-        )
+        factors = draw.normal(1, 0.02, size=5) if candidate.number else np.ones(5)
+        rounds = tuple(timed.ratio * float(factor) for factor in factors)
         latency[name] = dataclasses.replace(timed, ratio=float(np.exp(np.mean(np.log(rounds)))), rounds=rounds)
     ratio = quality["ndcg@20"]["all"] / (METRICS["ndcg@20"] * 0.8)
-    draws = [round(ratio + float(noise), 5) for noise in draw.normal(0, 0.008 if candidate.number else 0.0, size=500)]
+    draws = tuple(
+        round(ratio + float(noise), 5) for noise in draw.normal(0, 0.008 if candidate.number else 0.0, size=500)
+    )
     made = dataclasses.replace(
         searched, split="test", purpose=VERIFY, machine=machine, quality=quality, latency=latency, draws=draws
     )

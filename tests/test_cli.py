@@ -21,6 +21,7 @@ SEARCH = [
     "presets=none",
     "space.prune.method.choose.magnitude.min_per_row=0",
     "study.latency_seconds=0.02",
+    "study.verify_rounds=0",
     "study.objectives=[quality,size]",
     "requirements=none",
     "requirements.quality.drop=30%",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 import threading
@@ -10,7 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-from autoprune.measure import FEWEST_PAIRS, WARM_UP, median_interval, own_latency, paired_latency, quality
+from autoprune.measure import FEWEST_PAIRS, WARM_UP, Judge, median_interval, own_latency, paired_latency, quality
+from autoprune.models.model import Model
+from autoprune.runtime import serve
 from autoprune.tasks.recommender import RecommenderTask
 
 MATRIX = torch.ones(128, 128)
@@ -141,9 +144,45 @@ def test_quality_is_every_metric_on_every_slice(task: RecommenderTask) -> None:
             "history": ["short", "short", "short", "long"],
         }
     )
-    values, units = quality(task, rows)
+    parts = {"all": rows}
+    parts |= {name: rows[rows[column] == name] for column, names in task.slices.items() for name in names}
+    values, units = quality(task, parts)
     assert units == {"all": 3, "head": 2, "middle": 0, "tail": 2, "short": 2, "long": 1}
     assert values["recall@20"] == pytest.approx(
         {"all": 0.5, "head": 1.0, "middle": np.nan, "tail": 0.0, "short": 0.75, "long": 0.0}, nan_ok=True
     )
     assert set(values) == {"ndcg@20", "recall@20", "hit_rate@20"}
+
+
+def test_a_judge_pairs_every_artifact_with_the_baseline(task: RecommenderTask, dense: Model) -> None:
+    served = serve(task.parts(dense))
+    judge = Judge(task, "test", served)
+    assert set(judge.baseline.errors.values()) == {0.0}
+    same = judge.judge(served)
+    assert same.quality == judge.baseline.quality
+    assert max(same.errors.values()) == 0.0, "what answers alike differs by nothing, whoever is asked"
+    assert set(same.draws) == {1.0}
+    parts = ["head", "middle", "tail", "short", "long", "stranger", "newcomer", "noisy"]
+    assert list(same.quality["ndcg@20"]) == ["all", *parts]
+    assert {f"ndcg@20.{part}" for part in parts} | {"worst_slice"} < set(same.errors)
+
+
+def test_the_error_of_a_ratio_matches_a_slow_bootstrap(task: RecommenderTask, dense: Model) -> None:
+    coarse = copy.deepcopy(dense)
+    with torch.no_grad():
+        for table in coarse.tables.values():
+            table.weight.copy_(table.weight + 0.3 * table.weight.std() * torch.randn_like(table.weight))
+    judge = Judge(task, "test", serve(task.parts(dense)))
+    found = judge.judge(serve(task.parts(coarse)))
+    metric = task.metrics["recall@20"]
+    before = metric.per_unit(task.score(serve(task.parts(dense)), "test"))
+    after = metric.per_unit(task.score(serve(task.parts(coarse)), "test"))
+    draw = np.random.default_rng(7)
+    ratios = []
+    for _ in range(2000):
+        users = draw.choice(before.index, size=len(before))
+        ratios.append(after[users].mean() / before[users].mean())
+    assert found.errors["recall@20"] == pytest.approx(np.std(ratios), rel=0.15)
+    assert found.errors["recall@20"] > 0.002
+    assert np.std(found.draws) == pytest.approx(found.errors["ndcg@20"], rel=0.01)
+    assert found.errors["worst_slice"] > 0

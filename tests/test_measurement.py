@@ -4,7 +4,11 @@ import dataclasses
 import json
 import math
 
-from autoprune.measurement import Latency, Measurement, binding_slices, readings
+import numpy as np
+import pytest
+import scipy.stats
+
+from autoprune.measurement import Latency, Measurement, Reading, binding_slices, readings
 
 
 def timed(ms: float, ratio: float) -> Latency:
@@ -87,3 +91,64 @@ def test_there_is_no_ratio_to_zero() -> None:
 def test_a_rejected_candidate_has_costs_only() -> None:
     rejected = dataclasses.replace(SMALLER, split=None, quality={}, units={}, latency={})
     assert set(readings(rejected, BASELINE, metric="ndcg@20")) == {"size_bytes", "memory_bytes"}
+
+
+def test_what_an_older_version_measured_can_be_read() -> None:
+    content = json.loads(json.dumps(BASELINE.to_json()))
+    del content["errors"], content["draws"]
+    for entry in content["latency"].values():
+        del entry["rounds"]
+    assert Measurement.from_json(content) == BASELINE
+    fewer = {name: {"all": parts["all"]} for name, parts in BASELINE.quality.items()}
+    found = readings(SMALLER, dataclasses.replace(BASELINE, quality=fewer), metric="ndcg@20")
+    assert "ndcg@20.tail" not in found
+    assert found["worst_slice"].ratio == found["ndcg@20"].ratio
+
+
+def test_a_remeasurement_of_quality_differs_by_the_error_of_two() -> None:
+    measured = dataclasses.replace(SMALLER, errors={"ndcg@20": 0.01, "worst_slice": 0.03})
+    found = readings(measured, BASELINE, metric="ndcg@20")
+    assert found["quality"].error == 0.01
+    assert found["quality"].interval == pytest.approx(
+        (0.9 - 1.96 * 2**0.5 * 0.01, 0.9 + 1.96 * 2**0.5 * 0.01), rel=1e-4
+    )
+    assert found["worst_slice"].error == 0.03
+    assert found["recall@20"].interval is None, "of what nobody knows there is none"
+    assert found["size_bytes"].interval is None, "nor of what is counted"
+
+
+def test_rounds_give_the_interval_of_a_t_distribution() -> None:
+    ratios = [0.50, 0.52, 0.49, 0.55]
+    first, *others = [timed(1.0, ratio) for ratio in ratios]
+    joined = first
+    for other in others:
+        joined = joined.with_round(other)
+    assert joined.rounds == tuple(ratios)
+    assert joined.ratio == pytest.approx(scipy.stats.gmean(ratios))
+    assert joined.pairs == 60
+    assert joined.median_ms == pytest.approx(1.0)
+    found = readings(dataclasses.replace(SMALLER, latency={"single": joined}), BASELINE, metric="ndcg@20")["latency_ms"]
+    spread = joined.ratio * np.std(np.log(ratios), ddof=1)
+    half = scipy.stats.t.ppf(0.975, 3) * spread * (1 + 1 / 4) ** 0.5
+    assert found.interval == pytest.approx((joined.ratio - half, joined.ratio + half))
+    assert found.bound(0.95, upper=True) == pytest.approx(joined.ratio + scipy.stats.t.ppf(0.95, 3) * spread / 2)
+
+
+def test_one_round_has_no_interval_for_another_process() -> None:
+    found = readings(SMALLER, BASELINE, metric="ndcg@20")["latency_ms"]
+    assert found.interval is None
+    assert found.error == pytest.approx(0.1 / 1.96, rel=1e-3)
+
+
+def test_bounds_are_one_sided() -> None:
+    reading = Reading(0.09, 0.9, error=0.02)
+    assert reading.bound(0.95, upper=False) == pytest.approx(0.9 + scipy.stats.norm.ppf(0.05) * 0.02)
+    assert reading.bound(0.5, upper=False) == pytest.approx(0.9)
+    assert Reading(0.09, 0.9).bound(0.95, upper=False) == 0.9
+
+
+def test_milliseconds_of_two_machines_are_never_compared() -> None:
+    elsewhere = dataclasses.replace(SMALLER, machine="elsewhere")
+    found = readings(elsewhere, BASELINE, metric="ndcg@20")
+    assert not [name for name in found if name.startswith("latency_ms")]
+    assert found["quality"].ratio == pytest.approx(0.9)

@@ -94,6 +94,7 @@ def test_every_profile_leaves_something_besides_the_baseline_feasible(tmp_path: 
         "study.trials=0",
         f"study.dir={tmp_path}",
         "study.name=presets",
+        "study.verify_rounds=0",
     )
     record = Record(tmp_path / "presets")
     for profile in PROFILES:
@@ -104,7 +105,12 @@ def test_every_profile_leaves_something_besides_the_baseline_feasible(tmp_path: 
 @pytest.mark.slow
 def test_a_pick_recommends_titles(tmp_path: Path) -> None:
     front = autoprune.search(
-        "task=movielens", "presets=none", "study.trials=1", f"study.dir={tmp_path}", "requirements=none"
+        "task=movielens",
+        "presets=none",
+        "study.trials=1",
+        f"study.dir={tmp_path}",
+        "requirements=none",
+        "study.verify_rounds=2",
     )
     front.pick(prefer="size").save(tmp_path / "deploy")
     found = autoprune.load(tmp_path / "deploy").recommend(user=42, k=10)

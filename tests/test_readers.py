@@ -224,7 +224,15 @@ def test_parquet_without_pyarrow_says_how_to_get_it(tmp_path: Path, monkeypatch:
         read_log(tmp_path / "a.parquet")
 
 
-WORDS = ["task=interactions", "presets=none", "requirements=none", "study.trials=0", "study.name=s", "task.dim=8"]
+WORDS = [
+    "task=interactions",
+    "presets=none",
+    "requirements=none",
+    "study.trials=0",
+    "study.name=s",
+    "task.dim=8",
+    "study.verify_rounds=0",
+]
 
 
 def test_ids_that_are_strings_travel_from_csv_to_recommendation(tmp_path: Path) -> None:

@@ -103,7 +103,10 @@ def test_a_flag_is_a_requirement() -> None:
         ({"ndcg@2": {"drop": "2%"}}, r"^requirements\.ndcg@2\.drop: nothing called 'ndcg@2' .*Did you mean ndcg@20"),
         ({"quality": "2%"}, r"^requirements\.quality: a mapping such as \{drop: 2%\} .* but got '2%'"),
         ({"quality": {}}, r"^requirements\.quality: a mapping such as"),
-        ({"quality": {"dorp": "2%"}}, r"^requirements\.quality\.dorp: Did you mean drop\? There is: drop, max, min"),
+        (
+            {"quality": {"dorp": "2%"}},
+            r"^requirements\.quality\.dorp: Did you mean drop\? There is: confidence, drop, max, min",
+        ),
         (
             {"quality": {"max": 1}},
             r"^requirements\.quality\.max: quality cannot have 'max': more is better.*drop or min",
@@ -119,6 +122,9 @@ def test_a_flag_is_a_requirement() -> None:
         ({"quality": {"min": "1.2.3"}}, r"^requirements\.quality\.min: a limit such as .* but got '1\.2\.3'"),
         ({"quality": {"min": "1e999"}}, r"^requirements\.quality\.min: a limit such as .* but got '1e999'"),
         ({"size_bytes": {"max": "4ms"}}, r"^requirements\.size_bytes\.max: a limit such as 10MB or 0\.5x .*'4ms'"),
+        ({"quality": {"drop": "1%", "confidence": 95}}, r"^requirements\.quality\.confidence: 0\.5 <= conf.* got 95"),
+        ({"quality": {"drop": "1%", "confidence": "hi"}}, r"^requirements\.quality\.confidence: .*0\.95, but got 'hi'"),
+        ({"quality": {"confidence": 0.9}}, r"^requirements\.quality: confidence belongs to a limit"),
         ({"prefer": "latncy"}, r"^requirements\.prefer 'latncy' is unknown\. Did you mean latency\?"),
     ],
 )
@@ -143,3 +149,24 @@ def test_milliseconds_limit_latencies_only() -> None:
 def test_a_flag_that_cannot_be_read_is_refused(flag: str, message: str) -> None:
     with pytest.raises(AutopruneError, match=message):
         parse_flag(flag, "min", NAMES)
+
+
+def test_a_bound_is_held_to_the_limit_where_a_confidence_is_demanded() -> None:
+    plain = parse_requirements({"quality": {"drop": "2%"}, "latency_ms": {"max": "0.5x"}}, ["quality", "latency_ms"])
+    sure = parse_requirements(
+        {"quality": {"drop": "2%", "confidence": 0.95}, "latency_ms": {"max": "0.5x", "confidence": "0.9"}},
+        ["quality", "latency_ms"],
+    )
+    found = {"quality": Reading(0.09, 0.99, error=0.01), "latency_ms": Reading(1.0, 0.48, error=0.01, freedom=4)}
+    assert plain.hold(found)
+    by = list(sure.violations(found).values())
+    assert by == pytest.approx([(0.98 - (0.99 - 1.645 * 0.01)) / 0.98, (0.48 + 1.533 * 0.01 - 0.5) / 0.5], rel=0.01)
+    assert [item.text for item in sure.items] == ["quality >= 0.98x (0.95)", "latency_ms <= 0.5x (0.9)"]
+
+
+def test_an_absolute_limit_can_be_bounded_too() -> None:
+    item = parse_flag("ndcg@20=0.085:0.95", "min", ["ndcg@20"])
+    assert item.judged(Reading(0.09, 0.9, error=0.03)) == pytest.approx(0.09 * (0.9 - 1.645 * 0.03) / 0.9, rel=1e-3)
+    assert item.judged(Reading(0.09, 0.9)) == 0.09, "where nobody knows the error, the value is judged"
+    with pytest.raises(AutopruneError, match=r"^ndcg@20\.confidence: 0\.5 <= confidence < 1 must hold"):
+        parse_flag("ndcg@20=0.085:2", "min", ["ndcg@20"])

@@ -82,7 +82,7 @@ def test_search_values_stay_and_order_does(searched: Path, verified: Path) -> No
 
 def test_verified_quality_is_what_the_loaded_artifact_scores_on_test(verified: Path) -> None:
     record = Record(verified / "s")
-    task = task_again(record)
+    task, _ = task_again(record)
     for point in record.front().finalists:
         measured = point.candidate.latest("verify")
         assert measured.split == "test"

@@ -89,15 +89,10 @@ class Front:
     def _fallen(self, verified: Sequence[Point]) -> list[Fall]:
         falls: dict[int, Fall] = {}
         for point in verified:
-            now = self.requirements.violations(point.verified)
-            missed = {text: by for text, by in now.items() if by > 0}
-            if missed or not self.requirements.hold(point.verified):
+            missed = {text: by for text, by in self.requirements.violations(point.verified).items() if by > 0}
+            if missed:
                 falls[point.number] = Fall(point=point, missed=missed)
-        # Beside the baseline: what another machine timed is compared by nothing that it timed.
-        needed = [OBJECTIVES[name][0] for name in self.record.objectives]
-        held = [
-            point for point in verified if point.number not in falls and all(name in point.verified for name in needed)
-        ]
+        held = [point for point in verified if point.number not in falls]
         stay = {held[at].number for at in front_of([point.verified for point in held], self.record.objectives)}
         for point in held:
             if point.number not in stay:

@@ -77,6 +77,8 @@ class Record:
     def _point(self, candidate: Candidate, baseline: Candidate) -> Point:
         searched, verified = candidate.beside(baseline, SEARCH), candidate.beside(baseline, VERIFY)
         assert searched is not None, "whatever is archived was measured for the search"
+        if verified and verified[0].machine != verified[1].machine:
+            verified = None  # what was verified elsewhere is not, where the baseline was last
         return Point(
             candidate=candidate,
             found=readings(*searched, metric=self.metric),

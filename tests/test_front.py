@@ -1,0 +1,192 @@
+"""The front of a study: what the verification takes from it, what cannot be told apart, what is picked."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_studies import make_study
+
+from autoprune.archive import Archive, Candidate
+from autoprune.errors import AutopruneError
+from autoprune.measurement import Reading
+from autoprune.pareto import beats
+from autoprune.record import Point, Record
+from autoprune.requirements import OBJECTIVES
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    return make_study(tmp_path_factory.mktemp("runs") / "s", 400)
+
+
+def unverified(record: Record) -> Record:
+    """The same study before it was verified."""
+    made = Record(record.folder)
+    made.__dict__["points"] = [dataclasses.replace(point, verified={}, draws=()) for point in record.points]
+    return made
+
+
+def test_the_search_front_matches_brute_force(record: Record) -> None:
+    front = record.front()
+    for point in front.feasible:
+        beaten = [other for other in front.feasible if beats(other.found, point.found, record.objectives)]
+        assert bool(beaten) == (point.number not in {one.number for one in front.searched})
+
+
+def test_what_fell_misses_or_is_beaten_and_the_rest_does_not(record: Record) -> None:
+    front = record.front()
+    assert len(front.falls) > 2
+    assert {fall.point.number for fall in front.falls} | {point.number for point in front} == {
+        point.number for point in front.searched
+    }
+    for fall in front.falls:
+        if fall.beaten_by is None:
+            assert fall.missed == {
+                text: by for text, by in front.requirements.violations(fall.point.verified).items() if by > 0
+            }
+            assert not front.requirements.hold(fall.point.verified)
+            assert "of the limit" in fall.words
+        else:
+            assert beats(fall.beaten_by.verified, fall.point.verified, record.objectives)
+            assert fall.words == f"is beaten by {fall.beaten_by.number}"
+    for point in front:
+        assert front.requirements.hold(point.verified)
+        assert not any(beats(other.verified, point.verified, record.objectives) for other in front if other.number)
+
+
+def test_before_the_verification_nothing_falls(record: Record) -> None:
+    front = unverified(record).front()
+    assert not front.falls
+    assert [point.number for point in front] == [point.number for point in front.searched]
+    assert not front.verified
+    assert not front.letters
+    assert front.optimism is None
+
+
+def test_a_search_point_that_was_not_verified_stays(record: Record) -> None:
+    front = record.front(record.with_limits(record.requirements(), ["quality=0.8x"]))
+    late = [point for point in front.searched if not point.verified]
+    assert late, "another floor has other points"
+    assert {point.number for point in late} <= {point.number for point in front}
+    assert not front.verified
+
+
+def test_the_pick_is_the_best_of_what_was_verified_and_holds(record: Record) -> None:
+    front = record.front()
+    for objective, (reading, larger) in OBJECTIVES.items():
+        held = [point for point in front.feasible if point.verified and front.requirements.hold(point.verified)]
+        values = [point.verified[reading].ratio for point in held]
+        assert front.pick(prefer=objective).verified[reading].ratio == (max if larger else min)(values)
+    before = unverified(record).front()
+    assert before.pick(prefer="size").found["size_bytes"].value == min(
+        point.found["size_bytes"].value for point in before.feasible
+    )
+
+
+def test_finalists_are_baseline_front_presets_and_what_profiles_pick(record: Record) -> None:
+    front = record.front()
+    numbers = {point.number for point in front.finalists}
+    assert {0, 1, 2} | {point.number for point in front.searched} <= numbers
+    picked = {point.number for point in front.picks(verified=False).values() if point}
+    assert picked <= numbers
+    assert all(point.verified for point in front.finalists)
+
+
+def point(number: int, ratio: float, draws: list[float]) -> Point:
+    reading = Reading(ratio, ratio, error=0.01)
+    made = dataclasses.replace(TEMPLATE.candidate, number=number)
+    return dataclasses.replace(TEMPLATE, candidate=made, verified={"quality": reading}, draws=tuple(draws))
+
+
+@pytest.fixture(autouse=True)
+def template(record: Record) -> None:
+    global TEMPLATE
+    TEMPLATE = record.points[1]
+
+
+TEMPLATE: Point
+
+
+def test_points_whose_paired_difference_is_noise_are_not_told_apart(record: Record) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.02, size=500)
+    one = point(1, 1.0, list(1.0 + noise))
+    paired = point(2, 0.99, list(0.99 + noise + np.random.default_rng(1).normal(0, 0.001, size=500)))
+    alone = point(3, 0.99, list(0.99 + np.random.default_rng(2).normal(0, 0.02, size=500)))
+    front = record.front()
+    assert front.told_apart(one, paired), "what both err by alike does not blur their difference"
+    assert not front.told_apart(one, alone)
+    assert front.told_apart(one, dataclasses.replace(one, draws=())), "of what was not drawn nothing is claimed"
+
+
+def test_neighbours_share_a_letter_if_and_only_if_they_are_not_told_apart(record: Record) -> None:
+    front = record.front()
+    shown = sorted(
+        [point for point in [record.baseline, *front] if point.draws],
+        key=lambda point: -point.verified["quality"].ratio,
+    )
+    assert len(front.letters) == len({point.number for point in shown})
+    assert all(front.letters.values())
+    for one, other in itertools.pairwise(shown):
+        share = set(front.letters[one.number]) & set(front.letters[other.number])
+        assert bool(share) != front.told_apart(one, other)
+    for one in shown:
+        for other in shown:
+            if one is not other and set(front.letters[one.number]) & set(front.letters[other.number]):
+                assert not front.told_apart(one, other)
+
+
+def test_optimism_is_what_selection_gives_to_noise(record: Record) -> None:
+    draw = np.random.default_rng(0)
+    front = record.front(record.with_limits(record.requirements({}), ["quality=1x"]))
+    # Candidates that are all exactly as good as the floor: half of them pass, and look better than they are.
+    front.searched = [point(number, 1.0, list(1 + draw.normal(0, 0.01, size=500))) for number in range(1, 41)]
+    assert front.optimism == pytest.approx(0.01 * (2 / np.pi) ** 0.5, rel=0.05)
+
+
+def test_a_small_number_stands_for_a_large_front(record: Record) -> None:
+    front = record.front(record.requirements({}))
+    assert len(front) > 12
+    few = front.thinned(8)
+    assert len(few) == 8
+    assert {point.number for point in few} <= {point.number for point in front}
+    for reading, larger in OBJECTIVES.values():
+        values = [point.known[reading].ratio for point in front]
+        assert (max if larger else min)(values) in [point.known[reading].ratio for point in few]
+    assert front.thinned(1000) == front.points
+
+
+def test_the_knee_is_on_the_front_and_needs_three_points(record: Record, tmp_path: Path) -> None:
+    front = record.front()
+    assert front.knee is not None
+    assert front.knee.number in {point.number for point in front}
+    assert make_study(tmp_path / "s", 1).front().knee is None
+
+
+def test_where_another_machine_verifies_nothing_counts_as_verified_until_it_has(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "s", 60)
+    archive = Archive(made.folder / "archive.jsonl")
+    finalists = [point.candidate for point in made.front().finalists]
+
+    def verified_elsewhere(one: Candidate) -> Candidate:
+        return one.with_measurement(dataclasses.replace(one.latest("verify"), machine="elsewhere"))
+
+    archive.add(verified_elsewhere(finalists[0]))
+    found = Record(made.folder)
+    assert [point.number for point in found.points if point.verified] == [0]
+    assert not found.front().falls
+    for one in finalists[1:]:
+        archive.add(verified_elsewhere(one))
+    again = Record(made.folder)
+    assert [point.verified for point in again.points] == [point.verified for point in made.points]
+
+
+def test_nothing_feasible_has_no_pick(tmp_path: Path) -> None:
+    front = make_study(tmp_path / "s", 20, requirements={"size_bytes": {"max": "0.0001x"}}).front()
+    assert not len(front)
+    assert front.hypervolume == 0.0
+    with pytest.raises(AutopruneError, match="no candidate of 19"):
+        front.pick()

@@ -1,0 +1,94 @@
+"""Studies built to have no feasible point: what the explanation says is true, and what it advises works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_studies import make_study
+
+from autoprune.errors import AutopruneError
+from autoprune.record import Record
+from autoprune.requirements import Requirements
+
+STRICT: dict[str, dict[str, Any]] = {
+    "one is too much": {"quality": {"drop": "0.1%"}, "size_bytes": {"max": "0.1x"}},
+    "each is too much": {"quality": {"min": "1.5x"}, "size_bytes": {"max": "0.0001x"}, "latency_ms": {"max": "0.01x"}},
+    "absolute": {"ndcg@20": {"min": 0.2}, "size_bytes": {"max": "1KB"}},
+    "a bound": {"quality": {"min": "1.05x", "confidence": 0.95}, "worst_slice": {"drop": "1%"}},
+    "one slice": {"ndcg@20.tail": {"min": "2x"}},
+}
+
+
+@pytest.fixture(scope="module", params=list(STRICT))
+def record(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Record:
+    return make_study(tmp_path_factory.mktemp("runs") / "s", 60, requirements=STRICT[request.param], verified=False)
+
+
+def loosened(record: Record, flags: list[str]) -> Requirements:
+    words = " ".join(flags).split()
+    limits = {
+        kind: [limit for flag, limit in zip(words[::2], words[1::2], strict=True) if flag == kind]
+        for kind in words[::2]
+    }
+    return record.with_limits(record.requirements(), limits.get("--floor", ()), limits.get("--max", ()))
+
+
+def test_misses_match_a_count(record: Record) -> None:
+    front = record.front()
+    assert not front.feasible
+    found = front.infeasible()
+    assert found.candidates == len(record.points) - 1
+    assert found.rejected == sum(bool(point.candidate.rejected) for point in record.points)
+    for item in front.requirements.items:
+        by = [
+            item.violation(point.found[item.reading])
+            for point in record.points[1:]
+            if item.reading in point.found and item.violation(point.found[item.reading]) > 0
+        ]
+        if by:
+            (missed,) = [one for one in found.missed if one.text == item.text]
+            assert (missed.times, missed.least) == (len(by), min(by))
+
+
+def test_each_advice_makes_something_feasible(record: Record) -> None:
+    found = record.front().infeasible()
+    assert found.loosenings or found.together
+    for advice in [[one.flag] for one in found.loosenings] or [found.together]:
+        assert record.front(loosened(record, advice)).feasible, advice
+
+
+def test_no_smaller_change_of_one_requirement_would_do(record: Record) -> None:
+    front = record.front()
+    found = front.infeasible()
+    advised = {one.text: one.point for one in found.loosenings}
+    for item in front.requirements.items:
+        others = Requirements(items=tuple(other for other in front.requirements.items if other != item))
+        able = [point for point in record.points if not point.candidate.rejected and others.hold(point.found)]
+        assert bool(able) == (item.text in advised)
+        if able:
+            least = min(item.violation(point.found[item.reading]) for point in able)
+            assert item.violation(advised[item.text].found[item.reading]) == least
+
+
+def test_the_nearest_misses_least(record: Record) -> None:
+    front = record.front()
+    found = front.infeasible()
+    whole = [point for point in record.points if not point.candidate.rejected]
+    worst = [max(front.requirements.violations(point.found).values()) for point in whole]
+    assert max(found.nearest[0][1].values()) == min(worst)
+    assert len(found.nearest) == 3
+
+
+def test_a_pick_says_why_there_is_none(record: Record) -> None:
+    with pytest.raises(
+        AutopruneError, match=r"(?s)no candidate of 59 meets every requirement.*missed by.*nearest misses"
+    ):
+        record.front().pick()
+
+
+def test_the_baseline_alone_is_explained_too(tmp_path: Path) -> None:
+    front = make_study(tmp_path / "s", 1, requirements={"size_bytes": {"max": "0.5x"}}, verified=False).front()
+    assert "no candidate of 1 meets every requirement" in front.explain_empty()
+    assert "--max size_bytes=1x" in front.explain_empty()
