@@ -41,7 +41,7 @@ class Judged:
 
 
 class Judge:
-    """Scores artifacts on one split, each beside the same baseline: the same units are drawn for all.
+    """Scores artifacts on one split, each beside the same baseline.
 
     Args:
         task: scores.
@@ -51,18 +51,37 @@ class Judge:
 
     def __init__(self, task: Task, split: str, baseline: Served) -> None:
         self._task, self._split = task, split
-        rows = self._rows(baseline)
+        self._comparison = Comparison(task, score(task, baseline, split))
+
+    @property
+    def baseline(self) -> Judged:
+        """What the baseline scored."""
+        return self._comparison.baseline
+
+    def judge(self, served: Served) -> Judged:
+        """What an artifact scored, and how sure one can be of its distance from the baseline."""
+        return self._comparison.judge(score(self._task, served, self._split))
+
+
+class Comparison:
+    """Compares rows with the baseline's by a paired bootstrap: the same units are drawn for all.
+
+    Args:
+        task: whose metrics are compared.
+        rows: of the baseline, by part, as `score` gives them.
+    """
+
+    def __init__(self, task: Task, rows: Mapping[str, pd.DataFrame]) -> None:
+        self._task = task
         self._resamples = Resamples(rows[WHOLE][task.unit].to_numpy())
         self._before = self._draws(rows)
         values, units = quality(task, rows)
         self._binding = binding(values[task.metric], units)
         exact = dict.fromkeys([*self._before, "worst_slice"], 0.0)
         self.baseline = Judged(quality=values, units=units, errors=exact, draws=(1.0,) * DRAWS)
-        """What the baseline scored."""
 
-    def judge(self, served: Served) -> Judged:
-        """What an artifact scored, and how sure one can be of its distance from the baseline."""
-        rows = self._rows(served)
+    def judge(self, rows: Mapping[str, pd.DataFrame]) -> Judged:
+        """What rows are worth, and the standard error of each ratio to the baseline's."""
         values, units = quality(self._task, rows)
         drawn = self._draws(rows)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -77,20 +96,21 @@ class Judge:
             draws=tuple(round(float(ratio), 5) for ratio in ratios[self._task.metric]),
         )
 
-    def _rows(self, served: Served) -> dict[str, pd.DataFrame]:
-        """The rows of every part: the whole, its slices, and the perturbations."""
-        whole = self._task.score(served, self._split)
-        parts = {WHOLE: whole}
-        for column, names in self._task.slices.items():
-            parts |= {name: whole[whole[column] == name] for name in names}
-        return parts | {name: self._task.score(served, self._split, name) for name in self._task.perturbations}
-
-    def _draws(self, rows: dict[str, pd.DataFrame]) -> dict[str, Numbers]:
+    def _draws(self, rows: Mapping[str, pd.DataFrame]) -> dict[str, Numbers]:
         return {
             reading_name(name, part): metric.draws(piece, self._resamples)
             for name, metric in self._task.metrics.items()
             for part, piece in rows.items()
         }
+
+
+def score(task: Task, served: Served, split: str) -> dict[str, pd.DataFrame]:
+    """The rows of every part: the whole, its slices, and the perturbations."""
+    whole = task.score(served, split)
+    parts = {WHOLE: whole}
+    for column, names in task.slices.items():
+        parts |= {name: whole[whole[column] == name] for name in names}
+    return parts | {name: task.score(served, split, name) for name in task.perturbations}
 
 
 def quality(task: Task, rows: Mapping[str, pd.DataFrame]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:

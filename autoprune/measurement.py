@@ -28,6 +28,11 @@ REPEATED = 0.95
 """Share of the re-measurements that a published interval is made for."""
 
 
+CAUTION = 1.1
+"""Factor on the spread of a re-measured quality: a bootstrap over a few hundred users errs on the small side, for what
+differs sits in few of them. Found, and checked with it, by `studies/calibration`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Latency:
     """Milliseconds of one workload, timed in turns with the baseline.
@@ -174,7 +179,7 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
             if before is None:  # measured by a version that knew fewer slices
                 continue
             label = reading_name(name, part)
-            found[label] = _scored(value, value / before if before else math.nan, measured.errors.get(label))
+            found[label] = scored_reading(value, value / before if before else math.nan, measured.errors.get(label))
     if measured.quality:
         found["quality"] = found[metric]
         ratios = [
@@ -183,7 +188,7 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
             if (name := reading_name(metric, part)) in found
         ]
         worst = float(np.min(ratios)) if ratios else found[metric].ratio
-        found["worst_slice"] = _scored(worst, worst, measured.errors.get("worst_slice"))
+        found["worst_slice"] = scored_reading(worst, worst, measured.errors.get("worst_slice"))
     for name, count, before in (
         ("size_bytes", measured.size_bytes, baseline.size_bytes),
         ("memory_bytes", measured.memory_bytes, baseline.memory_bytes),
@@ -192,7 +197,7 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
     timed = measured.latency if measured.machine == baseline.machine else {}
     for number, (name, latency) in enumerate(timed.items()):
         # The ratio is paired and so free of the machine's drift; its milliseconds are those of the baseline's day.
-        reading = _timed(latency, baseline.latency[name].median_ms)
+        reading = timed_reading(latency, baseline_ms=baseline.latency[name].median_ms)
         found[f"latency_ms.{name}"] = reading
         if number == 0:
             found["latency_ms"] = reading
@@ -204,14 +209,16 @@ def reading_name(metric: str, part: str) -> str:
     return metric if part == WHOLE else f"{metric}.{part}"
 
 
-def _scored(value: float, ratio: float, error: float | None) -> Reading:
+def scored_reading(value: float, ratio: float, error: float | None) -> Reading:
+    """A quality beside the baseline's, with the standard error of the ratio if it is known."""
     if error is None:
         return Reading(value, ratio)
     # As many other units err as much as these did: the difference of two such measurements has twice the variance.
-    return Reading(value, ratio, error=error, repeat=math.sqrt(2) * error)
+    return Reading(value, ratio, error=error, repeat=CAUTION * math.sqrt(2) * error)
 
 
-def _timed(latency: Latency, baseline_ms: float) -> Reading:
+def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:
+    """A latency beside the baseline's median."""
     count = len(latency.rounds)
     if count < 2:
         within = (latency.ratio_high - latency.ratio_low) / 2 / _quantile(0.975, math.inf)

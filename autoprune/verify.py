@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from autoprune.archive import Archive
 from autoprune.config import overridden, structured
@@ -69,7 +68,7 @@ def verify(
             del task  # the processes that follow need its memory
         for number in range(2, rounds + 1):
             late = [point for point in points if rounds_of(record.archive.candidates[point.candidate.key]) < number]
-            if late:
+            if any(point.number for point in late):  # of the baseline alone there is no ratio
                 working(f"timing in process {number} of {rounds}: reading data")
                 _run_round(record, late, number=number, of=rounds, working=working)
     return Record(folder).front(front.requirements)
@@ -79,17 +78,26 @@ def _run_round(
     record: Record, points: Sequence[Point], *, number: int, of: int, working: Callable[[str], None]
 ) -> None:
     """Has a fresh process time artifacts once; each is archived as soon as it is known."""
+    for done, (point, latency) in enumerate(timed_elsewhere(record, points), start=1):
+        record.archive.add(with_round(record.archive.candidates[point.candidate.key], latency))
+        working(f"timing in process {number} of {of}: {done}/{len(points)}")
+
+
+def timed_elsewhere(record: Record, points: Sequence[Point]) -> Iterator[tuple[Point, dict[str, Latency]]]:
+    """Artifacts as a fresh process times them, each as soon as it is known.
+
+    Raises:
+        AutopruneError: the process failed; it has said why.
+    """
     code = "import sys; from autoprune.verify import time_here; time_here(*sys.argv[1:])"
     words = [sys.executable, "-c", code, str(record.folder), *(str(point.number) for point in points)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None, "it was asked for"
         try:
-            for done, line in enumerate(process.stdout, start=1):
+            for line in process.stdout:
                 found = json.loads(line)
-                point = record.points[found["number"]]
                 latency = {name: Latency.from_json(entry) for name, entry in found["latency"].items()}
-                record.archive.add(with_round(record.archive.candidates[point.candidate.key], latency))
-                working(f"timing in process {number} of {of}: {done}/{len(points)}")
+                yield record.points[found["number"]], latency
         except BaseException:
             process.kill()
             raise
@@ -101,16 +109,17 @@ def _run_round(
 
 
 def time_here(folder: str, *numbers: str) -> None:
-    """Times candidates of a study in this process; writes a line of JSON for each."""
+    """Times candidates of a study in this process; writes a line of JSON for each, or says on stderr what is wrong."""
     record = Record(Path(folder))
-    task, study = task_again(record)
-    points = [record.point(int(number)) for number in numbers]
-    found: Iterator[tuple[Point, dict[str, Latency]]] = time_again(
-        record, task, points, device=find_device(study.device), latency_seconds=study.latency_seconds
-    )
-    for point, latency in found:
-        entry: dict[str, Any] = {name: vars(timed) for name, timed in latency.items()}
-        print(json.dumps({"number": point.number, "latency": entry}), flush=True)
+    try:
+        task, study = task_again(record)
+        points = [record.point(int(number)) for number in numbers]
+        device, seconds = find_device(study.device), study.latency_seconds
+        for point, latency in time_again(record, task, points, device=device, latency_seconds=seconds):
+            entry = {name: vars(timed) for name, timed in latency.items()}
+            print(json.dumps({"number": point.number, "latency": entry}), flush=True)
+    except AutopruneError as error:
+        sys.exit(str(error))
 
 
 def task_again(record: Record) -> tuple[Task, StudyConfig]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from autoprune.measurement import Latency, Measurement, Reading, binding_slices, readings
+from autoprune.measurement import CAUTION, Latency, Measurement, Reading, binding_slices, readings
 
 
 def timed(ms: float, ratio: float) -> Latency:
@@ -109,9 +109,8 @@ def test_a_remeasurement_of_quality_differs_by_the_error_of_two() -> None:
     measured = dataclasses.replace(SMALLER, errors={"ndcg@20": 0.01, "worst_slice": 0.03})
     found = readings(measured, BASELINE, metric="ndcg@20")
     assert found["quality"].error == 0.01
-    assert found["quality"].interval == pytest.approx(
-        (0.9 - 1.96 * 2**0.5 * 0.01, 0.9 + 1.96 * 2**0.5 * 0.01), rel=1e-4
-    )
+    half = CAUTION * 1.96 * 2**0.5 * 0.01
+    assert found["quality"].interval == pytest.approx((0.9 - half, 0.9 + half), rel=1e-4)
     assert found["worst_slice"].error == 0.03
     assert found["recall@20"].interval is None, "of what nobody knows there is none"
     assert found["size_bytes"].interval is None, "nor of what is counted"

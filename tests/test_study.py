@@ -331,6 +331,31 @@ def test_latency_is_measured_once_a_structure(runs: Path) -> None:
     assert all(len(timings) == 1 for timings in by_structure.values())
 
 
+def test_on_another_machine_every_artifact_is_timed_again(
+    runs: Path, copied: Path, planted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Record(runs / "s").points
+    monkeypatch.setattr("autoprune.study.machine", lambda: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.evaluate.machine", lambda: {"id": "elsewhere"})
+    autoprune.search(*words(planted, copied))
+    after = Record(copied / "s").points
+    assert [point.candidate.key for point in after] == [point.candidate.key for point in before]
+    for old, new in zip(before, after, strict=True):
+        measured = {found.machine: found for found in new.candidate.measurements}
+        assert list(measured) == [old.candidate.latest().machine, "elsewhere"]
+        first, second = measured.values()
+        assert (first.quality, first.size_bytes, first.structure) == (
+            second.quality,
+            second.size_bytes,
+            second.structure,
+        )
+        assert new.found["quality"] == old.found["quality"]
+        assert new.found["latency_ms"] != old.found["latency_ms"], "those of the machine where the baseline was last"
+    content = (copied / "s" / "archive.jsonl").read_bytes()
+    autoprune.search(*words(planted, copied))
+    assert (copied / "s" / "archive.jsonl").read_bytes() == content, "timed once"
+
+
 @pytest.mark.slow
 def test_killed_again_and_again_nothing_is_lost_or_done_twice(runs: Path, planted: Path, tmp_path: Path) -> None:
     code = f"import autoprune; autoprune.search(*{words(planted, tmp_path)!r})"

@@ -231,3 +231,40 @@ def test_a_study_that_is_driven_is_not_verified(runs: Path) -> None:
     with driving(runs / "s"):
         ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "is being run by another process" in ended.stderr
+
+
+def test_rounds_are_added_by_other_processes(verified: Path, tmp_path: Path) -> None:
+    runs = Path(shutil.copytree(verified, tmp_path / "runs"))
+    before = {point.number: point for point in Record(runs / "s").points if point.verified}
+    autoprune.verify_study("s", runs=runs, rounds=4)
+    for point in Record(runs / "s").front().finalists:
+        first, now = before[point.number].candidate.latest("verify"), point.candidate.latest("verify")
+        for name, timed in now.latency.items():
+            assert timed.rounds[:3] == first.latency[name].rounds
+            assert len(timed.rounds) == 4
+            assert timed.pairs > first.latency[name].pairs
+        assert now.quality == first.quality
+        assert point.verified["latency_ms"].interval is not None or not point.number
+
+
+def test_a_process_that_fails_says_why_and_loses_nothing(runs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    autoprune.verify_study("s", runs=runs, rounds=1)
+    point = Record(runs / "s").points[1]
+    shutil.rmtree(point.folder)
+    with pytest.raises(AutopruneError, match="the process that timed artifacts ended with 1, see above"):
+        autoprune.verify_study("s", runs=runs, rounds=2)
+    assert "candidate 1 cannot be verified" in capfd.readouterr().err
+    assert Record(runs / "s").points[1].verified
+
+
+def test_a_search_ends_with_a_verification(planted: Path, tmp_path: Path) -> None:
+    words = [word for word in WORDS if not word.startswith(("study.trials", "study.verify"))]
+    words += ["study.trials=1", "study.verify_rounds=2", f"task.data.path={planted}", f"study.dir={tmp_path}"]
+    front = autoprune.search(*words)
+    assert front.verified
+    assert all(point.verified for point in front.finalists)
+    content = (tmp_path / "s" / "archive.jsonl").read_bytes()
+    autoprune.search(*words)
+    assert (tmp_path / "s" / "archive.jsonl").read_bytes() == content, "what was verified is not measured again"
+    facts = Record(tmp_path / "s").machines
+    assert facts[str(machine()["id"])]["cpu"] == machine()["cpu"]

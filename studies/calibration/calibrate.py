@@ -1,0 +1,145 @@
+"""Do published intervals hold? Re-measurements of the same artifacts, counted: how many fall into the interval of one.
+
+    calibrate.py quality STUDY [--runs runs] [--splits 200]       quality on disjoint halves of the test users
+    calibrate.py latency STUDY [--runs runs] [--processes 40]     ratios of latency in separate processes
+
+Quality: the users are split into halves at random; one half gives ratios and intervals exactly as `autoprune verify`
+does, the other half is the re-measurement. Latency: a process times every artifact as a round of `verify` does; five
+rounds in a row make a verification, every later process is a re-measurement of it (and every later five in a row one
+of the whole verification). Both write the counts, one line a model and reading, to FILE.csv beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from autoprune.measure import Comparison, Judged, score
+from autoprune.measurement import (
+    FEWEST_UNITS,
+    WHOLE,
+    Latency,
+    Reading,
+    binding,
+    reading_name,
+    scored_reading,
+    timed_reading,
+)
+from autoprune.record import Point, Record
+from autoprune.remeasure import ROUNDS
+from autoprune.tasks.task import Task
+from autoprune.verify import task_again, timed_elsewhere
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Reads the command line, counts, writes and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["quality", "latency"])
+    parser.add_argument("study")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--splits", type=int, default=200, help="of the users into halves")
+    parser.add_argument("--processes", type=int, default=40)
+    parser.add_argument("--models", type=int, default=12, help="finalists that are measured, the first so many")
+    arguments = parser.parse_args()
+    record = Record(arguments.runs / arguments.study)
+    points = [point for point in record.front().finalists if point.number][: arguments.models]
+    if arguments.what == "quality":
+        counts = quality(record, points, arguments.splits)
+    else:
+        counts = latency(record, points, arguments.processes)
+    path = HERE / f"{arguments.what}-{arguments.study}.csv"
+    counts.to_csv(path, index=False)
+    kinds = counts.groupby("reading", sort=False)[["inside", "of"]].sum()
+    kinds.loc["all"] = kinds.sum()
+    print(kinds.assign(coverage=(kinds["inside"] / kinds["of"]).round(4)).to_string())
+    print(f"wrote {path}")
+
+
+def quality(record: Record, points: list[Point], splits: int) -> pd.DataFrame:
+    """How often the ratio on one half of the test users lies in the interval that the other half gives."""
+    task, _ = task_again(record)
+    baseline = score(task, record.baseline.load(), "test")
+    rows = {point.number: score(task, point.load(), "test") for point in points}
+    users = baseline[WHOLE][task.unit].unique()
+    draw = np.random.default_rng(0)
+    counts: dict[tuple[int, str], list[bool]] = {}
+    for _ in range(splits):
+        chosen = draw.permutation(users)[: len(users) // 2]
+        halves = [_restrict(baseline, task, chosen, inside=inside) for inside in (True, False)]
+        first, second = (Comparison(task, half) for half in halves)
+        for number, whole in rows.items():
+            pieces = [_restrict(whole, task, chosen, inside=inside) for inside in (True, False)]
+            published = _readings(task, first.judge(pieces[0]), first.baseline)
+            again = _readings(task, second.judge(pieces[1]), second.baseline)
+            for name, reading in published.items():
+                if reading.interval and name in again:
+                    low, high = reading.interval
+                    counts.setdefault((number, name), []).append(low <= again[name].ratio <= high)
+    return _table(counts)
+
+
+def _restrict(rows: dict[str, pd.DataFrame], task: Task, users: np.ndarray, *, inside: bool) -> dict[str, pd.DataFrame]:
+    return {part: piece[piece[task.unit].isin(users) == inside] for part, piece in rows.items()}
+
+
+def _readings(task: Task, judged: Judged, baseline: Judged) -> dict[str, Reading]:
+    """The ratios that a report would show: the metrics as a whole, and the main one on slices that bind."""
+    found = {}
+    parts = [WHOLE, *binding(baseline.quality[task.metric], baseline.units)]
+    for metric, values in judged.quality.items():
+        for part in parts if metric == task.metric else [WHOLE]:
+            name = reading_name(metric, part)
+            if name in judged.errors and judged.units[part] >= FEWEST_UNITS:
+                ratio = values[part] / baseline.quality[metric][part]
+                found[name] = scored_reading(values[part], ratio, judged.errors[name])
+    slices = [judged.quality[task.metric][part] / baseline.quality[task.metric][part] for part in parts[1:]]
+    if slices:
+        found["worst_slice"] = scored_reading(min(slices), min(slices), judged.errors.get("worst_slice"))
+    return found
+
+
+def latency(record: Record, points: list[Point], processes: int) -> pd.DataFrame:
+    """How often the ratio that a later process finds lies in the interval of five processes in a row."""
+    timed: dict[tuple[int, str], list[Latency]] = {}
+    for process in range(processes):
+        for point, found in timed_elsewhere(record, points):
+            for workload, one in found.items():
+                timed.setdefault((point.number, workload), []).append(one)
+        print(f"process {process + 1} of {processes}", flush=True)
+    counts: dict[tuple[int, str], list[bool]] = {}
+    for (number, workload), rounds in timed.items():
+        for start in range(len(rounds) - ROUNDS):
+            reading = _joined(rounds[start : start + ROUNDS])
+            assert reading.interval is not None, "rounds have one"
+            low, high = reading.interval
+            later = rounds[start + ROUNDS :]
+            inside = [low <= one.ratio <= high for one in later]
+            counts.setdefault((number, f"{workload}, a process"), []).extend(inside)
+            again = [_joined(later[at : at + ROUNDS]).ratio for at in range(len(later) - ROUNDS + 1)]
+            counts.setdefault((number, f"{workload}, a verification"), []).extend(low <= one <= high for one in again)
+    return _table(counts)
+
+
+def _joined(rounds: list[Latency]) -> Reading:
+    joined = rounds[0]
+    for one in rounds[1:]:
+        joined = joined.with_round(one)
+    return timed_reading(joined, baseline_ms=1.0)
+
+
+def _table(counts: dict[tuple[int, str], list[bool]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"model": number, "reading": name, "inside": sum(inside), "of": len(inside)}
+            for (number, name), inside in counts.items()
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
