@@ -134,6 +134,7 @@ def paired_latency(
     *,
     threads: int = THREADS,
     seconds: float = 0.4,
+    fewest: int = FEWEST_PAIRS,
     most: int = MOST_PAIRS,
 ) -> dict[str, Latency]:
     """Times each workload against the same one of the baseline, request by request in turns.
@@ -141,27 +142,29 @@ def paired_latency(
     One measurement runs on a machine at a time (others wait), on `threads` threads, without garbage collection.
 
     Args:
-        seconds: how long each workload is timed, beyond `FEWEST_PAIRS`.
-        most: pairs of each workload after which it is enough.
+        seconds: how long each workload is timed, beyond `fewest`.
+        fewest, most: pairs of each workload that are timed however long they take, and after which it is enough.
     """
     with _quiet(threads):
-        return {name: _time_pairs(call, baseline[name], seconds, most) for name, call in workloads.items()}
+        return {name: _time_pairs(call, baseline[name], seconds, fewest, most) for name, call in workloads.items()}
 
 
 def own_latency(
-    workloads: dict[str, Callable[[], object]], *, seconds: float, most: int = MOST_PAIRS
+    workloads: dict[str, Callable[[], object]], *, seconds: float, fewest: int = FEWEST_PAIRS
 ) -> dict[str, Latency]:
     """The baseline's, timed against itself: the ratio is 1 by definition, the milliseconds are its own."""
-    timed = paired_latency(workloads, workloads, seconds=seconds, most=most)
+    timed = paired_latency(workloads, workloads, seconds=seconds, fewest=fewest)
     return {name: dataclasses.replace(own, ratio=1.0, ratio_low=1.0, ratio_high=1.0) for name, own in timed.items()}
 
 
-def _time_pairs(candidate: Callable[[], object], baseline: Callable[[], object], seconds: float, most: int) -> Latency:
+def _time_pairs(
+    candidate: Callable[[], object], baseline: Callable[[], object], seconds: float, fewest: int, most: int
+) -> Latency:
     for _ in range(WARM_UP):
         baseline(), candidate()
     times: list[tuple[float, float]] = []
     until = time.perf_counter() + seconds
-    while len(times) < FEWEST_PAIRS or (len(times) < most and time.perf_counter() < until):
+    while len(times) < fewest or (len(times) < most and time.perf_counter() < until):
         # Whoever goes second finds colder caches: the order changes every time.
         if len(times) % 2:
             before = _clock(baseline)

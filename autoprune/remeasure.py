@@ -26,6 +26,9 @@ from autoprune.tasks.task import Task
 ROUNDS = 5
 """Processes that time each artifact."""
 
+ROUND_PAIRS = 7
+"""Pairs that a round times at least: processes differ more than the pairs of one do."""
+
 LONGER = 4
 """How many times as long as all others the baseline is timed: all milliseconds rest on it."""
 
@@ -112,8 +115,8 @@ def with_round(candidate: Candidate, latency: dict[str, Latency]) -> Candidate:
 
 def _time(task: Task, served: Served, reference: Served | None, *, seconds: float) -> dict[str, Latency]:
     if reference is None:
-        return own_latency(task.workloads(served), seconds=LONGER * seconds)
-    return paired_latency(task.workloads(served), task.workloads(reference), seconds=seconds)
+        return own_latency(task.workloads(served), seconds=LONGER * seconds, fewest=ROUND_PAIRS)
+    return paired_latency(task.workloads(served), task.workloads(reference), seconds=seconds, fewest=ROUND_PAIRS)
 
 
 def load(record: Record, point: Point, device: torch.device) -> Served:
