@@ -72,6 +72,11 @@ class Candidate:
         kept = [found for found in self.measurements if (found.purpose, found.machine) != place]
         return dataclasses.replace(self, measurements=(*kept, measurement))
 
+    def here(self, purpose: str, machine: str) -> Candidate | None:
+        """The same candidate, its measurement on a machine made the latest; None where it is, or there is none."""
+        measured = self.measured(purpose, machine=machine)
+        return None if measured is None or self.latest(purpose) == measured else self.with_measurement(measured)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {**vars(self), "measurements": [found.to_json() for found in self.measurements]}

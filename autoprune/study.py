@@ -159,6 +159,9 @@ class Study:
         for candidate in list(self.archive.candidates.values()):
             if not candidate.rejected and candidate.measured(machine=here) is None:
                 self.archive.add(self.evaluator.timed_again(candidate))
+        baseline = next(iter(self.archive.candidates.values())).here(SEARCH, here)
+        if baseline is not None:  # timed here before, and elsewhere since
+            self.archive.add(baseline)
 
     def _plan(self, recipe: Mapping[str, Any]) -> Plan:
         return plan(recipe, base_defaults=self.task.base)

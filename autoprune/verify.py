@@ -14,7 +14,7 @@ from autoprune.errors import AutopruneError
 from autoprune.folder import driving, note_machine
 from autoprune.job import find_device, make_task
 from autoprune.machine import machine
-from autoprune.measurement import Latency
+from autoprune.measurement import VERIFY, Latency
 from autoprune.profiles import load_profile
 from autoprune.recipe import digest
 from autoprune.record import Front, Point, Record
@@ -71,6 +71,9 @@ def verify(
             if any(point.number for point in late):  # of the baseline alone there is no ratio
                 working(f"timing in process {number} of {rounds}: reading data")
                 _run_round(record, late, number=number, of=rounds, working=working)
+        baseline = record.archive.candidates[record.baseline.candidate.key].here(VERIFY, str(machine()["id"]))
+        if baseline is not None:  # verified here before, and elsewhere since
+            record.archive.add(baseline)
     return Record(folder).front(front.requirements)
 
 

@@ -160,6 +160,9 @@ def test_another_machine_measures_again(verified: Path, tmp_path: Path, monkeypa
     machines = [found.machine for found in point.candidate.measurements]
     assert machines == [machine()["id"], machine()["id"], "elsewhere"]
     assert point.verified["quality"] == before["quality"]
+    monkeypatch.undo()
+    autoprune.verify_study("s", runs=runs, rounds=3)
+    assert Record(runs / "s").points[1].verified == before, "back here, what was measured here counts again"
 
 
 @pytest.mark.slow
