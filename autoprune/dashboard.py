@@ -270,14 +270,14 @@ def _trial_note(front: Front, point: Point, attributes: Sequence[Mapping[str, st
         f"picked by {said['picked by']}" if "picked by" in said else "",
     ]
     verified = [
-        f"{name} {reading.ratio:.4g}x{' (' + _span(reading.interval) + ')' if reading.interval else ''}"
+        f"- verified {name}: {reading.ratio:.4g}x{' (' + _span(reading.interval) + ')' if reading.interval else ''}"
         for name, reading in point.verified.items()
         if f"verified {name} / baseline" in said
     ]
     lines = [
         f"**{said['recipe']}**",
         ", ".join(word for word in words if word),
-        f"verified: {', '.join(verified)}" if verified else "",
+        "\n".join(verified),
         f"to make it again: `{said['again']}`",
     ]
     return "\n\n".join(line for line in lines if line)

@@ -106,8 +106,11 @@ class Measurement:
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Measurement:
         """The inverse of `to_json`."""
-        latency = {name: Latency(**entry) for name, entry in content["latency"].items()}
-        return Measurement(**{**content, "latency": latency})
+        latency = {
+            name: Latency(**{**entry, "rounds": tuple(entry.get("rounds", ()))})
+            for name, entry in content["latency"].items()
+        }
+        return Measurement(**{**content, "latency": latency, "draws": tuple(content.get("draws", ()))})
 
 
 @dataclass(frozen=True)
