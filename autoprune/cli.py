@@ -40,6 +40,7 @@ Look and choose:
   autoprune show STUDY NUMBER                                     one candidate: recipe, measurements, margins
   autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best
   autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
+  autoprune dashboard STUDY                                       all candidates in optuna-dashboard, in a browser
   python -c "import autoprune; print(autoprune.load('DIR').recommend(user=42, k=10))"
 
 Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune --hydra-help.
@@ -154,6 +155,28 @@ def pick(
     console.print(
         f"\nShipped to {to}. Use it:\n  python -c \"import autoprune; model = autoprune.load('{to}')\"", highlight=False
     )
+
+
+@app.command()
+def dashboard(
+    study: Name,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65535)] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines look.")] = "127.0.0.1",
+    floor: Floors = [],  # noqa: B006  # as above
+    for_: Profile = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show every candidate in optuna-dashboard: constraints, recipes, picks. It follows a search that is running."""
+    from autoprune.dashboard import Dashboard, serve  # here, because it takes a second to import Optuna
+
+    record = Record(runs / study)
+
+    def ready(address: str) -> None:
+        sys.stdout.write(f"{address}\nA read-only mirror of {study!r}; Ctrl-C ends it.\n")
+        sys.stdout.flush()
+
+    shown = Dashboard(lambda: _front(Record(runs / study), floor, for_), record.archive.path)
+    serve(shown, host=host, port=port, ready=ready)
 
 
 def main() -> None:

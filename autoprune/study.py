@@ -1,4 +1,4 @@
-"""A search: the baseline, the presets, then what the sampler asks for. The one file that knows Optuna."""
+"""A search: the baseline, the presets, then what the sampler asks for. The door to Optuna."""
 
 from __future__ import annotations
 

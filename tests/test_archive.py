@@ -137,17 +137,42 @@ def test_torn_while_a_measurement_is_appended_the_candidate_stays_as_it_was(
     assert len(Archive(path).candidates["key2"].measurements) == 2
 
 
-def test_verified_pairs_measurements_of_one_machine() -> None:
-    def on(machine: str, size_bytes: int) -> Measurement:
-        return dataclasses.replace(measurement("verify", size_bytes), machine=machine)
+def on(machine: str, size_bytes: int, purpose: str = "verify") -> Measurement:
+    return dataclasses.replace(measurement(purpose, size_bytes), machine=machine)
 
+
+def test_beside_pairs_measurements_of_one_machine() -> None:
     baseline = candidate(0).with_measurement(on("a", 1)).with_measurement(on("b", 2))
-    assert candidate(1).verified(baseline) is None
-    first = candidate(1).with_measurement(on("a", 3))
-    assert first.verified(baseline) == (on("a", 3), on("a", 1))
-    assert first.with_measurement(on("b", 4)).verified(baseline) == (on("b", 4), on("b", 2))
-    assert first.with_measurement(on("c", 5)).verified(baseline) == (on("a", 3), on("a", 1))
-    assert first.verified(candidate(0)) is None
+    assert candidate(1).beside(baseline, "verify") is None
+    assert candidate(1).beside(baseline, "search") == (measurement(), measurement())
+    first = candidate(1).with_measurement(on("b", 3))
+    assert first.beside(baseline, "verify") == (on("b", 3), on("b", 2))
+    # The baseline was measured on b last: that is where a candidate is compared, if it was there.
+    both = first.with_measurement(on("a", 4))
+    assert both.beside(baseline, "verify") == (on("b", 3), on("b", 2))
+    elsewhere = candidate(1).with_measurement(on("c", 5))
+    assert elsewhere.beside(baseline, "verify") == (on("c", 5), on("b", 2)), "sizes and quality can be compared"
+    assert first.beside(candidate(0), "verify") is None
+
+
+def test_measured_finds_what_was_taken_on_a_machine() -> None:
+    found = candidate(1).with_measurement(on("a", 1)).with_measurement(on("b", 2))
+    assert found.measured("verify", machine="a") == on("a", 1)
+    assert found.measured("verify", machine="c") is None
+    assert found.measured(machine="a") is None, "there it was only verified"
+    assert found.measured(machine="here") == measurement()
+    assert found.latest("verify") == on("b", 2)
+    assert found.latest() == measurement()
+
+
+def test_a_new_measurement_replaces_the_one_for_the_same_purpose_on_the_same_machine() -> None:
+    before = candidate(1).with_measurement(on("a", 1)).with_measurement(on("b", 2))
+    after = before.with_measurement(on("a", 3))
+    assert after.measurements == (measurement(), on("b", 2), on("a", 3)), "as the latest"
+    assert before.measurements == (measurement(), on("a", 1), on("b", 2)), "and the old candidate is as it was"
+    searched = after.with_measurement(on("a", 4, "search"))
+    assert searched.measurements == (*after.measurements, on("a", 4, "search")), "another purpose, another measurement"
+    assert dataclasses.replace(after, measurements=()) == dataclasses.replace(before, measurements=())
 
 
 @pytest.mark.parametrize(

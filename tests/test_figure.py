@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from made_studies import make_study
 
 from autoprune.archive import Archive, Candidate
 from autoprune.errors import AutopruneError
@@ -78,14 +79,26 @@ def many() -> list[Candidate]:
     ]
 
 
-def verified(candidates: list[Candidate]) -> list[Candidate]:
-    """The finalists of `many`, measured again: all lose a little, candidate 4 too much."""
+def verified(candidates: list[Candidate], *, rounds: tuple[float, ...] = (), error: float = 0.0) -> list[Candidate]:
+    """The finalists of `many`, measured again: all lose a little, candidate 4 too much.
+
+    Args:
+        rounds: what each round of timing found, as multiples of the ratio.
+        error: standard error of the ratio of quality.
+    """
     test = {0: 0.4, 1: 0.39, 2: 0.2, 3: 0.38, 4: 0.3}
     return [
         one.with_measurement(
             dataclasses.replace(
                 measured(test[one.number], one.latest().size_bytes, 1.3, purpose="verify"),
-                latency={"single": dataclasses.replace(one.latest().latency["single"], median_ms=2.0)},
+                latency={
+                    "single": dataclasses.replace(
+                        one.latest().latency["single"],
+                        median_ms=2.0,
+                        rounds=[one.latest().latency["single"].ratio * times for times in rounds if one.number],
+                    )
+                },
+                errors={"ndcg@20": error} if error and one.number else {},
             )
         )
         if one.number in test
@@ -99,6 +112,22 @@ def marks(axes: Any) -> dict[str, int]:
     return {line.get_label(): len(line.get_xdata()) for line in axes.lines if not str(line.get_label()).startswith("_")}
 
 
+def group(axes: Any, label: str) -> Any:
+    (line,) = [line for line in axes.lines if line.get_label() == label]
+    return line
+
+
+def bars(axes: Any, along: int) -> list[tuple[float, float]]:
+    """The ends of the upright bars (1), or of those that lie (0)."""
+    found = [
+        (float(start[along]), float(end[along]))
+        for collection in axes.collections
+        for start, end in collection.get_segments()
+        if start[1 - along] == end[1 - along]
+    ]
+    return sorted(found)
+
+
 def test_every_candidate_is_drawn_once_in_each_panel(tmp_path: Path) -> None:
     figure = front_figure(record(tmp_path / "s", many()).front())
     left, right = figure.axes
@@ -108,9 +137,11 @@ def test_every_candidate_is_drawn_once_in_each_panel(tmp_path: Path) -> None:
             "presets, validation": 1,
             "front, validation": 3,
             "baseline, validation": 1,
+            "picks and knee": 1,
         }
         assert {text.get_text() for text in axes.texts} >= {"baseline", "int8", "bad"}
-        assert all(line.get_markerfacecolor() == "white" for line in axes.lines if line.get_label() in marks(axes))
+        groups = [line for line in axes.lines if "validation" in str(line.get_label())]
+        assert all(line.get_markerfacecolor() == "white" for line in groups)
 
 
 def test_axes_say_what_they_show(tmp_path: Path) -> None:
@@ -132,12 +163,81 @@ def test_what_was_verified_is_filled_and_stands_at_its_test_values(tmp_path: Pat
     assert marks(left) == {
         "candidates, validation": 1,
         "presets, test": 1,
-        "front, test": 3,
+        "front, test": 2,
         "baseline, test": 1,
+        "before it fell": 1,
+        "fell, test": 1,
+        "picks and knee": 1,
     }
-    (line,) = [line for line in left.lines if line.get_label() == "front, test"]
-    assert sorted(line.get_ydata()) == pytest.approx([0.75, 0.95, 0.975])
+    line = group(left, "front, test")
+    assert sorted(line.get_ydata()) == pytest.approx([0.95, 0.975])
     assert line.get_markerfacecolor() != "white"
+
+
+def test_what_fell_is_crossed_where_it_came_to_be_and_hollow_where_it_was(tmp_path: Path) -> None:
+    front = record(tmp_path / "s", verified(many())).front()
+    (fall,) = front.falls
+    assert fall.point.number == 4
+    figure = front_figure(front)
+    for axes, (name, _, _) in zip(figure.axes, PANELS, strict=True):
+        before, after = group(axes, "before it fell"), group(axes, "fell, test")
+        assert (*before.get_xdata(), *before.get_ydata()) == pytest.approx((fall.point.found[name].ratio, 0.92))
+        assert (*after.get_xdata(), *after.get_ydata()) == pytest.approx((fall.point.verified[name].ratio, 0.75))
+        assert (before.get_markerfacecolor(), after.get_marker()) == ("white", "x")
+        (line,) = [line for line in axes.lines if line.get_gid() == "line"]
+        assert 0.75 not in [round(value, 9) for value in line.get_ydata()], "the line joins what stayed"
+    assert "3 on the front of 6 candidates, 1 fell, on test data" in figure.get_suptitle()
+
+
+def test_bars_are_the_intervals_of_a_remeasurement(tmp_path: Path) -> None:
+    front = record(tmp_path / "s", verified(many(), rounds=(0.9, 1.0, 1.1), error=0.01)).front()
+    left, right = front_figure(front).axes
+    shown = [*(point for point in front if point.number), front.record.points[2], front.falls[0].point]
+    expected = {
+        reading: sorted(point.verified[reading].interval or () for point in shown)
+        for reading in ("quality", "latency_ms")
+    }
+    assert bars(left, 1) == expected["quality"]
+    assert bars(left, 0) == [], "the same files weigh the same"
+    assert bars(right, 1) == expected["quality"]
+    assert bars(right, 0) == expected["latency_ms"]
+    top = max(point.verified["quality"].interval or () for point in front if point.number)[1]
+    assert top < left.get_ylim()[1], "no bar of the front is cut off above"
+
+
+def test_what_is_unknown_has_no_bars(tmp_path: Path) -> None:
+    left, right = front_figure(record(tmp_path / "s", verified(many())).front()).axes
+    assert bars(left, 1) == bars(right, 0) == []
+
+
+def test_picks_and_knee_have_rings_and_numbers(tmp_path: Path) -> None:
+    front = make_study(tmp_path / "s", 40).front()
+    expected = {point.number for point in front.picks().values() if point and point.number}
+    assert front.knee is not None
+    expected.add(front.knee.number)
+    for axes in front_figure(front).axes:
+        assert marks(axes)["picks and knee"] == len(expected)
+        labels = {text.get_text() for text in axes.texts}
+        assert labels <= {"baseline", "int8", "half_dims", "", "1 more below", f"{front.knee.number} knee"} | {
+            str(number) for number in expected
+        }
+
+
+def test_what_another_machine_timed_has_no_place_among_the_latencies(tmp_path: Path) -> None:
+    candidates = many()
+    moved = dataclasses.replace(candidates[5].latest(), machine="another")
+    candidates[5] = dataclasses.replace(candidates[5], measurements=(moved,))
+    left, right = front_figure(record(tmp_path / "s", candidates).front()).axes
+    assert marks(left)["candidates, validation"] == 1
+    assert "candidates, validation" not in marks(right)
+
+
+def test_thousands_of_candidates_leave_the_front_to_be_seen(tmp_path: Path) -> None:
+    front = make_study(tmp_path / "s", 600, verified=False).front()
+    left, _ = front_figure(front).axes
+    crowd, kept = group(left, "candidates, validation"), group(left, "front, validation")
+    assert crowd.get_markersize() < kept.get_markersize() / 2
+    assert crowd.get_zorder() < kept.get_zorder()
 
 
 def test_the_line_joins_what_nobody_beats_in_the_panel(tmp_path: Path) -> None:
@@ -190,8 +290,8 @@ def test_a_record_keeps_numbers_recipes_and_no_places(tmp_path: Path) -> None:
     assert (to / "README.md").read_text() == "mine"
     rows = list(csv.DictReader((to / "front.csv").read_text().splitlines()))
     assert [row["number"] for row in rows] == ["0", "1", "3", "4", "2"]
-    assert [row["front"] for row in rows] == ["yes"] * 4 + ["no"]
-    assert [row["fell"] for row in rows] == ["", "", "", "quality >= 0.9x", ""]
+    assert [row["front"] for row in rows] == ["yes", "yes", "yes", "no", "no"]
+    assert [row["fell"] for row in rows] == ["", "", "", "misses quality >= 0.9x by 16.7% of the limit", ""]
     last = rows[3]
     assert (last["ndcg@20_ratio"], last["test_ndcg@20_ratio"]) == ("0.92", "0.75")
     assert (last["size_bytes"], last["latency_ms.single_ratio"]) == ("50", "1.1")
@@ -206,6 +306,30 @@ def test_a_record_keeps_numbers_recipes_and_no_places(tmp_path: Path) -> None:
     for name in ("study.yaml", "front.csv"):
         assert str(tmp_path) not in (to / name).read_text()
         assert "/home" not in (to / name).read_text()
+
+
+def test_intervals_of_what_was_verified_are_kept(tmp_path: Path) -> None:
+    front = record(tmp_path / "s", verified(many(), rounds=(0.9, 1.0, 1.1), error=0.01)).front()
+    write(front, tmp_path / "to")
+    rows = {int(row["number"]): row for row in csv.DictReader((tmp_path / "to" / "front.csv").read_text().splitlines())}
+    for number, row in rows.items():
+        for label, name in (("test_ndcg@20", "ndcg@20"), ("verified_latency_ms.single", "latency_ms.single")):
+            ends = (row[f"{label}_low"], row[f"{label}_high"])
+            interval = front.record.point(number).verified[name].interval
+            assert ends == (tuple(f"{end:.6g}" for end in interval) if interval else ("", ""))
+    assert rows[1]["test_ndcg@20_low"]
+    assert not rows[0]["test_ndcg@20_low"], "all are read against the baseline"
+    assert not any("size_bytes_low" in name for name in rows[0])
+
+
+def test_what_is_beaten_after_verification_is_told(tmp_path: Path) -> None:
+    front = make_study(tmp_path / "s", 40).front()
+    write(front, tmp_path / "to")
+    rows = list(csv.DictReader((tmp_path / "to" / "front.csv").read_text().splitlines()))
+    told = {int(row["number"]): row["fell"] for row in rows if row["fell"]}
+    assert told == {fall.point.number: fall.words for fall in front.falls}
+    assert any(words.startswith("is beaten by") for words in told.values())
+    assert {int(row["number"]) for row in rows if row["front"] == "yes"} == {point.number for point in front}
 
 
 def test_an_unverified_study_has_no_test_columns(tmp_path: Path) -> None:

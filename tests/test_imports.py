@@ -40,6 +40,7 @@ ORDER = [
     "folder",
     "record",
     "progress",
+    "dashboard",
     "figure",
     "recorded",
     "remeasure",
@@ -56,7 +57,8 @@ ORDER = [
 """A module imports only from what stands above it; within a folder, from its siblings."""
 
 DOORS = {
-    "optuna": {"study"},
+    "optuna": {"study", "dashboard"},
+    "optuna_dashboard": {"dashboard"},
     "hydra": {"config", "app"},
     "omegaconf": {"config", "app"},
     "typer": {"cli"},
