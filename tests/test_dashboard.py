@@ -19,7 +19,9 @@ import pytest
 from made_studies import make_study
 
 from autoprune.archive import Candidate
-from autoprune.dashboard import READ_ONLY, Dashboard, leaves, mirror, serve
+from autoprune.dashboard import Dashboard, mirror, serve
+from autoprune.dashboard.mirror import leaves
+from autoprune.dashboard.server import READ_ONLY
 from autoprune.errors import AutopruneError
 from autoprune.record import Front, Record
 
@@ -202,7 +204,7 @@ def test_a_browser_gets_recipes_and_constraints_and_changes_nothing(front: Front
 
 
 def test_the_mirror_follows_the_archive(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoprune.dashboard.REST", 0)
+    monkeypatch.setattr("autoprune.dashboard.server.REST", 0)
     record = front.record
     dashboard = Dashboard(lambda: Record(record.folder).front(), record.archive.path)
     before = dashboard.current()
