@@ -266,8 +266,12 @@ class Front:
         return explain(self.record.points, self.requirements)
 
     def explain_empty(self) -> str:
-        """Why nothing is feasible, as a text for people."""
-        return self.infeasible().text
+        """Why nothing is feasible, or nothing held, as a text for people."""
+        if not self.falls:
+            return self.infeasible().text
+        lines = [f"nothing held when it was verified: all {len(self.falls)} of the search's front fell."]
+        lines += [f"  {fall.point.number} {fall.point.candidate.words}: {fall.words}" for fall in self.falls]
+        return "\n".join([*lines, "Loosen a requirement, take another profile (--for), or search on with more trials."])
 
     def to_frame(self) -> pd.DataFrame:
         """One row a point, indexed by candidate number; ratios to the baseline end in `_ratio`.
