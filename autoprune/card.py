@@ -176,10 +176,12 @@ def _caveats(front: Front, point: Point) -> str:
             f"that look best there, some of them by luck. On test data: `{verb_command(record, 'verify')}`."
         )
     else:
-        lines.append(
-            f"It is one of {sum(other.verified != {} for other in record.points)} candidates that were measured on "
-            "test data; who chose it by those values chose some luck with it."
-        )
+        count = sum(bool(other.verified) for other in record.points)
+        if count > 2:
+            lines.append(
+                f"It is one of {count} that were measured on test data; who chose it by those values chose some luck "
+                "with it."
+            )
         if words.optimism(front):
             lines.append(words.optimism(front))
         letters = front.letters
@@ -189,7 +191,7 @@ def _caveats(front: Front, point: Point) -> str:
             if other != point.number and set(held) & set(letters.get(point.number, ""))
         ]
         if alike:
-            lines.append(f"Its quality cannot be told apart from that of candidates {', '.join(alike)}.")
+            lines.append(f"Its quality cannot be told apart from that of {', '.join(alike)}.")
     if not point.number or not (point.verified or point.found)["quality"].repeat > 0:
         lines.append("No interval of its quality is known.")
     return "## Before you use it\n\n" + "\n".join(f"- {line}" for line in lines)

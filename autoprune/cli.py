@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from importlib import resources
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from autoprune.commands import verb_command
+from autoprune.commands import placeless, verb_command
 from autoprune.display import (
     Watch,
     earlier,
@@ -229,7 +228,7 @@ def pick(
         point.save(to)
     except AutopruneError as error:
         raise AutopruneError(f"{error}\nOr make it again:\n  {record.command(point)}") from error
-    card = write_card(found, point, to, made_by=shlex.join(["autoprune", *sys.argv[1:]]))
+    card = write_card(found, point, to, made_by=placeless(["autoprune", *sys.argv[1:]]))
     console = terminal()
     print_point(console, record, point, found.requirements)
     warning = standing(found, point)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -26,7 +26,12 @@ def search_command(record: Record) -> str:
 
 def candidate_command(record: Record, point: Point) -> str:
     """`Record.command`, with places left to be filled in."""
-    return shlex.join(_placeless(word) for word in shlex.split(record.command(point)))
+    return placeless(shlex.split(record.command(point)))
+
+
+def placeless(words: Iterable[str]) -> str:
+    """A command line with places left to be filled in."""
+    return shlex.join(_placeless(word) for word in words)
 
 
 def verb_command(record: Record, verb: str, *more: str) -> str:

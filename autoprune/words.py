@@ -104,10 +104,10 @@ def unverified(front: Front) -> str:
     if not any(point.verified for point in front):
         return (
             "Nothing is verified yet: these are the search's own values, on validation data that it chose by. "
-            f"Verify them on test data: {verb}"
+            f"Verify them on test data:\n  {verb}"
         )
     few = "is" if len(left) == 1 else "are"
-    return f"{len(left)} of {len(front)} points {few} not verified yet: {verb}"
+    return f"{len(left)} of {len(front)} points {few} not verified yet:\n  {verb}"
 
 
 def picks(found: Mapping[str, Point | None]) -> str:

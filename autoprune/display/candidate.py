@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import yaml
@@ -65,7 +64,7 @@ def _measurements(before: Measurement, measured: Measurement, found: Mapping[str
     table.add_column("", ratio=1)
 
     def add(label: str, value: str, was: str, reading: Reading | None, note: str) -> None:
-        error = "" if reading is None or math.isnan(reading.error) else f"{reading.error:.4f}"
+        error = "" if reading is None or not reading.error > 0 else f"{reading.error:.4f}"
         row = (label, value, was, words.ratio(reading.ratio) if reading else words.NOTHING)
         table.add_row(*(Text(text) for text in (*row, words.plus_minus(reading)[1:] if reading else "", error, note)))
 

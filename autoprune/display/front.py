@@ -85,7 +85,7 @@ def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Po
     if wide and verified:
         table.add_column(f"{metric}\nvalidation", justify="right", no_wrap=True)
     table.add_column(f"{metric}\n{split}", justify="right", no_wrap=True)
-    if front.letters:
+    if len(front.letters) > 1:
         table.add_column("", no_wrap=True)
     table.add_column(f"worst slice\n{split}" if wide else f"worst\n{split}", justify="right", no_wrap=True)
     for name in ("size", "latency"):
@@ -102,7 +102,7 @@ def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Po
             cells.append(words.cell("quality", point.found, value=value, relative=relative))
         sure = bool(point.verified)
         cells.append(words.cell("quality", point.known, value=value, relative=relative, sure=sure) + unsure)
-        if front.letters:
+        if len(front.letters) > 1:
             cells.append(front.letters.get(point.number, ""))
         cells.append(words.cell("worst_slice", point.known, value=False, sure=sure and wide) + unsure)
         cells.append(words.cell("size_bytes", point.known, value=value, relative=relative))
@@ -128,14 +128,14 @@ def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point |
     pick = "pick is what the requirements prefer" + (", knee where the front bends most" if front.knee else "")
     lines = [f"Ratios (x) are to the baseline; {pick}."]
     lines.append(f"Profiles pick: {words.picks(picks)}.")
-    if any(point.verified for point in points):
+    if any(point.verified for point in points[1:]):
         lines.append(
             f"{record.metric} and worst slice are on test data, latency is timed anew; ± is where 95 of 100 "
             "re-measurements lie."
         )
         if any(not point.verified for point in points):
             lines.append("? is not verified: the search's own value, on validation data.")
-    if front.letters:
+    if len(front.letters) > 1:
         lines.append("Points that share a letter cannot be told apart in quality.")
     return [*lines, words.machines(record)]
 

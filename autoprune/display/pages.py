@@ -25,7 +25,7 @@ def say(console: Console, text: str, *, style: str = "") -> None:
     for line in text.splitlines() or [""]:
         indent = " " * (len(line) - len(line.lstrip()))
         folded = textwrap.wrap(
-            line,
+            line.strip(),
             width=console.width,
             initial_indent=indent,
             subsequent_indent=f"{indent}  ",

@@ -146,18 +146,24 @@ class Front:
     @property
     def hypervolume(self) -> float:
         """How much the front covers; see `autoprune.pareto.hypervolume`."""
-        return hypervolume([point.known for point in self.points], self.record.objectives, floor=self.floor)
+        return hypervolume([point.known for point in self._whole], self.record.objectives, floor=self.floor)
 
     @property
     def knee(self) -> Point | None:
         """Where the front bends most; see `autoprune.pareto.knee`."""
-        at = knee([point.known for point in self.points], self.record.objectives, floor=self.floor)
-        return None if at is None else self.points[at]
+        at = knee([point.known for point in self._whole], self.record.objectives, floor=self.floor)
+        return None if at is None else self._whole[at]
+
+    @cached_property
+    def _whole(self) -> list[Point]:
+        """The points that can be compared in every objective: one that another machine verified has no latency here."""
+        needed = [OBJECTIVES[name][0] for name in self.record.objectives]
+        return [point for point in self.points if all(name in point.known for name in needed)]
 
     def thinned(self, count: int) -> list[Point]:
         """At most `count` points that stand for the whole front; see `autoprune.pareto.spread_out`."""
-        kept = spread_out([point.known for point in self.points], self.record.objectives, count, floor=self.floor)
-        return [self.points[at] for at in kept]
+        kept = spread_out([point.known for point in self._whole], self.record.objectives, count, floor=self.floor)
+        return [self._whole[at] for at in kept]
 
     def pick(self, *, prefer: str | None = None, verified: bool = True) -> Point:
         """The point that is best in one objective; of equal ones the best in quality.
@@ -177,7 +183,7 @@ class Front:
         reading, larger = OBJECTIVES[prefer]
 
         def badness(point: Point) -> tuple[float, float]:
-            found = point.known if verified else point.found
+            found = point.known if verified and reading in point.known else point.found
             return (-found[reading].ratio if larger else found[reading].ratio, -found["quality"].ratio)
 
         # Not from the front alone: an objective that the study did not search for can still be preferred.
