@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from autoprune import words
-from autoprune.commands import candidate_command, search_command, verb_command
+from autoprune.commands import candidate_command, search_command
 from autoprune.measurement import SEARCH, VERIFY, Measurement, Reading, binding, reading_name
 from autoprune.record import Front, Point
 
@@ -69,7 +69,7 @@ def _head(front: Front, point: Point) -> str:
     if warning:
         lines.append(f"> **Warning: {warning}.**")
     if not point.verified:
-        lines.append(f"> **Not verified on test data.** `{verb_command(record, 'verify')}` does it; then pick again.")
+        lines.append(f"> **Not verified on test data.** `{words.verifying(front, point)}` does it; then pick again.")
     what = "The dense model" if not point.number else f"A model made smaller, candidate {point.number}"
     lines.append(
         f"{what} of the study `{record.name}`: task `{task}`, data `{record.definition['data']}` (digest). "
@@ -173,7 +173,7 @@ def _caveats(front: Front, point: Point) -> str:
     if not point.verified:
         lines.append(
             "All values are the search's own, on validation data that it chose by: of many candidates it kept those "
-            f"that look best there, some of them by luck. On test data: `{verb_command(record, 'verify')}`."
+            f"that look best there, some of them by luck. On test data: `{words.verifying(front, point)}`."
         )
     else:
         count = sum(bool(other.verified) for other in record.points)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from autoprune.commands import placeless, verb_command
+from autoprune.commands import placeless
 from autoprune.display import (
     Watch,
     earlier,
@@ -26,7 +26,7 @@ from autoprune.errors import AutopruneError, nearest
 from autoprune.facts import front_facts, ordered
 from autoprune.profiles import load_profile
 from autoprune.record import Front, Record
-from autoprune.words import standing
+from autoprune.words import standing, verifying
 
 HELP = """\
 autoprune: search for the smallest and fastest form of an embedding model that is still good enough.
@@ -235,7 +235,7 @@ def pick(
     if warning:
         say(console, f"\nWARNING: {warning}.", style="bold red")
     if not point.verified:
-        say(console, f"\nIt is not verified on test data: {verb_command(record, 'verify')}", style="bold yellow")
+        say(console, f"\nIt is not verified on test data: {verifying(found, point)}", style="bold yellow")
     say(console, f"\nShipped to {to}, with what is known of it in {card}. Use it:")
     console.print(f"  python -c \"import autoprune; model = autoprune.load('{to}')\"", highlight=False, soft_wrap=True)
 

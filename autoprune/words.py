@@ -146,3 +146,9 @@ def standing(front: Front, point: Point) -> str:
         if missed:
             return f"candidate {point.number} misses {', '.join(missed)} of the limit, {when}"
     return ""
+
+
+def verifying(front: Front, point: Point) -> str:
+    """The command that verifies a point: what is no finalist takes --all."""
+    finalist = any(other.number == point.number for other in front.finalists)
+    return verb_command(front.record, "verify", *([] if finalist else ["--all"]))

@@ -95,6 +95,9 @@ def test_what_is_not_verified_says_how_to(runs: Path) -> None:
     assert "**Not verified on test data.**" in text
     assert f"autoprune verify raw --runs {runs}" in text
     assert "test |" not in text.split("## Slices")[0]
+    left = {point.number for point in front.record.points} - {point.number for point in front.finalists}
+    other = next(point for point in front.record.points if point.number in left and not point.candidate.rejected)
+    assert f"autoprune verify raw --all --runs {runs}" in card(front, other), "it is no finalist"
 
 
 def test_how_it_was_made(runs: Path) -> None:

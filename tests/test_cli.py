@@ -122,7 +122,7 @@ def test_verify_and_record_tell_what_the_search_did_not_see(home: Path, tmp_path
     ended = autoprune(copied, "verify", "small")
     assert ended.returncode == 0, ended.stderr
     assert "verified on test data" in ended.stdout
-    assert "the front (beside the baseline) fell" in ended.stdout
+    assert "front (beside the baseline) fell" in " ".join(ended.stdout.split())
     ended = autoprune(copied, "front", "small", "--csv")
     frame = pd.read_csv(io.StringIO(ended.stdout))
     assert frame["test_ndcg@20_ratio"].notna().all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 import math
 import time
@@ -112,6 +113,20 @@ def test_footer_says_what_fell_and_what_it_means(runs: Path) -> None:
     assert "Dropping what fell looked at test data; that flatters" in text
     assert "Latency was timed on made up, 2 cores." in text
     assert "verify" not in text.replace("verified", "")
+
+
+def test_letters_match_pairwise_comparisons(tmp_path: Path) -> None:
+    front = make_study(tmp_path / "s", 600, requirements={}).front()
+    points = sorted([*front], key=lambda point: -point.verified["quality"].ratio)
+    shared = 0
+    for one, other in itertools.combinations(points, 2):
+        alike = bool(set(front.letters[one.number]) & set(front.letters[other.number]))
+        assert not (alike and front.told_apart(one, other))
+        shared += alike
+    for one, other in itertools.pairwise(points):
+        if not front.told_apart(one, other):
+            assert set(front.letters[one.number]) & set(front.letters[other.number])
+    assert 0 < shared < len(points) * (len(points) - 1) / 2
 
 
 def test_what_is_not_verified_says_so(runs: Path) -> None:

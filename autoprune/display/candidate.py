@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from autoprune import words
-from autoprune.commands import verb_command
 from autoprune.display.pages import plain_table, say
 from autoprune.measurement import FEWEST_UNITS, VERIFY, WHOLE, Latency, Measurement, Reading, binding, reading_name
 from autoprune.record import Point, Record
@@ -35,7 +34,11 @@ def print_point(console: Console, record: Record, point: Point, requirements: Re
         shown.append(pair[0])
         _print_measurement(console, record, *pair, point.verified)
     elif not candidate.rejected:
-        say(console, f"\nnot verified on test data: {verb_command(record, 'verify')}", style="yellow")
+        say(
+            console,
+            f"\nnot verified on test data: {words.verifying(record.front(requirements), point)}",
+            style="yellow",
+        )
     say(console, "± is where 95 of 100 re-measurements lie, error the standard error of the ratio.", style="dim")
     for other in candidate.measurements:
         if other is not searched[0] and other not in shown:

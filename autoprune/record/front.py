@@ -230,12 +230,11 @@ class Front:
         )
         ordered = [point for point in ordered if point.draws]
         found: dict[int, str] = {point.number: "" for point in ordered}
+        apart = _apart(ordered)
         last, letter = -1, 0
         for first in range(len(ordered)):
             end = first
-            while end + 1 < len(ordered) and all(
-                not self.told_apart(ordered[end + 1], ordered[at]) for at in range(first, end + 1)
-            ):
+            while end + 1 < len(ordered) and not apart[first : end + 1, end + 1].any():
                 end += 1
             if end > last:  # a run that no earlier one contains
                 for point in ordered[first : end + 1]:
@@ -296,6 +295,16 @@ class Front:
             }
             rows.append({**row, **columns(point, point.found), "artifact": str(point.folder)})
         return pd.DataFrame(rows, columns=None if rows else ["number", "name", "recipe"]).set_index("number")
+
+
+def _apart(points: Sequence[Point]) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+    """`told_apart` of all pairs at once: the variance of a difference from variances and covariance."""
+    values = np.array([point.verified["quality"].ratio for point in points])
+    shared = np.atleast_2d(np.cov(np.array([point.draws for point in points]))) if points else np.zeros((0, 0))
+    own = np.diag(shared)
+    spread = np.sqrt(np.maximum(0.0, own[:, None] + own[None, :] - 2 * shared))
+    apart: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = np.abs(values[:, None] - values) > APART * spread
+    return apart
 
 
 def _by_quality(point: Point) -> float:
