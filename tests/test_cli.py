@@ -15,8 +15,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from made_studies import make_study
 
+from autoprune.commands import candidate_command, search_command
 from autoprune.config import config_dir
+from autoprune.record import Record
 
 SEARCH = [
     "task=interactions",
@@ -270,3 +273,15 @@ def test_config_dir_is_read_from_every_way_to_write_it() -> None:
     assert config_dir(["--config-dir=mine", "task=x"]) == "mine"
     assert config_dir(["-cd", "/srv/mine"]) == "/srv/mine"
     assert config_dir(["task=x", "study.dir=--config-dir"]) is None
+
+
+def test_a_told_again_command_names_no_place(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 4, verified=False)
+    path = record.folder / "study.yaml"
+    content = yaml.safe_load(path.read_text())
+    overrides = ["task=interactions", "task.data.path=/srv/me/log.csv"]
+    path.write_text(yaml.safe_dump({**content, "overrides": overrides, "config_dir": "/srv/me/own configs"}))
+    record = Record(record.folder)
+    assert search_command(record).startswith("autoprune --config-dir 'path/to/own configs' task=interactions")
+    assert record.command(record.points[3]).startswith("autoprune --config-dir '/srv/me/own configs' task=")
+    assert "/srv" not in candidate_command(record, record.points[3])
