@@ -50,6 +50,7 @@ def verify_study(
     ceilings: Sequence[str] = (),
     profile: str | None = None,
     everything: bool = False,
+    again: bool = False,
     rounds: int = ROUNDS,
     working: Callable[[str], None] = lambda words: None,
 ) -> Front:
@@ -62,6 +63,7 @@ def verify_study(
         floors, ceilings: in place of the study's, e.g. "ndcg@20=0.97x" and "latency_ms=0.5x".
         profile: requirements in place of the study's, e.g. "latency_sensitive".
         everything: whether every candidate is verified, not the baseline, the presets and the front alone.
+        again: whether what was verified on this machine is measured anew, in place of what it was.
         rounds: processes that time each artifact; an interval of latency takes at least 2.
         working: called with a few words about the work in progress.
 
@@ -78,6 +80,7 @@ def verify_study(
         ceilings=ceilings,
         profile=profile,
         everything=everything,
+        again=again,
         rounds=rounds,
         working=working,
     )

@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from autoprune.archive import TRIAL
-from autoprune.config import CONFIG_MODULE, hydra_words, readable_errors, require, sections
-from autoprune.display import Watch, exit_codes, print_front
+from autoprune.config import CONFIG_MODULE, config_dir, hydra_words, readable_errors, require, sections
+from autoprune.display import Watch, exit_codes, print_front, terminal
 from autoprune.job import search
 from autoprune.record import Record
 from autoprune.verify import verify
@@ -29,12 +29,19 @@ def run(words: list[str]) -> None:
 
     @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")
     def run_one(config: DictConfig) -> None:
-        console = Console()
+        console = terminal()
         with exit_codes(), Watch(console) as watch:
             require(config, requirements)
             overrides = [*HydraConfig.get().overrides.task, *requirements]
             content = sections(config)
-            record = search(content, overrides, report=watch.report, working=watch.working, opening=watch.opening)
+            record = search(
+                content,
+                overrides,
+                config_dir=config_dir(words),
+                report=watch.report,
+                working=watch.working,
+                opening=watch.opening,
+            )
             if content["study"]["verify_rounds"]:
                 verify(record.folder, rounds=content["study"]["verify_rounds"], working=watch.working)
         _print_end(console, Record(record.folder), config)

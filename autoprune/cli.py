@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from autoprune.display import Watch, exit_codes, print_front, print_point, print_verified
+from autoprune.commands import placeless
+from autoprune.display import (
+    Watch,
+    earlier,
+    exit_codes,
+    print_comparison,
+    print_front,
+    print_point,
+    print_verified,
+    say,
+    terminal,
+)
 from autoprune.errors import AutopruneError, nearest
+from autoprune.facts import front_facts, ordered
 from autoprune.profiles import load_profile
 from autoprune.record import Front, Record
+from autoprune.words import standing, verifying
 
 HELP = """\
 autoprune: search for the smallest and fastest form of an embedding model that is still good enough.
@@ -35,10 +48,13 @@ Search (every key can be set; what is composed: autoprune --cfg job):
 
 Look and choose:
 
-  autoprune front STUDY [--floor ndcg@20=0.97x] [--for PROFILE]   the Pareto front, under other floors if you like
-  autoprune verify STUDY                                          measure the front again, on test data, timed longer
+  autoprune front STUDY                                           the Pareto front, with what profiles would pick
+  autoprune front STUDY --floor ndcg@20=0.97x --max latency_ms=0.5x   under other limits: nothing is trained
+  autoprune front STUDY --sort size --all                         (--csv, --json: for programs)
+  autoprune verify STUDY [--rounds 5]                             measure the front again, on test data, timed longer
   autoprune show STUDY NUMBER                                     one candidate: recipe, measurements, margins
-  autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best
+  autoprune compare STUDY STUDY                                   two searches of one task: whose front beats whose
+  autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best, with a model card
   autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
   autoprune dashboard STUDY                                       all candidates in optuna-dashboard, in a browser
   python -c "import autoprune; print(autoprune.load('DIR').recommend(user=42, k=10))"
@@ -53,6 +69,9 @@ Runs = Annotated[Path, typer.Option(help="Where studies live (study.dir).")]
 Floors = Annotated[
     list[str], typer.Option("--floor", help="A floor in place of the study's, such as ndcg@20=0.97x; repeatable.")
 ]
+Ceilings = Annotated[
+    list[str], typer.Option("--max", help="A ceiling in place of the study's, such as latency_ms=0.5x; repeatable.")
+]
 Profile = Annotated[
     str | None, typer.Option("--for", help="A requirements profile in place of the study's.", metavar="PROFILE")
 ]
@@ -62,37 +81,70 @@ Profile = Annotated[
 def front(
     study: Name,
     floor: Floors = [],  # noqa: B006  # typer reads the default, nothing changes it
+    max_: Ceilings = [],  # noqa: B006  # as above
     for_: Profile = None,
+    sort: Annotated[
+        str, typer.Option(help="quality, size, latency or any reading, such as recall@20.tail; the best comes first.")
+    ] = "quality",
+    all_: Annotated[bool, typer.Option("--all", help="Show every point of a long front.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values instead of a table.")] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print JSON; autoprune/facts.py says what stands in it.")
+    ] = False,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Show the Pareto front: the baseline first, then every candidate that no other feasible one beats."""
-    found = _front(Record(runs / study), floor, for_)
-    if csv:
-        sys.stdout.write(found.to_frame().to_csv())
+    """Show the Pareto front: the baseline first, then every candidate that no other feasible one beats.
+
+    What was verified is shown by its verified values, on test data, and stays only if it still holds. Where nothing
+    meets the requirements, it is said what was missed, by how much, and what would be enough.
+    """
+    record = Record(runs / study)
+    found = _front(record, floor, max_, for_)
+    if json_:
+        sys.stdout.write(json.dumps(front_facts(found, sort=sort), indent=2, allow_nan=False) + "\n")
+    elif csv:
+        numbers = [point.number for point in ordered(found, record, sort)]
+        sys.stdout.write(found.to_frame().loc[numbers].to_csv())
     else:
-        print_front(Console(), found)
+        print_front(terminal(), found, sort=sort, everything=all_)
 
 
 @app.command()
 def verify(
     study: Name,
     floor: Floors = [],  # noqa: B006  # as above
+    max_: Ceilings = [],  # noqa: B006  # as above
     for_: Profile = None,
     all_: Annotated[bool, typer.Option("--all", help="Verify every candidate, not the finalists alone.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew what was verified on this machine.")] = False,
+    rounds: Annotated[
+        int | None, typer.Option(help="Processes that time each artifact, by default 5; an interval takes at least 2.")
+    ] = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Measure the finalists once more: quality on test data that the search never saw, latency timed longer.
 
-    Finalists are the baseline, the presets and the front. What was verified on this machine before is kept, so that an
-    interrupted verification goes on where it stopped.
+    Finalists are the baseline, the presets, the front and the profiles' picks. What was verified on this machine before
+    is kept, so that an interrupted verification goes on where it stopped. At the end: what fell, and which profiles now
+    pick another one.
     """
     from autoprune.api import verify_study  # here, because it takes seconds to import
+    from autoprune.remeasure import ROUNDS
 
-    console = Console()
+    before, console = earlier(Record(runs / study)), terminal()
     with Watch(console) as watch:
-        found = verify_study(study, runs=runs, floors=floor, profile=for_, everything=all_, working=watch.working)
-    print_verified(console, found, everything=all_)
+        found = verify_study(
+            study,
+            runs=runs,
+            floors=floor,
+            ceilings=max_,
+            profile=for_,
+            everything=all_,
+            again=again,
+            rounds=ROUNDS if rounds is None else rounds,
+            working=watch.working,
+        )
+    print_verified(console, found, everything=all_, before=before)
 
 
 @app.command()
@@ -119,12 +171,38 @@ def show(
     study: Name,
     number: Annotated[int, typer.Argument(help="Number of the candidate, as in the front.")],
     floor: Floors = [],  # noqa: B006  # as above
+    max_: Ceilings = [],  # noqa: B006  # as above
     for_: Profile = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Show one candidate: recipe, measurements, margins to the requirements, the command that makes it again."""
     record = Record(runs / study)
-    print_point(Console(), record, record.point(number), _front(record, floor, for_).requirements)
+    print_point(terminal(), record, record.point(number), _front(record, floor, max_, for_).requirements)
+
+
+@app.command()
+def compare(
+    study: Name,
+    other: Annotated[str, typer.Argument(help="Name of another study of the same task.", metavar="STUDY")],
+    floor: Floors = [],  # noqa: B006  # as above
+    max_: Ceilings = [],  # noqa: B006  # as above
+    for_: Profile = None,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print JSON: the attributes of Comparison in autoprune/compare.py.")
+    ] = False,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Compare two searches of one task on one data set: whose front beats whose, and what each gives for what.
+
+    By verified values where both fronts are verified; latency only where one machine timed both.
+    """
+    from autoprune.compare import compare as compared  # here, beside a verb of that name
+
+    found = compared(*(_front(Record(runs / name), floor, max_, for_) for name in (study, other)))
+    if json_:
+        sys.stdout.write(json.dumps(found.to_json(), indent=2, allow_nan=False) + "\n")
+    else:
+        print_comparison(terminal(), found)
 
 
 @app.command()
@@ -133,28 +211,37 @@ def pick(
     to: Annotated[Path, typer.Option(help="Folder to make.")],
     number: Annotated[int | None, typer.Argument(help="Number of the candidate; left out, the best that fits.")] = None,
     floor: Floors = [],  # noqa: B006  # as above
+    max_: Ceilings = [],  # noqa: B006  # as above
     for_: Profile = None,
     prefer: Annotated[
         str | None, typer.Option(help="quality, size or latency; by default what the profile prefers.")
     ] = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Copy the artifact that fits best to a folder, ready to ship."""
+    """Copy the artifact that fits best to a folder, ready to ship, with a model card (README.md) in it."""
+    from autoprune.card import write_card
+
     record = Record(runs / study)
     if to.exists():
         raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
-    point = _front(record, floor, for_).pick(prefer=prefer) if number is None else record.point(number)
+    found = _front(record, floor, max_, for_)
+    point = found.pick(prefer=prefer) if number is None else record.point(number)
     if point.candidate.rejected:
         raise AutopruneError(f"candidate {number} was rejected before training and has no artifact; pick another.")
     try:
         point.save(to)
     except AutopruneError as error:
         raise AutopruneError(f"{error}\nOr make it again:\n  {record.command(point)}") from error
-    console = Console()
-    print_point(console, record, point, _front(record, floor, for_).requirements)
-    console.print(
-        f"\nShipped to {to}. Use it:\n  python -c \"import autoprune; model = autoprune.load('{to}')\"", highlight=False
-    )
+    card = write_card(found, point, to, made_by=placeless(["autoprune", *sys.argv[1:]]))
+    console = terminal()
+    print_point(console, record, point, found.requirements)
+    warning = standing(found, point)
+    if warning:
+        say(console, f"\nWARNING: {warning}.", style="bold red")
+    if not point.verified:
+        say(console, f"\nIt is not verified on test data: {verifying(found, point)}", style="bold yellow")
+    say(console, f"\nShipped to {to}, with what is known of it in {card}. Use it:")
+    console.print(f"  python -c \"import autoprune; model = autoprune.load('{to}')\"", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -163,6 +250,7 @@ def dashboard(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65535)] = 8080,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines look.")] = "127.0.0.1",
     floor: Floors = [],  # noqa: B006  # as above
+    max_: Ceilings = [],  # noqa: B006  # as above
     for_: Profile = None,
     runs: Runs = Path("runs"),
 ) -> None:
@@ -175,7 +263,7 @@ def dashboard(
         sys.stdout.write(f"{address}\nA read-only mirror of {study!r}; Ctrl-C ends it.\n")
         sys.stdout.flush()
 
-    shown = Dashboard(lambda: _front(Record(runs / study), floor, for_), record.archive.path)
+    shown = Dashboard(lambda: _front(Record(runs / study), floor, max_, for_), record.archive.path)
     serve(shown, host=host, port=port, ready=ready)
 
 
@@ -209,6 +297,6 @@ def _groups() -> str:
     return "\n".join(f"  {name:<14} {' | '.join(options)}" for name, options in chosen.items())
 
 
-def _front(record: Record, floors: list[str], profile: str | None) -> Front:
+def _front(record: Record, floors: list[str], ceilings: list[str], profile: str | None) -> Front:
     requirements = record.requirements(load_profile(profile) if profile else None)
-    return record.front(record.with_limits(requirements, floors))
+    return record.front(record.with_limits(requirements, floors, ceilings))

@@ -55,6 +55,16 @@ def hydra_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return sorted(theirs, key=lambda word: OVERRIDE.match(word) is not None), ours
 
 
+def config_dir(words: Sequence[str]) -> str | None:
+    """The folder that `--config-dir` (`-cd`) names on a command line; None where it is not given."""
+    found = None
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            found = value if equals else following
+    return found
+
+
 def require(config: DictConfig, words: Sequence[str]) -> None:
     """Puts requirements from the command line in their place in a composed config."""
     requirements = dict(_plain(config.requirements))

@@ -14,8 +14,21 @@ from filelock import FileLock, Timeout
 from autoprune.errors import AutopruneError
 
 
-def open_folder(folder: Path, *, definition: Mapping[str, Any], overrides: list[str]) -> None:
+def open_folder(
+    folder: Path,
+    *,
+    definition: Mapping[str, Any],
+    overrides: list[str],
+    described: str,
+    config_dir: str | None = None,
+) -> None:
     """Makes the study's folder, or sees that the study in it is the same one.
+
+    Args:
+        definition: what the study is.
+        overrides: the words that it was started with.
+        described: its data in a line, for people.
+        config_dir: the folder of configs that it was started with, beside the shipped ones.
 
     Raises:
         AutopruneError: the folder holds a study with another definition; the message shows the difference.
@@ -24,15 +37,13 @@ def open_folder(folder: Path, *, definition: Mapping[str, Any], overrides: list[
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".tmp")
-        draft.write_text(yaml.safe_dump({"definition": dict(definition), "overrides": overrides}, sort_keys=False))
+        content: dict[str, Any] = {"definition": dict(definition), "overrides": overrides, "described": described}
+        if config_dir is not None:
+            content["config_dir"] = config_dir
+        draft.write_text(yaml.safe_dump(content, sort_keys=False))
         draft.rename(path)
         return
-    before, now = _flat(yaml.safe_load(path.read_text())["definition"]), _flat(definition)
-    changed = [
-        f"  {key}: was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
-        for key in dict.fromkeys([*before, *now])
-        if before.get(key) != now.get(key)
-    ]
+    changed = changes(yaml.safe_load(path.read_text())["definition"], definition, words=("was", "is"))
     if changed:
         raise AutopruneError(
             "\n".join(
@@ -43,6 +54,20 @@ def open_folder(folder: Path, *, definition: Mapping[str, Any], overrides: list[
                 ]
             )
         )
+
+
+def changes(one: Any, other: Any, *, words: tuple[str, str]) -> list[str]:
+    """A line for every value that differs between two trees: `  task.dim: WORD 64, WORD 32`.
+
+    Args:
+        words: what stands before the value of each.
+    """
+    before, now = _flat(one), _flat(other)
+    return [
+        f"  {key}: {words[0]} {before.get(key, 'absent')}, {words[1]} {now.get(key, 'absent')}"
+        for key in dict.fromkeys([*before, *now])
+        if before.get(key) != now.get(key)
+    ]
 
 
 def note_machine(folder: Path, facts: Mapping[str, str | int]) -> None:

@@ -36,6 +36,7 @@ def search(
     sections: Mapping[str, dict[str, Any]],
     overrides: Sequence[str],
     *,
+    config_dir: str | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     working: Callable[[str], None] = lambda words: None,
     opening: Callable[[str], None] = lambda words: None,
@@ -47,6 +48,7 @@ def search(
     Args:
         sections: task, space, presets, requirements and study, as plain values.
         overrides: what was asked for on top of the defaults; kept to reproduce single candidates.
+        config_dir: the user's folder of configs, if one was named; kept likewise.
         report: called whenever a candidate is finished.
         working: called with a few words about the work in progress.
         opening: called once, with what the data is.
@@ -58,7 +60,8 @@ def search(
     study.check()
     working("reading data")
     task = make_task(sections["task"])
-    opening(task.describe())
+    described = task.describe()
+    opening(described)
     space = Space(sections["space"])
     context = task.context(seed=study.seed, device=find_device(study.device))
     trainer = Trainer(task.training, report=working)
@@ -67,7 +70,7 @@ def search(
     definition = _definition(task, sections)
     name = _study_name(study, task, definition)
     folder = Path(study.dir) / name
-    open_folder(folder, definition=definition, overrides=list(overrides))
+    open_folder(folder, definition=definition, overrides=list(overrides), described=described, config_dir=config_dir)
     with driving(folder):
         note_machine(folder, machine())
         archive = Archive(folder / "archive.jsonl", mending=True)

@@ -29,8 +29,9 @@ REPEATED = 0.95
 
 
 CAUTION = 1.1
-"""Factor on the spread of a re-measured quality: a bootstrap over a few hundred users errs on the small side, for what
-differs sits in few of them. Found, and checked with it, by `studies/calibration`."""
+"""Factor on the spread of a re-measurement. A bootstrap over a few hundred users errs on the small side, for what
+differs sits in few of them; and five processes in a row say little of how a machine is loaded an hour later. Found, and
+checked with it, by `studies/calibration`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +229,7 @@ def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:
         baseline_ms * latency.ratio,
         latency.ratio,
         error=spread / math.sqrt(count),
-        repeat=spread * math.sqrt(1 + 1 / count),
+        repeat=CAUTION * spread * math.sqrt(1 + 1 / count),
         freedom=count - 1,
     )
 

@@ -10,21 +10,16 @@ from __future__ import annotations
 
 import csv
 import json
-import re
-import shlex
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from autoprune.archive import TRIAL
+from autoprune.commands import search_command, without_places
 from autoprune.errors import AutopruneError
 from autoprune.figure import front_figure, save
-from autoprune.record import Front, Point, Record, columns
-
-LOCAL = re.compile(r"\+{0,2}study\.(name|dir|trials|minutes)=")
-"""Overrides that the recorded command does not repeat: the name and the trials are told as they came to be."""
+from autoprune.record import Front, Point, columns
 
 
 def write(front: Front, to: Path) -> list[Path]:
@@ -45,7 +40,7 @@ def write(front: Front, to: Path) -> list[Path]:
             raise AutopruneError(f"{path}: there is {held}, not of {record.name!r}; name another folder with --to.")
     figure = front_figure(front)
     to.mkdir(parents=True, exist_ok=True)
-    kept = {"study": record.name, "command": command(record), "definition": without_places(record.definition)}
+    kept = {"study": record.name, "command": search_command(record), "definition": without_places(record.definition)}
     path.write_text(yaml.safe_dump(kept, sort_keys=False, width=1000))
     rows = [row(front, point) for point in front.finalists]
     names = list(dict.fromkeys(name for row in rows for name in row))  # not every point need be verified
@@ -55,25 +50,6 @@ def write(front: Front, to: Path) -> list[Path]:
         table.writerows(rows)
     save(figure, to / "front.png")
     return [path, to / "front.csv", to / "front.png"]
-
-
-def command(record: Record) -> str:
-    """The command line that does the study again, and verifies it if this one was; places are left to be filled in."""
-    trials = sum(point.candidate.name == TRIAL for point in record.points)
-    words = [_placeless(word) for word in record.overrides if not LOCAL.match(word)]
-    search = shlex.join(["autoprune", *words, f"study.trials={trials}", f"study.name={record.name}"])
-    return f"{search} && autoprune verify {record.name}" if record.baseline.verified else search
-
-
-def without_places(content: Any) -> Any:
-    """The same content with absolute paths, which mean nothing elsewhere, cut to `path/to/NAME`."""
-    if isinstance(content, Mapping):
-        return {key: without_places(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [without_places(value) for value in content]
-    if isinstance(content, str) and (PurePosixPath(content).is_absolute() or PureWindowsPath(content).is_absolute()):
-        return f"path/to/{PureWindowsPath(content).name}"
-    return content
 
 
 def row(front: Front, point: Point) -> dict[str, Any]:
@@ -91,10 +67,3 @@ def row(front: Front, point: Point) -> dict[str, Any]:
         "words": candidate.words,
         "recipe": json.dumps(without_places(candidate.recipe), separators=(",", ":")),
     }
-
-
-def _placeless(word: str) -> str:
-    key, equals, value = word.partition("=")
-    place = value.strip("'\"")
-    shown = without_places(place)
-    return word if shown == place else f"{key}{equals}{shown}"

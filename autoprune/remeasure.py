@@ -50,8 +50,8 @@ def remeasure(
 ) -> None:
     """Measures artifacts on test data and times them once; appends each measurement to the record's archive.
 
-    The baseline comes first, if it was not measured on this machine. The record's points are those of before; make
-    a new one to see.
+    The baseline comes first, also if it is not among them and was not measured on this machine. The record's points are
+    those of before; make a new one to see.
 
     Args:
         record: its archive is open for this process alone.
@@ -67,8 +67,8 @@ def remeasure(
     baseline = record.baseline
     reference = load(record, baseline, device)
     judge = Judge(task, "test", reference)
-    first = [baseline] * (not rounds_of(record.archive.candidates[baseline.candidate.key]))
-    missing = [*first, *(point for point in points if point.number)]
+    needed = any(not point.number for point in points) or not rounds_of(baseline.candidate)
+    missing = [baseline] * needed + [point for point in points if point.number]
     for number, point in enumerate(missing, start=1):
         working(f"verifying {number}/{len(missing)}: {point.number} {point.candidate.words or 'baseline'}")
         own = point.number == 0

@@ -30,6 +30,7 @@ def verify(
     ceilings: Sequence[str] = (),
     profile: str | None = None,
     everything: bool = False,
+    again: bool = False,
     rounds: int = ROUNDS,
     working: Callable[[str], None] = lambda words: None,
 ) -> Front:
@@ -43,6 +44,7 @@ def verify(
         floors, ceilings: in place of the study's, as `Record.with_limits` reads them.
         profile: requirements in place of the study's.
         everything: whether every candidate that has an artifact is verified, not the finalists alone.
+        again: whether what was verified on this machine is measured anew, in place of what it was.
         rounds: processes that time each artifact; an interval of latency takes at least 2.
         working: called with a few words about the work in progress.
 
@@ -59,7 +61,7 @@ def verify(
         front = record.front(record.with_limits(requirements, floors, ceilings))
         whole = [point for point in record.points if not point.candidate.rejected]
         points = whole if everything else front.finalists
-        missing = [point for point in points if not rounds_of(point.candidate)]
+        missing = [point for point in points if again or not rounds_of(point.candidate)]
         if missing:
             working("reading data")
             task, study = task_again(record)

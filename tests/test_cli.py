@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,6 +15,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from made_studies import make_study
+
+from autoprune.commands import candidate_command, search_command
+from autoprune.config import config_dir
+from autoprune.record import Record
 
 SEARCH = [
     "task=interactions",
@@ -21,7 +28,6 @@ SEARCH = [
     "presets=none",
     "space.prune.method.choose.magnitude.min_per_row=0",
     "study.latency_seconds=0.02",
-    "study.verify_rounds=0",
     "study.objectives=[quality,size]",
     "requirements=none",
     "requirements.quality.drop=30%",
@@ -38,7 +44,9 @@ def autoprune(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def home(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a small study was run."""
     folder = tmp_path_factory.mktemp("home")
-    ended = autoprune(folder, *SEARCH, f"task.data.path={planted}", "study.trials=4", "study.name=small")
+    ended = autoprune(
+        folder, *SEARCH, f"task.data.path={planted}", "study.trials=4", "study.name=small", "study.verify_rounds=2"
+    )
     assert ended.returncode == 0, ended.stderr
     assert "on the front" in ended.stdout
     assert "Next: autoprune pick small --to DIR" in ended.stdout
@@ -54,11 +62,12 @@ def test_help_teaches_without_a_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["front", "verify", "show", "pick"])
+@pytest.mark.parametrize("verb", ["front", "verify", "show", "pick", "compare"])
 def test_each_verb_explains_itself(verb: str, tmp_path: Path) -> None:
     ended = autoprune(tmp_path, verb, "--help")
     assert ended.returncode == 0
     assert "--floor" in ended.stdout
+    assert "--max" in ended.stdout
 
 
 @pytest.mark.slow
@@ -70,14 +79,39 @@ def test_cfg_shows_what_is_composed(tmp_path: Path) -> None:
 def test_a_search_leaves_nothing_but_its_record(home: Path) -> None:
     assert sorted(path.name for path in home.iterdir() if path.name != "deploy") == ["runs"]
     names = {path.name for path in (home / "runs" / "small").iterdir()}
-    assert names == {"study.yaml", "archive.jsonl", "journal.log", "artifacts", "lock"}
+    assert names == {"study.yaml", "archive.jsonl", "journal.log", "machines.json", "artifacts", "lock"}
 
 
 def test_front_shows_the_baseline_first(home: Path) -> None:
     ended = autoprune(home, "front", "small")
     rows = [line.split() for line in ended.stdout.splitlines()]
-    assert rows[2][:2] == ["0", "baseline"]
+    assert rows[3][:2] == ["0", "baseline"]
     assert any("pick" in row for row in rows)
+
+
+def test_front_for_programs(home: Path) -> None:
+    ended = autoprune(home, "front", "small", "--json", "--sort", "size")
+    content = json.loads(ended.stdout)
+    sizes = [point["verified"]["size_bytes"]["value"] for point in content["points"]]
+    assert sizes == sorted(sizes)
+    assert content["machine"]["verify"]["cores"] > 0
+    nothing = autoprune(home, "front", "small", "--max", "size_bytes=1B", "--json")
+    assert nothing.returncode == 0
+    assert "--max size_bytes=" in json.loads(nothing.stdout)["explanation"]
+
+
+def test_a_ceiling_that_nothing_meets_is_explained(home: Path) -> None:
+    ended = autoprune(home, "front", "small", "--max", "size_bytes=1B")
+    assert ended.returncode == 0
+    assert "meets every requirement" in ended.stdout
+    assert "one of these alone would make something feasible" in ended.stdout
+
+
+def test_compare_with_itself_and_with_strangers(home: Path) -> None:
+    ended = autoprune(home, "compare", "small", "small", "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert [side["beaten"] for side in json.loads(ended.stdout)["sides"]] == [{}, {}]
+    assert "small beats none of small." in autoprune(home, "compare", "small", "small").stdout
 
 
 def test_front_under_another_floor_trains_nothing(home: Path) -> None:
@@ -93,14 +127,13 @@ def test_verify_and_record_tell_what_the_search_did_not_see(home: Path, tmp_path
     ended = autoprune(copied, "verify", "small")
     assert ended.returncode == 0, ended.stderr
     assert "verified on test data" in ended.stdout
-    assert "the front (beside the baseline) fell" in ended.stdout
+    assert "front (beside the baseline) fell" in " ".join(ended.stdout.split())
     ended = autoprune(copied, "front", "small", "--csv")
     frame = pd.read_csv(io.StringIO(ended.stdout))
     assert frame["test_ndcg@20_ratio"].notna().all()
     assert frame["verified_latency_ms_ratio"].notna().all()
     narrow = autoprune(copied, "front", "small").stdout.splitlines()
-    assert narrow[1].split() == ["ndcg@20", "worst"]
-    assert narrow[2].split() == ["#", "recipe", "ndcg@20", "worst", "test", "test", "size", "latency"]
+    assert narrow[2].split() == ["#", "recipe", "test", "test", "size", "latency"]
     assert "(for verify, on test data)" in autoprune(copied, "show", "small", "0").stdout
     ended = autoprune(copied, "record", "small", "--to", "studies/small")
     assert ended.returncode == 0, ended.stderr
@@ -133,7 +166,15 @@ def test_show_gives_a_command_that_makes_the_candidate_again(home: Path) -> None
 
 @pytest.mark.slow
 def test_pick_ships_a_folder_that_answers_in_a_clean_process(home: Path) -> None:
-    assert autoprune(home, "pick", "small", "--for", "none", "--to", "deploy/").returncode == 0
+    ended = autoprune(home, "pick", "small", "--for", "none", "--to", "deploy/")
+    assert ended.returncode == 0, ended.stderr
+    card = (home / "deploy" / "README.md").read_text()
+    held = json.loads((home / "deploy" / "artifact.json").read_text())
+    for name, file in held["files"].items():
+        assert f"| `{name}` | {file['bytes']:,} | `{file['sha256']}` |" in card
+    assert f"key `{held['provenance']['key']}`, seed {held['provenance']['seed']}" in card
+    assert "autoprune pick small --for none --to deploy/" in card
+    assert "±" in card
     code = "import autoprune; print(autoprune.load('deploy').recommend(user=42, k=3))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True, text=True, check=True)
     assert ended.stdout.count("Recommendation(") == 3
@@ -151,6 +192,11 @@ BAD = {
     "verify nosuch": "holds no study 'nosuch'",
     "verify small --floor ndgc@20=0.9x": "Did you mean ndcg@20",
     "record small --to runs/small": "name another folder with --to",
+    "front small --sort sise": "Did you mean size",
+    "front small --max quality=1x": "quality cannot have 'max'",
+    "front small --max size_bytes=": "a limit such as 10MB or 0.5x must be given",
+    "verify small --rounds 0": "rounds: a whole number >= 1 must be given",
+    "compare small nosuch": "holds no study 'nosuch'",
     "show small 99": "candidate 99 is unknown: study 'small' has 0 to",
     "pick small --floor quality=9x --to x": "meets every requirement",
     "task=film": "there is no such task",
@@ -174,7 +220,7 @@ def test_bad_input_gets_one_message_and_exit_code_2(words: str, home: Path) -> N
 
 @pytest.mark.slow
 def test_multirun_runs_a_study_for_each_combination(planted: Path, tmp_path: Path) -> None:
-    words = [*SEARCH[:-2], f"task.data.path={planted}", "study.trials=0", "study.seed=1,2"]
+    words = [*SEARCH[:-2], f"task.data.path={planted}", "study.trials=0", "study.seed=1,2", "study.verify_rounds=0"]
     ended = autoprune(tmp_path, "--multirun", "requirements=none,accuracy_critical", *words)
     assert ended.returncode == 0, ended.stderr
     assert len(list((tmp_path / "runs").glob("interactions-*/study.yaml"))) == 4
@@ -182,7 +228,7 @@ def test_multirun_runs_a_study_for_each_combination(planted: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_usable_front(planted: Path, tmp_path: Path) -> None:
-    words = [*SEARCH, f"task.data.path={planted}", "study.trials=500", "study.name=long"]
+    words = [*SEARCH, f"task.data.path={planted}", "study.trials=500", "study.name=long", "study.verify_rounds=0"]
     process = subprocess.Popen(
         [sys.executable, "-m", "autoprune", *words],
         cwd=tmp_path,
@@ -202,3 +248,42 @@ def test_ctrl_c_leaves_a_usable_front(planted: Path, tmp_path: Path) -> None:
     assert "the same command goes on" in stderr
     assert "Traceback" not in stderr
     assert autoprune(tmp_path, "front", "long").returncode == 0
+
+
+def test_own_configs_are_named_wherever_the_study_is_told_again(planted: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "task").mkdir(parents=True)
+    task = {"defaults": ["interactions", "_self_"], "dim": 12, "training": {"epochs": 5}}
+    (tmp_path / "mine" / "task" / "ours.yaml").write_text(yaml.safe_dump(task))
+    words = [word for word in SEARCH if not word.startswith(("task", "study.obj"))]
+    words += ["task=ours", f"task.data.path={planted}", "study.trials=0", "study.name=own", "study.verify_rounds=0"]
+    ended = autoprune(tmp_path, "--config-dir", "mine", *words)
+    assert ended.returncode == 0, ended.stderr
+    assert yaml.safe_load((tmp_path / "runs/own/study.yaml").read_text())["config_dir"] == "mine"
+    assert autoprune(tmp_path, "verify", "own", "--rounds", "1").returncode == 0
+    again = autoprune(tmp_path, "show", "own", "0").stdout.split("make it again")[1].strip().splitlines()[0]
+    assert again.startswith("autoprune --config-dir mine task=ours")
+    made = autoprune(tmp_path, *shlex.split(again)[1:])
+    assert made.returncode == 0, made.stderr
+    assert autoprune(tmp_path, "record", "own", "--to", "kept").returncode == 0
+    kept = yaml.safe_load((tmp_path / "kept" / "study.yaml").read_text())
+    assert kept["command"].startswith("autoprune --config-dir mine ")
+    assert autoprune(tmp_path, "front", "own-0").returncode == 0
+
+
+def test_config_dir_is_read_from_every_way_to_write_it() -> None:
+    assert config_dir(["task=x", "--config-dir", "a b"]) == "a b"
+    assert config_dir(["--config-dir=mine", "task=x"]) == "mine"
+    assert config_dir(["-cd", "/srv/mine"]) == "/srv/mine"
+    assert config_dir(["task=x", "study.dir=--config-dir"]) is None
+
+
+def test_a_told_again_command_names_no_place(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 4, verified=False)
+    path = record.folder / "study.yaml"
+    content = yaml.safe_load(path.read_text())
+    overrides = ["task=interactions", "task.data.path=/srv/me/log.csv"]
+    path.write_text(yaml.safe_dump({**content, "overrides": overrides, "config_dir": "/srv/me/own configs"}))
+    record = Record(record.folder)
+    assert search_command(record).startswith("autoprune --config-dir 'path/to/own configs' task=interactions")
+    assert record.command(record.points[3]).startswith("autoprune --config-dir '/srv/me/own configs' task=")
+    assert "/srv" not in candidate_command(record, record.points[3])

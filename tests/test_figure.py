@@ -14,11 +14,12 @@ import yaml
 from made_studies import make_study
 
 from autoprune.archive import Archive, Candidate
+from autoprune.commands import search_command, without_places
 from autoprune.errors import AutopruneError
 from autoprune.figure import PANELS, front_figure, save
 from autoprune.measurement import Latency, Measurement
 from autoprune.record import Record
-from autoprune.recorded import command, without_places, write
+from autoprune.recorded import write
 
 OVERRIDES = ["task=interactions", "task.data.path=/srv/me/films", "study.trials=90", "study.dir=/srv/me/runs"]
 
@@ -336,7 +337,7 @@ def test_an_unverified_study_has_no_test_columns(tmp_path: Path) -> None:
     found = record(tmp_path / "s", many())
     write(found.front(), tmp_path / "to")
     assert "test" not in (tmp_path / "to" / "front.csv").read_text()
-    assert "verify" not in command(found)
+    assert "verify" not in search_command(found)
 
 
 def test_another_study_is_not_overwritten(tmp_path: Path) -> None:

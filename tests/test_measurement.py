@@ -128,7 +128,7 @@ def test_rounds_give_the_interval_of_a_t_distribution() -> None:
     assert joined.median_ms == pytest.approx(1.0)
     found = readings(dataclasses.replace(SMALLER, latency={"single": joined}), BASELINE, metric="ndcg@20")["latency_ms"]
     spread = joined.ratio * np.std(np.log(ratios), ddof=1)
-    half = scipy.stats.t.ppf(0.975, 3) * spread * (1 + 1 / 4) ** 0.5
+    half = CAUTION * scipy.stats.t.ppf(0.975, 3) * spread * (1 + 1 / 4) ** 0.5
     assert found.interval == pytest.approx((joined.ratio - half, joined.ratio + half))
     assert found.bound(0.95, upper=True) == pytest.approx(joined.ratio + scipy.stats.t.ppf(0.95, 3) * spread / 2)
 

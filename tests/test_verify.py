@@ -271,3 +271,13 @@ def test_a_search_ends_with_a_verification(planted: Path, tmp_path: Path) -> Non
     assert (tmp_path / "s" / "archive.jsonl").read_bytes() == content, "what was verified is not measured again"
     facts = Record(tmp_path / "s").machines
     assert facts[str(machine()["id"])]["cpu"] == machine()["cpu"]
+
+
+def test_verified_again_everything_is_measured_anew(verified: Path, tmp_path: Path) -> None:
+    runs = Path(shutil.copytree(verified, tmp_path / "runs"))
+    before = Record(runs / "s").front().finalists
+    autoprune.verify_study("s", runs=runs, again=True, rounds=1)
+    for old, new in zip(before, Record(runs / "s").front().finalists, strict=True):
+        assert new.candidate.latest("verify").latency != old.candidate.latest("verify").latency
+        assert new.verified["quality"] == old.verified["quality"]
+        assert len(new.candidate.measurements) == 2

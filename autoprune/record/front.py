@@ -141,18 +141,24 @@ class Front:
     @property
     def hypervolume(self) -> float:
         """How much the front covers; see `autoprune.pareto.hypervolume`."""
-        return hypervolume([point.known for point in self.points], self.record.objectives, floor=self.floor)
+        return hypervolume([point.known for point in self._whole], self.record.objectives, floor=self.floor)
 
     @property
     def knee(self) -> Point | None:
         """Where the front bends most; see `autoprune.pareto.knee`."""
-        at = knee([point.known for point in self.points], self.record.objectives, floor=self.floor)
-        return None if at is None else self.points[at]
+        at = knee([point.known for point in self._whole], self.record.objectives, floor=self.floor)
+        return None if at is None else self._whole[at]
+
+    @cached_property
+    def _whole(self) -> list[Point]:
+        """The points that can be compared in every objective: one that another machine verified has no latency here."""
+        needed = [OBJECTIVES[name][0] for name in self.record.objectives]
+        return [point for point in self.points if all(name in point.known for name in needed)]
 
     def thinned(self, count: int) -> list[Point]:
         """At most `count` points that stand for the whole front; see `autoprune.pareto.spread_out`."""
-        kept = spread_out([point.known for point in self.points], self.record.objectives, count, floor=self.floor)
-        return [self.points[at] for at in kept]
+        kept = spread_out([point.known for point in self._whole], self.record.objectives, count, floor=self.floor)
+        return [self._whole[at] for at in kept]
 
     def pick(self, *, prefer: str | None = None, verified: bool = True) -> Point:
         """The point that is best in one objective; of equal ones the best in quality.
@@ -172,7 +178,7 @@ class Front:
         reading, larger = OBJECTIVES[prefer]
 
         def badness(point: Point) -> tuple[float, float]:
-            found = point.known if verified else point.found
+            found = point.known if verified and reading in point.known else point.found
             return (-found[reading].ratio if larger else found[reading].ratio, -found["quality"].ratio)
 
         # Not from the front alone: an objective that the study did not search for can still be preferred.
@@ -219,12 +225,11 @@ class Front:
         )
         ordered = [point for point in ordered if point.draws]
         found: dict[int, str] = {point.number: "" for point in ordered}
+        apart = _apart(ordered)
         last, letter = -1, 0
         for first in range(len(ordered)):
             end = first
-            while end + 1 < len(ordered) and all(
-                not self.told_apart(ordered[end + 1], ordered[at]) for at in range(first, end + 1)
-            ):
+            while end + 1 < len(ordered) and not apart[first : end + 1, end + 1].any():
                 end += 1
             if end > last:  # a run that no earlier one contains
                 for point in ordered[first : end + 1]:
@@ -261,8 +266,12 @@ class Front:
         return explain(self.record.points, self.requirements)
 
     def explain_empty(self) -> str:
-        """Why nothing is feasible, as a text for people."""
-        return self.infeasible().text
+        """Why nothing is feasible, or nothing held, as a text for people."""
+        if not self.falls:
+            return self.infeasible().text
+        lines = [f"nothing held when it was verified: all {len(self.falls)} of the search's front fell."]
+        lines += [f"  {fall.point.number} {fall.point.candidate.words}: {fall.words}" for fall in self.falls]
+        return "\n".join([*lines, "Loosen a requirement, take another profile (--for), or search on with more trials."])
 
     def to_frame(self) -> pd.DataFrame:
         """One row a point, indexed by candidate number; ratios to the baseline end in `_ratio`.
@@ -281,6 +290,16 @@ class Front:
             }
             rows.append({**row, **columns(point, point.found), "artifact": str(point.folder)})
         return pd.DataFrame(rows, columns=None if rows else ["number", "name", "recipe"]).set_index("number")
+
+
+def _apart(points: Sequence[Point]) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+    """`told_apart` of all pairs at once: the variance of a difference from variances and covariance."""
+    values = np.array([point.verified["quality"].ratio for point in points])
+    shared = np.atleast_2d(np.cov(np.array([point.draws for point in points]))) if points else np.zeros((0, 0))
+    own = np.diag(shared)
+    spread = np.sqrt(np.maximum(0.0, own[:, None] + own[None, :] - 2 * shared))
+    apart: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = np.abs(values[:, None] - values) > APART * spread
+    return apart
 
 
 def _by_quality(point: Point) -> float:

@@ -44,6 +44,9 @@ class Record:
         content: dict[str, Any] = yaml.safe_load(path.read_text())
         self.definition: dict[str, Any] = content["definition"]
         self.overrides: list[str] = content["overrides"]
+        self.described: str = content.get("described", "")
+        """The data in a line, for people; of studies of older versions nothing is known."""
+        self.config_dir: str | None = content.get("config_dir")
         self.archive = archive or Archive(folder / "archive.jsonl")
         if not self.archive.candidates:
             raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; run the study first.")
@@ -135,6 +138,7 @@ class Record:
         kept = [word for word in self.overrides if re.match(r"task|study\.(seed|device)=", word)]
         words = [
             "autoprune",
+            *(["--config-dir", self.config_dir] if self.config_dir else []),
             *kept,
             "presets=none",
             "study.trials=0",

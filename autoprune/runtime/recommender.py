@@ -75,6 +75,11 @@ class Recommender(Served):
         held = self._user_table.memory_bytes + self._item_table.memory_bytes + self._search.memory_bytes
         return held + self._user_rows.memory_bytes + self._item_rows.memory_bytes
 
+    @property
+    def example(self) -> str:
+        user = self.users.values[:1].tolist()
+        return f"model.recommend(user={user[0]!r}, k=10)" if user else "model.vector(item=...)"
+
     def recommend(
         self,
         user: Id | None = None,

@@ -39,3 +39,8 @@ class Served(ABC):
     @abstractmethod
     def memory_bytes(self) -> int:
         """Bytes that the model holds in memory to answer, without what lies beside it."""
+
+    @property
+    @abstractmethod
+    def example(self) -> str:
+        """Python that asks `model` for something it knows, to show what can be asked."""

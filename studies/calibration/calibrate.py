@@ -6,7 +6,8 @@
 Quality: the users are split into halves at random; one half gives ratios and intervals exactly as `autoprune verify`
 does, the other half is the re-measurement. Latency: a process times every artifact as a round of `verify` does; five
 rounds in a row make a verification, every later process is a re-measurement of it (and every later five in a row one
-of the whole verification). Both write the counts, one line a model and reading, to FILE.csv beside this file.
+of the whole verification). Both write the counts, one line a model and reading, to a .csv beside this file; latency
+also the ratios that all processes found.
 """
 
 from __future__ import annotations
@@ -111,6 +112,8 @@ def latency(record: Record, points: list[Point], processes: int) -> pd.DataFrame
             for workload, one in found.items():
                 timed.setdefault((point.number, workload), []).append(one)
         print(f"process {process + 1} of {processes}", flush=True)
+    ratios = {f"{number}, {workload}": [one.ratio for one in rounds] for (number, workload), rounds in timed.items()}
+    pd.DataFrame(ratios).round(5).to_csv(HERE / f"rounds-{record.name}.csv", index_label="process")
     counts: dict[tuple[int, str], list[bool]] = {}
     for (number, workload), rounds in timed.items():
         for start in range(len(rounds) - ROUNDS):

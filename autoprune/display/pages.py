@@ -1,0 +1,49 @@
+"""How all tables and texts stand on the page."""
+
+from __future__ import annotations
+
+import textwrap
+
+from rich.console import Console
+from rich.table import Table
+
+WIDE = 150
+"""Columns from which a table shows absolute values beside the ratios."""
+
+NARROWEST = 80
+"""Columns that a table is made for at least: a narrower terminal folds the lines, no number is cut."""
+
+
+def terminal() -> Console:
+    """Standard output."""
+    console = Console()
+    return console if console.width >= NARROWEST else Console(width=NARROWEST)
+
+
+def say(console: Console, text: str, *, style: str = "") -> None:
+    """Prints lines of text; what does not fit goes on below, further in than its line began."""
+    for line in text.splitlines() or [""]:
+        indent = " " * (len(line) - len(line.lstrip()))
+        folded = textwrap.wrap(
+            line.strip(),
+            width=console.width,
+            initial_indent=indent,
+            subsequent_indent=f"{indent}  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for part in folded or [""]:
+            console.print(part, style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+
+def plain_table(title: str = "") -> Table:
+    """A table without lines, one space between its columns."""
+    return Table(
+        box=None,
+        header_style="bold",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+    )

@@ -1,0 +1,154 @@
+"""Measurements in words: one way to write a number, an interval, a machine, wherever people read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from autoprune.commands import verb_command
+from autoprune.measurement import VERIFY, Reading
+from autoprune.record import Front, Point, Record
+
+NOTHING = "-"
+"""Stands where nothing was measured."""
+
+
+def ratio(value: float) -> str:
+    """A ratio to the baseline: three decimals, four of very small ones."""
+    if math.isnan(value):
+        return NOTHING
+    return f"{value:.4f}x" if 0 < value < 0.01 else f"{value:.3f}x"
+
+
+def byte_count(count: float) -> str:
+    """Three digits and a unit; kB are 1000 bytes."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def absolute(name: str, value: float) -> str:
+    """The value of a reading in its own unit."""
+    if name.endswith("_bytes"):
+        return byte_count(value)
+    return f"{value:.3f} ms" if name.startswith("latency_ms") else f"{value:.4f}"
+
+
+def plus_minus(reading: Reading) -> str:
+    """Half of the interval of a re-measurement's ratio, rounded up; empty where nobody knows it."""
+    if reading.interval is None:
+        return ""
+    low, high = reading.interval
+    return f"±{math.ceil((high - low) / 2 * 1000) / 1000:.3f}"
+
+
+def cell(
+    name: str, found: Mapping[str, Reading], *, value: bool = True, relative: bool = True, sure: bool = False
+) -> str:
+    """A reading as a table shows it: `0.0867 0.985x ±0.012`, or what of this is asked for.
+
+    Args:
+        value: in its own unit.
+        relative: to the baseline.
+        sure: with the interval of a re-measurement.
+    """
+    reading = found.get(name)
+    if reading is None:
+        return NOTHING
+    parts = [absolute(name, reading.value)] * value + [ratio(reading.ratio)] * relative + [plus_minus(reading)] * sure
+    return " ".join(part for part in parts if part)
+
+
+def machine(record: Record, number: str) -> str:
+    """A machine by its fingerprint: what is known of it."""
+    facts = record.machines.get(number)
+    if facts is None:
+        return f"a machine that nobody wrote down ({number})"
+    cores = int(facts["cores"])
+    return f"{facts['cpu']}, {cores} core{'s' * (cores != 1)}"
+
+
+def machines(record: Record) -> str:
+    """On which machine latencies were timed: the verified ones, and the search's."""
+    timed = {"search": record.baseline.candidate.latest().machine}
+    if record.baseline.verified:
+        timed["verify"] = record.baseline.candidate.latest(VERIFY).machine
+    if len(set(timed.values())) == 1:
+        return f"Latency was timed on {machine(record, timed['search'])}."
+    words = [f"for {purpose} on {machine(record, number)}" for purpose, number in timed.items()]
+    return f"Latency was timed {', '.join(words)}."
+
+
+def name(point: Point) -> str:
+    """A candidate in a few words."""
+    return point.candidate.words if point.number else "baseline"
+
+
+def optimism(front: Front) -> str:
+    """What dropping the fallen does to the values of the rest; empty where it does nothing, or nobody knows."""
+    if front.optimism is None or not front.falls:
+        return ""
+    flattery = max(0.0, front.optimism)
+    how = f"by about {flattery:.1%}" if flattery >= 0.0005 else "by less than 0.1%"
+    return f"Dropping what fell looked at test data; that flatters the {front.record.metric} of the rest {how}."
+
+
+def unverified(front: Front) -> str:
+    """Which points are not verified yet, and what verifies them; empty where all are."""
+    left = [point for point in front if point.number and not point.verified]
+    if not left:
+        return ""
+    verb = verb_command(front.record, "verify")
+    if not any(point.verified for point in front):
+        return (
+            "Nothing is verified yet: these are the search's own values, on validation data that it chose by. "
+            f"Verify them on test data:\n  {verb}"
+        )
+    few = "is" if len(left) == 1 else "are"
+    return f"{len(left)} of {len(front)} points {few} not verified yet:\n  {verb}"
+
+
+def picks(found: Mapping[str, Point | None]) -> str:
+    """What each profile picks: `accuracy_critical (A) 14, balanced (B) 27`."""
+    marks = initials(found)
+    words = [
+        f"{profile} ({marks[profile]}) {'nothing' if point is None else point.number}"
+        for profile, point in found.items()
+    ]
+    return ", ".join(words)
+
+
+def initials(names: Mapping[str, object]) -> dict[str, str]:
+    """The shortest beginning of each name that no other has, as capitals."""
+    found = {}
+    for one in names:
+        length = 1
+        while any(other != one and other[:length] == one[:length] for other in names) and length < len(one):
+            length += 1
+        found[one] = one[:length].upper()
+    return found
+
+
+def requirement_words(front: Front) -> str:
+    """What must hold, in a line."""
+    return ", ".join(item.text for item in front.requirements.items) or "no requirements"
+
+
+def standing(front: Front, point: Point) -> str:
+    """What keeps a point from being a sound choice under the front's requirements; empty if nothing does."""
+    fall = next((fall for fall in front.falls if fall.point.number == point.number), None)
+    if fall is not None:
+        return f"candidate {point.number} fell when it was verified: it {fall.words}"
+    for found, when in ((point.verified, "as verified on test data"), (point.found, "by the search's measurements")):
+        missed = [f"{text} by {by:.1%}" for text, by in front.requirements.violations(found).items() if by > 0]
+        if missed:
+            return f"candidate {point.number} misses {', '.join(missed)} of the limit, {when}"
+    return ""
+
+
+def verifying(front: Front, point: Point) -> str:
+    """The command that verifies a point: what is no finalist takes --all."""
+    finalist = any(other.number == point.number for other in front.finalists)
+    return verb_command(front.record, "verify", *([] if finalist else ["--all"]))

@@ -1,0 +1,124 @@
+"""The card that ships beside an artifact, on made-up studies; one with a real artifact is in test_cli."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+from made_studies import make_study
+
+from autoprune import words
+from autoprune.archive import Archive
+from autoprune.card import card
+from autoprune.record import Record
+
+MADE = {
+    "files": {"model/manifest.json": {"sha256": "ab" * 32, "bytes": 1234}},
+    "provenance": {"seed": 7, "versions": {"autoprune": "0.1", "torch": "2.4"}, "machine": {"cpu": "made up"}},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    make_study(folder / "verified")
+    make_study(folder / "raw", verified=False)
+    make_study(folder / "one", 1)
+    return folder
+
+
+def test_lost_and_gained_with_intervals(runs: Path) -> None:
+    front = Record(runs / "verified").front()
+    point = front.pick()
+    text = card(front, point)
+    lines = text.split("## Lost and gained")[1].splitlines()
+    for name, label in (
+        ("ndcg@20", "ndcg@20, test"),
+        ("latency_ms.single", "latency, single"),
+        ("latency_ms.batch", "latency, batch"),
+    ):
+        (line,) = [line for line in lines if line.startswith(f"| {label} |")]
+        assert f"{point.verified[name].ratio:.3f}x {words.plus_minus(point.verified[name])}" in line
+    (line,) = [line for line in lines if line.startswith("| ndcg@20, validation |")]
+    assert f"{point.found['ndcg@20'].value:.4f}" in line
+    (line,) = [line for line in lines if line.startswith("| size_bytes |")]
+    assert words.byte_count(point.candidate.latest().size_bytes) in line
+    assert "Latency was timed on made up, 2 cores (for verify)" in text
+
+
+def test_recipe_in_words_and_as_yaml(runs: Path) -> None:
+    front = Record(runs / "verified").front()
+    text = card(front, front.pick())
+    assert front.pick().candidate.words in text
+    assert yaml.safe_load(text.split("```yaml")[1].split("```")[0]) == front.pick().candidate.recipe
+
+
+def test_every_slice_says_whether_it_binds(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 4, verified=False)
+    archive = Archive(record.folder / "archive.jsonl")
+    for point in record.points:
+        measured = point.candidate.latest()
+        few = dataclasses.replace(measured, units={**measured.units, "stranger": 7})
+        archive.add(point.candidate.with_measurement(few))
+    front = Record(record.folder).front()
+    text = card(front, front.record.points[1])
+    (line,) = [line for line in text.splitlines() if line.startswith("| stranger |")]
+    assert "no: 7 units" in line
+    (line,) = [line for line in text.splitlines() if line.startswith("| tail |")]
+    assert line.endswith("| yes |")
+
+
+def test_requirements_say_whether_each_holds(runs: Path) -> None:
+    record = Record(runs / "verified")
+    front = record.front(record.with_limits(record.requirements(), [], ["size_bytes=0.001x"]))
+    text = card(front, record.front().pick()).split("## Requirements")[1]
+    (line,) = [line for line in text.splitlines() if "quality >= 0.95x" in line]
+    assert line.count("holds") == 2
+    (line,) = [line for line in text.splitlines() if "size_bytes <= 0.001x" in line and line.startswith("|")]
+    assert line.count("**missed**") == 2
+
+
+def test_a_sound_pick_has_no_warning_and_one_that_fell_has_it_on_top(runs: Path) -> None:
+    front = Record(runs / "verified").front()
+    assert "Warning" not in card(front, front.pick())
+    fall = front.falls[0]
+    text = card(front, fall.point)
+    assert f"**Warning: candidate {fall.point.number} fell when it was verified: it {fall.words}.**" in text[:300]
+    assert words.optimism(front) in text
+
+
+def test_what_is_not_verified_says_how_to(runs: Path) -> None:
+    front = Record(runs / "raw").front()
+    text = card(front, front.pick())
+    assert "**Not verified on test data.**" in text
+    assert f"autoprune verify raw --runs {runs}" in text
+    assert "test |" not in text.split("## Slices")[0]
+    left = {point.number for point in front.record.points} - {point.number for point in front.finalists}
+    other = next(point for point in front.record.points if point.number in left and not point.candidate.rejected)
+    assert f"autoprune verify raw --all --runs {runs}" in card(front, other), "it is no finalist"
+
+
+def test_how_it_was_made(runs: Path) -> None:
+    front = Record(runs / "verified").front()
+    example = "model.recommend(user=7, k=10)"
+    text = card(front, front.pick(), made=MADE, made_by="autoprune pick verified --to x", example=example)
+    assert (
+        "autoprune task=interactions task.data.path=log.csv study.trials=37 study.name=verified && autoprune verify"
+        in text
+    )
+    assert "+presets.again=" in text
+    assert str(runs) not in text, "places mean nothing elsewhere"
+    assert "seed 7, autoprune 0.1, torch 2.4, made on made up." in text
+    assert f"| `model/manifest.json` | 1,234 | `{'ab' * 32}` |" in text
+    assert "autoprune.load('.')" in text
+    assert "print(model.recommend(user=7, k=10))" in text
+
+
+def test_the_dense_model_has_a_card(runs: Path) -> None:
+    front = Record(runs / "one").front()
+    text = card(front, front.pick())
+    assert "The dense model of the study `one`" in text
+    assert "None: this is the dense model." in text
+    assert "again, alone beside" not in text

@@ -1,0 +1,370 @@
+"""What people read in a terminal: rendered on made-up studies at 80 and 200 columns, and read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import json
+import math
+import time
+from pathlib import Path
+
+import pytest
+from made_studies import make_study
+from rich.console import Console
+
+from autoprune import words
+from autoprune.archive import Archive
+from autoprune.display import earlier, print_front, print_point, print_verified, say
+from autoprune.display.front import MOST, thinned
+from autoprune.display.verified import Earlier, pick_changes
+from autoprune.errors import AutopruneError
+from autoprune.facts import finite, front_facts, ordered
+from autoprune.measurement import VERIFY, Reading
+from autoprune.profiles import load_profile
+from autoprune.record import Front, Point, Record
+
+WIDTHS = (80, 200)
+
+IMPOSSIBLE = {"quality": {"drop": "1%"}, "size_bytes": {"max": "0.05x"}, "recall@20.tail": {"min": "1.5x"}}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Studies, by name; not to be changed."""
+    folder = tmp_path_factory.mktemp("runs")
+    make_study(folder / "verified")
+    make_study(folder / "raw", verified=False)
+    make_study(folder / "none", requirements=IMPOSSIBLE)
+    make_study(folder / "one", 1)
+    make_study(folder / "long", 600, requirements={}, verified=False)
+    return folder
+
+
+def shown(width: int, show: object, *args: object, **options: object) -> list[str]:
+    """The lines that are printed at a width; none is longer, and nothing is cut."""
+    file = io.StringIO()
+    assert callable(show)
+    show(Console(width=width, file=file), *args, **options)
+    lines = [line.rstrip() for line in file.getvalue().splitlines()]
+    copied = ("  autoprune ", "artifact  ")  # commands and paths stay in one piece
+    assert max(len(line) for line in lines if not line.startswith(copied)) <= width
+    assert "…" not in file.getvalue()
+    return lines
+
+
+def row_of(lines: list[str], number: int) -> str:
+    (found,) = [line for line in lines if line.split()[:1] == [str(number)] and "x" in line and "fell when" not in line]
+    return found
+
+
+def changed(record: Record, change: object, *, keep: tuple[int, ...] = ()) -> Record:
+    """The same study with other verifications; `change` takes a verification and returns another."""
+    assert callable(change)
+    archive = Archive(record.folder / "archive.jsonl")
+    for point in record.points:
+        if point.verified and point.number not in keep:
+            archive.add(point.candidate.with_measurement(change(point.candidate.latest(VERIFY))))
+    return Record(record.folder)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_verified_point_has_its_values_and_intervals(width: int, runs: Path) -> None:
+    front = Record(runs / "verified").front()
+    lines = shown(width, print_front, front)
+    assert len(front) >= 3
+    for point in front:
+        row = row_of(lines, point.number)
+        for name in ("quality", "latency_ms"):
+            reading = point.verified[name]
+            assert reading.interval is not None
+            half = (reading.interval[1] - reading.interval[0]) / 2
+            assert f"{reading.ratio:.3f}x ±{math.ceil(half * 1000) / 1000:.3f}" in row
+        assert f"{point.verified['size_bytes'].ratio:.3f}x" in row
+        assert front.letters[point.number] in row.split()
+        if width == 200:
+            assert f"{point.verified['quality'].value:.4f} {point.verified['quality'].ratio:.3f}x" in row
+            assert f"{point.found['quality'].value:.4f} {point.found['quality'].ratio:.3f}x" in row
+            assert f"{point.verified['latency_ms'].value:.3f} ms" in row
+    assert "0.0880" in row_of([line.replace("baseline", "x") for line in lines], 0)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_picks_and_knee_are_marked(width: int, runs: Path) -> None:
+    front = Record(runs / "verified").front()
+    lines = shown(width, print_front, front)
+    assert "pick" in row_of(lines, front.pick().number)
+    assert front.knee is not None
+    assert "knee" in row_of(lines, front.knee.number)
+    text = " ".join(" ".join(lines).split())
+    for profile, point in front.picks().items():
+        assert point is not None
+        assert f"{profile} ({profile[0].upper()}) {point.number}" in text
+
+
+def test_footer_says_what_fell_and_what_it_means(runs: Path) -> None:
+    front = Record(runs / "verified").front()
+    assert front.falls
+    text = "\n".join(shown(200, print_front, front))
+    for fall in front.falls:
+        assert f"{fall.point.number} fell when verified: it {fall.words}" in text
+    assert "Points that share a letter cannot be told apart in quality." in text
+    assert "Dropping what fell looked at test data; that flatters" in text
+    assert "Latency was timed on made up, 2 cores." in text
+    assert "verify" not in text.replace("verified", "")
+
+
+def test_letters_match_pairwise_comparisons(tmp_path: Path) -> None:
+    front = make_study(tmp_path / "s", 600, requirements={}).front()
+    points = sorted([*front], key=lambda point: -point.verified["quality"].ratio)
+    shared = 0
+    for one, other in itertools.combinations(points, 2):
+        alike = bool(set(front.letters[one.number]) & set(front.letters[other.number]))
+        assert not (alike and front.told_apart(one, other))
+        shared += alike
+    for one, other in itertools.pairwise(points):
+        if not front.told_apart(one, other):
+            assert set(front.letters[one.number]) & set(front.letters[other.number])
+    assert 0 < shared < len(points) * (len(points) - 1) / 2
+
+
+def test_what_is_not_verified_says_so(runs: Path) -> None:
+    front = Record(runs / "raw").front()
+    lines = shown(80, print_front, front)
+    text = "\n".join(lines)
+    assert "validation" in lines[2]
+    assert "±" not in text
+    assert "Nothing is verified yet" in text
+    assert text.endswith(f"autoprune verify raw --runs {runs}")
+
+
+def test_partly_verified_points_are_told_apart(runs: Path, tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", verified=False)
+    done = Record(runs / "verified")
+    some = record.front().searched[1]
+    for point in (done.baseline, done.points[some.number]):
+        record.archive.add(point.candidate)
+    front = Record(tmp_path / "s").front()
+    lines = shown(80, print_front, front)
+    for point in front:
+        if point.number:
+            assert ("?" in row_of(lines, point.number)) == (point.number != some.number)
+    assert any("points are not verified yet" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_long_front_is_thinned_and_says_so(width: int, runs: Path) -> None:
+    front = Record(runs / "long").front()
+    assert len(front) > MOST + 5
+    found = [point for point in front if point.number]
+    kept = thinned(front, found, front.picks())
+    assert len(kept) == MOST
+    wanted = {point.number for point in [front.pick(), front.knee, *front.picks().values()] if point}
+    assert wanted & {point.number for point in found} <= {point.number for point in kept}
+    assert [point.number for point in kept] == [point.number for point in found if point in kept]
+    lines = shown(width, print_front, front)
+    assert any(f"{MOST} of {len(found)} points are shown" in line for line in lines)
+    whole = shown(width, print_front, front, everything=True)
+    assert all(row_of(whole, point.number) for point in found)
+    assert not any("are shown" in line for line in whole)
+
+
+def test_sorting_puts_the_best_first(runs: Path) -> None:
+    record = Record(runs / "long")
+    front = record.front()
+    sizes = [point.known["size_bytes"].value for point in ordered(front, record, "size")]
+    assert sizes == sorted(sizes)
+    tails = [point.known["recall@20.tail"].value for point in ordered(front, record, "recall@20.tail")]
+    assert tails == sorted(tails, reverse=True)
+    lines = shown(80, print_front, front, sort="size", everything=True)
+    rows = [int(line[:3]) for line in lines if line[:3].strip().isdigit() and line[-1] in "sx"]
+    assert rows == [0, *(point.number for point in ordered(front, record, "size") if point.number)]
+    with pytest.raises(AutopruneError, match=r"--sort 'sise' is unknown\. Did you mean size"):
+        ordered(front, record, "sise")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_infeasible_front_explains_itself(width: int, runs: Path) -> None:
+    front = Record(runs / "none").front()
+    lines = shown(width, print_front, front)
+    assert lines[0] == "no candidate of 39 meets every requirement."
+    assert " ".join(" ".join(lines).split()) == " ".join(front.explain_empty().split())
+
+
+def test_front_whose_points_all_fell_says_that(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", requirements={"quality": {"drop": "5%"}, "size_bytes": {"max": "0.9x"}})
+
+    def halved(measured: object) -> object:
+        quality = {name: {part: value / 2 for part, value in parts.items()} for name, parts in measured.quality.items()}
+        return dataclasses.replace(measured, quality=quality)
+
+    front = changed(record, halved, keep=(0,)).front()
+    assert not len(front)
+    assert front.searched
+    text = "\n".join(shown(80, print_front, front))
+    assert text.startswith(f"nothing held when it was verified: all {len(front.falls)} of the search's front fell.")
+    assert "misses quality >= 0.95x by" in text
+    assert front_facts(front)["explanation"].startswith("nothing held")
+
+
+def test_baseline_alone_is_a_front(runs: Path) -> None:
+    lines = shown(80, print_front, Record(runs / "one").front())
+    assert any("Only the baseline meets the requirements" in line for line in lines)
+
+
+def test_json_holds_what_the_front_holds_and_is_valid(runs: Path) -> None:
+    for name in ("verified", "raw", "none", "one", "long"):
+        front = Record(runs / name).front()
+        facts = json.loads(json.dumps(front_facts(front), allow_nan=False))
+        assert [point["number"] for point in facts["points"]] == [point.number for point in front]
+        assert (facts["explanation"] is None) == (len(front) > 0)
+        for point, kept in zip(front, facts["points"], strict=True):
+            for given, held in ((point.found, kept["search"]), (point.verified, kept["verified"])):
+                assert set(given) == set(held)
+                for label, reading in given.items():
+                    ends = (held[label]["low"], held[label]["high"])
+                    assert (held[label]["value"], held[label]["ratio"]) == (reading.value, reading.ratio)
+                    assert ends == (reading.interval or (None, None))
+    assert facts["machine"]["search"]["cpu"] == "made up"
+
+
+def test_json_has_null_for_what_is_no_number(runs: Path) -> None:
+    facts = front_facts(Record(runs / "raw").front())
+    assert facts["machine"]["verify"] is None
+    assert finite({"a": [math.nan, 1.0, {"b": math.inf}]}) == {"a": [None, 1.0, {"b": None}]}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_verification_shows_both_looks_and_how_far_it_fell(width: int, runs: Path) -> None:
+    front = Record(runs / "verified").front()
+    lines = shown(width, print_verified, front)
+    for point in front:
+        row = row_of(lines, point.number)
+        if point.number:
+            assert "front" in row
+            assert f"{point.found['quality'].ratio:.3f}x" in row
+            assert (
+                f"{words.ratio(point.verified['quality'].ratio)} {words.plus_minus(point.verified['quality'])}" in row
+            )
+    for fall in front.falls:
+        assert "fell" in row_of(lines, fall.point.number)
+    tested = sum(point.number > 0 for point in front.searched)
+    assert f"{len(front.falls)} of {tested} on the search's front (beside the baseline) fell." in lines
+
+
+def test_changed_picks_are_named(runs: Path) -> None:
+    front = Record(runs / "verified").front()
+    now, search = front.picks(), front.picks(verified=False)
+    (line,) = pick_changes(front)
+    for profile, point in now.items():
+        assert (f"{profile} {search[profile].number} -> {point.number}" in line) == (point != search[profile])
+    other = front.record.points[3]
+    before = Earlier(machine="elsewhere", picks={**now, "balanced": other, "smallest": None})
+    line = pick_changes(front, before)[1]
+    assert f"balanced 3 -> {now['balanced'].number}, smallest nothing -> {now['smallest'].number}." in line
+    assert "(elsewhere)" in line
+    same = earlier(front.record)
+    assert same is not None
+    assert len(pick_changes(front, same)) == 1, "verified here before: nothing to compare with"
+    assert earlier(Record(runs / "raw")) is None
+
+
+def test_a_candidate_is_shown_as_searched_and_as_verified(runs: Path) -> None:
+    record = Record(runs / "verified")
+    point = record.front().points[-1]
+    text = "\n".join(shown(200, print_point, record, point, record.requirements()))
+    assert "item:" in text
+    assert text.count("on made up, 2 cores") == 2
+    assert text.count("binds, the worst") == 2
+    assert f"{point.verified['quality'].error:.4f}" in text
+    assert "5 rounds" in text
+    by = -record.requirements().items[0].violation(point.verified["quality"])
+    assert f"{by:+.1%} holds" in text.split("requirements")[1]
+    assert "make it again" in text
+
+
+def test_a_slice_that_does_not_bind_says_why(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 4, verified=False)
+    archive = Archive(record.folder / "archive.jsonl")
+    for point in record.points:
+        measured = dataclasses.replace(point.candidate.latest(), units={**point.candidate.latest().units, "tail": 7})
+        archive.add(point.candidate.with_measurement(measured))
+    record = Record(record.folder)
+    text = "\n".join(shown(200, print_point, record, record.points[1], record.requirements()))
+    assert "does not bind: 7 units" in text
+
+
+def test_what_another_machine_verified_last_is_told(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s")
+    elsewhere = changed(record, lambda measured: dataclasses.replace(measured, machine="elsewhere"), keep=())
+    # The baseline was verified there last; a point that was verified here alone counts as not verified.
+    archive, point = Archive(elsewhere.folder / "archive.jsonl"), elsewhere.front().searched[-1]
+    kept = tuple(found for found in point.candidate.measurements if found.machine != "elsewhere")
+    archive.add(dataclasses.replace(point.candidate, measurements=kept))
+    after = Record(elsewhere.folder)
+    text = "\n".join(shown(200, print_point, after, after.points[point.number], after.requirements()))
+    assert "not verified on test data" in text
+    text = "\n".join(shown(200, print_point, after, after.baseline, after.requirements()))
+    assert "also measured for verify on made up, 2 cores: single 1.000x" in text
+    lines = shown(200, print_front, after.front())
+    assert (
+        "Latency was timed for search on made up, 2 cores, for verify on a machine that nobody wrote down (elsewhere)."
+        in lines
+    )
+
+
+def test_standing_names_what_is_wrong(runs: Path) -> None:
+    front = Record(runs / "verified").front()
+    assert words.standing(front, front.points[-1]) == ""
+    fallen = front.falls[0].point
+    assert (
+        words.standing(front, fallen)
+        == f"candidate {fallen.number} fell when it was verified: it {front.falls[0].words}"
+    )
+    worst = min((point for point in front.record.points if not point.candidate.rejected), key=quality)
+    assert "misses quality >= 0.95x by" in words.standing(front, worst)
+
+
+def quality(point: Point) -> float:
+    return point.found["quality"].ratio
+
+
+def test_numbers_in_words() -> None:
+    assert [words.byte_count(count) for count in (7, 999, 999.6, 1_000, 2_500_000, 3_999_999_999)] == [
+        "7 B",
+        "999 B",
+        "1 kB",
+        "1 kB",
+        "2.5 MB",
+        "4 GB",
+    ]
+    assert words.ratio(0.00412) == "0.0041x"
+    assert words.ratio(math.nan) == "-"
+    assert words.plus_minus(Reading(1, 1, repeat=0.0001)) == "±0.001"
+    assert words.plus_minus(Reading(1, 1)) == ""
+    assert words.initials(dict.fromkeys(["small", "smallest", "fast"])) == {
+        "small": "SMALL",
+        "smallest": "SMALLE",
+        "fast": "F",
+    }
+
+
+def test_folded_lines_keep_their_indent() -> None:
+    lines = shown(20, say, "  one two three four five six\nnext")
+    assert lines == ["  one two three four", "    five six", "next"]
+
+
+def test_five_thousand_candidates_are_shown_in_seconds(tmp_path: Path) -> None:
+    make_study(tmp_path / "s", 5000)
+    start = time.monotonic()
+    front = Record(tmp_path / "s").front()
+    shown(80, print_front, front)
+    json.dumps(front_facts(front), allow_nan=False)
+    assert time.monotonic() - start < 10
+
+
+def test_another_profile_is_another_front(runs: Path) -> None:
+    record = Record(runs / "verified")
+    front = Front(record, record.requirements(load_profile("latency_sensitive")))
+    assert "latency_ms <= 0.9x" in shown(200, print_front, front)[0]
