@@ -110,7 +110,7 @@ def tradeoff(front: Front, cost: str = "size_bytes") -> Figure:
             "ticksuffix": "x",
             "domain": [0.09 if members["rejected"] else 0.0, 1],
             "zeroline": False,
-            "range": _frame([(layer, _ratio(one, "quality")) for layer in members for one in members[layer]]),
+            "range": _frame(members),
         },
         yaxis2={"domain": [0, 0.06], "range": [-1, 1], "visible": False, "fixedrange": True},
     )
@@ -347,12 +347,18 @@ def _falls(points: Sequence[Point], cost: str) -> list[tuple[float | None, float
     return found
 
 
-def _frame(found: Sequence[tuple[str, float]]) -> list[float]:
-    """The range of the quality axis: cut where only what is neither on the front nor named lies beyond."""
-    values = [value for layer, value in found if layer not in ("infeasible", "feasible", "rejected")]
-    every = [value for layer, value in found if layer != "rejected"]
-    margin = 0.08 * max(0.1, max(values) - min(values))
-    return [min(values) - margin, max(every) + margin]
+def _frame(members: dict[str, list[Point]]) -> list[float]:
+    """The range of the quality axis, with the bars: cut where only what is neither on the front nor named lies below."""
+    named = [point for layer in ("baseline", "front", "fell", "presets") for point in members[layer]]
+    rest = [_ratio(point, "quality") for layer in ("feasible", "infeasible") for point in members[layer]]
+    ends = [
+        _ratio(point, "quality") + sign * half
+        for point, half in zip(named, _bars(named, "quality")["array"], strict=True)
+        for sign in (-1, 1)
+    ]
+    low, high = min(ends), max([*ends, *rest])
+    margin = 0.05 * max(0.1, max(ends) - low)
+    return [low - margin, high + margin]
 
 
 def _layout(title: str) -> dict[str, Any]:

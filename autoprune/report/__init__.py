@@ -22,7 +22,7 @@ from string import Template
 
 from autoprune import plots
 from autoprune.record import Front
-from autoprune.report.content import content, headline
+from autoprune.report.content import certainty, content, headline
 
 SCRIPTS = ("judge.js", "charts.js", "details.js", "sections.js", "page.js")
 """In the order in which they are run."""
@@ -64,6 +64,7 @@ def page(front: Front) -> str:
     return Template(text("page.html")).substitute(
         title=escape(front.record.name),
         headline=escape(headline(front)),
+        sure=escape(certainty(front)),
         style=text("page.css"),
         plotly=_packed(plots.script()),
         data=_packed(json.dumps(content(front), separators=(",", ":"), allow_nan=False)),

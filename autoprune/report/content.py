@@ -58,30 +58,45 @@ def content(front: Front) -> dict[str, Any]:
 
 def headline(front: Front) -> str:
     """The result in one sentence."""
-    try:
-        pick = front.pick()
-    except AutopruneError:
-        why = front.infeasible()
-        return f"No candidate of {why.candidates} meets every requirement."
+    pick = _pick(front)
+    if pick is None:
+        return f"No candidate of {front.infeasible().candidates} meets every requirement."
     if not pick.number:
         return "Only the dense model itself meets every requirement."
-    known = pick.known
-    where = "on test data" if pick.verified else "on validation data, not verified yet"
-    words = [f"{_times(1 / known['size_bytes'].ratio)} smaller", f"{_change(known['quality'])} {front.record.metric} {where}"]
-    latency = known.get("latency_ms")
+    size, quality = pick.known["size_bytes"].ratio, pick.known["quality"].ratio
+    where = "test data" if pick.verified else "validation data, not verified"
+    words = [f"{_times(1 / size)} smaller at {_change(quality)} {front.record.metric} ({where})"]
+    latency = pick.known.get("latency_ms") or pick.found.get("latency_ms")
     if latency is not None:
         words.append(f"{_times(latency.ratio)} the time to answer")
-    return f"{words[0]} at {', '.join(words[1:])}: pick #{pick.number}."
+    return f"{', '.join(words)}: pick #{pick.number}."
+
+
+def certainty(front: Front) -> str:
+    """How sure the headline's quality is, and under which limits the pick was made."""
+    pick = _pick(front)
+    interval = pick.known["quality"].interval if pick and pick.number else None
+    held = ", ".join(item.text for item in front.requirements.items) or "no requirements"
+    words = [f"Limits of this report: {held}; the pick is the best in {front.requirements.prefer}."]
+    if interval:
+        low, high = (_change(end) for end in interval)
+        words.append(f"In 95 of 100 repeats quality lies between {low} and {high}.")
+    return " ".join(words)
+
+
+def _pick(front: Front) -> Point | None:
+    try:
+        return front.pick()
+    except AutopruneError:
+        return None
 
 
 def _times(ratio: float) -> str:
     return f"{ratio:.0f}×" if ratio >= 9.95 else f"{ratio:.2g}×"
 
 
-def _change(reading: Reading) -> str:
-    interval = reading.interval
-    sure = f" (95 % of repeats: {interval[0] - 1:+.1%} to {interval[1] - 1:+.1%})" if interval else ""
-    return f"{reading.ratio - 1:+.1%}{sure}".replace("-", "−").replace("%", " %").replace("95  %", "95 %")
+def _change(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %".replace("-", "−")
 
 
 def _workloads(record: Record) -> list[str]:

@@ -65,24 +65,24 @@ function frame(data, layers) {
   const values = [], every = [];
   layers.forEach((layer, n) => {
     if (layer === "rejected") return;
-    const value = known(data, n, "quality");
+    const value = known(data, n, "quality"), half = data.tested.half.quality[n] || 0;
     every.push(value);
-    if (layer !== "feasible" && layer !== "infeasible") values.push(value);
+    if (layer !== "feasible" && layer !== "infeasible") values.push(value - half, value + half);
   });
-  const low = Math.min(...values), margin = 0.08 * Math.max(0.1, Math.max(...values) - low);
-  const lower = low - margin;
-  return { range: [lower, Math.max(...every) + margin], below: every.filter((value) => value < lower).length };
+  const low = Math.min(...values), high = Math.max(...values);
+  const margin = 0.05 * Math.max(0.1, high - low), lower = low - margin;
+  return { range: [lower, Math.max(high, ...every) + margin], below: every.filter((value) => value < lower).length };
 }
 
 function theme() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
-  return { ink: colour("--ink"), grid: colour("--grid"), box: colour("--box"), pick: colour("--pick") };
+  return { ink: colour("--ink"), soft: colour("--soft"), grid: colour("--grid"), box: colour("--box"), pick: colour("--pick") };
 }
 
 // A layout of the figure in the colours of the page.
 function themed(layout) {
-  const { ink, grid, box } = theme();
+  const { ink, soft, grid, box } = theme();
   const axes = {};
   for (const name of Object.keys(layout).filter((key) => /^[xy]axis/.test(key))) {
     axes[name] = { gridcolor: grid, linecolor: grid, ...layout[name] };
@@ -90,10 +90,11 @@ function themed(layout) {
   return {
     ...layout, ...axes, font: { ...layout.font, color: ink }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     hoverlabel: { ...layout.hoverlabel, bgcolor: box, bordercolor: ink, font: { color: ink } }, uirevision: "kept",
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: ink },
   };
 }
 
-const OPTIONS = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+const OPTIONS = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 
 // Draws quality against a cost: hidden layers left out, the pick and the chosen candidate ringed.
 function drawTradeoff(place, data, cost, judged, layers, hidden, chosen) {

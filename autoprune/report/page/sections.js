@@ -33,9 +33,10 @@ function showVerification(place, data, choose) {
     `: they were on the search's front, and did not hold on test data. From validation to test, ${data.metric} of the front `
     + `changed by ${signed(falls.median)} of the baseline in the median, ${signed(falls.worst)} at worst.`));
   if (isNumber(data.optimism)) {
-    place.append(made("p", {}, `What stayed was still chosen on test data: dropping what fell flatters the rest by about `
-      + `${percent(Math.abs(data.optimism), 2)} of the baseline's ${data.metric} in the mean, by the bootstrap. `
-      + `Read the test values as that much ${data.optimism < 0 ? "higher" : "lower"}.`));
+    const flattered = data.optimism > 0
+      ? `flatters the rest by about ${percent(data.optimism, 2)} of the baseline's ${data.metric} in the mean. Read the test values as that much lower.`
+      : `does not flatter the rest (${percent(data.optimism, 2)} of the baseline's ${data.metric} in the mean).`;
+    place.append(made("p", {}, `What stayed was still chosen on test data. By the bootstrap, dropping what fell ${flattered}`));
   }
   if (falls.list.length) {
     place.append(table(["fell", "recipe", "validation", "test", "why"], falls.list.map(([n, why]) => [
@@ -50,6 +51,7 @@ function showInfeasible(section, data, choose) {
     section.hidden = true;
     return;
   }
+  if (found.empty) section.querySelector("h2").textContent = "Why nothing is feasible";
   place.append(made("p", {}, found.empty ? made("strong", {}, `No candidate of ${found.candidates} meets every requirement. `) : null,
     `Under the limits of this report, by the search's measurements; ${found.rejected} of ${found.candidates} were rejected before training.`));
   place.append(table(["requirement", "missed by", "at best by", "in the median by"], found.missed.map(([text, count, least, median]) => [
