@@ -39,6 +39,7 @@ Look and choose:
   autoprune verify STUDY                                          measure the front again, on test data, timed longer
   autoprune show STUDY NUMBER                                     one candidate: recipe, measurements, margins
   autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best
+  autoprune report STUDY                                          one HTML file to look at the front in, offline
   autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
   python -c "import autoprune; print(autoprune.load('DIR').recommend(user=42, k=10))"
 
@@ -111,6 +112,23 @@ def record(
         unsaid.append(f"write {to / 'README.md'}: what was asked, what was learned (what failed too), on which machine")
     for line in unsaid:
         sys.stdout.write(f"still to do: {line}\n")
+
+
+@app.command()
+def report(
+    study: Name,
+    to: Annotated[Path | None, typer.Option(help="File to write; by default report.html beside the study.")] = None,
+    floor: Floors = [],  # noqa: B006  # as above
+    max_: Annotated[list[str], typer.Option("--max", help="A ceiling, such as size_bytes=0.5x; repeatable.")] = [],  # noqa: B006  # as above
+    for_: Profile = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write one HTML file that opens offline: the plots, limits to move, the pick, every candidate."""
+    from autoprune.report import write  # here, because plots take a second to import
+
+    record = Record(runs / study)
+    found = record.front(record.with_limits(_front(record, floor, for_).requirements, ceilings=max_))
+    sys.stdout.write(f"wrote {write(found, to)}\n")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Plots of a front that can be pointed at, for the report and for notebooks. The one file that knows plotly.
 
     from autoprune import open_study, plots
-    front = open_study("demo")
+    front = open_study("demo").front()
     plots.tradeoff(front, "size_bytes").show()      # also "latency_ms", "latency_ms.batch"
     plots.progress(front), plots.mattered(front), plots.slice_map(front)
 
@@ -22,7 +22,6 @@ from autoprune.explained import importance
 from autoprune.measurement import WHOLE, Reading, reading_name
 from autoprune.pareto import beats, hypervolume, nondominated
 from autoprune.record import Front, Point
-from autoprune.requirements import OBJECTIVES
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -95,7 +94,7 @@ def tradeoff(front: Front, cost: str = "size_bytes") -> Figure:
         figure.add_scatter(
             x=xs, y=ys, mode="markers", name=words, legendgroup=layer, opacity=opacity,
             yaxis="y2" if rug else "y", customdata=[point.number for point in points],
-            text=[_hover(front, point, cost) for point in points], hovertemplate="%{text}<extra></extra>",
+            text=[_hover(point, cost) for point in points], hovertemplate="%{text}<extra></extra>",
             marker={
                 "symbol": [mark if point.verified or not hollow else f"{mark}-open" for point in points],
                 "color": colour, "size": pixels, "line": {"width": 1.6, "color": colour},
@@ -306,7 +305,9 @@ def _scored(point: Point) -> bool:
 
 def _label(cost: str) -> str:
     name, _, workload = cost.partition(".")
-    return {"size_bytes": "size", "latency_ms": "latency"}.get(name, name) + (f" ({escape(workload)})" if workload else "")
+    return {"size_bytes": "size", "latency_ms": "latency"}.get(name, name) + (
+        f" ({escape(workload)})" if workload else ""
+    )
 
 
 def _bars(points: Sequence[Point], name: str) -> dict[str, Any]:
@@ -318,7 +319,7 @@ def _bars(points: Sequence[Point], name: str) -> dict[str, Any]:
     return {"type": "data", "array": halves, "thickness": 1, "width": 2, "visible": any(halves)}
 
 
-def _hover(front: Front, point: Point, cost: str) -> str:
+def _hover(point: Point, cost: str) -> str:
     split = "test" if point.verified else "validation"
     words = point.candidate.words if point.number else "the dense model"
     quality = _at(point, "quality")
@@ -348,7 +349,7 @@ def _falls(points: Sequence[Point], cost: str) -> list[tuple[float | None, float
 
 
 def _frame(members: dict[str, list[Point]]) -> list[float]:
-    """The range of the quality axis, with the bars: cut where only what is neither on the front nor named lies below."""
+    """The range of the quality axis, bars and all: cut where nothing lies below but what is beside the front."""
     named = [point for layer in ("baseline", "front", "fell", "presets") for point in members[layer]]
     rest = [_ratio(point, "quality") for layer in ("feasible", "infeasible") for point in members[layer]]
     ends = [
@@ -364,9 +365,9 @@ def _frame(members: dict[str, list[Point]]) -> list[float]:
 def _layout(title: str) -> dict[str, Any]:
     return {
         "template": "none",
-        "title": {"text": title, "font": {"size": 15}},
+        "title": {"text": title, "font": {"size": 15}, "x": 0.01},
         "font": {"family": "system-ui, sans-serif", "size": 12},
-        "margin": {"l": 64, "r": 16, "t": 44, "b": 52},
+        "margin": {"l": 70, "r": 16, "t": 44, "b": 52},
         "hoverlabel": {"align": "left"},
         "legend": {"orientation": "h", "y": -0.2},
     }
@@ -376,6 +377,7 @@ def _axis(title: str, values: Sequence[float], *, log: bool) -> dict[str, Any]:
     """Logarithmic if asked to, or where some values are many times the others."""
     low, high = min(values), max(values)
     axis: dict[str, Any] = {"title": {"text": title}, "zeroline": False, "ticksuffix": "x"}
+    axis |= {"anchor": "free", "position": 0}  # below the strip of the rejected
     if not log and high <= 4 * low:
         return axis
     steps = (1, 2, 5) if high / low < 1000 else (1,)

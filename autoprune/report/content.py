@@ -205,7 +205,8 @@ def _fixed(record: Record, item: Requirement) -> dict[str, Any]:
     limit = f"{item.reading}={item.limit:.10g}{'x' if item.relative else ''}"
     return {
         "text": item.text,
-        "flag": f"--{'max' if item.ceiling else 'floor'} {limit}" + (f":{item.confidence:.10g}" if item.confidence else ""),
+        "flag": f"--{'max' if item.ceiling else 'floor'} {limit}"
+        + (f":{item.confidence:.10g}" if item.confidence else ""),
         "found": "".join(str(int(alone.hold(point.found))) for point in record.points),
         "tested": "".join(str(int(alone.hold(point.verified))) for point in record.points),
     }
@@ -278,7 +279,11 @@ def _machines(record: Record) -> list[dict[str, Any]]:
             counts = taken.setdefault(measured.machine, {})
             counts[measured.purpose] = counts.get(measured.purpose, 0) + 1
     return [
-        {"id": name, "counts": counts, "facts": {str(key): str(value) for key, value in record.machines.get(name, {}).items()}}
+        {
+            "id": name,
+            "counts": counts,
+            "facts": {str(key): str(value) for key, value in record.machines.get(name, {}).items()},
+        }
         for name, counts in taken.items()
     ]
 
@@ -298,4 +303,3 @@ def _commands(front: Front) -> dict[str, str]:
         "show": f"autoprune show {study} {{number}}{tail}",
         "pick": f"autoprune pick {study} {{number}} --to DIR{tail}",
     }
-

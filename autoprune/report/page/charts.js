@@ -94,7 +94,8 @@ function themed(layout) {
   };
 }
 
-const OPTIONS = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
+// On a narrow screen there is no room for plotly's buttons beside the title.
+const OPTIONS = { responsive: true, displayModeBar: innerWidth > 640 ? "hover" : false, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 
 // Draws quality against a cost: hidden layers left out, the pick and the chosen candidate ringed.
 function drawTradeoff(place, data, cost, judged, layers, hidden, chosen) {
@@ -123,7 +124,7 @@ function drawTradeoff(place, data, cost, judged, layers, hidden, chosen) {
 
 // Draws a figure as it is, without its title, which the page has as a heading.
 function drawPlain(place, figure) {
-  const layout = themed({ ...figure.layout, title: undefined, margin: { ...figure.layout.margin, t: figure.layout.xaxis.side === "top" ? 60 : 16 } });
+  const layout = themed({ ...figure.layout, title: undefined, margin: { ...figure.layout.margin, t: figure.layout.xaxis.side === "top" ? 90 : 24 } });
   if (layout.height) place.style.height = `${layout.height}px`;
   return Plotly.react(place, figure.data, layout, OPTIONS);
 }
