@@ -32,8 +32,10 @@ FEWEST = 12
 
 
 def parameters(recipe: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """A recipe's values by their paths: `{"encode": {"method": {"quantize": {"bits": 4}}}}` has the parameters
-    `encode.method` = quantize and `encode.method.quantize.bits` = 4.
+    """A recipe's values by their paths.
+
+    `{"encode": {"method": {"quantize": {"bits": 4}}}}` has the parameters `encode.method` = quantize and
+    `encode.method.quantize.bits` = 4.
     """
     found: dict[str, Any] = {}
     for key, value in recipe.items():

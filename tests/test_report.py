@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import itertools
 import json
 import re
 import shutil
@@ -67,7 +68,7 @@ def test_bars_are_the_intervals_of_what_was_verified(record: Record) -> None:
 
 
 def test_an_unknown_cost_names_the_known_ones(record: Record) -> None:
-    with pytest.raises(AutopruneError, match="latency_ms.batch"):
+    with pytest.raises(AutopruneError, match=r"latency_ms\.batch"):
         plots.tradeoff(record.front(), "size")
 
 
@@ -75,7 +76,7 @@ def test_growth_ends_at_the_hypervolume_of_the_search(tmp_path: Path) -> None:
     front = make_study(tmp_path / "runs" / "plain", 80, verified=False).front()
     grown = plots.growth(front)
     assert grown[-1][2] == pytest.approx(front.hypervolume)
-    assert all(before[2] <= after[2] for before, after in zip(grown, grown[1:], strict=False))
+    assert all(before[2] <= after[2] for before, after in itertools.pairwise(grown))
 
 
 def test_epsilon_squared_matches_a_computation_by_hand() -> None:
