@@ -105,7 +105,7 @@ def tradeoff(front: Front, cost: str = "size_bytes") -> Figure:
     figure.update_layout(
         xaxis=_axis(f"{_label(cost)}, ratio to the baseline", [x for x, _ in places], log=cost == "size_bytes"),
         yaxis={
-            "title": {"text": f"quality: {escape(front.record.metric)}, ratio to the baseline"},
+            "title": {"text": f"quality ({escape(front.record.metric)}), ratio"},
             "ticksuffix": "x",
             "domain": [0.09 if members["rejected"] else 0.0, 1],
             "zeroline": False,

@@ -51,7 +51,10 @@ function showInfeasible(section, data, choose) {
     section.hidden = true;
     return;
   }
-  if (found.empty) section.querySelector("h2").textContent = "Why nothing is feasible";
+  if (found.empty) {
+    section.querySelector("h2").textContent = "Why nothing is feasible";
+    byId("choose").after(section);  // then it is what matters most
+  }
   place.append(made("p", {}, found.empty ? made("strong", {}, `No candidate of ${found.candidates} meets every requirement. `) : null,
     `Under the limits of this report, by the search's measurements; ${found.rejected} of ${found.candidates} were rejected before training.`));
   place.append(table(["requirement", "missed by", "at best by", "in the median by"], found.missed.map(([text, count, least, median]) => [
