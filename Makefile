@@ -23,7 +23,7 @@ clean:
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[movielens]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[movielens,plots]'
 	touch $@
 
 .venv/installed-dev: .venv/installed

@@ -55,6 +55,7 @@ Look and choose:
   autoprune show STUDY NUMBER                                     one candidate: recipe, measurements, margins
   autoprune compare STUDY STUDY                                   two searches of one task: whose front beats whose
   autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best, with a model card
+  autoprune report STUDY                                          one HTML file to look at the front in, offline
   autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
   autoprune dashboard STUDY                                       all candidates in optuna-dashboard, in a browser
   python -c "import autoprune; print(autoprune.load('DIR').recommend(user=42, k=10))"
@@ -164,6 +165,21 @@ def record(
         unsaid.append(f"write {to / 'README.md'}: what was asked, what was learned (what failed too), on which machine")
     for line in unsaid:
         sys.stdout.write(f"still to do: {line}\n")
+
+
+@app.command()
+def report(
+    study: Name,
+    to: Annotated[Path | None, typer.Option(help="File to write; by default report.html beside the study.")] = None,
+    floor: Floors = [],  # noqa: B006  # as above
+    max_: Ceilings = [],  # noqa: B006  # as above
+    for_: Profile = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write one HTML file that opens offline: the plots, limits to move, the pick, every candidate."""
+    from autoprune.report import write  # here, because plots take a second to import
+
+    sys.stdout.write(f"wrote {write(_front(Record(runs / study), floor, max_, for_), to)}\n")
 
 
 @app.command()

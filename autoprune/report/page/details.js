@@ -1,0 +1,137 @@
+// One candidate in full, and the list of candidates. Text of the study is only ever set as text.
+
+// An element: made("td", {class: "x"}, "text", child, …).
+function made(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value !== null && value !== false) node.setAttribute(key, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+const percent = (share, digits = 1) => `${(100 * share).toFixed(digits).replace("-", "−")} %`;
+const signed = (share) => `${share >= 0 ? "+" : ""}${percent(share)}`;
+
+function bytes(count) {
+  for (const unit of ["B", "kB", "MB"]) {
+    if (count < 1000) return `${Number(count.toPrecision(3))} ${unit}`;
+    count /= 1000;
+  }
+  return `${Number(count.toPrecision(3))} GB`;
+}
+
+function inUnit(reading, value) {
+  if (!isNumber(value)) return "–";
+  if (reading.endsWith("_bytes")) return bytes(value);
+  return reading.startsWith("latency_ms") ? `${value.toFixed(3)} ms` : value.toFixed(4);
+}
+
+// A command with a button that copies it.
+function commandLine(text) {
+  const button = made("button", { type: "button", class: "copy", "aria-label": `Copy: ${text}` }, "copy");
+  button.addEventListener("click", () => {
+    const area = made("textarea", {}, text);  // the clipboard API is not there under file://
+    document.body.append(area);
+    area.select();
+    button.textContent = document.execCommand("copy") ? "copied" : "select it";
+    area.remove();
+    button.focus();
+  });
+  return made("span", { class: "command" }, made("code", {}, text), button);
+}
+
+function recipeLines(recipe, depth = 0) {
+  return Object.entries(recipe).map(([key, value]) => {
+    const nested = value !== null && typeof value === "object" && !Array.isArray(value);
+    const head = `${"  ".repeat(depth)}${key}: ${nested ? "" : JSON.stringify(value).replace(/^"(.*)"$/, "$1")}`;
+    return nested ? `${head.trimEnd()}\n${recipeLines(value, depth + 1)}` : `${head}\n`;
+  }).join("");
+}
+
+// A bar from the baseline (the middle) to the ratio: losses to the left.
+function bar(ratio) {
+  const share = Math.max(-1, Math.min(1, (ratio - 1) / 0.3));
+  const style = share < 0 ? `left:${50 + 50 * share}%;width:${-50 * share}%` : `left:50%;width:${50 * share}%`;
+  return made("span", { class: "bar", "aria-hidden": "true" }, made("span", { class: share < 0 ? "lost" : "won", style }));
+}
+
+function ratioCell(side, reading, n) {
+  const ratio = side.ratio[reading]?.[n], half = side.half[reading]?.[n];
+  if (!isNumber(ratio)) return made("td", {}, "–");
+  return made("td", {}, times(ratio), half ? made("span", { class: "interval" }, ` ${(ratio - half).toFixed(3)}–${(ratio + half).toFixed(3)}`) : null);
+}
+
+function readingRow(data, n, reading, slice) {
+  const side = isNumber(data.tested.ratio[reading]?.[n]) ? data.tested : data.found;
+  const ratio = side.ratio[reading]?.[n];
+  const label = reading === "quality" ? `quality (${data.metric})` : reading;
+  const binding = slice ? (slice.binds ? "binds" : `does not bind (${slice.units} units)`) : "";
+  return made("tr", { class: slice && !slice.binds ? "loose" : null },
+    made("th", { scope: "row" }, label),
+    made("td", {}, inUnit(reading, isNumber(ratio) ? ratio * side.baseline[reading] : null)),
+    ratioCell(data.found, reading, n), ratioCell(data.tested, reading, n),
+    made("td", {}, slice && isNumber(ratio) ? bar(ratio) : binding ? "" : null, binding ? made("small", {}, binding) : null));
+}
+
+function readingTable(data, n) {
+  const slices = new Map(data.slices.map((slice) => [slice.reading, slice]));
+  const names = Object.keys(data.found.ratio).filter((name) => isNumber(data.found.ratio[name][n]) || isNumber(data.tested.ratio[name][n]));
+  const main = names.filter((name) => ["quality", "worst_slice"].includes(name) || /^(size|memory)_bytes|^latency_ms/.test(name));
+  const rest = names.filter((name) => !main.includes(name) && !slices.has(name));
+  const head = () => made("thead", {}, made("tr", {}, ...["reading", "value", "validation", "test / verified", ""].map((word) => made("th", { scope: "col" }, word))));
+  const table = (rows) => made("div", { class: "scroll" }, made("table", {}, head(), made("tbody", {}, ...rows)));
+  const found = [table(main.map((name) => readingRow(data, n, name)))];
+  if (names.some((name) => slices.has(name))) {
+    found.push(made("h3", {}, `Slices and perturbations of ${data.metric} against the baseline`));
+    found.push(table(names.filter((name) => slices.has(name)).map((name) => readingRow(data, n, name, slices.get(name)))));
+  }
+  if (rest.length) found.push(made("details", {}, made("summary", {}, `${rest.length} more readings`), table(rest.map((name) => readingRow(data, n, name)))));
+  return found;
+}
+
+// Why a candidate is where it is, in a sentence.
+function standing(data, state, judged, layer, n) {
+  if (layer === "rejected") return `Rejected before training: ${data.points.rejected[n] || "no quality was measured"}.`;
+  const told = (side) => [
+    ...misses(data, side, n, state).map(([slider, by]) => `${slider.label} misses its limit by ${percent(by)} of it`),
+    ...data.fixed.filter((item, at) => state.fixed[at] && item[side][n] !== "1").map((item) => `misses ${item.text}`)];
+  if (layer === "fell") return `Fell when verified: ${told("tested").join(", ") || "another verified candidate beats it"}.`;
+  const short = told("found");
+  if (short.length) return `Does not hold the limits: ${short.join(", ")}.`;
+  const on = judged.front.includes(n) ? "On the front." : "Holds the limits, but others beat it.";
+  const late = isVerified(data, n) ? told("tested") : [];
+  return late.length ? `${on} On test data: ${late.join(", ")}.` : on;
+}
+
+function showDetails(place, data, state, judged, layers, n) {
+  const letters = data.letters[n];
+  const preset = data.points.name[n] === "trial" ? "" : ` (${data.points.name[n]})`;
+  place.replaceChildren(
+    made("h3", {}, `#${n}${preset}`), made("p", { class: "words" }, data.points.words[n]),
+    made("p", {}, made("span", { class: `badge ${layers[n]}` }, layers[n]), " ", standing(data, state, judged, layers[n], n),
+      letters ? ` Letters in quality: ${letters}.` : ""),
+    ...readingTable(data, n),
+    made("p", { class: "note" }, "Ratios are to the baseline, which is the middle of each bar (its ends: ±30 %). In grey: where a re-measurement falls in 95 of 100 cases."),
+    made("h3", {}, "Recipe"), made("pre", {}, n ? recipeLines(data.points.recipe[n]) : "the dense model"),
+    made("h3", {}, "Commands"),
+    ...[["ship it", data.commands.pick], ["look at it", data.commands.show], ["make and measure it again", data.points.command[n]]]
+      .filter((pair, at) => at || layers[n] !== "rejected")
+      .map(([word, line]) => made("p", { class: "again" }, `${word}: `, commandLine(numbered(line, n)))));
+}
+
+// A command for a candidate; its own command has no place to fill.
+const numbered = (line, n) => line.replace("{number}", n);
+
+function listRow(data, layers, pick, n) {
+  const cells = [`#${n}`, n === pick ? `${layers[n]}, pick` : layers[n], data.points.words[n],
+    `${times(known(data, n, "quality"))}${isVerified(data, n) ? "" : "*"}`, data.letters[n] || "",
+    times(known(data, n, "worst_slice")), ...data.sliders.filter((one) => one.ceiling).map((one) => times(known(data, n, one.reading)))];
+  return made("tr", { "data-number": n, tabindex: "-1", "aria-selected": "false" }, ...cells.map((text) => made("td", { role: "gridcell" }, text)));
+}
+
+function showList(table, data, layers, pick, numbers) {
+  const names = ["#", "", "recipe", "quality", "≈", "worst", ...data.sliders.filter((one) => one.ceiling).map((one) => one.label)];
+  table.tHead.replaceChildren(made("tr", {}, ...names.map((name) => made("th", { scope: "col", role: "columnheader" }, name))));
+  table.tBodies[0].replaceChildren(...numbers.map((n) => listRow(data, layers, pick, n)));
+}

@@ -1,0 +1,112 @@
+// The front and the pick under any limits: the same rules as autoprune.record.Front, on the same numbers.
+
+const isNumber = (value) => value !== null && value !== undefined && !Number.isNaN(value);
+
+// Whether candidate n holds the limits, by the search ("found") or by the verification ("tested").
+function holds(data, side, n, state) {
+  for (const slider of data.sliders) {
+    const limit = state.limits[slider.reading];
+    if (!isNumber(limit)) continue;
+    const value = data[side].ratio[slider.reading][n];
+    if (!isNumber(value) || !(slider.ceiling ? value <= limit : value >= limit)) return false;
+  }
+  return data.fixed.every((item, at) => !state.fixed[at] || item[side][n] === "1");
+}
+
+// A reading of candidate n to go by: the verified one where there is one.
+function known(data, n, reading) {
+  const tested = data.tested.ratio[reading][n];
+  return isNumber(tested) ? tested : data.found.ratio[reading][n];
+}
+
+const isVerified = (data, n) => isNumber(data.tested.ratio.quality[n]);
+
+// What candidate n is compared by, turned so that less is better.
+function compared(data, side, n) {
+  return data.objectives.map((name) => data[side].compare[name][n] * (data.readings[name][1] ? -1 : 1));
+}
+
+// Which of the numbers no other beats; of equal ones the first.
+function nondominated(data, side, numbers) {
+  const places = new Map(numbers.map((n, at) => [n, [...compared(data, side, n), at]]));
+  const order = (a, b) => {
+    const [left, right] = [places.get(a), places.get(b)];
+    for (let at = 0; at < left.length; at++) if (left[at] !== right[at]) return left[at] - right[at];
+    return 0;
+  };
+  // In this order nobody is beaten by who comes later.
+  const kept = [];
+  for (const n of [...numbers].sort(order)) {
+    const mine = places.get(n);
+    if (!kept.some((k) => data.objectives.every((_, at) => places.get(k)[at] <= mine[at]))) kept.push(n);
+  }
+  return kept;
+}
+
+// feasible, searched, falls, front as in Front; pick is null where nothing fits. State: limits by reading (ratios),
+// fixed (which of the other requirements count), prefer.
+function judge(data, state) {
+  const count = data.points.words.length;
+  const measured = (side, n) => data.objectives.every((name) => isNumber(data[side].compare[name][n]));
+  const byQuality = (a, b) => known(data, b, "quality") - known(data, a, "quality") || a - b;
+  const feasible = [];
+  for (let n = 0; n < count; n++) {
+    if (!data.points.rejected[n] && measured("found", n) && holds(data, "found", n, state)) feasible.push(n);
+  }
+  const searched = nondominated(data, "found", feasible).sort(byQuality);
+  // Among the verified ones those fall that miss a limit, and those that another one beats.
+  const verified = searched.filter((n) => n && isVerified(data, n));
+  const fallen = new Set(verified.filter((n) => !holds(data, "tested", n, state)));
+  const stayed = verified.filter((n) => !fallen.has(n) && measured("tested", n));
+  const unbeaten = new Set(nondominated(data, "tested", stayed));
+  stayed.filter((n) => !unbeaten.has(n)).forEach((n) => fallen.add(n));
+
+  const [reading, larger] = data.readings[state.prefer];
+  const pool = feasible.filter((n) => isNumber(data.found.ratio[reading][n]));
+  const held = pool.filter((n) => isNumber(data.tested.ratio[reading][n]) && holds(data, "tested", n, state));
+  const candidates = held.length ? held : pool.filter((n) => !fallen.has(n));
+  let pick = null;
+  for (const n of candidates) {
+    if (pick === null) { pick = n; continue; }
+    const by = (known(data, n, reading) - known(data, pick, reading)) * (larger ? -1 : 1);
+    if (by < 0 || (by === 0 && known(data, n, "quality") > known(data, pick, "quality"))) pick = n;
+  }
+  return { feasible, searched, falls: [...fallen], front: searched.filter((n) => !fallen.has(n)), pick };
+}
+
+// The sliders that candidate n misses, with the shares of the limits that it misses them by.
+function misses(data, side, n, state) {
+  const found = [];
+  for (const slider of data.sliders) {
+    const limit = state.limits[slider.reading], value = data[side].ratio[slider.reading][n];
+    if (!isNumber(limit)) continue;
+    const by = isNumber(value) ? (slider.ceiling ? value - limit : limit - value) / limit : 1;
+    if (by > 0) found.push([slider, by]);
+  }
+  return found;
+}
+
+// The trained candidate that misses the limits by least.
+function nearest(data, state) {
+  let best = null;
+  data.points.words.forEach((_, n) => {
+    if (data.points.rejected[n]) return;
+    const by = Math.max(0, ...misses(data, "found", n, state).map((pair) => pair[1]))
+      + data.fixed.filter((item, at) => state.fixed[at] && item.found[n] !== "1").length;
+    if (!best || by < best[1]) best = [n, by];
+  });
+  return best[0];
+}
+
+// The layer of every candidate, as autoprune.plots.layers has them.
+function layersOf(data, judged) {
+  const [front, fallen, feasible] = [judged.front, judged.falls, judged.feasible].map((list) => new Set(list));
+  return data.points.words.map((_, n) => {
+    if (data.points.rejected[n] || !isNumber(data.found.ratio.quality[n])) return "rejected";
+    if (!n) return "baseline";
+    if (fallen.has(n)) return "fell";
+    if (front.has(n)) return "front";
+    if (data.points.name[n] !== "trial") return "presets";
+    return feasible.has(n) ? "feasible" : "infeasible";
+  });
+}

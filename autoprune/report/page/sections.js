@@ -1,0 +1,92 @@
+// What does not move with the limits: verification, machines, what was missed, how to make it again.
+
+const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
+
+function table(head, rows) {
+  return made("div", { class: "scroll" }, made("table", {},
+    made("thead", {}, made("tr", {}, ...head.map((word) => made("th", { scope: "col" }, word)))),
+    made("tbody", {}, ...rows.map((row) => made("tr", {}, ...row.map((cell) => made("td", {}, cell)))))));
+}
+
+// A number of a candidate that shows it when pressed.
+function link(n, choose) {
+  const button = made("button", { type: "button", class: "link" }, `#${n}`);
+  button.addEventListener("click", () => choose(n, true));
+  return button;
+}
+
+function showState(place, data) {
+  place.textContent = data.verified
+    ? "The front was verified: its values are on test data, which the search never saw."
+    : "Not all of the front is verified: values on validation data flatter, because the search steered by them. "
+      + "Verify before you ship: ";
+  if (!data.verified) place.append(commandLine(data.commands.verify));
+}
+
+function showVerification(place, data, choose) {
+  const { falls } = data;
+  if (!falls.of) {
+    place.append(made("p", {}, "Nothing on the search's front (beside the baseline) was verified yet."));
+    return;
+  }
+  place.append(made("p", {}, made("strong", {}, `${falls.count} of ${falls.of} finalists fell`),
+    `: they were on the search's front, and did not hold on test data. From validation to test, ${data.metric} of the front `
+    + `changed by ${signed(falls.median)} of the baseline in the median, ${signed(falls.worst)} at worst.`));
+  if (isNumber(data.optimism)) {
+    const flattered = data.optimism > 0
+      ? `flatters the rest by about ${percent(data.optimism, 2)} of the baseline's ${data.metric} in the mean. Read the test values as that much lower.`
+      : `does not flatter the rest (${percent(data.optimism, 2)} of the baseline's ${data.metric} in the mean).`;
+    place.append(made("p", {}, `What stayed was still chosen on test data. By the bootstrap, dropping what fell ${flattered}`));
+  }
+  if (falls.list.length) {
+    place.append(table(["fell", "recipe", "validation", "test", "why"], falls.list.map(([n, why]) => [
+      link(n, choose), data.points.words[n], times(data.found.ratio.quality[n]), times(data.tested.ratio.quality[n]), why])));
+    if (falls.list.length < falls.count) place.append(made("p", { class: "note" }, `The first ${falls.list.length} of ${falls.count}.`));
+  }
+}
+
+function showInfeasible(section, data, choose) {
+  const found = data.infeasible, place = section.querySelector("div");
+  if (!found.missed.length) {
+    section.hidden = true;
+    return;
+  }
+  if (found.empty) {
+    section.querySelector("h2").textContent = "Why nothing is feasible";
+    byId("choose").after(section);  // then it is what matters most
+  }
+  place.append(made("p", {}, found.empty ? made("strong", {}, `No candidate of ${found.candidates} meets every requirement. `) : null,
+    `Under the limits of this report, by the search's measurements; ${found.rejected} of ${found.candidates} were rejected before training.`));
+  place.append(table(["requirement", "missed by", "at best by", "in the median by"], found.missed.map(([text, count, least, median]) => [
+    text, `${count} of ${found.candidates}`, `${percent(least)} of the limit`, percent(median)])));
+  if (!found.empty) return;
+  place.append(made("h3", {}, "Nearest misses"), table(["", "recipe", "misses"], found.nearest.map(([n, short]) => [
+    link(n, choose), data.points.words[n], short.map(([text, by]) => `${text} by ${percent(by)}`).join(", ")])));
+  if (found.loosenings.length) {
+    place.append(made("h3", {}, "One of these alone would make something feasible"), table(["write", "instead of", "then"],
+      found.loosenings.map(([flag, text, n]) => [commandLine(`${data.commands.front} ${flag}`), text, link(n, choose)])));
+  } else if (found.together.length) {
+    place.append(made("p", {}, "No single change is enough; together these would be: ", commandLine(`${data.commands.front} ${found.together.join(" ")}`)));
+  }
+}
+
+function showMachines(place, data) {
+  const names = [...new Set(data.machines.flatMap((one) => Object.keys(one.facts)))].filter((name) => name !== "id");
+  place.append(table(["fingerprint", "measured", ...names], data.machines.map((one) => [
+    one.id, Object.entries(one.counts).map(([purpose, count]) => `${counted(count, "candidate", "candidates")} for ${purpose}`).join(", "),
+    ...names.map((name) => one.facts[name] || "–")])));
+}
+
+function showAgain(data) {
+  for (const place of document.querySelectorAll("[data-again]")) {
+    place.append("Again: ", commandLine(data.commands[place.dataset.again]));
+  }
+}
+
+function slicesNote(data) {
+  const loose = data.slices.filter((slice) => !slice.binds);
+  const words = loose.length
+    ? `Shown, but not binding (too few units, or too little to lose): ${loose.map((slice) => `${slice.name} (${slice.units})`).join(", ")}.`
+    : "All of these slices bind.";
+  return `Vermilion lost against the baseline, blue won; the deepest colour is 30 %. ${words}`;
+}

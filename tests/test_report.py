@@ -1,0 +1,376 @@
+"""The report: its figures against the front's numbers, and the page as a browser shows it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import itertools
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from made_studies import make_study
+
+from autoprune import plots, report
+from autoprune.errors import AutopruneError
+from autoprune.explained import epsilon_squared, importance, parameters
+from autoprune.profiles import load_profile
+from autoprune.record import Front, Record
+from autoprune.report.content import content, headline
+
+MISSING = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+browsing = pytest.mark.skipif(bool(MISSING), reason=f"{' and '.join(MISSING)} not installed")
+
+EVIL = "</script><img src=x onerror=window.hit=1><script>window.hit=1</script>"
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    return make_study(tmp_path_factory.mktemp("home") / "runs" / "demo", 150)
+
+
+def unpacked(html: str, name: str) -> str:
+    packed = re.search(rf'id="{name}">([^<]*)</script>', html)
+    assert packed
+    return gzip.decompress(base64.b64decode(packed[1])).decode()
+
+
+def points_of(figure: Any) -> dict[str, Any]:
+    return {trace.meta["layer"]: trace for trace in figure.data if trace.meta and trace.meta["part"] == "points"}
+
+
+def test_every_candidate_is_drawn_once_at_its_values(record: Record) -> None:
+    front = record.front()
+    drawn = points_of(plots.tradeoff(front, "size_bytes"))
+    assert sorted(n for trace in drawn.values() for n in trace.customdata) == list(range(len(record.points)))
+    assert sorted(drawn["front"].customdata) == sorted(point.number for point in front if point.number)
+    assert sorted(drawn["fell"].customdata) == sorted(fall.point.number for fall in front.falls)
+    for trace in (drawn["front"], drawn["infeasible"], drawn["presets"]):
+        for number, x, y in zip(trace.customdata, trace.x, trace.y, strict=True):
+            known = record.point(number).known
+            assert (x, y) == (known["size_bytes"].ratio, known["quality"].ratio)
+    for number, symbol in zip(drawn["front"].customdata, drawn["front"].marker.symbol, strict=True):
+        assert symbol.endswith("-open") != bool(record.point(number).verified)
+
+
+def test_bars_are_the_intervals_of_what_was_verified(record: Record) -> None:
+    trace = points_of(plots.tradeoff(record.front(), "latency_ms"))["front"]
+    for number, half in zip(trace.customdata, trace.error_x.array, strict=True):
+        interval = record.point(number).verified["latency_ms"].interval
+        assert interval is not None
+        assert half == pytest.approx((interval[1] - interval[0]) / 2)
+
+
+def test_an_unknown_cost_names_the_known_ones(record: Record) -> None:
+    with pytest.raises(AutopruneError, match=r"latency_ms\.batch"):
+        plots.tradeoff(record.front(), "size")
+
+
+def test_growth_ends_at_the_hypervolume_of_the_search(tmp_path: Path) -> None:
+    front = make_study(tmp_path / "runs" / "plain", 80, verified=False).front()
+    grown = plots.growth(front)
+    assert grown[-1][2] == pytest.approx(front.hypervolume)
+    assert all(before[2] <= after[2] for before, after in itertools.pairwise(grown))
+
+
+def test_epsilon_squared_matches_a_computation_by_hand() -> None:
+    # Two groups, 1 2 3 and 5 6 7: between 24, within 4, total 28; (24 - 1 x 4/4) / 28.
+    assert epsilon_squared(list("aaabbb"), [1, 2, 3, 5, 6, 7]) == pytest.approx(23 / 28)
+    assert epsilon_squared(list("abab"), [1, 1, 3, 3]) == 0.0  # worse than chance is nothing
+    assert epsilon_squared(list("aabb"), [1, 1, 1, 1]) != epsilon_squared(list("aabb"), [1, 1, 1, 1])  # nan
+
+
+def test_parameters_are_paths_and_absent_ones_are_not_there() -> None:
+    recipe = {"encode": {"method": {"quantize": {"bits": 4}}}, "prune": {"method": {"none": {}}, "epochs": 5}}
+    assert parameters(recipe) == {
+        "encode.method": "quantize",
+        "encode.method.quantize.bits": 4,
+        "prune.method": "none",
+        "prune.epochs": 5,
+    }
+
+
+def test_importance_finds_what_the_made_up_sizes_depend_on(record: Record) -> None:
+    found = importance(record)
+    assert next(iter(found["size"])) in ("encode.method.quantize.bits", "prune.rows.sparsity.item")
+    assert found["size"]["encode.method.quantize.bits"] > 0.2 > found["size"]["prune.epochs"]
+
+
+def test_the_page_asks_for_nothing_and_nothing_in_it_is_read_as_html(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "runs" / "<img src=x onerror=window.hit=1>", 30)
+    html = report.page(spoiled(record).front())
+    assert not re.search(r"(src|href)=[\"']|@import|url\(|fetch\(|XMLHttpRequest", html)
+    assert "default-src 'none'" in html
+    assert "<img" not in html
+    assert html.count("</script>") == 3
+    assert EVIL in json.loads(unpacked(html, "data"))["points"]["words"][5]
+
+
+def spoiled(record: Record) -> Record:
+    """The same study with HTML in its words, its recipes and a slice's name."""
+    path = record.folder / "archive.jsonl"
+    lines = []
+    for line in path.read_text().splitlines():
+        candidate = json.loads(line)
+        candidate["words"] += f" {EVIL}" if candidate["number"] else ""
+        candidate["recipe"] = {**candidate["recipe"], EVIL: EVIL} if candidate["number"] else {}
+        lines.append(json.dumps(candidate).replace("newcomer", "<b onclick=1>newcomer"))
+    path.write_text("\n".join(lines) + "\n")
+    return Record(record.folder)
+
+
+def test_the_headline_is_the_pick(record: Record) -> None:
+    front = record.front()
+    pick = front.pick()
+    assert f"pick #{pick.number}." in headline(front)
+    assert "test data" in headline(front)
+
+
+def test_without_plotly_the_way_out_is_named(record: Record, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "plotly.graph_objects", None)
+    with pytest.raises(AutopruneError, match=r"autoprune\[plots\]"):
+        report.write(record.front(), tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_data_of_the_page_are_plain(record: Record) -> None:
+    made = content(record.front())
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+# In a browser.
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1400,1000"):
+        options.add_argument(f"--{word}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    made = webdriver.Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
+    made.set_script_timeout(60)
+    yield made
+    made.quit()
+
+
+def wait(true: Callable[[], Any], *, seconds: float = 90) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end, "the page did not get there"
+        time.sleep(0.05)
+    return found
+
+
+def opened(driver: Any, front: Front, folder: Path) -> Path:
+    """Opens the report of a front in a browser that must not complain."""
+    path = report.write(front, folder / "report.html")
+    driver.get_log("browser")  # of the page before
+    driver.get(path.as_uri())
+    wait(lambda: driver.execute_script("return document.documentElement.dataset.ready === 'yes'"))
+    assert driver.get_log("browser") == []
+    assert not driver.execute_script("return performance.getEntriesByType('resource').map(one => one.name)")
+    return path
+
+
+def number_picked(driver: Any) -> int | None:
+    found: int | None = driver.execute_script("return judged.pick")
+    return found
+
+
+def press(driver: Any, selector: str, keys: str) -> None:
+    driver.find_element("css selector", selector).send_keys(keys)
+
+
+@browsing
+@pytest.mark.slow
+def test_the_page_picks_and_fells_as_python_does(driver: Any, record: Record, tmp_path: Path) -> None:
+    bare = make_study(tmp_path / "runs" / "bare", 90, verified=False, objectives=("quality", "size"))
+    strict = make_study(
+        tmp_path / "runs" / "strict",
+        90,
+        requirements={"recall@20": {"min": 0.13}, "quality": {"drop": "8%", "confidence": 0.9}},
+    )
+    for study in (record, bare, strict):
+        opened(driver, study.front(), tmp_path)
+        for floor, worst, size, latency in (
+            (None, None, None, None),
+            (0.95, 0.8, None, None),
+            (0.97, None, 0.6, 0.9),
+            (0.9, 0.7, 0.2, None),
+            (1.002, None, None, None),
+            (0.99, 0.97, 0.3, 0.8),
+        ):
+            limits: dict[str, Any] = {"quality": floor, "worst_slice": worst, "size_bytes": size}
+            limits["latency_ms.batch"] = latency
+            wanted = study.with_limits(
+                study.requirements() if study is strict else study.requirements(load_profile("none")),
+                [f"{name}={limits[name]}x" for name in ("quality", "worst_slice") if limits[name]],
+                [f"{name}={limits[name]}x" for name in ("size_bytes", "latency_ms.batch") if limits[name]],
+            )
+            front = study.front(wanted)
+            # Where quality has a floor of its own, the study's floor with a confidence is replaced.
+            fixed = [item in [one.text for one in wanted.items] for item in
+                     driver.execute_script("return data.fixed.map(one => one.text)")]  # fmt: skip
+            for prefer in ("quality", "size", "latency"):
+                found = driver.execute_script(
+                    "return judge(data, {limits: arguments[0], fixed: arguments[1], prefer: arguments[2]})",
+                    limits, fixed, prefer,
+                )  # fmt: skip
+                assert found["front"] == [point.number for point in front]
+                assert sorted(found["falls"]) == sorted(fall.point.number for fall in front.falls)
+                assert found["feasible"] == [point.number for point in front.feasible]
+                try:
+                    picked = front.pick(prefer=prefer).number
+                except AutopruneError:
+                    picked = None
+                assert found["pick"] == picked
+
+
+@browsing
+def test_a_slider_moves_the_pick_and_says_so(driver: Any, record: Record, tmp_path: Path) -> None:
+    opened(driver, record.front(), tmp_path)
+    assert number_picked(driver) == record.front().pick().number
+    driver.execute_script(
+        "const range = document.getElementById('range-quality'); range.value = 0.99;"
+        "range.dispatchEvent(new Event('input'))"
+    )
+    wanted = record.front(record.with_limits(record.requirements(), ["quality=0.99x"])).pick()
+    assert number_picked(driver) == wanted.number != record.front().pick().number
+    told = driver.find_element("id", "pick")
+    assert told.get_attribute("aria-live") == "polite"
+    assert f"autoprune pick demo {wanted.number} --to DIR" in told.text
+    assert f"{wanted.verified['quality'].ratio:.3f}x" in told.text
+    # The slider itself answers to the keyboard.
+    press(driver, "#range-size_bytes", "\ue012")
+    assert driver.execute_script("return state.limits.size_bytes") is not None
+
+
+@browsing
+def test_profiles_set_the_sliders(driver: Any, record: Record, tmp_path: Path) -> None:
+    opened(driver, record.front(), tmp_path)
+    for name in ("accuracy_critical", "balanced", "latency_sensitive", "smallest"):
+        driver.find_element("css selector", f"[data-profile={name}]").click()
+        front = record.front(record.requirements(load_profile(name)))
+        assert number_picked(driver) == (front.pick().number if front.feasible else None)
+        assert driver.execute_script("return state.prefer") == front.requirements.prefer
+    assert driver.find_element("id", "limit-quality").get_attribute("value") == "0.9"
+
+
+@browsing
+def test_a_candidate_is_shown_by_keyboard_and_by_click(driver: Any, record: Record, tmp_path: Path) -> None:
+    opened(driver, record.front(), tmp_path)
+    press(driver, "#list tbody tr[tabindex='0']", "\ue011")  # Home
+    first = driver.execute_script("return Number(document.activeElement.dataset.number)")
+    press(driver, f"#list tr[data-number='{first}']", "\ue015")  # down
+    second = driver.execute_script("return Number(document.activeElement.dataset.number)")
+    assert second != first
+    press(driver, f"#list tr[data-number='{second}']", "\n")
+    told = driver.find_element("id", "detail").text
+    assert record.point(second).candidate.words in told
+    assert "ndcg@20.tail" in told
+    assert f"{record.point(second).known['worst_slice'].ratio:.3f}x" in told
+    assert record.command(record.point(second)) in driver.execute_script(
+        "return document.querySelector('#detail').textContent"
+    )
+    place = driver.execute_script(
+        "const plot = document.getElementById('plot-size'); plot.scrollIntoView();"
+        "const {xaxis, yaxis} = plot._fullLayout, box = plot.getBoundingClientRect();"
+        "const trace = plot.data.find(one => one.meta && one.meta.layer === 'baseline');"
+        "return [box.x + xaxis._offset + xaxis.d2p(trace.x[0]), box.y + yaxis._offset + yaxis.d2p(trace.y[0])]"
+    )
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+    mouse = ActionBuilder(driver)
+    mouse.pointer_action.move_to_location(round(place[0]) - 3, round(place[1]) - 3)
+    mouse.pointer_action.move_to_location(round(place[0]), round(place[1])).pause(0.3).click()
+    mouse.perform()
+    wait(lambda: "the dense model" in driver.find_element("id", "detail").text, seconds=10)
+
+
+@browsing
+def test_layers_and_colours_switch(driver: Any, record: Record, tmp_path: Path) -> None:
+    opened(driver, record.front(), tmp_path)
+    for box in driver.find_elements("css selector", "#layers input"):
+        layer, before = box.get_attribute("value"), driver.execute_script("return drawn.count")
+        press(driver, f"#layers input[value={layer}]", " ")
+        wait(lambda: driver.execute_script("return drawn.count") > before)  # noqa: B023  # asked at once
+        shown = driver.execute_script(
+            "return document.getElementById('plot-size').data"
+            ".filter(one => one.meta && one.meta.layer === arguments[0]).map(one => one.visible)", layer,
+        )  # fmt: skip
+        assert shown
+        assert not any(shown)
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    light = driver.execute_script(ground)
+    driver.find_element("id", "theme").click()
+    assert driver.execute_script(ground) != light
+    assert driver.execute_script("return document.getElementById('plot-size')._fullLayout.font.color") == "#e8eaed"
+    assert driver.get_log("browser") == []
+
+
+@browsing
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["baseline", "two", "unverified", "infeasible", "spoiled"])
+def test_odd_studies_open_without_an_error(driver: Any, kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / ("odd" if kind != "spoiled" else "<img src=x onerror=window.hit=1>")
+    if kind == "infeasible":
+        record = make_study(folder, 40, requirements={"quality": {"min": "1.5x"}, "size_bytes": {"max": "0.5x"}})
+    else:
+        record = make_study(folder, {"baseline": 1, "two": 2}.get(kind, 40), verified=kind != "unverified")
+    record = spoiled(record) if kind == "spoiled" else record
+    opened(driver, record.front(), tmp_path)
+    text = driver.find_element("tag name", "body").text
+    if kind == "infeasible":
+        assert "meets every requirement" in text
+        assert "Nearest misses" in text
+        assert number_picked(driver) is None
+    if kind == "unverified":
+        assert "autoprune verify odd" in text
+    driver.execute_script("document.getElementById('which').value = 'all'; rows = 1000; drawList()")
+    for number in range(min(4, len(record.points))):
+        driver.execute_script("choose(arguments[0]); draw()", number)
+    assert driver.execute_script("return window.hit") is None
+    assert driver.get_log("browser") == []
+
+
+@browsing
+@pytest.mark.slow
+def test_five_thousand_candidates_stay_small_and_quick(driver: Any, tmp_path: Path) -> None:
+    record = make_study(tmp_path / "runs" / "large", 5000)
+    path = opened(driver, record.front(), tmp_path)
+    assert path.stat().st_size < 6e6
+    driver.execute_script("setLimit(data.sliders[0], 0.97)")
+    spent = driver.execute_script(
+        "const since = performance.now(); judge(data, state); follow(); return performance.now() - since"
+    )
+    assert spent < 3000  # about a tenth of it where nothing else runs
+    wanted = record.front(record.with_limits(record.requirements(), ["quality=0.97x"]))
+    assert number_picked(driver) == wanted.pick().number
+
+
+def test_the_command_writes_the_file(record: Record, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from autoprune.cli import report as command
+
+    command(
+        "demo",
+        to=tmp_path / "a" / "page.html",
+        floor=["quality=0.9x"],
+        max_=["size_bytes=0.5x"],
+        runs=record.folder.parent,
+    )
+    assert "page.html" in capsys.readouterr().out
+    made = json.loads(unpacked((tmp_path / "a" / "page.html").read_text(), "data"))
+    assert made["profiles"][0]["limits"] == {"quality": 0.9, "worst_slice": 0.8, "size_bytes": 0.5}
+    study = yaml.safe_load((record.folder / "study.yaml").read_text())
+    assert study["definition"]["task"]["metric"] == made["metric"]
