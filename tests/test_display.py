@@ -21,7 +21,7 @@ from autoprune.display.front import MOST, thinned
 from autoprune.display.verified import Earlier, pick_changes
 from autoprune.errors import AutopruneError
 from autoprune.facts import finite, front_facts, ordered
-from autoprune.measurement import VERIFY, Reading
+from autoprune.measurement import VERIFY, Measurement, Reading
 from autoprune.profiles import load_profile
 from autoprune.record import Front, Point, Record
 
@@ -368,3 +368,30 @@ def test_another_profile_is_another_front(runs: Path) -> None:
     record = Record(runs / "verified")
     front = Front(record, record.requirements(load_profile("latency_sensitive")))
     assert "latency_ms <= 0.9x" in shown(200, print_front, front)[0]
+
+
+def test_a_ruined_tail_is_marked_although_it_does_not_bind(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s")
+    number = record.front().points[-1].number
+
+    def faint(measured: Measurement) -> Measurement:
+        parts = {**measured.quality["ndcg@20"], "tail": 0.01}
+        return dataclasses.replace(measured, quality={**measured.quality, "ndcg@20": parts})
+
+    archive = Archive(record.folder / "archive.jsonl")
+    for candidate in list(archive.candidates.values()):
+        made = [faint(found) if found.quality else found for found in candidate.measurements]
+        if candidate.number == number:
+            ruined = [{**found.quality["ndcg@20"], "tail": 0.004} for found in made]
+            made = [
+                dataclasses.replace(found, quality={**found.quality, "ndcg@20": parts})
+                for found, parts in zip(made, ruined, strict=True)
+            ]
+        archive.add(dataclasses.replace(candidate, measurements=tuple(made)))
+    after = Record(record.folder)
+    front = after.front()
+    assert after.points[number].known["worst_slice"].ratio > 0.5, "it does not bind"
+    assert after.beyond(after.points[number]) == ("tail", pytest.approx(0.4))
+    lines = shown(80, print_front, front)
+    assert f"* loses more on a slice that is too faint in the baseline to bind: {number} keeps" in " ".join(lines)
+    assert "0.400x of tail" in " ".join(lines)

@@ -16,6 +16,9 @@ from autoprune.record import Front, Point
 MOST = 20
 """Points of a front that are shown without being asked for all."""
 
+MOST_FAINT = 4
+"""Points that lose more on a slice that does not bind, of which the slice is named."""
+
 MOST_FALLS = 8
 """Points that fell that are named without being asked for all."""
 
@@ -104,7 +107,8 @@ def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Po
         cells.append(words.cell("quality", point.known, value=value, relative=relative, sure=sure) + unsure)
         if len(front.letters) > 1:
             cells.append(front.letters.get(point.number, ""))
-        cells.append(words.cell("worst_slice", point.known, value=False, sure=sure and wide) + unsure)
+        beyond = "*" if front.record.beyond(point) else ""
+        cells.append(words.cell("worst_slice", point.known, value=False, sure=sure and wide) + beyond + unsure)
         cells.append(words.cell("size_bytes", point.known, value=value, relative=relative))
         cells.append(words.cell("latency_ms", point.known, value=value, relative=relative, sure=sure) + unsure)
         table.add_row(*(Text(text) for text in cells), style="dim" if first else "")
@@ -135,6 +139,11 @@ def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point |
         )
         if any(not point.verified for point in points):
             lines.append("? is not verified: the search's own value, on validation data.")
+    faint = [(point, beyond) for point in points if (beyond := record.beyond(point))]
+    if faint:
+        most = sorted(faint, key=lambda pair: pair[1][1])[:MOST_FAINT]
+        named = ", ".join(f"{point.number} keeps {words.ratio(ratio)} of {part}" for point, (part, ratio) in most)
+        lines.append(f"* loses more on a slice that is too faint in the baseline to bind: {named}.")
     if len(front.letters) > 1:
         lines.append("Points that share a letter cannot be told apart in quality.")
     return [*lines, words.machines(record)]

@@ -16,7 +16,7 @@ import yaml
 from autoprune.archive import Archive, Candidate
 from autoprune.errors import AutopruneError, nearest
 from autoprune.folder import read_machines
-from autoprune.measurement import SEARCH, VERIFY, readings
+from autoprune.measurement import FEWEST_UNITS, SEARCH, VERIFY, WHOLE, binding_slices, reading_name, readings
 from autoprune.record.front import Front
 from autoprune.record.point import Point
 from autoprune.requirements import Requirements, parse_flag, parse_requirements
@@ -94,6 +94,18 @@ class Record:
     def machines(self) -> dict[str, dict[str, str | int]]:
         """What is known of the machines that measured, by the fingerprint that stands beside every latency."""
         return read_machines(self.folder)
+
+    def beyond(self, point: Point) -> tuple[str, float] | None:
+        """The slice that loses most of those too faint to bind, if it loses more than all that bind: name and ratio."""
+        baseline = self.baseline.candidate.latest(VERIFY if point.verified else SEARCH)
+        parts = baseline.quality[self.metric].keys() - {WHOLE, *binding_slices(baseline, self.metric)}
+        found = {
+            part: point.known[reading_name(self.metric, part)].ratio
+            for part in parts
+            if baseline.units[part] >= FEWEST_UNITS and reading_name(self.metric, part) in point.known
+        }
+        lost = {part: ratio for part, ratio in found.items() if ratio < point.known["worst_slice"].ratio}
+        return min(lost.items(), key=lambda entry: entry[1]) if lost else None
 
     @property
     def names(self) -> list[str]:
