@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from autoprune.measurement import WHOLE, Latency, binding, reading_name
 from autoprune.runtime.served import Served
-from autoprune.tasks.metric import DRAWS, Numbers, Resamples
+from autoprune.tasks.metric import DRAWS, Numbers, Resamples, cautious_error
 from autoprune.tasks.task import Task
 
 THREADS = 1
@@ -75,6 +75,11 @@ class Comparison:
         self._task = task
         self._resamples = Resamples(rows[WHOLE][task.unit].to_numpy())
         self._before = self._draws(rows)
+        self._influences = {
+            reading_name(name, part): metric.influence(piece)
+            for name, metric in task.metrics.items()
+            for part, piece in rows.items()
+        }
         values, units = quality(task, rows)
         self._binding = binding(values[task.metric], units)
         exact = dict.fromkeys([*self._before, "worst_slice"], 0.0)
@@ -86,14 +91,39 @@ class Comparison:
         drawn = self._draws(rows)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = {name: drawn[name] / self._before[name] for name in drawn}
-        binds = [ratios[reading_name(self._task.metric, part)] for part in self._binding]
-        ratios["worst_slice"] = np.min(binds, axis=0) if binds else ratios[self._task.metric]
-        errors = {name: _spread(ratio) for name, ratio in ratios.items()}
+        binds = [reading_name(self._task.metric, part) for part in self._binding]
+        errors = {}
+        for metric, parts in values.items():
+            for part in parts:
+                name = reading_name(metric, part)
+                errors[name] = self._error(metric, part, ratios[name], rows[part], parts[part])
+        if binds:
+            worst = min(self._binding, key=lambda part: self._ratio(part, values))
+            lowest = np.min([ratios[name] for name in binds], axis=0)
+            value = values[self._task.metric][worst]
+            errors["worst_slice"] = self._error(self._task.metric, worst, lowest, rows[worst], value)
+        else:
+            errors["worst_slice"] = errors[self._task.metric]
         return Judged(
             quality=values,
             units=units,
             errors={name: error for name, error in errors.items() if math.isfinite(error)},
             draws=tuple(round(float(ratio), 5) for ratio in ratios[self._task.metric]),
+        )
+
+    def _ratio(self, part: str, values: dict[str, dict[str, float]]) -> float:
+        metric = self._task.metric
+        return values[metric][part] / self.baseline.quality[metric][part]
+
+    def _error(self, metric: str, part: str, drawn: Numbers, rows: pd.DataFrame, value: float) -> float:
+        before = self.baseline.quality[metric][part]
+        return cautious_error(
+            drawn,
+            ratio=value / before if before else math.nan,
+            ours=self._task.metrics[metric].influence(rows),
+            before=self._influences[reading_name(metric, part)],
+            value=value,
+            value_before=before,
         )
 
     def _draws(self, rows: Mapping[str, pd.DataFrame]) -> dict[str, Numbers]:
@@ -121,11 +151,6 @@ def quality(task: Task, rows: Mapping[str, pd.DataFrame]) -> tuple[dict[str, dic
     """
     values = {name: {part: metric(piece) for part, piece in rows.items()} for name, metric in task.metrics.items()}
     return values, {part: int(piece[task.unit].nunique()) for part, piece in rows.items()}
-
-
-def _spread(ratios: Numbers) -> float:
-    known = ratios[np.isfinite(ratios)]
-    return float(known.std(ddof=1)) if len(known) > len(ratios) / 2 else math.nan
 
 
 def paired_latency(

@@ -29,9 +29,8 @@ REPEATED = 0.95
 
 
 CAUTION = 1.1
-"""Factor on the spread of a re-measurement. A bootstrap over a few hundred users errs on the small side, for what
-differs sits in few of them; and five processes in a row say little of how a machine is loaded an hour later. Found, and
-checked with it, by `studies/calibration`."""
+"""Factor on the spread of a re-measured latency: five processes in a row say little of how a machine is loaded an hour
+later. Found, and checked with it, by `studies/calibration`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +92,8 @@ class Measurement:
         structure: what latency depends on (shapes and encodings); equal structures share one timing a machine.
         latency: by workload; the first is the one that `latency_ms` means.
         errors: standard error of the ratio to the baseline, by metric and slice as requirements name them, and of
-            `worst_slice`; by a paired bootstrap over units (Efron & Tibshirani 1993). What has none is not there.
+            `worst_slice`; by a paired bootstrap over units (Efron & Tibshirani 1993), made cautious where few units
+            differ (`autoprune.tasks.metric.cautious_error`). What has none is not there.
         draws: the bootstrap's ratios of the main metric, the same units drawn for all that are verified; empty for
             the search.
     """
@@ -215,7 +215,7 @@ def scored_reading(value: float, ratio: float, error: float | None) -> Reading:
     if error is None:
         return Reading(value, ratio)
     # As many other units err as much as these did: the difference of two such measurements has twice the variance.
-    return Reading(value, ratio, error=error, repeat=CAUTION * math.sqrt(2) * error)
+    return Reading(value, ratio, error=error, repeat=math.sqrt(2) * error)
 
 
 def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:

@@ -182,7 +182,6 @@ def test_the_error_of_a_ratio_matches_a_slow_bootstrap(task: RecommenderTask, de
     for _ in range(2000):
         users = draw.choice(before.index, size=len(before))
         ratios.append(after[users].mean() / before[users].mean())
-    assert found.errors["recall@20"] == pytest.approx(np.std(ratios), rel=0.15)
-    assert found.errors["recall@20"] > 0.002
-    assert np.std(found.draws) == pytest.approx(found.errors["ndcg@20"], rel=0.01)
+    assert np.std(ratios) < found.errors["recall@20"] < 1.2 * np.std(ratios), "a little cautious"
+    assert np.std(found.draws) < found.errors["ndcg@20"] < 1.2 * np.std(found.draws)
     assert found.errors["worst_slice"] > 0

@@ -109,7 +109,7 @@ def test_a_remeasurement_of_quality_differs_by_the_error_of_two() -> None:
     measured = dataclasses.replace(SMALLER, errors={"ndcg@20": 0.01, "worst_slice": 0.03})
     found = readings(measured, BASELINE, metric="ndcg@20")
     assert found["quality"].error == 0.01
-    half = CAUTION * 1.96 * 2**0.5 * 0.01
+    half = 1.96 * 2**0.5 * 0.01
     assert found["quality"].interval == pytest.approx((0.9 - half, 0.9 + half), rel=1e-4)
     assert found["worst_slice"].error == 0.03
     assert found["recall@20"].interval is None, "of what nobody knows there is none"

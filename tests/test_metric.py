@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from autoprune.tasks import metric
-from autoprune.tasks.metric import DRAWS, MeanMetric, Resamples
+from autoprune.tasks.metric import DRAWS, FEWEST_DIFFERING, MeanMetric, Resamples, cautious_error
 
 
 def test_the_mean_of_a_sample_is_the_mean_of_what_was_drawn() -> None:
@@ -49,11 +49,69 @@ def test_samples_are_the_same_for_everybody() -> None:
     assert both.means(values + 1) - both.means(values) == pytest.approx(np.ones(DRAWS), abs=1e-4)
 
 
-def test_a_mean_metric_is_the_mean_of_its_units() -> None:
-    class Share(MeanMetric):
-        def per_unit(self, rows: pd.DataFrame) -> pd.Series:
-            return rows.groupby("user")["hit"].mean()
+class Share(MeanMetric):
+    def per_unit(self, rows: pd.DataFrame) -> pd.Series:
+        return rows.groupby("user")["hit"].mean()
 
+
+def test_a_mean_metric_is_the_mean_of_its_units() -> None:
     rows = pd.DataFrame({"user": [0, 0, 1, 2], "hit": [1.0, 0.0, 1.0, 1.0]})
     assert Share()(rows) == pytest.approx(2.5 / 3)
     assert Share().draws(rows, Resamples(np.array([0, 1, 2]))).mean() == pytest.approx(2.5 / 3, abs=0.03)
+    influence = Share().influence(rows)
+    assert influence.tolist() == pytest.approx([(0.5 - 2.5 / 3) / 3, (1 - 2.5 / 3) / 3, (1 - 2.5 / 3) / 3])
+
+
+def compared(ours: np.ndarray, before: np.ndarray) -> tuple[float, float]:
+    """The error, and the plain spread of the bootstrap."""
+    rows = [pd.DataFrame({"user": np.arange(len(values)), "hit": values}) for values in (ours, before)]
+    resamples = Resamples(np.arange(len(ours)))
+    drawn = Share().draws(rows[0], resamples) / Share().draws(rows[1], resamples)
+    error = cautious_error(
+        drawn,
+        ratio=ours.mean() / before.mean(),
+        ours=Share().influence(rows[0]),
+        before=Share().influence(rows[1]),
+        value=float(ours.mean()),
+        value_before=float(before.mean()),
+    )
+    return error, float(drawn.std(ddof=1))
+
+
+def test_where_many_units_differ_the_error_is_the_bootstrap_s() -> None:
+    draw = np.random.default_rng(0)
+    before = draw.uniform(size=2000)
+    error, plain = compared(before + draw.normal(0, 0.1, size=2000), before)
+    assert plain < error < 1.02 * plain
+
+
+def test_where_nothing_differs_there_is_no_error() -> None:
+    values = np.random.default_rng(0).uniform(size=300)
+    assert compared(values, values.copy()) == (0.0, 0.0)
+
+
+def test_where_few_units_differ_the_error_covers_others() -> None:
+    draw = np.random.default_rng(1)
+    inside = {"cautious": 0, "plain": 0}
+    counted = 0
+    for _ in range(150):
+        before = draw.uniform(0.2, 1, size=(2, 400))
+        after = np.where(draw.random((2, 400)) < 0.012, 0.0, before)  # about five users lose all they had
+        ratios = after.mean(axis=1) / before.mean(axis=1)
+        if ratios[0] == 1:
+            continue
+        error, plain = compared(after[0], before[0])
+        counted += 1
+        for name, one in (("cautious", error), ("plain", plain)):
+            inside[name] += abs(ratios[1] - ratios[0]) <= 1.96 * 2**0.5 * one
+    assert inside["plain"] / counted < 0.93
+    assert inside["cautious"] / counted > 0.95
+
+
+def test_the_missing_units_move_as_much_as_the_one_that_moves_most() -> None:
+    before = np.full(100, 0.5)
+    ours = before.copy()
+    ours[0] = 0.0
+    error, plain = compared(ours, before)
+    largest = 0.01 * (1 - 0.01)  # of the ratio, by the one unit that differs
+    assert error > np.sqrt(plain**2 + (FEWEST_DIFFERING - 1) * largest**2)

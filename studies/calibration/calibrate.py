@@ -45,10 +45,13 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--splits", type=int, default=200, help="of the users into halves")
     parser.add_argument("--processes", type=int, default=40)
-    parser.add_argument("--models", type=int, default=12, help="finalists that are measured, the first so many")
+    parser.add_argument("--models", type=int, default=12, help="verified finalists that are measured")
     arguments = parser.parse_args()
     record = Record(arguments.runs / arguments.study)
-    points = [point for point in record.front().finalists if point.number][: arguments.models]
+    finalists = [point for point in record.front().finalists if point.number and point.verified]
+    # from all over the list: the front, what profiles pick, and the presets
+    spread = np.unique(np.linspace(0, len(finalists) - 1, arguments.models).round().astype(int))
+    points = [finalists[at] for at in spread]
     if arguments.what == "quality":
         counts = quality(record, points, arguments.splits)
     else:
