@@ -11,7 +11,7 @@ from typing import Any
 from autoprune.archive import TRIAL
 from autoprune.record import Point, Record
 
-LOCAL = re.compile(r"\+{0,2}study\.(name|dir|trials|minutes)=")
+LOCAL = re.compile(r"\+{0,2}study\.(name|dir|trials|minutes|verify_rounds)=")
 """Overrides that the search's command does not repeat: the name and the trials are told as they came to be."""
 
 

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--splits", type=int, default=200, help="of the users into halves")
-    parser.add_argument("--processes", type=int, default=40)
+    parser.add_argument("--processes", type=int, default=40, help="0: count again what was timed before")
     parser.add_argument("--models", type=int, default=12, help="verified finalists that are measured")
     arguments = parser.parse_args()
     record = Record(arguments.runs / arguments.study)
@@ -109,33 +109,38 @@ def _readings(task: Task, judged: Judged, baseline: Judged) -> dict[str, Reading
 
 def latency(record: Record, points: list[Point], processes: int) -> pd.DataFrame:
     """How often the ratio that a later process finds lies in the interval of five processes in a row."""
-    timed: dict[tuple[int, str], list[Latency]] = {}
-    for process in range(processes):
-        for point, found in timed_elsewhere(record, points):
-            for workload, one in found.items():
-                timed.setdefault((point.number, workload), []).append(one)
-        print(f"process {process + 1} of {processes}", flush=True)
-    ratios = {f"{number}, {workload}": [one.ratio for one in rounds] for (number, workload), rounds in timed.items()}
-    pd.DataFrame(ratios).round(5).to_csv(HERE / f"rounds-{record.name}.csv", index_label="process")
+    path = HERE / f"rounds-{record.name}.csv"
+    if processes:
+        timed: dict[str, list[float]] = {}
+        for process in range(processes):
+            for point, found in timed_elsewhere(record, points):
+                for workload, one in found.items():
+                    timed.setdefault(f"{point.number}, {workload}", []).append(one.ratio)
+            print(f"process {process + 1} of {processes}", flush=True)
+        pd.DataFrame(timed).round(5).to_csv(path, index_label="process")
     counts: dict[tuple[int, str], list[bool]] = {}
-    for (number, workload), rounds in timed.items():
-        for start in range(len(rounds) - ROUNDS):
-            reading = _joined(rounds[start : start + ROUNDS])
-            assert reading.interval is not None, "rounds have one"
-            low, high = reading.interval
-            later = rounds[start + ROUNDS :]
-            inside = [low <= one.ratio <= high for one in later]
-            counts.setdefault((number, f"{workload}, a process"), []).extend(inside)
+    for column, rounds in pd.read_csv(path, index_col="process").items():
+        number, workload = str(column).split(", ")
+        ratios = rounds.tolist()
+        for start in range(len(ratios) - ROUNDS):
+            interval = _joined(ratios[start : start + ROUNDS]).interval
+            assert interval is not None, "rounds have one"
+            later = ratios[start + ROUNDS :]
             again = [_joined(later[at : at + ROUNDS]).ratio for at in range(len(later) - ROUNDS + 1)]
-            counts.setdefault((number, f"{workload}, a verification"), []).extend(low <= one <= high for one in again)
+            for what, found_again in (("a process", later), ("a verification", again)):
+                inside = [interval[0] <= one <= interval[1] for one in found_again]
+                counts.setdefault((int(number), f"{workload}, {what}"), []).extend(inside)
     return _table(counts)
 
 
-def _joined(rounds: list[Latency]) -> Reading:
-    joined = rounds[0]
-    for one in rounds[1:]:
-        joined = joined.with_round(one)
-    return timed_reading(joined, baseline_ms=1.0)
+def _joined(ratios: list[float]) -> Reading:
+    """What rounds of these ratios are published as."""
+    first, *others = [
+        Latency(median_ms=one, p95_ms=one, ratio=one, ratio_low=one, ratio_high=one, pairs=1) for one in ratios
+    ]
+    for one in others:
+        first = first.with_round(one)
+    return timed_reading(first, baseline_ms=1.0)
 
 
 def _table(counts: dict[tuple[int, str], list[bool]]) -> pd.DataFrame:
