@@ -184,7 +184,7 @@ def test_pick_ships_a_folder_that_answers_in_a_clean_process(home: Path) -> None
 
 
 BAD = {
-    "fornt small": "neither a verb nor key=value. Did you mean front?",
+    "fornt small": "neither a verb nor key=value. Did you mean front or report?",
     "front nosuch": "holds no study 'nosuch'",
     "front small --floor ndgc@20=0.9x": "Did you mean ndcg@20",
     "front small --floor 0.9": "NAME=LIMIT must be given",

@@ -302,15 +302,14 @@ def test_a_candidate_is_shown_by_keyboard_and_by_click(driver: Any, record: Reco
 def test_layers_and_colours_switch(driver: Any, record: Record, tmp_path: Path) -> None:
     opened(driver, record.front(), tmp_path)
     for box in driver.find_elements("css selector", "#layers input"):
-        layer, before = box.get_attribute("value"), driver.execute_script("return drawn.count")
-        press(driver, f"#layers input[value={layer}]", " ")
-        wait(lambda: driver.execute_script("return drawn.count") > before)  # noqa: B023  # asked at once
-        shown = driver.execute_script(
+        layer = box.get_attribute("value")
+        traces = (
             "return document.getElementById('plot-size').data"
-            ".filter(one => one.meta && one.meta.layer === arguments[0]).map(one => one.visible)", layer,
-        )  # fmt: skip
-        assert shown
-        assert not any(shown)
+            ".filter(one => one.meta && one.meta.layer === arguments[0]).map(one => one.visible !== false)"
+        )
+        assert any(driver.execute_script(traces, layer))
+        press(driver, f"#layers input[value={layer}]", " ")
+        wait(lambda: not any(driver.execute_script(traces, layer)))  # noqa: B023  # asked at once
     ground = "return getComputedStyle(document.body).backgroundColor"
     light = driver.execute_script(ground)
     driver.find_element("id", "theme").click()
