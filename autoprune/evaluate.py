@@ -18,8 +18,8 @@ from autoprune import artifact
 from autoprune.archive import TRIAL, Candidate
 from autoprune.context import Context
 from autoprune.errors import AutopruneError
-from autoprune.machine import machine
-from autoprune.measure import THREADS, Judge, Judged, on_threads, own_latency, paired_latency
+from autoprune.machine import THREADS, machine
+from autoprune.measure import Judge, Judged, on_threads, own_latency, paired_latency
 from autoprune.measurement import SEARCH, Latency, Measurement, readings
 from autoprune.models.model import Model
 from autoprune.recipe import Plan, digest

@@ -7,10 +7,14 @@ import hashlib
 import json
 import os
 import platform
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import torch
+
+THREADS = 1
+"""That everything is timed on: whoever times on two shares them with whatever else the machine does."""
 
 
 @functools.cache
@@ -23,7 +27,12 @@ def machine() -> dict[str, str | int]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
+        "faiss": _version("faiss-cpu", "faiss-gpu", "faiss"),
+        "threads": THREADS,
+        "kernels": os.environ.get("AUTOPRUNE_KERNELS", "chosen"),
     }
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
     facts["id"] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
     return facts
 
@@ -40,6 +49,16 @@ def memory() -> int:
         except (OSError, ValueError):  # no such file, or the word max
             continue
     return min(limits)
+
+
+def _version(*names: str) -> str:
+    """Of the first of these distributions that is installed."""
+    for name in names:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return "none"
 
 
 def _cpu() -> str:

@@ -18,13 +18,11 @@ import scipy.special
 import torch
 from filelock import FileLock
 
+from autoprune.machine import THREADS
 from autoprune.measurement import WHOLE, Latency, binding, reading_name
 from autoprune.runtime.served import Served
 from autoprune.tasks.metric import DRAWS, Numbers, Resamples, cautious_error
 from autoprune.tasks.task import Task
-
-THREADS = 1
-"""Whoever times on two shares them with whatever else the machine does."""
 
 WARM_UP = 5
 FEWEST_PAIRS, MOST_PAIRS = 15, 400

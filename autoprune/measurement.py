@@ -132,6 +132,7 @@ class Reading:
         repeat: standard deviation of what a re-measurement would find around this ratio: on as many other users, or
             in another process. nan where nobody knows.
         freedom: degrees of freedom of both.
+        binds: whether a requirement can be put on it; a slice of few units, or with little to lose, is shown only.
     """
 
     value: float
@@ -139,20 +140,21 @@ class Reading:
     error: float = math.nan
     repeat: float = math.nan
     freedom: float = math.inf
+    binds: bool = True
 
     def bound(self, confidence: float, *, upper: bool) -> float:
-        """The ratio that the true one stays below (above), with one-sided confidence; the ratio itself if unknown."""
-        if not self.error > 0:
+        """The ratio that the true one stays below (above), with one-sided confidence; nan where nobody knows."""
+        if self.error == 0:
             return self.ratio
         return self.ratio + (1 if upper else -1) * _quantile(confidence, self.freedom) * self.error
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The ratios that a re-measurement finds in 95 cases of 100; None where nobody knows."""
-        if not self.repeat > 0:
+        if not self.repeat > 0 or math.isnan(self.ratio):
             return None
         half = _quantile((1 + REPEATED) / 2, self.freedom) * self.repeat
-        return self.ratio - half, self.ratio + half
+        return max(0.0, self.ratio - half), self.ratio + half
 
 
 def _quantile(share: float, freedom: float) -> float:
@@ -175,12 +177,14 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
     """
     found: dict[str, Reading] = {}
     for name, by_slice in measured.quality.items():
+        binds = {WHOLE, *binding_slices(baseline, name)}
         for part, value in by_slice.items():
             before = baseline.quality[name].get(part)
             if before is None:  # measured by a version that knew fewer slices
                 continue
             label = reading_name(name, part)
-            found[label] = scored_reading(value, value / before if before else math.nan, measured.errors.get(label))
+            reading = scored_reading(value, value / before if before else math.nan, measured.errors.get(label))
+            found[label] = dataclasses.replace(reading, binds=part in binds)
     if measured.quality:
         found["quality"] = found[metric]
         ratios = [
@@ -244,5 +248,5 @@ def binding(values: Mapping[str, float], units: Mapping[str, int]) -> list[str]:
     return [
         part
         for part, value in values.items()
-        if part != WHOLE and units[part] >= FEWEST_UNITS and value >= FAINTEST * values[WHOLE]
+        if part != WHOLE and units[part] >= FEWEST_UNITS and value > 0 and value >= FAINTEST * values[WHOLE]
     ]

@@ -16,8 +16,8 @@ import torch
 from autoprune import artifact
 from autoprune.archive import Candidate
 from autoprune.errors import AutopruneError
-from autoprune.machine import machine
-from autoprune.measure import THREADS, Judge, on_threads, own_latency, paired_latency
+from autoprune.machine import THREADS, machine
+from autoprune.measure import Judge, on_threads, own_latency, paired_latency
 from autoprune.measurement import VERIFY, Latency, Measurement
 from autoprune.record import Point, Record
 from autoprune.runtime.served import Served
@@ -50,8 +50,8 @@ def remeasure(
 ) -> None:
     """Measures artifacts on test data and times them once; appends each measurement to the record's archive.
 
-    The baseline comes first, also if it is not among them and was not measured on this machine. The record's points are
-    those of before; make a new one to see.
+    The baseline comes last, also if it is not among them and was not measured on this machine: what is read against it
+    counts once all of it is there. The record's points are those of before; make a new one to see.
 
     Args:
         record: its archive is open for this process alone.
@@ -68,7 +68,7 @@ def remeasure(
     reference = load(record, baseline, device)
     judge = Judge(task, "test", reference)
     needed = any(not point.number for point in points) or not rounds_of(baseline.candidate)
-    missing = [baseline] * needed + [point for point in points if point.number]
+    missing = [point for point in points if point.number] + [baseline] * needed
     for number, point in enumerate(missing, start=1):
         working(f"verifying {number}/{len(missing)}: {point.number} {point.candidate.words or 'baseline'}")
         own = point.number == 0

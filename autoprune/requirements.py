@@ -57,20 +57,22 @@ class Requirement:
         return f"{self.reading} {'<=' if self.ceiling else '>='} {self.limit:.10g}{'x' if self.relative else ''}{sure}"
 
     def violation(self, reading: Reading) -> float:
-        """How far beyond the limit, as a fraction of the limit; at most 0 if the requirement holds."""
+        """How far beyond the limit, as a fraction of the limit; at most 0 if the requirement holds.
+
+        What does not bind holds; what nobody knows (a bound without an error) does not.
+        """
+        if not reading.binds:
+            return 0.0
         value = self.judged(reading)
         if math.isnan(value):
             return 1.0
         return (value - self.limit if self.ceiling else self.limit - value) / self.limit
 
     def judged(self, reading: Reading) -> float:
-        """What is compared with the limit: the value or its bound, as a ratio or in its own unit."""
-        ratio = reading.ratio
+        """What is compared with the limit: the value or the ratio, or the bound of the ratio."""
         if self.confidence is not None:
-            ratio = reading.bound(self.confidence, upper=self.ceiling)
-        if self.relative:
-            return ratio
-        return reading.value * ratio / reading.ratio if ratio != reading.ratio else reading.value
+            return reading.bound(self.confidence, upper=self.ceiling)
+        return reading.ratio if self.relative else reading.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,7 @@ def parse_requirements(
             raise AutopruneError(f"{path}: confidence belongs to a limit; give drop, min or max beside it.")
         for kind in kinds:
             one = _parse_one(str(name), str(kind), limits[kind], names, f"{path}.{kind}")
-            found.append(dataclasses.replace(one, confidence=confidence))
+            found.append(_with_confidence(one, confidence, f"{path}.confidence"))
     return Requirements(items=tuple(dict.fromkeys(found)), prefer=prefer)
 
 
@@ -138,7 +140,8 @@ def parse_flag(flag: str, kind: str, names: Collection[str] | None) -> Requireme
         raise AutopruneError(f"{flag!r}: NAME=LIMIT must be given, such as ndcg@20=0.97x.")
     limit, colon, confidence = limit.partition(":")
     one = _parse_one(name, kind, limit, names, f"{name}.{kind}")
-    return dataclasses.replace(one, confidence=_confidence(confidence, f"{name}.confidence") if colon else None)
+    sure = _confidence(confidence, f"{name}.confidence") if colon else None
+    return _with_confidence(one, sure, f"{name}.confidence")
 
 
 def _parse_one(name: str, kind: str, limit: Any, names: Collection[str] | None, path: str) -> Requirement:
@@ -160,6 +163,15 @@ def _parse_one(name: str, kind: str, limit: Any, names: Collection[str] | None, 
     if value <= 0:
         raise AutopruneError(f"{path}: a limit above 0 must be given, but got {limit!r}.")
     return Requirement(reading=name, ceiling=kind == "max", limit=value, relative=relative)
+
+
+def _with_confidence(item: Requirement, confidence: float | None, path: str) -> Requirement:
+    if confidence is not None and not item.relative:
+        raise AutopruneError(
+            f"{path}: errors are known of ratios to the baseline, so confidence takes a relative limit, such as "
+            "{drop: 1%} or {max: 0.5x}."
+        )
+    return dataclasses.replace(item, confidence=confidence)
 
 
 def _confidence(given: Any, path: str) -> float | None:

@@ -87,12 +87,28 @@ def name(point: Point) -> str:
 
 
 def optimism(front: Front) -> str:
-    """What dropping the fallen does to the values of the rest; empty where it does nothing, or nobody knows."""
-    if front.optimism is None or not front.falls:
+    """What dropping the fallen does to the values of the rest; empty where nothing fell."""
+    if not front.falls:
         return ""
+    looked = "Dropping what fell looked at test data"
+    if front.optimism is None:
+        return f"{looked}: the rest looks a little better for it than it is."
     flattery = max(0.0, front.optimism)
     how = f"by about {flattery:.1%}" if flattery >= 0.0005 else "by less than 0.1%"
-    return f"Dropping what fell looked at test data; that flatters the {front.record.metric} of the rest {how}."
+    return f"{looked}; that flatters the {front.record.metric} of the rest {how}."
+
+
+def idle(front: Front) -> list[str]:
+    """A line for each requirement that says less than it seems to: on a slice that does not bind, or harder on test."""
+    baseline, lines = front.record.baseline, []
+    for item in front.requirements.items:
+        found, tested = baseline.found.get(item.reading), baseline.verified.get(item.reading)
+        if found is not None and not found.binds:
+            units = baseline.candidate.latest().units.get(item.reading.rpartition(".")[2], 0)
+            lines.append(f"{item.text} does not bind: {units} units, {found.value:.4f} in the baseline.")
+        elif found is not None and tested is not None and item.violation(found) <= 0 < item.violation(tested):
+            lines.append(f"{item.text} is missed by the baseline itself on test data: {tested.value:.4g}.")
+    return lines
 
 
 def unverified(front: Front) -> str:

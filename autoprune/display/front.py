@@ -46,12 +46,14 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
     console.print(front_table(front, points, picks=picks, wide=console.width >= WIDE))
     if len(shown) < len(found):
         say(console, f"{len(shown)} of {len(found)} points are shown, spread over the front; --all shows all.")
-    if not found:
-        say(console, "Only the baseline meets the requirements; loosen one, or search on with more trials.")
+    if not any(point.number for point in front.feasible) and len(record.points) > 1:
+        say(console, front.infeasible().text)
+    elif not found and not front.falls:
+        say(console, "Nothing beats the baseline under these requirements; loosen one, or search on with more trials.")
     for line in footer(front, points, picks=picks):
         say(console, line, style="dim")
     say_falls(console, front, everything=everything)
-    for line in (words.optimism(front), words.unverified(front)):
+    for line in (*words.idle(front), words.optimism(front), words.unverified(front)):
         if line:
             say(console, line, style="yellow")
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from autoprune.archive import TRIAL
 from autoprune.errors import AutopruneError, unknown
-from autoprune.pareto import beats, front_of, hypervolume, knee, spread_out
+from autoprune.pareto import beats, coordinates, front_of, hypervolume, knee, spread_out
 from autoprune.profiles import load_profile, profile_names
 from autoprune.record.infeasible import Infeasible, explain
+from autoprune.record.letters import apart, letters
 from autoprune.record.point import Point, columns
 from autoprune.requirements import OBJECTIVES, Requirements
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:  # to look at a front nobody should wait for pandas; a record 
 
 LOWEST_FLOOR = 0.9
 """The ratio of quality below which nothing counts for the hypervolume, where no floor says otherwise."""
-
-APART = 1.96
-"""Standard errors of a paired difference beyond which two candidates are told apart: 95 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +54,9 @@ class Fall:
 class Front:
     """A Pareto front; iterating gives its points, best quality first.
 
-    The search proposes and the verification decides: a point of the search's front that was verified stays if it
-    still meets the requirements, and no other that does beats it. One that was not verified stays until it is.
+    The search proposes and the verification decides: of what is feasible and was verified, that is on the front which
+    still meets the requirements and which no other that does beats, the baseline included. A point of the search's
+    front that was not verified stays until it is.
 
     Args:
         record: the study.
@@ -67,7 +66,7 @@ class Front:
         feasible: every candidate that meets the requirements by the search's measurements.
         searched: those of them that no other beats, by the same measurements.
         falls: what the verification took from `searched`; never the baseline, which all are read against.
-        points: what it left.
+        points: the front.
     """
 
     def __init__(self, record: Record, requirements: Requirements) -> None:
@@ -82,32 +81,26 @@ class Front:
         self.feasible = [point for point in judged if requirements.hold(point.found)]
         kept = front_of([point.found for point in self.feasible], record.objectives)
         self.searched = sorted((self.feasible[at] for at in kept), key=_by_quality)
-        self.falls = self._fallen([point for point in self.searched if point.verified and point.number])
-        fallen = {fall.point.number for fall in self.falls}
-        self.points = sorted((point for point in self.searched if point.number not in fallen), key=_by_quality)
+        held = [point for point in self.feasible if point.verified and requirements.hold(point.verified)]
+        best = [held[at] for at in front_of([point.verified for point in held], record.objectives)]
+        self.falls = [
+            self._fall(point, best) for point in self.searched if point.number and point.verified and point not in best
+        ]
+        late = [point for point in self.searched if not point.verified]
+        self.points = sorted([*best, *late], key=_by_quality)
 
-    def _fallen(self, verified: Sequence[Point]) -> list[Fall]:
-        falls: dict[int, Fall] = {}
-        for point in verified:
-            missed = {text: by for text, by in self.requirements.violations(point.verified).items() if by > 0}
-            if missed:
-                falls[point.number] = Fall(point=point, missed=missed)
-        held = [point for point in verified if point.number not in falls]
-        stay = {held[at].number for at in front_of([point.verified for point in held], self.record.objectives)}
-        for point in held:
-            if point.number not in stay:
-                better = [one for one in held if one.number in stay and self._beats_or_equals(one, point)]
-                falls[point.number] = Fall(point=point, missed={}, beaten_by=better[0])
-        return [falls[point.number] for point in verified if point.number in falls]
-
-    def _beats_or_equals(self, one: Point, other: Point) -> bool:
-        return not beats(other.verified, one.verified, self.record.objectives) and (
-            beats(one.verified, other.verified, self.record.objectives)
-            or all(
-                one.verified[OBJECTIVES[name][0]] == other.verified[OBJECTIVES[name][0]]
-                for name in self.record.objectives
-            )
-        )
+    def _fall(self, point: Point, best: Sequence[Point]) -> Fall:
+        missed = {text: by for text, by in self.requirements.violations(point.verified).items() if by > 0}
+        if missed or not self.requirements.hold(point.verified):
+            return Fall(point=point, missed=missed)
+        objectives = self.record.objectives
+        ours = coordinates(point.verified, objectives)
+        better = [
+            one
+            for one in best
+            if beats(one.verified, point.verified, objectives) or coordinates(one.verified, objectives) == ours
+        ]
+        return Fall(point=point, missed={}, beaten_by=better[0])
 
     def __len__(self) -> int:
         return len(self.points)
@@ -163,7 +156,7 @@ class Front:
     def pick(self, *, prefer: str | None = None, verified: bool = True) -> Point:
         """The point that is best in one objective; of equal ones the best in quality.
 
-        Of those that were verified and held, if there are any; of all that are feasible otherwise.
+        What was verified and did not hold is never picked, and nothing that was not verified where the whole front was.
 
         Args:
             prefer: `quality`, `size` or `latency`; by default what the requirements prefer.
@@ -181,18 +174,19 @@ class Front:
             found = point.known if verified and reading in point.known else point.found
             return (-found[reading].ratio if larger else found[reading].ratio, -found["quality"].ratio)
 
-        # Not from the front alone: an objective that the study did not search for can still be preferred.
-        pool = [point for point in self.feasible if reading in point.found]
-        if verified:
-            held = [point for point in pool if point.verified and reading in point.verified and self._held(point)]
-            fallen = {fall.point.number for fall in self.falls}
-            pool = held or [point for point in pool if point.number not in fallen]
+        pool = self._pool(reading, verified=verified)
         if not pool:
             raise AutopruneError(self.explain_empty())
         return min(pool, key=badness)
 
-    def _held(self, point: Point) -> bool:
-        return self.requirements.hold(point.verified)
+    def _pool(self, reading: str, *, verified: bool) -> list[Point]:
+        # Not from the front alone: an objective that the study did not search for can still be preferred.
+        pool = [point for point in self.feasible if reading in point.found]
+        if verified:
+            pool = [point for point in pool if not point.verified or self.requirements.hold(point.verified)]
+        if verified and self.verified:
+            pool = [point for point in pool if point.verified]
+        return pool
 
     def picks(self, *, verified: bool = True) -> dict[str, Point | None]:
         """What each shipped profile would pick; None where nothing is feasible under it.
@@ -203,39 +197,19 @@ class Front:
         found: dict[str, Point | None] = {}
         for name in profile_names():
             front = Front(self.record, self.record.requirements(load_profile(name)))
-            found[name] = front.pick(verified=verified) if front.feasible and (not verified or len(front)) else None
+            reading = OBJECTIVES[front.requirements.prefer][0]
+            found[name] = front.pick(verified=verified) if front._pool(reading, verified=verified) else None
         return found
 
     def told_apart(self, one: Point, other: Point) -> bool:
         """Whether the quality of two verified points differs by more than chance; by their paired bootstrap."""
-        if not (one.draws and other.draws):
-            return True
-        difference = np.subtract(one.draws, other.draws)
-        distance = abs(one.verified["quality"].ratio - other.verified["quality"].ratio)
-        return bool(distance > APART * difference.std(ddof=1))
+        return bool(apart([one, other])[0, 1])
 
     @cached_property
     def letters(self) -> dict[int, str]:
-        """Letters by number: verified points that share one cannot be told apart in quality.
-
-        The baseline is among them. (A compact letter display, Piepho 2004, of neighbours in the order of quality.)
-        """
-        ordered = sorted(
-            {point.number: point for point in [self.record.baseline, *self.points]}.values(), key=_by_quality
-        )
-        ordered = [point for point in ordered if point.draws]
-        found: dict[int, str] = {point.number: "" for point in ordered}
-        apart = _apart(ordered)
-        last, letter = -1, 0
-        for first in range(len(ordered)):
-            end = first
-            while end + 1 < len(ordered) and not apart[first : end + 1, end + 1].any():
-                end += 1
-            if end > last:  # a run that no earlier one contains
-                for point in ordered[first : end + 1]:
-                    found[point.number] += _letter(letter)
-                last, letter = end, letter + 1
-        return found
+        """Letters by number: of verified points those share one that cannot be told apart; the baseline among them."""
+        shown = {point.number: point for point in [self.record.baseline, *self.points] if point.draws}
+        return letters(sorted(shown.values(), key=_by_quality))
 
     @cached_property
     def optimism(self) -> float | None:
@@ -258,7 +232,7 @@ class Front:
             return None
         drawn = np.array([point.draws for point in points])
         values = np.array([[point.verified["quality"].ratio] for point in points])
-        selected = drawn >= max(floors)
+        selected = (drawn >= max(floors)) & np.isfinite(drawn)
         return float((drawn - values)[selected].mean()) if selected.any() else None
 
     def infeasible(self) -> Infeasible:
@@ -292,19 +266,5 @@ class Front:
         return pd.DataFrame(rows, columns=None if rows else ["number", "name", "recipe"]).set_index("number")
 
 
-def _apart(points: Sequence[Point]) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    """`told_apart` of all pairs at once: the variance of a difference from variances and covariance."""
-    values = np.array([point.verified["quality"].ratio for point in points])
-    shared = np.atleast_2d(np.cov(np.array([point.draws for point in points]))) if points else np.zeros((0, 0))
-    own = np.diag(shared)
-    spread = np.sqrt(np.maximum(0.0, own[:, None] + own[None, :] - 2 * shared))
-    apart: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = np.abs(values[:, None] - values) > APART * spread
-    return apart
-
-
 def _by_quality(point: Point) -> float:
     return -point.known["quality"].ratio
-
-
-def _letter(number: int) -> str:
-    return chr(ord("a") + number) if number < 26 else _letter(number // 26 - 1) + chr(ord("a") + number % 26)

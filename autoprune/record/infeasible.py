@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def explain(points: Sequence[Point], requirements: Requirements) -> Infeasible:
         )
         if by:
             missed.append(Missed(text=item.text, times=len(by), least=by[0], median=by[len(by) // 2]))
-    whole = [point for point in points if not point.candidate.rejected]
+    whole = [point for point in judged if not point.candidate.rejected]
     nearest = sorted(
         ((point, requirements.violations(point.found)) for point in whole), key=lambda pair: _miss(pair[1])
     )
@@ -145,7 +146,11 @@ def _flag(item: Requirement, point: Point) -> str:
     value = item.judged(point.found[item.reading])
     if math.isnan(value) or value <= 0:
         return f"{item.reading} left out"
-    digits = 10.0 ** (math.floor(math.log10(value)) - 2)  # three of them, rounded to the generous side
-    limit = (math.ceil if item.ceiling else math.floor)(value / digits) * digits
+    step = 10.0 ** (math.floor(math.log10(value)) - 2)  # three digits, rounded to the generous side
+    nearest = (math.ceil if item.ceiling else math.floor)(value / step) * step
     sure = f":{item.confidence:.10g}" if item.confidence else ""
-    return f"--{'max' if item.ceiling else 'floor'} {item.reading}={limit:.6g}{'x' if item.relative else ''}{sure}"
+    for limit in (nearest, nearest + step if item.ceiling else nearest - step):  # a rounded decimal can end short of it
+        written = f"{limit:.6g}"
+        if dataclasses.replace(item, limit=float(written)).violation(point.found[item.reading]) <= 0:
+            break
+    return f"--{'max' if item.ceiling else 'floor'} {item.reading}={written}{'x' if item.relative else ''}{sure}"

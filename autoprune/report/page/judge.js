@@ -54,24 +54,25 @@ function judge(data, state) {
     if (!data.points.rejected[n] && measured("found", n) && holds(data, "found", n, state)) feasible.push(n);
   }
   const searched = nondominated(data, "found", feasible).sort(byQuality);
-  // Among the verified ones those fall that miss a limit, and those that another one beats.
-  const verified = searched.filter((n) => n && isVerified(data, n));
-  const fallen = new Set(verified.filter((n) => !holds(data, "tested", n, state)));
-  const stayed = verified.filter((n) => !fallen.has(n) && measured("tested", n));
-  const unbeaten = new Set(nondominated(data, "tested", stayed));
-  stayed.filter((n) => !unbeaten.has(n)).forEach((n) => fallen.add(n));
+  // Of what was verified and holds, the front is what no other beats; the rest of the search's front has fallen.
+  const held = feasible.filter((n) => isVerified(data, n) && measured("tested", n) && holds(data, "tested", n, state));
+  const best = nondominated(data, "tested", held);
+  const falls = searched.filter((n) => n && isVerified(data, n) && !best.includes(n));
+  const front = [...best, ...searched.filter((n) => !isVerified(data, n))].sort(byQuality);
 
   const [reading, larger] = data.readings[state.prefer];
-  const pool = feasible.filter((n) => isNumber(data.found.ratio[reading][n]));
-  const held = pool.filter((n) => isNumber(data.tested.ratio[reading][n]) && holds(data, "tested", n, state));
-  const candidates = held.length ? held : pool.filter((n) => !fallen.has(n));
+  let candidates = feasible.filter((n) => isNumber(data.found.ratio[reading][n]))
+    .filter((n) => !isVerified(data, n) || holds(data, "tested", n, state));
+  if (searched.length && searched.every((n) => isVerified(data, n))) {
+    candidates = candidates.filter((n) => isVerified(data, n));
+  }
   let pick = null;
   for (const n of candidates) {
     if (pick === null) { pick = n; continue; }
     const by = (known(data, n, reading) - known(data, pick, reading)) * (larger ? -1 : 1);
     if (by < 0 || (by === 0 && known(data, n, "quality") > known(data, pick, "quality"))) pick = n;
   }
-  return { feasible, searched, falls: [...fallen], front: searched.filter((n) => !fallen.has(n)), pick };
+  return { feasible, searched, falls, front, pick };
 }
 
 // The sliders that candidate n misses, with the shares of the limits that it misses them by.
