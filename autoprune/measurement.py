@@ -154,6 +154,9 @@ class Reading:
         if not self.repeat > 0 or math.isnan(self.ratio):
             return None
         half = _quantile((1 + REPEATED) / 2, self.freedom) * self.repeat
+        if math.isfinite(self.freedom):  # over rounds of timings, which err by factors
+            factor = math.exp(half / self.ratio)
+            return self.ratio / factor, self.ratio * factor
         return max(0.0, self.ratio - half), self.ratio + half
 
 

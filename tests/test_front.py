@@ -15,6 +15,7 @@ from autoprune.errors import AutopruneError
 from autoprune.measurement import Reading
 from autoprune.pareto import beats
 from autoprune.record import Point, Record
+from autoprune.record.letters import letters
 from autoprune.requirements import OBJECTIVES
 
 
@@ -40,9 +41,8 @@ def test_the_search_front_matches_brute_force(record: Record) -> None:
 def test_what_fell_misses_or_is_beaten_and_the_rest_does_not(record: Record) -> None:
     front = record.front()
     assert len(front.falls) > 2
-    assert {fall.point.number for fall in front.falls} | {point.number for point in front} == {
-        point.number for point in front.searched
-    }
+    fell = {fall.point.number for fall in front.falls}
+    assert {point.number for point in front.searched} <= fell | {0, *(point.number for point in front)}
     for fall in front.falls:
         if fall.beaten_by is None:
             assert fall.missed == {
@@ -55,7 +55,10 @@ def test_what_fell_misses_or_is_beaten_and_the_rest_does_not(record: Record) -> 
             assert fall.words == f"is beaten by {fall.beaten_by.number}"
     for point in front:
         assert front.requirements.hold(point.verified)
-        assert not any(beats(other.verified, point.verified, record.objectives) for other in front if other.number)
+    held = [point for point in front.feasible if point.verified and front.requirements.hold(point.verified)]
+    for point in held:
+        beaten = any(beats(other.verified, point.verified, record.objectives) for other in held)
+        assert beaten != (point.number in {one.number for one in front}), "the front is what no verified point beats"
 
 
 def test_before_the_verification_nothing_falls(record: Record) -> None:
@@ -87,6 +90,44 @@ def test_the_pick_is_the_best_of_what_was_verified_and_holds(record: Record) -> 
     )
 
 
+def test_where_all_fell_nothing_is_picked(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "s", 60, requirements={"quality": {"drop": "5%"}, "size_bytes": {"max": "0.9x"}})
+    archive = Archive(made.folder / "archive.jsonl")
+    for point in made.points[1:]:
+        if point.verified:
+            tested = point.candidate.latest("verify")
+            ruined = {
+                metric: {part: value / 2 for part, value in parts.items()} for metric, parts in tested.quality.items()
+            }
+            archive.add(point.candidate.with_measurement(dataclasses.replace(tested, quality=ruined)))
+    front = Record(made.folder).front()
+    assert front.falls
+    assert not len(front)
+    with pytest.raises(AutopruneError, match="nothing held when it was verified"):
+        front.pick()
+
+
+def test_a_half_verified_front_picks_among_all_that_may_hold(record: Record) -> None:
+    made, chosen = Record(record.folder), record.front().searched[0].number
+    made.__dict__["points"] = [
+        point if point.number in (0, chosen) else dataclasses.replace(point, verified={}, draws=())
+        for point in record.points
+    ]
+    front = made.front()
+    assert not front.verified
+    assert front.pick(prefer="size").known["size_bytes"].ratio == min(
+        point.known["size_bytes"].ratio
+        for point in front.feasible
+        if not point.verified or front.requirements.hold(point.verified)
+    )
+
+
+def test_the_baseline_can_beat(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "s", 30, objectives=("quality", "latency"), requirements={})
+    for point in made.front():
+        assert not beats(made.baseline.verified, point.verified, made.objectives)
+
+
 def test_finalists_are_baseline_front_presets_and_what_profiles_pick(record: Record) -> None:
     front = record.front()
     numbers = {point.number for point in front.finalists}
@@ -99,7 +140,9 @@ def test_finalists_are_baseline_front_presets_and_what_profiles_pick(record: Rec
 def point(number: int, ratio: float, draws: list[float]) -> Point:
     reading = Reading(ratio, ratio, error=0.01)
     made = dataclasses.replace(TEMPLATE.candidate, number=number)
-    return dataclasses.replace(TEMPLATE, candidate=made, verified={"quality": reading}, draws=tuple(draws))
+    # The smaller the slower: none beats another, whatever the quality.
+    costs = {"size_bytes": Reading(number, number / 100), "latency_ms": Reading(1.0, 1 / number)}
+    return dataclasses.replace(TEMPLATE, candidate=made, verified={"quality": reading, **costs}, draws=tuple(draws))
 
 
 @pytest.fixture(autouse=True)
@@ -122,21 +165,23 @@ def test_points_whose_paired_difference_is_noise_are_not_told_apart(record: Reco
     assert front.told_apart(one, dataclasses.replace(one, draws=())), "of what was not drawn nothing is claimed"
 
 
-def test_neighbours_share_a_letter_if_and_only_if_they_are_not_told_apart(record: Record) -> None:
+def test_points_share_a_letter_if_and_only_if_they_are_not_told_apart(record: Record) -> None:
     front = record.front()
-    shown = sorted(
-        [point for point in [record.baseline, *front] if point.draws],
-        key=lambda point: -point.verified["quality"].ratio,
-    )
-    assert len(front.letters) == len({point.number for point in shown})
+    shown = {point.number: point for point in [record.baseline, *front] if point.draws}
+    assert set(front.letters) == set(shown)
     assert all(front.letters.values())
-    for one, other in itertools.pairwise(shown):
+    for one, other in itertools.combinations(shown.values(), 2):
         share = set(front.letters[one.number]) & set(front.letters[other.number])
         assert bool(share) != front.told_apart(one, other)
-    for one in shown:
-        for other in shown:
-            if one is not other and set(front.letters[one.number]) & set(front.letters[other.number]):
-                assert not front.told_apart(one, other)
+
+
+def test_two_that_differ_may_both_be_like_a_third() -> None:
+    draw = np.random.default_rng(0)
+    paired = draw.normal(0, 0.02, size=500)
+    first = point(1, 0.990, list(0.990 + paired))
+    second = point(2, 0.985, list(0.985 + paired + draw.normal(0, 0.0005, size=500)))
+    third = point(3, 0.980, list(0.980 + draw.normal(0, 0.02, size=500)))
+    assert letters([first, second, third]) in ({1: "a", 2: "b", 3: "ab"}, {1: "b", 2: "a", 3: "ab"})
 
 
 def test_optimism_is_what_selection_gives_to_noise(record: Record) -> None:
@@ -145,6 +190,15 @@ def test_optimism_is_what_selection_gives_to_noise(record: Record) -> None:
     # Candidates that are all exactly as good as the floor: half of them pass, and look better than they are.
     front.searched = [point(number, 1.0, list(1 + draw.normal(0, 0.01, size=500))) for number in range(1, 41)]
     assert front.optimism == pytest.approx(0.01 * (2 / np.pi) ** 0.5, rel=0.05)
+
+
+def test_optimism_counts_who_beats_whom(record: Record) -> None:
+    draw = np.random.default_rng(0)
+    front = record.front(record.requirements({}))
+    # Two that cost the same and are equally good: in every sample the luckier one is chosen.
+    twins = [point(7, 1.0, list(1 + draw.normal(0, 0.01, size=500))) for _ in range(2)]
+    front.searched = twins
+    assert front.optimism == pytest.approx(0.01 * np.pi**-0.5, rel=0.2)
 
 
 def test_a_small_number_stands_for_a_large_front(record: Record) -> None:

@@ -10,6 +10,7 @@ from made_studies import make_study
 
 from autoprune.errors import AutopruneError
 from autoprune.record import Record
+from autoprune.record.infeasible import explain
 from autoprune.requirements import Requirements
 
 STRICT: dict[str, dict[str, Any]] = {
@@ -65,7 +66,7 @@ def test_no_smaller_change_of_one_requirement_would_do(record: Record) -> None:
     advised = {one.text: one.point for one in found.loosenings}
     for item in front.requirements.items:
         others = Requirements(items=tuple(other for other in front.requirements.items if other != item))
-        able = [point for point in record.points if not point.candidate.rejected and others.hold(point.found)]
+        able = [point for point in record.points[1:] if not point.candidate.rejected and others.hold(point.found)]
         assert bool(able) == (item.text in advised)
         if able:
             least = min(item.violation(point.found[item.reading]) for point in able)
@@ -75,7 +76,7 @@ def test_no_smaller_change_of_one_requirement_would_do(record: Record) -> None:
 def test_the_nearest_misses_least(record: Record) -> None:
     front = record.front()
     found = front.infeasible()
-    whole = [point for point in record.points if not point.candidate.rejected]
+    whole = [point for point in record.points[1:] if not point.candidate.rejected]
     worst = [max(front.requirements.violations(point.found).values()) for point in whole]
     assert max(found.nearest[0][1].values()) == min(worst)
     assert len(found.nearest) == 3
@@ -92,3 +93,15 @@ def test_the_baseline_alone_is_explained_too(tmp_path: Path) -> None:
     front = make_study(tmp_path / "s", 1, requirements={"size_bytes": {"max": "0.5x"}}, verified=False).front()
     assert "no candidate of 1 meets every requirement" in front.explain_empty()
     assert "--max size_bytes=1x" in front.explain_empty()
+
+
+def test_advice_is_enough_although_decimals_are_rounded(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 200, requirements={}, verified=False)
+    for point in record.points[1:]:
+        if point.candidate.rejected:
+            continue
+        ratio = point.found["size_bytes"].ratio
+        strict = record.with_limits(record.requirements(), [], [f"size_bytes={ratio * 0.5:.17g}x"])
+        flags = explain([record.points[0], point], strict).loosenings
+        assert len(flags) == 1
+        assert record.with_limits(strict, [], [flags[0].flag.removeprefix("--max ")]).hold(point.found)

@@ -129,7 +129,8 @@ def test_rounds_give_the_interval_of_a_t_distribution() -> None:
     found = readings(dataclasses.replace(SMALLER, latency={"single": joined}), BASELINE, metric="ndcg@20")["latency_ms"]
     spread = joined.ratio * np.std(np.log(ratios), ddof=1)
     half = CAUTION * scipy.stats.t.ppf(0.975, 3) * spread * (1 + 1 / 4) ** 0.5
-    assert found.interval == pytest.approx((joined.ratio - half, joined.ratio + half))
+    factor = np.exp(half / joined.ratio)
+    assert found.interval == pytest.approx((joined.ratio / factor, joined.ratio * factor))
     assert found.bound(0.95, upper=True) == pytest.approx(joined.ratio + scipy.stats.t.ppf(0.95, 3) * spread / 2)
 
 
@@ -143,7 +144,8 @@ def test_bounds_are_one_sided() -> None:
     reading = Reading(0.09, 0.9, error=0.02)
     assert reading.bound(0.95, upper=False) == pytest.approx(0.9 + scipy.stats.norm.ppf(0.05) * 0.02)
     assert reading.bound(0.5, upper=False) == pytest.approx(0.9)
-    assert Reading(0.09, 0.9).bound(0.95, upper=False) == 0.9
+    assert math.isnan(Reading(0.09, 0.9).bound(0.95, upper=False)), "of what nobody knows there is no bound"
+    assert Reading(0.09, 0.9, error=0.0).bound(0.95, upper=False) == 0.9
 
 
 def test_milliseconds_of_two_machines_are_never_compared() -> None:
@@ -151,3 +153,21 @@ def test_milliseconds_of_two_machines_are_never_compared() -> None:
     found = readings(elsewhere, BASELINE, metric="ndcg@20")
     assert not [name for name in found if name.startswith("latency_ms")]
     assert found["quality"].ratio == pytest.approx(0.9)
+
+
+def test_a_slice_of_few_or_with_little_to_lose_does_not_bind() -> None:
+    found = readings(SMALLER, BASELINE, metric="ndcg@20")
+    assert {name for name, reading in found.items() if not reading.binds} == {
+        "ndcg@20.faint",
+        "ndcg@20.small",
+        *(f"recall@20.{part}" for part in ("small",)),
+    }
+
+
+def test_no_interval_reaches_below_nothing() -> None:
+    rounds = timed(1.0, 0.75).with_round(timed(1.0, 0.85))
+    found = readings(dataclasses.replace(SMALLER, latency={"single": rounds}), BASELINE, metric="ndcg@20")["latency_ms"]
+    assert found.interval is not None
+    assert 0 < found.interval[0] < found.ratio < found.interval[1]
+    low, _ = Reading(0.01, 0.1, error=0.2, repeat=0.3).interval or (1.0, 1.0)
+    assert low == 0.0

@@ -164,9 +164,23 @@ def test_a_bound_is_held_to_the_limit_where_a_confidence_is_demanded() -> None:
     assert [item.text for item in sure.items] == ["quality >= 0.98x (0.95)", "latency_ms <= 0.5x (0.9)"]
 
 
-def test_an_absolute_limit_can_be_bounded_too() -> None:
-    item = parse_flag("ndcg@20=0.085:0.95", "min", ["ndcg@20"])
-    assert item.judged(Reading(0.09, 0.9, error=0.03)) == pytest.approx(0.09 * (0.9 - 1.645 * 0.03) / 0.9, rel=1e-3)
-    assert item.judged(Reading(0.09, 0.9)) == 0.09, "where nobody knows the error, the value is judged"
+def test_a_confidence_takes_a_relative_limit() -> None:
+    with pytest.raises(AutopruneError, match=r"^ndcg@20\.confidence: errors are known of ratios .*relative limit"):
+        parse_flag("ndcg@20=0.085:0.95", "min", ["ndcg@20"])
+    with pytest.raises(AutopruneError, match=r"^requirements\.latency_ms\.confidence: errors are known of ratios"):
+        parse_requirements({"latency_ms": {"max": 4.0, "confidence": 0.9}}, ["latency_ms"])
     with pytest.raises(AutopruneError, match=r"^ndcg@20\.confidence: 0\.5 <= confidence < 1 must hold"):
-        parse_flag("ndcg@20=0.085:2", "min", ["ndcg@20"])
+        parse_flag("ndcg@20=0.85x:2", "min", ["ndcg@20"])
+
+
+def test_a_bound_that_nobody_knows_does_not_hold() -> None:
+    item = parse_flag("ndcg@20=0.85x:0.95", "min", ["ndcg@20"])
+    assert item.violation(Reading(0.09, 0.9)) == 1.0
+    assert item.violation(Reading(0.09, 0.9, error=0.0)) < 0
+
+
+def test_what_does_not_bind_holds() -> None:
+    item = parse_flag("ndcg@20.tail=0.85x", "min", ["ndcg@20.tail"])
+    assert item.violation(Reading(0.001, 0.1)) > 0
+    assert item.violation(Reading(0.001, 0.1, binds=False)) == 0
+    assert item.violation(Reading(0.0, float("nan"), binds=False)) == 0

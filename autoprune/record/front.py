@@ -11,12 +11,12 @@ import numpy as np
 
 from autoprune.archive import TRIAL
 from autoprune.errors import AutopruneError, unknown
-from autoprune.pareto import beats, coordinates, front_of, hypervolume, knee, spread_out
+from autoprune.pareto import beats, coordinates, front_of, hypervolume, knee, nondominated, spread_out
 from autoprune.profiles import load_profile, profile_names
 from autoprune.record.infeasible import Infeasible, explain
 from autoprune.record.letters import apart, letters
 from autoprune.record.point import Point, columns
-from autoprune.requirements import OBJECTIVES, Requirements
+from autoprune.requirements import OBJECTIVES, Requirement, Requirements
 
 if TYPE_CHECKING:  # to look at a front nobody should wait for pandas; a record makes fronts
     import pandas as pd
@@ -127,7 +127,7 @@ class Front:
         floors = [
             item.limit
             for item in self.requirements.items
-            if item.reading in ("quality", self.record.metric) and item.relative and item.limit < 1
+            if self._on_quality(item) and item.relative and item.limit < 1
         ]
         return max(floors, default=LOWEST_FLOOR)
 
@@ -213,27 +213,32 @@ class Front:
 
     @cached_property
     def optimism(self) -> float | None:
-        """How much dropping what fell flatters the test values of what stayed, as a ratio of quality, in the mean.
+        """How much choosing on test data flatters the test values of what is on the front, as a ratio, in the mean.
 
-        Test data decided what was dropped, and so says a little too much good of the rest. In every bootstrap sample
-        the floors on quality select anew; the mean of (value in the sample - value) over what they select is the
-        bias (Efron & Tibshirani 1993, chapter 17). None where no floor on quality was applied to verified points.
+        Test data decided what fell, and so says a little too much good of the rest. In every bootstrap sample the
+        search's front is chosen from anew, by the floors on quality and by who beats whom; the mean of (value in the
+        sample - value) over what is chosen is the bias (Efron & Tibshirani 1993, chapter 17). None where nothing was
+        verified.
         """
-        floors = [
-            item.limit
-            for item in self.requirements.items
-            if item.reading in ("quality", self.record.metric)
-            and item.relative
-            and not item.ceiling
-            and item.confidence is None
-        ]
         points = [point for point in self.searched if point.number and point.draws]
-        if not floors or not points:
+        if not points:
             return None
+        limits = [item.limit for item in self.requirements.items if self._on_quality(item) and item.relative]
         drawn = np.array([point.draws for point in points])
-        values = np.array([[point.verified["quality"].ratio] for point in points])
-        selected = (drawn >= max(floors)) & np.isfinite(drawn)
-        return float((drawn - values)[selected].mean()) if selected.any() else None
+        values = np.array([point.verified["quality"].ratio for point in points])
+        costs = [[point.verified[OBJECTIVES[name][0]].ratio for point in points] for name in self.record.objectives[1:]]
+        surplus: list[float] = []
+        for sample in drawn.T:
+            held = np.flatnonzero(np.isfinite(sample) & (sample >= max(limits, default=0.0)))
+            chosen = nondominated(
+                np.column_stack([sample[held], *(np.array(cost)[held] for cost in costs)]).tolist(),
+                maximise=[True, *(False for _ in costs)],
+            )
+            surplus += (sample[held] - values[held])[chosen].tolist()
+        return float(np.mean(surplus)) if surplus else None
+
+    def _on_quality(self, item: Requirement) -> bool:
+        return item.reading in ("quality", self.record.metric)
 
     def infeasible(self) -> Infeasible:
         """Why nothing, or so little, is feasible."""
