@@ -124,6 +124,7 @@ class Study:
         self.evaluator = evaluator
         self.report = report
         self._started = time.monotonic()
+        self._record: Record | None = None
 
     def run(self) -> None:
         """Searches until the budget is spent. What was finished before, by this or a killed process, is kept."""
@@ -177,7 +178,7 @@ class Study:
         return candidate
 
     def _report(self, latest: Candidate, trials: int) -> None:
-        record = Record(self.folder, self.archive)
+        self._record = record = Record(self.folder, self.archive, before=self._record)
         rejected = sum(bool(candidate.rejected) for candidate in self.archive.candidates.values())
         spent = [candidate.seconds for candidate in self.archive.candidates.values() if candidate.name == TRIAL]
         left = (self.config.trials - trials) * sum(spent) / len(spent) if spent else None

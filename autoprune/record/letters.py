@@ -43,6 +43,7 @@ def letters(points: Sequence[Point]) -> dict[int, str]:
         for other in range(one + 1, len(points)):
             if differ[one, other]:
                 groups = _absorb([part for group in groups for part in _without(group, one, other)])
+    groups = _sweep(groups)
     found = {point.number: "" for point in points}
     for place, group in enumerate(sorted(groups, key=sorted)):
         for at in sorted(group):
@@ -58,6 +59,17 @@ def _absorb(groups: list[frozenset[int]]) -> list[frozenset[int]]:
     """The groups that no other one contains."""
     distinct = list(dict.fromkeys(groups))
     return [group for group in distinct if not any(group < other for other in distinct)]
+
+
+def _sweep(groups: list[frozenset[int]]) -> list[frozenset[int]]:
+    """The same pairs in fewer letters: nobody stays in a group whose others they all share another one with."""
+    for place in range(len(groups)):
+        for member in sorted(groups[place], reverse=True):
+            others = groups[:place] + groups[place + 1 :]
+            homes = [group for group in others if member in group]
+            if homes and all(any(mate in home for home in homes) for mate in groups[place] - {member}):
+                groups = [*groups[:place], groups[place] - {member}, *groups[place + 1 :]]
+    return _absorb([group for group in groups if group])
 
 
 def _letter(number: int) -> str:

@@ -28,13 +28,15 @@ class Record:
     Args:
         folder: `runs/<study>`.
         archive: by default as it stands on disk.
+        before: the same study a moment ago, whose points are taken over as far as they are the same.
 
     Raises:
         AutopruneError: there is no study in the folder, or nothing is measured yet.
     """
 
-    def __init__(self, folder: Path, archive: Archive | None = None) -> None:
+    def __init__(self, folder: Path, archive: Archive | None = None, *, before: Record | None = None) -> None:
         self.folder = folder
+        self._before = before
         path = folder / "study.yaml"
         if not path.is_file():
             siblings = [child.parent.name for child in folder.parent.glob("*/study.yaml")]
@@ -75,7 +77,15 @@ class Record:
     def points(self) -> list[Point]:
         """All candidates in order of arrival."""
         candidates = list(self.archive.candidates.values())
-        return [self._point(candidate, candidates[0]) for candidate in candidates]
+        before, self._before = self._before.points if self._before else [], None
+        same = before[:1] and before[0].candidate is candidates[0]
+        known = {point.number: point for point in before if same}
+        return [
+            known[candidate.number]
+            if candidate.number in known and known[candidate.number].candidate is candidate
+            else self._point(candidate, candidates[0])
+            for candidate in candidates
+        ]
 
     def _point(self, candidate: Candidate, baseline: Candidate) -> Point:
         searched, verified = candidate.beside(baseline, SEARCH), candidate.beside(baseline, VERIFY)
