@@ -63,16 +63,17 @@ const ring = (data, n, cost, colour, size, dash) => ({
 
 // The quality axis is cut where only candidates beside the front lie below.
 function frame(data, layers) {
-  const values = [], every = [];
+  const values = [], every = [], tops = [];
   layers.forEach((layer, n) => {
     if (layer === "rejected") return;
     const value = known(data, n, "quality"), half = data.tested.half.quality[n] || 0;
     every.push(value);
+    tops.push(value + half);
     if (layer !== "feasible" && layer !== "infeasible") values.push(Math.max(0, value - half), value + half);
   });
   const low = Math.min(...values), high = Math.max(...values);
   const margin = 0.05 * Math.max(0.1, high - low), lower = low - margin;
-  return { range: [lower, Math.max(high, ...every) + margin], below: every.filter((value) => value < lower).length };
+  return { range: [lower, Math.max(high, ...tops) + margin], below: every.filter((value) => value < lower).length };
 }
 
 function theme() {
