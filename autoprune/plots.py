@@ -311,12 +311,15 @@ def _label(cost: str) -> str:
 
 
 def _bars(points: Sequence[Point], name: str) -> dict[str, Any]:
-    """Half the 95 % interval of what was verified; nothing elsewhere."""
-    halves = []
+    """The 95 % interval of what was verified, never below 0; nothing elsewhere."""
+    above, below = [], []
     for point in points:
-        interval = point.verified[name].interval if name in point.verified else None
-        halves.append((interval[1] - interval[0]) / 2 if interval else 0.0)
-    return {"type": "data", "array": halves, "thickness": 1, "width": 2, "visible": any(halves)}
+        reading = point.verified.get(name)
+        low, high = (reading.interval if reading else None) or (0.0, 0.0)
+        above.append(high - reading.ratio if reading and high else 0.0)
+        below.append(reading.ratio - low if reading and high else 0.0)
+    style = {"type": "data", "symmetric": False, "thickness": 1, "width": 2}
+    return {**style, "array": above, "arrayminus": below, "visible": any(above)}
 
 
 def _hover(point: Point, cost: str) -> str:
@@ -352,11 +355,9 @@ def _frame(members: dict[str, list[Point]]) -> list[float]:
     """The range of the quality axis, bars and all: cut where nothing lies below but what is beside the front."""
     named = [point for layer in ("baseline", "front", "fell", "presets") for point in members[layer]]
     rest = [_ratio(point, "quality") for layer in ("feasible", "infeasible") for point in members[layer]]
-    ends = [
-        _ratio(point, "quality") + sign * half
-        for point, half in zip(named, _bars(named, "quality")["array"], strict=True)
-        for sign in (-1, 1)
-    ]
+    bars, values = _bars(named, "quality"), [_ratio(point, "quality") for point in named]
+    ends = [value + above for value, above in zip(values, bars["array"], strict=True)]
+    ends += [value - below for value, below in zip(values, bars["arrayminus"], strict=True)]
     low, high = min(ends), max([*ends, *rest])
     margin = 0.05 * max(0.1, max(ends) - low)
     return [low - margin, high + margin]

@@ -20,6 +20,7 @@ from made_studies import make_study
 from autoprune import plots, report
 from autoprune.errors import AutopruneError
 from autoprune.explained import epsilon_squared, importance, parameters
+from autoprune.measurement import VERIFY
 from autoprune.profiles import load_profile
 from autoprune.record import Front, Record
 from autoprune.report.content import content, headline
@@ -144,6 +145,34 @@ def test_data_of_the_page_are_plain(record: Record) -> None:
     assert json.loads(json.dumps(made, allow_nan=False)) == made
 
 
+def test_commands_carry_the_limits_of_the_report(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    front = record.front()
+    monkeypatch.setattr(front, "flags", ("--for", "smallest", "--max", "size_bytes=0.02x"), raising=False)
+    made = content(front)
+    for verb in ("report", "front", "verify"):
+        assert f"autoprune {verb} demo --for smallest --max size_bytes=0.02x" in made["commands"][verb]
+    assert "autoprune pick demo {number} --to DIR" in made["commands"]["pick"]
+    impossible = record.front(record.with_limits(record.requirements(), [], ["size_bytes=0.0001x"]))
+    monkeypatch.setattr(impossible, "flags", ("--for", "smallest", "--max", "size_bytes=0.0001x"), raising=False)
+    for command, _, _ in (loosenings := content(impossible)["infeasible"]["loosenings"]):
+        assert "--for smallest --max size_bytes=" in command
+        assert "0.0001x" not in command
+    assert loosenings
+
+
+def test_a_slice_that_does_not_bind_says_why(record: Record) -> None:
+    metric, before = record.metric, record.baseline.candidate.latest(VERIFY)
+    made = content(record.front())
+    for part in made["slices"]:
+        loose = part["loose"]["tested"]
+        assert bool(loose) != record.baseline.verified[part["reading"]].binds
+        assert ("too few" in loose) == (bool(loose) and before.units[part["name"]] < 100)
+        assert ("too faint" in loose) == (bool(loose) and before.units[part["name"]] >= 100)
+        assert "faint" not in loose or f"{before.quality[metric][part['name']]:.4f}" in loose
+    for point, beyond in zip(record.points, made["beyond"], strict=True):
+        assert beyond == list(record.beyond(point) or ())
+
+
 # In a browser.
 
 
@@ -154,7 +183,14 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     options = webdriver.ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
-    for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1400,1000"):
+    for word in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-dev-shm-usage",
+        "force-prefers-reduced-motion",
+        "window-size=1400,1000",
+    ):
         options.add_argument(f"--{word}")
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -254,6 +290,15 @@ def test_a_slider_moves_the_pick_and_says_so(driver: Any, record: Record, tmp_pa
     # The slider itself answers to the keyboard.
     press(driver, "#range-size_bytes", "\ue012")
     assert driver.execute_script("return state.limits.size_bytes") is not None
+    # What is no limit is refused.
+    for nonsense in ("-1", "0"):
+        driver.execute_script("setLimit(data.sliders[0], 0.98); changed()")
+        press(driver, "#limit-quality", "\ue009a\ue000" + nonsense + "\ue004")
+        assert driver.execute_script("return state.limits.quality") == 0.98
+        assert driver.find_element("id", "limit-quality").get_attribute("value") == "0.98"
+    command = driver.execute_script("return document.querySelector('#pick .again:last-child code').textContent")
+    assert "--floor quality=0.98x" in command
+    assert "--prefer size" in command
 
 
 @browsing

@@ -7,13 +7,12 @@ import math
 import shlex
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from autoprune import plots
-from autoprune.commands import search_command
+from autoprune import plots, words
+from autoprune.commands import search_command, verb_command
 from autoprune.errors import AutopruneError
-from autoprune.measurement import Reading, binding_slices, reading_name
+from autoprune.measurement import FEWEST_UNITS, VERIFY, Measurement, Reading, binding_slices, reading_name
 from autoprune.pareto import coordinates
 from autoprune.profiles import load_profile, profile_names
 from autoprune.record import Front, Point, Record
@@ -21,6 +20,9 @@ from autoprune.requirements import OBJECTIVES, Requirement, Requirements
 
 LISTED = 100
 """Of what fell, at most so many are told one by one."""
+
+NO_BREAK = "\u00a0"
+"""A space at which no line ends."""
 
 
 def content(front: Front) -> dict[str, Any]:
@@ -49,7 +51,8 @@ def content(front: Front) -> dict[str, Any]:
         "front": [point.number for point in front],
         "letters": {str(number): letters for number, letters in front.letters.items()},
         "falls": _falls(front),
-        "optimism": front.optimism,
+        "optimism": words.optimism(front),
+        "beyond": [list(record.beyond(point) or ()) for point in record.points],
         "infeasible": _infeasible(front),
         "machines": _machines(record),
         "commands": _commands(front),
@@ -59,17 +62,21 @@ def content(front: Front) -> dict[str, Any]:
 def headline(front: Front) -> str:
     """The result in one sentence."""
     pick = _pick(front)
+    if pick is None and front.falls:
+        return f"Nothing held when it was verified: all {len(front.falls)} of the search's front fell."
     if pick is None:
         return f"No candidate of {front.infeasible().candidates} meets every requirement."
     if not pick.number:
         return "Only the dense model itself meets every requirement."
     size, quality = pick.known["size_bytes"].ratio, pick.known["quality"].ratio
     where = "test data" if pick.verified else "validation data, not verified"
-    words = [f"{_times(1 / size)} smaller at {_change(quality)} {front.record.metric} ({where})"]
+    told = [f"{_times(1 / size)} smaller at {_change(quality)} {front.record.metric} ({where})"]
     latency = pick.known.get("latency_ms") or pick.found.get("latency_ms")
     if latency is not None:
-        words.append(f"{_times(latency.ratio)} the time to answer")
-    return f"{', '.join(words)}: pick #{pick.number}."
+        told.append(f"{_times(latency.ratio)} the time to answer")
+    if beyond := front.record.beyond(pick):
+        told.append(f"but only {words.ratio(beyond[1])} of {beyond[0]}, which is too faint to bind")
+    return f"{', '.join(told)}: pick #{pick.number}."
 
 
 def certainty(front: Front) -> str:
@@ -77,11 +84,11 @@ def certainty(front: Front) -> str:
     pick = _pick(front)
     interval = pick.known["quality"].interval if pick and pick.number else None
     held = ", ".join(item.text for item in front.requirements.items) or "no requirements"
-    words = [f"Limits of this report: {held}; the pick is the best in {front.requirements.prefer}."]
+    told = [f"Limits of this report: {held}; the pick is the best in {front.requirements.prefer}."]
     if interval:
         low, high = (_change(end) for end in interval)
-        words.append(f"In 95 of 100 repeats quality lies between {low} and {high}.")
-    return " ".join(words)
+        told.append(f"In 95 of 100 repeats quality is {low} to {high}.")
+    return " ".join(told)
 
 
 def _pick(front: Front) -> Point | None:
@@ -96,7 +103,7 @@ def _times(ratio: float) -> str:
 
 
 def _change(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.1f} %".replace("-", "−")
+    return f"{100 * (ratio - 1):+.1f}{NO_BREAK}%".replace("-", "−")
 
 
 def _workloads(record: Record) -> list[str]:
@@ -132,7 +139,7 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
     Returns:
         baseline: value of each reading.
         ratio: column by reading; what is judged by in full, the rest to five digits.
-        half: column by reading: half the 95 % interval, None where nobody knows.
+        half: column by reading: from the ratio to the upper end of its 95 % interval, None where nobody knows.
         compare: column by objective: what the front compares.
     """
     exact = {"quality", "worst_slice", "size_bytes", *_workloads(record)}
@@ -155,7 +162,7 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
 
 def _half(reading: Reading | None) -> float | None:
     interval = reading.interval if reading else None
-    return _number((interval[1] - interval[0]) / 2, 3) if interval else None
+    return _number(interval[1] - reading.ratio, 3) if reading and interval else None
 
 
 def _number(value: float, digits: int) -> float | None:
@@ -195,8 +202,8 @@ def _profile(record: Record, name: str, requirements: Requirements, fixed: list[
         else:
             fixed += [item] * (item not in fixed)
             rest.append(fixed.index(item))
-    words = ", ".join(item.text for item in requirements.items) or "no requirements"
-    return {"name": name, "words": words, "limits": limits, "fixed": rest, "prefer": requirements.prefer}
+    told = ", ".join(item.text for item in requirements.items) or "no requirements"
+    return {"name": name, "words": told, "limits": limits, "fixed": rest, "prefer": requirements.prefer}
 
 
 def _fixed(record: Record, item: Requirement) -> dict[str, Any]:
@@ -213,20 +220,28 @@ def _fixed(record: Record, item: Requirement) -> dict[str, Any]:
 
 
 def _slices(front: Front) -> list[dict[str, Any]]:
-    """The slices and perturbations of the metric: which bind, and why others do not."""
+    """The slices and perturbations of the metric: why each does not bind, by split; empty where it does."""
     record = front.record
-    before = record.baseline.candidate.latest()
-    binding = binding_slices(before, record.metric)
+    baseline = record.baseline
+    looks = {"found": baseline.candidate.latest()}
+    if baseline.verified:
+        looks["tested"] = baseline.candidate.latest(VERIFY)
     return [
         {
             "name": part,
             "reading": reading_name(record.metric, part),
-            "units": before.units.get(part, 0),
-            "value": _number(before.quality[record.metric][part], 5),
-            "binds": part in binding,
+            "loose": {side: _loose(measured, record.metric, part) for side, measured in looks.items()},
         }
         for part in plots.slices(front)
     ]
+
+
+def _loose(baseline: Measurement, metric: str, part: str) -> str:
+    """Why a slice does not bind; empty where it does, or was not measured."""
+    value, units = baseline.quality[metric].get(part), baseline.units.get(part, 0)
+    if value is None or part in binding_slices(baseline, metric):
+        return ""
+    return f"too few: {units} units" if units < FEWEST_UNITS else f"too faint: {value:.4f} in the baseline"
 
 
 def _figures(front: Front) -> dict[str, Any]:
@@ -266,8 +281,8 @@ def _infeasible(front: Front) -> dict[str, Any]:
             [point.number, [[text, by] for text, by in violations.items() if by > 0]]
             for point, violations in found.nearest
         ],
-        "loosenings": [[one.flag, one.text, one.point.number] for one in found.loosenings],
-        "together": found.together,
+        "loosenings": [[_verb(front, "front", one.flag), one.text, one.point.number] for one in found.loosenings],
+        "together": _verb(front, "front", *found.together) if found.together else "",
     }
 
 
@@ -288,18 +303,40 @@ def _machines(record: Record) -> list[dict[str, Any]]:
     ]
 
 
+def _verb(front: Front, verb: str, *looser: str) -> str:
+    """A verb under the limits that the front was made with.
+
+    Args:
+        looser: flags such as `--max size_bytes=0.5x`, instead of those on the same readings.
+    """
+    given = list(getattr(front, "flags", ()))
+    if looser:
+        taken = {_limited(front, shlex.split(flag)[-1]) for flag in looser}
+        at = 0
+        while at < len(given) - 1:
+            drop = given[at] in ("--floor", "--max") and _limited(front, given[at + 1]) in taken
+            if drop:
+                del given[at : at + 2]
+            at += not drop
+    return verb_command(front.record, verb, *given, *(word for flag in looser for word in shlex.split(flag)))
+
+
+def _limited(front: Front, limit: str) -> str:
+    """What `ndcg@20=0.97x` is a limit on."""
+    return _reading(front.record, limit.partition("=")[0])
+
+
 def _commands(front: Front) -> dict[str, str]:
     """What makes each part of the page again; `{number}` and `{limits}` are filled in by the page."""
     record = front.record
-    study = shlex.quote(record.name)
-    away = [] if record.folder.parent == Path("runs") else ["--runs", str(record.folder.parent)]
-    tail = f" {shlex.join(away)}" if away else ""
     return {
         "search": search_command(record),
-        "verify": f"autoprune verify {study}{tail}",
-        "front": f"autoprune front {study}{tail}",
-        "report": f"autoprune report {study}{tail}",
-        "limits": f"autoprune report {study}{tail} --for none{{limits}}",
-        "show": f"autoprune show {study} {{number}}{tail}",
-        "pick": f"autoprune pick {study} {{number}} --to DIR{tail}",
+        **{verb: _verb(front, verb) for verb in ("verify", "front", "report")},
+        "limits": verb_command(record, "report", "--for", "none") + "{limits}",
+        "show": _numbered(record, "show"),
+        "pick": _numbered(record, "pick", "--to", "DIR"),
     }
+
+
+def _numbered(record: Record, verb: str, *more: str) -> str:
+    return verb_command(record, verb, "NUMBER", *more).replace("NUMBER", "{number}")

@@ -23,8 +23,8 @@ function tooltip(data, n, cost) {
   return [`<b>#${n}</b> ${broken(data.points.words[n])}`, quality, costs.join(", ")].join("<br>");
 }
 
-// What a trace of a layer shows of these candidates.
-function filled(data, trace, numbers, cost, front0) {
+// What a trace of a layer shows of these candidates; no bar goes below `least` of the cost, or 0 of the quality.
+function filled(data, trace, numbers, cost, front0, least) {
   const { layer, part, mark, hollow } = trace.meta;
   const place = (n) => [known(data, n, cost), known(data, n, "quality")];
   if (part === "line" && layer === "front") {
@@ -39,9 +39,10 @@ function filled(data, trace, numbers, cost, front0) {
     const ends = numbers.map((n) => [[data.found.ratio[cost][n], data.found.ratio.quality[n]], place(n), [null, null]]).flat();
     return { ...trace, x: ends.map((end) => end[0]), y: ends.map((end) => end[1]) };
   }
-  const bars = (reading) => {
+  const bars = (reading, least) => {
     const array = numbers.map((n) => (isNumber(data.tested.ratio[reading][n]) ? data.tested.half[reading][n] || 0 : 0));
-    return { type: "data", array, thickness: 1, width: 2, visible: array.some((half) => half > 0) };
+    const arrayminus = array.map((half, at) => Math.max(0, Math.min(half, known(data, numbers[at], reading) - least)));
+    return { type: "data", symmetric: false, array, arrayminus, thickness: 1, width: 2, visible: array.some((half) => half > 0) };
   };
   return {
     ...trace,
@@ -50,8 +51,8 @@ function filled(data, trace, numbers, cost, front0) {
     customdata: numbers,
     text: numbers.map((n) => tooltip(data, n, cost)),
     marker: { ...trace.marker, symbol: numbers.map((n) => (hollow && !isVerified(data, n) ? `${mark}-open` : mark)) },
-    error_x: bars(cost),
-    error_y: layer === "rejected" ? { visible: false } : bars("quality"),
+    error_x: bars(cost, least),
+    error_y: layer === "rejected" ? { visible: false } : bars("quality", 0),
   };
 }
 
@@ -62,16 +63,17 @@ const ring = (data, n, cost, colour, size, dash) => ({
 
 // The quality axis is cut where only candidates beside the front lie below.
 function frame(data, layers) {
-  const values = [], every = [];
+  const values = [], every = [], tops = [];
   layers.forEach((layer, n) => {
     if (layer === "rejected") return;
     const value = known(data, n, "quality"), half = data.tested.half.quality[n] || 0;
     every.push(value);
-    if (layer !== "feasible" && layer !== "infeasible") values.push(value - half, value + half);
+    tops.push(value + half);
+    if (layer !== "feasible" && layer !== "infeasible") values.push(Math.max(0, value - half), value + half);
   });
   const low = Math.min(...values), high = Math.max(...values);
   const margin = 0.05 * Math.max(0.1, high - low), lower = low - margin;
-  return { range: [lower, Math.max(high, ...every) + margin], below: every.filter((value) => value < lower).length };
+  return { range: [lower, Math.max(high, ...tops) + margin], below: every.filter((value) => value < lower).length };
 }
 
 function theme() {
@@ -103,8 +105,9 @@ function drawTradeoff(place, data, cost, judged, layers, hidden, chosen) {
   const members = {};
   layers.forEach((layer, n) => { if (isNumber(known(data, n, cost))) (members[layer] ||= []).push(n); });
   const front0 = judged.front.includes(0) ? [0] : [];
+  const { type, range: ends } = figure.layout.xaxis, least = type === "log" ? 10 ** ends[0] : 0;
   const traces = figure.data.map((trace) => {
-    const made = filled(data, trace, members[trace.meta.layer] || [], cost, front0);
+    const made = filled(data, trace, members[trace.meta.layer] || [], cost, front0, least);
     if (trace.meta.layer === "baseline") made.marker = { ...made.marker, color: ink, line: { width: 1.6, color: ink } };
     return { ...made, visible: !hidden.has(trace.meta.layer) };
   });

@@ -10,21 +10,22 @@ function made(tag, attributes = {}, ...children) {
   return node;
 }
 
-const percent = (share, digits = 1) => `${(100 * share).toFixed(digits).replace("-", "−")} %`;
+const GAP = "\u00a0";  // a space at which no line ends
+const percent = (share, digits = 1) => `${(100 * share).toFixed(digits).replace("-", "−")}${GAP}%`;
 const signed = (share) => `${share >= 0 ? "+" : ""}${percent(share)}`;
 
 function bytes(count) {
   for (const unit of ["B", "kB", "MB"]) {
-    if (count < 1000) return `${Number(count.toPrecision(3))} ${unit}`;
+    if (count < 1000) return `${Number(count.toPrecision(3))}${GAP}${unit}`;
     count /= 1000;
   }
-  return `${Number(count.toPrecision(3))} GB`;
+  return `${Number(count.toPrecision(3))}${GAP}GB`;
 }
 
 function inUnit(reading, value) {
   if (!isNumber(value)) return "–";
   if (reading.endsWith("_bytes")) return bytes(value);
-  return reading.startsWith("latency_ms") ? `${value.toFixed(3)} ms` : value.toFixed(4);
+  return reading.startsWith("latency_ms") ? `${value.toFixed(3)}${GAP}ms` : value.toFixed(4);
 }
 
 // A command with a button that copies it.
@@ -59,19 +60,19 @@ function bar(ratio) {
 function ratioCell(side, reading, n) {
   const ratio = side.ratio[reading]?.[n], half = side.half[reading]?.[n];
   if (!isNumber(ratio)) return made("td", {}, "–");
-  return made("td", {}, times(ratio), half ? made("span", { class: "interval" }, ` ${(ratio - half).toFixed(3)}–${(ratio + half).toFixed(3)}`) : null);
+  return made("td", {}, times(ratio), half ? made("span", { class: "interval" }, ` ${Math.max(0, ratio - half).toFixed(3)} to ${(ratio + half).toFixed(3)}`) : null);
 }
 
 function readingRow(data, n, reading, slice) {
-  const side = isNumber(data.tested.ratio[reading]?.[n]) ? data.tested : data.found;
+  const shown = isNumber(data.tested.ratio[reading]?.[n]) ? "tested" : "found", side = data[shown];
   const ratio = side.ratio[reading]?.[n];
   const label = reading === "quality" ? `quality (${data.metric})` : reading;
-  const binding = slice ? (slice.binds ? "binds" : `does not bind (${slice.units} units)`) : "";
-  return made("tr", { class: slice && !slice.binds ? "loose" : null },
+  const loose = slice?.loose[shown];
+  return made("tr", { class: loose ? "loose" : null },
     made("th", { scope: "row" }, label),
+    ratioCell(data.tested, reading, n), ratioCell(data.found, reading, n),
     made("td", {}, inUnit(reading, isNumber(ratio) ? ratio * side.baseline[reading] : null)),
-    ratioCell(data.found, reading, n), ratioCell(data.tested, reading, n),
-    made("td", {}, slice && isNumber(ratio) ? bar(ratio) : binding ? "" : null, binding ? made("small", {}, binding) : null));
+    made("td", {}, slice && isNumber(ratio) ? bar(ratio) : null, slice ? made("small", {}, loose ? `does not bind, ${loose}` : "binds") : null));
 }
 
 function readingTable(data, n) {
@@ -79,7 +80,7 @@ function readingTable(data, n) {
   const names = Object.keys(data.found.ratio).filter((name) => isNumber(data.found.ratio[name][n]) || isNumber(data.tested.ratio[name][n]));
   const main = names.filter((name) => ["quality", "worst_slice"].includes(name) || /^(size|memory)_bytes|^latency_ms/.test(name));
   const rest = names.filter((name) => !main.includes(name) && !slices.has(name));
-  const head = () => made("thead", {}, made("tr", {}, ...["reading", "value", "validation", "test / verified", ""].map((word) => made("th", { scope: "col" }, word))));
+  const head = () => made("thead", {}, made("tr", {}, ...["reading", "test / verified", "validation", "value", ""].map((word) => made("th", { scope: "col" }, word))));
   const table = (rows) => made("div", { class: "scroll" }, made("table", {}, head(), made("tbody", {}, ...rows)));
   const found = [table(main.map((name) => readingRow(data, n, name)))];
   if (names.some((name) => slices.has(name))) {
@@ -88,6 +89,12 @@ function readingTable(data, n) {
   }
   if (rest.length) found.push(made("details", {}, made("summary", {}, `${rest.length} more readings`), table(rest.map((name) => readingRow(data, n, name)))));
   return found;
+}
+
+// What a slice lost that is too faint to bind, where it lost more than all that bind.
+function ruined(data, n, start = "It ") {
+  const beyond = data.beyond[n];
+  return beyond.length ? `${start}keeps ${times(beyond[1])} of ${beyond[0]}, which is too faint to bind.` : "";
 }
 
 // Why a candidate is where it is, in a sentence.
@@ -110,9 +117,9 @@ function showDetails(place, data, state, judged, layers, n) {
   place.replaceChildren(
     made("h3", {}, `#${n}${preset}`), made("p", { class: "words" }, data.points.words[n]),
     made("p", {}, made("span", { class: `badge ${layers[n]}` }, layers[n]), " ", standing(data, state, judged, layers[n], n),
-      letters ? ` Letters in quality: ${letters}.` : ""),
+      letters ? ` Letters in quality: ${letters}.` : "", ruined(data, n, " It ")),
     ...readingTable(data, n),
-    made("p", { class: "note" }, "Ratios are to the baseline, which is the middle of each bar (its ends: ±30 %). In grey: where a re-measurement falls in 95 of 100 cases."),
+    made("p", { class: "note" }, `Ratios are to the baseline, which is the middle of each bar (its ends: ±30${GAP}%). In grey: where a re-measurement falls in 95 of 100 cases.`),
     made("h3", {}, "Recipe"), made("pre", {}, n ? recipeLines(data.points.recipe[n]) : "the dense model"),
     made("h3", {}, "Commands"),
     ...[["ship it", data.commands.pick], ["look at it", data.commands.show], ["make and measure it again", data.points.command[n]]]
@@ -123,15 +130,18 @@ function showDetails(place, data, state, judged, layers, n) {
 // A command for a candidate; its own command has no place to fill.
 const numbered = (line, n) => line.replace("{number}", n);
 
+// The numbers come first: a narrow screen shows them without scrolling.
 function listRow(data, layers, pick, n) {
-  const cells = [`#${n}`, n === pick ? `${layers[n]}, pick` : layers[n], data.points.words[n],
-    `${times(known(data, n, "quality"))}${isVerified(data, n) ? "" : "*"}`, data.letters[n] || "",
-    times(known(data, n, "worst_slice")), ...data.sliders.filter((one) => one.ceiling).map((one) => times(known(data, n, one.reading)))];
+  const unsure = isVerified(data, n) || layers[n] === "rejected" ? "" : "?";
+  const cells = [`#${n}`, times(known(data, n, "quality")) + unsure,
+    ...data.sliders.filter((one) => one.ceiling).map((one) => times(known(data, n, one.reading))),
+    times(known(data, n, "worst_slice")) + (data.beyond[n].length ? "*" : ""), data.letters[n] || "",
+    n === pick ? `${layers[n]}, pick` : layers[n], data.points.words[n]];
   return made("tr", { "data-number": n, tabindex: "-1", "aria-selected": "false" }, ...cells.map((text) => made("td", { role: "gridcell" }, text)));
 }
 
 function showList(table, data, layers, pick, numbers) {
-  const names = ["#", "", "recipe", "quality", "≈", "worst", ...data.sliders.filter((one) => one.ceiling).map((one) => one.label)];
+  const names = ["#", "quality", ...data.sliders.filter((one) => one.ceiling).map((one) => one.label), "worst slice", "≈", "", "recipe"];
   table.tHead.replaceChildren(made("tr", {}, ...names.map((name) => made("th", { scope: "col", role: "columnheader" }, name))));
   table.tBodies[0].replaceChildren(...numbers.map((n) => listRow(data, layers, pick, n)));
 }

@@ -62,7 +62,8 @@ function choose(n, go = false) {
   drawSoon();
   if (go) {
     byId("details").focus({ preventScroll: true });
-    byId("details").scrollIntoView({ block: "start" });
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    byId("details").scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
   }
 }
 
@@ -70,16 +71,18 @@ function choose(n, go = false) {
 function flags() {
   const words = data.sliders.filter((one) => isNumber(state.limits[one.reading]))
     .map((one) => ` --${one.ceiling ? "max" : "floor"} ${one.reading}=${state.limits[one.reading]}x`);
-  return words.join("") + data.fixed.filter((_, at) => state.fixed[at]).map((item) => ` ${item.flag}`).join("");
+  const fixed = data.fixed.filter((_, at) => state.fixed[at]).map((item) => ` ${item.flag}`);
+  return `${words.join("")}${fixed.join("")} --prefer ${state.prefer}`;
 }
 
 function announce() {
   const place = byId("pick"), n = judged.pick;
   const again = made("p", { class: "again" }, "This view again: ", commandLine(data.commands.limits.replace("{limits}", flags())));
+  place.classList.toggle("pick", n !== null);
   if (n === null) {
     const near = nearest(data, state), button = link(near, choose);
     const short = misses(data, "found", near, state).map(([slider, by]) => `${slider.label} by ${percent(by)}`).join(", ");
-    place.replaceChildren(made("h3", {}, "No pick"), made("p", {}, `Nothing of ${data.points.words.length} candidates holds these limits. Nearest: `,
+    place.replaceChildren(made("h3", {}, "No pick"), made("p", {}, `No candidate of ${data.infeasible.candidates} holds these limits. Nearest: `,
       button, short ? `, which misses ${short} of the limit.` : "."), again);
     return;
   }
@@ -89,7 +92,7 @@ function announce() {
     made("h3", {}, "Pick ", link(n, choose), n ? "" : " (the dense model itself)"), made("p", { class: "words" }, data.points.words[n]),
     made("dl", {}, ...facts),
     made("p", {}, `${bytes(size)}. Quality on ${tested ? "test data (verified)" : "validation data, not verified"}. `
-      + `${judged.feasible.length} of ${data.points.words.length} hold these limits, ${counted(judged.front.length, "is", "are")} on the front.`),
+      + `${judged.feasible.length} of ${data.points.words.length} hold these limits, ${counted(judged.front.length, "is", "are")} on the front. ${ruined(data, n)}`),
     made("p", { class: "again" }, "Ship it: ", commandLine(numbered(data.commands.pick, n))), again);
 }
 
@@ -127,11 +130,14 @@ function makeSlider(slider) {
     changed();
   });
   number.addEventListener("input", () => {
-    const value = number.value === "" || !(Number(number.value) > 0) ? null : Number(number.value);
+    // What is no limit (-1, 0, half a number) leaves the last one alone, which comes back when the box is left.
+    if (number.validity.badInput || (number.value !== "" && !(Number(number.value) > 0))) return;
+    const value = number.value === "" ? null : Number(number.value);
     state.limits[slider.reading] = value;
     range.value = value ?? (slider.ceiling ? slider.max : slider.min);
     changed();
   });
+  number.addEventListener("change", () => showLimit(slider));
   return made("div", { class: "slider" }, made("label", { for: range.id }, `${slider.label} ${slider.ceiling ? "≤" : "≥"}`), range, number, made("span", {}, "×"));
 }
 
@@ -261,7 +267,7 @@ async function start() {
   for (const id of ["plot-size", "plot-latency"]) {
     byId(id).on?.("plotly_click", (event) => {
       const n = event.points[0]?.customdata;
-      if (isNumber(n)) choose(n);
+      if (isNumber(n)) choose(n, true);
     });
   }
   choose(judged.pick ?? nearest(data, state));

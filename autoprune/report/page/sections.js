@@ -16,6 +16,7 @@ function link(n, choose) {
 }
 
 function showState(place, data) {
+  if (data.infeasible.empty) return;  // then there is nothing to verify
   place.textContent = data.verified
     ? "The front was verified: its values are on test data, which the search never saw."
     : "Not all of the front is verified: values on validation data flatter, because the search steered by them. "
@@ -29,15 +30,10 @@ function showVerification(place, data, choose) {
     place.append(made("p", {}, "Nothing on the search's front (beside the baseline) was verified yet."));
     return;
   }
-  place.append(made("p", {}, made("strong", {}, `${falls.count} of ${falls.of} finalists fell`),
-    `: they were on the search's front, and did not hold on test data. From validation to test, ${data.metric} of the front `
+  place.append(made("p", {}, made("strong", {}, `${falls.count} of ${falls.of} of the search's front fell`),
+    `: they did not hold on test data. From validation to test, ${data.metric} of the front `
     + `changed by ${signed(falls.median)} of the baseline in the median, ${signed(falls.worst)} at worst.`));
-  if (isNumber(data.optimism)) {
-    const flattered = data.optimism > 0
-      ? `flatters the rest by about ${percent(data.optimism, 2)} of the baseline's ${data.metric} in the mean. Read the test values as that much lower.`
-      : `does not flatter the rest (${percent(data.optimism, 2)} of the baseline's ${data.metric} in the mean).`;
-    place.append(made("p", {}, `What stayed was still chosen on test data. By the bootstrap, dropping what fell ${flattered}`));
-  }
+  if (data.optimism) place.append(made("p", {}, data.optimism));
   if (falls.list.length) {
     place.append(table(["fell", "recipe", "validation", "test", "why"], falls.list.map(([n, why]) => [
       link(n, choose), data.points.words[n], times(data.found.ratio.quality[n]), times(data.tested.ratio.quality[n]), why])));
@@ -64,9 +60,9 @@ function showInfeasible(section, data, choose) {
     link(n, choose), data.points.words[n], short.map(([text, by]) => `${text} by ${percent(by)}`).join(", ")])));
   if (found.loosenings.length) {
     place.append(made("h3", {}, "One of these alone would make something feasible"), table(["write", "instead of", "then"],
-      found.loosenings.map(([flag, text, n]) => [commandLine(`${data.commands.front} ${flag}`), text, link(n, choose)])));
+      found.loosenings.map(([command, text, n]) => [commandLine(command), text, link(n, choose)])));
   } else if (found.together.length) {
-    place.append(made("p", {}, "No single change is enough; together these would be: ", commandLine(`${data.commands.front} ${found.together.join(" ")}`)));
+    place.append(made("p", {}, "No single change is enough; together these would be: ", commandLine(found.together)));
   }
 }
 
@@ -84,9 +80,9 @@ function showAgain(data) {
 }
 
 function slicesNote(data) {
-  const loose = data.slices.filter((slice) => !slice.binds);
+  const reason = ({ loose }) => loose.tested ?? loose.found, loose = data.slices.filter(reason);
   const words = loose.length
-    ? `Shown, but not binding (too few units, or too little to lose): ${loose.map((slice) => `${slice.name} (${slice.units})`).join(", ")}.`
+    ? `Shown, but not binding: ${loose.map((slice) => `${slice.name} (${reason(slice)})`).join(", ")}.`
     : "All of these slices bind.";
-  return `Vermilion lost against the baseline, blue won; the deepest colour is 30 %. ${words}`;
+  return `Vermilion lost against the baseline, blue won; the deepest colour is 30${GAP}%. ${words}`;
 }
