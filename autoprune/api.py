@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from autoprune.archive import ROUNDS
 from autoprune.config import compose_config, sections
 from autoprune.job import search as run_search
 from autoprune.progress import Progress
 from autoprune.record import Front, Record
-from autoprune.remeasure import ROUNDS
 from autoprune.verify import verify as verify_folder
 
 
@@ -49,6 +49,7 @@ def verify_study(
     floors: Sequence[str] = (),
     ceilings: Sequence[str] = (),
     profile: str | None = None,
+    prefer: str | None = None,
     everything: bool = False,
     again: bool = False,
     rounds: int = ROUNDS,
@@ -62,6 +63,7 @@ def verify_study(
     Args:
         floors, ceilings: in place of the study's, e.g. "ndcg@20=0.97x" and "latency_ms=0.5x".
         profile: requirements in place of the study's, e.g. "latency_sensitive".
+        prefer: `quality`, `size` or `latency`, in place of what the requirements prefer.
         everything: whether every candidate is verified, not the baseline, the presets and the front alone.
         again: whether what was verified on this machine is measured anew, in place of what it was.
         rounds: processes that time each artifact; an interval of latency takes at least 2.
@@ -79,6 +81,7 @@ def verify_study(
         floors=floors,
         ceilings=ceilings,
         profile=profile,
+        prefer=prefer,
         everything=everything,
         again=again,
         rounds=rounds,

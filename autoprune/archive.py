@@ -20,6 +20,14 @@ from autoprune.measurement import SEARCH, Measurement
 TRIAL = "trial"
 """The name of every candidate that the sampler asked for."""
 
+ROUNDS = 5
+"""Processes that time each artifact for a verification, unless another number is asked for."""
+
+
+def processes(measured: Measurement) -> int:
+    """How many processes timed it."""
+    return min((max(1, len(timed.rounds)) for timed in measured.latency.values()), default=1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:

@@ -137,7 +137,7 @@ def _slices(front: Front, point: Point) -> str:
         if part == "all" or part not in before.quality[metric]:
             continue
         reading = found[reading_name(metric, part)]
-        note = "yes" if part in binds else f"no: {before.units[part]} units, dense {before.quality[metric][part]:.4f}"
+        note = "yes" if part in binds else f"no, {words.why_idle(before.units[part], before.quality[metric][part])}"
         rows.append((part, f"{reading.value:.4f}", _sure(reading), note))
     if not rows:
         return ""
@@ -173,6 +173,8 @@ def _caveats(front: Front, point: Point) -> str:
     warning = words.standing(front, point)
     if warning:
         lines.append(f"{warning[0].upper()}{warning[1:]}.")
+    if words.beyond(record, point):
+        lines.append(f"It {words.beyond(record, point)}.")
     if not point.verified:
         lines.append(
             "All values are the search's own, on validation data that it chose by: of many candidates it kept those "

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from autoprune.commands import placeless
+from autoprune.archive import ROUNDS
+from autoprune.commands import placeless, verb_command
 from autoprune.display import (
     Watch,
     earlier,
@@ -26,7 +27,7 @@ from autoprune.errors import AutopruneError, nearest
 from autoprune.facts import front_facts, ordered
 from autoprune.profiles import load_profile
 from autoprune.record import Front, Record
-from autoprune.words import standing, verifying
+from autoprune.words import beyond, standing, verifying
 
 HELP = """\
 autoprune: search for the smallest and fastest form of an embedding model that is still good enough.
@@ -63,9 +64,17 @@ Look and choose:
 Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune --hydra-help.
 """
 
+STOPPED = 130
+"""The exit code after Ctrl-C."""
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Name of the study (study.name), a folder under --runs.", metavar="STUDY")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="Name of the study (study.name), a folder under --runs; or the path of its folder.", metavar="STUDY"
+    ),
+]
 Runs = Annotated[Path, typer.Option(help="Where studies live (study.dir).")]
 Floors = Annotated[
     list[str], typer.Option("--floor", help="A floor in place of the study's, such as ndcg@20=0.97x; repeatable.")
@@ -76,6 +85,9 @@ Ceilings = Annotated[
 Profile = Annotated[
     str | None, typer.Option("--for", help="A requirements profile in place of the study's.", metavar="PROFILE")
 ]
+Prefer = Annotated[
+    str | None, typer.Option(help="quality, size or latency: what is picked; by default what the profile prefers.")
+]
 
 
 @app.command()
@@ -84,6 +96,7 @@ def front(
     floor: Floors = [],  # noqa: B006  # typer reads the default, nothing changes it
     max_: Ceilings = [],  # noqa: B006  # as above
     for_: Profile = None,
+    prefer: Prefer = None,
     sort: Annotated[
         str, typer.Option(help="quality, size, latency or any reading, such as recall@20.tail; the best comes first.")
     ] = "quality",
@@ -99,11 +112,15 @@ def front(
     What was verified is shown by its verified values, on test data, and stays only if it still holds. Where nothing
     meets the requirements, it is said what was missed, by how much, and what would be enough.
     """
-    record = Record(runs / study)
-    found = _front(record, floor, max_, for_)
+    if csv and json_:
+        raise AutopruneError("--csv and --json: one of them can be printed at a time; leave the other out.")
+    record = _record(study, runs)
+    found = _front(record, floor, max_, for_, prefer)
     if json_:
         sys.stdout.write(json.dumps(front_facts(found, sort=sort), indent=2, allow_nan=False) + "\n")
     elif csv:
+        if not len(found):
+            sys.stderr.write(f"{found.explain_empty()}\n")
         numbers = [point.number for point in ordered(found, record, sort)]
         sys.stdout.write(found.to_frame().loc[numbers].to_csv())
     else:
@@ -116,11 +133,12 @@ def verify(
     floor: Floors = [],  # noqa: B006  # as above
     max_: Ceilings = [],  # noqa: B006  # as above
     for_: Profile = None,
+    prefer: Prefer = None,
     all_: Annotated[bool, typer.Option("--all", help="Verify every candidate, not the finalists alone.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Measure anew what was verified on this machine.")] = False,
     rounds: Annotated[
-        int | None, typer.Option(help="Processes that time each artifact, by default 5; an interval takes at least 2.")
-    ] = None,
+        int, typer.Option(help="Processes that time each artifact; an interval takes at least 2.")
+    ] = ROUNDS,
     runs: Runs = Path("runs"),
 ) -> None:
     """Measure the finalists once more: quality on test data that the search never saw, latency timed longer.
@@ -130,19 +148,20 @@ def verify(
     pick another one.
     """
     from autoprune.api import verify_study  # here, because it takes seconds to import
-    from autoprune.remeasure import ROUNDS
 
-    before, console = earlier(Record(runs / study)), terminal()
+    record, console = _record(study, runs), terminal()
+    before = earlier(record)
     with Watch(console) as watch:
         found = verify_study(
-            study,
-            runs=runs,
+            record.name,
+            runs=record.folder.parent,
             floors=floor,
             ceilings=max_,
             profile=for_,
+            prefer=prefer,
             everything=all_,
             again=again,
-            rounds=ROUNDS if rounds is None else rounds,
+            rounds=rounds,
             working=watch.working,
         )
     print_verified(console, found, everything=all_, before=before)
@@ -157,10 +176,11 @@ def record(
     """Write what a recorded study keeps: study.yaml, front.csv, front.png. A README.md is yours: it is left alone."""
     from autoprune.recorded import write  # here, because plots take a second to import
 
-    found = Record(runs / study).front()
+    found = _record(study, runs).front()
     for path in write(found, to):
         sys.stdout.write(f"wrote {path}\n")
-    unsaid = ["verify the front on test data: autoprune verify " + study] * (not found.record.baseline.verified)
+    unsaid = [f"verify the front on test data: {verb_command(found.record, 'verify')}"]
+    unsaid *= not found.record.baseline.verified
     if not (to / "README.md").exists():
         unsaid.append(f"write {to / 'README.md'}: what was asked, what was learned (what failed too), on which machine")
     for line in unsaid:
@@ -174,12 +194,13 @@ def report(
     floor: Floors = [],  # noqa: B006  # as above
     max_: Ceilings = [],  # noqa: B006  # as above
     for_: Profile = None,
+    prefer: Prefer = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Write one HTML file that opens offline: the plots, limits to move, the pick, every candidate."""
     from autoprune.report import write  # here, because plots take a second to import
 
-    sys.stdout.write(f"wrote {write(_front(Record(runs / study), floor, max_, for_), to)}\n")
+    sys.stdout.write(f"wrote {write(_front(_record(study, runs), floor, max_, for_, prefer), to)}\n")
 
 
 @app.command()
@@ -192,8 +213,8 @@ def show(
     runs: Runs = Path("runs"),
 ) -> None:
     """Show one candidate: recipe, measurements, margins to the requirements, the command that makes it again."""
-    record = Record(runs / study)
-    print_point(terminal(), record, record.point(number), _front(record, floor, max_, for_).requirements)
+    record = _record(study, runs)
+    print_point(terminal(), _front(record, floor, max_, for_), record.point(number))
 
 
 @app.command()
@@ -214,7 +235,7 @@ def compare(
     """
     from autoprune.compare import compare as compared  # here, beside a verb of that name
 
-    found = compared(*(_front(Record(runs / name), floor, max_, for_) for name in (study, other)))
+    found = compared(*(_front(_record(name, runs), floor, max_, for_) for name in (study, other)))
     if json_:
         sys.stdout.write(json.dumps(found.to_json(), indent=2, allow_nan=False) + "\n")
     else:
@@ -229,19 +250,17 @@ def pick(
     floor: Floors = [],  # noqa: B006  # as above
     max_: Ceilings = [],  # noqa: B006  # as above
     for_: Profile = None,
-    prefer: Annotated[
-        str | None, typer.Option(help="quality, size or latency; by default what the profile prefers.")
-    ] = None,
+    prefer: Prefer = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Copy the artifact that fits best to a folder, ready to ship, with a model card (README.md) in it."""
     from autoprune.card import write_card
 
-    record = Record(runs / study)
+    record = _record(study, runs)
     if to.exists():
         raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
-    found = _front(record, floor, max_, for_)
-    point = found.pick(prefer=prefer) if number is None else record.point(number)
+    found = _front(record, floor, max_, for_, prefer)
+    point = found.pick() if number is None else record.point(number)
     if point.candidate.rejected:
         raise AutopruneError(f"candidate {number} was rejected before training and has no artifact; pick another.")
     try:
@@ -250,10 +269,12 @@ def pick(
         raise AutopruneError(f"{error}\nOr make it again:\n  {record.command(point)}") from error
     card = write_card(found, point, to, made_by=placeless(["autoprune", *sys.argv[1:]]))
     console = terminal()
-    print_point(console, record, point, found.requirements)
+    print_point(console, found, point)
     warning = standing(found, point)
     if warning:
         say(console, f"\nWARNING: {warning}.", style="bold red")
+    if beyond(record, point):
+        say(console, f"\nIt {beyond(record, point)}.", style="bold yellow")
     if not point.verified:
         say(console, f"\nIt is not verified on test data: {verifying(found, point)}", style="bold yellow")
     say(console, f"\nShipped to {to}, with what is known of it in {card}. Use it:")
@@ -273,13 +294,13 @@ def dashboard(
     """Show every candidate in optuna-dashboard: constraints, recipes, picks. It follows a search that is running."""
     from autoprune.dashboard import Dashboard, serve  # here, because it takes a second to import Optuna
 
-    record = Record(runs / study)
+    record = _record(study, runs)
 
     def ready(address: str) -> None:
-        sys.stdout.write(f"{address}\nA read-only mirror of {study!r}; Ctrl-C ends it.\n")
+        sys.stdout.write(f"{address}\nA read-only mirror of {record.name!r}; Ctrl-C ends it.\n")
         sys.stdout.flush()
 
-    shown = Dashboard(lambda: _front(Record(runs / study), floor, max_, for_), record.archive.path)
+    shown = Dashboard(lambda: _front(Record(record.folder), floor, max_, for_), record.archive.path)
     serve(shown, host=host, port=port, ready=ready)
 
 
@@ -291,7 +312,12 @@ def main() -> None:
         if not words or words[0] in ("-h", "--help"):
             sys.stdout.write(HELP.replace("{groups}", _groups()))
         elif words[0] in verbs:
-            app()
+            try:
+                app()
+            except SystemExit as ended:
+                if ended.code == STOPPED:  # Typer turns Ctrl-C into it, and says nothing
+                    raise KeyboardInterrupt from ended
+                raise
         elif words[0].startswith(("-", "~")) or "=" in words[0]:
             from autoprune.app import run  # here, because it takes seconds to import all that a search needs
 
@@ -313,6 +339,26 @@ def _groups() -> str:
     return "\n".join(f"  {name:<14} {' | '.join(options)}" for name, options in chosen.items())
 
 
-def _front(record: Record, floors: list[str], ceilings: list[str], profile: str | None) -> Front:
+def _record(study: str, runs: Path) -> Record:
+    """A study by its name under --runs, or by the path of its folder, as a shell completes it."""
+    named, path = runs / study, Path(study)
+    if not (named / "study.yaml").is_file() and (
+        (path / "study.yaml").is_file() or (len(path.parts) > 1 and not named.parent.is_dir())
+    ):
+        named = path if path.name not in ("", "..") else path.resolve()
+    return Record(named)
+
+
+def _front(
+    record: Record, floors: list[str], ceilings: list[str], profile: str | None, prefer: str | None = None
+) -> Front:
+    """The front under what was asked for, which it can tell again."""
+    given: dict[str, list[str] | list[str | None]] = {
+        "--for": [profile],
+        "--floor": floors,
+        "--max": ceilings,
+        "--prefer": [prefer],
+    }
+    flags = [word for flag, values in given.items() for value in values if value for word in (flag, value)]
     requirements = record.requirements(load_profile(profile) if profile else None)
-    return record.front(record.with_limits(requirements, floors, ceilings))
+    return record.front(record.with_limits(requirements, floors, ceilings, prefer=prefer), flags)

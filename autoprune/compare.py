@@ -13,6 +13,7 @@ from autoprune.measurement import SEARCH, VERIFY, Reading
 from autoprune.pareto import beats, hypervolume
 from autoprune.record import Front, Point
 from autoprune.requirements import OBJECTIVES
+from autoprune.words import requirement_words
 
 LEVELS = (1.0, 0.99, 0.95)
 """Ratios of quality, to the first study's baseline, at which the best size and latency are compared."""
@@ -115,6 +116,9 @@ def compare(one: Front, other: Front) -> Comparison:
             f"These are the searches' own values: {' and '.join(waiting)} {'are' if len(waiting) > 1 else 'is'} not "
             "verified throughout."
         )
+    if set(one.requirements.items) != set(other.requirements.items):
+        asked = "; ".join(f"{front.record.name} by {requirement_words(front)}" for front in fronts)
+        notes.append(f"Each is judged by its own requirements ({asked}): give --for or --floor to judge both alike.")
     shared = [name for name in one.record.objectives if name in other.record.objectives]
     objectives = [name for name in shared if machine or name != "latency"]
     reference = _look(one.record.baseline, verified=verified)

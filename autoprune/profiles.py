@@ -25,9 +25,9 @@ def load_profile(name: str) -> dict[str, Any]:
     if not source.is_file():
         raise unknown("requirements profile", name, ["none", *profile_names()])
     try:
-        content = yaml.safe_load(source.read_text())
-    except yaml.YAMLError as error:
-        raise AutopruneError(f"{name}: the file is no YAML ({error}).") from error
+        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AutopruneError(f"{name}: the file is no YAML ({error}). Write text in UTF-8.") from error
     if not isinstance(content, dict):
         raise AutopruneError(f"{name}: a mapping of requirements must stand in the file, but got {content!r}.")
     return content

@@ -19,7 +19,7 @@ import yaml
 from autoprune.commands import search_command, without_places
 from autoprune.errors import AutopruneError
 from autoprune.figure import front_figure, save
-from autoprune.record import Front, Point, columns
+from autoprune.record import Front, Point, all_names, columns
 
 
 def write(front: Front, to: Path) -> list[Path]:
@@ -43,9 +43,8 @@ def write(front: Front, to: Path) -> list[Path]:
     kept = {"study": record.name, "command": search_command(record), "definition": without_places(record.definition)}
     path.write_text(yaml.safe_dump(kept, sort_keys=False, width=1000))
     rows = [row(front, point) for point in front.finalists]
-    names = list(dict.fromkeys(name for row in rows for name in row))  # not every point need be verified
     with (to / "front.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, names, restval="", lineterminator="\n")
+        table = csv.DictWriter(file, all_names(rows), restval="", lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
     save(figure, to / "front.png")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 
 from autoprune import artifact
-from autoprune.archive import Candidate
+from autoprune.archive import Candidate, processes
 from autoprune.errors import AutopruneError
 from autoprune.machine import THREADS, machine
 from autoprune.measure import Judge, on_threads, own_latency, paired_latency
@@ -22,9 +22,6 @@ from autoprune.measurement import VERIFY, Latency, Measurement
 from autoprune.record import Point, Record
 from autoprune.runtime.served import Served
 from autoprune.tasks.task import Task
-
-ROUNDS = 5
-"""Processes that time each artifact."""
 
 ROUND_PAIRS = 7
 """Pairs that a round times at least: processes differ more than the pairs of one do."""
@@ -36,7 +33,7 @@ LONGER = 4
 def rounds_of(candidate: Candidate) -> int:
     """How many processes have timed a candidate on this machine for its verification; 0 if it is not verified here."""
     measured = candidate.measured(VERIFY, machine=str(machine()["id"]))
-    return min((max(1, len(timed.rounds)) for timed in measured.latency.values()), default=1) if measured else 0
+    return processes(measured) if measured else 0
 
 
 def remeasure(

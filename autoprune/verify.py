@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
-from autoprune.archive import Archive
+from autoprune.archive import ROUNDS, Archive
 from autoprune.config import overridden, structured
 from autoprune.errors import AutopruneError
 from autoprune.folder import driving, note_machine
@@ -18,7 +19,7 @@ from autoprune.measurement import VERIFY, Latency
 from autoprune.profiles import load_profile
 from autoprune.recipe import digest
 from autoprune.record import Front, Point, Record
-from autoprune.remeasure import ROUNDS, remeasure, rounds_of, time_again, with_round
+from autoprune.remeasure import remeasure, rounds_of, time_again, with_round
 from autoprune.study import StudyConfig
 from autoprune.tasks.task import Task
 
@@ -29,6 +30,7 @@ def verify(
     floors: Sequence[str] = (),
     ceilings: Sequence[str] = (),
     profile: str | None = None,
+    prefer: str | None = None,
     everything: bool = False,
     again: bool = False,
     rounds: int = ROUNDS,
@@ -43,6 +45,7 @@ def verify(
         folder: of the study.
         floors, ceilings: in place of the study's, as `Record.with_limits` reads them.
         profile: requirements in place of the study's.
+        prefer: what to pick by, in place of what the requirements prefer.
         everything: whether every candidate that has an artifact is verified, not the finalists alone.
         again: whether what was verified on this machine is measured anew, in place of what it was.
         rounds: processes that time each artifact; an interval of latency takes at least 2.
@@ -58,7 +61,7 @@ def verify(
         note_machine(folder, machine())
         record = Record(folder, Archive(folder / "archive.jsonl", mending=True))
         requirements = record.requirements(load_profile(profile) if profile else None)
-        front = record.front(record.with_limits(requirements, floors, ceilings))
+        front = record.front(record.with_limits(requirements, floors, ceilings, prefer=prefer))
         whole = [point for point in record.points if not point.candidate.rejected]
         points = whole if everything else front.finalists
         missing = [point for point in points if again or not rounds_of(point.candidate)]
@@ -83,18 +86,23 @@ def _run_round(
     record: Record, points: Sequence[Point], *, number: int, of: int, working: Callable[[str], None]
 ) -> None:
     """Has a fresh process time artifacts once; each is archived as soon as it is known."""
-    for done, (point, latency) in enumerate(timed_elsewhere(record, points), start=1):
-        record.archive.add(with_round(record.archive.candidates[point.candidate.key], latency))
-        working(f"timing in process {number} of {of}: {done}/{len(points)}")
+    with closing(timed_elsewhere(record, points)) as timed:  # whatever ends this ends the process too
+        for done, (point, latency) in enumerate(timed, start=1):
+            record.archive.add(with_round(record.archive.candidates[point.candidate.key], latency))
+            working(f"timing in process {number} of {of}: {done}/{len(points)}")
 
 
-def timed_elsewhere(record: Record, points: Sequence[Point]) -> Iterator[tuple[Point, dict[str, Latency]]]:
+def timed_elsewhere(record: Record, points: Sequence[Point]) -> Generator[tuple[Point, dict[str, Latency]], None, None]:
     """Artifacts as a fresh process times them, each as soon as it is known.
 
     Raises:
         AutopruneError: the process failed; it has said why.
     """
-    code = "import sys; from autoprune.verify import time_here; time_here(*sys.argv[1:])"
+    # Ctrl-C reaches both processes; this one ends the other, which need not say anything.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+        "from autoprune.verify import time_here; time_here(*sys.argv[1:])"
+    )
     words = [sys.executable, "-c", code, str(record.folder), *(str(point.number) for point in points)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None, "it was asked for"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from autoprune.archive import ROUNDS, processes
 from autoprune.commands import verb_command
-from autoprune.measurement import VERIFY, Reading
+from autoprune.measurement import FEWEST_UNITS, VERIFY, Reading
 from autoprune.record import Front, Point, Record
 
 NOTHING = "-"
@@ -98,6 +99,17 @@ def optimism(front: Front) -> str:
     return f"{looked}; that flatters the {front.record.metric} of the rest {how}."
 
 
+def why_idle(units: int, value: float) -> str:
+    """Why a slice does not bind: by its units, or by the baseline's value on it."""
+    return f"too few: {units} units" if units < FEWEST_UNITS else f"too faint: {value:.4f} in the baseline"
+
+
+def beyond(record: Record, point: Point) -> str:
+    """What a point loses that no requirement on slices sees; empty where it loses nothing of the kind."""
+    found = record.beyond(point)
+    return f"keeps {ratio(found[1])} of {found[0]}, which is too faint in the baseline to bind" if found else ""
+
+
 def idle(front: Front) -> list[str]:
     """A line for each requirement that says less than it seems to: on a slice that does not bind, or harder on test."""
     baseline, lines = front.record.baseline, []
@@ -105,7 +117,7 @@ def idle(front: Front) -> list[str]:
         found, tested = baseline.found.get(item.reading), baseline.verified.get(item.reading)
         if found is not None and not found.binds:
             units = baseline.candidate.latest().units.get(item.reading.rpartition(".")[2], 0)
-            lines.append(f"{item.text} does not bind: {units} units, {found.value:.4f} in the baseline.")
+            lines.append(f"{item.text} does not bind: {why_idle(units, found.value)}.")
         elif found is not None and tested is not None and item.violation(found) <= 0 < item.violation(tested):
             lines.append(f"{item.text} is missed by the baseline itself on test data: {tested.value:.4g}.")
     return lines
@@ -116,7 +128,7 @@ def unverified(front: Front) -> str:
     left = [point for point in front if point.number and not point.verified]
     if not left:
         return ""
-    verb = verb_command(front.record, "verify")
+    verb = _verify(front)
     if not any(point.verified for point in front):
         return (
             "Nothing is verified yet: these are the search's own values, on validation data that it chose by. "
@@ -124,6 +136,16 @@ def unverified(front: Front) -> str:
         )
     few = "is" if len(left) == 1 else "are"
     return f"{len(left)} of {len(front)} points {few} not verified yet:\n  {verb}"
+
+
+def thinly_timed(front: Front) -> str:
+    """How many points were timed in fewer processes than a verification takes, and what mends it; empty if none."""
+    timed = [point.candidate.latest(VERIFY) for point in front if point.number and point.verified]
+    few = sum(processes(measured) < ROUNDS for measured in timed)
+    if not few:
+        return ""
+    were = "was" if few == 1 else "were"
+    return f"{few} of {len(timed)} points {were} timed in fewer than {ROUNDS} processes:\n  {_verify(front)}"
 
 
 def picks(found: Mapping[str, Point | None]) -> str:
@@ -167,4 +189,9 @@ def standing(front: Front, point: Point) -> str:
 def verifying(front: Front, point: Point) -> str:
     """The command that verifies a point: what is no finalist takes --all."""
     finalist = any(other.number == point.number for other in front.finalists)
-    return verb_command(front.record, "verify", *([] if finalist else ["--all"]))
+    return _verify(front, *([] if finalist else ["--all"]))
+
+
+def _verify(front: Front, *more: str) -> str:
+    """The command that verifies a front under the requirements that it was asked for."""
+    return verb_command(front.record, "verify", *more, *front.flags)

@@ -65,7 +65,7 @@ def test_every_slice_says_whether_it_binds(tmp_path: Path) -> None:
     front = Record(record.folder).front()
     text = card(front, front.record.points[1])
     (line,) = [line for line in text.splitlines() if line.startswith("| stranger |")]
-    assert "no: 7 units" in line
+    assert "no, too few: 7 units" in line
     (line,) = [line for line in text.splitlines() if line.startswith("| tail |")]
     assert line.endswith("| yes |")
 

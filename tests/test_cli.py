@@ -250,6 +250,31 @@ def test_ctrl_c_leaves_a_usable_front(planted: Path, tmp_path: Path) -> None:
     assert autoprune(tmp_path, "front", "long").returncode == 0
 
 
+@pytest.mark.slow
+def test_ctrl_c_in_a_verification_leaves_no_process(home: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(home, tmp_path / "home"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autoprune", "verify", "small", "--rounds", "500"],
+        cwd=copied,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as above
+    )
+    archive = copied / "runs/small/archive.jsonl"
+    before, deadline = archive.stat().st_size, time.monotonic() + 120
+    while time.monotonic() < deadline and archive.stat().st_size == before:
+        time.sleep(0.05)
+    tasks = Path(f"/proc/{process.pid}/task")
+    children = [child for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.strip() == "Stopped. What is finished is kept; the same command goes on from here."
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    assert autoprune(copied, "front", "small").returncode == 0
+
+
 def test_own_configs_are_named_wherever_the_study_is_told_again(planted: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "task").mkdir(parents=True)
     task = {"defaults": ["interactions", "_self_"], "dim": 12, "training": {"epochs": 5}}

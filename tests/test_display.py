@@ -273,7 +273,7 @@ def test_changed_picks_are_named(runs: Path) -> None:
 def test_a_candidate_is_shown_as_searched_and_as_verified(runs: Path) -> None:
     record = Record(runs / "verified")
     point = record.front().points[-1]
-    text = "\n".join(shown(200, print_point, record, point, record.requirements()))
+    text = "\n".join(shown(200, print_point, record.front(), point))
     assert "item:" in text
     assert text.count("on made up, 2 cores") == 2
     assert text.count("binds, the worst") == 2
@@ -291,8 +291,8 @@ def test_a_slice_that_does_not_bind_says_why(tmp_path: Path) -> None:
         measured = dataclasses.replace(point.candidate.latest(), units={**point.candidate.latest().units, "tail": 7})
         archive.add(point.candidate.with_measurement(measured))
     record = Record(record.folder)
-    text = "\n".join(shown(200, print_point, record, record.points[1], record.requirements()))
-    assert "does not bind: 7 units" in text
+    text = "\n".join(shown(200, print_point, record.front(), record.points[1]))
+    assert "does not bind, too few: 7 units" in text
 
 
 def test_what_another_machine_verified_last_is_told(tmp_path: Path) -> None:
@@ -303,9 +303,9 @@ def test_what_another_machine_verified_last_is_told(tmp_path: Path) -> None:
     kept = tuple(found for found in point.candidate.measurements if found.machine != "elsewhere")
     archive.add(dataclasses.replace(point.candidate, measurements=kept))
     after = Record(elsewhere.folder)
-    text = "\n".join(shown(200, print_point, after, after.points[point.number], after.requirements()))
+    text = "\n".join(shown(200, print_point, after.front(), after.points[point.number]))
     assert "not verified on test data" in text
-    text = "\n".join(shown(200, print_point, after, after.baseline, after.requirements()))
+    text = "\n".join(shown(200, print_point, after.front(), after.baseline))
     assert "also measured for verify on made up, 2 cores: single 1.000x" in text
     lines = shown(200, print_front, after.front())
     assert (

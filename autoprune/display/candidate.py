@@ -11,14 +11,14 @@ from rich.text import Text
 
 from autoprune import words
 from autoprune.display.pages import plain_table, say
-from autoprune.measurement import FEWEST_UNITS, VERIFY, WHOLE, Latency, Measurement, Reading, binding, reading_name
-from autoprune.record import Point, Record
+from autoprune.measurement import VERIFY, WHOLE, Latency, Measurement, Reading, binding, reading_name
+from autoprune.record import Front, Point, Record
 from autoprune.requirements import Requirements
 
 
-def print_point(console: Console, record: Record, point: Point, requirements: Requirements) -> None:
-    """A candidate as it was measured, held against requirements."""
-    candidate = point.candidate
+def print_point(console: Console, front: Front, point: Point) -> None:
+    """A candidate as it was measured, held against the requirements of a front."""
+    record, requirements, candidate = front.record, front.requirements, point.candidate
     say(console, f"candidate {candidate.number} of {record.name} ({candidate.name}, {candidate.key})", style="bold")
     recipe = yaml.safe_dump(candidate.recipe, sort_keys=False) if candidate.recipe else "the dense model\n"
     say(console, "\nrecipe\n" + "".join(f"  {line}\n" for line in recipe.splitlines()))
@@ -34,11 +34,7 @@ def print_point(console: Console, record: Record, point: Point, requirements: Re
         shown.append(pair[0])
         _print_measurement(console, record, *pair, point.verified)
     elif not candidate.rejected:
-        say(
-            console,
-            f"\nnot verified on test data: {words.verifying(record.front(requirements), point)}",
-            style="yellow",
-        )
+        say(console, f"\nnot verified on test data: {words.verifying(front, point)}", style="yellow")
     say(console, "± is where 95 of 100 re-measurements lie, error the standard error of the ratio.", style="dim")
     for other in candidate.measurements:
         if other is not searched[0] and other not in shown:
@@ -78,7 +74,7 @@ def _measurements(before: Measurement, measured: Measurement, found: Mapping[str
             if was is None:  # measured by a version that knew fewer slices
                 continue
             reading = found[reading_name(name, part)]
-            note = "" if part == WHOLE else _binding_note(before, part, binds=binds, main=name == metric)
+            note = "" if part == WHOLE else _binding_note(before, name, part, binds=binds, main=name == metric)
             if name == metric and part in binds and reading.ratio == found["worst_slice"].ratio:
                 note = "binds, the worst"
             add(name if part == WHOLE else f"  {name}.{part}", f"{value:.4f}", f"{was:.4f}", reading, note)
@@ -97,12 +93,10 @@ def _measurements(before: Measurement, measured: Measurement, found: Mapping[str
     return table
 
 
-def _binding_note(before: Measurement, part: str, *, binds: list[str], main: bool) -> str:
+def _binding_note(before: Measurement, name: str, part: str, *, binds: list[str], main: bool) -> str:
     if part in binds:
         return "binds" if main else ""
-    if before.units[part] < FEWEST_UNITS:
-        return f"does not bind: {before.units[part]} units"
-    return "does not bind: the baseline is near zero"
+    return f"does not bind, {words.why_idle(before.units[part], before.quality[name][part])}"
 
 
 def _timing_note(latency: Latency, timed: Reading) -> str:

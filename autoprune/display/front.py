@@ -53,7 +53,7 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
     for line in footer(front, points, picks=picks):
         say(console, line, style="dim")
     say_falls(console, front, everything=everything)
-    for line in (*words.idle(front), words.optimism(front), words.unverified(front)):
+    for line in (*words.idle(front), words.optimism(front), words.unverified(front) or words.thinly_timed(front)):
         if line:
             say(console, line, style="yellow")
 
@@ -133,7 +133,7 @@ def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point |
     record = front.record
     pick = "pick is what the requirements prefer" + (", knee where the front bends most" if front.knee else "")
     lines = [f"Ratios (x) are to the baseline; {pick}."]
-    lines.append(f"Profiles pick: {words.picks(picks)}.")
+    lines.append(f"Profiles, each under its own limits, pick: {words.picks(picks)}.")
     if any(point.verified for point in points[1:]):
         lines.append(
             f"{record.metric} and worst slice are on test data, latency is timed anew; ± is where 95 of 100 "

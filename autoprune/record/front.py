@@ -15,7 +15,7 @@ from autoprune.pareto import beats, coordinates, front_of, hypervolume, knee, no
 from autoprune.profiles import load_profile, profile_names
 from autoprune.record.infeasible import Infeasible, explain
 from autoprune.record.letters import apart, letters
-from autoprune.record.point import Point, columns
+from autoprune.record.point import Point, all_names, columns
 from autoprune.requirements import OBJECTIVES, Requirement, Requirements
 
 if TYPE_CHECKING:  # to look at a front nobody should wait for pandas; a record makes fronts
@@ -61,6 +61,7 @@ class Front:
     Args:
         record: the study.
         requirements: what must hold.
+        flags: the words of the command line that ask for them, such as `--max size_bytes=0.5x`; none for the study's.
 
     Attributes:
         feasible: every candidate that meets the requirements by the search's measurements.
@@ -69,9 +70,10 @@ class Front:
         points: the front.
     """
 
-    def __init__(self, record: Record, requirements: Requirements) -> None:
+    def __init__(self, record: Record, requirements: Requirements, flags: tuple[str, ...] = ()) -> None:
         self.record = record
         self.requirements = requirements
+        self.flags = flags
         needed = [OBJECTIVES[name][0] for name in record.objectives]
         judged = [
             point
@@ -268,7 +270,7 @@ class Front:
                 "recipe": point.candidate.words,
             }
             rows.append({**row, **columns(point, point.found), "artifact": str(point.folder)})
-        return pd.DataFrame(rows, columns=None if rows else ["number", "name", "recipe"]).set_index("number")
+        return pd.DataFrame(rows, columns=all_names(rows) if rows else ["number", "name", "recipe"]).set_index("number")
 
 
 def _by_quality(point: Point) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoprune.archive import Candidate
 from autoprune.measurement import Reading
@@ -81,3 +81,8 @@ def columns(point: Point, names: Iterable[str]) -> dict[str, float]:
             if reading.interval:
                 row[f"{label}_low"], row[f"{label}_high"] = reading.interval
     return row
+
+
+def all_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of all rows, in the order of those that have most; the baseline has no intervals."""
+    return list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))

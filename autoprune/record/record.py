@@ -14,12 +14,15 @@ from typing import Any
 import yaml
 
 from autoprune.archive import Archive, Candidate
-from autoprune.errors import AutopruneError, nearest
+from autoprune.errors import AutopruneError, nearest, unknown
 from autoprune.folder import read_machines
 from autoprune.measurement import FEWEST_UNITS, SEARCH, VERIFY, WHOLE, binding_slices, reading_name, readings
 from autoprune.record.front import Front
 from autoprune.record.point import Point
-from autoprune.requirements import Requirements, parse_flag, parse_requirements
+from autoprune.requirements import OBJECTIVES, Requirements, parse_flag, parse_requirements
+
+LOST = "Bring the file back as the study wrote it, or search anew under another study.name."
+"""The way out where study.yaml is damaged."""
 
 
 class Record:
@@ -40,10 +43,14 @@ class Record:
         path = folder / "study.yaml"
         if not path.is_file():
             siblings = [child.parent.name for child in folder.parent.glob("*/study.yaml")]
-            raise AutopruneError(
-                f"{str(folder.parent)!r} holds no study {folder.name!r}. {nearest(folder.name, siblings)}"
+            way = (
+                nearest(folder.name, siblings)
+                if siblings
+                else "There is none at all: name the folder they live in with --runs, or search: "
+                f"autoprune task=… study.name={folder.name}"
             )
-        content: dict[str, Any] = yaml.safe_load(path.read_text())
+            raise AutopruneError(f"{str(folder.parent)!r} holds no study {folder.name!r}. {way}")
+        content = _read(path)
         self.definition: dict[str, Any] = content["definition"]
         self.overrides: list[str] = content["overrides"]
         self.described: str = content.get("described", "")
@@ -127,23 +134,38 @@ class Record:
         return parse_requirements(self.definition["requirements"] if content is None else content, self.names)
 
     def with_limits(
-        self, requirements: Requirements, floors: Iterable[str] = (), ceilings: Iterable[str] = ()
+        self,
+        requirements: Requirements,
+        floors: Iterable[str] = (),
+        ceilings: Iterable[str] = (),
+        *,
+        prefer: str | None = None,
     ) -> Requirements:
         """Requirements with other limits (`ndcg@20=0.97x`, `latency_ms=0.5x`) in place of those on the same reading.
 
+        Args:
+            prefer: `quality`, `size` or `latency`, in place of what they prefer.
+
         Raises:
-            AutopruneError: a limit cannot be read, or names what is not measured.
+            AutopruneError: a limit cannot be read or names what is not measured, or `prefer` is unknown.
         """
+        if prefer is not None and prefer not in OBJECTIVES:
+            raise unknown("objective", prefer, OBJECTIVES)
         changed = [parse_flag(floor, "min", self.names) for floor in floors]
         changed += [parse_flag(ceiling, "max", self.names) for ceiling in ceilings]
         alias = {self.metric: "quality"}
         taken = {alias.get(item.reading, item.reading) for item in changed}
         kept = [item for item in requirements.items if alias.get(item.reading, item.reading) not in taken]
-        return dataclasses.replace(requirements, items=tuple(dict.fromkeys([*kept, *changed])))
+        items = tuple(dict.fromkeys([*kept, *changed]))
+        return dataclasses.replace(requirements, items=items, prefer=prefer or requirements.prefer)
 
-    def front(self, requirements: Requirements | None = None) -> Front:
-        """The feasible candidates that no other feasible candidate beats, under the study's or other requirements."""
-        return Front(self, requirements or self.requirements())
+    def front(self, requirements: Requirements | None = None, flags: Iterable[str] = ()) -> Front:
+        """The feasible candidates that no other feasible candidate beats, under the study's or other requirements.
+
+        Args:
+            flags: the words of the command line that ask for these requirements.
+        """
+        return Front(self, requirements or self.requirements(), tuple(flags))
 
     def point(self, number: int) -> Point:
         """A candidate by its number.
@@ -171,6 +193,23 @@ class Record:
         if self.folder.parent != Path("runs"):
             words.append(f"study.dir={_hydra_value(str(self.folder.parent))}")
         return shlex.join(words)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What stands in a study.yaml."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AutopruneError(f"{path}: the file is no YAML ({error}).\n{LOST}") from error
+    if isinstance(content, dict) and isinstance(content.get("command"), str) and "overrides" not in content:
+        raise AutopruneError(
+            f"{path}: this is what was recorded of a study, without its candidates; to have them, search again:\n"
+            f"  {content['command']}"
+        )
+    for name, kind in (("definition", dict), ("overrides", list)):
+        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+            raise AutopruneError(f"{path}: {name} is missing, so that nobody knows what was asked. {LOST}")
+    return dict(content)
 
 
 def _hydra_value(value: Any) -> str:

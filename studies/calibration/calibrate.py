@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from autoprune.archive import ROUNDS
 from autoprune.measure import Comparison, Judged, score
 from autoprune.measurement import (
     FEWEST_UNITS,
@@ -30,7 +31,6 @@ from autoprune.measurement import (
     timed_reading,
 )
 from autoprune.record import Point, Record
-from autoprune.remeasure import ROUNDS
 from autoprune.tasks.task import Task
 from autoprune.verify import task_again, timed_elsewhere
 

@@ -1,0 +1,220 @@
+"""What the verbs are given, and what they offer to type next; on made-up studies, in this process."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from made_studies import make_study
+from rich.console import Console
+
+from autoprune import cli, words
+from autoprune.archive import Archive
+from autoprune.card import card
+from autoprune.compare import compare
+from autoprune.display import print_front, print_point
+from autoprune.errors import AutopruneError
+from autoprune.measurement import VERIFY, Measurement
+from autoprune.profiles import load_profile
+from autoprune.record import Record, all_names
+from autoprune.recorded import row
+
+Run = Callable[[str], tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder where one stands, with two studies in runs/."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    make_study(Path("runs/raw"), verified=False)
+    make_study(Path("runs/verified"))
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line; gives the exit code, stdout and stderr."""
+
+    def run(line: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["autoprune", *shlex.split(line)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def shown(show: object, *args: object) -> str:
+    file = io.StringIO()
+    assert callable(show)
+    show(Console(width=200, file=file), *args)
+    return file.getvalue()
+
+
+def changed(record: Record, change: object) -> Record:
+    """The study with every verified measurement changed."""
+    assert callable(change)
+    archive = Archive(record.folder / "archive.jsonl")
+    for point in record.points:
+        if point.verified:
+            archive.add(point.candidate.with_measurement(change(point.candidate.latest(VERIFY))))
+    return Record(record.folder)
+
+
+def test_ctrl_c_in_a_verb_says_what_is_kept(ran: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "print_front", stopped)
+    code, _, stderr = ran("front raw")
+    assert code == 130
+    assert stderr.startswith("Stopped. What is finished is kept")
+
+
+def test_usage_keeps_its_exit_codes(ran: Run) -> None:
+    assert ran("front --help")[0] == 0
+    code, _, stderr = ran("front raw --nosuch")
+    assert code == 2
+    assert "--nosuch" in stderr
+
+
+def test_a_command_that_is_offered_asks_for_the_same_front(ran: Run) -> None:
+    _, stdout, _ = ran("front raw --for smallest --max size_bytes=0.2x --prefer latency")
+    offered = stdout.rstrip().splitlines()[-1].strip()
+    assert offered == "autoprune verify raw --for smallest --max size_bytes=0.2x --prefer latency"
+    record = Record(Path("runs/raw"))
+    flags = ("--max", "size_bytes=0.2x")
+    front = record.front(record.with_limits(record.requirements(), [], ["size_bytes=0.2x"]), flags)
+    point = front.pick()
+    for text in (card(front, point), shown(print_front, front), shown(print_point, front, point)):
+        assert "autoprune verify raw --max size_bytes=0.2x" in text
+    assert record.front().flags == ()
+
+
+def test_what_is_preferred_is_picked(ran: Run) -> None:
+    for prefer in ("quality", "size", "latency"):
+        found = json.loads(ran(f"front verified --prefer {prefer} --json")[1])
+        assert (found["prefer"], found["pick"]) == (
+            prefer,
+            Record(Path("runs/verified")).front().pick(prefer=prefer).number,
+        )
+    code, _, stderr = ran("front verified --prefer speed")
+    assert code == 2
+    assert "objective 'speed' is unknown" in stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"study: x\n", b"a: [", b"\xff\xfe\xff", b"definition: 3\noverrides: []\n"])
+def test_a_damaged_study_yaml_is_one_message(content: bytes) -> None:
+    path = Path("runs/raw/study.yaml")
+    path.write_bytes(content)
+    with pytest.raises(AutopruneError, match=r"runs/raw/study.yaml: .*(?s:.)*search anew under another study.name"):
+        Record(path.parent)
+
+
+def test_what_was_recorded_is_no_study_but_tells_its_command() -> None:
+    path = Path("runs/raw/study.yaml")
+    path.write_text(yaml.safe_dump({"study": "raw", "command": "autoprune task=x", "definition": {}}))
+    with pytest.raises(AutopruneError, match=r"without its candidates(?s:.)*autoprune task=x"):
+        Record(path.parent)
+
+
+def test_a_profile_that_is_no_text_is_one_message(tmp_path: Path) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(AutopruneError, match=r"b\.yaml: the file is no YAML"):
+        load_profile(str(path))
+
+
+@pytest.mark.parametrize("place", ["runs/raw", "runs/raw/", "./runs/raw"])
+def test_a_study_is_found_by_its_path(place: str, ran: Run) -> None:
+    code, stdout, _ = ran(f"front {place}")
+    assert code == 0
+    assert stdout.rstrip().endswith("autoprune verify raw")
+    assert ran(f"compare {place} verified")[0] == 0
+    assert ran(f"show {place} 1")[0] == 0
+
+
+def test_a_study_is_found_from_where_it_lies(ran: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("runs/raw")
+    assert ran("front .")[0] == 0
+    monkeypatch.chdir("..")
+    assert "autoprune verify raw --runs ." in ran("front raw")[1]
+
+
+def test_where_no_study_is_the_way_to_one_is_told(ran: Run) -> None:
+    assert "'runs' holds no study 'rwa'. Did you mean raw?" in ran("front runs/rwa")[2]
+    code, _, stderr = ran("front raw --runs nowhere")
+    assert code == 2
+    assert "--runs" in stderr
+    assert "autoprune task=… study.name=raw" in stderr
+
+
+def test_why_a_slice_does_not_bind() -> None:
+    assert words.why_idle(99, 0.0041) == "too few: 99 units"
+    assert words.why_idle(510, 0.0041) == "too faint: 0.0041 in the baseline"
+
+    def fainter(measured: Measurement) -> Measurement:
+        parts = {name: {**held, "tail": held["tail"] / 100} for name, held in measured.quality.items()}
+        return dataclasses.replace(measured, quality=parts)
+
+    record = changed(Record(Path("runs/verified")), fainter)
+    front = record.front()
+    text = card(front, front.pick())
+    assert "no, too faint: 0.0005 in the baseline" in text
+    assert "does not bind, too faint: 0.0005 in the baseline" in shown(print_point, front, front.pick())
+    lost = next(point for point in record.points if point.verified and record.beyond(point))
+    assert f"- It {words.beyond(record, lost)}." in card(front, lost)
+    assert "of tail, which is too faint in the baseline to bind" in words.beyond(record, lost)
+
+
+def test_points_timed_in_few_processes_are_counted() -> None:
+    record = Record(Path("runs/verified"))
+    assert words.thinly_timed(record.front()) == ""
+
+    def fewer(measured: Measurement) -> Measurement:
+        latency = {name: dataclasses.replace(one, rounds=one.rounds[:2]) for name, one in measured.latency.items()}
+        return dataclasses.replace(measured, latency=latency)
+
+    front = changed(record, fewer).front()
+    count = sum(point.number > 0 for point in front)
+    told = f"{count} of {count} points were timed in fewer than 5 processes:\n  autoprune verify verified"
+    assert words.thinly_timed(front) == told
+    assert told in shown(print_front, front)
+
+
+def test_other_requirements_are_told_in_a_comparison() -> None:
+    one = Record(Path("runs/verified"))
+    strict = one.front(one.with_limits(one.requirements(), ["quality=0.99x"]))
+    assert not any("own requirements" in note for note in compare(one.front(), one.front()).notes)
+    (note,) = [note for note in compare(one.front(), strict).notes if "own requirements" in note]
+    assert "quality >= 0.95x" in note
+    assert "quality >= 0.99x" in note
+    assert "--for or --floor" in note
+
+
+def test_an_empty_csv_says_why_on_stderr(ran: Run) -> None:
+    code, stdout, stderr = ran("front raw --max size_bytes=1B --csv")
+    assert code == 0
+    assert stdout.splitlines() == ["number,name,recipe"]
+    assert "meets every requirement" in stderr
+    code, stdout, stderr = ran("front raw --csv --json")
+    assert (code, stdout) == (2, "")
+    assert "leave the other out" in stderr
+
+
+def test_an_interval_stands_next_to_its_ratio() -> None:
+    front = Record(Path("runs/verified")).front()
+    for names in (all_names([row(front, point) for point in front.finalists]), list(front.to_frame().columns)):
+        at = names.index("test_ndcg@20_ratio")
+        assert names[at + 1 : at + 3] == ["test_ndcg@20_low", "test_ndcg@20_high"]
+        assert names[-1] in ("recipe", "artifact")
