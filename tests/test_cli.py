@@ -85,7 +85,8 @@ def test_a_search_leaves_nothing_but_its_record(home: Path) -> None:
 def test_front_shows_the_baseline_first(home: Path) -> None:
     ended = autoprune(home, "front", "small")
     rows = [line.split() for line in ended.stdout.splitlines()]
-    assert rows[3][:2] == ["0", "baseline"]
+    assert rows[3][0] == "0"
+    assert "baseline" in rows[3][:3], "perhaps behind the mark of a profile that picks it"
     assert any("pick" in row for row in rows)
 
 
