@@ -62,10 +62,10 @@ def test_every_candidate_is_drawn_once_at_its_values(record: Record) -> None:
 
 def test_bars_are_the_intervals_of_what_was_verified(record: Record) -> None:
     trace = points_of(plots.tradeoff(record.front(), "latency_ms"))["front"]
-    for number, half in zip(trace.customdata, trace.error_x.array, strict=True):
-        interval = record.point(number).verified["latency_ms"].interval
-        assert interval is not None
-        assert half == pytest.approx((interval[1] - interval[0]) / 2)
+    for number, below, above in zip(trace.customdata, trace.error_x.arrayminus, trace.error_x.array, strict=True):
+        reading = record.point(number).verified["latency_ms"]
+        assert reading.interval is not None
+        assert (reading.ratio - below, reading.ratio + above) == pytest.approx(reading.interval)
 
 
 def test_an_unknown_cost_names_the_known_ones(record: Record) -> None:
@@ -341,6 +341,18 @@ def test_a_candidate_is_shown_by_keyboard_and_by_click(driver: Any, record: Reco
     mouse.pointer_action.move_to_location(round(place[0]), round(place[1])).pause(0.3).click()
     mouse.perform()
     wait(lambda: "the dense model" in driver.find_element("id", "detail").text, seconds=10)
+
+
+@browsing
+def test_the_page_shows_the_intervals_of_python(driver: Any, record: Record, tmp_path: Path) -> None:
+    opened(driver, record.front(), tmp_path)
+    for point in [one for one in record.front() if one.verified and one.number]:
+        for name in ("latency_ms.single", "quality"):
+            reading = point.verified[name]
+            assert reading.interval is not None
+            low, high = reading.interval
+            found = driver.execute_script("return lowerEnd(...arguments)", name, reading.ratio, high - reading.ratio)
+            assert found == pytest.approx(low)
 
 
 @browsing

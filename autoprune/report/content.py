@@ -139,7 +139,7 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
     Returns:
         baseline: value of each reading.
         ratio: column by reading; what is judged by in full, the rest to five digits.
-        half: column by reading: from the ratio to the upper end of its 95 % interval, None where nobody knows.
+        above: column by reading: from the ratio to the upper end of its 95 % interval, None where nobody knows.
         compare: column by objective: what the front compares.
     """
     exact = {"quality", "worst_slice", "size_bytes", *_workloads(record)}
@@ -152,7 +152,7 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
             name: [_number(found[name].ratio, digits[name]) if name in found else None for found in looked]
             for name in names
         },
-        "half": {name: [_half(found.get(name)) for found in looked] for name in names},
+        "above": {name: [_above(found.get(name)) for found in looked] for name in names},
         "compare": {
             name: [coordinates(found, [name])[0] if reading in found else None for found in looked]
             for name, reading in needed.items()
@@ -160,7 +160,7 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
     }
 
 
-def _half(reading: Reading | None) -> float | None:
+def _above(reading: Reading | None) -> float | None:
     interval = reading.interval if reading else None
     return _number(interval[1] - reading.ratio, 3) if reading and interval else None
 

@@ -40,9 +40,12 @@ function filled(data, trace, numbers, cost, front0, least) {
     return { ...trace, x: ends.map((end) => end[0]), y: ends.map((end) => end[1]) };
   }
   const bars = (reading, least) => {
-    const array = numbers.map((n) => (isNumber(data.tested.ratio[reading][n]) ? data.tested.half[reading][n] || 0 : 0));
-    const arrayminus = array.map((half, at) => Math.max(0, Math.min(half, known(data, numbers[at], reading) - least)));
-    return { type: "data", symmetric: false, array, arrayminus, thickness: 1, width: 2, visible: array.some((half) => half > 0) };
+    const array = numbers.map((n) => (isNumber(data.tested.ratio[reading][n]) ? data.tested.above[reading][n] || 0 : 0));
+    const arrayminus = array.map((above, at) => {
+      const ratio = known(data, numbers[at], reading);
+      return above ? Math.max(0, ratio - Math.max(least, lowerEnd(reading, ratio, above))) : 0;
+    });
+    return { type: "data", symmetric: false, array, arrayminus, thickness: 1, width: 2, visible: array.some((above) => above > 0) };
   };
   return {
     ...trace,
@@ -66,10 +69,10 @@ function frame(data, layers) {
   const values = [], every = [], tops = [];
   layers.forEach((layer, n) => {
     if (layer === "rejected") return;
-    const value = known(data, n, "quality"), half = data.tested.half.quality[n] || 0;
+    const value = known(data, n, "quality"), above = data.tested.above.quality[n] || 0;
     every.push(value);
-    tops.push(value + half);
-    if (layer !== "feasible" && layer !== "infeasible") values.push(Math.max(0, value - half), value + half);
+    tops.push(value + above);
+    if (layer !== "feasible" && layer !== "infeasible") values.push(lowerEnd("quality", value, above), value + above);
   });
   const low = Math.min(...values), high = Math.max(...values);
   const margin = 0.05 * Math.max(0.1, high - low), lower = low - margin;

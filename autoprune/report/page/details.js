@@ -58,9 +58,10 @@ function bar(ratio) {
 }
 
 function ratioCell(side, reading, n) {
-  const ratio = side.ratio[reading]?.[n], half = side.half[reading]?.[n];
+  const ratio = side.ratio[reading]?.[n], above = side.above[reading]?.[n];
   if (!isNumber(ratio)) return made("td", {}, "–");
-  return made("td", {}, times(ratio), half ? made("span", { class: "interval" }, ` ${Math.max(0, ratio - half).toFixed(3)} to ${(ratio + half).toFixed(3)}`) : null);
+  return made("td", {}, times(ratio), above
+    ? made("span", { class: "interval" }, ` ${lowerEnd(reading, ratio, above).toFixed(3)} to ${(ratio + above).toFixed(3)}`) : null);
 }
 
 function readingRow(data, n, reading, slice) {

@@ -2,6 +2,11 @@
 
 const isNumber = (value) => value !== null && value !== undefined && !Number.isNaN(value);
 
+// The lower end of a reading's interval from its upper one: latencies err by factors, the rest by sums; as in Reading.
+function lowerEnd(reading, ratio, above) {
+  return reading.startsWith("latency_ms") ? ratio * ratio / (ratio + above) : Math.max(0, ratio - above);
+}
+
 // Whether candidate n holds the limits, by the search ("found") or by the verification ("tested").
 function holds(data, side, n, state) {
   for (const slider of data.sliders) {
