@@ -85,9 +85,8 @@ class Front:
         self.searched = sorted((self.feasible[at] for at in kept), key=_by_quality)
         held = [point for point in self.feasible if point.verified and requirements.hold(point.verified)]
         best = [held[at] for at in front_of([point.verified for point in held], record.objectives)]
-        self.falls = [
-            self._fall(point, best) for point in self.searched if point.number and point.verified and point not in best
-        ]
+        stay = {0, *(point.number for point in best)}
+        self.falls = [self._fall(point, best) for point in self.searched if point.verified and point.number not in stay]
         late = [point for point in self.searched if not point.verified]
         self.points = sorted([*best, *late], key=_by_quality)
 

@@ -12,7 +12,7 @@ from typing import Any
 from autoprune import plots, words
 from autoprune.commands import search_command, verb_command
 from autoprune.errors import AutopruneError
-from autoprune.measurement import FEWEST_UNITS, VERIFY, Measurement, Reading, binding_slices, reading_name
+from autoprune.measurement import VERIFY, Measurement, Reading, binding_slices, reading_name
 from autoprune.pareto import coordinates
 from autoprune.profiles import load_profile, profile_names
 from autoprune.record import Front, Point, Record
@@ -241,7 +241,7 @@ def _loose(baseline: Measurement, metric: str, part: str) -> str:
     value, units = baseline.quality[metric].get(part), baseline.units.get(part, 0)
     if value is None or part in binding_slices(baseline, metric):
         return ""
-    return f"too few: {units} units" if units < FEWEST_UNITS else f"too faint: {value:.4f} in the baseline"
+    return words.why_idle(units, value)
 
 
 def _figures(front: Front) -> dict[str, Any]:
@@ -309,7 +309,7 @@ def _verb(front: Front, verb: str, *looser: str) -> str:
     Args:
         looser: flags such as `--max size_bytes=0.5x`, instead of those on the same readings.
     """
-    given = list(getattr(front, "flags", ()))
+    given = list(front.flags)
     if looser:
         taken = {_limited(front, shlex.split(flag)[-1]) for flag in looser}
         at = 0
