@@ -77,6 +77,8 @@ DOORS = {
     "pyarrow": {"tasks"},
     "moocore": {"pareto"},
     "faiss": {"packing", "runtime"},
+    "onnx": {"runtime"},
+    "onnxruntime": {"runtime"},
     "safetensors": {"artifact", "evaluate"},
 }
 """Who may import what is heavy; `evaluate` only writes down its version."""
