@@ -2,11 +2,13 @@
 
     artifact.json              format, the files with their SHA-256, and where the artifact came from
     model/manifest.json        what the tensors mean                     } what the model needs to answer:
-    model/tensors.safetensors  packed tables and ids                     } size_bytes counts these two
+    model/tensors.safetensors  packed tables and ids                     } size_bytes counts all of
+    model/model.onnx           the graph, where onnxruntime answers      } model/
+    model/tokenizer.json       of an encoder                             }
     beside/values.json         titles
     beside/tensors.safetensors the whole catalogue, histories
 
-Loading reads these five files and no others.
+Loading reads the files that `artifact.json` names and no others.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -48,13 +51,16 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
         (draft / MODEL_FILES[0]).write_text(json.dumps(parts.manifest, separators=(",", ":")))
         tensors = {name: tensor.cpu().contiguous() for name, tensor in parts.tensors.items()}
         (draft / MODEL_FILES[1]).write_bytes(safetensors.torch.save(tensors))
+        for name, held in parts.files.items():
+            (draft / "model" / name).write_bytes(held)
         if beside_from is None:
             (draft / BESIDE_FILES[0]).write_text(json.dumps(parts.beside.values))
             (draft / BESIDE_FILES[1]).write_bytes(safetensors.torch.save(parts.beside.tensors))
         else:
             for name in BESIDE_FILES:
                 _link(beside_from / name, draft / name)
-        files = {name: _describe(draft / name) for name in (*MODEL_FILES, *BESIDE_FILES)}
+        names = (*MODEL_FILES, *(f"model/{name}" for name in parts.files), *BESIDE_FILES)
+        files = {name: _describe(draft / name) for name in names}
         content = {"format": FORMAT, "files": files, "provenance": dict(provenance)}
         content["sha256"] = _digest(content)
         (draft / "artifact.json").write_text(json.dumps(content, indent=2) + "\n")
@@ -86,7 +92,8 @@ def read(folder: Path) -> Parts:
     """The parts of an artifact, every file checked against its hash."""
     files = read_card(folder)["files"]
     held: dict[str, bytes] = {}
-    for name in (*MODEL_FILES, *BESIDE_FILES):
+    further = [name for name in files if re.fullmatch(r"model/[\w.-]+", name) and name not in MODEL_FILES]
+    for name in (*MODEL_FILES, *further, *BESIDE_FILES):
         path, expected = folder / name, files.get(name)
         if expected is None or not path.is_file():
             raise AutopruneError(f"{path}: the file is missing from the artifact; copy the whole folder again.")
@@ -108,6 +115,7 @@ def read(folder: Path) -> Parts:
             beside=Beside(
                 values=json.loads(held[BESIDE_FILES[0]]), tensors=safetensors.torch.load(held[BESIDE_FILES[1]])
             ),
+            files={name.removeprefix("model/"): held[name] for name in further},
         )
     except (ValueError, safetensors.SafetensorError) as error:
         raise AutopruneError(f"{folder}: the artifact cannot be read ({error}); make it again.") from error
@@ -137,7 +145,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 def size_bytes(folder: Path) -> int:
     """Bytes of `model/`: what the model needs to answer."""
-    return sum((folder / name).stat().st_size for name in MODEL_FILES)
+    return sum(path.stat().st_size for path in (folder / "model").iterdir())
 
 
 def copy(folder: Path, to: Path) -> None:

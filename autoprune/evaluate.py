@@ -116,7 +116,7 @@ class Evaluator:
             artifact.read(folder)
         except AutopruneError:
             model = run(plan, self.task, self.context, trainer=self.trainer, store=self.store)
-            artifact.save(self.task.parts(model), folder, provenance=self._provenance(plan, recipe))
+            artifact.save(self.task.parts(model, plan.runtime), folder, provenance=self._provenance(plan, recipe))
 
     def timed_again(self, candidate: Candidate) -> Candidate:
         """The same candidate, its artifact timed on this machine; the baseline must be the first.
@@ -135,7 +135,7 @@ class Evaluator:
         model = run(plan, self.task, self.context, trainer=self.trainer, train=False)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "artifact"
-            artifact.save(self.task.parts(model), folder, provenance={})
+            artifact.save(self.task.parts(model, plan.runtime), folder, provenance={})
             return self._measure(self._load(folder), folder)
 
     def _judge(self, served: Served) -> Judged:
@@ -205,7 +205,7 @@ class Evaluator:
     def _save(self, model: Model, plan: Plan, recipe: Mapping[str, Any], folder: Path) -> None:
         beside_from = self.artifacts / self.baseline.key if self.baseline else None
         provenance = self._provenance(plan, recipe)
-        artifact.save(self.task.parts(model), folder, provenance=provenance, beside_from=beside_from)
+        artifact.save(self.task.parts(model, plan.runtime), folder, provenance=provenance, beside_from=beside_from)
 
     def _provenance(self, plan: Plan, recipe: Mapping[str, Any]) -> dict[str, Any]:
         return {

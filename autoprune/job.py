@@ -63,6 +63,7 @@ def search(
     described = task.describe()
     opening(described)
     space = Space(sections["space"])
+    task.report = working
     context = task.context(seed=study.seed, device=find_device(study.device))
     trainer = Trainer(task.training, report=working)
     requirements = parse_requirements(sections["requirements"], _reading_names(task))
@@ -140,7 +141,7 @@ def _check_recipes(task: Task, space: Space, presets: Mapping[str, Any], context
     built: set[str] = set()
 
     def build(recipe: Recipe) -> None:
-        made = plan(recipe, base_defaults=task.base)
+        made = plan(recipe, base_defaults=task.base, runtimes=task.runtimes)
         shapes = dataclasses.replace(made, stages=tuple(dataclasses.replace(stage, epochs=0) for stage in made.stages))
         if shapes.key in built:
             return

@@ -1,10 +1,11 @@
 """A recipe is a base and a fold of stages: parsed into a plan and named by a key.
 
     base:     {dim: 32}                                             what the dense model is made with
+    runtime:  onnx                                                  what answers, where a task has a choice
     prune:    {method: {dims: {sparsity: 0.5}}, schedule: cubic, epochs: 4}
     quantize: {bits: 4}
 
-Apart from `base` every entry is a stage, in the order of the mapping. A stage holds `epochs` (training budget),
+Apart from `base` and `runtime` every entry is a stage, in the order of the mapping. A stage holds `epochs` (training budget),
 `schedule` (how a pruning target is approached) and steps by name, directly or under `method`; a stage that is
 named after a step holds that step's parameters itself. The empty recipe is the baseline.
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,15 +64,23 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A recipe in its normal form: what does nothing is left out, so that equal plans give equal artifacts."""
+    """A recipe in its normal form: what does nothing is left out, so that equal plans give equal artifacts.
+
+    Attributes:
+        base: what the dense model is made with, where it is not the task's default.
+        stages: in the order they run.
+        runtime: what answers; empty for the task's default.
+    """
 
     base: dict[str, Any]
     stages: tuple[Stage, ...]
+    runtime: str = ""
 
     @property
     def key(self) -> str:
         """Twelve hexadecimal digits that name the plan."""
-        return digest({"base": self.base, "stages": [stage.describe() for stage in self.stages]})
+        content = {"base": self.base, "stages": [stage.describe() for stage in self.stages]}
+        return digest({**content, "runtime": self.runtime} if self.runtime else content)
 
     def words(self) -> str:
         """The plan in a few words: `dim 32, dims pca -50%, cubic 20 epochs, 4 bits`."""
@@ -84,7 +93,7 @@ class Plan:
                 gradual = stage.schedule in SCHEDULES and stage.schedule != "one_shot"
                 found.append(f"{stage.schedule} {stage.epochs} epochs" if gradual else f"{stage.epochs} epochs")
             found += [step.words() for step in stage.steps if step.rank == 2]
-        return ", ".join(found) or "dense"
+        return ", ".join([*found, *filter(None, [self.runtime])]) or "dense"
 
     @property
     def trains(self) -> bool:
@@ -110,12 +119,13 @@ def digest(content: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def plan(recipe: Mapping[str, Any], *, base_defaults: Mapping[str, Any]) -> Plan:
+def plan(recipe: Mapping[str, Any], *, base_defaults: Mapping[str, Any], runtimes: Sequence[str] = ("torch",)) -> Plan:
     """Parses a recipe into its normal form.
 
     Args:
         recipe: nested mappings of plain values.
         base_defaults: what the task's dense model is made with when a recipe says nothing.
+        runtimes: what can answer; the first does when a recipe says nothing.
 
     Raises:
         RecipeError: an unknown name or parameter, a bad value, or steps that cannot follow one another.
@@ -128,12 +138,15 @@ def plan(recipe: Mapping[str, Any], *, base_defaults: Mapping[str, Any]) -> Plan
             )
         if value != base_defaults[key]:
             base[str(key)] = value
+    runtime = recipe.get("runtime", runtimes[0])
+    if runtime not in runtimes:
+        raise RecipeError(("runtime",), f"the task has no runtime {runtime!r}. {nearest(runtime, runtimes)}")
     stages: list[Stage] = []
     for name, entry in recipe.items():
-        if name != "base":
+        if name not in ("base", "runtime"):
             stages += _stages(str(name), _mapping(entry, (str(name),)))
     _refuse_bad_order(stages)
-    return Plan(base=base, stages=tuple(stages))
+    return Plan(base=base, stages=tuple(stages), runtime="" if runtime == runtimes[0] else str(runtime))
 
 
 def _stages(name: str, entry: Mapping[str, Any]) -> list[Stage]:

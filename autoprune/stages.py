@@ -32,7 +32,7 @@ def run(
     context = dataclasses.replace(context, rehearsal=not train)
     model = task.model(plan.base, seed=context.seed).to(context.device)
     content: Any = {"task": task.fingerprint(), "base": plan.base, "seed": context.seed}
-    if train:
+    if train and trainer.settings.epochs:
         content = {"dense": content, "training": trainer.describe()}
         model = trainer.train_dense(model, task, context, key=digest(content), store=store)
     for stage in plan.stages:

@@ -165,7 +165,7 @@ class Study:
             self.archive.add(baseline)
 
     def _plan(self, recipe: Mapping[str, Any]) -> Plan:
-        return plan(recipe, base_defaults=self.task.base)
+        return plan(recipe, base_defaults=self.task.base, runtimes=self.task.runtimes)
 
     def _candidate(self, asked: Plan, recipe: Mapping[str, Any], *, name: str, trials: int = 0) -> Candidate:
         """The candidate of a plan: from the archive, or made, measured and archived now."""

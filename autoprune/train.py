@@ -134,6 +134,11 @@ class Trainer:
         task.settle(model)
         model.eval()
 
+    def _learning_rate(self, update: int, updates: int) -> float:
+        rate, warmup = self.settings.learning_rate, self.settings.warmup
+        left = (updates - update) / max(updates - warmup, 1) if self.settings.decay else 1.0
+        return rate * min(1.0, (update + 1) / warmup, left)
+
     def _epoch(
         self,
         model: Model,
@@ -156,7 +161,7 @@ class Trainer:
                     step.advance(model, context, schedule(progress))
                 update = epoch * len(batches) + number
                 for group in optimizer.param_groups:
-                    group["lr"] = self.settings.learning_rate * min(1.0, (update + 1) / self.settings.warmup)
+                    group["lr"] = self._learning_rate(update, epochs * len(batches))
                 loss = task.loss(model, batch)
                 if not loss.isfinite():
                     raise AutopruneError(

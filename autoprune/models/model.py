@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from autoprune.context import Context
 from autoprune.models.axis import Axis
-from autoprune.models.table import Table
+from autoprune.models.table import Linear, Table
 
 
 class Model(nn.Module):
     """A module whose parameters live in named tables, coupled by axes.
 
     A step computes what matters along an axis; the model alone knows how to cut it.
+
+    Args:
+        tables: by name.
+        axes: what can be cut.
+        groups: the names by which a recipe speaks of tables, each with those it means; by default every table has
+            its own.
     """
 
-    def __init__(self, tables: dict[str, Table], axes: tuple[Axis, ...]) -> None:
+    def __init__(
+        self,
+        tables: Mapping[str, Table],
+        axes: tuple[Axis, ...],
+        *,
+        groups: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
         super().__init__()
         self._tables = nn.ModuleDict(tables)
+        self._groups = groups or {name: (name,) for name in tables}
         self.axes = {axis.name: axis for axis in axes}
 
     @property
     def tables(self) -> dict[str, Table]:
-        """The tables by name."""
+        """The tables by name, linear maps included."""
         return {name: table for name, table in self._tables.items() if isinstance(table, Table)}
+
+    @property
+    def lookups(self) -> dict[str, Table]:
+        """The tables whose rows stand for ids: embedding tables in the narrow sense."""
+        return {name: table for name, table in self.tables.items() if not isinstance(table, Linear)}
+
+    @property
+    def groups(self) -> dict[str, dict[str, Table]]:
+        """The tables by the name a recipe calls them by; several may share one."""
+        tables = self.tables
+        return {
+            group: {name: tables[name] for name in names if name in tables} for group, names in self._groups.items()
+        }
 
     def axes_of(self, kind: str) -> dict[str, Axis]:
         """The axes of one kind, by the name they go by within the kind (`item` for `rows.item`)."""
@@ -36,17 +64,42 @@ class Model(nn.Module):
         """The axis along which a table can lose rows, or None."""
         return next((axis for axis in self.axes_of("rows").values() if (table, 0) in axis.parts), None)
 
+    def protected(self, axis: Axis) -> Tensor:
+        """Positions along an axis that must stay whatever they seem to matter: int64 [n]."""
+        return torch.empty(0, dtype=torch.long)
+
+    def vectors(self, axis: Axis, context: Context) -> list[tuple[Tensor, Tensor | None]]:
+        """What an axis of kind `dim` holds the dimensions of, and how often each vector occurs.
+
+        Returns:
+            (float32 [n, size], float32 [n]) pairs, one for each coupled table; None where it is not known how often.
+        """
+        found = []
+        for name, _ in axis.parts:
+            rows, table = self.rows_axis(name), self.tables[name]
+            counts = context.frequency.get(rows.name) if rows else None
+            often = None if counts is None else counts.to(table.index.device)[table.index].float()
+            found.append((table.weights().detach(), often))
+        return found
+
     def size(self, axis: Axis) -> int:
         """How many parts the axis still has."""
-        table, dimension = axis.parts[0]
-        return int(self.tables[table].weight.shape[dimension])
+        name, dimension = axis.parts[0]
+        return int(self._table(name).weight.shape[dimension]) // axis.width
+
+    def standing(self, axis: Axis) -> Tensor:
+        """Positions along the axis that are not hidden: int64, ascending."""
+        name, dimension = axis.parts[0]
+        table = self._table(name)
+        mask = table.row_mask if dimension == 0 else table.dim_mask
+        return mask[:: axis.width].nonzero()[:, 0]
 
     def hide(self, axis: Axis, keep: Tensor) -> None:
         """Hides all but `keep` (int64 positions) until they are cut; training goes on with the same shapes."""
         for name, dimension in axis.parts:
-            table = self.tables[name]
+            table = self._table(name)
             mask = torch.zeros_like(table.row_mask if dimension == 0 else table.dim_mask)
-            mask[keep] = True
+            mask[_runs(keep, axis.width)] = True
             if dimension == 0:
                 table.row_mask = mask
             else:
@@ -55,17 +108,29 @@ class Model(nn.Module):
     def cut(self, axis: Axis, keep: Tensor) -> None:
         """Keeps the parts at `keep` (int64 positions, ascending) in every coupled table."""
         for name, dimension in axis.parts:
-            table = self.tables[name]
+            table = self._table(name)
             if dimension == 0:
-                table.cut_rows(keep)
+                table.cut_rows(_runs(keep, axis.width))
             else:
-                table.cut_dims(keep)
+                table.cut_dims(_runs(keep, axis.width))
 
     def rotate(self, axis: Axis, rotation: Tensor) -> None:
         """Turns the coupled tables by one orthogonal matrix; dot products between them stay as they are."""
         for name, _ in axis.parts:
-            self.tables[name].rotate(rotation)
+            self._table(name).rotate(rotation)
+
+    def _table(self, name: str) -> Table:
+        table = self._tables[name]
+        assert isinstance(table, Table), "only tables are kept"
+        return table
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """What an artifact of this model must say beside its tables (JSON values)."""
+
+
+def _runs(positions: Tensor, width: int) -> Tensor:
+    """The single places that parts of a width cover: int64 [n * width]."""
+    if width == 1:
+        return positions
+    return (positions[:, None] * width + torch.arange(width, device=positions.device)).flatten()

@@ -1,9 +1,12 @@
-"""The embedding table that steps work on: weights, masks while training, codes once quantised."""
+"""The tables that steps work on: weights, masks while training, codes once quantised."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from autoprune.packing import Codes, StoredTable, pack
 from autoprune.packing.codes import best_shares, quantize_rows
@@ -26,7 +29,10 @@ class Table(nn.Module):
         bits: uint8 [rows], of the codes each row is to have; 32 where the table stays as it is.
         shares: float32 [rows], of each row's range that its codes span.
         coded: the codes that replaced the weights, or None.
+        symmetric: whether the levels of codes lie about zero, and not about the middle of each row.
     """
+
+    symmetric: ClassVar[bool] = False
 
     weight: nn.Parameter
     index: Tensor
@@ -86,7 +92,7 @@ class Table(nn.Module):
         bits, shares = (part if rows is None else part[rows] for part in (self.bits, self.shares))
         with torch.no_grad():
             mask = self._standing(rows)
-            coded = quantize_rows(weights, bits, shares, mask=mask).values()
+            coded = quantize_rows(weights, bits, shares, mask=mask, symmetric=self.symmetric).values()
             rounding = (coded if mask is None else coded * mask) - weights
         return weights + rounding
 
@@ -128,11 +134,13 @@ class Table(nn.Module):
     def choose_bits(self, bits: Tensor) -> None:
         """Chooses the width of every row's codes (uint8 [rows]), and the ranges that the weights need now."""
         self.bits = bits
-        self.shares = best_shares(self.weights().detach(), bits, mask=self._standing(None))
+        self.shares = best_shares(self.weights().detach(), bits, mask=self._standing(None), symmetric=self.symmetric)
 
     def code(self) -> None:
         """Replaces the weights by the codes that were chosen."""
-        self.coded = quantize_rows(self.weights().detach(), self.bits, self.shares, mask=self._standing(None))
+        self.coded = quantize_rows(
+            self.weights().detach(), self.bits, self.shares, mask=self._standing(None), symmetric=self.symmetric
+        )
 
     def packed(self) -> StoredTable:
         """The table as it ships."""
@@ -143,3 +151,28 @@ class Table(nn.Module):
         if self.coded is not None:
             raise AssertionError("a plan lets nothing be cut after quantisation")
         self.weight = nn.Parameter(weight.clone())
+
+
+class Linear(Table):
+    """A linear map, y = x Wᵀ + b: its rows are what comes out, its dimensions what goes in.
+
+    Its codes lie symmetrically about zero, as kernels that multiply whole numbers want them.
+
+    Attributes:
+        bias: float32 [rows], trained.
+    """
+
+    symmetric: ClassVar[bool] = True
+
+    def __init__(self, rows: int, dim: int) -> None:
+        super().__init__(rows, dim)
+        self.bias = nn.Parameter(torch.zeros(rows))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """The map of float32 [..., dim]: [..., rows]; zero where a row is hidden."""
+        bias = self.bias if self.row_mask.all() else self.bias * self.row_mask
+        return linear(vectors, self.values(), bias)
+
+    def cut_rows(self, keep: Tensor) -> None:
+        super().cut_rows(keep)
+        self.bias = nn.Parameter(self.bias.detach()[keep].clone())

@@ -36,7 +36,14 @@ class RowCodes:
         return values.add_((self.offset.float() * self.unit)[:, None])
 
 
-def quantize_rows(values: Tensor, bits: Tensor, shares: Tensor, *, mask: Tensor | None = None) -> RowCodes:
+def symmetric_zero(bits: Tensor) -> Tensor:
+    """The code that stands for zero where levels lie symmetrically: 64 of 8 bits, 8 of 4, 2 of 2, float32 [rows]."""
+    return torch.where(bits == 8, 64.0, 2.0 ** (bits.float() - 1))
+
+
+def quantize_rows(
+    values: Tensor, bits: Tensor, shares: Tensor, *, mask: Tensor | None = None, symmetric: bool = False
+) -> RowCodes:
     """Uniform codes for each row.
 
     With several bits the levels divide a share of the row's range, about its middle. With one bit they are the
@@ -51,14 +58,22 @@ def quantize_rows(values: Tensor, bits: Tensor, shares: Tensor, *, mask: Tensor 
         bits: uint8 [rows], 1 to 8.
         shares: float32 [rows], in (0, 1]; what `best_shares` found.
         mask: bool [rows, dim]; where False the value is a zero that will not be stored, and does not count.
+        symmetric: whether a code of each row, `symmetric_zero`, stands for zero, with as many levels above as below
+            it; of 8 bits only 7 are used, so that two products fit into 16 bits (as CPUs without VNNI add them).
     """
     unit = _unit(values)
     scaled = values / unit
-    low, high = _levels_ends(scaled, bits, shares, mask)
-    most = (2 ** bits.float()) - 1
-    offset = low.half()
-    scale = ((high - offset.float()) / most).clamp_min(0.0).half()
+    low, high = _levels_ends(scaled, bits, shares, mask, symmetric)
+    most = _most(bits, symmetric)
+    if symmetric:
+        scale = ((high - low) / most).half()
+        offset = -symmetric_zero(bits) * scale  # exact: a power of two
+    else:
+        offset = low.half()
+        scale = ((high - offset.float()) / most).clamp_min(0.0).half()
     codes = _codes(scaled, scale, offset, most)
+    if symmetric:
+        codes.clamp_min_(1.0)
     rounded = torch.addcmul(offset.float()[:, None], codes, scale.float()[:, None])
     if mask is not None:
         scaled, rounded = scaled * mask, rounded * mask
@@ -73,7 +88,7 @@ def quantize_rows(values: Tensor, bits: Tensor, shares: Tensor, *, mask: Tensor 
     )
 
 
-def best_shares(values: Tensor, bits: Tensor, *, mask: Tensor | None = None) -> Tensor:
+def best_shares(values: Tensor, bits: Tensor, *, mask: Tensor | None = None, symmetric: bool = False) -> Tensor:
     """The share of each row's range that gives the smallest squared error: float32 [rows].
 
     The greedy search of Guan et al. 2019, "Post-Training 4-bit Quantization on Embedding Tables", about the
@@ -82,7 +97,7 @@ def best_shares(values: Tensor, bits: Tensor, *, mask: Tensor | None = None) -> 
     Args:
         values: float32 [rows, dim], finite.
         bits: uint8 [rows], 1 to 8.
-        mask: as in `quantize_rows`.
+        mask, symmetric: as in `quantize_rows`.
     """
     best = torch.ones(len(values), device=values.device)
     searched = ((bits > 1) & (bits < 8)).nonzero()[:, 0]
@@ -91,11 +106,11 @@ def best_shares(values: Tensor, bits: Tensor, *, mask: Tensor | None = None) -> 
     part, widths = values[searched], bits[searched]
     kept = None if mask is None else mask[searched]
     part = part / part.abs().amax(1, keepdim=True).clamp_min(1e-30)  # squares neither overflow nor vanish
-    most = (2 ** widths.float()) - 1
+    most = _most(widths, symmetric)
     least: Tensor | None = None
     chosen = torch.ones(len(part), device=values.device)
     for share in SHARES:
-        low, high = _levels_ends(part, widths, torch.full_like(chosen, share), kept)
+        low, high = _levels_ends(part, widths, torch.full_like(chosen, share), kept, symmetric)
         scale = (high - low) / most
         wrong = _codes(part, scale, low, most).mul_(scale[:, None]).add_(low[:, None]).sub_(part)
         if kept is not None:
@@ -122,8 +137,19 @@ def _codes(values: Tensor, scale: Tensor, offset: Tensor, most: Tensor) -> Tenso
     return torch.minimum(codes.clamp_min_(0.0), most[:, None])
 
 
-def _levels_ends(values: Tensor, bits: Tensor, shares: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def _most(bits: Tensor, symmetric: bool) -> Tensor:
+    """The highest code of each row, float32 [rows]."""
+    return 2 * symmetric_zero(bits) - 1 if symmetric else (2 ** bits.float()) - 1
+
+
+def _levels_ends(
+    values: Tensor, bits: Tensor, shares: Tensor, mask: Tensor | None, symmetric: bool
+) -> tuple[Tensor, Tensor]:
     """The lowest and the highest level of each row, float32 [rows] each."""
+    if symmetric:
+        zero = symmetric_zero(bits)
+        step = (values if mask is None else values * mask).abs().amax(1) * shares / (zero - 1)
+        return -zero * step, (zero - 1) * step
     if mask is None:
         low, high = values.amin(1), values.amax(1)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -16,12 +16,14 @@ class Parts:
     Attributes:
         manifest: JSON values; `kind` names the class that serves it.
         tensors: what `model/tensors.safetensors` holds.
+        files: what else lies in `model/`, by name: a graph, a tokenizer.
         beside: what is useful but not needed to answer: catalogue, histories (JSON values and tensors by name).
     """
 
     manifest: dict[str, Any]
     tensors: dict[str, Tensor]
     beside: Beside
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

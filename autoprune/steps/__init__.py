@@ -12,19 +12,26 @@ from typing import Any
 from autoprune.errors import RecipeError, nearest
 from autoprune.steps.dims import Dims
 from autoprune.steps.l1 import L1
+from autoprune.steps.layers import Layers
 from autoprune.steps.magnitude import Magnitude
 from autoprune.steps.product import Product
 from autoprune.steps.quantize import Mixed, Quantize
 from autoprune.steps.rows import Rows
 from autoprune.steps.step import Step
+from autoprune.steps.units import Ffn, Heads
 
-STEPS: dict[str, type[Step]] = {step.name: step for step in (L1, Magnitude, Dims, Rows, Quantize, Mixed, Product)}
+STEPS: dict[str, type[Step]] = {
+    step.name: step for step in (Layers, Heads, Ffn, Rows, Dims, L1, Magnitude, Quantize, Mixed, Product)
+}
 
 CANNOT_FOLLOW: dict[tuple[str, str], str] = {
     ("zeros", "dims.pca"): "turning to principal axes would fill the zeros again; cut dimensions first",
     ("codes", "magnitude"): "codes cannot be pruned; prune first",
     ("codes", "dims"): "codes cannot be cut; cut dimensions first",
     ("codes", "rows"): "codes cannot be cut; cut rows first",
+    ("codes", "layers"): "codes cannot be cut; cut layers first",
+    ("codes", "heads"): "codes cannot be cut; cut heads first",
+    ("codes", "ffn"): "codes cannot be cut; cut neurons first",
     ("codes", "codes"): "the tables are coded already; name one way",
 }
 """(earlier, later) → why not. Names are aspects of a step: its own name, `dims.pca`, or what it leaves behind."""

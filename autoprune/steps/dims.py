@@ -1,4 +1,4 @@
-"""Structured pruning of tables: embedding dimensions go, in every coupled table at once."""
+"""Structured pruning of vectors: embedding dimensions go, in every coupled table at once."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from autoprune.steps.step import Step, check_choice, removed
 IMPORTANCES = ("norm", "activation", "pca")
 
 
-def principal_rotation(weights: list[Tensor]) -> Tensor:
+def principal_rotation(vectors: list[Tensor]) -> Tensor:
     """The orthogonal matrix that turns the coupled tables to their shared principal axes, strongest first.
 
     One rotation for all tables leaves every dot product between them as it is. Rows are not centred: subtracting
     a mean would change the dot products (Hotelling 1933, about the origin).
 
     Args:
-        weights: float32 [rows, dim] each, one dim for all.
+        vectors: float32 [n, dim] each (the rows of a table, or what an encoder gives for texts), one dim for all.
 
     Returns:
         float32 [dim, dim]; table @ rotation is the rotated table.
     """
-    moments = [table.detach().double() for table in weights]
-    moments = [table.T @ table for table in moments]
+    moments = [part.detach().double() for part in vectors]
+    moments = [part.T @ part for part in moments]
     shared = torch.stack([moment / moment.trace().clamp_min(1e-30) for moment in moments]).sum(0)
     rotation: Tensor = torch.linalg.eigh(shared).eigenvectors.flip(1).float().contiguous()
     return rotation
@@ -71,26 +71,22 @@ class Dims(Step):
     def prepare(self, model: Model, context: Context) -> None:
         if self.importance == "pca":
             for axis in model.axes_of("dim").values():
-                weights = [model.tables[name].weights() for name, _ in axis.parts]
-                model.rotate(axis, principal_rotation(weights))
+                model.rotate(axis, principal_rotation([part for part, _ in model.vectors(axis, context)]))
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
         for name, sparsity in sparsity_by_name(self.sparsity, model.axes_of("dim"), path=("sparsity",)).items():
             axis = model.axes_of("dim")[name]
-            first = model.tables[axis.parts[0][0]]
-            stay = first.dim - removed(first.dim, sparsity * reached)
-            if stay == int(first.dim_mask.sum()):
+            size = model.size(axis)
+            stay = size - removed(size, sparsity * reached)
+            if stay == len(model.standing(axis)):
                 continue  # a schedule stands still between its stairs
-            if self.importance == "activation":
-                importance = dim_activation(model, axis, context)
-            else:
-                importance = dim_norm([model.tables[table].weights() for table, _ in axis.parts])
+            importance = (dim_activation if self.importance == "activation" else dim_norm)(model, axis, context)
             model.hide(axis, importance.topk(stay).indices.sort().values)
 
     def convert(self, model: Model, context: Context) -> None:
         for axis in model.axes_of("dim").values():
-            keep = model.tables[axis.parts[0][0]].dim_mask.nonzero()[:, 0]
-            model.cut(axis, keep)
+            if len(model.standing(axis)) < model.size(axis):
+                model.cut(axis, model.standing(axis))
 
     def aspects(self) -> frozenset[str]:
         return frozenset({self.name, f"{self.name}.{self.importance}"})

@@ -35,29 +35,31 @@ def row_norm(model: Model, table: str) -> Tensor:
     return lengths
 
 
-def dim_norm(weights: list[Tensor]) -> Tensor:
-    """How much each dimension carries: its share of the squared norm, summed over the coupled tables.
-
-    Args:
-        weights: float32 [rows, dim] each, one dim for all.
+def dim_norm(model: Model, axis: Axis, context: Context) -> Tensor:
+    """How much each dimension carries: its share of the squared norm of the vectors, summed over the coupled tables.
 
     Returns:
-        float32 [dim]; the shares of each table add up to 1, so that a table of many rows does not outvote the others.
+        float32 [size]; the shares of each table add up to 1, so that a table of many rows does not outvote the others.
     """
-    return torch.stack([_share(table.detach().square().sum(0)) for table in weights]).sum(0)
+    return torch.stack([_share(part.square().sum(0)) for part, _ in model.vectors(axis, context)]).sum(0)
 
 
 def dim_activation(model: Model, axis: Axis, context: Context) -> Tensor:
-    """How strongly each dimension is active across inputs: float32 [dim].
+    """How strongly each dimension is active across inputs: float32 [size].
 
     An input looks a row up, so the mean absolute value of a dimension over the lookups of the training data is that
     over rows weighted by how often they occur (the activation of Hu et al. 2016, "Network Trimming", for tables).
     Shares of each coupled table add up to 1.
+
+    Raises:
+        RecipeError: how often the rows of a table occur is not known.
     """
     shares = []
-    for table, _ in axis.parts:
-        frequency = row_frequency(model, table, context).float()
-        shares.append(_share(frequency @ model.tables[table].weights().detach().abs()))
+    for (table, _), (part, often) in zip(axis.parts, model.vectors(axis, context), strict=True):
+        if often is None or not often.any():
+            row_frequency(model, table, context)  # says what is missing
+            raise AssertionError("a table whose frequency is known has vectors that are weighted by it")
+        shares.append(_share(often @ part.abs()))
     return torch.stack(shares).sum(0)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autoprune.context import Context
 from autoprune.errors import RecipeError
+from autoprune.models.axis import Axis
 from autoprune.models.model import Model
 from autoprune.models.table import Table
 from autoprune.steps.step import Step, check_choice
@@ -41,7 +42,7 @@ def _root_mean_square(table: Table) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class L1(Step):
-    """L1 on tables while a stage trains, then pruning of what went to zero.
+    """L1 on tables that are looked up while a stage trains, then pruning of what went to zero.
 
     Under Adam the gradient of an L1 penalty gives no exact zeros, so the penalty acts as a proximal step after every
     update, decoupled from Adam's scaling as weight decay is in AdamW (Parikh & Boyd 2014, "Proximal Algorithms",
@@ -73,6 +74,10 @@ class L1(Step):
 
     def check(self, model: Model) -> None:
         check_choice("groups", self.groups, GROUPS)
+        if self.groups == "dims" and not self._dims(model):
+            raise RecipeError(
+                ("groups",), "no table that is looked up has an axis of dimensions; press weights or rows."
+            )
         number = isinstance(self.strength, int | float) and not isinstance(self.strength, bool)
         if not number or not 0 <= self.strength < math.inf:
             raise RecipeError(("strength",), f"0 <= strength < inf must hold, but got {self.strength!r}.")
@@ -81,10 +86,10 @@ class L1(Step):
         share = learning_rate * self.strength
         with torch.no_grad():
             if self.groups == "dims":
-                for axis in model.axes_of("dim").values():
+                for axis in self._dims(model):
                     self._shrink_dims([model.tables[name] for name, _ in axis.parts], share)
                 return
-            for table in model.tables.values():
+            for table in model.lookups.values():
                 threshold = share * _root_mean_square(table)
                 if self.groups == "weights":
                     table.weight.copy_(soft_threshold(table.weight, threshold))
@@ -102,15 +107,19 @@ class L1(Step):
 
     def convert(self, model: Model, context: Context) -> None:
         if self.groups == "weights":
-            for table in model.tables.values():
+            for table in model.lookups.values():
                 table.prune(table.mask & (table.weight != 0))
             return
-        for axis in model.axes_of("dim" if self.groups == "dims" else "rows").values():
+        for axis in self._dims(model) if self.groups == "dims" else model.axes_of("rows").values():
             dimension = axis.parts[0][1]
             lengths = torch.stack([model.tables[name].weights().norm(dim=1 - dimension) for name, _ in axis.parts])
             standing = lengths.amax(0) > 0
             standing[0] |= not standing.any()
+            standing[model.protected(axis)] = True
             model.cut(axis, standing.nonzero()[:, 0])
+
+    def _dims(self, model: Model) -> list[Axis]:
+        return [axis for axis in model.axes_of("dim").values() if all(part in model.lookups for part, _ in axis.parts)]
 
     def aspects(self) -> frozenset[str]:
         return frozenset({self.name, "zeros"} if self.groups == "weights" else {self.name})

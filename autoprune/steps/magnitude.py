@@ -92,11 +92,12 @@ class Magnitude(Step):
         check_choice("scope", self.scope, SCOPES)
         if isinstance(self.min_per_row, bool) or not isinstance(self.min_per_row, int) or self.min_per_row < 0:
             raise RecipeError(("min_per_row",), f"a whole number >= 0 must be given, but got {self.min_per_row!r}.")
-        asked = sparsity_by_name(self.sparsity, model.tables, path=("sparsity",))
+        asked = sparsity_by_name(self.sparsity, model.groups, path=("sparsity",))
         if self.scope == "global" and isinstance(self.sparsity, Mapping):
             raise RecipeError(("sparsity",), "scope global takes one number; to name tables, set scope: table.")
-        for name, sparsity in asked.items():
-            dim = model.tables[name].dim
+        tables = [(name, table, asked[group]) for group in asked for name, table in model.groups[group].items()]
+        for name, table, sparsity in tables:
+            dim = table.dim
             most = 1 - min(self.min_per_row, dim) / dim
             if sparsity > most:
                 raise RecipeError(
@@ -106,10 +107,13 @@ class Magnitude(Step):
                 )
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
-        asked = sparsity_by_name(self.sparsity, model.tables, path=("sparsity",))
-        groups = [list(asked)] if self.scope == "global" else [[name] for name in asked]
-        for names in groups:
-            self._prune([model.tables[name] for name in names], asked[names[0]] * reached)
+        asked = sparsity_by_name(self.sparsity, model.groups, path=("sparsity",))
+        if self.scope == "global":
+            self._prune(list(model.tables.values()), next(iter(asked.values())) * reached)
+            return
+        for name, sparsity in asked.items():
+            for table in model.groups[name].values():
+                self._prune([table], sparsity * reached)
 
     def _prune(self, tables: list[Table], sparsity: float) -> None:
         # What an axis has hidden will be cut: it neither counts nor takes part in the ranking.

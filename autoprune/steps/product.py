@@ -11,7 +11,7 @@ from autoprune.context import Context
 from autoprune.errors import RecipeError
 from autoprune.models.model import Model
 from autoprune.packing.product import ROUNDS, learn_product
-from autoprune.steps.step import Step
+from autoprune.steps.step import Step, check_lookups
 
 MOST_ENTRIES = 256
 
@@ -45,6 +45,7 @@ class Product(Step):
             raise RecipeError(
                 ("entries",), f"a whole number from 2 to {MOST_ENTRIES} must be given, but got {self.entries!r}."
             )
+        check_lookups(model)
         for name, table in model.tables.items():
             if self.entries > table.original_rows:
                 raise RecipeError(

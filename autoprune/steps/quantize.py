@@ -14,7 +14,7 @@ from autoprune.models.axis import by_name
 from autoprune.models.model import Model
 from autoprune.models.table import FLOAT_BITS
 from autoprune.steps.importance import row_frequency
-from autoprune.steps.step import Step, removed
+from autoprune.steps.step import Step, check_lookups, removed
 
 WIDTHS = (8, 4, 2, 1)
 
@@ -47,7 +47,7 @@ class Quantize(Coded):
 
     Attributes:
         bits: 8, 4, 2 or 1 (the signs about each row's mean); 32 keeps float32. One width, or a mapping from table
-            to width (tables left out keep float32).
+            (of an encoder: `word`, and `body` for all the rest) to width; tables left out keep float32.
     """
 
     name: ClassVar[str] = "quantize"
@@ -69,14 +69,16 @@ class Quantize(Coded):
         return f"{self.bits} bits"
 
     def check(self, model: Model) -> None:
-        for width, path in by_name(self.bits, model.tables, path=("bits",)).values():
+        for name, (width, path) in by_name(self.bits, model.groups, path=("bits",)).items():
             check_width(width, path, (FLOAT_BITS, *WIDTHS))
+            if width == 1 and any(table.symmetric for table in model.groups[name].values()):
+                raise RecipeError(path, f"the linear maps of {name} take 8, 4 or 2 bits, but got 1.")
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
-        for name, (width, _) in by_name(self.bits, model.tables, path=("bits",)).items():
-            table = model.tables[name]
-            if width < int(table.bits[0]):
-                table.choose_bits(torch.full_like(table.bits, width))
+        for name, (width, _) in by_name(self.bits, model.groups, path=("bits",)).items():
+            for table in model.groups[name].values():
+                if width < int(table.bits[0]):
+                    table.choose_bits(torch.full_like(table.bits, width))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,7 @@ class Mixed(Coded):
         return f"{100 * self.head:.4g}% of rows {self.head_bits} bits, others {self.tail_bits}"
 
     def check(self, model: Model) -> None:
+        check_lookups(model)
         for parameter, width in (("head_bits", self.head_bits), ("tail_bits", self.tail_bits)):
             check_width(width, (parameter,), WIDTHS)
         if isinstance(self.head, bool) or not isinstance(self.head, int | float) or not 0 <= self.head <= 1:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from autoprune.context import Context
@@ -33,11 +34,13 @@ class Rows(Step):
     """Removes the rows that matter least.
 
     A removed item is never recommended. A removed user keeps being served: their vector is found from their
-    history by ridge regression (see `autoprune.runtime.recommender`).
+    history by ridge regression (see `autoprune.runtime.recommender`). A removed piece of a vocabulary is read as
+    smaller pieces that stay (see `autoprune.tokenizer`).
 
     Attributes:
         sparsity: fraction of the rows removed; one number for every row axis, or a mapping from axis
-            (`item`, `user`) to number. At least one row stays.
+            (`item`, `user`, `vocab`) to number. At least one row stays, and what the model protects (of a vocabulary
+            the special tokens and the ASCII characters).
         importance: `frequency`, the number of occurrences in the training data; `norm`, the length of the row;
             `both`, their product.
     """
@@ -61,18 +64,23 @@ class Rows(Step):
             raise RecipeError((), f"the model has no axis of rows. It has: {', '.join(model.axes) or 'none'}.")
         for name, sparsity in sparsity_by_name(self.sparsity, axes, path=("sparsity",)).items():
             size = model.tables[axes[name].parts[0][0]].original_rows
-            if removed(size, sparsity) >= size:
+            least = max(1, len(model.protected(axes[name])))
+            if size - removed(size, sparsity) < least:
                 raise RecipeError(
-                    ("sparsity",), f"at least one row must stay, but {sparsity} of {size} {name} rows leaves none."
+                    ("sparsity",),
+                    f"at least {least} of the {size} {name} rows must stay, but {sparsity} leaves "
+                    f"{size - removed(size, sparsity)}.",
                 )
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
         for name, sparsity in sparsity_by_name(self.sparsity, model.axes_of("rows"), path=("sparsity",)).items():
             axis = model.axes_of("rows")[name]
-            table = model.tables[axis.parts[0][0]]
-            stay = max(1, table.rows - removed(table.rows, sparsity * reached))
-            if stay < int(table.row_mask.sum()):
-                model.hide(axis, most_important(self._importance(model, axis.parts[0][0], context), stay))
+            protected, size = model.protected(axis), model.size(axis)
+            stay = max(1, len(protected), size - removed(size, sparsity * reached))
+            if stay < len(model.standing(axis)):
+                importance = self._importance(model, axis.parts[0][0], context).double()
+                importance[protected] = torch.inf
+                model.hide(axis, most_important(importance, stay))
 
     def _importance(self, model: Model, table: str, context: Context) -> Tensor:
         if self.importance == "norm":
@@ -82,5 +90,5 @@ class Rows(Step):
 
     def convert(self, model: Model, context: Context) -> None:
         for axis in model.axes_of("rows").values():
-            keep = model.tables[axis.parts[0][0]].row_mask.nonzero()[:, 0]
-            model.cut(axis, keep)
+            if len(model.standing(axis)) < model.size(axis):
+                model.cut(axis, model.standing(axis))

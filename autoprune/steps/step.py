@@ -99,6 +99,16 @@ def check_choice(parameter: str, value: object, options: Collection[str]) -> Non
         raise RecipeError((parameter,), f"{value!r} is unknown. {nearest(value, options)}")
 
 
+def check_lookups(model: Model) -> None:
+    """Refuses a model that multiplies by some of its tables: such kernels take row-wise codes of one width.
+
+    Raises:
+        RecipeError: naming the way out.
+    """
+    if len(model.lookups) < len(model.tables):
+        raise RecipeError((), "the linear maps of this model take row-wise codes of one width only; name quantize.")
+
+
 def removed(size: int, sparsity: float) -> int:
     """How many of `size` things a sparsity removes: the nearest whole number, ties to even, as torch.nn.utils.prune."""
     return round(sparsity * size)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import AutopruneError
+from autoprune.tasks.encoder_config import EncoderConfig
 from autoprune.tasks.interactions import check_split, split_log
 from autoprune.tasks.log import Log, read_log
 from autoprune.tasks.readers import Columns
@@ -116,8 +117,26 @@ def make_interactions(config: InteractionsConfig) -> Task:
     return RecommenderTask(config.name, split_log(log, data.split, seed=data.seed, where=data.path), config)
 
 
+def make_encoder(config: EncoderConfig) -> Task:
+    """A sentence encoder, judged by fidelity to the dense model and by what the config names.
+
+    Raises:
+        AutopruneError: a package is not installed, or the model, the texts or what it is judged by cannot be used.
+    """
+    for package in ("tokenizers", "transformers", "onnx", "onnxruntime", "sklearn"):
+        if importlib.util.find_spec(package) is None:
+            raise AutopruneError(
+                f"task={config.name} needs the package {package}, which is not installed: pip install 'autoprune[text]'."
+            )
+    from autoprune.tasks.encoder_benchmarks import read_task
+
+    return read_task(config)
+
+
 TASKS: dict[str, tuple[type[Any], Callable[[Any], Task]]] = {
     "movielens": (MovielensConfig, make_movielens),
     "interactions": (InteractionsConfig, make_interactions),
+    "encoder": (EncoderConfig, make_encoder),
+    "stsb": (EncoderConfig, make_encoder),
 }
 """name → (config, how the task is made from it)."""

@@ -200,7 +200,7 @@ class RecommenderTask(Task):
     def beside(self) -> Beside:
         return self._beside
 
-    def parts(self, model: Model) -> Parts:
+    def parts(self, model: Model, runtime: str = "") -> Parts:  # there is one
         tables = {name: table.packed() for name, table in model.tables.items()}
         tensors = {f"{name}.{key}": value for name, table in tables.items() for key, value in table.tensors.items()}
         for name, ids in (("user", self.data.users), ("item", self.data.items)):

@@ -22,12 +22,14 @@ from autoprune.tasks.metric import Metric
 class Training:
     """How models are trained; part of a task's config.
 
-    The learning rate is constant after a linear warm-up, so that a run of 4 epochs is the beginning of a run of 8.
+    After a linear warm-up the learning rate is constant, so that a run of 4 epochs is the beginning of a run of 8,
+    or falls to zero with what is left of the stage.
 
     Attributes:
         learning_rate: of Adam.
         warmup: updates until the learning rate is reached.
-        epochs: of the dense model, at most.
+        decay: whether it falls linearly from there to zero at the end of a stage.
+        epochs: of the dense model, at most; 0 where it comes trained.
         evaluate_every: updates, rounded up to whole epochs, between two looks at validation data while the dense
             model trains.
         patience: looks without improvement after which the best state so far is taken.
@@ -35,6 +37,7 @@ class Training:
 
     learning_rate: float = 0.005
     warmup: int = 20
+    decay: bool = False
     epochs: int = 400
     evaluate_every: int = 60
     patience: int = 4
@@ -47,7 +50,9 @@ class Training:
         """
         if not 0 < self.learning_rate <= 1:
             raise AutopruneError(f"task.training.learning_rate: 0 < rate <= 1 must hold, but got {self.learning_rate}.")
-        for name in ("warmup", "epochs", "evaluate_every", "patience"):
+        if self.epochs < 0:
+            raise AutopruneError(f"task.training.epochs >= 0 must hold, but got {self.epochs}.")
+        for name in ("warmup", "evaluate_every", "patience"):
             if getattr(self, name) < 1:
                 raise AutopruneError(f"task.training.{name} >= 1 must hold, but got {getattr(self, name)}.")
 
@@ -64,7 +69,9 @@ class Task(ABC):
         workload_names: what `workloads` returns; the first is what `latency_ms` means.
         unit: the column of the rows that counts as one observation of a slice (a user, a pair, …).
         base: what the dense model is made with when a recipe says nothing.
+        runtimes: what can answer, by name; the first does when a recipe says nothing.
         training: how models are trained.
+        report: called with a few words about long work in progress; set by whoever watches.
     """
 
     name: str
@@ -75,7 +82,9 @@ class Task(ABC):
     workload_names: tuple[str, ...]
     unit: str
     base: Mapping[str, Any]
+    runtimes: tuple[str, ...] = ("torch",)
     training: Training
+    report: Callable[[str], None] = staticmethod(lambda words: None)
 
     @abstractmethod
     def describe(self) -> str:
@@ -118,8 +127,8 @@ class Task(ABC):
         """What lies beside every artifact of this task."""
 
     @abstractmethod
-    def parts(self, model: Model) -> Parts:
-        """What an artifact of `model` consists of."""
+    def parts(self, model: Model, runtime: str = "") -> Parts:
+        """What an artifact of `model` consists of, for one of `runtimes` (empty: the first)."""
 
     @abstractmethod
     def score(self, served: Served, split: str, perturbation: str | None = None) -> pd.DataFrame:

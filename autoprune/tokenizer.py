@@ -1,0 +1,140 @@
+"""Texts to token ids, with a vocabulary that can lose pieces: what is gone falls back to smaller pieces that stay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import tokenizers
+
+Tokens = np.ndarray[tuple[int], np.dtype[np.int32]]
+"""Token ids of one text, special ones included."""
+
+
+class Tokenizer:
+    """A tokenizer as `tokenizers` writes it down, and what can be left of it.
+
+    Under WordPiece (Schuster & Nakajima 2012) a word is cut into the longest pieces there are, from the left: without
+    a piece it becomes smaller ones, so any part of the vocabulary that keeps the single characters reads all texts.
+
+    Args:
+        content: what `tokenizers.Tokenizer.to_str` says, as JSON values; never changed.
+        max_tokens: longer texts are cut off there, special tokens included.
+    """
+
+    def __init__(self, content: dict[str, Any], *, max_tokens: int) -> None:
+        self.content = content
+        self.max_tokens = max_tokens
+
+    @staticmethod
+    def read(text: str, *, max_tokens: int) -> Tokenizer:
+        """From the text of a `tokenizer.json`."""
+        content = json.loads(text)
+        content |= {"truncation": None, "padding": None}
+        return Tokenizer(content, max_tokens=max_tokens)
+
+    @property
+    def kind(self) -> str:
+        """`WordPiece`, `BPE`, `Unigram` and so on."""
+        return str(self.content["model"]["type"])
+
+    @property
+    def reducible(self) -> bool:
+        """Whether the vocabulary can lose pieces."""
+        return self.kind == "WordPiece" and self.content["model"].get("unk_token") in self.content["model"]["vocab"]
+
+    @cached_property
+    def size(self) -> int:
+        """Rows that a word table must have: the largest id, and one."""
+        return max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    @cached_property
+    def pieces(self) -> list[str]:
+        """The piece of every id; empty where an id has none."""
+        found = [""] * self.size
+        for piece, at in self._backend.get_vocab(with_added_tokens=True).items():
+            found[at] = piece
+        return found
+
+    @cached_property
+    def protected(self) -> Tensor:
+        """Ids that every part keeps: special tokens, and ASCII characters by themselves; int64 [n]."""
+        special = {str(token["content"]) for token in self.content["added_tokens"]}
+        special.add(str(self.content["model"].get("unk_token")))
+        prefix = self.content["model"].get("continuing_subword_prefix", "##")
+        stay = [
+            at
+            for at, piece in enumerate(self.pieces)
+            if piece in special or (len(piece.removeprefix(prefix)) == 1 and piece.isascii() and piece)
+        ]
+        return torch.tensor(stay, dtype=torch.long)
+
+    def restricted(self, keep: Tensor) -> Tokenizer:
+        """The tokenizer of a part of the vocabulary, whose ids are positions in that part.
+
+        Args:
+            keep: int64 [n], ascending; `protected` is among them.
+        """
+        if len(keep) == self.size:
+            return self
+        kept = {self.pieces[at]: place for place, at in enumerate(keep.tolist())}
+        content = json.loads(json.dumps(self.content))
+        content["model"]["vocab"] = {piece: at for piece, at in kept.items() if piece in content["model"]["vocab"]}
+        for token in content["added_tokens"]:
+            token["id"] = kept[token["content"]]
+        _renumber(content.get("post_processor"), kept)
+        return Tokenizer(content, max_tokens=self.max_tokens)
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """The token ids of texts; one that is too long is cut off at `max_tokens`."""
+        # A word has no more tokens than characters, so what lies far behind the end need not be looked at.
+        longest = 40 * self.max_tokens
+        encoded = self._backend.encode_batch_fast([text[:longest] for text in texts])
+        return [np.asarray(one.ids, dtype=np.int32) for one in encoded]
+
+    def frequency(self, texts: Sequence[str]) -> Tensor:
+        """How often each id occurs in texts: int64 [size]."""
+        counts = np.zeros(self.size, dtype=np.int64)
+        for ids in self.encode(texts):
+            np.add.at(counts, ids, 1)
+        return torch.from_numpy(counts)
+
+    def to_json(self) -> str:
+        """A `tokenizer.json`, as `tokenizers.Tokenizer.from_file` reads it, in few bytes."""
+        content = json.loads(self._backend.to_str())
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+    @cached_property
+    def _backend(self) -> tokenizers.Tokenizer:
+        import tokenizers  # here, since a recommender has none
+
+        made = tokenizers.Tokenizer.from_str(json.dumps(self.content))
+        made.enable_truncation(self.max_tokens)
+        made.no_padding()
+        return made
+
+    def __deepcopy__(self, memo: object) -> Tokenizer:
+        return self  # nothing in it changes
+
+
+def _renumber(node: Any, kept: dict[str, int]) -> None:
+    """Gives the special tokens that a post-processor adds their new ids."""
+    if isinstance(node, list):
+        for entry in node:
+            _renumber(entry, kept)
+    elif isinstance(node, dict):
+        for name, entry in node.items():
+            if name in ("sep", "cls") and isinstance(entry, list) and len(entry) == 2:
+                entry[1] = kept[entry[0]]
+            elif name == "special_tokens" and isinstance(entry, dict):
+                for token in entry.values():
+                    token["ids"] = [kept[piece] for piece in token["tokens"]]
+            else:
+                _renumber(entry, kept)
