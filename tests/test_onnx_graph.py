@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -296,3 +297,16 @@ def minilm(model: Any) -> Encoder:
         activation=config.hidden_act,
         epsilon=config.layer_norm_eps,
     )
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_onnxruntime_leaves_slow_operators_apart(coded: bool, tmp_path: Path) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(build(random_encoder(coded=coded)), options, providers=["CPUExecutionProvider"])
+    used = {node.op_type for node in onnx.load_model(tmp_path / "optimized.onnx").graph.node}
+    assert {"LayerNormalization", "Gelu", "FusedMatMul"} <= used
+    assert not {"SkipLayerNormalization", "BiasGelu"} & used
