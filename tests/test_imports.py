@@ -78,6 +78,8 @@ DOORS = {
     "moocore": {"pareto"},
     "faiss": {"packing", "runtime"},
     "safetensors": {"artifact", "evaluate"},
+    "sklearn": {"tasks"},
+    "gensim": {"tasks"},
 }
 """Who may import what is heavy; `evaluate` only writes down its version."""
 

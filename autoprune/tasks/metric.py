@@ -46,13 +46,20 @@ class Resamples:
         Args:
             values: by unit; units may be missing.
         """
-        at = np.searchsorted(self.units, values.index.to_numpy())
-        groups = at if self._group is None else self._group[at]
+        groups = self._groups(values.index.to_numpy())
         size = self._counts.shape[1]
         sums = self._counts @ np.bincount(groups, weights=values.to_numpy(), minlength=size).astype(np.float32)
         there = self._counts @ np.bincount(groups, minlength=size).astype(np.float32)
         found: Numbers = np.divide(sums, there, out=np.full(DRAWS, np.nan), where=there > 0, dtype=np.float64)
         return found
+
+    def times_drawn(self, units: np.ndarray[Any, Any]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        """How often each of `units` is in each sample, [DRAWS, len(units)]; for what is no mean."""
+        return self._counts[:, self._groups(units)]
+
+    def _groups(self, units: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.intp]]:
+        at = np.searchsorted(self.units, units)
+        return at if self._group is None else self._group[at]
 
 
 class Metric(ABC):
