@@ -178,7 +178,7 @@ def _correlations(value: Ordered, gold: Ordered, counts: np.ndarray[Any, np.dtyp
 def embedded(encode: Encode, texts: Sequence[str]) -> Vectors:
     """What the encoder makes of texts; a vector that is not finite becomes 0, which is like nothing."""
     found = np.asarray(encode(texts), dtype=np.float32)
-    assert found.ndim == 2 and len(found) == len(texts), f"{len(texts)} texts gave {found.shape}"
+    assert found.shape[:-1] == (len(texts),), f"{len(texts)} texts gave {found.shape}"
     return np.where(np.isfinite(found).all(axis=1, keepdims=True), found, np.float32(0))
 
 
