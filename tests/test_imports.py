@@ -80,6 +80,8 @@ DOORS = {
     "onnx": {"runtime"},
     "onnxruntime": {"runtime"},
     "safetensors": {"artifact", "evaluate"},
+    "sklearn": {"tasks"},
+    "gensim": {"tasks"},
 }
 """Who may import what is heavy; `evaluate` only writes down its version."""
 

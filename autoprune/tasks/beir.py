@@ -1,0 +1,57 @@
+"""Reads collections in BEIR's form: JSON lines and judgements in TSV (Thakur et al. 2021)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from autoprune.errors import AutopruneError
+from autoprune.tasks.judgements import WHERE, Collection, Found, by_split, collected, read_judgements
+from autoprune.tasks.text_tables import read_text
+
+
+def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
+    """Reads a folder in BEIR's form.
+
+    Args:
+        folder: with corpus.jsonl (`_id`, `title`, `text`), queries.jsonl (`_id`, `text`) and qrels/test.tsv (a header,
+            then query, document, grade), perhaps qrels/dev.tsv; without it the queries of test are split in halves.
+        seed: splits them.
+        where: the entry that names the folder.
+
+    Raises:
+        AutopruneError: a file is missing or cannot be read, or a judgement names what is absent.
+    """
+    documents = {name: _joined(entry) for name, entry in _json_lines(folder / "corpus.jsonl", where)}
+    queries = {
+        name: str(entry.get("text") or "").strip() for name, entry in _json_lines(folder / "queries.jsonl", where)
+    }
+    files = sorted((folder / "qrels").glob("*.tsv"))
+    if not files:
+        raise AutopruneError(f"{where}: {str(folder)!r} has no qrels/test.tsv, which says what is relevant to what.")
+    judgements = {name: read_judgements(file, (0, 1, 2), header=True) for name, file in by_split(files, where).items()}
+    return collected(Found(documents, queries, judgements), seed, folder, where)
+
+
+def _json_lines(file: Path, where: str) -> Iterable[tuple[str, dict[str, object]]]:
+    """`_id` → the object of each line."""
+    seen = set()
+    for number, line in enumerate(read_text(file, where).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise AutopruneError(f"{file}, line {number:,}: this is no JSON: {error.msg}.") from error
+        if not isinstance(entry, dict) or "_id" not in entry or not isinstance(entry.get("text"), str):
+            raise AutopruneError(f"{file}, line {number:,}: an object with _id and a string text is expected.")
+        name = str(entry["_id"])
+        if name in seen:
+            raise AutopruneError(f"{file}, line {number:,}: _id {name!r} was there before; an id names one.")
+        seen.add(name)
+        yield name, entry
+
+
+def _joined(entry: Mapping[str, object]) -> str:
+    return f"{entry.get('title') or ''} {entry['text']}".strip()

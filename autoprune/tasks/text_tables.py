@@ -1,0 +1,176 @@
+"""Reads tables of texts: CSV and TSV with the columns that are usual, and folders of a file for each split."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from autoprune.errors import AutopruneError
+
+SUFFIXES = (".csv", ".tsv")
+
+SPLITS = {"train": "train", "dev": "validation", "val": "validation", "test": "test"}
+"""What a file's name says → the split."""
+
+LONGEST_FIELD = 2**30
+"""Characters; `csv` itself stops at 131,072, which some documents exceed."""
+
+
+class Row(NamedTuple):
+    """A line of a table.
+
+    Attributes:
+        file: where it stands.
+        line: the first line of it, from 1.
+        fields: in the order of the roles that were asked for.
+    """
+
+    file: Path
+    line: int
+    fields: list[str]
+
+    @property
+    def where(self) -> str:
+        """`file, line 12`."""
+        return f"{self.file}, line {self.line:,}"
+
+
+def read_table(file: Path, roles: Mapping[str, str], *, where: str, headless: bool = False) -> list[Row]:
+    """The rows of a CSV (`,`, else `;`, tab or `|`) or TSV.
+
+    Args:
+        file: in UTF-8.
+        roles: what is wanted → a pattern for the names of its column, in lower case and without `_` and spaces.
+        where: the entry that names the file.
+        headless: whether the first line may be data, with the fields in the order of the roles; the last is a number.
+
+    Raises:
+        AutopruneError: there is no such file, it is no table, columns are missing, rows are of unequal length.
+    """
+    rows = _read(file, where)
+    if not rows:
+        raise AutopruneError(f"{file}: the file is empty; it must have {_wanted(roles, headless)}.")
+    names = rows[0].fields
+    bare = [re.sub(r"[\W_]", "", name).lower() for name in names]
+    places = []
+    for pattern in roles.values():
+        fits = [at for at, name in enumerate(bare) if re.fullmatch(pattern, name) and at not in places]
+        places.append(fits[0] if fits else -1)
+    if -1 not in places:
+        rows = rows[1:]
+    elif headless and len(names) == len(roles) and is_number(names[-1]):
+        places = list(range(len(roles)))
+    else:
+        lacking = " and ".join(role for role, at in zip(roles, places, strict=True) if at < 0)
+        raise AutopruneError(
+            f"{file}: which column is {lacking}? It must have {_wanted(roles, headless)}, "
+            f"but its first line is: {', '.join(names)[:200]}."
+        )
+    found = []
+    for row in rows:
+        if len(row.fields) != len(names):
+            raise AutopruneError(
+                f"{row.where}: {len(row.fields)} fields, but the first line has {len(names)}; "
+                "a text that holds the separator or a line's end stands in double quotes."
+            )
+        found.append(Row(file, row.line, [row.fields[at].strip() for at in places]))
+    if not found:
+        raise AutopruneError(f"{file}: there are no rows below the names of the columns.")
+    return found
+
+
+def is_number(text: str) -> bool:
+    """Whether Python reads it as one."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def read_text(file: Path, where: str) -> str:
+    """A file in UTF-8, perhaps with a byte order mark.
+
+    Raises:
+        AutopruneError: there is none, or it is in something else.
+    """
+    if not file.is_file():
+        raise AutopruneError(f"{where}: there is no file {str(file)!r}.")
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AutopruneError(f"{file}: the text is not UTF-8: {error.reason} at byte {error.start:,}.") from error
+    except OSError as error:
+        raise AutopruneError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def split_files(folder: Path, where: str) -> dict[str, Path]:
+    """The tables of a folder by their split: `train`, `dev` or `val…`, `test` in their names.
+
+    Raises:
+        AutopruneError: a split has several files, or nothing says a split.
+    """
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        says = re.search(rf"(?<![a-z])({'|'.join(SPLITS)})", file.name.lower())
+        if says is None or file.suffix.lower() not in SUFFIXES:
+            continue
+        split = SPLITS[says[1]]
+        if split in found:
+            raise AutopruneError(
+                f"{where}: {str(folder)!r} has two files for {split}: {found[split].name}, {file.name}."
+            )
+        found[split] = file
+    if not found:
+        there = ", ".join(sorted(file.name for file in folder.iterdir())[:10]) or "nothing"
+        raise AutopruneError(
+            f"{where}: a folder must hold tables ({', '.join(SUFFIXES)}) whose names say train, dev or test, "
+            f"but {str(folder)!r} holds: {there}."
+        )
+    return found
+
+
+def _wanted(roles: Mapping[str, str], headless: bool) -> str:
+    names = ", ".join(roles)
+    return f"the columns {names}, named in the first line" + (
+        ", or exactly these without names, the last a number" if headless else ""
+    )
+
+
+def _read(file: Path, where: str) -> list[Row]:
+    """All lines that hold something."""
+    text = read_text(file, where)
+    suffix = file.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise AutopruneError(f"{where}: the name of a table ends in {' or '.join(SUFFIXES)}, but got {str(file)!r}.")
+    if suffix == ".tsv":
+        rows = _rows(file, text, "\t", csv.QUOTE_MINIMAL)
+        # Many TSV (GLUE's among them) mean a mark by a quotation mark: read as a quote, it swallows tabs or lines.
+        if len({len(row.fields) for row in rows}) > 1 or any("\n" in field for row in rows for field in row.fields):
+            return _rows(file, text, "\t", csv.QUOTE_NONE)
+        return rows
+    first = text.lstrip().partition("\n")[0]
+    separator = "," if len(next(csv.reader([first]), [])) > 1 else max(",;\t|", key=first.count)
+    return _rows(file, text, separator, csv.QUOTE_MINIMAL)
+
+
+def _rows(file: Path, text: str, separator: str, quoting: int) -> list[Row]:
+    found, start = [], 1
+    before = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        # Lines end as `csv` has them end, not at every character that `str.splitlines` takes for an end.
+        lines = io.StringIO(text, newline="")
+        reader = csv.reader(lines, delimiter=separator, quoting=quoting)  # type: ignore[arg-type]
+        for fields in reader:
+            if any(field.strip() for field in fields):
+                found.append(Row(file, start, fields))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise AutopruneError(f"{file}, line {start:,}: {error}.") from error
+    finally:
+        csv.field_size_limit(before)
+    return found

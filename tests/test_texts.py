@@ -1,0 +1,119 @@
+"""Texts of a user: every form of file, what is dropped, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autoprune.errors import AutopruneError
+from autoprune.tasks.texts import JUDGED, Corpus, packaged_texts, read_texts, sentences, split_texts
+
+TEXTS = [f"This is text number {at}." for at in range(60)]
+
+
+def test_a_line_is_a_text(tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("\n".join([*TEXTS, "", TEXTS[0], "  ", f"  {TEXTS[1]}  "]) + "\n")
+    corpus = read_texts(str(tmp_path / "texts.txt"))
+    assert corpus.texts == TEXTS
+    assert corpus.describe() == "60 texts (texts.txt; 2 duplicates and 2 empty dropped)"
+
+
+def test_a_table_has_a_column_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "id,Sentence\n" + "\n".join(f'{at},"{text}, ""said"""' for at, text in enumerate(TEXTS))
+    )
+    assert read_texts(str(tmp_path / "a.csv")).texts[0] == 'This is text number 0., "said"'
+    (tmp_path / "b.tsv").write_text("text\tlabel\n" + "\n".join(f"{text}\tx" for text in TEXTS))
+    assert read_texts(str(tmp_path / "b.tsv")).texts == TEXTS
+    (tmp_path / "c.csv").write_text("text\n" + "\n".join(TEXTS))
+    assert read_texts(str(tmp_path / "c.csv")).describe() == "60 texts (c.csv)"
+
+
+def test_json_lines_and_folders_and_several_paths(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in TEXTS[:30]))
+    (folder / "b.txt").write_text("\n".join(TEXTS[30:50]))
+    (folder / "notes.md").write_text("no text")
+    (tmp_path / "c.txt").write_text("\r\n".join(TEXTS[50:]))
+    assert read_texts(f"{folder}, {tmp_path / 'c.txt'}").texts == TEXTS
+
+
+def test_documents_of_trec_are_texts(tmp_path: Path) -> None:
+    (tmp_path / "docs.xml").write_text(
+        "".join(f"<doc>\n<docno>{at}</docno>\n<text>{text}</text>\n</doc>\n" for at, text in enumerate(TEXTS))
+    )
+    assert read_texts(str(tmp_path / "docs.xml")).texts == TEXTS
+
+
+def test_a_long_text_is_a_text(tmp_path: Path) -> None:
+    long = "word " * 2000
+    (tmp_path / "texts.txt").write_text("\n".join([long, *TEXTS]))
+    assert read_texts(str(tmp_path / "texts.txt")).texts[0] == long.strip()
+    (tmp_path / "texts.csv").write_text("\n".join(["text", "a" * 200_000, *TEXTS]))
+    assert len(read_texts(str(tmp_path / "texts.csv")).texts[0]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.txt", "", r"task\.texts: at least 50 different texts are needed .* but empty.txt is empty"),
+        ("one.txt", "one\n", r"at least 50 different texts .* but one.txt holds one text"),
+        ("few.txt", "a\nb\n", r"holds 2 different texts"),
+        ("a.csv", "title,body\nx,y\n", r"which column is text\? .* its first line is: title, body"),
+        ("a.csv", "", r"a\.csv: the file is empty"),
+        ("a.jsonl", '{"text": "a"}\n{"text": ', r"a\.jsonl, line 2: this is no JSON"),
+        ("a.jsonl", '{"title": "a"}', r"line 1: an object with a string text is expected, but got: title"),
+        ("a.pdf", "x", r"ends in \.txt, .* but got '.*a\.pdf'"),
+        ("a.xml", "<x></x>", r"a\.xml: there is no document"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(AutopruneError, match=message):
+        read_texts(str(tmp_path / name))
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AutopruneError, match=r"task\.texts: there is no file '.*none\.txt'"):
+        read_texts(str(tmp_path / "none.txt"))
+    with pytest.raises(AutopruneError, match=r"a folder must hold \.txt, \.csv, \.tsv, \.jsonl, but"):
+        read_texts(str(tmp_path))
+    with pytest.raises(AutopruneError, match="must be named"):
+        read_texts(" , ")
+    (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(AutopruneError, match=r"the text is not UTF-8: .* at byte 3"):
+        read_texts(str(tmp_path / "latin.txt"))
+
+
+def test_texts_are_split_by_seed() -> None:
+    parts = split_texts(TEXTS)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 36, "validation": 12, "test": 12}
+    assert sorted(text for part in parts.values() for text in part) == sorted(TEXTS)
+    assert split_texts(TEXTS) == parts != split_texts(TEXTS, seed=1)
+    many = split_texts([str(at) for at in range(10_000)])
+    assert len(many["test"]) == len(many["validation"]) == JUDGED
+    assert len(many["train"]) == 8000
+
+
+def test_sentences_end_where_sentences_end() -> None:
+    text = 'Mr. J. Smith said: "It is 4.5 per cent." The U.S. team won! "Why?" asked Dr. No. (He left.) It rained.'
+    assert sentences(text) == [
+        'Mr. J. Smith said: "It is 4.5 per cent."',
+        "The U.S. team won!",
+        '"Why?" asked Dr. No.',
+        "(He left.) It rained.",
+    ]
+
+
+def test_packaged_texts_are_sentences_and_none_that_is_judged_by() -> None:
+    pytest.importorskip("gensim")
+    from autoprune.tasks.pairs import lee_pairs
+
+    corpus = packaged_texts()
+    assert 2000 < len(corpus.texts) < 4000
+    judged = " ".join(text for part in lee_pairs().pairs.values() for text in part.first)
+    assert not [text for text in corpus.texts if text in judged]
+    assert corpus.fingerprint() == Corpus.of(corpus.texts, "elsewhere").fingerprint()
