@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -29,10 +28,10 @@ from autoprune.runtime.served import Beside, Parts, Served
 from autoprune.tasks.benchmark import Benchmark, Vectors
 from autoprune.tasks.coverage import Coverage
 from autoprune.tasks.encoder_config import EncoderConfig
-from autoprune.tasks.fidelity import Neighbours, Similarities
+from autoprune.tasks.fidelity import Fidelity, Neighbours, Similarities
 from autoprune.tasks.task import Task
-from autoprune.tasks.text_slices import PERTURBATIONS, SLICES, slice_columns, words_of
-from autoprune.tasks.texts import Texts
+from autoprune.tasks.text_slices import PERTURBATIONS, SLICES, slice_columns, word_frequency
+from autoprune.tasks.texts import Corpus, split_texts
 from autoprune.tokenizer import Tokens
 
 WORKLOADS = {"1x32": (1, 32), "1x16": (1, 16), "1x128": (1, 128), "32x32": (32, 32)}
@@ -40,6 +39,8 @@ WORKLOADS = {"1x32": (1, 32), "1x16": (1, 16), "1x128": (1, 128), "32x32": (32, 
 
 REQUESTS = 8
 """Different requests of each workload, in turn."""
+
+FIDELITY: tuple[type[Fidelity], ...] = (Similarities, Neighbours)
 
 CALIBRATION_TEXTS = 1024
 
@@ -60,7 +61,7 @@ class EncoderTask(Task):
     Args:
         config: what the task was told.
         dense: the model as it came.
-        texts: the user's own, split.
+        corpus: the user's own texts; split here into those that are distilled on and those that judge.
         benchmarks: what embeddings are judged by beside fidelity; the first one's metric is `quality` unless the config
             names another.
     """
@@ -71,17 +72,15 @@ class EncoderTask(Task):
     base: Mapping[str, Any] = {}
     runtimes = ("torch", "onnx")
 
-    def __init__(self, config: EncoderConfig, dense: Encoder, texts: Texts, benchmarks: Sequence[Benchmark]) -> None:
+    def __init__(self, config: EncoderConfig, dense: Encoder, corpus: Corpus, benchmarks: Sequence[Benchmark]) -> None:
         config.check()
         self.name, self.config, self.training = config.name, config, config.training
-        self._dense, self._texts = dense, texts
+        self._dense, self._corpus = dense, corpus
+        self._texts = split_texts(corpus.texts, seed=config.seed)
         self._digest = _digest_of(dense)
-        split = {"validation": texts.validation, "test": texts.test}
-        own = [
-            Similarities(split, lambda name: self._dense_vectors(split[name])),
-            Neighbours(split, lambda name: self._dense_vectors(split[name])),
-        ]
-        self._coverage = Coverage(split, self._count_tokens)
+        train = self._texts["train"]
+        own = [kind(self._texts, lambda split: self._dense_vectors(self._texts[split])) for kind in FIDELITY]
+        self._coverage = Coverage(self._texts, self._count_tokens)
         self._benchmarks = (*benchmarks, *own)
         self.metrics = {name: metric for part in self._benchmarks for name, metric in part.metrics.items()}
         self.metrics |= self._coverage.metrics
@@ -91,9 +90,9 @@ class EncoderTask(Task):
         # To a tokenizer that lower-cases, upper case is nothing new.
         deaf = np.array_equal(*dense.tokenizer.encode(["Deaf To Case", "DEAF TO CASE"]))
         self.perturbations = tuple(name for name in PERTURBATIONS if name != "upper_case" or not deaf)
-        self._words = Counter(word for text in texts.train for word in words_of(text))
-        self._calibration = _some(texts.train, CALIBRATION_TEXTS)
-        self._frequency = dense.tokenizer.frequency(texts.train)
+        self._words = word_frequency(train)
+        self._calibration = _some(train, CALIBRATION_TEXTS)
+        self._frequency = dense.tokenizer.frequency(train)
         self._known: WeakKeyDictionary[Served, dict[str, Vectors]] = WeakKeyDictionary()
         self._tokens: tuple[bytes, list[Tokens]] | None = None
         self._teacher: Tensor | None = None
@@ -108,14 +107,14 @@ class EncoderTask(Task):
         )
         return (
             f"{self._dense.architecture.name}: {len(self._dense.layers)} layers, {len(self._dense.words):,} pieces; "
-            f"{self._texts.describe()}; {judged}{vocabulary}"
+            f"{self._corpus.describe()}; {judged}{vocabulary}"
         )
 
     def fingerprint(self) -> str:
         settings = dataclasses.asdict(self.config)
         for located in ("name", "model", "texts", "data", "metric"):  # what they hold is hashed, wherever it lies
             del settings[located]
-        parts = [self._digest, self._texts.fingerprint(), *(part.fingerprint() for part in self._benchmarks)]
+        parts = [self._digest, self._corpus.fingerprint(), *(part.fingerprint() for part in self._benchmarks)]
         return f"{hashlib.sha256(' '.join(parts).encode()).hexdigest()} {json.dumps(settings, sort_keys=True)}"
 
     def context(self, *, seed: int, device: torch.device) -> Context:
@@ -129,9 +128,9 @@ class EncoderTask(Task):
 
     def batches(self) -> Sequence[Tensor]:
         """An epoch's texts by number; those of a batch are of like length, so that little of it is padding."""
-        count = min(self.config.texts_per_epoch, len(self._texts.train))
-        chosen = torch.randperm(len(self._texts.train))[:count]
-        lengths = torch.tensor([len(self._texts.train[at]) for at in chosen.tolist()])
+        count = min(self.config.texts_per_epoch, len(self._texts["train"]))
+        chosen = torch.randperm(len(self._texts["train"]))[:count]
+        lengths = torch.tensor([len(self._texts["train"][at]) for at in chosen.tolist()])
         # Within a window of batches only: texts of one length alone would make odd batches.
         size, window = self.config.texts_per_update, 16 * self.config.texts_per_update
         batches: list[Tensor] = []
@@ -145,7 +144,7 @@ class EncoderTask(Task):
         """1 - cosine to the dense vectors, and the squared error of the similarities within the batch."""
         assert isinstance(model, Encoder), "an encoder task trains encoders"
         if self._teacher is None:
-            self._teacher = torch.from_numpy(self._dense_vectors(self._texts.train))
+            self._teacher = torch.from_numpy(self._dense_vectors(self._texts["train"]))
         tokens = self._tokenized(model)
         ids, there = padded([tokens[at][: self.config.longest] for at in batch.tolist()])
         device = model.layer_mask.device
@@ -204,7 +203,7 @@ class EncoderTask(Task):
 
     def _make_requests(self) -> dict[str, list[list[str]]]:
         tokenizer, draw = self._dense.tokenizer, np.random.default_rng(0)
-        words = " ".join(_some(self._texts.train, 2000)).split()
+        words = " ".join(_some(self._texts["train"], 2000)).split()
 
         def text(tokens: int) -> str:
             # Whole words until the next one would be too much; what is missing then is filled with a short one.
@@ -239,7 +238,7 @@ class EncoderTask(Task):
         vocabulary = word.index.cpu().numpy().tobytes() + word.row_mask.cpu().numpy().tobytes()
         key = hashlib.sha256(vocabulary).digest()
         if self._tokens is None or self._tokens[0] != key:
-            self._tokens = key, model.tokens(self._texts.train)
+            self._tokens = key, model.tokens(self._texts["train"])
         return self._tokens[1]
 
     def _dense_vectors(self, texts: Sequence[str]) -> Vectors:

@@ -40,5 +40,5 @@ def read_task(config: EncoderConfig) -> EncoderTask:
     if data.classification:
         benchmarks.append(read_classification(Path(data.classification), where="task.data.classification"))
     # Everything small is read, and refused, before the model.
-    texts = read_texts(config.texts, seed=config.seed) if config.texts else packaged_texts(seed=config.seed)
-    return EncoderTask(config, read_encoder(config.model), texts, benchmarks)
+    corpus = read_texts(config.texts) if config.texts else packaged_texts()
+    return EncoderTask(config, read_encoder(config.model), corpus, benchmarks)

@@ -36,7 +36,9 @@ def paragraphs(name: str) -> Iterator[str]:
     package = importlib.import_module(name)
     modules = [package]
     for found in pkgutil.walk_packages(package.__path__, prefix=f"{name}.", onerror=lambda _: None):
-        if not re.search(r"\b(tests?|_?testing|conftest|models|f2py|distutils|setup|integrations|__main__)\b", found.name):
+        if not re.search(
+            r"\b(tests?|_?testing|conftest|models|f2py|distutils|setup|integrations|__main__)\b", found.name
+        ):
             try:
                 modules.append(importlib.import_module(found.name))
             except BaseException:  # a module that cannot be imported here has nothing to read
@@ -65,7 +67,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("to", type=Path)
-    parser.add_argument("--cranfield", action="store_true", help="with Cranfield's documents, which search is judged by")
+    parser.add_argument(
+        "--cranfield", action="store_true", help="with Cranfield's documents, which search is judged by"
+    )
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     stsb, banking = asked.data / "stsb", asked.data / "banking77"
@@ -78,11 +82,10 @@ def main() -> None:
         " ".join(text.split()).lower()
         for text in [*found["dev"], *found["test"], *queries, *pd.read_csv(banking / "test.csv")["text"]]
     }
-    news = packaged_texts()
     sources = {
         "STS-B train": found["train"],
         "Banking77 train": list(pd.read_csv(banking / "train.csv")["text"]),
-        "Lee": [*news.train, *news.validation, *news.test],
+        "Lee": packaged_texts().texts,
     }
     for name in PACKAGES:
         texts = list(dict.fromkeys(text for part in paragraphs(name) for text in prose(part)))
