@@ -101,7 +101,9 @@ def _linear(table: Table) -> onnx_spec.Linear:
     zero = symmetric_zero(coded.bits)[:, None]
     codes = (coded.codes.float() - zero) * table.mask
     scale = coded.scale.float() * coded.unit
-    return onnx_spec.Linear(weight=_array(codes).astype(np.int8), bias=bias, scale=_array(scale))
+    return onnx_spec.Linear(
+        weight=_array(codes).astype(np.int8), bias=bias, scale=_array(scale), bits=int(coded.bits[0])
+    )
 
 
 def _embedding(table: Table, rows: int | None = None) -> onnx_spec.Embedding:

@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from autoprune.packing.codes import pack_codes
 from autoprune.runtime.onnx_spec import Array, Embedding, Encoder, Layer, Linear, Norm
 
 OPSET, IR_VERSION = 18, 8
@@ -123,21 +125,41 @@ def _decode(graph: _Graph, table: Embedding, rows: Callable[[str], str]) -> str:
     found = rows(graph.constant(table.table))
     if table.scale is None or table.offset is None:
         return found
-    if table.bits < 8:
-        planes = []
-        for shift in range(0, 8, table.bits):
-            plane = found
-            if shift:
-                plane = graph.node("BitShift", [plane, graph.constant(np.array(shift, np.uint8))], direction="RIGHT")
-            if shift + table.bits < 8:
-                plane = graph.node("BitwiseAnd", [plane, graph.constant(np.array(2**table.bits - 1, np.uint8))])
-            planes.append(plane)
-        found = graph.node("Concat", planes, axis=-1)
-        if table.dim * table.bits % 8:
-            found = graph.node("Slice", [found, graph.numbers(0), graph.numbers(table.dim), graph.numbers(-1)])
+    found = _unpacked(graph, found, table.bits, table.dim)
     scale, offset = (_of_row(graph, part, table.unit, rows) for part in (table.scale, table.offset))
     codes = graph.node("Cast", [found], to=TensorProto.FLOAT)
     return graph.node("Add", [graph.node("Mul", [codes, scale]), offset])
+
+
+def _unpacked(graph: _Graph, packed: str, bits: int, dim: int) -> str:
+    """The codes in planes of bytes (`autoprune.packing.codes.pack_codes`), uint8 [..., dim]."""
+    if bits == 8:
+        return packed
+    planes = []
+    for shift in range(0, 8, bits):
+        plane = packed
+        if shift:
+            plane = graph.node("BitShift", [plane, graph.constant(np.array(shift, np.uint8))], direction="RIGHT")
+        if shift + bits < 8:
+            plane = graph.node("BitwiseAnd", [plane, graph.constant(np.array(2**bits - 1, np.uint8))])
+        planes.append(plane)
+    codes = graph.node("Concat", planes, axis=-1)
+    if dim * bits % 8:
+        codes = graph.node("Slice", [codes, graph.numbers(0), graph.numbers(dim), graph.numbers(-1)])
+    return codes
+
+
+def _weight(graph: _Graph, linear: Linear) -> str:
+    """What is multiplied by, [in, out]. Fewer bits than 8 are a saving in the file: widened once, when it is loaded."""
+    if linear.scale is None or linear.bits == 8:
+        return graph.constant(linear.weight.T)
+    zero = 2 ** (linear.bits - 1)
+    packed = pack_codes(torch.from_numpy((linear.weight.T.astype(np.int16) + zero).astype(np.uint8)), linear.bits)
+    codes = _unpacked(graph, graph.constant(packed.numpy()), linear.bits, len(linear.weight))
+    wide = graph.node(
+        "Sub", [graph.node("Cast", [codes], to=TensorProto.INT32), graph.constant(np.array(zero, np.int32))]
+    )
+    return graph.node("Cast", [wide], to=TensorProto.INT8)
 
 
 def _of_row(graph: _Graph, part: Array, unit: float, rows: Callable[[str], str]) -> str:
@@ -182,7 +204,7 @@ def _attend(graph: _Graph, asking: str, told: str, penalty: str, layer: Layer, h
 
 def _linear(graph: _Graph, fed: str, linear: Linear, *, codes: tuple[str, str, str] | None = None) -> str:
     """`codes`: what `_Graph.quantize` made of `fed`, where others need it as well."""
-    weight, bias = graph.constant(linear.weight.T), graph.constant(linear.bias)
+    weight, bias = _weight(graph, linear), graph.constant(linear.bias)
     if linear.scale is None:
         return graph.node("Sum", [graph.node("MatMul", [fed, weight]), bias])
     scale = graph.constant(linear.scale)

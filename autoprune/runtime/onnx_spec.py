@@ -23,15 +23,17 @@ class Linear:
     """y = x Wᵀ + b.
 
     Attributes:
-        weight: float32 [out, in], or int8 codes [out, in] in [-63, 63].
+        weight: float32 [out, in], or int8 codes [out, in] in [-63, 63]; of fewer bits, in [-8, 7] and [-2, 1].
         bias: float32 [out].
         scale: float32 [out], for codes: value = code * scale. The input is then quantised as it comes, to unsigned
             bytes between its own smallest and largest number.
+        bits: of a code in the file: 8, 4 or 2.
     """
 
     weight: Array
     bias: Array
     scale: Array | None = None
+    bits: int = 8
 
     def __post_init__(self) -> None:
         kind = np.float32 if self.scale is None else np.int8
@@ -39,7 +41,12 @@ class Linear:
         _holds(self.bias.shape == self.weight.shape[:1], "bias is float32 [out]", self.bias)
         if self.scale is not None:
             _holds(self.scale.shape == self.bias.shape, "scale is float32 [out]", self.scale)
-            _holds(bool(np.all(np.abs(self.weight.astype(np.int16)) <= MOST_CODE)), "codes have 7 bits", self.weight)
+            _holds(self.bits in (8, 4, 2), "bits is 8, 4 or 2", self.bits)
+            least, most = (
+                (-MOST_CODE, MOST_CODE) if self.bits == 8 else (-(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1)
+            )
+            fits = bool(np.all((self.weight >= least) & (self.weight <= most)))
+            _holds(fits, f"codes are from {least} to {most}", self.weight)
 
     @property
     def coded(self) -> bool:
