@@ -99,12 +99,17 @@ def search(
     return Record(folder)
 
 
+LOCATED = ("path", "model", "texts", "pairs", "retrieval", "classification")
+"""Entries of a task that say where something lies; what lies there is hashed."""
+
+
 def _definition(task: Task, sections: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """What a study is, whatever its budget: under another one it must not go on."""
-    data = {key: value for key, value in sections["task"].get("data", {}).items() if key != "path"}
+    told = {key: value for key, value in sections["task"].items() if key not in LOCATED}
+    data = {key: value for key, value in told.get("data", {}).items() if key not in LOCATED}
     searched = ("seed", "objectives", "sampler", "device")
     return {
-        "task": {**sections["task"], "metric": task.metric, "data": data},
+        "task": {**told, "metric": task.metric, "data": data},
         "data": digest(task.fingerprint()),  # wherever the data lies
         "space": sections["space"],
         "presets": sections["presets"],

@@ -123,7 +123,7 @@ def read_classification(
     """
     if importlib.util.find_spec("sklearn") is None:
         raise AutopruneError(
-            "Classification needs the package scikit-learn, which is not installed: pip install scikit-learn."
+            "Classification needs the package scikit-learn, which is not installed: pip install 'autoprune[text]'."
         )
     if path.is_dir():
         files = split_files(path, where)

@@ -34,7 +34,9 @@ def read_task(config: EncoderConfig) -> EncoderTask:
     benchmarks: list[Benchmark] = []
     pairs, where = (data.pairs, "task.data.pairs") if data.pairs else (data.path, "task.data.path")
     if pairs:
-        benchmarks.append(lee_pairs(seed=config.seed) if pairs == LEE else read_pairs(Path(pairs), where=where))
+        benchmarks.append(
+            lee_pairs(seed=config.seed) if pairs == LEE else read_pairs(Path(pairs), scale=data.scale, where=where)
+        )
     if data.retrieval:
         benchmarks.append(read_retrieval(Path(data.retrieval), where="task.data.retrieval"))
     if data.classification:

@@ -16,12 +16,14 @@ class EncoderData:
         pairs: sentence pairs with human scores; see `autoprune.tasks.pairs`.
         retrieval: documents, queries and relevance; see `autoprune.tasks.retrieval`.
         classification: texts with labels; see `autoprune.tasks.classification`.
+        scale: the least and the largest score of the pairs; None: as the scores suggest.
         path: of the one that a task is named after.
     """
 
     pairs: str | None = None
     retrieval: str | None = None
     classification: str | None = None
+    scale: tuple[float, float] | None = None
     path: str | None = None
 
 

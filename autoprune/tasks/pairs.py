@@ -126,7 +126,7 @@ def lee_pairs(*, seed: int = 0) -> Pairs:
     """
     if importlib.util.find_spec("gensim") is None:
         raise AutopruneError(
-            "The pairs of Lee et al. need the package gensim, which is not installed: pip install gensim."
+            "The pairs of Lee et al. need the package gensim, which is not installed: pip install 'autoprune[text]'."
         )
     from gensim.test.utils import datapath
 
