@@ -27,5 +27,5 @@ clean:
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[movielens,parquet,plots,dashboard,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[movielens,text,parquet,plots,dashboard,dev]'
 	touch $@

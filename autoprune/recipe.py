@@ -5,8 +5,8 @@
     prune:    {method: {dims: {sparsity: 0.5}}, schedule: cubic, epochs: 4}
     quantize: {bits: 4}
 
-Apart from `base` and `runtime` every entry is a stage, in the order of the mapping. A stage holds `epochs` (training budget),
-`schedule` (how a pruning target is approached) and steps by name, directly or under `method`; a stage that is
+Apart from `base` and `runtime` every entry is a stage, in the order of the mapping. A stage holds `epochs` (training
+budget), `schedule` (how a pruning target is approached) and steps by name, directly or under `method`; a stage that is
 named after a step holds that step's parameters itself. The empty recipe is the baseline.
 
 Under the schedule `iterative` a stage works in `rounds`, among which its epochs are divided: prune a little more,

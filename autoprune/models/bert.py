@@ -288,7 +288,7 @@ def _quiet_transformers() -> Iterator[None]:
 
     level = theirs.get_verbosity()
     theirs.set_verbosity(logging.CRITICAL)
-    theirs.disable_progress_bar()
+    theirs.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     try:
         yield
     finally:

@@ -50,7 +50,8 @@ class SentenceEncoder(Served):
             AutopruneError: something is no text, or `batch_size` is not positive.
         """
         if isinstance(texts, str):
-            return self.encode([texts])[0]
+            only: Vectors = self.encode([texts])[0]
+            return only
         if not isinstance(batch_size, int) or batch_size < 1:
             raise AutopruneError(f"encode: batch_size >= 1 must hold, but got {batch_size!r}.")
         for text in texts:

@@ -40,7 +40,8 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         stem, _, layer = name.partition("_")
         return f"{stem}_{number[int(layer)]}" if layer else name
 
-    tables, tensors = {}, {}
+    tables: dict[str, Any] = {}
+    tensors: dict[str, Tensor] = {}
     for name, table in model.tables.items():
         stored, ours = table.packed(), renumbered(name)
         tables[ours] = stored.entry

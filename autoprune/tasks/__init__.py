@@ -126,7 +126,8 @@ def make_encoder(config: EncoderConfig) -> Task:
     for package in ("tokenizers", "transformers", "onnx", "onnxruntime", "sklearn"):
         if importlib.util.find_spec(package) is None:
             raise AutopruneError(
-                f"task={config.name} needs the package {package}, which is not installed: pip install 'autoprune[text]'."
+                f"task={config.name} needs the package {package}, which is not installed: "
+                "pip install 'autoprune[text]'."
             )
     from autoprune.tasks.encoder_benchmarks import read_task
 

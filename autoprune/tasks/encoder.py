@@ -88,7 +88,8 @@ class EncoderTask(Task):
         if self.metric not in self.metrics:
             raise unknown("task.metric", self.metric, self.metrics)
         # To a tokenizer that lower-cases, upper case is nothing new.
-        deaf = np.array_equal(*dense.tokenizer.encode(["Deaf To Case", "DEAF TO CASE"]))
+        one, other = dense.tokenizer.encode(["Deaf To Case", "DEAF TO CASE"])
+        deaf = np.array_equal(one, other)
         self.perturbations = tuple(name for name in PERTURBATIONS if name != "upper_case" or not deaf)
         self._words = word_frequency(train)
         self._calibration = _some(train, CALIBRATION_TEXTS)

@@ -114,8 +114,8 @@ def packaged_texts() -> Corpus:
     """
     if importlib.util.find_spec("gensim") is None:
         raise AutopruneError(
-            f"{WHERE}: the packaged texts need the package gensim, which is not installed: pip install 'autoprune[text]'; "
-            "or name your own texts."
+            f"{WHERE}: the packaged texts need the package gensim, which is not installed: "
+            "pip install 'autoprune[text]'; or name your own texts."
         )
     from gensim.test.utils import datapath
 

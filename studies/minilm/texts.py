@@ -3,9 +3,9 @@
     python studies/minilm/texts.py ../shared/data texts.txt                # without Cranfield's documents
     python studies/minilm/texts.py ../shared/data texts-cranfield.txt --cranfield
 
-Sources: the training sentences of STS-B and Banking77; the news documents of Lee et al. inside gensim; the documentation
-of the packages in `PACKAGES`, which are installed with autoprune. Sentences of STS-B's dev and test files, of Banking77's
-test file and Cranfield's queries are left out wherever they turn up.
+Sources: the training sentences of STS-B and Banking77; the news documents of Lee et al. inside gensim; the
+documentation of the packages in `PACKAGES`, which are installed with autoprune. Sentences of STS-B's dev and test
+files, of Banking77's test file and Cranfield's queries are left out wherever they turn up.
 """
 
 from __future__ import annotations
