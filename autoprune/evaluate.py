@@ -140,7 +140,8 @@ class Evaluator:
 
     def _judge(self, served: Served) -> Judged:
         if self.baseline is None:
-            return Judge(self.task, "validation", served).baseline
+            self._judges = Judge(self.task, "validation", served)
+            return self._judges.baseline
         if self._judges is None:
             self._judges = Judge(self.task, "validation", self._reference())
         return self._judges.judge(served)

@@ -239,7 +239,7 @@ def test_errors_say_the_rule(changed: dict[str, Any], words: str) -> None:
 
 def test_codes_have_seven_bits() -> None:
     one = np.ones(1, np.float32)
-    with pytest.raises(AutopruneError, match="7 bits"):
+    with pytest.raises(AutopruneError, match="codes are from -63 to 63"):
         Linear(weight=np.array([[-64]], np.int8), bias=one, scale=one)
 
 

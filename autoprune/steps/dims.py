@@ -80,7 +80,10 @@ class Dims(Step):
             stay = size - removed(size, sparsity * reached)
             if stay == len(model.standing(axis)):
                 continue  # a schedule stands still between its stairs
-            importance = (dim_activation if self.importance == "activation" else dim_norm)(model, axis, context)
+            if self.importance == "activation":
+                importance = dim_activation(model, axis, context)
+            else:
+                importance = dim_norm([part for part, _ in model.vectors(axis, context)])
             model.hide(axis, importance.topk(stay).indices.sort().values)
 
     def convert(self, model: Model, context: Context) -> None:

@@ -35,13 +35,16 @@ def row_norm(model: Model, table: str) -> Tensor:
     return lengths
 
 
-def dim_norm(model: Model, axis: Axis, context: Context) -> Tensor:
-    """How much each dimension carries: its share of the squared norm of the vectors, summed over the coupled tables.
+def dim_norm(vectors: list[Tensor]) -> Tensor:
+    """How much each dimension carries: its share of the squared norm, summed over the coupled tables.
+
+    Args:
+        vectors: float32 [n, dim] each (the rows of a table, or what an encoder gives for texts), one dim for all.
 
     Returns:
-        float32 [size]; the shares of each table add up to 1, so that a table of many rows does not outvote the others.
+        float32 [dim]; the shares of each table add up to 1, so that a table of many rows does not outvote the others.
     """
-    return torch.stack([_share(part.square().sum(0)) for part, _ in model.vectors(axis, context)]).sum(0)
+    return torch.stack([_share(part.detach().square().sum(0)) for part in vectors]).sum(0)
 
 
 def dim_activation(model: Model, axis: Axis, context: Context) -> Tensor:
@@ -57,8 +60,7 @@ def dim_activation(model: Model, axis: Axis, context: Context) -> Tensor:
     shares = []
     for (table, _), (part, often) in zip(axis.parts, model.vectors(axis, context), strict=True):
         if often is None or not often.any():
-            row_frequency(model, table, context)  # says what is missing
-            raise AssertionError("a table whose frequency is known has vectors that are weighted by it")
+            often = row_frequency(model, table, context).float()  # says what is missing, if anything is
         shares.append(_share(often @ part.abs()))
     return torch.stack(shares).sum(0)
 

@@ -52,6 +52,8 @@ class RecommenderConfig:
             AutopruneError: with the path of the entry.
         """
         self.training.check()
+        if self.training.epochs < 1:
+            raise AutopruneError(f"task.training.epochs >= 1 must hold, but got {self.training.epochs}.")
         for name in ("alpha", "ridge"):
             if not 0 <= getattr(self.fold_in, name) < math.inf:
                 raise AutopruneError(f"task.fold_in.{name} >= 0 must hold, but got {getattr(self.fold_in, name)}.")
