@@ -19,7 +19,10 @@ from autoprune.store import Store
 from autoprune.tasks.task import Task, Training
 
 SAVE_EVERY_S = 30.0
-"""A kill costs at most so many seconds of training."""
+"""A kill costs at most so many seconds of training, and what is left of an epoch then."""
+
+TELL_EVERY_S = 5.0
+"""Within a long epoch."""
 
 
 class Trainer:
@@ -154,8 +157,11 @@ class Trainer:
         # Order and noise depend on (seed, epoch) alone, so a resumed run repeats the undisturbed one bit by bit.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.seed * 1_000_003 + epoch)
-            batches = task.batches()
+            batches, told_at = task.batches(), time.monotonic()
             for number, batch in enumerate(batches):
+                if time.monotonic() - told_at > TELL_EVERY_S:
+                    self.report(f"training: epoch {epoch + 1} of {epochs}, {number:,} of {len(batches):,} updates")
+                    told_at = time.monotonic()
                 progress = (epoch + number / len(batches)) / epochs
                 for step in steps:
                     step.advance(model, context, schedule(progress))
