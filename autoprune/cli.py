@@ -39,6 +39,8 @@ Search (every key can be set; what is composed: autoprune --cfg job):
   autoprune task=interactions task.data.path=ratings.csv          your own: .csv, .tsv, .inter, .parquet, a folder
   autoprune task=movielens space.encode.epochs=0 'space.prune.method.choose.dims.sparsity.float=[0.5,0.9]'
   autoprune task=movielens requirements.quality.drop=3% requirements.size_bytes.max=0.2x
+  autoprune task=encoder task.texts=corpus.txt                    a sentence encoder, on texts of your own
+  autoprune task=stsb task.data.path=stsb/ requirements.quality.drop=1%
   autoprune --multirun task=movielens requirements=accuracy_critical,latency_sensitive study.seed=1,2
 
   The same command resumes a study that was stopped, or goes on with it under a larger study.trials.
