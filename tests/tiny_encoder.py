@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 HIDDEN, HEADS, LAYERS, NEURONS, POSITIONS, LONGEST = 32, 4, 4, 48, 64, 48
 
-NOUNS = """water river stone bread house garden window market winter summer doctor teacher police engine bridge paper music
-number letter mother father sister child friend village city country forest mountain island ocean animal horse bird
-apple sugar coffee money price trade ship train road"""
+NOUNS = """water river stone bread house garden window market winter summer doctor teacher police engine bridge paper
+music number letter mother father sister child friend village city country forest mountain island ocean animal horse
+bird apple sugar coffee money price trade ship train road"""
 VERBS = """walk talk jump look open close cook paint clean watch help call start end plant learn report answer visit
 follow carry cross enter gather"""
 STEMS = [*str.split(NOUNS), *str.split(VERBS)]
@@ -154,13 +154,13 @@ def scored(texts: list[str]) -> Scored:
     return Scored(texts[:-1], texts[1:], score)
 
 
-def make_task(folder: Path, texts: list[str] = TEXTS, **changed: Any) -> EncoderTask:
+def make_task(folder: Path, texts: list[str] = TEXTS[:120], **changed: Any) -> EncoderTask:
     """The task of a tiny model; `changed` are entries of its config."""
     from autoprune.tasks.encoder import EncoderTask  # it needs onnx, which these words and texts do not
 
     training = Training(learning_rate=3e-3, warmup=2, epochs=0, evaluate_every=1)
     config = EncoderConfig(
-        **{"model": str(folder), "texts_per_epoch": 64, "texts_per_update": 16, "training": training, **changed}
+        **{"model": str(folder), "texts_per_epoch": 48, "texts_per_update": 16, "training": training, **changed}
     )
     pairs = Pairs({"validation": scored(texts[:30]), "test": scored(texts[30:70])})
     return EncoderTask(config, read_encoder(str(folder)), Corpus.of(texts, "made"), [pairs])
