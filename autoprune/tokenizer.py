@@ -94,9 +94,12 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """The token ids of texts; one that is too long is cut off at `max_tokens`."""
-        # A word has no more tokens than characters, so what lies far behind the end need not be looked at.
+        # What lies far behind the end need not be looked at, unless what lies before it is mostly empty.
         longest = 40 * self.max_tokens
         encoded = self._backend.encode_batch_fast([text[:longest] for text in texts])
+        for at, text in enumerate(texts):
+            if len(text) > longest and len(encoded[at].ids) < self.max_tokens:
+                encoded[at] = self._backend.encode(text)
         return [np.asarray(one.ids, dtype=np.int32) for one in encoded]
 
     def frequency(self, texts: Sequence[str]) -> Tensor:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import numpy as np
 import pytest
 import torch
+from exams import Family, encoder_family, recommender_family
+from tiny_encoder import make_task, write_tiny_bert
 
 from autoprune.context import Context
 from autoprune.models.model import Model
@@ -19,6 +23,9 @@ from autoprune.tasks.recommender import RecommenderTask
 from autoprune.tasks.recommender_config import RecommenderConfig
 from autoprune.tasks.task import Training
 from autoprune.train import Trainer
+
+if TYPE_CHECKING:
+    from autoprune.tasks.encoder import EncoderTask
 
 hypothesis.settings.register_profile("repeatable", derandomize=True)  # what passes here passes everywhere
 hypothesis.settings.load_profile("repeatable")
@@ -47,6 +54,14 @@ def write_planted(folder: Path, *, seed: int = 0) -> None:
             print(user * 3, *names[:-4], file=train)
             print(user * 3, *names[-4:-2], file=valid)
             print(user * 3, *names[-2:], file=test)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from, or written into, the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -84,3 +99,28 @@ def trainer(task: RecommenderTask) -> Trainer:
 def dense(task: RecommenderTask, context: Context, trainer: Trainer) -> Model:
     """The trained dense model; whoever changes it works on a copy."""
     return run(plan({}, base_defaults=task.base), task, context, trainer=trainer)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny BERT, as sentence-transformers keeps one."""
+    pytest.importorskip("transformers")
+    return write_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
+
+
+@pytest.fixture(scope="session")
+def encoder_task(tiny: Path) -> EncoderTask:
+    """The sentence-encoder task: the tiny BERT, texts, and pairs whose score is how many words they share."""
+    for package in ("onnx", "onnxruntime", "sklearn"):
+        pytest.importorskip(package)
+    return make_task(tiny)
+
+
+@pytest.fixture(scope="session")
+def recommenders(task: RecommenderTask, context: Context, trainer: Trainer, dense: Model) -> Family:
+    return recommender_family(task, context, trainer, dense)
+
+
+@pytest.fixture(scope="session")
+def encoders(encoder_task: EncoderTask) -> Family:
+    return encoder_family(encoder_task)

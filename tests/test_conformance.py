@@ -1,155 +1,49 @@
-"""The exam that every step takes. A new step needs one line in `EXAMS`, nothing else here."""
+"""The exam that every step takes. A new step needs one line for each family of models in `exams`, nothing else here."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from exams import (
+    EXAMS,
+    REFUSED,
+    Exam,
+    Family,
+    assert_same_state,
+    reason_against,
+    removed_parts,
+    sizes_of,
+    stage_of,
+    state_of,
+    widths_of,
+)
 
-import autoprune
-from autoprune import artifact, train
-from autoprune.context import Context
+from autoprune import train
 from autoprune.errors import RecipeError
-from autoprune.models.model import Model
-from autoprune.recipe import Stage, plan
+from autoprune.recipe import plan
 from autoprune.runtime import serve
-from autoprune.runtime.recommender import Recommender
-from autoprune.stages import run_stage
-from autoprune.steps import CANNOT_FOLLOW, STEPS, make_step
-from autoprune.steps.step import Step
+from autoprune.steps import STEPS
 from autoprune.store import Store
-from autoprune.tasks.recommender import RecommenderTask
 from autoprune.train import Trainer
-
-
-@dataclass(frozen=True)
-class Exam:
-    """A step under test, and what it declares to do.
-
-    Attributes:
-        removes: fraction by what it is a fraction of: `weights` (of all tables together), `weights.item`, `dim`,
-            `rows.item`, …; structure that is not named must stay whole. None: something, but how much shows only
-            when it trains.
-        bits: the widths of all tables afterwards.
-    """
-
-    name: str
-    parameters: dict[str, Any]
-    removes: Mapping[str, float | None] = field(default_factory=dict)
-    bits: frozenset[int] = frozenset({32})
-
-    def __str__(self) -> str:
-        values = [str(value).translate(str.maketrans("", "", "{}' ")) for value in self.parameters.values()]
-        return "-".join([self.name, *values])
-
-    @property
-    def step(self) -> Step:
-        return make_step(self.name, self.parameters)
-
-    def removed(self, name: str, size: int, *, epochs: int) -> range:
-        """How much of `size` may be gone after so many epochs."""
-        fraction = self.removes[name]
-        if fraction is None:
-            return range(1, size) if epochs else range(1)
-        return range(round(fraction * size), round(fraction * size) + 1)
-
-
-EXAMS = [
-    Exam("magnitude", {"sparsity": 0.9}, {"weights": 0.9}),
-    Exam("magnitude", {"sparsity": 0.6, "scope": "table"}, {"weights.user": 0.6, "weights.item": 0.6}),
-    Exam("magnitude", {"sparsity": {"item": 0.7}, "scope": "table"}, {"weights.item": 0.7}),
-    Exam("magnitude", {"sparsity": 0.37, "min_per_row": 3}, {"weights": 0.37}),
-    Exam("dims", {"sparsity": 0.5}, {"dim": 0.5}),
-    Exam("dims", {"sparsity": 0.3, "importance": "pca"}, {"dim": 0.3}),
-    Exam("rows", {"sparsity": {"item": 0.3}}, {"rows.item": 0.3}),
-    Exam("dims", {"sparsity": 0.4, "importance": "activation"}, {"dim": 0.4}),
-    Exam("rows", {"sparsity": 0.45}, {"rows.item": 0.45, "rows.user": 0.45}),
-    Exam(
-        "rows", {"sparsity": {"item": 0.25, "user": 0.6}, "importance": "norm"}, {"rows.item": 0.25, "rows.user": 0.6}
-    ),
-    Exam("rows", {"sparsity": {"user": 0.3}, "importance": "both"}, {"rows.user": 0.3}),
-    Exam("l1", {"strength": 15.0}, {"weights": None}),
-    Exam("l1", {"strength": 50.0, "groups": "dims"}, {"dim": None}),
-    Exam("l1", {"strength": 90.0, "groups": "rows"}, {"rows.item": None, "rows.user": None}),
-    Exam("quantize", {"bits": 8}, bits=frozenset({8})),
-    Exam("quantize", {"bits": 4}, bits=frozenset({4})),
-    Exam("quantize", {"bits": {"user": 2, "item": 1}}, bits=frozenset({2, 1})),
-    Exam("mixed", {"head": 0.2, "head_bits": 8, "tail_bits": 2}, bits=frozenset({8, 2})),
-    Exam("product", {"width": 4, "entries": 16}, bits=frozenset({4})),
-]
 
 every_step = pytest.mark.parametrize("exam", EXAMS, ids=str)
 # Pairs are many, and rules about them know no more than aspects: one exam for each set of those.
-ONE_OF_A_KIND = list({exam.step.aspects(): exam for exam in reversed(EXAMS)}.values())[::-1]
+ONE_OF_A_KIND = list({(exam.family, exam.step.aspects()): exam for exam in reversed(EXAMS)}.values())[::-1]
+PAIRS = [(one, other) for one in ONE_OF_A_KIND for other in ONE_OF_A_KIND if one.family == other.family]
 at_once_and_gradually = pytest.mark.parametrize("epochs", [0, 2])
 
 
-def stage_of(exam: Exam, *, epochs: int = 0) -> Stage:
-    return Stage(name="under_test", steps=(exam.step,), paths=(("under_test",),), epochs=epochs, schedule="cubic")
-
-
-def state_of(model: Model) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def assert_same_state(left: Mapping[str, torch.Tensor], right: Mapping[str, torch.Tensor]) -> None:
-    assert left.keys() == right.keys()
-    assert [name for name in left if not torch.equal(left[name], right[name])] == []
-
-
-def removed_parts(model: Model, dense: Model) -> dict[str, int]:
-    """How much is gone, by the names that `Exam.removes` uses."""
-    zeros = {f"weights.{name}": int((table.values() == 0).sum()) for name, table in model.tables.items()}
-    gone = {name: dense.size(axis) - model.size(axis) for name, axis in model.axes.items()}
-    return {"weights": sum(zeros.values()), **zeros, **gone}
-
-
-def widths_of(model: Model) -> set[int]:
-    entries = [table.packed().entry for table in model.tables.values()]
-    return {part["bits"] for entry in entries for part in entry.get("parts", [entry])}
-
-
-def sizes_of(dense: Model) -> dict[str, int]:
-    weights = {f"weights.{name}": table.weight.numel() for name, table in dense.tables.items()}
-    return {
-        "weights": sum(weights.values()),
-        **weights,
-        **{name: dense.size(axis) for name, axis in dense.axes.items()},
-    }
-
-
-def all_scores(served: object, task: RecommenderTask, *, every: int = 5) -> np.ndarray[Any, Any]:
-    """Scores of one user in `every` x all items of the task."""
-    assert isinstance(served, Recommender)
-    users = range(0, len(task.data.users), every)
-    return torch.stack([served.scores(task.data.users[user]) for user in users]).numpy()
-
-
-def expected_scores(masked: Model, task: RecommenderTask) -> np.ndarray[Any, Any]:
-    """What a model whose rows are hidden, not cut, must answer; in numpy, float64."""
-    user, item = (masked.tables[name].values().detach().double().numpy() for name in ("user", "item"))
-    user_stays, item_stays = (masked.tables[name].row_mask.numpy() for name in ("user", "item"))
-    vectors, fold_in = user.copy(), task.config.fold_in
-    gram = item[item_stays].T @ item[item_stays]
-    # Parts that are hidden are not there for the ridge either: it spans the dimensions that stay.
-    dims = masked.tables["item"].dim_mask.numpy()
-    scale = np.diag(gram)[dims].mean()
-    penalty = fold_in.alpha * gram + fold_in.ridge * scale * np.eye(len(gram))
-    history = task.data.train.joined(task.data.validation)
-    # A row without a single weight left says nothing of its user: the history has to.
-    for at in np.flatnonzero(~user_stays | ~user.any(1)):
-        seen = history.of(int(at)).numpy()
-        seen = seen[item_stays[seen]]
-        rows = item[seen]
-        solution = np.linalg.solve(rows.T @ rows + penalty, rows.sum(0))
-        vectors[at] = solution if len(seen) else user[user_stays].mean(0)
-    return np.where(item_stays, vectors[::5] @ item.T, -np.inf)
+@pytest.fixture
+def family(exam: Exam, request: pytest.FixtureRequest) -> Family:
+    """The models that the exam is about."""
+    found = request.getfixturevalue(exam.family)
+    assert isinstance(found, Family)
+    return found
 
 
 def test_every_step_takes_the_exam() -> None:
@@ -158,27 +52,27 @@ def test_every_step_takes_the_exam() -> None:
 
 @every_step
 @at_once_and_gradually
-def test_the_input_is_untouched(
-    exam: Exam, epochs: int, dense: Model, task: RecommenderTask, context: Context, trainer: Trainer
-) -> None:
-    before, training = state_of(dense), dense.training
-    run_stage(dense, stage_of(exam, epochs=epochs), task, context, trainer=trainer, key="")
+def test_the_input_is_untouched(exam: Exam, epochs: int, family: Family) -> None:
+    dense = family.dense
+    before, training, axes = state_of(dense), dense.training, dict(dense.axes)
+    family.run(stage_of(exam, epochs=epochs))
     assert_same_state(dense.state_dict(), before)
     assert all(table.coded is None for table in dense.tables.values())
+    assert dense.axes == axes
     assert dense.training == training
 
 
 @every_step
 @at_once_and_gradually
-def test_what_is_asked_is_reached_exactly(
-    exam: Exam, epochs: int, dense: Model, task: RecommenderTask, context: Context, trainer: Trainer
-) -> None:
-    made = run_stage(dense, stage_of(exam, epochs=epochs), task, context, trainer=trainer, key="")
-    gone, sizes = removed_parts(made, dense), sizes_of(dense)
+def test_what_is_asked_is_reached_exactly(exam: Exam, epochs: int, family: Family) -> None:
+    made = family.run(stage_of(exam, epochs=epochs))
+    gone, sizes = removed_parts(made, family.dense), sizes_of(family.dense)
     for name in exam.removes:
         assert gone[name] in exam.removed(name, sizes[name], epochs=epochs)
-    assert [name for name in made.axes if gone[name] and name not in exam.removes] == []
-    if exam.bits == {32} and not any(name.startswith("weights") for name in exam.removes):
+    kinds = {name.partition(".")[0] for name in exam.removes}
+    allowed = kinds & set(exam.removes) | set(exam.removes)
+    assert [name for name in made.axes if gone[name] and not {name, name.partition(".")[0]} & allowed] == []
+    if exam.bits == {32} and "weights" not in kinds:
         assert gone["weights"] == 0
     assert widths_of(made) == exam.bits
     for table in made.tables.values():
@@ -189,52 +83,46 @@ def test_what_is_asked_is_reached_exactly(
 @every_step
 @at_once_and_gradually
 def test_the_served_answers_are_those_of_the_masked_model(
-    exam: Exam,
-    epochs: int,
-    dense: Model,
-    task: RecommenderTask,
-    context: Context,
-    trainer: Trainer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    exam: Exam, epochs: int, family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = stage_of(exam, epochs=epochs)
-    made = run_stage(dense, stage, task, context, trainer=trainer, key="")
-    artifact.save(task.parts(made), tmp_path / "a", provenance={})
+    stage, kind = stage_of(exam, epochs=epochs), type(family.dense)
+    made = family.run(stage)
     with monkeypatch.context() as patch:
-        patch.setattr(Model, "cut", Model.hide)
-        masked = run_stage(dense, stage, task, context, trainer=trainer, key="")
-    found, expected = all_scores(autoprune.load(tmp_path / "a"), task), expected_scores(masked, task)
-    assert (np.isneginf(found) == np.isneginf(expected)).all()
-    stands = ~np.isneginf(expected)
-    np.testing.assert_allclose(found[stands], expected[stands], atol=2e-5 * np.abs(expected[stands]).max())
+        patch.setattr(kind, "cut", kind.hide)
+        masked = family.run(stage)
+    expected = family.expected(masked)
+    for runtime in family.task.runtimes:
+        found = family.answers(family.served(made, tmp_path / runtime, runtime))
+        assert (np.isneginf(found) == np.isneginf(expected)).all()
+        stands = ~np.isneginf(expected)
+        tolerance = family.tolerance(made, runtime) * np.abs(expected[stands]).max()
+        np.testing.assert_allclose(found[stands], expected[stands], rtol=0, atol=tolerance)
 
 
 @every_step
-def test_saving_and_loading_change_no_answer(
-    exam: Exam, dense: Model, task: RecommenderTask, context: Context, trainer: Trainer, tmp_path: Path
-) -> None:
-    parts = task.parts(run_stage(dense, stage_of(exam), task, context, trainer=trainer, key=""))
-    artifact.save(parts, tmp_path / "a", provenance={})
-    np.testing.assert_array_equal(all_scores(autoprune.load(tmp_path / "a"), task), all_scores(serve(parts), task))
+def test_saving_and_loading_change_no_answer(exam: Exam, family: Family, tmp_path: Path) -> None:
+    made = family.run(stage_of(exam))
+    for runtime in family.task.runtimes:
+        loaded, kept = family.served(made, tmp_path / runtime, runtime), serve(family.task.parts(made, runtime))
+        np.testing.assert_array_equal(family.answers(loaded), family.answers(kept))
 
 
 @every_step
-def test_what_a_step_remembers_is_in_the_state_dict(
-    exam: Exam, dense: Model, task: RecommenderTask, context: Context, tmp_path: Path
-) -> None:
+def test_what_a_step_remembers_is_in_the_state_dict(exam: Exam, family: Family, tmp_path: Path) -> None:
     """A checkpoint is taken before `convert`: the state alone must give the same artifact."""
-    step, halfway, restored = exam.step, copy.deepcopy(dense), copy.deepcopy(dense)
-    step.prepare(halfway, context)
-    step.advance(halfway, context, 1.0)
+    step, halfway, restored = exam.step, copy.deepcopy(family.dense), copy.deepcopy(family.dense)
+    step.prepare(halfway, family.context)
+    step.advance(halfway, family.context, 1.0)
     torch.save(halfway.state_dict(), tmp_path / "state.pt")
     restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert_same_state(restored.state_dict(), halfway.state_dict())
     for model in (halfway, restored):
-        step.convert(model, context)
-    left, right = task.parts(halfway), task.parts(restored)
-    assert left.manifest == right.manifest
-    assert_same_state(left.tensors, right.tensors)
+        step.convert(model, family.context)
+    for runtime in family.task.runtimes:
+        left, right = family.task.parts(halfway, runtime), family.task.parts(restored, runtime)
+        assert left.manifest == right.manifest
+        assert left.files == right.files
+        assert_same_state(left.tensors, right.tensors)
 
 
 class Killed(Exception):
@@ -243,75 +131,49 @@ class Killed(Exception):
 
 @every_step
 def test_an_interrupted_stage_resumes_bit_identically(
-    exam: Exam,
-    dense: Model,
-    task: RecommenderTask,
-    context: Context,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    exam: Exam, family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "SAVE_EVERY_S", -1.0)
-    stage, store = stage_of(exam, epochs=4), Store(tmp_path)
+    task, stage, store = family.task, stage_of(exam, epochs=4), Store(tmp_path)
     told: list[str] = []
 
     def die(words: str) -> None:
         if "epoch 3 of 4" in words:  # said before its checkpoint: two epochs are safe
             raise Killed
 
-    undisturbed = run_stage(dense, stage, task, context, trainer=Trainer(task.training), key="k")
+    undisturbed = family.run(stage, trainer=Trainer(task.training), key="k")
     with pytest.raises(Killed):
-        run_stage(dense, stage, task, context, trainer=Trainer(task.training, report=die), key="k", store=store)
+        family.run(stage, trainer=Trainer(task.training, report=die), key="k", store=store)
     checkpoint = store.load("k")
     assert checkpoint is not None
     assert checkpoint["epochs"] == 2
-    trainer = Trainer(task.training, report=told.append)
-    resumed = run_stage(dense, stage, task, context, trainer=trainer, key="k", store=store)
+    resumed = family.run(stage, trainer=Trainer(task.training, report=told.append), key="k", store=store)
     assert told == ["fine-tuning: epoch 3 of 4", "fine-tuning: epoch 4 of 4"]
     assert_same_state(resumed.state_dict(), undisturbed.state_dict())
     assert_same_state(task.parts(resumed).tensors, task.parts(undisturbed).tensors)
 
 
-def reason_against(first: Exam, second: Exam) -> str | None:
-    pairs = [(a, b) for a in first.step.aspects() for b in second.step.aspects()]
-    return next((CANNOT_FOLLOW[pair] for pair in pairs if pair in CANNOT_FOLLOW), None)
-
-
-def train_through(
-    recipe: Mapping[str, Any], dense: Model, task: RecommenderTask, context: Context, trainer: Trainer
-) -> Model:
-    model = dense
-    for stage in plan(recipe, base_defaults=task.base).stages:
-        model = run_stage(model, stage, task, context, trainer=trainer, key="")
-    return model
-
-
-def assert_ships(model: Model, task: RecommenderTask, folder: Path) -> None:
-    """The artifact loads and answers, with exactly the items that stand."""
-    artifact.save(task.parts(model), folder, provenance={})
-    found = all_scores(autoprune.load(folder), task, every=24)
-    stands = np.zeros(len(task.data.items), dtype=bool)
-    stands[model.tables["item"].index.numpy()] = True
-    assert np.isfinite(found[:, stands]).all()
-    assert np.isneginf(found[:, ~stands]).all()
-
-
-@pytest.mark.parametrize("second", ONE_OF_A_KIND, ids=str)
-@pytest.mark.parametrize("first", ONE_OF_A_KIND, ids=str)
+@pytest.mark.parametrize(("exam", "second"), PAIRS, ids=str)
 def test_two_steps_compose_or_are_refused_with_the_reason(
-    first: Exam,
-    second: Exam,
-    dense: Model,
-    task: RecommenderTask,
-    context: Context,
-    trainer: Trainer,
-    tmp_path: Path,
+    exam: Exam, second: Exam, family: Family, tmp_path: Path
 ) -> None:
+    first, task = exam, family.task
+
     def stages(epochs: int) -> dict[str, Any]:
         gradual = {"schedule": "cubic", "epochs": epochs}
         return {
             "one": {"method": {first.name: first.parameters}, "schedule": "cubic", "epochs": 1},
             "two": {"method": {second.name: second.parameters}, **gradual},
         }
+
+    def assert_ships(recipe: dict[str, Any], name: str) -> None:
+        made = family.train_through(recipe)
+        for runtime in task.runtimes:
+            family.assert_whole(family.served(made, tmp_path / name / runtime, runtime), made)
+        gone, sizes = removed_parts(made, family.dense), sizes_of(family.dense)
+        for taken in (first, second):
+            for part in set(taken.removes) & set(made.axes):
+                assert gone[part] >= round((taken.removes[part] or 0) * sizes[part])
 
     both = {"together": {"schedule": "cubic", "epochs": 1}}
     both["together"]["method"] = {first.name: first.parameters, second.name: second.parameters}
@@ -322,51 +184,59 @@ def test_two_steps_compose_or_are_refused_with_the_reason(
         assert reason in str(caught.value)
         assert caught.value.path[-2:] == ("method", second.name)
         if first.step.rank > second.step.rank:  # in one stage the other acts first, whatever the order of the recipe
-            assert_ships(train_through(both, dense, task, context, trainer), task, tmp_path / "together")
+            assert_ships(both, "together")
         return
-    made = train_through(stages(1 if first.step.trainable else 0), dense, task, context, trainer)
-    assert_ships(made, task, tmp_path / "following")
-    gone, sizes = removed_parts(made, dense), sizes_of(dense)
-    for exam in (first, second):
-        for name in set(exam.removes) & set(dense.axes):
-            assert gone[name] >= round((exam.removes[name] or 0) * sizes[name])
+    assert_ships(stages(1 if first.step.trainable else 0), "following")
     if first.name != second.name:
-        assert_ships(train_through(both, dense, task, context, trainer), task, tmp_path / "together")
+        assert_ships(both, "together")
 
 
 @every_step
-def test_training_after_a_step_works_or_is_refused(
-    exam: Exam, dense: Model, task: RecommenderTask, context: Context, trainer: Trainer
-) -> None:
+def test_training_after_a_step_works_or_is_refused(exam: Exam, family: Family) -> None:
     method = {"method": {exam.name: exam.parameters}, "epochs": 2}
-    before = train_through({"prune": method}, dense, task, context, trainer)
-    assert not torch.equal(before.tables["item"].values(), dense.tables["item"].values())
+    before = family.train_through({"prune": method})
+    assert_trained(before, family.dense)
     recipe = {"prune": method, "tune": {"epochs": 1}}
     if not exam.step.trainable:
         with pytest.raises(RecipeError, match=f"^tune.epochs: nothing can be trained after {exam.name}"):
-            plan(recipe, base_defaults=task.base)
+            plan(recipe, base_defaults=family.task.base)
         return
-    made = train_through(recipe, dense, task, context, trainer)
-    assert removed_parts(made, dense) == removed_parts(before, dense)  # recovery brings nothing back
-    assert any(removed_parts(made, dense).values())
-    assert not torch.equal(made.tables["item"].weight, before.tables["item"].weight)
+    made = family.train_through(recipe)
+    assert removed_parts(made, family.dense) == removed_parts(before, family.dense)  # recovery brings nothing back
+    assert any(removed_parts(made, family.dense).values())
+    assert_trained(made, before)
+
+
+def assert_trained(model: Any, before: Any) -> None:
+    """Every table has moved."""
+    for name, table in model.tables.items():
+        held = before.tables.get(name)
+        assert held is None or not torch.equal(table.values(), held.values())
 
 
 @every_step
-def test_a_stage_without_training_does_no_harm_or_all_of_it(
-    exam: Exam, dense: Model, task: RecommenderTask, context: Context, trainer: Trainer
-) -> None:
+def test_a_stage_without_training_does_no_harm_or_all_of_it(exam: Exam, family: Family) -> None:
     """What acts on updates alone is left out by a plan, and is harmless in a stage made by hand."""
-    made = run_stage(dense, stage_of(exam), task, context, trainer=trainer, key="")
-    planned = plan({"prune": {exam.name: exam.parameters}}, base_defaults=task.base)
+    made, dense = family.run(stage_of(exam)), family.dense
+    planned = plan({"prune": {exam.name: exam.parameters}}, base_defaults=family.task.base)
     assert (planned.stages == ()) == exam.step.only_trains
-    same = all(torch.equal(table.values(), dense.tables[name].values()) for name, table in made.tables.items())
+    same = made.tables.keys() == dense.tables.keys() and all(
+        torch.equal(table.values(), dense.tables[name].values()) for name, table in made.tables.items()
+    )
     assert same == exam.step.only_trains
 
 
 @every_step
-def test_one_seed_gives_one_result(
-    exam: Exam, dense: Model, task: RecommenderTask, context: Context, trainer: Trainer
-) -> None:
-    made = [run_stage(dense, stage_of(exam, epochs=1), task, context, trainer=trainer, key="") for _ in range(2)]
-    assert_same_state(task.parts(made[0]).tensors, task.parts(made[1]).tensors)
+def test_one_seed_gives_one_result(exam: Exam, family: Family) -> None:
+    made = [family.run(stage_of(exam, epochs=1)) for _ in range(2)]
+    for runtime in family.task.runtimes:
+        left, right = (family.task.parts(model, runtime) for model in made)
+        assert left.files == right.files
+        assert_same_state(left.tensors, right.tensors)
+
+
+@pytest.mark.parametrize(("exam", "words"), REFUSED, ids=str)
+def test_what_a_model_cannot_have_is_refused_with_the_reason(exam: Exam, words: str, family: Family) -> None:
+    with pytest.raises(RecipeError, match=words) as caught:
+        family.run(stage_of(exam, epochs=1))
+    assert caught.value.path[0] == "under_test"

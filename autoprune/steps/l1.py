@@ -53,7 +53,8 @@ class L1(Step):
             of their table, so that one number means the same for tables of any scale, and shrinking all rows at
             once, which cosines do not feel, cannot go faster and faster.
         groups: what is pressed: `weights`, each by itself (Tibshirani 1996); `dims` or `rows`, as wholes (group
-            lasso, Yuan & Lin 2006), which are cut once they are zero. At least one dimension and one row stay.
+            lasso, Yuan & Lin 2006), which are cut once they are zero. At least one dimension and one row stay, and
+            rows that the model protects are not pressed.
     """
 
     name: ClassVar[str] = "l1"
@@ -89,13 +90,18 @@ class L1(Step):
                 for axis in self._dims(model):
                     self._shrink_dims([model.tables[name] for name, _ in axis.parts], share)
                 return
+            if self.groups == "rows":  # those alone that can go: zeros that stay would cost much and save nothing
+                for axis in model.axes_of("rows").values():
+                    self._shrink_rows(model.tables[axis.parts[0][0]], model.protected(axis), share)
+                return
             for table in model.lookups.values():
-                threshold = share * _root_mean_square(table)
-                if self.groups == "weights":
-                    table.weight.copy_(soft_threshold(table.weight, threshold))
-                else:
-                    lengths = torch.linalg.vector_norm(table.weights(), dim=1)
-                    table.weight.mul_(group_scale(lengths, table.dim, threshold)[:, None])
+                table.weight.copy_(soft_threshold(table.weight, share * _root_mean_square(table)))
+
+    def _shrink_rows(self, table: Table, protected: Tensor, share: float) -> None:
+        lengths = torch.linalg.vector_norm(table.weights(), dim=1)
+        scale = group_scale(lengths, table.dim, share * _root_mean_square(table))
+        scale[protected] = 1.0
+        table.weight.mul_(scale[:, None])
 
     def _shrink_dims(self, tables: list[Table], share: float) -> None:
         # In units of each table's root mean square the coupled columns are one group of sum(rows) weights.

@@ -1,0 +1,127 @@
+"""Texts to ids, under whole vocabularies and parts of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_encoder import LONGEST, SPECIAL, TEXTS, VOCABULARY
+
+from autoprune.models.bert import read_encoder
+from autoprune.tokenizer import Tokenizer
+
+tokenizers = pytest.importorskip("tokenizers")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Path) -> Tokenizer:
+    return read_encoder(str(tiny)).tokenizer
+
+
+def without(tokenizer: Tokenizer, *pieces: str) -> Tokenizer:
+    return tokenizer.restricted(torch.tensor([at for at, piece in enumerate(tokenizer.pieces) if piece not in pieces]))
+
+
+def pieces_of(tokenizer: Tokenizer, text: str) -> list[str]:
+    [ids] = tokenizer.encode([text])
+    return [tokenizer.pieces[at] for at in ids]
+
+
+def test_the_vocabulary_is_that_of_the_folder(whole: Tokenizer) -> None:
+    assert whole.kind == "WordPiece"
+    assert whole.reducible
+    assert whole.pieces == VOCABULARY
+    assert pieces_of(whole, "Walking home") == ["[CLS]", "walk", "##ing", "h", "##o", "##m", "##e", "[SEP]"]
+
+
+def test_what_is_gone_falls_back_to_smaller_pieces(whole: Tokenizer) -> None:
+    assert pieces_of(whole, "water") == ["[CLS]", "water", "[SEP]"]
+    assert pieces_of(without(whole, "water"), "water") == ["[CLS]", "wat", "##er", "[SEP]"]
+    smallest = ["[CLS]", "w", "##a", "##t", "##e", "##r", "[SEP]"]
+    assert pieces_of(without(whole, "water", "wat", "##er", "##ter"), "water") == smallest
+
+
+def test_protected_pieces_read_everything(whole: Tokenizer) -> None:
+    least = whole.restricted(whole.protected)
+    kept = set(least.pieces)
+    assert set(SPECIAL) <= kept
+    assert {"a", "##a", "7", "##7", "?"} <= kept
+    assert not {"water", "##ing"} & kept
+    texts = [*TEXTS[:20], "What? 12 x!"]
+    assert not any("[UNK]" in pieces_of(least, text) for text in texts)
+    assert [least.pieces[at] for at in least.encode(["日"])[0]] == ["[CLS]", "[UNK]", "[SEP]"]
+
+
+def test_ids_are_positions_in_the_part(whole: Tokenizer) -> None:
+    keep = torch.tensor([at for at, piece in enumerate(whole.pieces) if piece not in ("water", "##ing", "a")])
+    part = whole.restricted(keep)
+    assert part.size == len(keep)
+    assert part.pieces == [whole.pieces[at] for at in keep.tolist()]
+    assert whole.restricted(torch.arange(whole.size)) is whole
+    assert whole.pieces == VOCABULARY, "the whole is as it was"
+
+
+@pytest.mark.parametrize("processor", ["BertProcessing", "TemplateProcessing"])
+def test_special_tokens_are_found_at_their_new_places(whole: Tokenizer, processor: str) -> None:
+    content = dict(whole.content)
+    if processor == "BertProcessing":
+        content["post_processor"] = {"type": processor, "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
+    else:
+        frame = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+        frame.append({"SpecialToken": {"id": "[SEP]", "type_id": 0}})
+        special = {name: {"id": name, "ids": [at], "tokens": [name]} for name, at in (("[CLS]", 2), ("[SEP]", 3))}
+        content["post_processor"] = {"type": processor, "single": frame, "pair": frame, "special_tokens": special}
+    moved = Tokenizer(json.loads(json.dumps(content)), max_tokens=LONGEST)
+    keep = torch.arange(1, whole.size)  # without [PAD] every other id moves by one
+    moved.content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] != "[PAD]"]
+    [ids] = moved.restricted(keep).encode(["walk"])
+    assert ids.tolist() == [1, VOCABULARY.index("walk") - 1, 2]
+
+
+@pytest.mark.parametrize("gone", [(), ("water", "##ing", "walk", "the")])
+def test_the_file_reads_as_tokenizers_reads_it(whole: Tokenizer, gone: tuple[str, ...], tmp_path: Path) -> None:
+    ours = without(whole, *gone)
+    (tmp_path / "tokenizer.json").write_text(ours.to_json())
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    texts = [*TEXTS, "", "WATER walking !?", "x" * 300]
+    assert [ids.tolist() for ids in ours.encode(texts)] == [one.ids for one in theirs.encode_batch(texts)]
+    again = Tokenizer.read(ours.to_json(), max_tokens=LONGEST)
+    assert [ids.tolist() for ids in again.encode(texts)] == [ids.tolist() for ids in ours.encode(texts)]
+
+
+def test_long_texts_are_cut_off(whole: Tokenizer) -> None:
+    text = " ".join(TEXTS)
+    assert len(text) > 10_000
+    [ids] = whole.encode([text])
+    assert len(ids) == LONGEST
+    assert ids[-1] == VOCABULARY.index("[SEP]")
+    short = Tokenizer(whole.content, max_tokens=8)
+    assert short.encode([text])[0].tolist() == [*ids[:7], ids[-1]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [" " * 10_000 + "water", f"{'q' * 300} " * 20 + "water", "water" + "\n" * 9_000 + "stone"],
+    ids=["space", "words that cannot be read", "lines"],
+)
+def test_what_lies_behind_long_gaps_is_read(whole: Tokenizer, text: str) -> None:
+    theirs = tokenizers.Tokenizer.from_str(whole.to_json())
+    assert whole.encode([text])[0].tolist() == theirs.encode(text).ids
+
+
+def test_frequency_counts_ids(whole: Tokenizer) -> None:
+    counts = whole.frequency(["water the water", "walk"])
+    found = {whole.pieces[at]: int(counts[at]) for at in counts.nonzero()[:, 0]}
+    assert found == {"[CLS]": 2, "[SEP]": 2, "water": 2, "the": 1, "walk": 1}
+
+
+def test_other_kinds_stay_whole() -> None:
+    vocabulary = {"[UNK]": 0, "a": 1, "b": 2, "ab": 3}
+    byte_pairs = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[("a", "b")], unk_token="[UNK]"))
+    assert not Tokenizer.read(byte_pairs.to_str(), max_tokens=8).reducible
+    unigrams = tokenizers.Tokenizer(tokenizers.models.Unigram([("[UNK]", 0.0), ("a", -1.0)], unk_id=0))
+    assert not Tokenizer.read(unigrams.to_str(), max_tokens=8).reducible
+    unknown = tokenizers.Tokenizer(tokenizers.models.WordPiece({"a": 0, "##a": 1}, unk_token="[UNK]"))
+    assert not Tokenizer.read(unknown.to_str(), max_tokens=8).reducible, "there is nothing for what it cannot read"
