@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,3 +84,19 @@ def obstacles(manifest: Mapping[str, Any], format_: str = STOCK) -> list[Obstacl
     if manifest.get("kind") != "encoder":
         return [NO_ENCODER]
     return [obstacle for stands, obstacle in STOCK_OBSTACLES if stands(manifest)]
+
+
+def obstacle_words(found: Sequence[Sequence[Obstacle]], format_: str = STOCK) -> str:
+    """How many candidates can't be written in a format, for which reasons, and the way out.
+
+    Args:
+        found: of each candidate.
+    """
+    counts = Counter(obstacle for one in found for obstacle in one)
+    fit = sum(not one for one in found)
+    lines = [f"{fit or 'none'} of {len(found)} candidates can be written in the format {format_}. Of the others:"]
+    lines += [f"  {count}: {obstacle.words}" for obstacle, count in counts.most_common()]
+    ways = [obstacle.way_out for obstacle in counts if obstacle.way_out]
+    if ways:
+        lines.append(f"A search for such candidates: autoprune … {' '.join(ways)}")
+    return "\n".join(lines)

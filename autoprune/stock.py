@@ -63,9 +63,8 @@ def write_stock(folder: Path, to: Path) -> Path:
     parts = artifact.read(folder)
     found = obstacles(parts.manifest)
     if found:
-        raise AutopruneError(
-            f"{folder}: the artifact can't be written in the format {STOCK}: {', and '.join(one.words for one in found)}."
-        )
+        why = ", and ".join(one.words for one in found)
+        raise AutopruneError(f"{folder}: the artifact can't be written in the format {STOCK}: {why}.")
     to.parent.mkdir(parents=True, exist_ok=True)
     draft = to.parent / f".draft-{to.name}-{os.getpid()}"
     try:
@@ -92,7 +91,9 @@ def _write(parts: Parts, folder: Path) -> None:
     places = ["", *(f"{at}_{name}" for at, name in enumerate(modules[1:], start=1))]
     for place in places:
         (folder / place).mkdir(parents=True)
-    _write_json(folder / "config.json", _config(manifest, weights, padding=tokenizer.pieces.index(special["pad_token"])))
+    _write_json(
+        folder / "config.json", _config(manifest, weights, padding=tokenizer.pieces.index(special["pad_token"]))
+    )
     _write_tensors(folder / "model.safetensors", _named(weights, layers=len(manifest["layers"])))
     (folder / "tokenizer.json").write_bytes(parts.files["tokenizer.json"])
     _write_json(folder / "special_tokens_map.json", special)

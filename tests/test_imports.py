@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "autoprune"
 ORDER = [
     "version",
     "errors",
+    "formats",
     "schedule",
     "measurement",
     "space",
@@ -33,6 +34,7 @@ ORDER = [
     "recipe",
     "stages",
     "artifact",
+    "stock",
     "measure",
     "archive",
     "evaluate",
@@ -79,7 +81,7 @@ DOORS = {
     "faiss": {"packing", "runtime"},
     "onnx": {"runtime"},
     "onnxruntime": {"runtime"},
-    "safetensors": {"artifact", "evaluate"},
+    "safetensors": {"artifact", "evaluate", "stock"},
     "sklearn": {"tasks"},
     "gensim": {"tasks"},
 }

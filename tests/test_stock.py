@@ -1,0 +1,185 @@
+"""Folders for stock sentence-transformers: they load and give the artifact's vectors; what has none says why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from autoprune import artifact, formats
+from autoprune.errors import AutopruneError
+from autoprune.formats import obstacles
+from autoprune.models.bert import read_encoder
+from autoprune.models.encoder import Encoder
+from autoprune.models.model import Model
+from autoprune.runtime.encoder_parts import encoder_parts
+from autoprune.runtime.served import Beside
+from autoprune.stock import size_bytes, write_stock
+
+transformers = pytest.importorskip("transformers")
+sentence_transformers = pytest.importorskip("sentence_transformers")
+
+WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "mat", "tree", "and", "not", "small", "blue", "was", "is", "it"]
+TEXTS = ["The cat sat on the mat.", "a dog", "", "Übergrößen ran, and the small tree was not blue " * 8, "x1 ☃"]
+
+
+def write_dense(folder: Path, *, pooling: str = "mean", normalize: bool = True) -> Path:
+    """A BERT of 3 layers, 4 heads and random weights, with a WordPiece vocabulary of some words and all of ASCII."""
+    import tokenizers
+    from tokenizers import models, normalizers, pre_tokenizers, processors
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    characters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    pieces = [*special, *characters, *(f"##{one}" for one in characters), *WORDS, "##s", "##an"]
+    vocabulary = {piece: at for at, piece in enumerate(dict.fromkeys(pieces))}
+    made = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
+    )
+    roles = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=made, **roles).save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary), max_position_embeddings=40, initializer_range=0.3, **shape
+    )
+    model = transformers.BertModel(config)
+    for name, weight in model.named_parameters():
+        if name.endswith(("bias", "LayerNorm.weight")):
+            torch.nn.init.normal_(weight, mean=float(name.endswith("weight")), std=0.3)
+    model.save_pretrained(folder)
+    modules = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
+    listed = [
+        {"idx": at, "name": str(at), "path": f"{at}_{kind}" * (at > 0), "type": f"sentence_transformers.models.{kind}"}
+        for at, kind in enumerate(modules)
+    ]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 24}))
+    (folder / "1_Pooling").mkdir()
+    mode = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}[pooling]
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 32, f"pooling_mode_{mode}": True}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dense_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dense(tmp_path_factory.mktemp("dense") / "bert")
+
+
+def save(model: Model, folder: Path, runtime: str = "torch") -> Path:
+    assert isinstance(model, Encoder)
+    artifact.save(encoder_parts(model, runtime, Beside(values={}, tensors={})), folder, provenance={})
+    return folder
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "model" / "manifest.json").read_text())
+    return content
+
+
+def smaller(model: Encoder) -> None:
+    """Layers, pieces, neurons and dimensions go, and single weights."""
+    generator = torch.Generator().manual_seed(1)
+    model.cut(model.axes["layers"], torch.tensor([0, 2]))
+    for layer in (0, 2):
+        model.cut(model.axes[f"ffn.{layer}"], torch.arange(layer, layer + 30))
+    vocab = model.axes["vocab"]
+    protected = set(model.protected(vocab).tolist())
+    rows = [at for at in range(model.size(vocab)) if at in protected or at % 2]
+    model.cut(vocab, torch.tensor(rows))
+    model.rotate(model.axes["out"], torch.linalg.qr(torch.randn(32, 32, generator=generator))[0])
+    model.cut(model.axes["out"], torch.arange(20))
+    up = model.tables["up_0"]
+    up.prune(up.mask & (torch.rand(up.mask.shape, generator=generator) > 0.6))
+
+
+def uneven(model: Encoder) -> None:
+    model.cut(model.axes["ffn.1"], torch.arange(30))
+
+
+def headless(model: Encoder) -> None:
+    model.cut(model.axes["heads.1"], torch.arange(3))
+
+
+def coded(model: Encoder) -> None:
+    table = model.tables["word"]
+    table.choose_bits(torch.full((table.rows,), 8))
+    table.code()
+
+
+def stock_vectors(folder: Path) -> np.ndarray[Any, Any]:
+    loaded = sentence_transformers.SentenceTransformer(str(folder), local_files_only=True, device="cpu")
+    return np.asarray(loaded.encode(TEXTS, show_progress_bar=False))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "normalize", "change"),
+    [("mean", True, None), ("mean", True, smaller), ("cls", False, smaller), ("max", True, None)],
+)
+def test_stock_vectors_are_the_artifacts(
+    pooling: str,
+    normalize: bool,
+    change: Callable[[Encoder], None] | None,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    model = read_encoder(str(write_dense(tmp_path / "bert", pooling=pooling, normalize=normalize)))
+    if change is not None:
+        change(model)
+    made = save(model, tmp_path / "artifact")
+    assert obstacles(manifest(made)) == []
+    stock = write_stock(made, tmp_path / "deep" / "st")
+    capfd.readouterr()
+    found = stock_vectors(stock)
+    assert "MISSING" not in "".join(capfd.readouterr())
+    served = artifact.load(made)
+    np.testing.assert_allclose(found, served.encode(TEXTS), atol=1e-5)
+    assert found.shape == (len(TEXTS), 20 if change else 32)
+    assert size_bytes(stock) < 3 * artifact.size_bytes(made)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["st"]
+    if change is None:  # the way around: what was written is an encoder that can be read
+        again = read_encoder(str(stock))
+        np.testing.assert_allclose(again.calibrate(TEXTS).detach().numpy(), found, atol=1e-5)
+        np.testing.assert_allclose(found, stock_vectors(tmp_path / "bert"), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "runtime", "words"),
+    [
+        (uneven, "torch", ["several widths"]),
+        (headless, "torch", ["heads are pruned"]),
+        (coded, "torch", ["codes"]),
+        (coded, "onnx", ["runtime is onnx", "codes"]),
+    ],
+)
+def test_what_stock_configs_cannot_express_says_why(
+    change: Callable[[Encoder], None], runtime: str, words: list[str], dense_folder: Path, tmp_path: Path
+) -> None:
+    model = read_encoder(str(dense_folder))
+    change(model)
+    made = save(model, tmp_path / "artifact", runtime)
+    found = obstacles(manifest(made))
+    assert len(found) == len(words)
+    assert all(word in one.words and one.way_out for word, one in zip(words, found, strict=True))
+    with pytest.raises(AutopruneError, match=words[0]):
+        write_stock(made, tmp_path / "st")
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+
+
+def test_an_existing_folder_is_left_alone(dense_folder: Path, tmp_path: Path) -> None:
+    made = save(read_encoder(str(dense_folder)), tmp_path / "artifact")
+    (tmp_path / "st").mkdir()
+    with pytest.raises(AutopruneError, match="exists already"):
+        write_stock(made, tmp_path / "st")
+
+
+def test_other_models_have_no_stock_form() -> None:
+    assert obstacles({"kind": "recommender"}) == [formats.NO_ENCODER]
+    assert obstacles({"kind": "recommender"}, "autoprune") == []
