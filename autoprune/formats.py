@@ -17,6 +17,12 @@ OWN = "autoprune"
 STOCK = "sentence-transformers"
 FORMATS = (OWN, STOCK)
 
+LOADING = {
+    OWN: "import autoprune; model = autoprune.load({folder!r})",
+    STOCK: "from sentence_transformers import SentenceTransformer; model = SentenceTransformer({folder!r})",
+}
+"""Python that loads what was written."""
+
 FLOAT = 32
 """Bits of a value that is no code."""
 
@@ -73,20 +79,20 @@ def check_format(name: str) -> str:
     return name
 
 
-def obstacles(manifest: Mapping[str, Any], format_: str = STOCK) -> list[Obstacle]:
+def obstacles(manifest: Mapping[str, Any], format: str = STOCK) -> list[Obstacle]:
     """All that keeps an artifact from a format; empty if nothing does.
 
     Args:
         manifest: what `model/manifest.json` of the artifact says.
     """
-    if format_ == OWN:
+    if format == OWN:
         return []
     if manifest.get("kind") != "encoder":
         return [NO_ENCODER]
     return [obstacle for stands, obstacle in STOCK_OBSTACLES if stands(manifest)]
 
 
-def obstacle_words(found: Sequence[Sequence[Obstacle]], format_: str = STOCK) -> str:
+def obstacle_words(found: Sequence[Sequence[Obstacle]], format: str = STOCK) -> str:
     """How many candidates can't be written in a format, for which reasons, and the way out.
 
     Args:
@@ -94,7 +100,7 @@ def obstacle_words(found: Sequence[Sequence[Obstacle]], format_: str = STOCK) ->
     """
     counts = Counter(obstacle for one in found for obstacle in one)
     fit = sum(not one for one in found)
-    lines = [f"{fit or 'none'} of {len(found)} candidates can be written in the format {format_}. Of the others:"]
+    lines = [f"{fit or 'none'} of {len(found)} candidates can be written in the format {format}. Of the others:"]
     lines += [f"  {count}: {obstacle.words}" for obstacle, count in counts.most_common()]
     ways = [obstacle.way_out for obstacle in counts if obstacle.way_out]
     if ways:

@@ -44,8 +44,8 @@ SPECIAL_TOKENS = {
 }
 """What the special tokens of the families that are read are called."""
 
-EXAMPLE = "from sentence_transformers import SentenceTransformer; model = SentenceTransformer({folder!r})"
-"""Python that loads a folder."""
+EXAMPLE = "model.encode('hello').shape"
+"""Python that asks a loaded folder for something."""
 
 
 def write_stock(folder: Path, to: Path) -> Path:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from autoprune.formats import obstacles
 from autoprune.models.bert import read_encoder
 from autoprune.models.encoder import Encoder
 from autoprune.models.model import Model
+from autoprune.record import Record
 from autoprune.runtime.encoder_parts import encoder_parts
 from autoprune.runtime.served import Beside
 from autoprune.stock import size_bytes, write_stock
@@ -64,7 +68,8 @@ def write_dense(folder: Path, *, pooling: str = "mean", normalize: bool = True) 
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 24}))
     (folder / "1_Pooling").mkdir()
     mode = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}[pooling]
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 32, f"pooling_mode_{mode}": True}))
+    pooled = {"word_embedding_dimension": 32, f"pooling_mode_{mode}": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooled))
     return folder
 
 
@@ -183,3 +188,40 @@ def test_an_existing_folder_is_left_alone(dense_folder: Path, tmp_path: Path) ->
 def test_other_models_have_no_stock_form() -> None:
     assert obstacles({"kind": "recommender"}) == [formats.NO_ENCODER]
     assert obstacles({"kind": "recommender"}, "autoprune") == []
+
+
+def autoprune(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "autoprune", *shlex.split(line)]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+def test_a_study_picks_among_what_can_be_written(dense_folder: Path, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    lines = {" ".join(draw.choice(WORDS, size=draw.integers(4, 9))) for _ in range(400)}
+    (tmp_path / "texts.txt").write_text("\n".join(sorted(lines)))
+    presets = {
+        "stock": "{cut: {layers: {sparsity: 0.34}, rows: {sparsity: {vocab: 0.1}}}}",
+        "codes": "{tune: {method: {quantize: {bits: {word: 8, body: 8}}}}}",
+        "heads": "{cut: {heads: {sparsity: 0.25}}}",
+    }
+    more = " ".join(f"'+presets.{name}={recipe}'" for name, recipe in presets.items())
+    common = f"task=encoder task.model={dense_folder} task.texts=texts.txt presets=none requirements=none"
+    ended = autoprune(tmp_path, f"{common} study.trials=0 study.latency_seconds=0.02 study.verify_rounds=0 {more}")
+    assert ended.returncode == 0, ended.stderr
+    (study,) = (path.name for path in (tmp_path / "runs").iterdir())
+    usual = autoprune(tmp_path, f"pick {study} --to usual --prefer size")
+    assert usual.returncode == 0, usual.stderr
+    assert json.loads((tmp_path / "usual/model/manifest.json").read_text())["tables"]["word"]["bits"] == 8
+    stock = autoprune(tmp_path, f"pick {study} --format sentence-transformers --to st --prefer size")
+    assert stock.returncode == 0, stock.stderr
+    assert "1 of 3 candidates can be written" in stock.stdout
+    assert "SentenceTransformer('st')" in stock.stdout
+    assert "SentenceTransformer('.')" in (tmp_path / "st" / "README.md").read_text()
+    assert f"autoprune verify {study} --prefer size --format sentence-transformers" in stock.stdout
+    key = Record(tmp_path / "runs" / study).point(1).folder
+    np.testing.assert_allclose(stock_vectors(tmp_path / "st"), artifact.load(key).encode(TEXTS), atol=1e-5)
+    named = autoprune(tmp_path, f"pick {study} 2 --format sentence-transformers --to no")
+    assert named.returncode == 2
+    assert "candidate 2 can't be written in the format sentence-transformers: values are codes" in named.stderr
+    assert not (tmp_path / "no").exists()

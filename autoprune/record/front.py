@@ -63,7 +63,7 @@ class Front:
         record: the study.
         requirements: what must hold.
         flags: the words of the command line that ask for them, such as `--max size_bytes=0.5x`; none for the study's.
-        format_: what candidates must be writable in; one of `autoprune.formats.FORMATS`.
+        format: what candidates must be writable in; one of `autoprune.formats.FORMATS`.
 
     Attributes:
         candidates: those that can be written in the format; all of the study's in its own.
@@ -74,11 +74,11 @@ class Front:
     """
 
     def __init__(
-        self, record: Record, requirements: Requirements, flags: tuple[str, ...] = (), *, format_: str = OWN
+        self, record: Record, requirements: Requirements, flags: tuple[str, ...] = (), *, format: str = OWN
     ) -> None:
         self.record = record
-        self.format = check_format(format_)
-        self.candidates = [point for point in record.points if format_ == OWN or not point.stock_obstacles]
+        self.format = check_format(format)
+        self.candidates = [point for point in record.points if format == OWN or not point.stock_obstacles]
         self.requirements = requirements
         self.flags = flags
         needed = [OBJECTIVES[name][0] for name in record.objectives]
@@ -125,7 +125,7 @@ class Front:
     def finalists(self) -> list[Point]:
         """What is verified: the baseline, the search's front, what a profile would pick, and the other presets."""
         picked = [point for point in self.picks(verified=False).values() if point]
-        presets = [point for point in self.record.points if point.candidate.name != TRIAL]
+        presets = [point for point in self.candidates if point.candidate.name != TRIAL]
         chosen = {point.number: point for point in [self.record.baseline, *self.searched, *picked, *presets]}
         return list(chosen.values())
 
@@ -204,7 +204,7 @@ class Front:
         """
         found: dict[str, Point | None] = {}
         for name in profile_names():
-            front = Front(self.record, self.record.requirements(load_profile(name)), format_=self.format)
+            front = Front(self.record, self.record.requirements(load_profile(name)), format=self.format)
             reading = OBJECTIVES[front.requirements.prefer][0]
             found[name] = front.pick(verified=verified) if front._pool(reading, verified=verified) else None
         return found
@@ -264,11 +264,10 @@ class Front:
 
     @property
     def format_words(self) -> str:
-        """How many candidates can't be written in the format, why, and what search finds such ones; empty if all can."""
-        points = [point for point in self.record.points if point.number] or self.record.points
-        kept = [point for point in points if point in self.candidates]
-        if len(kept) == len(points):
+        """How many candidates can't be written in the format, why, and what search finds others; empty if all can."""
+        if len(self.candidates) == len(self.record.points):
             return ""
+        points = [point for point in self.record.points if point.number] or self.record.points
         return obstacle_words([point.stock_obstacles for point in points], self.format)
 
     def to_frame(self) -> pd.DataFrame:

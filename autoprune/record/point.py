@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.archive import Candidate
-from autoprune.formats import Obstacle, obstacles
+from autoprune.formats import OWN, STOCK, Obstacle, check_format, obstacles
 from autoprune.measurement import Reading
 
 if TYPE_CHECKING:  # to look at a front nobody should wait for torch
@@ -65,12 +65,16 @@ class Point:
 
         return artifact.load(self.folder)
 
-    def save(self, to: str | os.PathLike[str]) -> Path:
-        """Copies the artifact to a new folder.
+    def save(self, to: str | os.PathLike[str], *, format: str = OWN) -> Path:
+        """Copies the artifact to a new folder, or writes it there in another format.
 
         Raises:
-            AutopruneError: the folder exists.
+            AutopruneError: the folder exists, there is no such format, or the artifact has no such form.
         """
+        if check_format(format) == STOCK:
+            from autoprune.stock import write_stock
+
+            return write_stock(self.folder, Path(to))
         from autoprune import artifact
 
         artifact.copy(self.folder, Path(to))

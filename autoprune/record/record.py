@@ -160,19 +160,17 @@ class Record:
         items = tuple(dict.fromkeys([*kept, *changed]))
         return dataclasses.replace(requirements, items=items, prefer=prefer or requirements.prefer)
 
-    def front(
-        self, requirements: Requirements | None = None, flags: Iterable[str] = (), *, format_: str = OWN
-    ) -> Front:
+    def front(self, requirements: Requirements | None = None, flags: Iterable[str] = (), *, format: str = OWN) -> Front:
         """The feasible candidates that no other feasible candidate beats, under the study's or other requirements.
 
         Args:
             flags: the words of the command line that ask for these requirements.
-            format_: what candidates must be writable in, such as `sentence-transformers`; all are in `autoprune`.
+            format: what candidates must be writable in, such as `sentence-transformers`; all are in `autoprune`.
 
         Raises:
             AutopruneError: there is no such format.
         """
-        return Front(self, requirements or self.requirements(), tuple(flags), format_=format_)
+        return Front(self, requirements or self.requirements(), tuple(flags), format=format)
 
     def point(self, number: int) -> Point:
         """A candidate by its number.
