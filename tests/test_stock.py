@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from made_studies import make_study
 
-from autoprune import artifact, formats
+from autoprune import artifact, cli, formats
 from autoprune.errors import AutopruneError
 from autoprune.formats import obstacles
 from autoprune.models.bert import read_encoder
@@ -190,6 +191,40 @@ def test_other_models_have_no_stock_form() -> None:
     assert obstacles({"kind": "recommender"}, "autoprune") == []
 
 
+def test_where_nothing_fits_it_is_said_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = make_study(tmp_path / "runs" / "made", count=12)
+    even = [{"heads": 4, "ffn": 8}, {"heads": 4, "ffn": 8}]
+    encoder = {"kind": "encoder", "runtime": "torch", "hidden": 32, "head_dim": 8, "layers": even, "bits": {"word": 32}}
+    others = [
+        {"runtime": "onnx"},
+        {"runtime": "onnx", "bits": {"word": 4}},
+        {"layers": [*even, {"heads": 3, "ffn": 9}]},
+    ]
+    for point in record.points:
+        (point.folder / "model").mkdir(parents=True)
+        other = others[point.number % 3] if point.number else {}
+        (point.folder / "model" / "manifest.json").write_text(json.dumps({**encoder, **other}))
+
+    def pick(words: str) -> str:
+        monkeypatch.setattr(sys, "argv", shlex.split(f"autoprune pick made --runs {tmp_path}/runs --to st {words}"))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    said = pick("--format sentence-transformers")
+    assert "study 'made': none of 11 candidates can be written in the format sentence-transformers" in said
+    for reason in ("7: its runtime is onnx", "4: its layers have FFNs", "4: attention heads", "4: values are codes"):
+        assert reason in said
+    ways = "space.runtime=torch space.cut.ffn.scope=layer space.cut.heads.sparsity=0 '~space.tune.method'"
+    assert set(shlex.split(ways)) <= set(shlex.split(said.splitlines()[-1]))
+    assert "There is: autoprune, sentence-transformers" in pick("--format onnx")
+    # a front among what fits, which here is the dense model alone
+    assert [point.number for point in record.front(format="sentence-transformers")] == [0]
+
+
 def autoprune(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "autoprune", *shlex.split(line)]
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
@@ -207,7 +242,10 @@ def test_a_study_picks_among_what_can_be_written(dense_folder: Path, tmp_path: P
     }
     more = " ".join(f"'+presets.{name}={recipe}'" for name, recipe in presets.items())
     common = f"task=encoder task.model={dense_folder} task.texts=texts.txt presets=none requirements=none"
-    ended = autoprune(tmp_path, f"{common} study.trials=0 study.latency_seconds=0.02 study.verify_rounds=0 {more}")
+    space = " ".join(way for _, one in formats.STOCK_OBSTACLES if (way := one.way_out))
+    space += " space.cut.rows.sparsity=0 space.tune.epochs=0"
+    budget = "study.trials=1 study.latency_seconds=0.02 study.verify_rounds=0"
+    ended = autoprune(tmp_path, f"{common} {budget} {space} {more}")
     assert ended.returncode == 0, ended.stderr
     (study,) = (path.name for path in (tmp_path / "runs").iterdir())
     usual = autoprune(tmp_path, f"pick {study} --to usual --prefer size")
@@ -215,12 +253,15 @@ def test_a_study_picks_among_what_can_be_written(dense_folder: Path, tmp_path: P
     assert json.loads((tmp_path / "usual/model/manifest.json").read_text())["tables"]["word"]["bits"] == 8
     stock = autoprune(tmp_path, f"pick {study} --format sentence-transformers --to st --prefer size")
     assert stock.returncode == 0, stock.stderr
-    assert "1 of 3 candidates can be written" in stock.stdout
+    assert "2 of 4 candidates can be written" in stock.stdout
     assert "SentenceTransformer('st')" in stock.stdout
-    assert "SentenceTransformer('.')" in (tmp_path / "st" / "README.md").read_text()
-    assert f"autoprune verify {study} --prefer size --format sentence-transformers" in stock.stdout
-    key = Record(tmp_path / "runs" / study).point(1).folder
-    np.testing.assert_allclose(stock_vectors(tmp_path / "st"), artifact.load(key).encode(TEXTS), atol=1e-5)
+    card = (tmp_path / "st" / "README.md").read_text()
+    assert "SentenceTransformer('.')" in card
+    assert f"autoprune verify {study} --prefer size --format sentence-transformers" in card
+    record = Record(tmp_path / "runs" / study)
+    picked = record.front(format="sentence-transformers").pick(prefer="size")
+    assert not record.point(4).stock_obstacles  # the trial: by the ways out that are told
+    np.testing.assert_allclose(stock_vectors(tmp_path / "st"), picked.load().encode(TEXTS), atol=1e-5)
     named = autoprune(tmp_path, f"pick {study} 2 --format sentence-transformers --to no")
     assert named.returncode == 2
     assert "candidate 2 can't be written in the format sentence-transformers: values are codes" in named.stderr
