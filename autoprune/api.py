@@ -8,6 +8,7 @@ from pathlib import Path
 
 from autoprune.archive import ROUNDS
 from autoprune.config import compose_config, sections
+from autoprune.formats import OWN
 from autoprune.job import search as run_search
 from autoprune.progress import Progress
 from autoprune.record import Front, Record
@@ -50,6 +51,7 @@ def verify_study(
     ceilings: Sequence[str] = (),
     profile: str | None = None,
     prefer: str | None = None,
+    format: str = OWN,
     everything: bool = False,
     again: bool = False,
     rounds: int = ROUNDS,
@@ -64,6 +66,7 @@ def verify_study(
         floors, ceilings: in place of the study's, e.g. "ndcg@20=0.97x" and "latency_ms=0.5x".
         profile: requirements in place of the study's, e.g. "latency_sensitive".
         prefer: `quality`, `size` or `latency`, in place of what the requirements prefer.
+        format: what finalists must be writable in, such as `sentence-transformers`; everything is in `autoprune`.
         everything: whether every candidate is verified, not the baseline, the presets and the front alone.
         again: whether what was verified on this machine is measured anew, in place of what it was.
         rounds: processes that time each artifact; an interval of latency takes at least 2.
@@ -82,6 +85,7 @@ def verify_study(
         ceilings=ceilings,
         profile=profile,
         prefer=prefer,
+        format=format,
         everything=everything,
         again=again,
         rounds=rounds,

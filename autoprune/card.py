@@ -10,6 +10,7 @@ import yaml
 
 from autoprune import words
 from autoprune.commands import candidate_command, search_command
+from autoprune.formats import LOADING, OWN
 from autoprune.measurement import SEARCH, VERIFY, Measurement, Reading, binding, reading_name
 from autoprune.record import Front, Point
 
@@ -22,7 +23,7 @@ def write_card(front: Front, point: Point, folder: Path, *, made_by: str = "") -
 
     Args:
         front: under the requirements that the point was picked by.
-        folder: a copy of the point's artifact.
+        folder: a copy of the point's artifact, or what it was written to in the front's format.
         made_by: the command line that made the copy.
 
     Raises:
@@ -31,8 +32,13 @@ def write_card(front: Front, point: Point, folder: Path, *, made_by: str = "") -
     from autoprune import artifact  # here, because it waits for torch
 
     path = folder / FILE
-    example = artifact.load(folder).example
-    path.write_text(card(front, point, made=artifact.read_card(folder), made_by=made_by, example=example))
+    if front.format == OWN:
+        made, example = artifact.read_card(folder), artifact.load(folder).example
+    else:  # hashes and files are the artifact's, where it came from is the same
+        from autoprune.stock import EXAMPLE as example  # as above
+
+        made = {name: held for name, held in artifact.read_card(point.folder).items() if name != "files"}
+    path.write_text(card(front, point, made=made, made_by=made_by, example=example))
     return path
 
 
@@ -54,7 +60,7 @@ def card(
         _slices(front, point),
         _required(front, point),
         _caveats(front, point),
-        _use(example),
+        _use(front.format, example),
         _made(front, point, made or {}, made_by),
         _files(made or {}),
     ]
@@ -197,14 +203,19 @@ def _caveats(front: Front, point: Point) -> str:
         ]
         if alike:
             lines.append(f"Its quality cannot be told apart from that of {', '.join(alike)}.")
+    if front.format != OWN:
+        lines.append(
+            f"This folder gives the vectors that were measured; bytes and milliseconds are those of autoprune's own "
+            f"artifact. {front.format} spends some time of its own on every request."
+        )
     if not point.number or not (point.verified or point.found)["quality"].repeat > 0:
         lines.append("No interval of its quality is known.")
     return "## Before you use it\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _use(example: str) -> str:
+def _use(format: str, example: str) -> str:
     ask = f"; print({example})" if example else ""
-    code = f"import autoprune; model = autoprune.load('.'){ask}"
+    code = f"{LOADING[format].format(folder='.')}{ask}"
     return f'## Use it\n\nIn this folder:\n\n```\npython -c "{code}"\n```'
 
 

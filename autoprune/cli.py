@@ -25,9 +25,10 @@ from autoprune.display import (
 )
 from autoprune.errors import AutopruneError, nearest
 from autoprune.facts import front_facts, ordered
+from autoprune.formats import FORMATS, LOADING, OWN, STOCK, check_format
 from autoprune.profiles import load_profile
-from autoprune.record import Front, Record
-from autoprune.words import beyond, standing, verifying
+from autoprune.record import Front, Point, Record
+from autoprune.words import beyond, byte_count, standing, verifying
 
 HELP = """\
 autoprune: search for the smallest and fastest form of an embedding model that is still good enough.
@@ -58,6 +59,7 @@ Look and choose:
   autoprune show STUDY NUMBER                                     one candidate: recipe, measurements, margins
   autoprune compare STUDY STUDY                                   two searches of one task: whose front beats whose
   autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best, with a model card
+  autoprune pick STUDY --format sentence-transformers --to DIR    the best that stock sentence-transformers loads
   autoprune report STUDY                                          one HTML file to look at the front in, offline
   autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
   autoprune dashboard STUDY                                       all candidates in optuna-dashboard, in a browser
@@ -91,6 +93,16 @@ Prefer = Annotated[
     str | None, typer.Option(help="quality, size or latency: what is picked; by default what the profile prefers.")
 ]
 
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help=f"{' or '.join(FORMATS)}, which an unmodified SentenceTransformer('DIR') loads: only candidates that its "
+        "configs express (runtime torch, all heads, FFNs of one width, no codes).",
+        metavar="FORMAT",
+    ),
+]
+
 
 @app.command()
 def front(
@@ -99,6 +111,7 @@ def front(
     max_: Ceilings = [],  # noqa: B006  # as above
     for_: Profile = None,
     prefer: Prefer = None,
+    format_: Format = OWN,
     sort: Annotated[
         str, typer.Option(help="quality, size, latency or any reading, such as recall@20.tail; the best comes first.")
     ] = "quality",
@@ -117,7 +130,7 @@ def front(
     if csv and json_:
         raise AutopruneError("--csv and --json: one of them can be printed at a time; leave the other out.")
     record = _record(study, runs)
-    found = _front(record, floor, max_, for_, prefer)
+    found = _front(record, floor, max_, for_, prefer, format_)
     if json_:
         sys.stdout.write(json.dumps(front_facts(found, sort=sort), indent=2, allow_nan=False) + "\n")
     elif csv:
@@ -126,7 +139,10 @@ def front(
         numbers = [point.number for point in ordered(found, record, sort)]
         sys.stdout.write(found.to_frame().loc[numbers].to_csv())
     else:
-        print_front(terminal(), found, sort=sort, everything=all_)
+        console = terminal()
+        print_front(console, found, sort=sort, everything=all_)
+        if found.format_words:
+            say(console, f"\n{found.format_words}")
 
 
 @app.command()
@@ -136,6 +152,7 @@ def verify(
     max_: Ceilings = [],  # noqa: B006  # as above
     for_: Profile = None,
     prefer: Prefer = None,
+    format_: Format = OWN,
     all_: Annotated[bool, typer.Option("--all", help="Verify every candidate, not the finalists alone.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Measure anew what was verified on this machine.")] = False,
     rounds: Annotated[
@@ -161,6 +178,7 @@ def verify(
             ceilings=max_,
             profile=for_,
             prefer=prefer,
+            format=check_format(format_),
             everything=all_,
             again=again,
             rounds=rounds,
@@ -253,20 +271,29 @@ def pick(
     max_: Ceilings = [],  # noqa: B006  # as above
     for_: Profile = None,
     prefer: Prefer = None,
+    format_: Format = OWN,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Copy the artifact that fits best to a folder, ready to ship, with a model card (README.md) in it."""
+    """Copy the artifact that fits best to a folder, ready to ship, with a model card (README.md) in it.
+
+    With --format sentence-transformers a sentence encoder becomes a stock folder that needs no autoprune: the best of
+    those candidates that have such a form; where there is none, it is said why, and what search finds one.
+    """
     from autoprune.card import write_card
 
     record = _record(study, runs)
     if to.exists():
         raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
-    found = _front(record, floor, max_, for_, prefer)
-    point = found.pick() if number is None else record.point(number)
+    found = _front(record, floor, max_, for_, prefer, format_)
+    point = _chosen(found) if number is None else record.point(number)
     if point.candidate.rejected:
         raise AutopruneError(f"candidate {number} was rejected before training and has no artifact; pick another.")
+    if format_ == STOCK and point.stock_obstacles:
+        why = ", and ".join(one.words for one in point.stock_obstacles)
+        way = "Pick another, or leave the number out."
+        raise AutopruneError(f"candidate {number} can't be written in the format {format_}: {why}. {way}")
     try:
-        point.save(to)
+        point.save(to, format=format_)
     except AutopruneError as error:
         raise AutopruneError(f"{error}\nOr make it again:\n  {record.command(point)}") from error
     card = write_card(found, point, to, made_by=placeless(["autoprune", *sys.argv[1:]]))
@@ -279,8 +306,18 @@ def pick(
         say(console, f"\nIt {beyond(record, point)}.", style="bold yellow")
     if not point.verified:
         say(console, f"\nIt is not verified on test data: {verifying(found, point)}", style="bold yellow")
-    say(console, f"\nShipped to {to}, with what is known of it in {card}. Use it:")
-    console.print(f"  python -c \"import autoprune; model = autoprune.load('{to}')\"", highlight=False, soft_wrap=True)
+    if format_ == STOCK:
+        from autoprune.stock import EXAMPLE, size_bytes  # here, because it waits for torch
+
+        if found.format_words:
+            say(console, f"\n{found.format_words}")
+        shipped = f"Written to {to} for {format_}, {byte_count(size_bytes(to))}"
+        ask = f"; print({EXAMPLE})"
+    else:
+        shipped, ask = f"Shipped to {to}", ""
+    say(console, f"\n{shipped}, with what is known of it in {card}. Use it:")
+    code = LOADING[format_].format(folder=str(to))
+    console.print(f'  python -c "{code}{ask}"', highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -351,8 +388,23 @@ def _record(study: str, runs: Path) -> Record:
     return Record(named)
 
 
+def _chosen(found: Front) -> Point:
+    """The pick of a front; in another format than our own never the dense model for want of candidates."""
+    if found.format != OWN and not any(point.number for point in found.candidates):
+        raise AutopruneError(f"study {found.record.name!r}: {found.format_words or found.explain_empty()}")
+    try:
+        return found.pick()
+    except AutopruneError as error:
+        raise AutopruneError(f"{error}\n{found.format_words}".rstrip()) from error
+
+
 def _front(
-    record: Record, floors: list[str], ceilings: list[str], profile: str | None, prefer: str | None = None
+    record: Record,
+    floors: list[str],
+    ceilings: list[str],
+    profile: str | None,
+    prefer: str | None = None,
+    format_: str = OWN,
 ) -> Front:
     """The front under what was asked for, which it can tell again."""
     given: dict[str, list[str] | list[str | None]] = {
@@ -360,7 +412,8 @@ def _front(
         "--floor": floors,
         "--max": ceilings,
         "--prefer": [prefer],
+        "--format": [format_ if format_ != OWN else None],
     }
     flags = [word for flag, values in given.items() for value in values if value for word in (flag, value)]
     requirements = record.requirements(load_profile(profile) if profile else None)
-    return record.front(record.with_limits(requirements, floors, ceilings, prefer=prefer), flags)
+    return record.front(record.with_limits(requirements, floors, ceilings, prefer=prefer), flags, format=format_)

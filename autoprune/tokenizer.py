@@ -32,6 +32,7 @@ class Tokenizer:
     def __init__(self, content: dict[str, Any], *, max_tokens: int) -> None:
         self.content = content
         self.max_tokens = max_tokens
+        self._last: tuple[bytes, Tokenizer] | None = None
 
     @staticmethod
     def read(text: str, *, max_tokens: int) -> Tokenizer:
@@ -84,6 +85,12 @@ class Tokenizer:
         """
         if len(keep) == self.size:
             return self
+        asked = keep.numpy().tobytes()
+        if self._last is None or self._last[0] != asked:  # the same part is asked for again and again
+            self._last = asked, self._restricted(keep)
+        return self._last[1]
+
+    def _restricted(self, keep: Tensor) -> Tokenizer:
         kept = {self.pieces[at]: place for place, at in enumerate(keep.tolist())}
         content = json.loads(json.dumps(self.content))
         content["model"]["vocab"] = {piece: at for piece, at in kept.items() if piece in content["model"]["vocab"]}

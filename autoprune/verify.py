@@ -13,6 +13,7 @@ from autoprune.archive import ROUNDS, Archive
 from autoprune.config import overridden, structured
 from autoprune.errors import AutopruneError
 from autoprune.folder import driving, note_machine
+from autoprune.formats import OWN
 from autoprune.job import find_device, make_task
 from autoprune.machine import machine
 from autoprune.measurement import VERIFY, Latency
@@ -31,6 +32,7 @@ def verify(
     ceilings: Sequence[str] = (),
     profile: str | None = None,
     prefer: str | None = None,
+    format: str = OWN,
     everything: bool = False,
     again: bool = False,
     rounds: int = ROUNDS,
@@ -46,6 +48,7 @@ def verify(
         floors, ceilings: in place of the study's, as `Record.with_limits` reads them.
         profile: requirements in place of the study's.
         prefer: what to pick by, in place of what the requirements prefer.
+        format: what finalists must be writable in, as `Record.front` reads it.
         everything: whether every candidate that has an artifact is verified, not the finalists alone.
         again: whether what was verified on this machine is measured anew, in place of what it was.
         rounds: processes that time each artifact; an interval of latency takes at least 2.
@@ -61,7 +64,7 @@ def verify(
         note_machine(folder, machine())
         record = Record(folder, Archive(folder / "archive.jsonl", mending=True))
         requirements = record.requirements(load_profile(profile) if profile else None)
-        front = record.front(record.with_limits(requirements, floors, ceilings, prefer=prefer))
+        front = record.front(record.with_limits(requirements, floors, ceilings, prefer=prefer), format=format)
         whole = [point for point in record.points if not point.candidate.rejected]
         points = whole if everything else front.finalists
         missing = [point for point in points if again or not rounds_of(point.candidate)]
@@ -79,7 +82,7 @@ def verify(
         baseline = record.archive.candidates[record.baseline.candidate.key].here(VERIFY, str(machine()["id"]))
         if baseline is not None:  # verified here before, and elsewhere since
             record.archive.add(baseline)
-    return Record(folder).front(front.requirements)
+    return Record(folder).front(front.requirements, format=format)
 
 
 def _run_round(

@@ -11,6 +11,7 @@ import numpy as np
 
 from autoprune.archive import TRIAL
 from autoprune.errors import AutopruneError, unknown
+from autoprune.formats import OWN, check_format, obstacle_words
 from autoprune.pareto import beats, coordinates, front_of, hypervolume, knee, nondominated, spread_out
 from autoprune.profiles import load_profile, profile_names
 from autoprune.record.infeasible import Infeasible, explain
@@ -62,22 +63,28 @@ class Front:
         record: the study.
         requirements: what must hold.
         flags: the words of the command line that ask for them, such as `--max size_bytes=0.5x`; none for the study's.
+        format: what candidates must be writable in; one of `autoprune.formats.FORMATS`.
 
     Attributes:
+        candidates: those that can be written in the format; all of the study's in its own.
         feasible: every candidate that meets the requirements by the search's measurements.
         searched: those of them that no other beats, by the same measurements.
         falls: what the verification took from `searched`; never the baseline, which all are read against.
         points: the front.
     """
 
-    def __init__(self, record: Record, requirements: Requirements, flags: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, record: Record, requirements: Requirements, flags: tuple[str, ...] = (), *, format: str = OWN
+    ) -> None:
         self.record = record
+        self.format = check_format(format)
+        self.candidates = [point for point in record.points if format == OWN or not point.stock_obstacles]
         self.requirements = requirements
         self.flags = flags
         needed = [OBJECTIVES[name][0] for name in record.objectives]
         judged = [
             point
-            for point in record.points
+            for point in self.candidates
             if not point.candidate.rejected and all(name in point.found for name in needed)
         ]
         self.feasible = [point for point in judged if requirements.hold(point.found)]
@@ -118,7 +125,7 @@ class Front:
     def finalists(self) -> list[Point]:
         """What is verified: the baseline, the search's front, what a profile would pick, and the other presets."""
         picked = [point for point in self.picks(verified=False).values() if point]
-        presets = [point for point in self.record.points if point.candidate.name != TRIAL]
+        presets = [point for point in self.candidates if point.candidate.name != TRIAL]
         chosen = {point.number: point for point in [self.record.baseline, *self.searched, *picked, *presets]}
         return list(chosen.values())
 
@@ -197,7 +204,7 @@ class Front:
         """
         found: dict[str, Point | None] = {}
         for name in profile_names():
-            front = Front(self.record, self.record.requirements(load_profile(name)))
+            front = Front(self.record, self.record.requirements(load_profile(name)), format=self.format)
             reading = OBJECTIVES[front.requirements.prefer][0]
             found[name] = front.pick(verified=verified) if front._pool(reading, verified=verified) else None
         return found
@@ -243,15 +250,25 @@ class Front:
 
     def infeasible(self) -> Infeasible:
         """Why nothing, or so little, is feasible."""
-        return explain(self.record.points, self.requirements)
+        return explain(self.candidates, self.requirements)
 
     def explain_empty(self) -> str:
         """Why nothing is feasible, or nothing held, as a text for people."""
+        if not self.candidates:
+            return self.format_words
         if not self.falls:
             return self.infeasible().text
         lines = [f"nothing held when it was verified: all {len(self.falls)} of the search's front fell."]
         lines += [f"  {fall.point.number} {fall.point.candidate.words}: {fall.words}" for fall in self.falls]
         return "\n".join([*lines, "Loosen a requirement, take another profile (--for), or search on with more trials."])
+
+    @property
+    def format_words(self) -> str:
+        """How many candidates can't be written in the format, why, and what search finds others; empty if all can."""
+        if len(self.candidates) == len(self.record.points):
+            return ""
+        points = [point for point in self.record.points if point.number] or self.record.points
+        return obstacle_words([point.stock_obstacles for point in points], self.format)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a point, indexed by candidate number; ratios to the baseline end in `_ratio`.

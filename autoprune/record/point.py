@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.archive import Candidate
+from autoprune.formats import OWN, STOCK, Obstacle, check_format, obstacles
 from autoprune.measurement import Reading
 
 if TYPE_CHECKING:  # to look at a front nobody should wait for torch
     from autoprune.runtime.served import Served
+
+REJECTED = Obstacle(words="it was rejected before training")
+UNREADABLE = Obstacle(words="its artifact is gone or damaged")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +49,32 @@ class Point:
         """The readings to go by: the verified ones where there are any."""
         return self.verified or self.found
 
+    @cached_property
+    def stock_obstacles(self) -> list[Obstacle]:
+        """What keeps its artifact from being a stock sentence-transformers folder; empty if nothing does."""
+        if self.candidate.rejected:
+            return [REJECTED]
+        try:
+            return obstacles(json.loads((self.folder / "model" / "manifest.json").read_text()))
+        except (OSError, ValueError):
+            return [UNREADABLE]
+
     def load(self) -> Served:
         """The artifact, ready to answer."""
         from autoprune import artifact
 
         return artifact.load(self.folder)
 
-    def save(self, to: str | os.PathLike[str]) -> Path:
-        """Copies the artifact to a new folder.
+    def save(self, to: str | os.PathLike[str], *, format: str = OWN) -> Path:
+        """Copies the artifact to a new folder, or writes it there in another format.
 
         Raises:
-            AutopruneError: the folder exists.
+            AutopruneError: the folder exists, there is no such format, or the artifact has no such form.
         """
+        if check_format(format) == STOCK:
+            from autoprune.stock import write_stock
+
+            return write_stock(self.folder, Path(to))
         from autoprune import artifact
 
         artifact.copy(self.folder, Path(to))

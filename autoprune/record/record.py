@@ -16,6 +16,7 @@ import yaml
 from autoprune.archive import Archive, Candidate
 from autoprune.errors import AutopruneError, nearest, unknown
 from autoprune.folder import read_machines
+from autoprune.formats import OWN
 from autoprune.measurement import FEWEST_UNITS, SEARCH, VERIFY, WHOLE, binding_slices, reading_name, readings
 from autoprune.record.front import Front
 from autoprune.record.point import Point
@@ -159,13 +160,17 @@ class Record:
         items = tuple(dict.fromkeys([*kept, *changed]))
         return dataclasses.replace(requirements, items=items, prefer=prefer or requirements.prefer)
 
-    def front(self, requirements: Requirements | None = None, flags: Iterable[str] = ()) -> Front:
+    def front(self, requirements: Requirements | None = None, flags: Iterable[str] = (), *, format: str = OWN) -> Front:
         """The feasible candidates that no other feasible candidate beats, under the study's or other requirements.
 
         Args:
             flags: the words of the command line that ask for these requirements.
+            format: what candidates must be writable in, such as `sentence-transformers`; all are in `autoprune`.
+
+        Raises:
+            AutopruneError: there is no such format.
         """
-        return Front(self, requirements or self.requirements(), tuple(flags))
+        return Front(self, requirements or self.requirements(), tuple(flags), format=format)
 
     def point(self, number: int) -> Point:
         """A candidate by its number.

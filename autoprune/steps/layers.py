@@ -90,8 +90,8 @@ class Layers(Step):
             wanted = [at for at, layer in enumerate(model.layers) if layer in set(self.keep)]
             others = [at for at in model.standing(model.axes["layers"]).tolist() if at not in wanted]
             return torch.tensor(sorted(wanted + others[: stay - len(wanted)]))
-        texts = context.calibration[: 2 if context.rehearsal else CALIBRATION_TEXTS]
-        if self.importance == "even" or not texts:
+        texts = context.calibration[:CALIBRATION_TEXTS]
+        if self.importance == "even" or context.rehearsal or not texts:
             return even(len(model.layers), stay)
         standing = model.standing(model.axes["layers"])
         if self.importance == "influence":

@@ -18,7 +18,7 @@ from autoprune.steps.step import Step, check_choice, removed
 
 IMPORTANCES = ("norm", "activation", "taylor")
 SCOPES = ("layer", "global")
-CALIBRATION_TEXTS, REHEARSAL_TEXTS = 256, 2
+CALIBRATION_TEXTS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +85,8 @@ class Units(Step):
 
     def _importance(self, model: Encoder, context: Context) -> dict[str, Tensor]:
         axes = model.axes_of(self.kind)
-        texts = context.calibration[: REHEARSAL_TEXTS if context.rehearsal else CALIBRATION_TEXTS]
-        if self.importance == "norm" or not texts:
+        texts = context.calibration[:CALIBRATION_TEXTS]
+        if self.importance == "norm" or context.rehearsal or not texts:
             found = {name: _length(model, axis) for name, axis in axes.items()}
         elif self.importance == "activation":
             found = _activation(model, axes, texts)
