@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import torch
+
 from autoprune.context import Context
 from autoprune.errors import seen_from
 from autoprune.models.model import Model
@@ -112,11 +114,17 @@ def _convert(model: Model, stage: Stage, context: Context) -> None:
 
 
 def sketch(task: Task, base: Mapping[str, Any], *, rows: int = 128) -> Model:
-    """An untrained model with the real axes and widths but few rows: enough to try a plan's shapes in a moment."""
+    """A model with the real axes and widths but few rows, untrained: enough to try a plan's shapes in a moment.
+
+    Args:
+        rows: that each table keeps, beside those that the model protects.
+    """
     model = task.model(base, seed=0)
     for axis in model.axes_of("rows").values():
         table = model.tables[axis.parts[0][0]]
-        model.cut(axis, table.index[:rows])
+        stays = torch.arange(table.rows) < rows
+        stays[model.protected(axis)] = True
+        model.cut(axis, stays.nonzero()[:, 0])
     return model
 
 

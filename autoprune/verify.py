@@ -14,7 +14,7 @@ from autoprune.config import overridden, structured
 from autoprune.errors import AutopruneError
 from autoprune.folder import driving, note_machine
 from autoprune.formats import OWN
-from autoprune.job import find_device, make_task
+from autoprune.job import LOCATED, find_device, make_task
 from autoprune.machine import machine
 from autoprune.measurement import VERIFY, Latency
 from autoprune.profiles import load_profile
@@ -142,23 +142,28 @@ def task_again(record: Record) -> tuple[Task, StudyConfig]:
     """The task of a study, on the same data, and what the study was told."""
     source = record.folder / "study.yaml"
     section = dict(record.definition["task"])
-    place = overridden(record.overrides, "task.data.path")
-    if place is not None:
-        section["data"] = {**section["data"], "path": place}
+    section["data"] = dict(section.get("data") or {})
+    places = {}
+    for entry in LOCATED:  # left out of the definition, since what lies there is hashed
+        for key, held in ((f"task.{entry}", section), (f"task.data.{entry}", section["data"])):
+            place = overridden(record.overrides, key)
+            if place is not None:
+                held[entry] = places[key] = place
+    keys = ", ".join(places) or "task.data.path"
     try:
         task = make_task(section)
     except AutopruneError as error:
         raise AutopruneError(
             f"study {record.name!r} cannot read its data again: {error}\n"
-            f"If it has moved, mend task.data.path=… among the overrides in {source}."
+            f"If it has moved, mend {keys} among the overrides in {source}."
         ) from error
     now = digest(task.fingerprint())
     if now != record.definition["data"]:
-        where = f" in {str(place)!r}" if place is not None else ""
+        where = f" in {', '.join(repr(str(place)) for place in places.values())}" if places else ""
         raise AutopruneError(
             f"study {record.name!r} was searched on other data than there is now{where} (digest "
             f"{record.definition['data']} then, {now} now; now {task.describe()}): what is measured now could not be "
-            f"compared. Bring the old data back, mend task.data.path=… among the overrides in {source}, or search anew "
+            f"compared. Bring the old data back, mend {keys} among the overrides in {source}, or search anew "
             "under another study.name."
         )
     told = dict(record.definition["study"])

@@ -43,7 +43,7 @@ def by_name(
     if not isinstance(value, Mapping):
         return dict.fromkeys(names, (value, path))
     for name in value:
-        if name not in names:
+        if str(name) not in names:  # YAML reads the number of a layer as a number
             raise RecipeError((*path, str(name)), f"the model has no {name!r}. {nearest(name, names)}")
     return {str(name): (entry, (*path, str(name))) for name, entry in value.items()}
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from autoprune.errors import AutopruneError, nearest
@@ -46,6 +45,9 @@ DISTILBERT = {
 }
 NAMES = {"bert": BERT, "roberta": BERT, "xlm-roberta": BERT, "distilbert": DISTILBERT}
 """What a family calls the weights of a layer."""
+
+MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+"""Of sentence-transformers, in the order in which they can follow one another."""
 
 HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors", "pytorch_model.bin", "*/config.json"]
 HUB_FILES += ["*/model.safetensors", "*/pytorch_model.bin"]
@@ -187,9 +189,8 @@ def _read(folder: Path, where: str) -> Encoder:
         positions=len(positions),
         heads=[heads] * layers,
         ffn=[len(named[f"up_{layer}"]) for layer in range(layers)],
+        out=len(named["out"]) if "out" in named else None,
     )
-    if "out" in named and len(named["out"]) != hidden:
-        model.cut(model.axes["out"], torch.arange(len(named["out"])))
     copy_weights(model, named)
     return model.eval()
 
@@ -228,20 +229,22 @@ def _modules(folder: Path, where: str) -> tuple[str, bool, int | None, dict[str,
     pooling, normalize, dense = "mean", True, {}
     longest = _json(folder / "sentence_bert_config.json").get("max_seq_length")
     if (folder / "modules.json").is_file():
-        normalize = False
-        for module in json.loads((folder / "modules.json").read_text()):
-            kind, inside = module["type"].rpartition(".")[2], folder / module["path"]
+        modules = [
+            (module["type"].rpartition(".")[2], folder / module["path"])
+            for module in json.loads((folder / "modules.json").read_text())
+        ]
+        kinds = [kind for kind, _ in modules]
+        if kinds != [kind for kind in MODULES if kind in kinds]:
+            raise AutopruneError(
+                f"task.model: {where}: modules.json names {', '.join(kinds)}; each of {', '.join(MODULES[:-1])} and "
+                f"{MODULES[-1]}, once and in this order, is known."
+            )
+        normalize = "Normalize" in kinds
+        for kind, inside in modules:
             if kind == "Pooling":
                 pooling = _pooling(_json(inside / "config.json"), where)
-            elif kind == "Normalize":
-                normalize = True
             elif kind == "Dense":
                 dense = _dense(inside, where)
-            elif kind != "Transformer":
-                raise AutopruneError(
-                    f"task.model: {where}: the module {kind} of modules.json is unknown; Transformer, Pooling, Dense "
-                    "and Normalize are known."
-                )
     return pooling, normalize, longest, dense
 
 

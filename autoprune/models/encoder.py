@@ -80,6 +80,7 @@ class Encoder(Model):
         tokenizer: of the whole vocabulary.
         positions: rows of the position table.
         heads, ffn: of each layer.
+        out: dimensions of the vectors; None: as many as `architecture.hidden`.
     """
 
     layer_mask: Tensor
@@ -94,12 +95,14 @@ class Encoder(Model):
         positions: int,
         heads: Sequence[int],
         ffn: Sequence[int],
+        out: int | None = None,
     ) -> None:
         size, hidden = architecture.head_dim, architecture.hidden
+        out = out or hidden
         tables: dict[str, Table] = {
             "word": Table(tokenizer.size, hidden),
             "position": Table(positions, hidden),
-            "out": Linear(hidden, hidden),
+            "out": Linear(out, hidden),
         }
         axes = [Axis(name="layers", kind="layers"), Axis(name="out", kind="dim", parts=(("out", 0),))]
         if tokenizer.reducible:
@@ -125,17 +128,18 @@ class Encoder(Model):
         self.layers = list(range(len(heads)))
         self.register_buffer("layer_mask", torch.ones(len(heads), dtype=torch.bool))
         self.register_buffer("projects", torch.tensor(False))
-        self.register_buffer("basis", torch.eye(hidden))
+        self.register_buffer("basis", torch.eye(out))
         with torch.no_grad():
-            self._table("out").weight.copy_(torch.eye(hidden))
+            self._table("out").weight.copy_(torch.eye(out, hidden))
         for table in self._tables.values():
             if isinstance(table, Table) and table is not self._tables["out"]:
                 nn.init.normal_(table.weight, std=0.02)
 
     @property
     def tables(self) -> dict[str, Table]:
-        """The tables that are at work: `out` among them once dimensions have been turned or cut."""
-        found = super().tables
+        """The tables at work: `out` once dimensions were turned or cut, those of a layer until it is hidden."""
+        hidden = {str(layer) for layer, stands in zip(self.layers, self.layer_mask.tolist(), strict=True) if not stands}
+        found = {name: table for name, table in super().tables.items() if name.partition("_")[2] not in hidden}
         if not self.projects:
             del found["out"]
         return found
@@ -264,8 +268,10 @@ class Encoder(Model):
 
     def rotate(self, axis: Axis, rotation: Tensor) -> None:
         table = self._table("out")
+        assert isinstance(table, Linear), "vectors are projected by a linear map"
         with torch.no_grad():
             table.weight.copy_(rotation.T @ table.weights())
+            table.bias.copy_(rotation.T @ table.bias)
             self.basis = rotation.T @ self.basis
         self.projects.fill_(True)
 
@@ -316,4 +322,3 @@ def copy_weights(model: Encoder, weights: Mapping[str, Tensor]) -> None:
             norm.bias.copy_(weights[f"{name}.norm.bias"])
         if "out" in weights:
             model.projects.fill_(True)
-            model.basis = torch.eye(model.out)  # what is dense for us has been projected already

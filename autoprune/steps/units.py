@@ -63,10 +63,10 @@ class Units(Step):
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
         assert isinstance(model, Encoder), "check refuses other models"
-        axes = model.axes_of(self.kind)
-        asked = sparsity_by_name(self.sparsity, axes, path=("sparsity",))
+        axes = self._standing(model)
+        asked = sparsity_by_name(self.sparsity, model.axes_of(self.kind), path=("sparsity",))
         if self.scope == "layer":
-            goals = {name: removed(model.size(axes[name]), share * reached) for name, share in asked.items()}
+            goals = {name: removed(model.size(axes[name]), asked[name] * reached) for name in asked if name in axes}
             if all(model.size(axes[name]) - len(model.standing(axes[name])) >= gone for name, gone in goals.items()):
                 return  # a schedule stands still between its stairs
             found = self._importance(model, context)
@@ -83,8 +83,13 @@ class Units(Step):
         for name, positions in keep.items():
             model.hide(axes[name], positions)
 
+    def _standing(self, model: Encoder) -> dict[str, Axis]:
+        """The axes of layers that stand: what is hidden will be cut, so it neither counts nor takes part."""
+        layers = {str(model.layers[at]) for at in model.standing(model.axes["layers"]).tolist()}
+        return {name: axis for name, axis in model.axes_of(self.kind).items() if name in layers}
+
     def _importance(self, model: Encoder, context: Context) -> dict[str, Tensor]:
-        axes = model.axes_of(self.kind)
+        axes = self._standing(model)
         texts = context.calibration[:CALIBRATION_TEXTS]
         if self.importance == "norm" or context.rehearsal or not texts:
             found = {name: _length(model, axis) for name, axis in axes.items()}

@@ -1,0 +1,174 @@
+"""Reading encoders: what a folder says is what is read, and what cannot be read is refused with the reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_encoder import HIDDEN, LONGEST, TEXTS, write_modules, write_tiny_bert
+
+from autoprune.errors import AutopruneError
+from autoprune.models.bert import find, read_encoder
+
+sentence_transformers = pytest.importorskip("sentence_transformers")
+
+IDENTITY, TANH = "torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Tanh"
+
+
+@pytest.fixture
+def folder(tiny: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny BERT that can be changed."""
+    return Path(shutil.copytree(tiny, tmp_path / "model"))
+
+
+def changed(path: Path, **entries: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def refused(folder: Path | str) -> str:
+    with pytest.raises(AutopruneError) as caught:
+        read_encoder(str(folder))
+    return str(caught.value)
+
+
+def dense(out: int, *, bias: bool = True, activation: str = IDENTITY) -> dict[str, Any]:
+    draw = torch.Generator().manual_seed(1)
+    found: dict[str, Any] = {"weight": torch.randn(out, HIDDEN, generator=draw) * 0.2, "activation": activation}
+    return {**found, "bias": torch.randn(out, generator=draw) * 0.1} if bias else found
+
+
+def matches_sentence_transformers(folder: Path) -> None:
+    theirs = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+    expected = theirs.encode(TEXTS[:40], show_progress_bar=False)
+    with torch.no_grad():
+        found = read_encoder(str(folder)).calibrate(TEXTS[:40]).numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_matches_sentence_transformers(folder: Path, pooling: str, normalize: bool) -> None:
+    shutil.rmtree(folder / "2_Normalize")
+    write_modules(folder, pooling=pooling, normalize=normalize)
+    matches_sentence_transformers(folder)
+
+
+@pytest.mark.parametrize("family", ["distilbert", "roberta"])
+def test_other_families_match_sentence_transformers(family: str, tmp_path: Path) -> None:
+    matches_sentence_transformers(write_tiny_bert(tmp_path, family=family))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("out", [12, HIDDEN, 40])
+def test_a_dense_module_matches_sentence_transformers(folder: Path, out: int, bias: bool) -> None:
+    write_modules(folder, dense=dense(out, bias=bias))
+    matches_sentence_transformers(folder)
+    model = read_encoder(str(folder))
+    assert model.out == out
+    assert "out" in model.tables
+    torch.testing.assert_close(model.wanted(), torch.eye(out))
+
+
+def test_what_the_folder_says_is_read(tiny: Path) -> None:
+    model = read_encoder(str(tiny))
+    architecture = model.architecture
+    assert (architecture.hidden, architecture.head_dim, architecture.max_tokens) == (HIDDEN, 8, LONGEST)
+    assert (architecture.pooling, architecture.normalize, architecture.activation) == ("mean", True, "gelu")
+    assert architecture.name == str(tiny)
+    assert "out" not in model.tables, "nothing is projected yet"
+
+
+def test_a_folder_that_says_nothing_is_pooled_by_the_mean(folder: Path) -> None:
+    expected = read_encoder(str(folder)).calibrate(TEXTS[:5])
+    for name in ("modules.json", "sentence_bert_config.json"):
+        (folder / name).unlink()
+    model = read_encoder(str(folder))
+    assert model.architecture.max_tokens == 64
+    torch.testing.assert_close(model.calibrate(TEXTS[:5]), expected)
+
+
+def test_there_is_no_folder(tmp_path: Path) -> None:
+    assert refused(tmp_path / "none") == f"task.model: there is no folder {str(tmp_path / 'none')!r}."
+    assert "there is no config.json" in refused(tmp_path)
+
+
+def test_a_hub_name_without_a_network_says_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # as the environment variable does before the first import
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(AutopruneError, match=r"no folder here, was not fetched before.*task\.model=FOLDER"):
+        find("some-model-that-nobody-has")
+    with pytest.raises(AutopruneError, match="neither a folder nor a name on the hub"):
+        find("no such name!")
+
+
+def test_what_is_no_encoder(folder: Path) -> None:
+    changed(folder / "config.json", model_type="gpt2", architectures=["GPT2LMHeadModel"])
+    assert "a model of type 'gpt2', no encoder" in refused(folder)
+    changed(folder / "config.json", model_type="bert", is_decoder=True)
+    assert "is a decoder" in refused(folder)
+    (folder / "config.json").write_text("{}")
+    assert "config.json cannot be read" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"hidden_act": "silu"}, "the activation 'silu' is unknown"),
+        ({"position_embedding_type": "relative_key"}, "'relative_key' are not known, only absolute"),
+    ],
+)
+def test_architectures_that_are_not_known(folder: Path, entries: dict[str, Any], words: str) -> None:
+    changed(folder / "config.json", **entries)
+    assert words in refused(folder)
+
+
+def test_an_unknown_pooling(folder: Path) -> None:
+    write_modules(folder, pooling="sqrt")
+    assert "the pooling pooling_mode_mean_sqrt_len_tokens is unknown; one of mean, cls and max is" in refused(folder)
+    changed(folder / "1_Pooling" / "config.json", pooling_mode_mean_tokens=True)
+    assert "is unknown" in refused(folder)
+
+
+def test_a_dense_module_with_an_activation(folder: Path) -> None:
+    write_modules(folder, dense=dense(12, activation=TANH))
+    assert "a Dense module with the activation torch.nn.modules.activation.Tanh is unknown" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ["Transformer", "Pooling", "Dense", "Dense"],
+        ["Transformer", "Pooling", "Normalize", "Dense"],
+        ["Transformer", "Dense", "Pooling"],
+        ["Transformer", "Pooling", "LayerNorm"],
+    ],
+    ids="-".join,
+)
+def test_modules_in_another_order(folder: Path, kinds: list[str]) -> None:
+    write_modules(folder, dense=dense(HIDDEN))
+    paths = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense", "Normalize": "3_Normalize"}
+    modules = [{"path": paths.get(kind, ""), "type": f"sentence_transformers.models.{kind}"} for kind in kinds]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    words = refused(folder)
+    assert "modules.json" in words
+    assert "Transformer, Pooling, Dense and Normalize" in words
+
+
+def test_a_word_table_that_is_too_short(folder: Path) -> None:
+    held = json.loads((folder / "tokenizer.json").read_text())
+    held["model"]["vocab"]["unheard"] = len(held["model"]["vocab"])
+    (folder / "tokenizer.json").write_text(json.dumps(held))
+    (folder / "vocab.txt").unlink(missing_ok=True)
+    assert "the word table has" in refused(folder)
+
+
+def test_weights_that_are_missing(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    assert "the model cannot be loaded" in refused(folder)

@@ -1,0 +1,108 @@
+"""Encoders that answer, on both runtimes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_encoder import HIDDEN, LONGEST, POSITIONS, TEXTS, make_task, write_tiny_bert
+
+from autoprune.errors import AutopruneError
+from autoprune.models.encoder import Encoder
+from autoprune.runtime import serve
+from autoprune.runtime.encoder import OnnxEncoder, SentenceEncoder, TorchEncoder
+from autoprune.tasks.encoder import EncoderTask
+
+RUNTIMES = ["torch", "onnx"]
+
+
+def served_by(task: EncoderTask, runtime: str, model: Encoder | None = None) -> SentenceEncoder:
+    found = serve(task.parts(model or task.model({}, seed=0), runtime))
+    assert isinstance(found, TorchEncoder if runtime == "torch" else OnnxEncoder)
+    return found
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def served(request: pytest.FixtureRequest, encoder_task: EncoderTask) -> SentenceEncoder:
+    return served_by(encoder_task, request.param)
+
+
+def test_one_text_is_one_vector(served: SentenceEncoder) -> None:
+    alone, listed = served.encode(TEXTS[0]), served.encode([TEXTS[0]])
+    assert alone.shape == (HIDDEN,)
+    assert alone.dtype == np.float32
+    np.testing.assert_array_equal(listed, alone[None])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_order_is_kept_whatever_the_batches(served: SentenceEncoder, batch_size: int) -> None:
+    texts = TEXTS[40:0:-1]
+    alone = np.stack([served.encode(text) for text in texts])
+    np.testing.assert_allclose(served.encode(texts, batch_size=batch_size), alone, atol=1e-5)
+
+
+def test_nothing_gives_nothing(served: SentenceEncoder) -> None:
+    assert served.encode([]).shape == (0, HIDDEN)
+    assert served.count_tokens([]).tolist() == []
+
+
+def test_odd_texts_are_read(served: SentenceEncoder) -> None:
+    found = served.encode(["", " ", "日本", "word " * 500])
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(found[0], found[1])
+    assert served.count_tokens(["", "water walk", "word " * 500]).tolist() == [2, 4, LONGEST]
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5])
+def test_batches_that_cannot_be(served: SentenceEncoder, batch_size: int) -> None:
+    with pytest.raises(AutopruneError, match=f"batch_size >= 1 must hold, but got {batch_size}"):
+        served.encode(TEXTS[:2], batch_size=batch_size)
+
+
+@pytest.mark.parametrize(("texts", "words"), [(["a", None], "among them is None"), ([3], "among them is 3")])
+def test_what_is_no_text(served: SentenceEncoder, texts: list[str], words: str) -> None:
+    with pytest.raises(AutopruneError, match=words):
+        served.encode(texts)
+
+
+@pytest.mark.parametrize("texts", [None, 3])
+def test_what_is_no_list(served: SentenceEncoder, texts: list[str]) -> None:
+    with pytest.raises(AutopruneError, match="a text or a list of texts"):
+        served.encode(texts)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_runtimes_agree_in_float32(family: str, pooling: str, normalize: bool, tmp_path: Path) -> None:
+    task = make_task(write_tiny_bert(tmp_path, family=family, pooling=pooling, normalize=normalize))
+    one, other = (served_by(task, runtime).encode(TEXTS[:40]) for runtime in RUNTIMES)
+    np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(one).max())
+
+
+def test_memory_is_what_is_held(encoder_task: EncoderTask) -> None:
+    model = encoder_task.model({}, seed=0)
+    assert isinstance(model, Encoder)
+    weights = sum(table.weight.numel() for table in model.tables.values())
+    others = sum(part.numel() for name, part in model.named_parameters() if name.endswith(".bias") or ".norm" in name)
+    others += sum(part.numel() for name, part in model.named_parameters() if "norms" in name and "weight" in name)
+    others -= len(model.state_dict()["_tables.out.bias"])  # not at work
+    assert served_by(encoder_task, "torch", model).memory_bytes == 4 * (weights + others)
+    graph = encoder_task.parts(model, "onnx").files["model.onnx"]
+    assert served_by(encoder_task, "onnx", model).memory_bytes == len(graph)
+    # positions that no text can have are not in a graph
+    assert len(graph) > 4 * (weights + others - (POSITIONS - LONGEST) * HIDDEN)
+
+
+def test_threads_are_those_torch_has_when_it_is_asked(encoder_task: EncoderTask) -> None:
+    served = served_by(encoder_task, "onnx")
+    assert isinstance(served, OnnxEncoder)
+    assert list(served._sessions) == [torch.get_num_threads()]
+    served.encode(TEXTS[:2])
+    assert len(served._sessions) == 1
+
+
+def test_the_example_works(served: SentenceEncoder) -> None:
+    assert eval(served.example, {"model": served}).shape == (2, HIDDEN)

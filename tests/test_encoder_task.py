@@ -1,0 +1,210 @@
+"""The sentence-encoder task: what is learned, what is known, what is judged."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_encoder import LONGEST, TEXTS, make_task, write_tiny_bert
+
+from autoprune.errors import AutopruneError
+from autoprune.models.encoder import Encoder
+from autoprune.recipe import plan
+from autoprune.runtime import serve
+from autoprune.runtime.encoder import SentenceEncoder
+from autoprune.stages import run
+from autoprune.tasks.encoder import UNITS, WORKLOADS, EncoderTask
+from autoprune.tasks.text_slices import SLICES
+from autoprune.train import Trainer
+
+
+def made_by(task: EncoderTask, recipe: dict[str, object]) -> Encoder:
+    context = task.context(seed=0, device=torch.device("cpu"))
+    found = run(plan(recipe, base_defaults=task.base), task, context, trainer=Trainer(task.training))
+    assert isinstance(found, Encoder)
+    return found
+
+
+def served_of(task: EncoderTask, model: Encoder) -> SentenceEncoder:
+    found = serve(task.parts(model))
+    assert isinstance(found, SentenceEncoder)
+    return found
+
+
+@pytest.fixture(scope="module")
+def dense(encoder_task: EncoderTask) -> Encoder:
+    return made_by(encoder_task, {})
+
+
+@pytest.fixture(scope="module")
+def halved(encoder_task: EncoderTask) -> Encoder:
+    return made_by(encoder_task, {"rows": {"sparsity": 0.4}, "layers": {"sparsity": 0.5}})
+
+
+def test_the_dense_model_comes_trained(encoder_task: EncoderTask, dense: Encoder) -> None:
+    [batch] = encoder_task.batches()[:1]
+    with torch.no_grad():
+        assert float(encoder_task.loss(dense, batch)) < 1e-6
+    assert encoder_task.validate(dense) == pytest.approx(encoder_task.validate(copy.deepcopy(dense)))
+
+
+def test_the_loss_goes_down(encoder_task: EncoderTask, halved: Encoder) -> None:
+    model, losses = copy.deepcopy(halved), []
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    torch.manual_seed(0)
+    [batch] = encoder_task.batches()[:1]
+    for _ in range(6):
+        loss = encoder_task.loss(model, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_recovery_brings_quality_back(encoder_task: EncoderTask) -> None:
+    similarity = encoder_task.metrics["similarity"]
+    recipes = [{"layers": {"sparsity": 0.5}}, {"prune": {"method": {"layers": {"sparsity": 0.5}}, "epochs": 12}}]
+    before, after = (
+        similarity(encoder_task.score(served_of(encoder_task, made_by(encoder_task, recipe)), "test"))
+        for recipe in recipes
+    )
+    assert before < after < 1
+
+
+def test_the_loss_of_fewer_dimensions_is_to_the_turned_vectors(encoder_task: EncoderTask) -> None:
+    """Of principal axes nearly nothing is missing, so that the loss must be near zero before anything is learned."""
+    model = made_by(encoder_task, {"dims": {"sparsity": 0.25, "importance": "pca"}})
+    [batch] = encoder_task.batches()[:1]
+    with torch.no_grad():
+        assert float(encoder_task.loss(model, batch)) < 1e-6
+
+
+def test_batches_are_drawn_by_the_seed(encoder_task: EncoderTask) -> None:
+    def drawn(seed: int) -> list[list[int]]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return [batch.tolist() for batch in encoder_task.batches()]
+
+    assert drawn(0) == drawn(0) != drawn(1)
+    batches = drawn(0)
+    assert [len(batch) for batch in batches] == [16, 16, 16]
+    assert len({text for batch in batches for text in batch}) == 48
+    # of like length: the spread within batches is smaller than that of all
+    texts = encoder_task._texts["train"]
+    within = np.mean([np.std([len(texts[at]) for at in batch]) for batch in batches])
+    assert within < 0.7 * np.std([len(text) for text in texts])
+
+
+def test_the_fingerprint_is_of_what_is_held_wherever_it_lies(tiny: Path, tmp_path: Path) -> None:
+    known = make_task(tiny).fingerprint()
+    moved = make_task(tiny, name="other", texts="/somewhere/else.txt")
+    assert moved.fingerprint() == known
+    assert make_task(tiny, TEXTS[:119]).fingerprint() != known
+    assert make_task(tiny, texts_per_update=8).fingerprint() != known
+    assert make_task(write_tiny_bert(tmp_path / "model", seed=1)).fingerprint() != known
+
+
+def test_the_name_of_a_folder_is_no_part_of_the_fingerprint(tiny: Path, tmp_path: Path) -> None:
+    elsewhere = Path(shutil.copytree(tiny, tmp_path / "elsewhere"))
+    assert make_task(elsewhere).fingerprint() == make_task(tiny).fingerprint()
+
+
+def test_dense_vectors_are_computed_once_on_a_machine(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    told: list[str] = []
+    first = make_task(tiny)
+    first.report = told.append
+    found = first._dense_vectors(TEXTS[:20])
+    assert told == ["embedding texts with the dense model: 0 of 20"]
+    files = list((tmp_path / "autoprune" / "vectors").rglob("*"))
+    assert [path.suffix for path in files if path.is_file()] == [".npy"]
+    again = make_task(tiny)
+    again.report = told.append
+    np.testing.assert_array_equal(again._dense_vectors(TEXTS[:20]), found)
+    assert len(told) == 1
+    [path] = [path for path in files if path.is_file()]
+    path.write_bytes(path.read_bytes()[:50])  # as a full disk may leave it
+    np.testing.assert_array_equal(again._dense_vectors(TEXTS[:20]), found)
+    assert len(told) == 2
+
+
+def test_coverage_is_lost_with_the_vocabulary(encoder_task: EncoderTask, dense: Encoder, halved: Encoder) -> None:
+    coverage = encoder_task.metrics["coverage"]
+    whole, part = (coverage(encoder_task.score(served_of(encoder_task, one), "test")) for one in (dense, halved))
+    assert whole == 1.0
+    assert 0.3 < part < 0.98
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_requests_have_the_tokens_that_their_name_says(encoder_task: EncoderTask, dense: Encoder, name: str) -> None:
+    texts, tokens = WORKLOADS[name]
+    served = served_of(encoder_task, dense)
+    requests = encoder_task._requests[name]
+    assert len({tuple(request) for request in requests}) == len(requests)
+    for request in requests:
+        assert served.count_tokens(request).tolist() == [min(tokens, LONGEST)] * texts
+    ask = encoder_task.workloads(served)[name]
+    assert np.asarray(ask()).shape == (texts, served.out)
+    assert list(encoder_task.workloads(served)) == list(encoder_task.workload_names)
+
+
+def test_rows_have_slices_and_units_of_their_own(encoder_task: EncoderTask, halved: Encoder) -> None:
+    served = served_of(encoder_task, halved)
+    rows = encoder_task.score(served, "validation")
+    assert set(rows["benchmark"]) == {"pairs", "similarities", "neighbours", "coverage"}
+    assert set(rows.columns) == {"benchmark", "unit", "value", "gold", *SLICES}
+    assert rows["unit"].is_unique
+    assert (rows["unit"] // UNITS).nunique() == 4
+    for name, slices in SLICES.items():
+        assert set(rows[name].dropna()) <= set(slices)
+        assert rows[name].nunique() > 1
+    again = encoder_task.score(served, "validation")
+    assert again.equals(rows)
+
+
+def test_perturbed_texts_are_harder(encoder_task: EncoderTask, dense: Encoder) -> None:
+    assert encoder_task.perturbations == ("typos",), "upper case is nothing new to a tokenizer that lower-cases"
+    served, metrics = served_of(encoder_task, dense), encoder_task.metrics
+    plain, typos = encoder_task.score(served, "test"), encoder_task.score(served, "test", "typos")
+    assert plain["unit"].tolist() == typos["unit"].tolist()
+    for name in ("similarity", "overlap@10", "coverage"):
+        assert metrics[name](typos) < metrics[name](plain)
+
+
+def test_validation_is_the_metric_on_validation_data(encoder_task: EncoderTask, halved: Encoder) -> None:
+    rows = encoder_task.score(served_of(encoder_task, halved), "validation")
+    assert encoder_task.metric == "spearman"
+    assert encoder_task.validate(halved) == pytest.approx(encoder_task.metrics["spearman"](rows), abs=1e-3)
+
+
+def test_an_unknown_metric_is_refused(tiny: Path) -> None:
+    with pytest.raises(AutopruneError, match=r"task\.metric.*similarty"):
+        make_task(tiny, metric="similarty")
+    assert make_task(tiny, metric="similarity").metric == "similarity"
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"texts_per_update": 1}, "task.texts_per_update >= 2"),
+        ({"longest": 4}, "task.longest >= 8"),
+        ({"similarities": -1.0}, "task.similarities >= 0"),
+        ({"seed": -1}, "task.seed >= 0"),
+    ],
+)
+def test_settings_that_cannot_be(tiny: Path, entries: dict[str, float], words: str) -> None:
+    with pytest.raises(AutopruneError, match=words):
+        make_task(tiny, **entries)
+
+
+def test_the_description_says_what_is_there(encoder_task: EncoderTask, tiny: Path) -> None:
+    words = encoder_task.describe()
+    for part in (str(tiny), "4 layers", "214 pieces", "120 texts", "pairs that people scored"):
+        assert part in words
