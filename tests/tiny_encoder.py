@@ -154,7 +154,7 @@ def scored(texts: list[str]) -> Scored:
     return Scored(texts[:-1], texts[1:], score)
 
 
-def make_task(folder: Path, texts: list[str] = TEXTS[:120], **changed: Any) -> EncoderTask:
+def make_task(folder: Path, corpus: list[str] = TEXTS[:120], **changed: Any) -> EncoderTask:
     """The task of a tiny model; `changed` are entries of its config."""
     from autoprune.tasks.encoder import EncoderTask  # it needs onnx, which these words and texts do not
 
@@ -162,5 +162,5 @@ def make_task(folder: Path, texts: list[str] = TEXTS[:120], **changed: Any) -> E
     config = EncoderConfig(
         **{"model": str(folder), "texts_per_epoch": 48, "texts_per_update": 16, "training": training, **changed}
     )
-    pairs = Pairs({"validation": scored(texts[:30]), "test": scored(texts[30:70])})
-    return EncoderTask(config, read_encoder(str(folder)), Corpus.of(texts, "made"), [pairs])
+    pairs = Pairs({"validation": scored(corpus[:30]), "test": scored(corpus[30:70])})
+    return EncoderTask(config, read_encoder(str(folder)), Corpus.of(corpus, "made"), [pairs])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -54,6 +54,9 @@ class SentenceEncoder(Served):
             return only
         if not isinstance(batch_size, int) or batch_size < 1:
             raise AutopruneError(f"encode: batch_size >= 1 must hold, but got {batch_size!r}.")
+        if not isinstance(texts, Iterable):
+            raise AutopruneError(f"encode: a text or a list of texts must be given, but got {texts!r}.")
+        texts = list(texts)
         for text in texts:
             if not isinstance(text, str):
                 raise AutopruneError(f"encode: texts are strings, but among them is {text!r}.")

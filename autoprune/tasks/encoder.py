@@ -277,7 +277,8 @@ def _run(words: Sequence[str], start: int, count: int) -> str:
 
 def _digest_of(model: Encoder) -> str:
     """SHA-256 of weights, tokenizer and architecture."""
-    found = hashlib.sha256(json.dumps([model.settings(), model.tokenizer.content], sort_keys=True).encode())
+    settings = {**model.settings(), "name": None}  # wherever it lies
+    found = hashlib.sha256(json.dumps([settings, model.tokenizer.content], sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         found.update(name.encode())
         found.update(tensor.cpu().contiguous().numpy().tobytes())
