@@ -62,6 +62,11 @@ def search(
     task = make_task(sections["task"])
     described = task.describe()
     opening(described)
+    sections = {
+        **sections,
+        "space": task.suited(sections["space"]),
+        "presets": {name: task.suited(recipe) for name, recipe in sections["presets"].items()},
+    }
     space = Space(sections["space"])
     task.report = working
     context = task.context(seed=study.seed, device=find_device(study.device))

@@ -116,6 +116,21 @@ class Tokenizer:
             np.add.at(counts, ids, 1)
         return torch.from_numpy(counts)
 
+    def count(self, texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
+        encoded = self.encode(texts)
+        unknown = self._backend.token_to_id(str(self.content["model"].get("unk_token")))
+        at = -1 if unknown is None else unknown
+        return np.array([len(ids) for ids in encoded]), np.array([int((ids == at).sum()) for ids in encoded])
+
+    def characters(self, texts: Sequence[str]) -> set[str]:
+        """The characters of texts as the vocabulary sees them: normalised, without spaces."""
+        found: set[str] = set()
+        for text in texts:
+            normalizer = self._backend.normalizer
+            found.update(text if normalizer is None else normalizer.normalize_str(text))
+        return {character for character in found if not character.isspace()}
+
     def to_json(self) -> str:
         """A `tokenizer.json`, as `tokenizers.Tokenizer.from_file` reads it, in few bytes."""
         content = json.loads(self._backend.to_str())

@@ -49,6 +49,8 @@ NAMES = {"bert": BERT, "roberta": BERT, "xlm-roberta": BERT, "distilbert": DISTI
 MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 """Of sentence-transformers, in the order in which they can follow one another."""
 
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "tokenizer.model")
+
 HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors", "pytorch_model.bin", "*/config.json"]
 HUB_FILES += ["*/model.safetensors", "*/pytorch_model.bin"]
 
@@ -134,6 +136,10 @@ def _read(folder: Path, where: str) -> Encoder:
 
     if not (folder / "config.json").is_file():
         raise AutopruneError(f"task.model: {where}: there is no config.json in it, so it is no transformers model.")
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise AutopruneError(
+            f"task.model: {where}: there is no tokenizer in it; one of {', '.join(TOKENIZER_FILES)} is needed."
+        )
     try:
         config = AutoConfig.from_pretrained(folder).to_dict()
     except (ValueError, KeyError, OSError) as error:
@@ -155,10 +161,17 @@ def _read(folder: Path, where: str) -> Encoder:
             f"task.model: {where}: the activation {activation!r} is unknown. {nearest(activation, ACTIVATIONS)}"
         )
     try:
-        weights = AutoModel.from_pretrained(folder).float().state_dict()
+        loaded, info = AutoModel.from_pretrained(folder, output_loading_info=True)
+        weights = loaded.float().state_dict()
         backend = AutoTokenizer.from_pretrained(folder).backend_tokenizer.to_str()
     except (ValueError, OSError, AttributeError, RuntimeError) as error:
         raise AutopruneError(f"task.model: {where}: the model cannot be loaded ({error}).") from error
+    missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise AutopruneError(
+            f"task.model: {where}: {len(missing)} weights are missing from its files, such as {missing[0]}; a model "
+            "with random weights in it is nothing to compress."
+        )
     pooling, normalize, longest, dense = _modules(folder, where)
     positions = _positions(weights, family)
     longest = min(longest or len(positions), len(positions))

@@ -73,6 +73,10 @@ class SentenceEncoder(Served):
         """How many tokens each text has, those that frame it included: int64 [n]."""
         return np.array([len(ids) for ids in self._tokenizer.encode(texts)])
 
+    def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
+        return self._tokenizer.count(texts)
+
     @abstractmethod
     def forward(self, ids: Tensor, there: Tensor) -> Vectors:
         """The vectors of token ids, int64 [batch, tokens], of which those that are `there` (bool) count."""

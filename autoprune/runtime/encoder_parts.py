@@ -25,7 +25,7 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
     tokenizer = model.tokenizer.restricted(model.words).to_json().encode()
     settings = {**model.settings(), "runtime": runtime}
     if runtime == "onnx":
-        widths = {name: int(table.bits[0]) for name, table in model.tables.items()}
+        widths = {name: _written_bits(table) for name, table in model.tables.items()}
         # what latency depends on; a graph says the same, but not in a few words
         rows = {"word": model.tables["word"].rows, "position": model.tables["position"].rows}
         return Parts(
@@ -55,6 +55,12 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
     return Parts(
         manifest={**settings, "tables": tables}, tensors=tensors, beside=beside, files={"tokenizer.json": tokenizer}
     )
+
+
+def _written_bits(table: Table) -> int:
+    """Of a weight in the graph: pruned zeros of a table that is looked up are no code, so it is written as floats."""
+    looked_up = not isinstance(table, Linear)
+    return FLOAT_BITS if looked_up and not bool(table.mask.all()) else int(table.bits[0])
 
 
 def _graph(model: Encoder) -> onnx_spec.Encoder:

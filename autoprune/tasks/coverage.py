@@ -12,19 +12,24 @@ from autoprune.runtime.encoder import SentenceEncoder
 from autoprune.tasks.benchmark import MeanValue, Perturb
 from autoprune.tasks.metric import Metric
 
+Counts = np.ndarray[Any, Any]
+"""Int64 [n]."""
+
 
 class Coverage:
     """The tokens of a text under the whole vocabulary, as a share of those it is read in: 1 where nothing breaks.
 
+    What cannot be read any more counts as nothing.
+
     Args:
         texts: by split.
-        dense: how many tokens each of some texts has to the dense model, int64 [n].
+        dense: how many tokens each of some texts has to the dense model, and how many of these are unknown.
     """
 
     metrics: Mapping[str, Metric] = {"coverage": MeanValue("coverage")}
 
     def __init__(
-        self, texts: Mapping[str, Sequence[str]], dense: Callable[[Sequence[str]], np.ndarray[Any, Any]]
+        self, texts: Mapping[str, Sequence[str]], dense: Callable[[Sequence[str]], tuple[Counts, Counts]]
     ) -> None:
         self._texts, self._dense = texts, dense
 
@@ -37,7 +42,13 @@ class Coverage:
                 "benchmark": "coverage",
                 "unit": np.arange(len(texts)),
                 "text": texts,
-                "value": np.minimum(self._dense(texts) / served.count_tokens(asked), 1.0),
+                "value": self._covered(served, texts, asked),
                 "gold": np.nan,
             }
         )
+
+    def _covered(self, served: SentenceEncoder, texts: Sequence[str], asked: Sequence[str]) -> Counts:
+        (before, unknown_before), (after, unknown) = self._dense(texts), served.count(asked)
+        read = after - np.maximum(unknown - unknown_before, 0)
+        covered: Counts = np.minimum(before, read) / np.maximum(before, after)
+        return covered

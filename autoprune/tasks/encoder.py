@@ -32,7 +32,7 @@ from autoprune.tasks.fidelity import Fidelity, Neighbours, Similarities
 from autoprune.tasks.task import Task
 from autoprune.tasks.text_slices import PERTURBATIONS, SLICES, slice_columns, word_frequency
 from autoprune.tasks.texts import Corpus, split_texts
-from autoprune.tokenizer import Tokens
+from autoprune.tokenizer import Tokenizer, Tokens
 
 WORKLOADS = {"1x32": (1, 32), "1x16": (1, 16), "1x128": (1, 128), "32x32": (32, 32)}
 """Texts in a request, and tokens of each."""
@@ -80,7 +80,7 @@ class EncoderTask(Task):
         self._digest = _digest_of(dense)
         train = self._texts["train"]
         own = [kind(self._texts, lambda split: self._dense_vectors(self._texts[split])) for kind in FIDELITY]
-        self._coverage = Coverage(self._texts, self._count_tokens)
+        self._coverage = Coverage(self._texts, dense.tokenizer.count)
         self._benchmarks = (*benchmarks, *own)
         self.metrics = {name: metric for part in self._benchmarks for name, metric in part.metrics.items()}
         self.metrics |= self._coverage.metrics
@@ -93,7 +93,7 @@ class EncoderTask(Task):
         self.perturbations = tuple(name for name in PERTURBATIONS if name != "upper_case" or not deaf)
         self._words = word_frequency(train)
         self._calibration = _some(train, CALIBRATION_TEXTS)
-        self._frequency = dense.tokenizer.frequency(train)
+        self._frequency = _worth(dense.tokenizer, train)
         self._known: WeakKeyDictionary[Served, dict[str, Vectors]] = WeakKeyDictionary()
         self._tokens: tuple[bytes, list[Tokens]] | None = None
         self._teacher: Tensor | None = None
@@ -121,6 +121,15 @@ class EncoderTask(Task):
     def context(self, *, seed: int, device: torch.device) -> Context:
         return Context(seed=seed, device=device, frequency={"vocab": self._frequency}, calibration=self._calibration)
 
+    def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        if self._dense.tokenizer.reducible:
+            return dict(recipe)
+        stages = {name: stage for name, stage in recipe.items() if name != "rows"}
+        return {
+            name: {key: value for key, value in stage.items() if key != "rows"} if isinstance(stage, Mapping) else stage
+            for name, stage in stages.items()
+        }
+
     def model(self, base: Mapping[str, Any], *, seed: int) -> Model:  # it comes trained
         return copy.deepcopy(self._dense)
 
@@ -147,7 +156,7 @@ class EncoderTask(Task):
         if self._teacher is None:
             self._teacher = torch.from_numpy(self._dense_vectors(self._texts["train"]))
         tokens = self._tokenized(model)
-        ids, there = padded([tokens[at][: self.config.longest] for at in batch.tolist()])
+        ids, there = padded([_cut_off(tokens[at], self.config.longest) for at in batch.tolist()])
         device = model.layer_mask.device
         vectors = normalize(model(ids.to(device), there.to(device)))
         wanted = normalize(self._teacher[batch].to(device) @ model.wanted().T)
@@ -230,9 +239,6 @@ class EncoderTask(Task):
             known.update(zip(missing, vectors, strict=True))
         return np.stack([known[text] for text in texts])
 
-    def _count_tokens(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
-        return np.array([len(ids) for ids in self._dense.tokenizer.encode(texts)])
-
     def _tokenized(self, model: Encoder) -> list[Tokens]:
         """The training texts as token ids under the pieces that stand."""
         word = model.tables["word"]
@@ -269,6 +275,28 @@ class EncoderTask(Task):
 def _some(texts: Sequence[str], count: int) -> list[str]:
     chosen = np.random.default_rng(0).choice(len(texts), size=min(count, len(texts)), replace=False)
     return [texts[at] for at in chosen]
+
+
+def _cut_off(tokens: Tokens, longest: int) -> Tokens:
+    """The first tokens of a text, and the one that ends it."""
+    return tokens if len(tokens) <= longest else np.append(tokens[: longest - 1], tokens[-1])
+
+
+def _worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+    """How often pieces occur in texts, as ranks of rows rest on it: int64 [size].
+
+    A character of the texts counts as if it had stood alone once: without it a word that loses its pieces could not be
+    read at all. Among pieces that never occur those that are placeholders come last.
+    """
+    counts = 2 * tokenizer.frequency(texts) + 1
+    pieces = tokenizer.pieces
+    letters = tokenizer.characters(texts)
+    for at, piece in enumerate(pieces):
+        if piece.removeprefix("##") in letters:
+            counts[at] += 2
+        elif piece.startswith("[unused") or not piece:
+            counts[at] = 0
+    return counts
 
 
 def _run(words: Sequence[str], start: int, count: int) -> str:

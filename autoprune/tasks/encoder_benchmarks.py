@@ -31,16 +31,20 @@ def read_task(config: EncoderConfig) -> EncoderTask:
             "task.data.path: the folder of STS-B (stsb-en-dev.csv and stsb-en-test.csv, or any of such names) must be "
             "given: task=stsb task.data.path=FOLDER."
         )
-    benchmarks: list[Benchmark] = []
+    if data.pairs and data.path:
+        raise AutopruneError(
+            f"task.data.pairs: pairs are given twice, as {data.pairs!r} and as task.data.path={data.path!r}; give one."
+        )
+    seed, benchmarks = config.seed, list[Benchmark]()
     pairs, where = (data.pairs, "task.data.pairs") if data.pairs else (data.path, "task.data.path")
     if pairs:
         benchmarks.append(
-            lee_pairs(seed=config.seed) if pairs == LEE else read_pairs(Path(pairs), scale=data.scale, where=where)
+            lee_pairs(seed=seed) if pairs == LEE else read_pairs(Path(pairs), scale=data.scale, seed=seed, where=where)
         )
     if data.retrieval:
-        benchmarks.append(read_retrieval(Path(data.retrieval), where="task.data.retrieval"))
+        benchmarks.append(read_retrieval(Path(data.retrieval), seed=seed, where="task.data.retrieval"))
     if data.classification:
-        benchmarks.append(read_classification(Path(data.classification), where="task.data.classification"))
+        benchmarks.append(read_classification(Path(data.classification), seed=seed, where="task.data.classification"))
     # Everything small is read, and refused, before the model.
     corpus = read_texts(config.texts) if config.texts else packaged_texts()
     return EncoderTask(config, read_encoder(config.model), corpus, benchmarks)

@@ -106,6 +106,10 @@ class Task(ABC):
             RecipeError: a value of `base` cannot be.
         """
 
+    def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """A space or a recipe without what this task's model can never do; said in `describe`."""
+        return dict(recipe)
+
     @abstractmethod
     def initialize(self, model: Model, *, seed: int) -> None:
         """Gives a fresh dense model the weights that training starts from."""
