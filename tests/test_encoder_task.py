@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from tiny_encoder import LONGEST, TEXTS, make_task, write_tiny_bert
 
+import autoprune
 from autoprune.errors import AutopruneError
 from autoprune.models.encoder import Encoder
 from autoprune.recipe import plan
@@ -208,3 +210,69 @@ def test_the_description_says_what_is_there(encoder_task: EncoderTask, tiny: Pat
     words = encoder_task.describe()
     for part in (str(tiny), "4 layers", "214 pieces", "120 texts", "pairs that people scored"):
         assert part in words
+
+
+def test_pieces_that_occur_come_first_and_placeholders_last(encoder_task: EncoderTask) -> None:
+    context = encoder_task.context(seed=0, device=torch.device("cpu"))
+    tokenizer = encoder_task._dense.tokenizer
+    worth, counts = context.frequency["vocab"], tokenizer.frequency(encoder_task._texts["train"])
+    pieces = tokenizer.pieces
+    seen = [at for at in range(len(pieces)) if counts[at]]
+    letters = [at for at, piece in enumerate(pieces) if piece.removeprefix("##") == "e"]
+    rest = [at for at, piece in enumerate(pieces) if not counts[at] and len(piece.removeprefix("##")) > 1]
+    assert rest
+    assert worth[seen].min() > worth[rest].max()
+    assert worth[letters].min() > worth[rest].max()
+
+
+def write_bpe(folder: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="[UNK]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    made.train_from_iterator(TEXTS, tokenizers.trainers.BpeTrainer(vocab_size=120, special_tokens=special))
+    made.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}'
+    )
+    (folder / "vocab.txt").unlink(missing_ok=True)
+
+
+def test_another_tokenizer_keeps_its_vocabulary_and_says_so(tmp_path: Path) -> None:
+    write_bpe(write_tiny_bert(tmp_path / "model"))
+    task = make_task(tmp_path / "model")
+    assert "the vocabulary stays whole: its tokenizer is BPE" in task.describe()
+    space = {"runtime": "onnx", "cut": {"layers": {"sparsity": 0.5}, "rows": {"sparsity": 0.5}}, "tune": {"epochs": 1}}
+    assert task.suited(space) == {"runtime": "onnx", "cut": {"layers": {"sparsity": 0.5}}, "tune": {"epochs": 1}}
+    assert "vocab" not in task.model({}, seed=0).axes
+
+
+def test_a_space_stays_as_it_is_where_pieces_can_go(encoder_task: EncoderTask) -> None:
+    space = {"cut": {"rows": {"sparsity": 0.5}}}
+    assert encoder_task.suited(space) == space
+
+
+@pytest.mark.slow
+def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    rows = [f"{one},{other},{number % 6}" for number, (one, other) in enumerate(itertools.pairwise(TEXTS))]
+    (tmp_path / "pairs.csv").write_text("sentence1,sentence2,score\n" + "\n".join(rows[:120]))
+    front = autoprune.search(
+        "task=encoder",
+        f"task.model={tiny}",
+        "task.texts=texts.txt",
+        "task.data.pairs=pairs.csv",
+        "presets=none",
+        "requirements=none",
+        "~space.cut.rows",
+        "space.tune.epochs=0",
+        "study.trials=2",
+        "study.name=own",
+        "study.latency_seconds=0.02",
+        "study.verify_rounds=1",
+    )
+    assert all(point.verified for point in front)
+    assert {point.candidate.recipe.get("runtime") for point in front} >= {"onnx"}
