@@ -149,7 +149,7 @@ def task_again(record: Record) -> tuple[Task, StudyConfig]:
             place = overridden(record.overrides, key)
             if place is not None:
                 held[entry] = places[key] = place
-    keys = ", ".join(places) or "task.data.path"
+    keys = ", ".join(f"{key}=…" for key in places or ["task.data.path"])
     try:
         task = make_task(section)
     except AutopruneError as error:
