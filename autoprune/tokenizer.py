@@ -103,7 +103,10 @@ class Tokenizer:
         """The token ids of texts; one that is too long is cut off at `max_tokens`."""
         # What lies far behind the end need not be looked at, unless what lies before it is mostly empty.
         longest = 40 * self.max_tokens
-        encoded = self._backend.encode_batch_fast([text[:longest] for text in texts])
+        try:
+            encoded = self._backend.encode_batch_fast([text[:longest] for text in texts])
+        except TypeError:  # half of a surrogate pair is no character
+            return self.encode([text.encode("utf-8", "replace").decode() for text in texts])
         for at, text in enumerate(texts):
             if len(text) > longest and len(encoded[at].ids) < self.max_tokens:
                 encoded[at] = self._backend.encode(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,47 @@ def test_a_word_table_that_is_too_short(folder: Path) -> None:
 def test_weights_that_are_missing(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     assert "the model cannot be loaded" in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json"])
+@pytest.mark.parametrize("content", ["{", "3"])
+def test_damaged_settings_are_named(name: str, content: str, tmp_path: Path) -> None:
+    (write_tiny_bert(tmp_path) / name).write_text(content)
+    with pytest.raises(AutopruneError, match=re.escape(name)):
+        read_encoder(str(tmp_path))
+
+
+def test_damaged_weights_are_named(tmp_path: Path) -> None:
+    (write_tiny_bert(tmp_path) / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(AutopruneError, match="cannot be loaded"):
+        read_encoder(str(tmp_path))
+
+
+def test_missing_weights_are_refused(tmp_path: Path) -> None:
+    import safetensors.torch
+
+    path = write_tiny_bert(tmp_path) / "model.safetensors"
+    held = safetensors.torch.load_file(path)
+    safetensors.torch.save_file({name: part for name, part in held.items() if "layer.1." not in name}, path)
+    with pytest.raises(AutopruneError, match=r"16 weights are missing .* encoder\.layer\.1"):
+        read_encoder(str(tmp_path))
+
+
+def test_a_folder_without_tokenizer_is_refused(tmp_path: Path) -> None:
+    write_tiny_bert(tmp_path)
+    for name in ("tokenizer.json", "vocab.txt"):
+        (tmp_path / name).unlink(missing_ok=True)
+    with pytest.raises(AutopruneError, match="there is no tokenizer in it"):
+        read_encoder(str(tmp_path))
+
+
+def test_what_sentence_transformers_does_to_a_text_is_done_or_refused(tmp_path: Path) -> None:
+    config = write_tiny_bert(tmp_path) / "sentence_bert_config.json"
+    config.write_text(json.dumps({"max_seq_length": 48, "do_lower_case": True}))
+    found = read_encoder(str(tmp_path))
+    one, other = found.tokens(["a TEXT", "a text"])
+    assert one.tolist() == other.tolist()
+    prompts = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    with pytest.raises(AutopruneError, match="puts 'query: ' before every text"):
+        read_encoder(str(tmp_path))

@@ -214,3 +214,15 @@ def test_fidelity_cuts_what_is_missed_least(model: Encoder) -> None:
 def test_layers_that_cannot_be(model: Encoder, parameters: dict[str, object], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         Layers(**parameters).check(model)  # type: ignore[arg-type]
+
+
+def test_layers_that_go_one_by_one_do_not_come_back(encoder_task: EncoderTask) -> None:
+    model = copy.deepcopy(encoder_task.model({}, seed=0))
+    context = encoder_task.context(seed=0, device=torch.device("cpu"))
+    step, before = Layers(sparsity=0.5), {0, 1, 2, 3}
+    for reached in (0.0, 0.5, 1.0):
+        step.advance(model, context, reached)
+        standing = set(model.standing(model.axes["layers"]).tolist())
+        assert standing <= before
+        before = standing
+    assert standing == {0, 3}

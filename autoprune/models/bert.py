@@ -132,6 +132,7 @@ def find(name: str) -> Path:
 
 
 def _read(folder: Path, where: str) -> Encoder:
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     if not (folder / "config.json").is_file():
@@ -164,7 +165,7 @@ def _read(folder: Path, where: str) -> Encoder:
         loaded, info = AutoModel.from_pretrained(folder, output_loading_info=True)
         weights = loaded.float().state_dict()
         backend = AutoTokenizer.from_pretrained(folder).backend_tokenizer.to_str()
-    except (ValueError, OSError, AttributeError, RuntimeError) as error:
+    except (ValueError, OSError, AttributeError, RuntimeError, SafetensorError) as error:
         raise AutopruneError(f"task.model: {where}: the model cannot be loaded ({error}).") from error
     missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
     if missing:
@@ -176,7 +177,7 @@ def _read(folder: Path, where: str) -> Encoder:
     positions = _positions(weights, family)
     longest = min(longest or len(positions), len(positions))
     hidden, heads = positions.shape[1], int(config.get("num_attention_heads") or config["n_heads"])
-    tokenizer = Tokenizer.read(backend, max_tokens=longest)
+    tokenizer = Tokenizer.read(_prepared(backend, folder, where), max_tokens=longest)
     named = {name: weight.clone() for name, weight in _named(weights, NAMES[family], dense).items()}
     if tokenizer.size > len(named["word"]):
         raise AutopruneError(
@@ -242,10 +243,15 @@ def _modules(folder: Path, where: str) -> tuple[str, bool, int | None, dict[str,
     pooling, normalize, dense = "mean", True, {}
     longest = _json(folder / "sentence_bert_config.json").get("max_seq_length")
     if (folder / "modules.json").is_file():
-        modules = [
-            (module["type"].rpartition(".")[2], folder / module["path"])
-            for module in json.loads((folder / "modules.json").read_text())
-        ]
+        try:
+            modules = [
+                (module["type"].rpartition(".")[2], folder / module["path"])
+                for module in _read_json(folder / "modules.json")
+            ]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise AutopruneError(
+                f"{folder / 'modules.json'}: a list of modules, each with a type and a path, must stand there."
+            ) from error
         kinds = [kind for kind, _ in modules]
         if kinds != [kind for kind in MODULES if kind in kinds]:
             raise AutopruneError(
@@ -259,6 +265,26 @@ def _modules(folder: Path, where: str) -> tuple[str, bool, int | None, dict[str,
             elif kind == "Dense":
                 dense = _dense(inside, where)
     return pooling, normalize, longest, dense
+
+
+def _prepared(backend: str, folder: Path, where: str) -> str:
+    """A `tokenizer.json` that does what sentence-transformers would do to a text before."""
+    told = _json(folder / "config_sentence_transformers.json")
+    prompt = (told.get("prompts") or {}).get(told.get("default_prompt_name"))
+    if prompt:
+        raise AutopruneError(
+            f"task.model: {where}: it puts {prompt!r} before every text (default_prompt_name); set that to null in "
+            "config_sentence_transformers.json, and put it before your texts where you want it."
+        )
+    if not _json(folder / "sentence_bert_config.json").get("do_lower_case"):
+        return backend
+    content = json.loads(backend)
+    lower = [{"type": "Lowercase"}]
+    content["normalizer"] = {
+        "type": "Sequence",
+        "normalizers": [*lower, content["normalizer"]] if content.get("normalizer") else lower,
+    }
+    return json.dumps(content)
 
 
 def _pooling(config: Mapping[str, Any], where: str) -> str:
@@ -292,9 +318,17 @@ def _dense(folder: Path, where: str) -> dict[str, Tensor]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    assert isinstance(content, dict), f"{path} holds no mapping"
+    content = _read_json(path) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise AutopruneError(f"{path}: a JSON object must stand there, but it holds a {type(content).__name__}.")
     return content
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise AutopruneError(f"{path}: it is no JSON ({error}).") from error
 
 
 @contextlib.contextmanager

@@ -83,17 +83,19 @@ class Layers(Step):
         stay = size - round(target * reached)
         if stay >= len(model.standing(axis)):
             return  # a schedule stands still between its stairs
-        model.hide(axis, self._choose(model, stay, context))
+        model.hide(axis, self._choose(model, stay, size - target, context))
 
-    def _choose(self, model: Encoder, stay: int, context: Context) -> Tensor:
-        if self.keep is not None:
-            wanted = [at for at, layer in enumerate(model.layers) if layer in set(self.keep)]
-            others = [at for at in model.standing(model.axes["layers"]).tolist() if at not in wanted]
-            return torch.tensor(sorted(wanted + others[: stay - len(wanted)]))
-        texts = context.calibration[:CALIBRATION_TEXTS]
-        if self.importance == "even" or context.rehearsal or not texts:
-            return even(len(model.layers), stay)
+    def _choose(self, model: Encoder, stay: int, finally_stay: int, context: Context) -> Tensor:
         standing = model.standing(model.axes["layers"])
+        texts = context.calibration[:CALIBRATION_TEXTS]
+        if self.keep is not None or self.importance == "even" or context.rehearsal or not texts:
+            if self.keep is not None:
+                wanted = [at for at, layer in enumerate(model.layers) if layer in set(self.keep)]
+            else:
+                wanted = even(len(model.layers), finally_stay).tolist()
+            # Those that will go go one after the other; none comes back.
+            others = [at for at in standing.tolist() if at not in wanted]
+            return torch.tensor(sorted(wanted + others[: stay - len(wanted)]))
         if self.importance == "influence":
             influence = block_influence(model, texts)
             order = sorted(standing.tolist(), key=lambda at: -influence[at])
