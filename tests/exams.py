@@ -102,8 +102,8 @@ ENCODER_EXAMS = [
         Exam("layers", {"sparsity": 0.25, "importance": "influence"}, {"layers": 0.25}),
         Exam("layers", {"sparsity": 0.5, "importance": "fidelity"}, {"layers": 0.5}),
         Exam("layers", {"keep": [0, 1, 3]}, {"layers": 0.25}),
-        Exam("heads", {"sparsity": 0.5}, {f"heads.{layer}": 0.5 for layer in EACH}),
         Exam("heads", {"sparsity": 0.3, "importance": "norm", "scope": "global"}, {"heads": 0.3}),
+        Exam("heads", {"sparsity": 0.5}, {f"heads.{layer}": 0.5 for layer in EACH}),
         Exam(
             "heads", {"sparsity": {"1": 0.5, "3": 0.75}, "importance": "activation"}, {"heads.1": 0.5, "heads.3": 0.75}
         ),
@@ -111,7 +111,6 @@ ENCODER_EXAMS = [
         Exam("ffn", {"sparsity": 0.4, "importance": "norm"}, {f"ffn.{layer}": 0.4 for layer in EACH}),
         Exam("ffn", {"sparsity": 0.7, "importance": "activation", "scope": "global"}, {"ffn": 0.7}),
         Exam("ffn", {"sparsity": {"0": 0.25}}, {"ffn.0": 0.25}),
-        Exam("ffn", {"sparsity": 0.5, "scope": "global"}, {"ffn": 0.5}),
         Exam("rows", {"sparsity": 0.2}, {"vocab": 0.2}),
         Exam("rows", {"sparsity": {"vocab": 0.35}, "importance": "norm"}, {"vocab": 0.35}),
         Exam("rows", {"sparsity": 0.4, "importance": "both"}, {"vocab": 0.4}),

@@ -123,6 +123,7 @@ def test_front_under_another_floor_trains_nothing(home: Path) -> None:
     assert (home / "runs/small/archive.jsonl").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_verify_and_record_tell_what_the_search_did_not_see(home: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(home, tmp_path / "home"))
     ended = autoprune(copied, "verify", "small")
@@ -210,6 +211,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("words", BAD)
+@pytest.mark.slow
 def test_bad_input_gets_one_message_and_exit_code_2(words: str, home: Path) -> None:
     before = sorted(home.rglob("*"))
     ended = autoprune(home, *words.split())
@@ -276,6 +278,7 @@ def test_ctrl_c_in_a_verification_leaves_no_process(home: Path, tmp_path: Path) 
     assert autoprune(copied, "front", "small").returncode == 0
 
 
+@pytest.mark.slow
 def test_own_configs_are_named_wherever_the_study_is_told_again(planted: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "task").mkdir(parents=True)
     task = {"defaults": ["interactions", "_self_"], "dim": 12, "training": {"epochs": 5}}

@@ -27,14 +27,23 @@ from autoprune import train
 from autoprune.errors import RecipeError
 from autoprune.recipe import plan
 from autoprune.runtime import serve
-from autoprune.steps import STEPS
+from autoprune.steps import CANNOT_FOLLOW, STEPS
 from autoprune.store import Store
 from autoprune.train import Trainer
 
-every_step = pytest.mark.parametrize("exam", EXAMS, ids=str)
-# Pairs are many, and rules about them know no more than aspects: one exam for each set of those.
-ONE_OF_A_KIND = list({(exam.family, exam.step.aspects()): exam for exam in reversed(EXAMS)}.values())[::-1]
+# Pairs are many, and rules about them know no more than some aspects: one exam for each set of those.
+RULED = {*STEPS, *(aspect for pair in CANNOT_FOLLOW for aspect in pair)}
+ONE_OF_A_KIND = list({(exam.family, exam.step.aspects() & RULED): exam for exam in reversed(EXAMS)}.values())[::-1]
 PAIRS = [(one, other) for one in ONE_OF_A_KIND for other in ONE_OF_A_KIND if one.family == other.family]
+
+
+def in_time(entry: Any, exam: Exam, *, whole: bool) -> Any:
+    """An entry of a parametrisation, slow where the fast suite can do without."""
+    marks = [pytest.mark.slow] if exam.family == "encoders" and (whole or exam not in ONE_OF_A_KIND) else []
+    return pytest.param(*entry, marks=marks, id="-".join(map(str, entry)))
+
+
+every_step = pytest.mark.parametrize("exam", [in_time((exam,), exam, whole=False) for exam in EXAMS])
 at_once_and_gradually = pytest.mark.parametrize("epochs", [0, 2])
 
 
@@ -153,7 +162,7 @@ def test_an_interrupted_stage_resumes_bit_identically(
     assert_same_state(task.parts(resumed).tensors, task.parts(undisturbed).tensors)
 
 
-@pytest.mark.parametrize(("exam", "second"), PAIRS, ids=str)
+@pytest.mark.parametrize(("exam", "second"), [in_time(pair, pair[0], whole=True) for pair in PAIRS])
 def test_two_steps_compose_or_are_refused_with_the_reason(
     exam: Exam, second: Exam, family: Family, tmp_path: Path
 ) -> None:

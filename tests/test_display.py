@@ -355,6 +355,7 @@ def test_folded_lines_keep_their_indent() -> None:
     assert lines == ["  one two three four", "    five six", "next"]
 
 
+@pytest.mark.slow
 def test_five_thousand_candidates_are_shown_in_seconds(tmp_path: Path) -> None:
     make_study(tmp_path / "s", 5000)
     start = time.monotonic()

@@ -302,6 +302,7 @@ def test_a_slider_moves_the_pick_and_says_so(driver: Any, record: Record, tmp_pa
 
 
 @browsing
+@pytest.mark.slow
 def test_profiles_set_the_sliders(driver: Any, record: Record, tmp_path: Path) -> None:
     opened(driver, record.front(), tmp_path)
     for name in ("accuracy_critical", "balanced", "latency_sensitive", "smallest"):
@@ -313,6 +314,7 @@ def test_profiles_set_the_sliders(driver: Any, record: Record, tmp_path: Path) -
 
 
 @browsing
+@pytest.mark.slow
 def test_a_candidate_is_shown_by_keyboard_and_by_click(driver: Any, record: Record, tmp_path: Path) -> None:
     opened(driver, record.front(), tmp_path)
     press(driver, "#list tbody tr[tabindex='0']", "\ue011")  # Home
@@ -344,6 +346,7 @@ def test_a_candidate_is_shown_by_keyboard_and_by_click(driver: Any, record: Reco
 
 
 @browsing
+@pytest.mark.slow
 def test_the_page_shows_the_intervals_of_python(driver: Any, record: Record, tmp_path: Path) -> None:
     opened(driver, record.front(), tmp_path)
     for point in [one for one in record.front() if one.verified and one.number]:
@@ -356,6 +359,7 @@ def test_the_page_shows_the_intervals_of_python(driver: Any, record: Record, tmp
 
 
 @browsing
+@pytest.mark.slow
 def test_layers_and_colours_switch(driver: Any, record: Record, tmp_path: Path) -> None:
     opened(driver, record.front(), tmp_path)
     for box in driver.find_elements("css selector", "#layers input"):

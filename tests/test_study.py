@@ -114,6 +114,7 @@ def test_quality_is_what_the_loaded_artifact_scores(runs: Path, task: Recommende
         assert point.found["quality"].value == task.metrics["ndcg@20"](rows)
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_search(runs: Path, planted: Path, tmp_path: Path) -> None:
     autoprune.search(*words(planted, tmp_path))
     assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))
@@ -195,6 +196,7 @@ def test_parameters_are_named_by_their_path_in_the_yaml(runs: Path) -> None:
     assert all(name.startswith("space.") for name in names)
 
 
+@pytest.mark.slow
 def test_presets_outside_a_narrowed_space_are_references_only(planted: Path, tmp_path: Path) -> None:
     eight_bits = [f"space.encode.method.choose.quantize.bits.{table}=8" for table in ("user", "item")]
     others = [f"~space.encode.method.choose.{method}" for method in ("none", "mixed", "product")]
@@ -208,6 +210,7 @@ def test_presets_outside_a_narrowed_space_are_references_only(planted: Path, tmp
     assert {"int4", "half_dims"} <= set(keys)
 
 
+@pytest.mark.slow
 def test_a_ceiling_rejects_before_training(planted: Path, tmp_path: Path) -> None:
     extra = ["++requirements.size_bytes.max=0.3x", "~space.encode", "space.base.dim=16", "presets=none"]
     extra += ["space.prune.schedule=one_shot", "space.prune.epochs=2", "space.prune.l1.strength=0"]
@@ -254,6 +257,7 @@ def test_a_second_driver_is_refused(copied: Path, planted: Path) -> None:
     assert "is being run by another process" in ended.stderr
 
 
+@pytest.mark.slow
 def test_an_exhausted_space_ends(planted: Path, tmp_path: Path) -> None:
     fixed = ["prune.method=null", "prune.epochs=0", "prune.schedule=one_shot"]
     coded = ["encode.epochs=0", "encode.method.choose.quantize.bits.user=8"]
@@ -331,6 +335,7 @@ def test_latency_is_measured_once_a_structure(runs: Path) -> None:
     assert all(len(timings) == 1 for timings in by_structure.values())
 
 
+@pytest.mark.slow
 def test_on_another_machine_every_artifact_is_timed_again(
     runs: Path, copied: Path, planted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -237,6 +237,7 @@ def test_a_study_that_is_driven_is_not_verified(runs: Path) -> None:
     assert "is being run by another process" in ended.stderr
 
 
+@pytest.mark.slow
 def test_rounds_are_added_by_other_processes(verified: Path, tmp_path: Path) -> None:
     runs = Path(shutil.copytree(verified, tmp_path / "runs"))
     before = {point.number: point for point in Record(runs / "s").points if point.verified}
@@ -251,6 +252,7 @@ def test_rounds_are_added_by_other_processes(verified: Path, tmp_path: Path) -> 
         assert point.verified["latency_ms"].interval is not None or not point.number
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_says_why_and_loses_nothing(runs: Path, capfd: pytest.CaptureFixture[str]) -> None:
     autoprune.verify_study("s", runs=runs, rounds=1)
     point = Record(runs / "s").points[1]
@@ -261,6 +263,7 @@ def test_a_process_that_fails_says_why_and_loses_nothing(runs: Path, capfd: pyte
     assert Record(runs / "s").points[1].verified
 
 
+@pytest.mark.slow
 def test_a_search_ends_with_a_verification(planted: Path, tmp_path: Path) -> None:
     words = [word for word in WORDS if not word.startswith(("study.trials", "study.verify"))]
     words += ["study.trials=1", "study.verify_rounds=2", f"task.data.path={planted}", f"study.dir={tmp_path}"]
