@@ -36,6 +36,8 @@ WORDS = [
     "study.verify_rounds=0",
 ]
 
+pytestmark = pytest.mark.slow  # each verification starts processes
+
 
 @pytest.fixture(scope="module")
 def searched(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -111,7 +113,6 @@ def test_a_second_verification_measures_nothing(verified: Path) -> None:
     assert (verified / "s" / "archive.jsonl").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_all_verifies_every_candidate(runs: Path) -> None:
     autoprune.verify_study("s", runs=runs, everything=True, rounds=1)
     assert all(point.verified for point in Record(runs / "s").points)
@@ -151,7 +152,6 @@ def test_an_interrupted_verification_goes_on(runs: Path, monkeypatch: pytest.Mon
     assert archive.read_bytes().endswith(b"}\n")
 
 
-@pytest.mark.slow
 def test_another_machine_measures_again(verified: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Path(shutil.copytree(verified, tmp_path / "runs"))
     before = Record(runs / "s").points[1].verified
@@ -166,7 +166,6 @@ def test_another_machine_measures_again(verified: Path, tmp_path: Path, monkeypa
     assert Record(runs / "s").points[1].verified == before, "back here, what was measured here counts again"
 
 
-@pytest.mark.slow
 def test_a_study_goes_on_after_it_was_verified(verified: Path, planted: Path, tmp_path: Path) -> None:
     runs = Path(shutil.copytree(verified, tmp_path / "runs"))
     count = len(Record(runs / "s").points)
@@ -189,7 +188,6 @@ def test_changed_data_is_refused(runs: Path, planted: Path, tmp_path: Path) -> N
     assert (runs / "s" / "archive.jsonl").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_moved_data_is_found_where_the_overrides_say(runs: Path, planted: Path, tmp_path: Path) -> None:
     point_to(runs, tmp_path / "nowhere")
     with pytest.raises(AutopruneError, match=r"(?s)cannot read its data again.*nowhere.*mend task\.data\.path="):
@@ -219,7 +217,6 @@ def test_a_damaged_artifact_gets_a_message_with_the_way_out(runs: Path) -> None:
     assert not any(point.verified for point in Record(runs / "s").points), "the baseline comes last"
 
 
-@pytest.mark.slow
 def test_a_damaged_baseline_is_made_again_by_the_search(runs: Path, planted: Path) -> None:
     shutil.rmtree(Record(runs / "s").baseline.folder)
     with pytest.raises(AutopruneError, match=r"(?s)candidate 0 cannot be verified: .*The study's own command makes"):
@@ -229,7 +226,6 @@ def test_a_damaged_baseline_is_made_again_by_the_search(runs: Path, planted: Pat
     assert Record(runs / "s").baseline.verified
 
 
-@pytest.mark.slow
 def test_a_study_that_is_driven_is_not_verified(runs: Path) -> None:
     code = f"import autoprune; autoprune.verify_study('s', runs={str(runs)!r})"
     with driving(runs / "s"):
@@ -237,7 +233,6 @@ def test_a_study_that_is_driven_is_not_verified(runs: Path) -> None:
     assert "is being run by another process" in ended.stderr
 
 
-@pytest.mark.slow
 def test_rounds_are_added_by_other_processes(verified: Path, tmp_path: Path) -> None:
     runs = Path(shutil.copytree(verified, tmp_path / "runs"))
     before = {point.number: point for point in Record(runs / "s").points if point.verified}
@@ -252,7 +247,6 @@ def test_rounds_are_added_by_other_processes(verified: Path, tmp_path: Path) -> 
         assert point.verified["latency_ms"].interval is not None or not point.number
 
 
-@pytest.mark.slow
 def test_a_process_that_fails_says_why_and_loses_nothing(runs: Path, capfd: pytest.CaptureFixture[str]) -> None:
     autoprune.verify_study("s", runs=runs, rounds=1)
     point = Record(runs / "s").points[1]
@@ -263,7 +257,6 @@ def test_a_process_that_fails_says_why_and_loses_nothing(runs: Path, capfd: pyte
     assert Record(runs / "s").points[1].verified
 
 
-@pytest.mark.slow
 def test_a_search_ends_with_a_verification(planted: Path, tmp_path: Path) -> None:
     words = [word for word in WORDS if not word.startswith(("study.trials", "study.verify"))]
     words += ["study.trials=1", "study.verify_rounds=2", f"task.data.path={planted}", f"study.dir={tmp_path}"]
