@@ -28,6 +28,7 @@ def machine() -> dict[str, str | int]:
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "faiss": _version("faiss-cpu", "faiss-gpu", "faiss"),
+        "onnxruntime": _version("onnxruntime", "onnxruntime-gpu"),
         "threads": THREADS,
         "kernels": os.environ.get("AUTOPRUNE_KERNELS", "chosen"),
     }

@@ -28,7 +28,6 @@ from autoprune import artifact
 from autoprune.errors import AutopruneError
 from autoprune.formats import STOCK, obstacles
 from autoprune.models.bert import BERT
-from autoprune.packing import restore
 from autoprune.runtime.served import Parts
 from autoprune.tokenizer import Tokenizer
 
@@ -122,11 +121,7 @@ def _write(parts: Parts, folder: Path) -> None:
 def _weights(parts: Parts) -> dict[str, Tensor]:
     """What an artifact packs, as float32 by its own names."""
     found = {name: one for name, one in parts.tensors.items() if name.rpartition(".")[2] in ("bias", "norm")}
-    for name, entry in parts.manifest["tables"].items():
-        prefix = f"{name}."
-        held = {key.removeprefix(prefix): one for key, one in parts.tensors.items() if key.startswith(prefix)}
-        table = restore(entry, {key: one for key, one in held.items() if key != "bias"})
-        found[name] = table.decode(torch.arange(table.rows))
+    found |= {name: table.decode(torch.arange(table.rows)) for name, table in parts.tables().items()}
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from functools import cached_property
@@ -69,13 +70,16 @@ class Tokenizer:
         """Ids that every part keeps: special tokens, and ASCII characters by themselves; int64 [n]."""
         special = {str(token["content"]) for token in self.content["added_tokens"]}
         special.add(str(self.content["model"].get("unk_token")))
-        prefix = self.content["model"].get("continuing_subword_prefix", "##")
         stay = [
             at
             for at, piece in enumerate(self.pieces)
-            if piece in special or (len(piece.removeprefix(prefix)) == 1 and piece.isascii() and piece)
+            if piece in special or (len(self.bare(piece)) == 1 and piece.isascii() and piece)
         ]
         return torch.tensor(stay, dtype=torch.long)
+
+    def bare(self, piece: str) -> str:
+        """A piece without the sign that it goes on with a word."""
+        return piece.removeprefix(self.content["model"].get("continuing_subword_prefix") or "")
 
     def restricted(self, keep: Tensor) -> Tokenizer:
         """The tokenizer of a part of the vocabulary, whose ids are positions in that part.
@@ -92,11 +96,14 @@ class Tokenizer:
 
     def _restricted(self, keep: Tensor) -> Tokenizer:
         kept = {self.pieces[at]: place for place, at in enumerate(keep.tolist())}
-        content = json.loads(json.dumps(self.content))
-        content["model"]["vocab"] = {piece: at for piece, at in kept.items() if piece in content["model"]["vocab"]}
-        for token in content["added_tokens"]:
-            token["id"] = kept[token["content"]]
-        _renumber(content.get("post_processor"), kept)
+        model, special = self.content["model"], copy.deepcopy(self.content.get("post_processor"))
+        _renumber(special, kept)
+        content = {
+            **self.content,
+            "model": {**model, "vocab": {piece: at for piece, at in kept.items() if piece in model["vocab"]}},
+            "added_tokens": [{**token, "id": kept[token["content"]]} for token in self.content["added_tokens"]],
+            "post_processor": special,
+        }
         return Tokenizer(content, max_tokens=self.max_tokens)
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
@@ -129,8 +136,8 @@ class Tokenizer:
     def characters(self, texts: Sequence[str]) -> set[str]:
         """The characters of texts as the vocabulary sees them: normalised, without spaces."""
         found: set[str] = set()
+        normalizer = self._backend.normalizer
         for text in texts:
-            normalizer = self._backend.normalizer
             found.update(text if normalizer is None else normalizer.normalize_str(text))
         return {character for character in found if not character.isspace()}
 

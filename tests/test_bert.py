@@ -14,7 +14,8 @@ import torch
 from tiny_encoder import HIDDEN, LONGEST, TEXTS, write_modules, write_tiny_bert
 
 from autoprune.errors import AutopruneError
-from autoprune.models.bert import find, read_encoder
+from autoprune.models.bert import read_encoder
+from autoprune.models.hub import find
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 

@@ -208,15 +208,12 @@ class Encoder(Model):
     def calibrate(self, texts: Sequence[str], watch: Watch = lambda _, values: values, *, batch: int = 32) -> Tensor:
         """The vectors of texts, float32 [n, out], differentiable; `watch` sees batches, short texts first."""
         tokens = self.tokens(texts)
-        order = sorted(range(len(texts)), key=lambda at: len(tokens[at]))
-        found: list[Tensor | None] = [None] * len(texts)
+        order = np.argsort([len(ids) for ids in tokens], kind="stable")
+        found, device = [], self.layer_mask.device
         for start in range(0, len(order), batch):
-            chosen = order[start : start + batch]
-            ids, there = padded([tokens[at] for at in chosen])
-            device = self.layer_mask.device
-            for at, vector in zip(chosen, self(ids.to(device), there.to(device), watch), strict=True):
-                found[at] = vector
-        return torch.stack([vector for vector in found if vector is not None])
+            ids, there = padded([tokens[at] for at in order[start : start + batch]])
+            found.append(self(ids.to(device), there.to(device), watch))
+        return torch.cat(found)[torch.from_numpy(np.argsort(order)).to(device)]
 
     def vectors(self, axis: Axis, context: Context) -> list[tuple[Tensor, Tensor | None]]:
         if context.rehearsal:  # any will do

@@ -14,7 +14,7 @@ from torch.nn.functional import layer_norm, linear, normalize, scaled_dot_produc
 
 from autoprune.errors import AutopruneError
 from autoprune.models.encoder import ACTIVATIONS, padded, pool
-from autoprune.packing import PackedTable, restore
+from autoprune.packing import PackedTable
 from autoprune.runtime.onnx_session import open_session, run
 from autoprune.runtime.served import Parts, Served
 from autoprune.tokenizer import Tokenizer
@@ -69,10 +69,6 @@ class SentenceEncoder(Served):
             found[chosen] = self.forward(ids, there)
         return found
 
-    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """How many tokens each text has, those that frame it included: int64 [n]."""
-        return np.array([len(ids) for ids in self._tokenizer.encode(texts)])
-
     def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
         return self._tokenizer.count(texts)
@@ -118,10 +114,8 @@ class TorchEncoder(SentenceEncoder):
             for name, tensor in parts.tensors.items()
             if name.rpartition(".")[2] in ("bias", "norm")
         }
-        for name, entry in parts.manifest["tables"].items():
-            prefix = f"{name}."
-            held = {key.removeprefix(prefix): part for key, part in parts.tensors.items() if key.startswith(prefix)}
-            table = restore(entry, {key: part for key, part in held.items() if key != "bias"}).to(self._device)
+        for name, packed in parts.tables().items():
+            table = packed.to(self._device)
             if name in ("word", "position"):
                 self._tables[name] = table
             else:

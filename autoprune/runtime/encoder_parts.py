@@ -27,7 +27,7 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
     if runtime == "onnx":
         widths = {name: _written_bits(table) for name, table in model.tables.items()}
         # what latency depends on; a graph says the same, but not in a few words
-        rows = {"word": model.tables["word"].rows, "position": model.tables["position"].rows}
+        rows = {"word": model.tables["word"].rows, "position": model.architecture.max_tokens}
         return Parts(
             manifest={**settings, "rows": rows, "bits": widths},
             tensors={},

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.errors import AutopruneError, unknown
+from autoprune.models.encoder import ACTIVATIONS, POOLINGS
 
 Array = NDArray[Any]
 
-ACTIVATIONS = ("gelu", "gelu_new", "relu")
-POOLINGS = ("mean", "cls", "max")
 MOST_CODE = 63
 """Codes of a weight have 7 bits: without VNNI a CPU adds two products with an activation of 8 bits in 16."""
 

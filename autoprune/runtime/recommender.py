@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor
 from autoprune.errors import AutopruneError
 from autoprune.histories import Histories
 from autoprune.ids import Id, Ids
-from autoprune.packing import restore
 from autoprune.packing.packed import BLOCK_ROWS
 from autoprune.runtime.kernels import Hidden
 from autoprune.runtime.search import Search
@@ -47,12 +46,7 @@ class Recommender(Served):
 
     def __init__(self, parts: Parts, *, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        tables = {
-            name: restore(entry, {key: parts.tensors[f"{name}.{key}"] for key in _fields(parts.tensors, name)}).to(
-                self.device
-            )
-            for name, entry in parts.manifest["tables"].items()
-        }
+        tables = {name: table.to(self.device) for name, table in parts.tables().items()}
         self._user_table, self._item_table = tables["user"], tables["item"]
         self._alpha = float(parts.manifest["fold_in"]["alpha"])
         self._ridge = float(parts.manifest["fold_in"]["ridge"])
@@ -268,10 +262,6 @@ class Recommender(Served):
         scale = gram.diagonal().mean().clamp_min(1e-12)
         penalty = self._alpha * gram + self._ridge * scale * torch.eye(dim, device=self.device)
         return penalty, total / self._user_table.rows
-
-
-def _fields(tensors: dict[str, Any], table: str) -> list[str]:
-    return [name.removeprefix(f"{table}.") for name in tensors if name.startswith(f"{table}.")]
 
 
 def _blocks(rows: int, device: torch.device) -> tuple[Tensor, ...]:

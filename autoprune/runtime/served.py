@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from autoprune.packing import PackedTable, restore
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
@@ -24,6 +26,16 @@ class Parts:
     tensors: dict[str, Tensor]
     beside: Beside
     files: dict[str, bytes] = field(default_factory=dict)
+
+    def tables(self) -> dict[str, PackedTable]:
+        """The packed tables that the manifest names; a bias beside one is no part of it."""
+        found = {}
+        for name, entry in self.manifest["tables"].items():
+            prefix = f"{name}."
+            held = {key.removeprefix(prefix): part for key, part in self.tensors.items() if key.startswith(prefix)}
+            held.pop("bias", None)
+            found[name] = restore(entry, held)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from autoprune.errors import AutopruneError
 from autoprune.tasks.judgements import WHERE, Collection, Found, by_split, collected, read_judgements
-from autoprune.tasks.text_tables import read_text
+from autoprune.tasks.text_tables import json_lines
 
 
 def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
@@ -23,10 +22,8 @@ def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
     Raises:
         AutopruneError: a file is missing or cannot be read, or a judgement names what is absent.
     """
-    documents = {name: _joined(entry) for name, entry in _json_lines(folder / "corpus.jsonl", where)}
-    queries = {
-        name: str(entry.get("text") or "").strip() for name, entry in _json_lines(folder / "queries.jsonl", where)
-    }
+    documents = {name: _joined(entry) for name, entry in _objects(folder / "corpus.jsonl", where)}
+    queries = {name: str(entry.get("text") or "").strip() for name, entry in _objects(folder / "queries.jsonl", where)}
     files = sorted((folder / "qrels").glob("*.tsv"))
     if not files:
         raise AutopruneError(f"{where}: {str(folder)!r} has no qrels/test.tsv, which says what is relevant to what.")
@@ -34,16 +31,10 @@ def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
     return collected(Found(documents, queries, judgements), seed, folder, where)
 
 
-def _json_lines(file: Path, where: str) -> Iterable[tuple[str, dict[str, object]]]:
+def _objects(file: Path, where: str) -> Iterable[tuple[str, dict[str, object]]]:
     """`_id` → the object of each line."""
     seen = set()
-    for number, line in enumerate(read_text(file, where).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise AutopruneError(f"{file}, line {number:,}: this is no JSON: {error.msg}.") from error
+    for number, entry in json_lines(file, where):
         if not isinstance(entry, dict) or "_id" not in entry or not isinstance(entry.get("text"), str):
             raise AutopruneError(f"{file}, line {number:,}: an object with _id and a string text is expected.")
         name = str(entry["_id"])

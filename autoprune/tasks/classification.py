@@ -126,14 +126,7 @@ def read_classification(
             "Classification needs the package scikit-learn, which is not installed: pip install 'autoprune[text]'."
         )
     if path.is_dir():
-        files = split_files(path, where)
-        for split in ("train", "test"):
-            if split not in files:
-                there = ", ".join(file.name for file in files.values())
-                raise AutopruneError(
-                    f"{where}: {str(path)!r} has no table for {split}, only {there}; "
-                    "name a table instead of the folder to have it split in train, validation and test."
-                )
+        files = split_files(path, ("train", "test"), where=where, otherwise="train, validation and test")
         rows = {split: read_table(file, COLUMNS, where=where) for split, file in files.items()}
         how = "" if "validation" in rows else "validation is of train"
     else:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -97,6 +98,7 @@ class EncoderTask(Task):
         self._known: WeakKeyDictionary[Served, dict[str, Vectors]] = WeakKeyDictionary()
         self._tokens: tuple[bytes, list[Tokens]] | None = None
         self._teacher: Tensor | None = None
+        self._kinds: dict[tuple[str, str], pd.DataFrame] = {}
         self._requests = self._make_requests()
 
     def describe(self) -> str:
@@ -186,12 +188,19 @@ class EncoderTask(Task):
         found.append(self._coverage.rows(served, split, perturb))
         for number, rows in enumerate(found):
             rows["unit"] += number * UNITS
-        columns = [slice_columns(rows["text"].tolist(), self._words) for rows in found]
+        columns = [self._slices(split, rows) for rows in found]
         whole = pd.concat(
             [pd.concat([rows.drop(columns="text"), cut], axis=1) for rows, cut in zip(found, columns, strict=True)],
             ignore_index=True,
         )
         return whole.astype({"benchmark": "category"})
+
+    def _slices(self, split: str, rows: pd.DataFrame) -> pd.DataFrame:
+        """What kinds of texts ask; for one benchmark and split they are always the same."""
+        key = split, str(rows["benchmark"].iloc[0])
+        if key not in self._kinds:
+            self._kinds[key] = slice_columns(rows["text"].tolist(), self._words)
+        return self._kinds[key]
 
     def validate(self, model: Model) -> float:
         return self.metrics[self.metric](self.score(serve(self.parts(model, "onnx")), "validation"))
@@ -266,7 +275,7 @@ class EncoderTask(Task):
                     dense = served
                 found.append(self._encode(dense, chunk))
                 folder.mkdir(parents=True, exist_ok=True)
-                draft = path.with_name(f"{path.stem}-{id(self)}.draft.npy")
+                draft = path.with_name(f"{path.stem}-{os.getpid()}.draft.npy")
                 np.save(draft, found[-1])
                 draft.replace(path)
         return np.concatenate(found)
@@ -289,10 +298,9 @@ def _worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
     read at all. Among pieces that never occur those that are placeholders come last.
     """
     counts = 2 * tokenizer.frequency(texts) + 1
-    pieces = tokenizer.pieces
     letters = tokenizer.characters(texts)
-    for at, piece in enumerate(pieces):
-        if piece.removeprefix("##") in letters:
+    for at, piece in enumerate(tokenizer.pieces):
+        if tokenizer.bare(piece) in letters:
             counts[at] += 2
         elif piece.startswith("[unused") or not piece:
             counts[at] = 0

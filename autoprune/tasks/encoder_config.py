@@ -59,9 +59,7 @@ class EncoderConfig:
     similarities: float = 10.0
     longest: int = 128
     seed: int = 0
-    training: Training = field(
-        default_factory=lambda: Training(learning_rate=3e-4, warmup=50, decay=True, epochs=0, evaluate_every=1)
-    )
+    training: Training = field(default_factory=lambda: Training(learning_rate=3e-4, warmup=50, decay=True, epochs=0))
 
     def check(self) -> None:
         """Refuses what cannot be.

@@ -100,14 +100,7 @@ def read_pairs(path: Path, *, scale: tuple[float, float] | None = None, seed: in
         AutopruneError: what is read cannot be: with the file and the line.
     """
     if path.is_dir():
-        files = split_files(path, where)
-        for split in ("validation", "test"):
-            if split not in files:
-                there = ", ".join(file.name for file in files.values())
-                raise AutopruneError(
-                    f"{where}: {str(path)!r} has no table for {split}, only {there}; "
-                    "name a table instead of the folder to have it split in halves."
-                )
+        files = split_files(path, ("validation", "test"), where=where, otherwise="halves")
         read = {
             split: read_table(files[split], COLUMNS, where=where, headless=True) for split in ("validation", "test")
         }

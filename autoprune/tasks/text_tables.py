@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from autoprune.errors import AutopruneError
 
@@ -108,11 +109,16 @@ def read_text(file: Path, where: str) -> str:
         raise AutopruneError(f"{file} cannot be read: {error.strerror}.") from error
 
 
-def split_files(folder: Path, where: str) -> dict[str, Path]:
+def split_files(folder: Path, needed: Sequence[str], *, where: str, otherwise: str) -> dict[str, Path]:
     """The tables of a folder by their split: `train`, `dev` or `val…`, `test` in their names.
 
+    Args:
+        needed: splits that there must be.
+        where: the entry that names the folder.
+        otherwise: what becomes of a table that is named instead of the folder, for the error.
+
     Raises:
-        AutopruneError: a split has several files, or nothing says a split.
+        AutopruneError: a split has several files or is missing, or nothing says a split.
     """
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
@@ -131,7 +137,28 @@ def split_files(folder: Path, where: str) -> dict[str, Path]:
             f"{where}: a folder must hold tables ({', '.join(SUFFIXES)}) whose names say train, dev or test, "
             f"but {str(folder)!r} holds: {there}."
         )
+    for split in needed:
+        if split not in found:
+            there = ", ".join(file.name for file in found.values())
+            raise AutopruneError(
+                f"{where}: {str(folder)!r} has no table for {split}, only {there}; "
+                f"name a table instead of the folder to have it split in {otherwise}."
+            )
     return found
+
+
+def json_lines(file: Path, where: str) -> Iterator[tuple[int, Any]]:
+    """The JSON value of each line that holds something, and the line's number, from 1.
+
+    Raises:
+        AutopruneError: there is no such file, or a line is no JSON.
+    """
+    for number, line in enumerate(read_text(file, where).split("\n"), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise AutopruneError(f"{file}, line {number:,}: this is no JSON: {error.msg}.") from error
 
 
 def _wanted(roles: Mapping[str, str], headless: bool) -> str:

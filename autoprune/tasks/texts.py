@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 
 from autoprune.errors import AutopruneError, nearest
 from autoprune.tasks.benchmark import sha256_of
-from autoprune.tasks.text_tables import read_table, read_text
+from autoprune.tasks.text_tables import json_lines, read_table, read_text
 from autoprune.tasks.trec import read_documents
 
 WHERE = "task.texts"
@@ -164,15 +163,9 @@ def _table(file: Path) -> list[str]:
     return [row.fields[0] for row in read_table(file, {"text": COLUMN}, where=WHERE)]
 
 
-def _json_lines(file: Path) -> list[str]:
+def _objects(file: Path) -> list[str]:
     found = []
-    for number, line in enumerate(_lines(file), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise AutopruneError(f"{file}, line {number:,}: this is no JSON: {error.msg}.") from error
+    for number, entry in json_lines(file, WHERE):
         text = entry.get("text") if isinstance(entry, dict) else None
         if not isinstance(text, str):
             keys = ", ".join(map(str, entry)) if isinstance(entry, dict) else type(entry).__name__
@@ -189,7 +182,7 @@ READERS: dict[str, Callable[[Path], list[str]]] = {
     ".txt": _lines,
     ".csv": _table,
     ".tsv": _table,
-    ".jsonl": _json_lines,
+    ".jsonl": _objects,
     ".xml": _documents,
     ".trec": _documents,
 }
