@@ -159,13 +159,21 @@ class Encoder(Model):
         """What takes vectors of the dense model to where this one's should be: float32 [out, out of the dense one]."""
         return self.basis * self._table("out").row_mask[:, None]
 
-    def forward(self, ids: Tensor, there: Tensor, watch: Watch = lambda _, values: values) -> Tensor:
+    def forward(
+        self,
+        ids: Tensor,
+        there: Tensor,
+        watch: Watch = lambda _, values: values,
+        *,
+        products: torch.dtype = torch.float32,
+    ) -> Tensor:
         """The vectors of texts: float32 [batch, out], of length 1 where the architecture says so.
 
         Args:
             ids: rows of the word table, int64 [batch, tokens].
             there: bool [batch, tokens]; False is padding.
             watch: sees, and may change, what each axis carries.
+            products: what linear maps multiply in; sums, attention and all the rest are float32 in any case.
         """
         word, norms = self._table("word"), self.norms
         hidden = word.values(ids.flatten()).view(*ids.shape, -1)
@@ -174,27 +182,30 @@ class Encoder(Model):
         for layer, stands in zip(self.layers, self.layer_mask.tolist(), strict=True):
             if stands:
                 hidden = watch(f"layers.{layer}", hidden)
-                hidden = norms[f"attention_{layer}"](hidden + self._attend(layer, hidden, mask, watch))
-                neurons = self._map("up", layer, hidden)
+                hidden = norms[f"attention_{layer}"](hidden + self._attend(layer, hidden, mask, watch, products))
+                neurons = self._map("up", layer, hidden, products)
                 neurons = watch(f"ffn.{layer}", ACTIVATIONS[self.architecture.activation](neurons))
-                hidden = norms[f"ffn_{layer}"](hidden + self._map("down", layer, neurons))
+                hidden = norms[f"ffn_{layer}"](hidden + self._map("down", layer, neurons, products))
         vectors = pool(watch("layers.end", hidden), there, self.architecture.pooling)
         if self.projects:
             vectors = self._tables["out"](vectors)
         return normalize(vectors) if self.architecture.normalize else vectors
 
-    def _attend(self, layer: int, hidden: Tensor, mask: Tensor | None, watch: Watch) -> Tensor:
+    def _attend(
+        self, layer: int, hidden: Tensor, mask: Tensor | None, watch: Watch, products: torch.dtype
+    ) -> Tensor:
         batch, tokens, size = *hidden.shape[:2], self.architecture.head_dim
         query, key, value = (
-            self._map(name, layer, hidden).view(batch, tokens, -1, size).transpose(1, 2)
+            self._map(name, layer, hidden, products).view(batch, tokens, -1, size).transpose(1, 2)
             for name in ("query", "key", "value")
         )
         context = watch(f"heads.{layer}", scaled_dot_product_attention(query, key, value, attn_mask=mask))
-        return self._map("output", layer, context.transpose(1, 2).reshape(batch, tokens, -1))
+        return self._map("output", layer, context.transpose(1, 2).reshape(batch, tokens, -1), products)
 
-    def _map(self, name: str, layer: int, vectors: Tensor) -> Tensor:
-        mapped: Tensor = self._tables[f"{name}_{layer}"](vectors)
-        return mapped
+    def _map(self, name: str, layer: int, vectors: Tensor, products: torch.dtype) -> Tensor:
+        with torch.autocast(vectors.device.type, dtype=products, enabled=products != torch.float32):
+            mapped: Tensor = self._tables[f"{name}_{layer}"](vectors)
+        return mapped.float()
 
     def tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """Texts as rows of the word table, under the pieces that stand."""

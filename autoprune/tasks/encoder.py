@@ -20,6 +20,7 @@ from torch.nn.functional import normalize
 
 from autoprune.context import Context
 from autoprune.errors import unknown
+from autoprune.machine import fastest_products
 from autoprune.models.encoder import Encoder, padded
 from autoprune.models.model import Model
 from autoprune.runtime import serve
@@ -159,8 +160,9 @@ class EncoderTask(Task):
             self._teacher = torch.from_numpy(self._dense_vectors(self._texts["train"]))
         tokens = self._tokenized(model)
         ids, there = padded([_cut_off(tokens[at], self.config.longest) for at in batch.tolist()])
-        device = model.layer_mask.device
-        vectors = normalize(model(ids.to(device), there.to(device)))
+        device, precision = model.layer_mask.device, self.config.precision
+        products = getattr(torch, precision) if precision else fastest_products(device)
+        vectors = normalize(model(ids.to(device), there.to(device), products=products))
         wanted = normalize(self._teacher[batch].to(device) @ model.wanted().T)
         apart = (1 - (vectors * wanted).sum(1)).mean()
         wrong = (vectors @ vectors.T - wanted @ wanted.T).square().mean()

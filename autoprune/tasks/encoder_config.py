@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, unknown
 from autoprune.tasks.task import Training
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(kw_only=True)
@@ -45,6 +47,7 @@ class EncoderConfig:
         similarities: weight of the squared error of the similarities within a batch, beside the cosine to the dense
             embedding.
         longest: tokens of a text that distillation reads, which costs as much as they are.
+        precision: of the matrix products of distillation, one of `PRECISIONS`; None: the fastest here.
         seed: splits the texts.
         training: of distillation; the dense model comes trained.
     """
@@ -58,6 +61,7 @@ class EncoderConfig:
     texts_per_update: int = 32
     similarities: float = 10.0
     longest: int = 128
+    precision: str | None = None
     seed: int = 0
     training: Training = field(default_factory=lambda: Training(learning_rate=3e-4, warmup=50, decay=True, epochs=0))
 
@@ -76,5 +80,7 @@ class EncoderConfig:
         for name, least in (("texts_per_epoch", 1), ("texts_per_update", 2), ("longest", 8), ("seed", 0)):
             if getattr(self, name) < least:
                 raise AutopruneError(f"task.{name} >= {least} must hold, but got {getattr(self, name)}.")
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise unknown("task.precision", self.precision, PRECISIONS)
         if not 0 <= self.similarities < float("inf"):
             raise AutopruneError(f"task.similarities >= 0 must hold, but got {self.similarities}.")
