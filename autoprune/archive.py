@@ -39,8 +39,8 @@ class Candidate:
         key: of the plan; equal plans are one candidate.
         recipe: as nested plain values.
         words: the plan in a few words.
-        rejected: why it was given up before training; empty if it was not.
-        measurements: in the order they were taken; a rejected candidate has costs only.
+        rejected: the requirements for which it was given up early; empty if it was not.
+        measurements: in the order they were taken; a rejected candidate was measured in part.
         seconds: that making and measuring it took.
     """
 

@@ -287,7 +287,7 @@ def pick(
     found = _front(record, floor, max_, for_, prefer, format_)
     point = _chosen(found) if number is None else record.point(number)
     if point.candidate.rejected:
-        raise AutopruneError(f"candidate {number} was rejected before training and has no artifact; pick another.")
+        raise AutopruneError(f"candidate {number} was rejected and has no artifact; pick another.")
     if format_ == STOCK and point.stock_obstacles:
         why = ", and ".join(one.words for one in point.stock_obstacles)
         way = "Pick another, or leave the number out."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from autoprune.context import Context
 from autoprune.errors import AutopruneError
 from autoprune.machine import THREADS, machine
 from autoprune.measure import Judge, Judged, on_threads, own_latency, paired_latency
-from autoprune.measurement import SEARCH, Latency, Measurement, readings
+from autoprune.measurement import SEARCH, WHOLE, Latency, Measurement, readings
 from autoprune.models.model import Model
 from autoprune.recipe import Plan, digest
 from autoprune.requirements import Requirements
@@ -31,6 +32,10 @@ from autoprune.tasks.task import Task
 from autoprune.train import Trainer
 from autoprune.version import VERSION
 
+HOPELESS = 0.1
+"""A candidate that misses a floor by a larger share is given up at a first look: floors can still be loosened by as
+much without training anything."""
+
 
 class Evaluator:
     """Makes and measures candidates, each against the same baseline.
@@ -40,7 +45,8 @@ class Evaluator:
         context: seed and device; the same for every candidate.
         trainer: trains.
         store: keeps what was trained.
-        requirements: ceilings among them can reject a candidate before it is trained.
+        requirements: ceilings among them can reject a candidate before it is trained, floors before it is measured
+            whole.
         artifacts: the folder that artifacts are saved in, one by key.
         latency_seconds: for how long each workload is timed.
         candidates: what was measured so far, by key (an archive's, read only).
@@ -66,6 +72,7 @@ class Evaluator:
         self.latency_seconds = latency_seconds
         self.candidates = candidates
         self._ceilings = Requirements(items=tuple(item for item in requirements.items if item.ceiling))
+        self._floors = tuple(item for item in requirements.items if not item.ceiling)
         self._baseline_served: Served | None = None
         self._judges: Judge | None = None
         self._timed: dict[str, dict[str, Latency]] = {}
@@ -79,8 +86,9 @@ class Evaluator:
         """Makes the artifact of a plan and measures it; the first candidate is the baseline.
 
         A candidate whose size or latency breaks a ceiling is rejected before anything trains: where both follow from
-        its shapes, they are measured on an artifact that was not trained. Only the sampler's candidates are: the
-        baseline and the presets are references, and whole.
+        its shapes, they are measured on an artifact that was not trained. One that misses a floor by more than
+        `HOPELESS` is rejected at a first look, where the task has one, before all else is measured. Only the sampler's
+        candidates are: the baseline and the presets are references, and whole.
         """
         start = time.monotonic()
         rejected, folder = "", self.artifacts / plan.key
@@ -96,7 +104,13 @@ class Evaluator:
             self._save(model, plan, recipe, folder)
             served = self._load(folder)
             self.trainer.report("measuring")
-            measured = self._measure(served, folder, self._judge(served))
+            if name == TRIAL:
+                measured = self._glance(served, folder)
+                rejected = self._hopeless(measured)
+            if rejected:
+                shutil.rmtree(folder)
+            else:
+                measured = self._measure(served, folder, self._judge(served))
         assert measured is not None, "what is not rehearsed is never rejected"
         return Candidate(
             number=number,
@@ -137,6 +151,36 @@ class Evaluator:
             folder = Path(scratch) / "artifact"
             artifact.save(self.task.parts(model, plan.runtime), folder, provenance={})
             return self._measure(self._load(folder), folder)
+
+    def _glance(self, served: Served, folder: Path) -> Measurement:
+        """The first look that a task takes at what has floors; without slices, errors and latency."""
+        floors = {item.reading for item in self._floors}
+        if "quality" in floors:
+            floors.add(self.task.metric)
+        values = self.task.glance(served, floors)
+        return Measurement(
+            split="validation" if values else None,
+            purpose=SEARCH,
+            machine=str(machine()["id"]),
+            quality={name: {WHOLE: value} for name, value in values.items()},
+            units={},
+            size_bytes=artifact.size_bytes(folder),
+            memory_bytes=served.memory_bytes,
+            structure="",  # not timed
+            latency={},
+        )
+
+    def _hopeless(self, measured: Measurement) -> str:
+        """The floors that a first look finds missed by far; empty where there are none."""
+        found = readings(measured, self._known_baseline().latest(), metric=self.task.metric)
+        missed = []
+        for item in self._floors:
+            reading = found.get(item.reading)
+            # Of a bound nothing is known yet: it is the value that must come near.
+            value = None if reading is None else reading.ratio if item.relative else reading.value
+            if value is not None and not value >= (1 - HOPELESS) * item.limit:
+                missed.append(item.text)
+        return ", ".join(missed)
 
     def _judge(self, served: Served) -> Judged:
         if self.baseline is None:

@@ -85,7 +85,8 @@ class Measurement:
         split: the data quality was measured on: `validation` or `test`; None where nothing was scored.
         purpose: why it was taken: `search` or `verify`.
         machine: fingerprint of the machine; milliseconds of different machines are never compared.
-        quality: by metric, then by slice (`all` is every row). Empty for a candidate rejected before training.
+        quality: by metric, then by slice (`all` is every row). Of a rejected candidate, what
+            it was rejected for, or nothing.
         units: how many users (pairs, queries) each slice has.
         size_bytes: of the artifact's `model/` on disk.
         memory_bytes: that the loaded model holds.
@@ -172,11 +173,11 @@ def _quantile(share: float, freedom: float) -> float:
 def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> dict[str, Reading]:
     """Every value that a requirement or an objective can name.
 
-    `quality` is `metric`; `METRIC` and `METRIC.SLICE` are values of metrics; `worst_slice` is the lowest ratio to
-    the baseline among the slices that bind; `size_bytes`, `memory_bytes`, `latency_ms` (the first workload) and
-    `latency_ms.WORKLOAD` are costs. The ratio of a latency is the paired one, and its value is that ratio times the
-    baseline's median, so that candidates timed at different hours can be compared; of another machine than the
-    baseline's there is none.
+    `quality` is `metric`; `METRIC` and `METRIC.SLICE` are values of metrics; `worst_slice` is the lowest ratio to the
+    baseline among the slices that bind; `size_bytes`, `memory_bytes`, `latency_ms` (the first workload) and
+    `latency_ms.WORKLOAD` are costs. What was not measured is not there. The ratio of a latency is the
+    paired one, and its value is that ratio times the baseline's median, so that candidates timed at different hours
+    can be compared; of another machine than the baseline's there is none.
     """
     found: dict[str, Reading] = {}
     for name, by_slice in measured.quality.items():
@@ -188,15 +189,13 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
             label = reading_name(name, part)
             reading = scored_reading(value, value / before if before else math.nan, measured.errors.get(label))
             found[label] = dataclasses.replace(reading, binds=part in binds)
-    if measured.quality:
+    if metric in measured.quality:
         found["quality"] = found[metric]
-        ratios = [
-            found[name].ratio
-            for part in binding_slices(baseline, metric)
-            if (name := reading_name(metric, part)) in found
-        ]
-        worst = float(np.min(ratios)) if ratios else found[metric].ratio
-        found["worst_slice"] = scored_reading(worst, worst, measured.errors.get("worst_slice"))
+        bind = binding_slices(baseline, metric)
+        ratios = [found[name].ratio for part in bind if (name := reading_name(metric, part)) in found]
+        if ratios or not bind:
+            worst = float(np.min(ratios)) if ratios else found[metric].ratio
+            found["worst_slice"] = scored_reading(worst, worst, measured.errors.get("worst_slice"))
     for name, count, before in (
         ("size_bytes", measured.size_bytes, baseline.size_bytes),
         ("memory_bytes", measured.memory_bytes, baseline.memory_bytes),

@@ -38,7 +38,7 @@ BLUE, ORANGE, PURPLE, GREEN, SKY, BLACK, GREY = (
 """Of Okabe and Ito's palette, which the colour-blind tell apart; marks differ in shape as well."""
 
 LAYERS: dict[str, tuple[str, str, int, float, str]] = {
-    "rejected": ("line-ns", GREY, 9, 0.9, "rejected before training (costs alone, no quality)"),
+    "rejected": ("line-ns", GREY, 9, 0.9, "rejected early (not measured whole)"),
     "infeasible": ("x-thin", GREY, 6, 0.75, "infeasible"),
     "feasible": ("circle", SKY, 6, 0.8, "feasible, beaten"),
     "presets": ("square", ORANGE, 9, 1.0, "presets"),
@@ -61,7 +61,7 @@ def tradeoff(front: Front, cost: str = "size_bytes") -> Figure:
     """Quality against a cost, both as ratios to the baseline; bars are 95 % intervals of a re-measurement.
 
     What fell stands where the verification found it, with a line from where the search had seen it. Rejected
-    candidates have no quality: they are ticks in a strip of their own below the plot.
+    candidates were not measured whole: they are ticks in a strip of their own below the plot.
 
     Args:
         cost: `size_bytes`, `latency_ms` or `latency_ms.WORKLOAD`.

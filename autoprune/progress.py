@@ -15,7 +15,7 @@ class Progress:
     Attributes:
         trials, of: new recipes that the sampler asked for, and the budget.
         front: the front so far.
-        rejected: candidates given up before training.
+        rejected: candidates given up before they were measured whole.
         latest: the candidate that was just finished.
         seconds_left: estimated; None while nothing is known.
     """

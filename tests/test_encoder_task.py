@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,11 @@ from tiny_encoder import LONGEST, TEXTS, make_task, write_tiny_bert
 
 import autoprune
 from autoprune.errors import AutopruneError
+from autoprune.evaluate import HOPELESS
 from autoprune.models.encoder import Encoder
 from autoprune.recipe import plan
+from autoprune.record import Point, Record
+from autoprune.requirements import parse_requirements
 from autoprune.runtime import serve
 from autoprune.runtime.encoder import SentenceEncoder
 from autoprune.stages import run
@@ -66,6 +71,22 @@ def test_the_loss_goes_down(encoder_task: EncoderTask, halved: Encoder) -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_products_in_bfloat16_teach_the_same(encoder_task: EncoderTask, halved: Encoder, tiny: Path) -> None:
+    """Half the digits in matrix products: other last digits, the same loss and nearly the same gradient."""
+    [batch], found = encoder_task.batches()[:1], {}
+    for precision in ("float32", "bfloat16"):
+        task, model = make_task(tiny, precision=precision), copy.deepcopy(halved)
+        loss = task.loss(model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
+        found[precision] = float(loss.detach()), torch.cat(gradients)
+    (loss, gradient), (other_loss, other) = found["float32"], found["bfloat16"]
+    assert other_loss != loss
+    assert other_loss == pytest.approx(loss, rel=0.02)
+    assert gradient.dtype == other.dtype == torch.float32
+    assert float(torch.nn.functional.cosine_similarity(gradient, other, dim=0)) > 0.99
 
 
 def test_recovery_brings_quality_back(encoder_task: EncoderTask) -> None:
@@ -186,6 +207,16 @@ def test_validation_is_the_metric_on_validation_data(encoder_task: EncoderTask, 
     assert encoder_task.validate(halved) == pytest.approx(encoder_task.metrics["spearman"](rows), abs=1e-3)
 
 
+def test_a_glance_is_what_the_whole_look_finds(encoder_task: EncoderTask, halved: Encoder) -> None:
+    served = served_of(encoder_task, halved)
+    rows = encoder_task.score(served, "validation")
+    assert encoder_task.glance(served, {"overlap@10", "spearman", "size_bytes"}) == {
+        "spearman": encoder_task.metrics["spearman"](rows)
+    }
+    assert encoder_task.glance(served, {"overlap@10"}) == {"overlap@10": encoder_task.metrics["overlap@10"](rows)}
+    assert encoder_task.glance(served, {"coverage", "size_bytes"}) == {}
+
+
 def test_an_unknown_metric_is_refused(tiny: Path) -> None:
     with pytest.raises(AutopruneError, match=r"task\.metric.*similarty"):
         make_task(tiny, metric="similarty")
@@ -250,6 +281,42 @@ def test_another_tokenizer_keeps_its_vocabulary_and_says_so(tmp_path: Path) -> N
 def test_a_space_stays_as_it_is_where_pieces_can_go(encoder_task: EncoderTask) -> None:
     space = {"cut": {"rows": {"sparsity": 0.5}}}
     assert encoder_task.suited(space) == space
+
+
+@pytest.mark.slow
+def test_a_floor_missed_by_far_rejects_at_a_glance(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    told = ["task=encoder", f"task.model={tiny}", "task.texts=texts.txt", "presets=none", "requirements=none"]
+    told += ["space.runtime=onnx", "~space.cut.ffn", "~space.cut.heads", "~space.cut.rows", "space.tune.epochs=0"]
+    told += ["space.cut.layers.importance=even", "space.cut.layers.sparsity.any_of=[0.0,0.25,0.5,0.75]"]
+    told += ["space.tune.method.quantize.bits.word=8", "study.latency_seconds=0.01", "study.verify_rounds=0"]
+    told += ["study.trials=8"]
+
+    def searched(name: str, *extra: str) -> Record:
+        autoprune.search(*told, *extra, f"study.name={name}")
+        return Record(tmp_path / "runs" / name)
+
+    def kept(point: Point) -> float:
+        return point.found["similarity"].ratio
+
+    whole = searched("whole")
+    assert not any(point.candidate.rejected for point in whole.points)
+    ratios = sorted(kept(point) for point in whole.points if point.number)
+    floor = (ratios[2] + ratios[3]) / 2 / (1 - HOPELESS)
+    hasty = searched("hasty", f"++requirements.quality.min={floor}x")
+    rejected = [point for point in hasty.points if point.candidate.rejected]
+    assert {kept(point) for point in rejected} == {ratio for ratio in ratios if ratio < (1 - HOPELESS) * floor}
+    for point in rejected:
+        assert point.candidate.rejected == f"quality >= {floor:.10g}x"
+        assert "latency_ms" not in point.found
+        assert not point.folder.exists()
+    found = hasty.front(parse_requirements({}))
+    judged = {point.number for point in (*found.points, *found.feasible)}
+    assert not judged & {point.number for point in rejected}, "nobody knows what else they are worth"
+    assert subprocess.run(
+        [sys.executable, "-m", "autoprune", "show", "hasty", str(rejected[0].number)], capture_output=True, text=True
+    ).stdout.count("rejected: quality >=")
 
 
 @pytest.mark.slow

@@ -160,7 +160,14 @@ def make_task(folder: Path, corpus: list[str] = TEXTS[:120], **changed: Any) -> 
 
     training = Training(learning_rate=3e-3, warmup=2, epochs=0, evaluate_every=1)
     config = EncoderConfig(
-        **{"model": str(folder), "texts_per_epoch": 48, "texts_per_update": 16, "training": training, **changed}
+        **{
+            "model": str(folder),
+            "texts_per_epoch": 48,
+            "texts_per_update": 16,
+            "precision": "float32",  # the same on every machine
+            "training": training,
+            **changed,
+        }
     )
     pairs = Pairs({"validation": scored(corpus[:30]), "test": scored(corpus[30:70])})
     return EncoderTask(config, read_encoder(str(folder)), Corpus.of(corpus, "made"), [pairs])

@@ -35,7 +35,7 @@ Params = dict[str, Any]
 def mirror(front: Front) -> optuna.Study:
     """The study for Optuna's eyes, in memory: every candidate is a trial of the same number.
 
-    Values are those that the search measured; what was given up before training is pruned. A candidate is feasible by
+    Values are those that the search measured; what was rejected is pruned. A candidate is feasible by
     its constraints if and only if it is among `front.feasible`; what verification found is in the user attributes.
 
     Raises:

@@ -25,7 +25,7 @@ def note(front: Front) -> str:
 A **read-only mirror** of an autoprune study: changes made here are refused. The authority is the archive, through
 `autoprune report {record.name}` and `autoprune front {record.name}`.
 
-{len(record.points)} candidates: {len(front.feasible)} feasible, {rejected} rejected before training, {len(front)} on
+{len(record.points)} candidates: {len(front.feasible)} feasible, {rejected} rejected, {len(front)} on
 the front. Required: {", ".join(item.text for item in front.requirements.items) or "nothing"}.
 
 | profile | picks | recipe |
@@ -37,7 +37,7 @@ the front. Required: {", ".join(item.text for item in front.requirements.items) 
 {fell}
 How to read it:
 
-- A trial has the number of its candidate; 0 is the baseline. *Pruned* is what was rejected before training.
+- A trial has the number of its candidate; 0 is the baseline. *Pruned* is what was rejected early.
 - Objective values are those of the search ({", ".join(objective_name(front, name) for name in record.objectives)});
   the plots' own Pareto front is the search's. *Best trials* are the front that verification left.
 - Feasible means that every requirement held in the search. `violation: ...` is the share of the limit that is
@@ -59,7 +59,7 @@ def trial_note(front: Front, point: Point, attributes: Sequence[Mapping[str, str
     ]
     place = {"yes": "on the front", "no": ""}.get(said["front"], said["front"])
     words = [
-        f"rejected before training: {said['rejected']}" if "rejected" in said else "",
+        f"rejected: {said['rejected']}" if "rejected" in said else "",
         "feasible" if said["feasible"] == "yes" else "not feasible",
         *short,
         place,

@@ -23,7 +23,7 @@ def print_point(console: Console, front: Front, point: Point) -> None:
     recipe = yaml.safe_dump(candidate.recipe, sort_keys=False) if candidate.recipe else "the dense model\n"
     say(console, "\nrecipe\n" + "".join(f"  {line}\n" for line in recipe.splitlines()))
     if candidate.rejected:
-        say(console, f"rejected before training: {candidate.rejected}\n")
+        say(console, f"rejected: {candidate.rejected}\n")
     before = record.baseline.candidate
     shown = [candidate.latest()]
     searched = candidate.beside(before, "search")
@@ -75,7 +75,8 @@ def _measurements(before: Measurement, measured: Measurement, found: Mapping[str
                 continue
             reading = found[reading_name(name, part)]
             note = "" if part == WHOLE else _binding_note(before, name, part, binds=binds, main=name == metric)
-            if name == metric and part in binds and reading.ratio == found["worst_slice"].ratio:
+            worst = found.get("worst_slice")
+            if name == metric and part in binds and worst is not None and reading.ratio == worst.ratio:
                 note = "binds, the worst"
             add(name if part == WHOLE else f"  {name}.{part}", f"{value:.4f}", f"{was:.4f}", reading, note)
     for label, count, was_count in (

@@ -110,7 +110,7 @@ def _line(progress: Progress) -> Text:
     words = candidate.words if candidate.name == TRIAL else candidate.name
     line.append(f"{words:<44} ")
     if candidate.rejected:
-        return line.append(f"rejected before training: {candidate.rejected}", style="dim")
+        return line.append(f"rejected: {candidate.rejected}", style="dim")
     for objective in OBJECTIVES:
         line.append(f" {cell(OBJECTIVES[objective][0], point.found)}", style="cyan")
     missed = [text for text, by in progress.front.requirements.violations(point.found).items() if by > 0]

@@ -191,9 +191,7 @@ class Encoder(Model):
             vectors = self._tables["out"](vectors)
         return normalize(vectors) if self.architecture.normalize else vectors
 
-    def _attend(
-        self, layer: int, hidden: Tensor, mask: Tensor | None, watch: Watch, products: torch.dtype
-    ) -> Tensor:
+    def _attend(self, layer: int, hidden: Tensor, mask: Tensor | None, watch: Watch, products: torch.dtype) -> Tensor:
         batch, tokens, size = *hidden.shape[:2], self.architecture.head_dim
         query, key, value = (
             self._map(name, layer, hidden, products).view(batch, tokens, -1, size).transpose(1, 2)

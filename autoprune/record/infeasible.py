@@ -51,7 +51,7 @@ class Infeasible:
 
     Attributes:
         candidates: how many were measured or rejected, without the baseline if there are others.
-        rejected: how many of them were given up before training.
+        rejected: how many of them were given up early.
         missed: what was missed, most often first.
         nearest: the candidates that miss the least, with their violations as shares of the limits.
         loosenings: the smallest change of each single requirement that would be enough, the smallest first.
@@ -70,7 +70,7 @@ class Infeasible:
         """For people."""
         lines = [f"no candidate of {self.candidates} meets every requirement."]
         if self.rejected:
-            lines[0] += f" {self.rejected} of them were rejected before training."
+            lines[0] += f" {self.rejected} of them were rejected early."
         for one in self.missed:
             spread = f"by {one.least:.1%} of the limit at best, {one.median:.1%} in the median"
             lines.append(f"  {one.text}: missed by {one.times} of {self.candidates}, {spread}")

@@ -17,7 +17,7 @@ from autoprune.measurement import Reading
 if TYPE_CHECKING:  # to look at a front nobody should wait for torch
     from autoprune.runtime.served import Served
 
-REJECTED = Obstacle(words="it was rejected before training")
+REJECTED = Obstacle(words="it was rejected")
 UNREADABLE = Obstacle(words="its artifact is gone or damaged")
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -196,6 +196,15 @@ class EncoderTask(Task):
             ignore_index=True,
         )
         return whole.astype({"benchmark": "category"})
+
+    def glance(self, served: Served, metrics: Collection[str]) -> dict[str, float]:
+        """Of the first benchmark that has one of the metrics; its vectors need not be computed again."""
+        assert isinstance(served, SentenceEncoder), "an encoder task serves encoders"
+        for part in self._benchmarks:
+            if not part.metrics.keys().isdisjoint(metrics):
+                rows = part.rows(lambda texts: self._encode(served, texts), "validation")
+                return {name: metric(rows) for name, metric in part.metrics.items()}
+        return {}
 
     def _slices(self, split: str, rows: pd.DataFrame) -> pd.DataFrame:
         """What kinds of texts ask; for one benchmark and split they are always the same."""

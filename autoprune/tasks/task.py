@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +142,10 @@ class Task(ABC):
             split: `validation` (what the search sees) or `test`.
             perturbation: one of `perturbations`: what is asked instead; perhaps of some of the units only.
         """
+
+    def glance(self, served: Served, metrics: Collection[str]) -> dict[str, float]:
+        """Some of `metrics` on validation data, by name, where that is much cheaper than `score`; the same values."""
+        return {}
 
     @abstractmethod
     def validate(self, model: Model) -> float:

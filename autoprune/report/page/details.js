@@ -100,7 +100,7 @@ function ruined(data, n, start = "It ") {
 
 // Why a candidate is where it is, in a sentence.
 function standing(data, state, judged, layer, n) {
-  if (layer === "rejected") return `Rejected before training: ${data.points.rejected[n] || "no quality was measured"}.`;
+  if (layer === "rejected") return `Rejected: ${data.points.rejected[n] || "no quality was measured"}.`;
   const told = (side) => [
     ...misses(data, side, n, state).map(([slider, by]) => `${slider.label} misses its limit by ${percent(by)} of it`),
     ...data.fixed.filter((item, at) => state.fixed[at] && item[side][n] !== "1").map((item) => `misses ${item.text}`)];
