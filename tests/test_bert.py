@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from tiny_encoder import HIDDEN, LONGEST, TEXTS, write_modules, write_tiny_bert
 
@@ -74,6 +75,25 @@ def test_a_dense_module_matches_sentence_transformers(folder: Path, out: int, bi
     assert model.out == out
     assert "out" in model.tables
     torch.testing.assert_close(model.wanted(), torch.eye(out))
+
+
+def test_a_dense_module_of_older_days(folder: Path) -> None:
+    write_modules(folder, dense=dense(12, bias=True))
+    now = read_encoder(str(folder)).state_dict()
+    safe = folder / "2_Dense" / "model.safetensors"
+    torch.save(safetensors.torch.load_file(safe), folder / "2_Dense" / "pytorch_model.bin")
+    safe.unlink()
+    assert all(torch.equal(weight, now[name]) for name, weight in read_encoder(str(folder)).state_dict().items())
+    (folder / "2_Dense" / "pytorch_model.bin").write_bytes(b"no weights")
+    assert "the weights cannot be read" in refused(folder)
+    (folder / "2_Dense" / "pytorch_model.bin").unlink()
+    assert "neither model.safetensors nor pytorch_model.bin is there" in refused(folder)
+
+
+@pytest.mark.parametrize("activation", ["gelu_python", "gelu_fast", "gelu_pytorch_tanh"])
+def test_activations_of_other_names_match_sentence_transformers(folder: Path, activation: str) -> None:
+    changed(folder / "config.json", hidden_act=activation)
+    matches_sentence_transformers(folder)
 
 
 def test_what_the_folder_says_is_read(tiny: Path) -> None:

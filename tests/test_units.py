@@ -16,7 +16,7 @@ from autoprune.models.encoder import Encoder
 from autoprune.recipe import plan
 from autoprune.stages import run, run_stage
 from autoprune.steps.layers import Layers, block_influence, even
-from autoprune.steps.units import Ffn, Heads, _rank_together
+from autoprune.steps.units import Ffn, Heads, _activation, _rank_together
 from autoprune.tasks.encoder import EncoderTask
 from autoprune.train import Trainer
 
@@ -108,6 +108,16 @@ def test_a_unit_that_does_nothing_goes_first(model: Encoder, importance: str) ->
     context = Context(calibration=CALIBRATION)
     assert Ffn(sparsity=0.5, importance=importance)._importance(model, context)["2"].argmin() == 7
     assert Heads(sparsity=0.5, importance=importance)._importance(model, context)["1"].argmin() == 1
+
+
+def test_padding_says_nothing(model: Encoder) -> None:
+    """What is beside a text in a batch, and so how far it is padded, changes nothing."""
+    texts, axes = [*TEXTS[:3], " ".join(TEXTS[3:7])], model.axes_of("ffn") | model.axes_of("heads")
+    each = [_activation(model, axes, [text]) for text in texts]
+    for name, found in _activation(model, axes, texts).items():
+        torch.testing.assert_close(found, torch.stack([one[name] for one in each]).sum(0), rtol=1e-4, atol=1e-5)
+    alone = np.sum([block_influence(model, [text]) for text in texts], axis=0)
+    np.testing.assert_allclose(block_influence(model, texts), alone, rtol=1e-4)
 
 
 def test_global_ranking_keeps_the_best_of_every_layer() -> None:

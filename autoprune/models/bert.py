@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,9 @@ DISTILBERT = {
 }
 NAMES = {"bert": BERT, "roberta": BERT, "xlm-roberta": BERT, "distilbert": DISTILBERT}
 """What a family calls the weights of a layer."""
+
+SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch_tanh": "gelu_new"}
+"""Other names of what has the same values."""
 
 MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 """Of sentence-transformers, in the order in which they can follow one another."""
@@ -89,6 +93,7 @@ def _read(folder: Path, where: str) -> Encoder:
     if kind != "absolute":
         raise AutopruneError(f"task.model: {where}: position embeddings of type {kind!r} are not known, only absolute.")
     activation = str(config.get("hidden_act") or config.get("activation"))
+    activation = SAME_ACTIVATION.get(activation, activation)
     if activation not in ACTIVATIONS:
         raise AutopruneError(
             f"task.model: {where}: the activation {activation!r} is unknown. {nearest(activation, ACTIVATIONS)}"
@@ -235,6 +240,7 @@ def _pooling(config: Mapping[str, Any], where: str) -> str:
 
 def _dense(folder: Path, where: str) -> dict[str, Tensor]:
     import safetensors.torch
+    import torch
 
     config = _json(folder / "config.json")
     if not str(config.get("activation_function", "Identity")).endswith("Identity"):
@@ -242,9 +248,17 @@ def _dense(folder: Path, where: str) -> dict[str, Tensor]:
             f"task.model: {where}: a Dense module with the activation {config['activation_function']} is unknown; only "
             "Identity is known."
         )
-    if not (folder / "model.safetensors").is_file():
-        raise AutopruneError(f"{folder}: model.safetensors is missing.")
-    held = safetensors.torch.load_file(folder / "model.safetensors")
+    safe, pickled = folder / "model.safetensors", folder / "pytorch_model.bin"
+    try:
+        held = (
+            safetensors.torch.load_file(safe)
+            if safe.is_file()
+            else torch.load(pickled, weights_only=True, map_location="cpu")
+        )
+    except FileNotFoundError as error:
+        raise AutopruneError(f"{folder}: neither {safe.name} nor {pickled.name} is there.") from error
+    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise AutopruneError(f"{folder}: the weights cannot be read ({error}).") from error
     found = {"out": held["linear.weight"].float()}
     return {**found, "out.bias": held["linear.bias"].float()} if "linear.bias" in held else found
 

@@ -215,13 +215,17 @@ class Encoder(Model):
         return [rows[ids] for ids in encoded]
 
     def calibrate(self, texts: Sequence[str], watch: Watch = lambda _, values: values, *, batch: int = 32) -> Tensor:
-        """The vectors of texts, float32 [n, out], differentiable; `watch` sees batches, short texts first."""
+        """The vectors of texts, float32 [n, out], differentiable.
+
+        `watch` sees batches, short texts first; what it sees of padding is zero.
+        """
         tokens = self.tokens(texts)
         order = np.argsort([len(ids) for ids in tokens], kind="stable")
         found, device = [], self.layer_mask.device
         for start in range(0, len(order), batch):
             ids, there = padded([tokens[at] for at in order[start : start + batch]])
-            found.append(self(ids.to(device), there.to(device), watch))
+            ids, there = ids.to(device), there.to(device)
+            found.append(self(ids, there, watch if there.all() else _blind_to_padding(watch, there)))
         return torch.cat(found)[torch.from_numpy(np.argsort(order)).to(device)]
 
     def vectors(self, axis: Axis, context: Context) -> list[tuple[Tensor, Tensor | None]]:
@@ -287,6 +291,16 @@ class Encoder(Model):
             for layer in self.layers
         ]
         return {"kind": "encoder", **dataclasses.asdict(self.architecture), "out": self.out, "layers": layers}
+
+
+def _blind_to_padding(watch: Watch, there: Tensor) -> Watch:
+    """The same watch, which sees zeros where there is padding: no text's vector rests on what goes on there."""
+
+    def blind(name: str, values: Tensor) -> Tensor:
+        text = there[:, None, :, None] if values.dim() == 4 else there[:, :, None]
+        return watch(name, values.masked_fill(~text, 0.0))
+
+    return blind
 
 
 def pool(hidden: Tensor, there: Tensor, pooling: str) -> Tensor:

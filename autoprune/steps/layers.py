@@ -127,7 +127,8 @@ def block_influence(model: Encoder, texts: Sequence[str]) -> list[float]:
     def watch(name: str, values: Tensor) -> Tensor:
         if name.startswith("layers."):
             if seen:
-                turned[len(seen) - 1] += (1 - cosine_similarity(seen[-1], values, dim=-1)).sum()
+                text = values.any(dim=-1)  # all of padding is zero
+                turned[len(seen) - 1] += (1 - cosine_similarity(seen[-1], values, dim=-1))[text].sum()
             seen.append(values)
             if name == "layers.end":
                 seen.clear()
