@@ -61,7 +61,7 @@ def test_matches_sentence_transformers(folder: Path, pooling: str, normalize: bo
     matches_sentence_transformers(folder)
 
 
-@pytest.mark.parametrize("family", ["distilbert", "roberta"])
+@pytest.mark.parametrize("family", ["electra", "distilbert", "roberta", "camembert"])
 def test_other_families_match_sentence_transformers(family: str, tmp_path: Path) -> None:
     matches_sentence_transformers(write_tiny_bert(tmp_path, family=family))
 
@@ -149,6 +149,12 @@ def test_what_is_no_encoder(folder: Path) -> None:
 def test_architectures_that_are_not_known(folder: Path, entries: dict[str, Any], words: str) -> None:
     changed(folder / "config.json", **entries)
     assert words in refused(folder)
+
+
+def test_a_narrower_word_table_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_bert(tmp_path, family="electra")
+    changed(folder / "config.json", embedding_size=16)
+    assert "its word table has 16 dimensions and its layers 32" in refused(folder)
 
 
 def test_an_unknown_pooling(folder: Path) -> None:

@@ -68,7 +68,7 @@ def write_tiny_bert(folder: Path, *, family: str = "bert", seed: int = 0, **pool
     """Writes a folder of sentence-transformers; see `write_modules` for the rest of the arguments.
 
     Args:
-        family: `bert`, `distilbert` or `roberta`; all with the WordPiece vocabulary of this module.
+        family: `bert`, `electra`, `distilbert`, `roberta` or `camembert`; all with this module's WordPiece vocabulary.
     """
     import torch
     import transformers
@@ -78,13 +78,13 @@ def write_tiny_bert(folder: Path, *, family: str = "bert", seed: int = 0, **pool
     tokenizer = transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt"), do_lower_case=True)
     sizes = {"vocab_size": len(VOCABULARY), "max_position_embeddings": POSITIONS}
     plain = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
+    plain["intermediate_size"] = NEURONS
+    padded = {**plain, "type_vocab_size": 1, "pad_token_id": 1}
     kinds = {
-        "bert": (transformers.BertConfig, transformers.BertModel, {**plain, "intermediate_size": NEURONS}),
-        "roberta": (
-            transformers.RobertaConfig,
-            transformers.RobertaModel,
-            {**plain, "intermediate_size": NEURONS, "type_vocab_size": 1, "pad_token_id": 1},
-        ),
+        "bert": (transformers.BertConfig, transformers.BertModel, plain),
+        "electra": (transformers.ElectraConfig, transformers.ElectraModel, {**plain, "embedding_size": HIDDEN}),
+        "roberta": (transformers.RobertaConfig, transformers.RobertaModel, padded),
+        "camembert": (transformers.CamembertConfig, transformers.CamembertModel, padded),
         "distilbert": (
             transformers.DistilBertConfig,
             transformers.DistilBertModel,

@@ -39,7 +39,10 @@ DISTILBERT = {
     "down": "ffn.lin2",
     "ffn": "output_layer_norm",
 }
-NAMES = {"bert": BERT, "roberta": BERT, "xlm-roberta": BERT, "distilbert": DISTILBERT}
+COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
+"""Families of which the first token has the position behind the padding's."""
+
+NAMES = {"bert": BERT, "electra": BERT, "distilbert": DISTILBERT, **dict.fromkeys(COUNTED_FROM_PADDING, BERT)}
 """What a family calls the weights of a layer."""
 
 SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch_tanh": "gelu_new"}
@@ -89,6 +92,11 @@ def _read(folder: Path, where: str) -> Encoder:
         )
     if config.get("is_decoder"):
         raise AutopruneError(f"task.model: {where} is a decoder (is_decoder is set), no encoder.")
+    if config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size"):
+        raise AutopruneError(
+            f"task.model: {where}: its word table has {config['embedding_size']} dimensions and its layers "
+            f"{config['hidden_size']}; a map between them is not known."
+        )
     kind = config.get("position_embedding_type") or "absolute"
     if kind != "absolute":
         raise AutopruneError(f"task.model: {where}: position embeddings of type {kind!r} are not known, only absolute.")
@@ -149,8 +157,8 @@ def _read(folder: Path, where: str) -> Encoder:
 def _positions(weights: Mapping[str, Tensor], family: str) -> Tensor:
     """The position table, with what every token of the first (and only) segment adds to it: float32 [n, hidden]."""
     table = weights["embeddings.position_embeddings.weight"]
-    if "roberta" in family:
-        table = table[2:]  # positions are counted from behind the padding's
+    if family in COUNTED_FROM_PADDING:
+        table = table[2:]
     segments = weights.get("embeddings.token_type_embeddings.weight")
     return table.clone() if segments is None else table + segments[0]
 
