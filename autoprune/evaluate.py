@@ -19,7 +19,7 @@ from autoprune import artifact
 from autoprune.archive import TRIAL, Candidate
 from autoprune.context import Context
 from autoprune.errors import AutopruneError
-from autoprune.machine import THREADS, machine
+from autoprune.machine import THREADS, give_back_memory, machine
 from autoprune.measure import Judge, Judged, on_threads, own_latency, paired_latency
 from autoprune.measurement import SEARCH, WHOLE, Latency, Measurement, readings
 from autoprune.models.model import Model
@@ -105,13 +105,13 @@ class Evaluator:
             served = self._load(folder)
             self.trainer.report("measuring")
             if name == TRIAL:
-                measured = self._glance(served, folder)
-                rejected = self._hopeless(measured)
+                measured, rejected = self._glance(served, folder)
             if rejected:
                 shutil.rmtree(folder)
             else:
                 measured = self._measure(served, folder, self._judge(served))
-        assert measured is not None, "what is not rehearsed is never rejected"
+        assert measured is not None, "whatever is rejected was measured for it"
+        give_back_memory()
         return Candidate(
             number=number,
             name=name,
@@ -152,14 +152,14 @@ class Evaluator:
             artifact.save(self.task.parts(model, plan.runtime), folder, provenance={})
             return self._measure(self._load(folder), folder)
 
-    def _glance(self, served: Served, folder: Path) -> Measurement:
-        """The first look that a task takes at what has floors; without slices, errors and latency."""
-        floors = {item.reading for item in self._floors}
-        if "quality" in floors:
-            floors.add(self.task.metric)
-        values = self.task.glance(served, floors)
-        return Measurement(
-            split="validation" if values else None,
+    def _glance(self, served: Served, folder: Path) -> tuple[Measurement | None, str]:
+        """A first look at what has floors, without slices, errors and latency, and the floors that it misses by far."""
+        metrics = {self.task.metric if item.reading == "quality" else item.reading for item in self._floors}
+        values = self.task.glance(served, metrics)
+        if not values:
+            return None, ""
+        measured = Measurement(
+            split="validation",
             purpose=SEARCH,
             machine=str(machine()["id"]),
             quality={name: {WHOLE: value} for name, value in values.items()},
@@ -169,9 +169,6 @@ class Evaluator:
             structure="",  # not timed
             latency={},
         )
-
-    def _hopeless(self, measured: Measurement) -> str:
-        """The floors that a first look finds missed by far; empty where there are none."""
         found = readings(measured, self._known_baseline().latest(), metric=self.task.metric)
         missed = []
         for item in self._floors:
@@ -180,7 +177,7 @@ class Evaluator:
             value = None if reading is None else reading.ratio if item.relative else reading.value
             if value is not None and not value >= (1 - HOPELESS) * item.limit:
                 missed.append(item.text)
-        return ", ".join(missed)
+        return measured, ", ".join(missed)
 
     def _judge(self, served: Served) -> Judged:
         if self.baseline is None:

@@ -325,10 +325,10 @@ def _bars(points: Sequence[Point], name: str) -> dict[str, Any]:
 def _hover(point: Point, cost: str) -> str:
     split = "test" if point.verified else "validation"
     words = point.candidate.words if point.number else "the dense model"
-    quality = _at(point, "quality")
+    quality, rejected = _at(point, "quality"), point.candidate.rejected
     lines = [
         f"<b>#{point.number}</b> {escape(words)}",
-        f"quality {quality:.3f}x ({split})" if quality is not None else f"rejected: {escape(point.candidate.rejected)}",
+        f"rejected: {escape(rejected)}" if rejected or quality is None else f"quality {quality:.3f}x ({split})",
         f"{_label(cost)} {_ratio(point, cost):.3f}x",
     ]
     return "<br>".join(lines)

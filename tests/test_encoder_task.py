@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tiny_encoder import LONGEST, TEXTS, make_task, write_tiny_bert
@@ -25,6 +27,7 @@ from autoprune.runtime import serve
 from autoprune.runtime.encoder import SentenceEncoder
 from autoprune.stages import run
 from autoprune.tasks.encoder import UNITS, WORKLOADS, EncoderTask
+from autoprune.tasks.pairs import Pairs
 from autoprune.tasks.text_slices import SLICES
 from autoprune.train import Trainer
 
@@ -217,6 +220,25 @@ def test_a_glance_is_what_the_whole_look_finds(encoder_task: EncoderTask, halved
     assert encoder_task.glance(served, {"coverage", "size_bytes"}) == {}
 
 
+def test_a_glance_is_not_judged_again(tiny: Path, halved: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, asked = make_task(tiny), list[bool]()
+    served, judge = served_of(task, halved), Pairs.rows
+
+    def counted(self: Pairs, *given: Any) -> Any:
+        asked.append(len(given) < 3 or given[2] is None)
+        return judge(self, *given)
+
+    monkeypatch.setattr(Pairs, "rows", counted)
+    first = task.score(served_of(task, halved), "validation")
+    asked.clear()
+    task.glance(served, {"spearman"})
+    whole = [task.score(served, "validation") for _ in range(2)]
+    task.score(served, "validation", "typos")
+    assert asked == [True, False]
+    for rows in whole:  # nor did anybody write into what is kept
+        pd.testing.assert_frame_equal(rows, first)
+
+
 def test_an_unknown_metric_is_refused(tiny: Path) -> None:
     with pytest.raises(AutopruneError, match=r"task\.metric.*similarty"):
         make_task(tiny, metric="similarty")
@@ -230,9 +252,10 @@ def test_an_unknown_metric_is_refused(tiny: Path) -> None:
         ({"longest": 4}, "task.longest >= 8"),
         ({"similarities": -1.0}, "task.similarities >= 0"),
         ({"seed": -1}, "task.seed >= 0"),
+        ({"precision": "half"}, "task.precision .half. is unknown"),
     ],
 )
-def test_settings_that_cannot_be(tiny: Path, entries: dict[str, float], words: str) -> None:
+def test_settings_that_cannot_be(tiny: Path, entries: dict[str, object], words: str) -> None:
     with pytest.raises(AutopruneError, match=words):
         make_task(tiny, **entries)
 

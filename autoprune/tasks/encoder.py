@@ -97,6 +97,7 @@ class EncoderTask(Task):
         self._calibration = _some(train, CALIBRATION_TEXTS)
         self._frequency = _worth(dense.tokenizer, train)
         self._known: WeakKeyDictionary[Served, dict[str, Vectors]] = WeakKeyDictionary()
+        self._judged: WeakKeyDictionary[Served, dict[tuple[str, str], pd.DataFrame]] = WeakKeyDictionary()
         self._tokens: tuple[bytes, list[Tokens]] | None = None
         self._teacher: Tensor | None = None
         self._kinds: dict[tuple[str, str], pd.DataFrame] = {}
@@ -186,7 +187,10 @@ class EncoderTask(Task):
         def encode(texts: Sequence[str]) -> Vectors:
             return self._encode(served, texts)
 
-        found = [part.rows(encode, split, perturb) for part in self._benchmarks]
+        found = [
+            part.rows(encode, split, perturb) if perturb else self._whole_rows(part, served, split).copy()
+            for part in self._benchmarks
+        ]
         found.append(self._coverage.rows(served, split, perturb))
         for number, rows in enumerate(found):
             rows["unit"] += number * UNITS
@@ -197,12 +201,19 @@ class EncoderTask(Task):
         )
         return whole.astype({"benchmark": "category"})
 
+    def _whole_rows(self, part: Benchmark, served: SentenceEncoder, split: str) -> pd.DataFrame:
+        """What a benchmark makes of a model, computed once: a first look and the whole one share it."""
+        known = self._judged.setdefault(served, {})
+        if (part.name, split) not in known:
+            known[part.name, split] = part.rows(lambda texts: self._encode(served, texts), split)
+        return known[part.name, split]
+
     def glance(self, served: Served, metrics: Collection[str]) -> dict[str, float]:
         """Of the first benchmark that has one of the metrics; its vectors need not be computed again."""
         assert isinstance(served, SentenceEncoder), "an encoder task serves encoders"
         for part in self._benchmarks:
             if not part.metrics.keys().isdisjoint(metrics):
-                rows = part.rows(lambda texts: self._encode(served, texts), "validation")
+                rows = self._whole_rows(part, served, "validation")
                 return {name: metric(rows) for name, metric in part.metrics.items()}
         return {}
 

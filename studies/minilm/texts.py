@@ -11,8 +11,10 @@ files, of Banking77's test file and Cranfield's queries are left out wherever th
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import inspect
+import io
 import pkgutil
 import random
 import re
@@ -35,12 +37,14 @@ def paragraphs(name: str) -> Iterator[str]:
     """The paragraphs of prose in the docstrings of a package."""
     package = importlib.import_module(name)
     modules = [package]
+    quiet = contextlib.redirect_stdout(io.StringIO())  # some modules print when they are imported
     for found in pkgutil.walk_packages(package.__path__, prefix=f"{name}.", onerror=lambda _: None):
         if not re.search(
             r"\b(tests?|_?testing|conftest|models|f2py|distutils|setup|integrations|__main__)\b", found.name
         ):
             try:
-                modules.append(importlib.import_module(found.name))
+                with quiet:
+                    modules.append(importlib.import_module(found.name))
             except BaseException:  # a module that cannot be imported here has nothing to read
                 continue
     seen = set()
