@@ -105,6 +105,23 @@ def test_what_the_folder_says_is_read(tiny: Path) -> None:
     assert "out" not in model.tables, "nothing is projected yet"
 
 
+@pytest.mark.parametrize("settings", ["sentence_bert_config.json", "sentence_roberta_config.json", None])
+def test_the_longest_text_stands_in_one_of_several_places(folder: Path, settings: str | None) -> None:
+    (folder / "sentence_bert_config.json").unlink()
+    if settings is None:  # as sentence-transformers 6 writes it
+        changed(folder / "tokenizer_config.json", model_max_length=11)
+    else:
+        (folder / settings).write_text(json.dumps({"max_seq_length": 11, "do_lower_case": False}))
+    assert read_encoder(str(folder)).tokens(["bread " * 40])[0].shape == (11,)
+    if settings is None:
+        matches_sentence_transformers(folder)
+
+
+def test_a_damaged_tokenizer_is_named(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    assert "the model cannot be loaded" in refused(folder)
+
+
 def test_a_folder_that_says_nothing_is_pooled_by_the_mean(folder: Path) -> None:
     expected = read_encoder(str(folder)).calibrate(TEXTS[:5])
     for name in ("modules.json", "sentence_bert_config.json"):

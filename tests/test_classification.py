@@ -67,6 +67,21 @@ def test_one_table_is_split(tmp_path: Path, header: str) -> None:
     assert "all.csv split 60/20/20" in made.describe()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_table_of_small_classes_is_split(tmp_path: Path, seed: int) -> None:
+    file = tmp_path / "c.csv"
+    file.write_text("\n".join(["text,category", *[f"text {at},class {at % 20}" for at in range(60)]]))
+    made = read_classification(file, seed=seed)
+    assert len(set(made.train["test"].labels)) == 20
+
+
+def test_lines_may_end_as_on_an_old_macintosh(tmp_path: Path) -> None:
+    file = write(tmp_path / "c.csv", 60)
+    made = read_classification(file)
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r"))
+    assert read_classification(file).fingerprint() == made.fingerprint()
+
+
 def test_a_probe_learns_classes_that_are_apart(tmp_path: Path) -> None:
     made = read_classification(write(tmp_path / "all.csv", 150))
     rows = made.rows(by_colour, "test")

@@ -168,6 +168,12 @@ def test_coverage_is_lost_with_the_vocabulary(encoder_task: EncoderTask, dense: 
     assert 0.3 < part < 0.98
 
 
+def test_requests_of_texts_without_spaces_are_as_long(tiny: Path) -> None:
+    task = make_task(tiny, ["-".join([text] * 9).replace(" ", "-") for text in TEXTS[:120]])
+    lengths = {len(task.model({}, seed=0).tokens([text])[0]) for [text] in task._requests["1x16"]}
+    assert lengths == {16}
+
+
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_requests_have_the_tokens_that_their_name_says(encoder_task: EncoderTask, dense: Encoder, name: str) -> None:
     texts, tokens = WORKLOADS[name]

@@ -161,6 +161,46 @@ def test_a_bad_judgement_is_named(tmp_path: Path, line: str, message: str) -> No
         read_retrieval(folder)
 
 
+def test_a_query_is_no_answer_to_itself(tmp_path: Path) -> None:
+    documents = [{"_id": f"a{at}", "text": f"claim {at}"} for at in range(QUERIES)]
+    documents += [{"_id": f"b{at}", "text": f"counter {at}"} for at in range(QUERIES)]
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "corpus.jsonl").write_text("\n".join(map(json.dumps, documents)))
+    (tmp_path / "queries.jsonl").write_text("\n".join(map(json.dumps, documents[:QUERIES])))
+    lines = ["", "query-id\tcorpus-id\tscore", *[f"a{at}\tb{at}\t1" for at in range(QUERIES)]]
+    (tmp_path / "qrels" / "test.tsv").write_text("\n".join(lines))
+
+    def by_pair(texts: Sequence[str]) -> np.ndarray:
+        """A claim is nearest to itself, then to its counter."""
+        found = np.zeros((len(texts), QUERIES + 1), dtype=np.float32)
+        for row, text in zip(found, texts, strict=True):
+            row[int(text.split()[1])] = 1
+            row[-1] = 0.3 if text.startswith("counter") else 0.0
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    made = read_retrieval(tmp_path)
+    assert made.rows(by_pair, "test")["value"].eq(1).all()
+    assert "no answers to themselves: 12" in made.describe()
+    judged = [*lines, *[f"a{at}\ta{at}\t1" for at in range(QUERIES)]]
+    (tmp_path / "qrels" / "test.tsv").write_text("\n".join(judged))
+    itself = read_retrieval(tmp_path)
+    assert itself.rows(by_pair, "test")["value"].eq(1).all()
+    assert "themselves" not in itself.describe()
+    assert itself.fingerprint() != made.fingerprint()
+
+
+def test_trec_is_read_whole(tmp_path: Path) -> None:
+    folder = write_trec(tmp_path / "trec")
+    document = '<DOC id="1">\n<DOCNO>more</DOCNO>\n<HEAD>head</HEAD>\n<TEXT>first</TEXT>\n<TEXT>second</TEXT>\n</DOC>'
+    (folder / "more.xml").write_text(document)
+    (folder / "topics.txt").write_text(
+        (folder / "topics.txt").read_text().replace("<title> query", "<title> Topic: query")
+    )
+    found = read_retrieval(folder).collection
+    assert "head first second" in found.documents
+    assert all(text.startswith("query") for part in found.queries.values() for text in part)
+
+
 def test_absent_documents_of_beir_are_named(tmp_path: Path) -> None:
     folder = write_beir(tmp_path / "a")
     with (folder / "qrels" / "test.tsv").open("a") as file:

@@ -51,6 +51,12 @@ SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch
 MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 """Of sentence-transformers, in the order in which they can follow one another."""
 
+SETTINGS = tuple(
+    f"sentence_{family}_config.json"
+    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+"""Files in which sentence-transformers says how it reads a text; the first that is there counts."""
+
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "tokenizer.model")
 
 
@@ -109,8 +115,9 @@ def _read(folder: Path, where: str) -> Encoder:
     try:
         loaded, info = AutoModel.from_pretrained(folder, output_loading_info=True)
         weights = loaded.float().state_dict()
-        backend = AutoTokenizer.from_pretrained(folder).backend_tokenizer.to_str()
-    except (ValueError, OSError, AttributeError, RuntimeError, SafetensorError) as error:
+        theirs = AutoTokenizer.from_pretrained(folder)
+        backend = theirs.backend_tokenizer.to_str()
+    except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError, SafetensorError) as error:
         raise AutopruneError(f"task.model: {where}: the model cannot be loaded ({error}).") from error
     missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
     if missing:
@@ -120,7 +127,8 @@ def _read(folder: Path, where: str) -> Encoder:
         )
     pooling, normalize, longest, dense = _modules(folder, where)
     positions = _positions(weights, family)
-    longest = min(longest or len(positions), len(positions))
+    # As sentence-transformers has it; newer versions write the length into the tokenizer's settings alone.
+    longest = min(longest or theirs.model_max_length, len(positions))
     hidden, heads = positions.shape[1], int(config.get("num_attention_heads") or config["n_heads"])
     tokenizer = Tokenizer.read(_prepared(backend, folder, where), max_tokens=longest)
     named = {name: weight.clone() for name, weight in _named(weights, NAMES[family], dense).items()}
@@ -183,10 +191,11 @@ def _named(weights: Mapping[str, Tensor], names: Mapping[str, str], dense: Mappi
 def _modules(folder: Path, where: str) -> tuple[str, bool, int | None, dict[str, Tensor]]:
     """Pooling, normalisation, longest text and projection, as sentence-transformers writes them down.
 
-    A folder that says nothing of it is pooled by the mean and normalised, as sentence-transformers would pool it.
+    A folder that says nothing of it is pooled by the mean, as sentence-transformers would, and normalised, which leaves
+    cosines as they are.
     """
     pooling, normalize, dense = "mean", True, {}
-    longest = _json(folder / "sentence_bert_config.json").get("max_seq_length")
+    longest = _settings(folder).get("max_seq_length")
     if (folder / "modules.json").is_file():
         try:
             modules = [
@@ -212,6 +221,12 @@ def _modules(folder: Path, where: str) -> tuple[str, bool, int | None, dict[str,
     return pooling, normalize, longest, dense
 
 
+def _settings(folder: Path) -> dict[str, Any]:
+    """What sentence-transformers sets of the transformer, by whichever name its version gave the file."""
+    there = [path for name in SETTINGS if (path := folder / name).is_file()]
+    return _json(there[0]) if there else {}
+
+
 def _prepared(backend: str, folder: Path, where: str) -> str:
     """A `tokenizer.json` that does what sentence-transformers would do to a text before."""
     told = _json(folder / "config_sentence_transformers.json")
@@ -221,7 +236,7 @@ def _prepared(backend: str, folder: Path, where: str) -> str:
             f"task.model: {where}: it puts {prompt!r} before every text (default_prompt_name); set that to null in "
             "config_sentence_transformers.json, and put it before your texts where you want it."
         )
-    if not _json(folder / "sentence_bert_config.json").get("do_lower_case"):
+    if not _settings(folder).get("do_lower_case"):
         return backend
     content = json.loads(backend)
     lower = [{"type": "Lowercase"}]

@@ -13,6 +13,8 @@ from autoprune.tasks.text_tables import json_lines
 def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
     """Reads a folder in BEIR's form.
 
+    As BEIR judges, a document of the query's own id (ArguAna, Quora) is no answer to it, unless it is judged relevant.
+
     Args:
         folder: with corpus.jsonl (`_id`, `title`, `text`), queries.jsonl (`_id`, `text`) and qrels/test.tsv (a header,
             then query, document, grade), perhaps qrels/dev.tsv; without it the queries of test are split in halves.
@@ -28,7 +30,7 @@ def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
     if not files:
         raise AutopruneError(f"{where}: {str(folder)!r} has no qrels/test.tsv, which says what is relevant to what.")
     judgements = {name: read_judgements(file, (0, 1, 2), header=True) for name, file in by_split(files, where).items()}
-    return collected(Found(documents, queries, judgements), seed, folder, where)
+    return collected(Found(documents, queries, judgements), seed, folder, where, own=True)
 
 
 def _objects(file: Path, where: str) -> Iterable[tuple[str, dict[str, object]]]:

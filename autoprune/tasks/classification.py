@@ -128,6 +128,7 @@ def read_classification(
     if path.is_dir():
         files = split_files(path, ("train", "test"), where=where, otherwise="train, validation and test")
         rows = {split: read_table(file, COLUMNS, where=where) for split, file in files.items()}
+        _check(rows["train"])
         how = "" if "validation" in rows else "validation is of train"
     else:
         whole = read_table(path, COLUMNS, where=where)
@@ -139,7 +140,6 @@ def read_classification(
             for split, piece in zip(("train", "validation", "test"), pieces, strict=True)
         }
         how = f"{path.name} split 60/20/20"
-    _check(rows["train"])
     known = {row.fields[1] for row in rows["train"]}
     for row in (row for part in rows.values() for row in part):
         if not row.fields[0] or row.fields[1] not in known:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -246,13 +247,18 @@ class EncoderTask(Task):
         tokenizer, draw = self._dense.tokenizer, np.random.default_rng(0)
         words = " ".join(_some(self._texts["train"], 2000)).split()
 
+        def length(text: str) -> int:
+            return len(tokenizer.encode([text])[0])
+
         def text(tokens: int) -> str:
             # Whole words until the next one would be too much; what is missing then is filled with a short one.
             start, taken = int(draw.integers(len(words))), 1
-            while len(tokenizer.encode([_run(words, start, taken + 1)])[0]) <= tokens and taken < tokens:
+            while length(_run(words, start, taken + 1)) <= tokens and taken < tokens:
                 taken += 1
             found = _run(words, start, taken)
-            missing = tokens - len(tokenizer.encode([found])[0])
+            if taken == 1:  # a text without spaces is one word, perhaps longer than all that is asked for
+                found = found[: bisect_right(range(1, len(found) + 1), tokens, key=lambda end: length(found[:end]))]
+            missing = tokens - length(found)
             return found + " a" * missing
 
         return {

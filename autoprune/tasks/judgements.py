@@ -33,12 +33,15 @@ class Collection:
         queries: by split, `validation` and `test`; each has a relevant document.
         grades: by split, for each query: position of a document → its gain, above 0.
         notes: what was done to the files, for people.
+        own: by split, for each query: position of the document that is the query itself, and no answer; -1: there is
+            none. Empty: no query is a document.
     """
 
     documents: list[str]
     queries: dict[str, list[str]]
     grades: dict[str, list[dict[int, float]]]
     notes: tuple[str, ...] = ()
+    own: dict[str, list[int]] = field(default_factory=dict)
 
 
 class Judgement(NamedTuple):
@@ -60,7 +63,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def collected(found: Found, seed: int, folder: Path, where: str) -> Collection:
+def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = False) -> Collection:
     """Checks that all that is judged is there, and splits.
 
     Args:
@@ -68,6 +71,7 @@ def collected(found: Found, seed: int, folder: Path, where: str) -> Collection:
         seed: splits the queries in halves where the files have no split.
         folder: of the files.
         where: the entry that names the folder.
+        own: whether a document that has the id of a query is that query, and no answer to it unless judged so.
 
     Raises:
         AutopruneError: a judgement names what is absent, or a split has no query.
@@ -112,11 +116,23 @@ def collected(found: Found, seed: int, folder: Path, where: str) -> Collection:
             f"but {str(folder)!r} has {counts}; a grade above 0 says relevant."
         )
     splits = ("validation", "test")
+    selves: dict[str, list[int]] = {}
+    if own:
+        selves = {
+            split: [at if (at := place.get(name, -1)) not in grades[split][name] else -1 for name in judged[split]]
+            for split in splits
+        }
+        count = sum(at >= 0 for held in selves.values() for at in held)
+        if count:
+            notes.append(f"queries that are documents, no answers to themselves: {count:,}")
+        else:
+            selves = {}
     return Collection(
         documents=list(found.documents.values()),
         queries={split: [found.queries[name] for name in judged[split]] for split in splits},
         grades={split: [grades[split][name] for name in judged[split]] for split in splits},
         notes=tuple(notes),
+        own=selves,
     )
 
 
@@ -150,15 +166,19 @@ def read_judgements(file: Path, columns: tuple[int, int, int], *, header: bool =
     Args:
         file: of TREC's four fields, or of BEIR's three below a header.
         columns: where the query, the document and the grade stand; the grade is last.
-        header: whether the first line is one.
+        header: whether the first line that holds something is one.
 
     Raises:
         AutopruneError: a line has other fields, or its grade is no number.
     """
     found = []
+    begun = False
     for number, line in enumerate(read_text(file, WHERE).splitlines(), start=1):
         fields = line.split("\t") if header and "\t" in line else line.split()
-        if not fields or (header and number == 1 and not is_number(fields[-1])):
+        if not fields:
+            continue
+        first, begun = not begun, True
+        if header and first and not is_number(fields[-1]):
             continue
         where, wanted = f"{file}, line {number:,}", max(columns) + 1
         try:

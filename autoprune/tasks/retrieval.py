@@ -67,7 +67,9 @@ class Retrieval(Benchmark):
         places = self.candidates[split]
         documents = embedded(encode, [self.collection.documents[at] for at in places])
         queries = embedded(encode, asked)
-        found = places[nearest_documents(queries, documents, K)]
+        own = self.collection.own.get(split)
+        near = places[nearest_documents(queries, documents, K + bool(own))]
+        found = [row[row != itself][:K] for row, itself in zip(near, own, strict=True)] if own else near
         values = [
             ndcg([known.get(int(at), 0.0) for at in row], known) for row, known in zip(found, grades, strict=True)
         ]
@@ -93,7 +95,8 @@ class Retrieval(Benchmark):
             for text, grades in zip(held.queries[split], held.grades[split], strict=True)
             for part in (split, text, sorted(grades.items()))
         ]
-        return sha256_of([*held.documents, *asked, self.candidates["validation"].tolist()])
+        own = [held.own] if held.own else []  # none leaves the fingerprint as it was
+        return sha256_of([*held.documents, *asked, self.candidates["validation"].tolist(), *own])
 
 
 def nearest_documents(queries: Vectors, documents: Vectors, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:

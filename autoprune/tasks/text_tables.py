@@ -102,11 +102,12 @@ def read_text(file: Path, where: str) -> str:
     if not file.is_file():
         raise AutopruneError(f"{where}: there is no file {str(file)!r}.")
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise AutopruneError(f"{file}: the text is not UTF-8: {error.reason} at byte {error.start:,}.") from error
     except OSError as error:
         raise AutopruneError(f"{file} cannot be read: {error.strerror}.") from error
+    return text if "\n" in text else text.replace("\r", "\n")  # lines of an old Macintosh, and of some spreadsheets
 
 
 def split_files(folder: Path, needed: Sequence[str], *, where: str, otherwise: str) -> dict[str, Path]:

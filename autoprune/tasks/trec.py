@@ -61,7 +61,7 @@ def read_documents(file: Path, where: str) -> dict[str, str]:
     """Id → the title and the text, once where the text begins with the title.
 
     Args:
-        file: with `<doc>`, `<docno>`, perhaps `<title>` or `<headline>`, and `<text>`.
+        file: with `<doc>`, `<docno>`, perhaps `<title>`, `<headline>` or `<head>`, and `<text>`.
         where: the entry that names the file.
 
     Raises:
@@ -72,7 +72,10 @@ def read_documents(file: Path, where: str) -> dict[str, str]:
         name = _tagged(piece, "docno")
         if name in found:
             raise AutopruneError(f"{file}: two documents are called {name!r}; a docno names one.")
-        title, text = _tagged(piece, "title") or _tagged(piece, "headline"), _tagged(piece, "text")
+        title, text = (
+            _tagged(piece, "title") or _tagged(piece, "headline") or _tagged(piece, "head"),
+            _tagged(piece, "text"),
+        )
         found[name] = text if text.startswith(title) else f"{title} {text}".strip()
     if not found:
         raise AutopruneError(f"{file}: there is no document: each stands in <doc>, its id in <docno>.")
@@ -90,7 +93,7 @@ def read_queries(file: Path, where: str) -> dict[str, str]:
         name = re.sub(r"^number:\s*", "", _tagged(piece, "num"), flags=re.IGNORECASE)
         if name in found:
             raise AutopruneError(f"{file}: two queries have the number {name!r}; a <num> names one.")
-        found[name] = _tagged(piece, "title")
+        found[name] = re.sub(r"^topic:\s*", "", _tagged(piece, "title"), flags=re.IGNORECASE)
         if not found[name]:
             raise AutopruneError(f"{file}: query {name!r} has no <title>, which is what it asks.")
     if not found:
@@ -115,11 +118,11 @@ def _sort(file: Path) -> str | None:
 
 def _pieces(text: str, tag: str) -> list[str]:
     """What follows each opening tag, to where it closes or the next one opens."""
-    found = re.split(rf"<{tag}>", text, flags=re.IGNORECASE)[1:]
+    found = re.split(rf"<{tag}\b[^>]*>", text, flags=re.IGNORECASE)[1:]
     return [re.split(rf"</{tag}>", piece, maxsplit=1, flags=re.IGNORECASE)[0] for piece in found]
 
 
 def _tagged(piece: str, tag: str) -> str:
-    """What stands in a tag, closed or not (as in TREC's topics), with single spaces."""
-    inside = re.search(rf"<{tag}>(.*?)(?=</{tag}>|<(?:num|title|desc|narr|text|docno)>|\Z)", piece, re.I | re.S)
-    return " ".join(html.unescape(re.sub(r"</?[a-z]\w*>", " ", inside[1], flags=re.I)).split()) if inside else ""
+    """What stands in a tag, as often as it is there, closed or not (as in TREC's topics), with single spaces."""
+    inside = re.findall(rf"<{tag}>(.*?)(?=</{tag}>|<(?:num|title|desc|narr|text|docno)>|\Z)", piece, re.I | re.S)
+    return " ".join(html.unescape(re.sub(r"</?[a-z]\w*>", " ", " ".join(inside), flags=re.I)).split())
