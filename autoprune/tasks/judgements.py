@@ -172,13 +172,10 @@ def read_judgements(file: Path, columns: tuple[int, int, int], *, header: bool =
         AutopruneError: a line has other fields, or its grade is no number.
     """
     found = []
-    begun = False
-    for number, line in enumerate(read_text(file, WHERE).splitlines(), start=1):
+    lines = [(number, line) for number, line in enumerate(read_text(file, WHERE).splitlines(), start=1) if line.strip()]
+    for at, (number, line) in enumerate(lines):
         fields = line.split("\t") if header and "\t" in line else line.split()
-        if not fields:
-            continue
-        first, begun = not begun, True
-        if header and first and not is_number(fields[-1]):
+        if header and at == 0 and not is_number(fields[-1]):
             continue
         where, wanted = f"{file}, line {number:,}", max(columns) + 1
         try:

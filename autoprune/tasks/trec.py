@@ -72,10 +72,8 @@ def read_documents(file: Path, where: str) -> dict[str, str]:
         name = _tagged(piece, "docno")
         if name in found:
             raise AutopruneError(f"{file}: two documents are called {name!r}; a docno names one.")
-        title, text = (
-            _tagged(piece, "title") or _tagged(piece, "headline") or _tagged(piece, "head"),
-            _tagged(piece, "text"),
-        )
+        title = _tagged(piece, "title") or _tagged(piece, "headline") or _tagged(piece, "head")
+        text = _tagged(piece, "text")
         found[name] = text if text.startswith(title) else f"{title} {text}".strip()
     if not found:
         raise AutopruneError(f"{file}: there is no document: each stands in <doc>, its id in <docno>.")
@@ -118,7 +116,7 @@ def _sort(file: Path) -> str | None:
 
 def _pieces(text: str, tag: str) -> list[str]:
     """What follows each opening tag, to where it closes or the next one opens."""
-    found = re.split(rf"<{tag}\b[^>]*>", text, flags=re.IGNORECASE)[1:]
+    found = re.split(rf"<{tag}(?:\s[^>]*)?>", text, flags=re.IGNORECASE)[1:]
     return [re.split(rf"</{tag}>", piece, maxsplit=1, flags=re.IGNORECASE)[0] for piece in found]
 
 
