@@ -13,7 +13,7 @@ from autoprune.tasks.text_tables import json_lines
 def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
     """Reads a folder in BEIR's form.
 
-    As BEIR judges, a document of the query's own id (ArguAna has such) is no answer to it, unless it is judged relevant.
+    As BEIR judges, a document of the query's own id (ArguAna has such) is no answer to it unless judged relevant.
 
     Args:
         folder: with corpus.jsonl (`_id`, `title`, `text`), queries.jsonl (`_id`, `text`) and qrels/test.tsv (a header,
