@@ -11,7 +11,7 @@ import yaml
 from autoprune import words
 from autoprune.commands import candidate_command, search_command
 from autoprune.formats import LOADING, OWN
-from autoprune.measurement import SEARCH, VERIFY, Measurement, Reading, binding, reading_name
+from autoprune.measurement import SEARCH, VERIFY, Measurement, Reading, binding_slices, reading_name
 from autoprune.record import Front, Point
 
 FILE = "README.md"
@@ -137,13 +137,13 @@ def _trade(front: Front, point: Point) -> str:
 def _slices(front: Front, point: Point) -> str:
     metric = front.record.metric
     _, split, measured, before, found = _looks(front, point)[0]
-    binds = binding(before.quality[metric], before.units)
+    binds = binding_slices(before, metric)
     rows = []
     for part in measured.quality[metric]:
         if part == "all" or part not in before.quality[metric]:
             continue
         reading = found[reading_name(metric, part)]
-        note = "yes" if part in binds else f"no, {words.why_idle(before.units[part], before.quality[metric][part])}"
+        note = "yes" if part in binds else f"no, {words.why_idle(before, metric, part)}"
         rows.append((part, f"{reading.value:.4f}", _sure(reading), note))
     if not rows:
         return ""

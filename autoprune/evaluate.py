@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 import shutil
 import tempfile
@@ -111,6 +112,8 @@ class Evaluator:
             else:
                 measured = self._measure(served, folder, self._judge(served))
         assert measured is not None, "whatever is rejected was measured for it"
+        if self.baseline is None:
+            self._check_worth(measured)
         give_back_memory()
         return Candidate(
             number=number,
@@ -143,6 +146,19 @@ class Evaluator:
         return candidate.with_measurement(
             dataclasses.replace(known, machine=str(machine()["id"]), latency=latency, memory_bytes=served.memory_bytes)
         )
+
+    def _check_worth(self, baseline: Measurement) -> None:
+        """Refuses a baseline of which nothing can be a share: ratios would say the opposite of what they seem to."""
+        found = readings(baseline, baseline, metric=self.task.metric)
+        for name in ("quality", *(item.reading for item in self._floors if item.relative)):
+            reading = found.get(name)
+            if reading is not None and reading.binds and math.isnan(reading.ratio):
+                metric = self.task.metric if name == "quality" else name
+                raise AutopruneError(
+                    f"{metric}: the dense model has {reading.value:.4f} on validation data, and of what is not above 0 "
+                    "no share can be kept. Do larger scores mean less alike there? Turn them round; otherwise judge by "
+                    "another task.metric, or leave the requirement out."
+                )
 
     def _rehearse(self, plan: Plan) -> Measurement:
         """Size and latency of the artifact that a plan would give, without training anything."""

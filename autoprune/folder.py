@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from autoprune.archive import whole_lines
 from autoprune.errors import AutopruneError
 
 
@@ -22,9 +23,10 @@ def open_folder(
     described: str,
     config_dir: str | None = None,
 ) -> None:
-    """Makes the study's folder, or sees that the study in it is the same one.
+    """Makes a study of the folder, or sees that the study in it is the same one; what has measured nothing is none yet.
 
     Args:
+        folder: held by this process, see `driving`.
         definition: what the study is.
         overrides: the words that it was started with.
         described: its data in a line, for people.
@@ -34,8 +36,7 @@ def open_folder(
         AutopruneError: the folder holds a study with another definition; the message shows the difference.
     """
     path = folder / "study.yaml"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or not whole_lines(folder / "archive.jsonl"):
         draft = path.with_suffix(".tmp")
         content: dict[str, Any] = {"definition": dict(definition), "overrides": overrides, "described": described}
         if config_dir is not None:
@@ -90,11 +91,12 @@ def read_machines(folder: Path) -> dict[str, dict[str, str | int]]:
 
 @contextmanager
 def driving(folder: Path) -> Iterator[None]:
-    """Holds the study for this process.
+    """Holds the study for this process; makes its folder.
 
     Raises:
         AutopruneError: another process holds it.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock", timeout=0)
     try:
         lock.acquire()

@@ -76,8 +76,10 @@ def search(
     definition = _definition(task, sections)
     name = _study_name(study, task, definition)
     folder = Path(study.dir) / name
-    open_folder(folder, definition=definition, overrides=list(overrides), described=described, config_dir=config_dir)
     with driving(folder):
+        open_folder(
+            folder, definition=definition, overrides=list(overrides), described=described, config_dir=config_dir
+        )
         note_machine(folder, machine())
         archive = Archive(folder / "archive.jsonl", mending=True)
         evaluator = Evaluator(

@@ -33,7 +33,7 @@ class Judged:
     """What an artifact scored; the fields are those of `Measurement`."""
 
     quality: dict[str, dict[str, float]]
-    units: dict[str, int]
+    units: dict[str, dict[str, int]]
     errors: dict[str, float]
     draws: tuple[float, ...]
 
@@ -79,7 +79,7 @@ class Comparison:
             for part, piece in rows.items()
         }
         values, units = quality(task, rows)
-        self._binding = binding(values[task.metric], units)
+        self._binding = binding(values[task.metric], units[task.metric])
         exact = dict.fromkeys([*self._before, "worst_slice"], 0.0)
         self.baseline = Judged(quality=values, units=units, errors=exact, draws=(1.0,) * DRAWS)
 
@@ -117,7 +117,7 @@ class Comparison:
         before = self.baseline.quality[metric][part]
         return cautious_error(
             drawn,
-            ratio=value / before if before else math.nan,
+            ratio=value / before if before > 0 else math.nan,
             ours=self._task.metrics[metric].influence(rows),
             before=self._influences[reading_name(metric, part)],
             value=value,
@@ -141,14 +141,17 @@ def score(task: Task, served: Served, split: str) -> dict[str, pd.DataFrame]:
     return parts | {name: task.score(served, split, name) for name in task.perturbations}
 
 
-def quality(task: Task, rows: Mapping[str, pd.DataFrame]) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """Every metric on every part, and the number of units in each.
+def quality(
+    task: Task, rows: Mapping[str, pd.DataFrame]
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, int]]]:
+    """Every metric on every part, and the number of units that each value rests on.
 
     Args:
         rows: by part, what `task.score` returned.
     """
     values = {name: {part: metric(piece) for part, piece in rows.items()} for name, metric in task.metrics.items()}
-    return values, {part: int(piece[task.unit].nunique()) for part, piece in rows.items()}
+    units = {name: {part: metric.units(piece) for part, piece in rows.items()} for name, metric in task.metrics.items()}
+    return values, units
 
 
 def paired_latency(

@@ -87,7 +87,7 @@ class Measurement:
         machine: fingerprint of the machine; milliseconds of different machines are never compared.
         quality: by metric, then by slice (`all` is every row). Of a rejected candidate, what
             it was rejected for, or nothing.
-        units: how many users (pairs, queries) each slice has.
+        units: how many users (pairs, queries) each quality rests on, by metric and slice like these.
         size_bytes: of the artifact's `model/` on disk.
         memory_bytes: that the loaded model holds.
         structure: what latency depends on (shapes and encodings); equal structures share one timing a machine.
@@ -103,7 +103,7 @@ class Measurement:
     purpose: str
     machine: str
     quality: dict[str, dict[str, float]]
-    units: dict[str, int]
+    units: dict[str, dict[str, int]]
     size_bytes: int
     memory_bytes: int
     structure: str
@@ -119,7 +119,11 @@ class Measurement:
     def from_json(content: Mapping[str, Any]) -> Measurement:
         """The inverse of `to_json`."""
         latency = {name: Latency.from_json(entry) for name, entry in content["latency"].items()}
-        return Measurement(**{**content, "latency": latency, "draws": tuple(content.get("draws", ()))})
+        units = content["units"]
+        if not all(isinstance(counts, Mapping) for counts in units.values()):
+            units = dict.fromkeys(content["quality"], units)  # they were once counted for all metrics together
+        known = {"units": units, "latency": latency, "draws": tuple(content.get("draws", ()))}
+        return Measurement(**{**content, **known})
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class Reading:
 
     Attributes:
         value: in its own unit.
-        ratio: to the baseline's; nan where that is zero.
+        ratio: to the baseline's; nan where that is not above zero.
         error: standard error of the ratio; 0 for what is counted, nan where nobody knows.
         repeat: standard deviation of what a re-measurement would find around this ratio: on as many other users, or
             in another process. nan where nobody knows.
@@ -187,7 +191,8 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
             if before is None:  # measured by a version that knew fewer slices
                 continue
             label = reading_name(name, part)
-            reading = scored_reading(value, value / before if before else math.nan, measured.errors.get(label))
+            ratio = value / before if before > 0 else math.nan
+            reading = scored_reading(value, ratio, measured.errors.get(label))
             found[label] = dataclasses.replace(reading, binds=part in binds)
     if metric in measured.quality:
         found["quality"] = found[metric]
@@ -242,7 +247,7 @@ def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:
 
 def binding_slices(baseline: Measurement, metric: str) -> list[str]:
     """The slices with enough units, and enough of a baseline, to hold a candidate to."""
-    return binding(baseline.quality[metric], baseline.units)
+    return binding(baseline.quality[metric], baseline.units[metric])
 
 
 def binding(values: Mapping[str, float], units: Mapping[str, int]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from autoprune.archive import ROUNDS, processes
 from autoprune.commands import verb_command
-from autoprune.measurement import FEWEST_UNITS, VERIFY, Reading
+from autoprune.measurement import FEWEST_UNITS, VERIFY, Measurement, Reading
 from autoprune.record import Front, Point, Record
 
 NOTHING = "-"
@@ -99,9 +99,12 @@ def optimism(front: Front) -> str:
     return f"{looked}; that flatters the {front.record.metric} of the rest {how}."
 
 
-def why_idle(units: int, value: float) -> str:
+def why_idle(baseline: Measurement, metric: str, part: str) -> str:
     """Why a slice does not bind: by its units, or by the baseline's value on it."""
-    return f"too few: {units} units" if units < FEWEST_UNITS else f"too faint: {value:.4f} in the baseline"
+    units = baseline.units[metric][part]
+    if units < FEWEST_UNITS:
+        return f"too few: {units} units"
+    return f"too faint: {baseline.quality[metric][part]:.4f} in the baseline"
 
 
 def beyond(record: Record, point: Point) -> str:
@@ -116,8 +119,8 @@ def idle(front: Front) -> list[str]:
     for item in front.requirements.items:
         found, tested = baseline.found.get(item.reading), baseline.verified.get(item.reading)
         if found is not None and not found.binds:
-            units = baseline.candidate.latest().units.get(item.reading.rpartition(".")[2], 0)
-            lines.append(f"{item.text} does not bind: {why_idle(units, found.value)}.")
+            metric, _, part = item.reading.rpartition(".")
+            lines.append(f"{item.text} does not bind: {why_idle(baseline.candidate.latest(), metric, part)}.")
         elif found is not None and tested is not None and item.violation(found) <= 0 < item.violation(tested):
             lines.append(f"{item.text} is missed by the baseline itself on test data: {tested.value:.4g}.")
     return lines

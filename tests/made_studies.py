@@ -102,7 +102,7 @@ def _candidate(number: int, draw: np.random.Generator, machine: str) -> Candidat
         purpose=SEARCH,
         machine=machine,
         quality={} if rejected else _quality(max(kept, 0.05), draw),
-        units={} if rejected else dict.fromkeys(["all", *SLICES], UNITS),
+        units={} if rejected else {metric: dict.fromkeys(["all", *SLICES], UNITS) for metric in METRICS},
         size_bytes=size,
         memory_bytes=size + 33_000,
         structure=f"structure-{sparsity}-{bits}",

@@ -19,7 +19,7 @@ def measurement(purpose: str = "search", size_bytes: int = 10) -> Measurement:
         purpose=purpose,
         machine="here",
         quality={"ndcg@20": {"all": 0.3, "tail": 0.1}},
-        units={"all": 200, "tail": 150},
+        units={"ndcg@20": {"all": 200, "tail": 150}},
         size_bytes=size_bytes,
         memory_bytes=20,
         structure="s",

@@ -123,12 +123,36 @@ def test_a_damaged_tokenizer_is_named(folder: Path) -> None:
 
 
 def test_a_folder_that_says_nothing_is_pooled_by_the_mean(folder: Path) -> None:
-    expected = read_encoder(str(folder)).calibrate(TEXTS[:5])
     for name in ("modules.json", "sentence_bert_config.json"):
         (folder / name).unlink()
-    model = read_encoder(str(folder))
-    assert model.architecture.max_tokens == 64
-    torch.testing.assert_close(model.calibrate(TEXTS[:5]), expected)
+    architecture = read_encoder(str(folder)).architecture
+    assert (architecture.pooling, architecture.normalize, architecture.max_tokens) == ("mean", False, 64)
+    matches_sentence_transformers(folder)
+
+
+def test_a_transformer_in_a_folder_of_its_own(folder: Path) -> None:
+    # as sentence-transformers wrote it before version 2
+    inside = folder / "0_Transformer"
+    inside.mkdir()
+    for file in [file for file in folder.iterdir() if file.is_file() and file.name != "modules.json"]:
+        file.rename(inside / file.name)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = inside.name
+    (folder / "modules.json").write_text(json.dumps(modules))
+    assert read_encoder(str(folder)).architecture.max_tokens == LONGEST
+    matches_sentence_transformers(folder)
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_vectors_that_are_cut_short_match_sentence_transformers(folder: Path, projected: bool) -> None:
+    shutil.rmtree(folder / "2_Normalize")
+    write_modules(folder, dense=dense(16) if projected else None, normalize=False)
+    told = folder / "config_sentence_transformers.json"
+    told.write_text(json.dumps({"truncate_dim": 12}))
+    assert read_encoder(str(folder)).out == 12
+    matches_sentence_transformers(folder)
+    told.write_text(json.dumps({"truncate_dim": 0}))
+    assert "truncate_dim in config_sentence_transformers.json must be a whole number above 0" in refused(folder)
 
 
 def test_there_is_no_folder(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ def test_every_slice_says_whether_it_binds(tmp_path: Path) -> None:
     archive = Archive(record.folder / "archive.jsonl")
     for point in record.points:
         measured = point.candidate.latest()
-        few = dataclasses.replace(measured, units={**measured.units, "stranger": 7})
+        units = {metric: {**counts, "stranger": 7} for metric, counts in measured.units.items()}
+        few = dataclasses.replace(measured, units=units)
         archive.add(point.candidate.with_measurement(few))
     front = Record(record.folder).front()
     text = card(front, front.record.points[1])

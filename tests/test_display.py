@@ -288,8 +288,9 @@ def test_a_slice_that_does_not_bind_says_why(tmp_path: Path) -> None:
     record = make_study(tmp_path / "s", 4, verified=False)
     archive = Archive(record.folder / "archive.jsonl")
     for point in record.points:
-        measured = dataclasses.replace(point.candidate.latest(), units={**point.candidate.latest().units, "tail": 7})
-        archive.add(point.candidate.with_measurement(measured))
+        measured = point.candidate.latest()
+        units = {metric: {**counts, "tail": 7} for metric, counts in measured.units.items()}
+        archive.add(point.candidate.with_measurement(dataclasses.replace(measured, units=units)))
     record = Record(record.folder)
     text = "\n".join(shown(200, print_point, record.front(), record.points[1]))
     assert "does not bind, too few: 7 units" in text

@@ -19,6 +19,7 @@ from tiny_encoder import LONGEST, TEXTS, make_task, write_tiny_bert
 import autoprune
 from autoprune.errors import AutopruneError
 from autoprune.evaluate import HOPELESS
+from autoprune.measure import Judge
 from autoprune.models.encoder import Encoder
 from autoprune.recipe import plan
 from autoprune.record import Point, Record
@@ -201,6 +202,16 @@ def test_rows_have_slices_and_units_of_their_own(encoder_task: EncoderTask, halv
     assert again.equals(rows)
 
 
+def test_a_metric_counts_the_units_of_its_own_benchmark(encoder_task: EncoderTask, dense: Encoder) -> None:
+    served = served_of(encoder_task, dense)
+    rows, units = encoder_task.score(served, "validation"), Judge(encoder_task, "validation", served).baseline.units
+    for metric, benchmark in (("spearman", "pairs"), ("overlap@10", "neighbours"), ("coverage", "coverage")):
+        mine = rows[rows["benchmark"] == benchmark]
+        assert units[metric]["all"] == len(mine)
+        assert units[metric]["short"] == (mine["length"] == "short").sum()
+    assert len({counts["all"] for counts in units.values()}) > 1
+
+
 def test_perturbed_texts_are_harder(encoder_task: EncoderTask, dense: Encoder) -> None:
     assert encoder_task.perturbations == ("typos",), "upper case is nothing new to a tokenizer that lower-cases"
     served, metrics = served_of(encoder_task, dense), encoder_task.metrics
@@ -349,6 +360,36 @@ def test_a_floor_missed_by_far_rejects_at_a_glance(tiny: Path, tmp_path: Path, m
 
 
 @pytest.mark.slow
+def test_a_dense_model_that_is_worth_nothing_is_refused(
+    tiny: Path, dense: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    told = ["task=encoder", f"task.model={tiny}", "task.texts=texts.txt", "task.data.pairs=pairs.csv"]
+    told += ["presets=none", "~space.cut.rows", "study.trials=0", "study.name=s", "study.latency_seconds=0.01"]
+    vectors = dense.calibrate(TEXTS).detach().numpy()
+    cosines = (vectors[:-1] * vectors[1:]).sum(axis=1) / np.linalg.norm(vectors[:-1], axis=1)
+    cosines /= np.linalg.norm(vectors[1:], axis=1)
+
+    def write(sign: int) -> None:
+        scores = 0.5 + sign * cosines / 2
+        pairs = [
+            f"{one},{other},{score:.4f}" for (one, other), score in zip(itertools.pairwise(TEXTS), scores, strict=True)
+        ]
+        (tmp_path / "pairs.csv").write_text("sentence1,sentence2,score\n" + "\n".join(pairs))
+
+    write(-1)
+    with pytest.raises(
+        AutopruneError, match=r"spearman: the dense model has -1\.0000.*Do larger scores mean less alike"
+    ):
+        autoprune.search(*told, "requirements=none")
+    with pytest.raises(AutopruneError, match=r"spearman: the dense model has -1\.0000"):
+        autoprune.search(*told, "task.metric=similarity", "requirements=none", "++requirements.spearman.drop=5%")
+    write(1)
+    assert len(autoprune.search(*told, "requirements=none")) == 1
+
+
+@pytest.mark.slow
 def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +402,7 @@ def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
         f"task.model={tiny}",
         "task.texts=texts.txt",
         "task.data.pairs=pairs.csv",
+        "task.metric=similarity",  # the scores are nobody's
         "presets=none",
         "requirements=none",
         "~space.cut.rows",

@@ -15,6 +15,8 @@ def timed(ms: float, ratio: float) -> Latency:
     return Latency(median_ms=ms, p95_ms=2 * ms, ratio=ratio, ratio_low=ratio - 0.1, ratio_high=ratio + 0.1, pairs=15)
 
 
+PARTS = ["all", "head", "tail", "faint", "small"]
+
 BASELINE = Measurement(
     split="validation",
     purpose="search",
@@ -23,7 +25,7 @@ BASELINE = Measurement(
         "ndcg@20": {"all": 0.4, "head": 0.5, "tail": 0.2, "faint": 0.05, "small": 0.4},
         "recall@20": {"all": 0.0, "head": 0.5, "tail": 0.2, "faint": 0.05, "small": 0.4},
     },
-    units={"all": 500, "head": 300, "tail": 100, "faint": 400, "small": 99},
+    units={name: dict(zip(PARTS, (500, 300, 100, 400, 99), strict=True)) for name in ("ndcg@20", "recall@20")},
     size_bytes=1000,
     memory_bytes=2000,
     structure="dense",
@@ -72,9 +74,17 @@ def test_the_worst_slice_is_the_lowest_ratio_that_binds() -> None:
 
 
 def test_without_a_binding_slice_the_worst_is_the_whole() -> None:
-    few = dataclasses.replace(BASELINE, units=dict.fromkeys(BASELINE.units, 10))
+    few = dataclasses.replace(BASELINE, units=dict.fromkeys(BASELINE.units, dict.fromkeys(PARTS, 10)))
     found = readings(SMALLER, few, metric="ndcg@20")
     assert found["worst_slice"].ratio == found["quality"].ratio
+
+
+def test_a_slice_binds_by_the_units_of_its_own_metric() -> None:
+    units = {"ndcg@20": dict.fromkeys(PARTS, 500), "recall@20": dict.fromkeys(PARTS, 99)}
+    quality = {"ndcg@20": BASELINE.quality["ndcg@20"], "recall@20": BASELINE.quality["ndcg@20"]}
+    baseline = dataclasses.replace(BASELINE, units=units, quality=quality)
+    assert binding_slices(baseline, "ndcg@20") == ["head", "tail", "small"]
+    assert binding_slices(baseline, "recall@20") == []
 
 
 def test_a_slice_that_has_no_value_hides_behind_no_other() -> None:
@@ -96,6 +106,7 @@ def test_a_rejected_candidate_has_costs_only() -> None:
 def test_what_an_older_version_measured_can_be_read() -> None:
     content = json.loads(json.dumps(BASELINE.to_json()))
     del content["errors"], content["draws"]
+    content["units"] = content["units"]["ndcg@20"]
     for entry in content["latency"].values():
         del entry["rounds"]
     assert Measurement.from_json(content) == BASELINE

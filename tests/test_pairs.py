@@ -45,7 +45,7 @@ def test_a_folder_gives_validation_and_test(folder: Path) -> None:
     assert pairs.pairs["validation"].score[:2] == [1.0, 1.5]
     assert pairs.pairs["test"].score[:2] == [1.5, 2.0]
     assert pairs.pairs["test"].first[0] == "a man, number 0"
-    assert pairs.describe() == "24 validation and 24 test pairs that people scored"
+    assert pairs.describe() == "24 validation and 24 test pairs that people scored (0 to 5)"
 
 
 def test_rank_correlation_matches_scipy(folder: Path) -> None:
@@ -133,6 +133,24 @@ def test_a_scale_may_be_given(tmp_path: Path) -> None:
         read_pairs(tmp_path / "all.csv", scale=(0, 4))
 
 
+@pytest.mark.parametrize(
+    ("last", "scale"),
+    [("77", None), ("6", None), ("-1", None), ("0", "(0 to 5"), ("5", "(1 to 5")],
+)
+def test_one_score_makes_no_scale(tmp_path: Path, last: str, scale: str | None) -> None:
+    scores = [1 + at % 9 / 2 for at in range(30)]
+    (tmp_path / "all.csv").write_text(
+        "\n".join([*(f"a{at},b,{score}" for at, score in enumerate(scores)), f"a,b,{last}"])
+    )
+    if scale:
+        assert scale in read_pairs(tmp_path / "all.csv").describe()
+    else:
+        with pytest.raises(
+            AutopruneError, match=rf"line 31: .* must hold, but got {last} \(1 of 31 .*task\.data\.scale"
+        ):
+            read_pairs(tmp_path / "all.csv")
+
+
 def test_scores_beyond_every_scale_are_refused(tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_text("\n".join(f"a{at},b,{at * 20}" for at in range(40)))
     with pytest.raises(AutopruneError, match="0 <= score <= 100 must hold, but got 120"):
@@ -166,11 +184,14 @@ def test_wrong_columns_and_missing_files_are_named(tmp_path: Path) -> None:
 def test_lee_s_documents_make_1225_pairs() -> None:
     pytest.importorskip("gensim")
     pairs = lee_pairs()
-    assert pairs.describe() == "612 validation and 613 test pairs that people scored (Lee's news documents in halves)"
+    assert (
+        pairs.describe()
+        == "612 validation and 613 test pairs that people scored (0 to 1, Lee's news documents in halves)"
+    )
     rows = pairs.rows(long_words, "test")
     assert pairs.metrics["spearman"](rows) > 0.1, "words in common say something"
 
 
 @pytest.mark.skipif(not STSB.is_dir(), reason=f"{STSB} is absent")
 def test_stsb_is_read_whole() -> None:
-    assert read_pairs(STSB).describe() == "1,500 validation and 1,379 test pairs that people scored"
+    assert read_pairs(STSB).describe() == "1,500 validation and 1,379 test pairs that people scored (0 to 5)"

@@ -166,8 +166,9 @@ def test_a_slice_that_does_not_bind_says_why(record: Record) -> None:
     for part in made["slices"]:
         loose = part["loose"]["tested"]
         assert bool(loose) != record.baseline.verified[part["reading"]].binds
-        assert ("too few" in loose) == (bool(loose) and before.units[part["name"]] < 100)
-        assert ("too faint" in loose) == (bool(loose) and before.units[part["name"]] >= 100)
+        units = before.units[metric][part["name"]]
+        assert ("too few" in loose) == (bool(loose) and units < 100)
+        assert ("too faint" in loose) == (bool(loose) and units >= 100)
         assert "faint" not in loose or f"{before.quality[metric][part['name']]:.4f}" in loose
     for point, beyond in zip(record.points, made["beyond"], strict=True):
         assert beyond == list(record.beyond(point) or ())

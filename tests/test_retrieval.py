@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -199,6 +200,20 @@ def test_trec_is_read_whole(tmp_path: Path) -> None:
     found = read_retrieval(folder).collection
     assert "head first second" in found.documents
     assert all(text.startswith("query") for part in found.queries.values() for text in part)
+
+
+def test_trec_s_grades_may_be_decimal(tmp_path: Path) -> None:
+    folder = write_trec(tmp_path / "trec")
+    whole = read_retrieval(folder).fingerprint()
+    (folder / "judged.txt").write_text(re.sub(r"( \d+)$", r"\1.0", (folder / "judged.txt").read_text(), flags=re.M))
+    assert read_retrieval(folder).fingerprint() == whole
+
+
+def test_documents_in_latin_1_are_named(tmp_path: Path) -> None:
+    folder = write_trec(tmp_path / "trec")
+    (folder / "more.xml").write_bytes("<DOC><DOCNO>x</DOCNO><TEXT>£5</TEXT></DOC>".encode("latin-1"))
+    with pytest.raises(AutopruneError, match=r"more\.xml: the text is not UTF-8: .* at byte 27; convert it"):
+        read_retrieval(folder)
 
 
 def test_absent_documents_of_beir_are_named(tmp_path: Path) -> None:

@@ -160,8 +160,11 @@ def test_where_no_study_is_the_way_to_one_is_told(ran: Run) -> None:
 
 
 def test_why_a_slice_does_not_bind() -> None:
-    assert words.why_idle(99, 0.0041) == "too few: 99 units"
-    assert words.why_idle(510, 0.0041) == "too faint: 0.0041 in the baseline"
+    baseline = Record(Path("runs/verified")).baseline.candidate.latest()
+    few = dataclasses.replace(baseline, units={"ndcg@20": {"tail": 99}})
+    faint = dataclasses.replace(baseline, quality={"ndcg@20": {"tail": 0.0041}})
+    assert words.why_idle(few, "ndcg@20", "tail") == "too few: 99 units"
+    assert words.why_idle(faint, "ndcg@20", "tail") == "too faint: 0.0041 in the baseline"
 
     def fainter(measured: Measurement) -> Measurement:
         parts = {name: {**held, "tail": held["tail"] / 100} for name, held in measured.quality.items()}

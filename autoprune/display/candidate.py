@@ -11,7 +11,7 @@ from rich.text import Text
 
 from autoprune import words
 from autoprune.display.pages import plain_table, say
-from autoprune.measurement import VERIFY, WHOLE, Latency, Measurement, Reading, binding, reading_name
+from autoprune.measurement import VERIFY, WHOLE, Latency, Measurement, Reading, binding_slices, reading_name
 from autoprune.record import Front, Point, Record
 from autoprune.requirements import Requirements
 
@@ -68,7 +68,7 @@ def _measurements(before: Measurement, measured: Measurement, found: Mapping[str
         table.add_row(*(Text(text) for text in (*row, words.plus_minus(reading)[1:] if reading else "", error, note)))
 
     for name, by_slice in measured.quality.items():
-        binds = binding(before.quality[name], before.units)
+        binds = binding_slices(before, name)
         for part, value in by_slice.items():
             was = before.quality[name].get(part)
             if was is None:  # measured by a version that knew fewer slices
@@ -97,7 +97,7 @@ def _measurements(before: Measurement, measured: Measurement, found: Mapping[str
 def _binding_note(before: Measurement, name: str, part: str, *, binds: list[str], main: bool) -> str:
     if part in binds:
         return "binds" if main else ""
-    return f"does not bind, {words.why_idle(before.units[part], before.quality[name][part])}"
+    return f"does not bind, {words.why_idle(before, name, part)}"
 
 
 def _timing_note(latency: Latency, timed: Reading) -> str:

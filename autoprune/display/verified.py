@@ -46,7 +46,7 @@ def print_verified(console: Console, front: Front, *, everything: bool = False, 
     """
     record = front.record
     points = [point for point in (record.points if everything else front.finalists) if point.verified]
-    users = points[0].candidate.latest(VERIFY).units[WHOLE]
+    users = points[0].candidate.latest(VERIFY).units[record.metric][WHOLE]
     say(console, f"{record.name}: {len(points)} verified on test data ({users} units)", style="bold")
     console.print(verified_table(front, points, wide=console.width >= WIDE))
     say(console, "± is where 95 of 100 re-measurements lie.", style="dim")

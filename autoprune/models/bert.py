@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from autoprune.errors import AutopruneError, nearest
@@ -76,10 +77,12 @@ def read_encoder(name: str | None) -> Encoder:
         return _read(folder, where)
 
 
-def _read(folder: Path, where: str) -> Encoder:
+def _read(whole: Path, where: str) -> Encoder:
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+    modules = _modules(whole, where)
+    folder = modules.get("Transformer", whole)
     if not (folder / "config.json").is_file():
         raise AutopruneError(f"task.model: {where}: there is no config.json in it, so it is no transformers model.")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
@@ -125,13 +128,15 @@ def _read(folder: Path, where: str) -> Encoder:
             f"task.model: {where}: {len(missing)} weights are missing from its files, such as {missing[0]}; a model "
             "with random weights in it is nothing to compress."
         )
-    pooling, normalize, longest, dense = _modules(folder, where)
+    told, settings = _json(whole / "config_sentence_transformers.json"), _settings(folder)
     positions = _positions(weights, family)
     # As sentence-transformers has it; newer versions write the length into the tokenizer's settings alone.
-    longest = min(longest or theirs.model_max_length, len(positions))
+    longest = min(settings.get("max_seq_length") or theirs.model_max_length, len(positions))
     hidden, heads = positions.shape[1], int(config.get("num_attention_heads") or config["n_heads"])
-    tokenizer = Tokenizer.read(_prepared(backend, folder, where), max_tokens=longest)
-    named = {name: weight.clone() for name, weight in _named(weights, NAMES[family], dense).items()}
+    backend = _prepared(backend, told, lower=bool(settings.get("do_lower_case")), where=where)
+    tokenizer = Tokenizer.read(backend, max_tokens=longest)
+    projection = _truncated(_dense(modules["Dense"], where) if "Dense" in modules else {}, told, hidden, where)
+    named = {name: weight.clone() for name, weight in {**_named(weights, NAMES[family]), **projection}.items()}
     if tokenizer.size > len(named["word"]):
         raise AutopruneError(
             f"task.model: {where}: the tokenizer has ids up to {tokenizer.size - 1}, but the word table has "
@@ -144,8 +149,9 @@ def _read(folder: Path, where: str) -> Encoder:
         hidden=hidden,
         head_dim=hidden // heads,
         max_tokens=longest,
-        pooling=pooling,
-        normalize=normalize,
+        # A folder that says nothing of it is pooled by the mean and not normalised, as sentence-transformers would.
+        pooling=_pooling(_json(modules["Pooling"] / "config.json"), where) if "Pooling" in modules else "mean",
+        normalize="Normalize" in modules,
         activation=activation,
         epsilon=float(config.get("layer_norm_eps", 1e-12)),
         name=where,
@@ -171,8 +177,8 @@ def _positions(weights: Mapping[str, Tensor], family: str) -> Tensor:
     return table.clone() if segments is None else table + segments[0]
 
 
-def _named(weights: Mapping[str, Tensor], names: Mapping[str, str], dense: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights by our names."""
+def _named(weights: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    """The transformer's weights by our names."""
     found = {"word": weights["embeddings.word_embeddings.weight"]}
     norms = {"embedding": "embeddings.LayerNorm"}
     layer = 0
@@ -185,40 +191,25 @@ def _named(weights: Mapping[str, Tensor], names: Mapping[str, str], dense: Mappi
         layer += 1
     for name, theirs in norms.items():
         found[f"{name}.norm"], found[f"{name}.norm.bias"] = weights[f"{theirs}.weight"], weights[f"{theirs}.bias"]
-    return {**found, **dense}
+    return found
 
 
-def _modules(folder: Path, where: str) -> tuple[str, bool, int | None, dict[str, Tensor]]:
-    """Pooling, normalisation, longest text and projection, as sentence-transformers writes them down.
-
-    A folder that says nothing of it is pooled by the mean, as sentence-transformers would, and normalised, which leaves
-    cosines as they are.
-    """
-    pooling, normalize, dense = "mean", True, {}
-    longest = _settings(folder).get("max_seq_length")
-    if (folder / "modules.json").is_file():
-        try:
-            modules = [
-                (module["type"].rpartition(".")[2], folder / module["path"])
-                for module in _read_json(folder / "modules.json")
-            ]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise AutopruneError(
-                f"{folder / 'modules.json'}: a list of modules, each with a type and a path, must stand there."
-            ) from error
-        kinds = [kind for kind, _ in modules]
-        if kinds != [kind for kind in MODULES if kind in kinds]:
-            raise AutopruneError(
-                f"task.model: {where}: modules.json names {', '.join(kinds)}; each of {', '.join(MODULES[:-1])} and "
-                f"{MODULES[-1]}, once and in this order, is known."
-            )
-        normalize = "Normalize" in kinds
-        for kind, inside in modules:
-            if kind == "Pooling":
-                pooling = _pooling(_json(inside / "config.json"), where)
-            elif kind == "Dense":
-                dense = _dense(inside, where)
-    return pooling, normalize, longest, dense
+def _modules(folder: Path, where: str) -> dict[str, Path]:
+    """The folder of each module that sentence-transformers lists; none where it lists nothing."""
+    listing = folder / "modules.json"
+    if not listing.is_file():
+        return {}
+    try:
+        modules = [(module["type"].rpartition(".")[2], folder / module["path"]) for module in _read_json(listing)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise AutopruneError(f"{listing}: a list of modules, each with a type and a path, must stand there.") from error
+    kinds = [kind for kind, _ in modules]
+    if kinds != [kind for kind in MODULES if kind in kinds]:
+        raise AutopruneError(
+            f"task.model: {where}: modules.json names {', '.join(kinds)}; each of {', '.join(MODULES[:-1])} and "
+            f"{MODULES[-1]}, once and in this order, is known."
+        )
+    return dict(modules)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -227,24 +218,43 @@ def _settings(folder: Path) -> dict[str, Any]:
     return _json(there[0]) if there else {}
 
 
-def _prepared(backend: str, folder: Path, where: str) -> str:
-    """A `tokenizer.json` that does what sentence-transformers would do to a text before."""
-    told = _json(folder / "config_sentence_transformers.json")
+def _prepared(backend: str, told: Mapping[str, Any], *, lower: bool, where: str) -> str:
+    """A `tokenizer.json` that does what sentence-transformers would do to a text before.
+
+    Args:
+        backend: the tokenizer as it comes.
+        told: what sentence-transformers was told of the model.
+        lower: whether it lower-cases, whatever the tokenizer does.
+        where: the model.
+    """
     prompt = (told.get("prompts") or {}).get(told.get("default_prompt_name"))
     if prompt:
         raise AutopruneError(
             f"task.model: {where}: it puts {prompt!r} before every text (default_prompt_name); set that to null in "
             "config_sentence_transformers.json, and put it before your texts where you want it."
         )
-    if not _settings(folder).get("do_lower_case"):
+    if not lower:
         return backend
     content = json.loads(backend)
-    lower = [{"type": "Lowercase"}]
+    before = [{"type": "Lowercase"}]
     content["normalizer"] = {
         "type": "Sequence",
-        "normalizers": [*lower, content["normalizer"]] if content.get("normalizer") else lower,
+        "normalizers": [*before, content["normalizer"]] if content.get("normalizer") else before,
     }
     return json.dumps(content)
+
+
+def _truncated(dense: dict[str, Tensor], told: Mapping[str, Any], hidden: int, where: str) -> dict[str, Tensor]:
+    """A projection whose vectors have the first dimensions only, where sentence-transformers keeps no others."""
+    kept = told.get("truncate_dim")
+    if kept is None:
+        return dense
+    if not isinstance(kept, int) or isinstance(kept, bool) or kept < 1:
+        raise AutopruneError(
+            f"task.model: {where}: truncate_dim in config_sentence_transformers.json must be a whole number above 0, "
+            f"but is {kept!r}."
+        )
+    return {name: weight[:kept] for name, weight in (dense or {"out": torch.eye(hidden)}).items()}
 
 
 def _pooling(config: Mapping[str, Any], where: str) -> str:
@@ -263,7 +273,6 @@ def _pooling(config: Mapping[str, Any], where: str) -> str:
 
 def _dense(folder: Path, where: str) -> dict[str, Tensor]:
     import safetensors.torch
-    import torch
 
     config = _json(folder / "config.json")
     if not str(config.get("activation_function", "Identity")).endswith("Identity"):

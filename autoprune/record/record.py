@@ -120,7 +120,7 @@ class Record:
         found = {
             part: point.known[reading_name(self.metric, part)].ratio
             for part in parts
-            if baseline.units[part] >= FEWEST_UNITS and reading_name(self.metric, part) in point.known
+            if baseline.units[self.metric][part] >= FEWEST_UNITS and reading_name(self.metric, part) in point.known
         }
         lost = {part: ratio for part, ratio in found.items() if ratio < point.known["worst_slice"].ratio}
         return min(lost.items(), key=lambda entry: entry[1]) if lost else None

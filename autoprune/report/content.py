@@ -238,10 +238,9 @@ def _slices(front: Front) -> list[dict[str, Any]]:
 
 def _loose(baseline: Measurement, metric: str, part: str) -> str:
     """Why a slice does not bind; empty where it does, or was not measured."""
-    value, units = baseline.quality[metric].get(part), baseline.units.get(part, 0)
-    if value is None or part in binding_slices(baseline, metric):
+    if part not in baseline.quality[metric] or part in binding_slices(baseline, metric):
         return ""
-    return words.why_idle(units, value)
+    return words.why_idle(baseline, metric, part)
 
 
 def _figures(front: Front) -> dict[str, Any]:

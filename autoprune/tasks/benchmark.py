@@ -84,6 +84,9 @@ class Spearman(Metric):
         once = np.ones((1, len(value)))
         return float(_correlations(Ordered(value), Ordered(gold), once)[0])
 
+    def units(self, rows: pd.DataFrame) -> int:
+        return int((rows["benchmark"] == self.benchmark).sum())
+
     def draws(self, rows: pd.DataFrame, resamples: Resamples) -> Numbers:
         units, value, gold = self._columns(rows)
         ordered = Ordered(value), Ordered(gold)

@@ -70,6 +70,10 @@ class Metric(ABC):
         """The value; nan where there are no rows."""
 
     @abstractmethod
+    def units(self, rows: pd.DataFrame) -> int:
+        """How many units the value rests on."""
+
+    @abstractmethod
     def draws(self, rows: pd.DataFrame, resamples: Resamples) -> Numbers:
         """The value on each bootstrap sample, [DRAWS]; nan where a sample has no rows."""
 
@@ -87,6 +91,9 @@ class MeanMetric(Metric):
 
     def __call__(self, rows: pd.DataFrame) -> float:
         return float(self.per_unit(rows).mean())
+
+    def units(self, rows: pd.DataFrame) -> int:
+        return len(self.per_unit(rows))
 
     def draws(self, rows: pd.DataFrame, resamples: Resamples) -> Numbers:
         return resamples.means(self.per_unit(rows))

@@ -27,7 +27,8 @@ SCALES = ((0.0, 1.0), (-1.0, 1.0), (1.0, 5.0), (0.0, 5.0), (0.0, 10.0), (0.0, 10
 """Ranges in which people score, the narrowest first."""
 
 STRAY = 0.01
-"""A range holds a file's scores if no larger share lies outside; these are then mistakes. Of few scores none may."""
+"""A range holds a file's scores if no larger share lies outside; these are then mistakes. However few scores there are,
+a single one beyond the upper end is taken for one too: it alone says little for a range several times as wide."""
 
 FEWEST = 10
 """Pairs a split must have; a rank correlation of fewer says nothing."""
@@ -54,7 +55,7 @@ class Pairs(Benchmark):
 
     Args:
         pairs: by split, `validation` and `test`.
-        how: how the splits came about, for people.
+        how: the range of the scores and how the splits came about, for people.
     """
 
     def __init__(self, pairs: Mapping[str, Scored], *, how: str = "") -> None:
@@ -104,11 +105,12 @@ def read_pairs(path: Path, *, scale: tuple[float, float] | None = None, seed: in
         read = {
             split: read_table(files[split], COLUMNS, where=where, headless=True) for split in ("validation", "test")
         }
-        _check([row for rows in read.values() for row in rows], scale)
-        return Pairs({split: _scored(rows, str(files[split])) for split, rows in read.items()})
+        low, high = _check([row for rows in read.values() for row in rows], scale)
+        pairs = {split: _scored(rows, str(files[split])) for split, rows in read.items()}
+        return Pairs(pairs, how=f"{low:g} to {high:g}")
     rows = read_table(path, COLUMNS, where=where, headless=True)
-    _check(rows, scale)
-    return Pairs(_halves(rows, seed, str(path)), how=f"{path.name} in halves")
+    low, high = _check(rows, scale)
+    return Pairs(_halves(rows, seed, str(path)), how=f"{low:g} to {high:g}, {path.name} in halves")
 
 
 def lee_pairs(*, seed: int = 0) -> Pairs:
@@ -129,7 +131,7 @@ def lee_pairs(*, seed: int = 0) -> Pairs:
     likeness = np.loadtxt(file)
     upper = zip(*np.triu_indices(len(documents), k=1), strict=True)
     rows = [Row(file, int(i) + 1, [documents[i], documents[j], str(likeness[i, j])]) for i, j in upper]
-    return Pairs(_halves(rows, seed, file.name), how="Lee's news documents in halves")
+    return Pairs(_halves(rows, seed, file.name), how="0 to 1, Lee's news documents in halves")
 
 
 def _halves(rows: list[Row], seed: int, where: str) -> dict[str, Scored]:
@@ -149,8 +151,8 @@ def _scored(rows: list[Row], where: str) -> Scored:
     return Scored([row.fields[0] for row in rows], [row.fields[1] for row in rows], scores)
 
 
-def _check(rows: list[Row], scale: tuple[float, float] | None) -> None:
-    """Refuses empty sentences and scores that are no finite numbers or out of range."""
+def _check(rows: list[Row], scale: tuple[float, float] | None) -> tuple[float, float]:
+    """The range of the scores; refuses empty sentences and scores that are no finite numbers or out of range."""
     scores = []
     for row in rows:
         one, other, score = row.fields
@@ -165,7 +167,12 @@ def _check(rows: list[Row], scale: tuple[float, float] | None) -> None:
     found = np.array(scores)
     if scale is None:
         outside = [int(((found < low) | (found > high)).sum()) for low, high in SCALES]
-        fits = [at for at, count in enumerate(outside) if count <= STRAY * len(found)]
+        strays = STRAY * len(found)
+        fits = [
+            at
+            for at, (low, high) in enumerate(SCALES)
+            if (found < low).sum() <= strays and (found > high).sum() <= max(1, strays - (found < low).sum())
+        ]
         # Where no range fits, the error speaks of the one that fits best.
         scale = SCALES[fits[0] if fits else outside.index(min(outside))]
     low, high = scale
@@ -177,3 +184,4 @@ def _check(rows: list[Row], scale: tuple[float, float] | None) -> None:
             f"({len(wrong):,} of {len(found):,} scores lie outside). Correct it, or give the range as task.data.scale; "
             f"without one, scores may fill one of {others}."
         )
+    return scale

@@ -104,7 +104,10 @@ def read_text(file: Path, where: str) -> str:
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise AutopruneError(f"{file}: the text is not UTF-8: {error.reason} at byte {error.start:,}.") from error
+        raise AutopruneError(
+            f"{file}: the text is not UTF-8: {error.reason} at byte {error.start:,}; convert it, from Latin-1 say by "
+            f"iconv -f latin1 -t utf-8."
+        ) from error
     except OSError as error:
         raise AutopruneError(f"{file} cannot be read: {error.strerror}.") from error
     return text if "\n" in text else text.replace("\r", "\n")  # lines of an old Macintosh, and of some spreadsheets

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autoprune.errors import AutopruneError
 from autoprune.tasks.judgements import WHERE, Collection, Found, by_split, collected, read_judgements
-from autoprune.tasks.text_tables import read_text
+from autoprune.tasks.text_tables import is_number, read_text
 
 
 def read_trec(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
@@ -102,8 +102,8 @@ def read_queries(file: Path, where: str) -> dict[str, str]:
 def _sort(file: Path) -> str | None:
     """What a file of a folder in TREC's form holds; None: something else."""
     try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+        text = file.read_bytes().decode("utf-8-sig", errors="replace")  # what is wrong with it is told when it is read
+    except OSError:
         return None
     if re.search(r"<docno>", text, re.IGNORECASE):
         return "documents"
@@ -111,7 +111,7 @@ def _sort(file: Path) -> str | None:
         return "queries"
     # By the first line alone, so that a bad line further down is told and not the file passed over.
     first = (text.strip().splitlines() or [""])[0].split()
-    return "judgements" if len(first) == 4 and first[3].lstrip("-").isdigit() else None
+    return "judgements" if len(first) == 4 and is_number(first[3]) else None
 
 
 def _pieces(text: str, tag: str) -> list[str]:
