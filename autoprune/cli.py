@@ -298,7 +298,7 @@ def pick(
         raise AutopruneError(f"{error}\nOr make it again:\n  {record.command(point)}") from error
     card = write_card(found, point, to, made_by=placeless(["autoprune", *sys.argv[1:]]))
     console = terminal()
-    print_point(console, found, point)
+    print_point(console, found, point, everything=False)
     warning = standing(found, point)
     if warning:
         say(console, f"\nWARNING: {warning}.", style="bold red")

@@ -284,6 +284,18 @@ def test_a_candidate_is_shown_as_searched_and_as_verified(runs: Path) -> None:
     assert "make it again" in text
 
 
+def test_a_pick_is_shown_with_the_slices_of_its_metric(runs: Path) -> None:
+    record = Record(runs / "verified")
+    point = record.front().points[-1]
+    whole = "\n".join(shown(200, print_point, record.front(), point))
+    short = "\n".join(shown(200, lambda *args: print_point(*args, everything=False), record.front(), point))
+    assert "recall@20.tail" in whole
+    assert "recall@20.tail" not in short
+    assert short.count("recall@20 ") == whole.count("recall@20 ")
+    assert short.count(f"{record.metric}.tail") == 2
+    assert f"show verified {point.number}" in short
+
+
 def test_a_slice_that_does_not_bind_says_why(tmp_path: Path) -> None:
     record = make_study(tmp_path / "s", 4, verified=False)
     archive = Archive(record.folder / "archive.jsonl")

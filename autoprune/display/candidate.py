@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import yaml
 from rich.console import Console
@@ -10,14 +10,19 @@ from rich.table import Table
 from rich.text import Text
 
 from autoprune import words
+from autoprune.commands import verb_command
 from autoprune.display.pages import plain_table, say
 from autoprune.measurement import VERIFY, WHOLE, Latency, Measurement, Reading, binding_slices, reading_name
 from autoprune.record import Front, Point, Record
 from autoprune.requirements import Requirements
 
 
-def print_point(console: Console, front: Front, point: Point) -> None:
-    """A candidate as it was measured, held against the requirements of a front."""
+def print_point(console: Console, front: Front, point: Point, *, everything: bool = True) -> None:
+    """A candidate as it was measured, held against the requirements of a front.
+
+    Args:
+        everything: whether the slices of all metrics are shown, or those of the main metric alone.
+    """
     record, requirements, candidate = front.record, front.requirements, point.candidate
     say(console, f"candidate {candidate.number} of {record.name} ({candidate.name}, {candidate.key})", style="bold")
     recipe = yaml.safe_dump(candidate.recipe, sort_keys=False) if candidate.recipe else "the dense model\n"
@@ -28,14 +33,17 @@ def print_point(console: Console, front: Front, point: Point) -> None:
     shown = [candidate.latest()]
     searched = candidate.beside(before, "search")
     assert searched is not None, "whatever is archived was measured for the search"
-    _print_measurement(console, record, *searched, point.found)
+    _print_measurement(console, record, *searched, point.found, everything=everything)
     pair = candidate.beside(before, VERIFY)
     if pair is not None and point.verified:
         shown.append(pair[0])
-        _print_measurement(console, record, *pair, point.verified)
+        _print_measurement(console, record, *pair, point.verified, everything=everything)
     elif not candidate.rejected:
         say(console, f"\nnot verified on test data: {words.verifying(front, point)}", style="yellow")
     say(console, "± is where 95 of 100 re-measurements lie, error the standard error of the ratio.", style="dim")
+    if not everything:
+        whole = verb_command(record, "show", str(candidate.number))
+        console.print(f"slices of the other metrics: {whole}", style="dim", soft_wrap=True, highlight=False)
     for other in candidate.measurements:
         if other is not searched[0] and other not in shown:
             ratios = ", ".join(f"{name} {words.ratio(timed.ratio)}" for name, timed in other.latency.items())
@@ -49,14 +57,23 @@ def print_point(console: Console, front: Front, point: Point) -> None:
 
 
 def _print_measurement(
-    console: Console, record: Record, measured: Measurement, before: Measurement, found: Mapping[str, Reading]
+    console: Console,
+    record: Record,
+    measured: Measurement,
+    before: Measurement,
+    found: Mapping[str, Reading],
+    *,
+    everything: bool,
 ) -> None:
     say(console, f"\nmeasurements (for {measured.purpose}, on {before.split} data)", style="bold")
     say(console, f"on {words.machine(record, measured.machine)}", style="dim")
-    console.print(_measurements(before, measured, found, metric=record.metric))
+    sliced = list(measured.quality) if everything else [record.metric]
+    console.print(_measurements(before, measured, found, metric=record.metric, sliced=sliced))
 
 
-def _measurements(before: Measurement, measured: Measurement, found: Mapping[str, Reading], *, metric: str) -> Table:
+def _measurements(
+    before: Measurement, measured: Measurement, found: Mapping[str, Reading], *, metric: str, sliced: Collection[str]
+) -> Table:
     table = plain_table()
     for name in ("", "value", "baseline", "ratio", "±", "error"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
@@ -71,7 +88,7 @@ def _measurements(before: Measurement, measured: Measurement, found: Mapping[str
         binds = binding_slices(before, name)
         for part, value in by_slice.items():
             was = before.quality[name].get(part)
-            if was is None:  # measured by a version that knew fewer slices
+            if was is None or (part != WHOLE and name not in sliced):  # an older version knew fewer slices
                 continue
             reading = found[reading_name(name, part)]
             note = "" if part == WHOLE else _binding_note(before, name, part, binds=binds, main=name == metric)
