@@ -19,12 +19,12 @@ from autoprune.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from autoprune.api import open_study, search, verify_study
-    from autoprune.artifact import load
+    from autoprune.artifacts.artifact import load
     from autoprune.errors import AutopruneError
 
 _HOMES = {
     "AutopruneError": "autoprune.errors",
-    "load": "autoprune.artifact",
+    "load": "autoprune.artifacts.artifact",
     "open_study": "autoprune.api",
     "search": "autoprune.api",
     "verify_study": "autoprune.api",

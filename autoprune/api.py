@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from autoprune.archive import ROUNDS
+from autoprune.artifacts.formats import OWN
 from autoprune.config import compose_config, sections
-from autoprune.formats import OWN
-from autoprune.job import search as run_search
-from autoprune.progress import Progress
-from autoprune.record import Front, Record
-from autoprune.verify import verify as verify_folder
+from autoprune.fronts.front import Front
+from autoprune.record.archive import ROUNDS
+from autoprune.record.record import Record
+from autoprune.study.job import search as run_search
+from autoprune.study.progress import Progress
+from autoprune.study.verify import verify as verify_folder
 
 
 def search(*overrides: str, report: Callable[[Progress], None] = lambda progress: None) -> Front:

@@ -11,12 +11,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from autoprune.archive import TRIAL
 from autoprune.config import CONFIG_MODULE, config_dir, hydra_words, readable_errors, require, sections
-from autoprune.display import Watch, exit_codes, print_front, terminal
-from autoprune.job import search
-from autoprune.record import Record
-from autoprune.verify import verify
+from autoprune.record.archive import TRIAL
+from autoprune.record.record import Record
+from autoprune.study.job import search
+from autoprune.study.verify import verify
+from autoprune.views.terminal import Watch, exit_codes, print_front, terminal
 
 
 def run(words: list[str]) -> None:

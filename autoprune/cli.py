@@ -10,9 +10,17 @@ from typing import Annotated
 
 import typer
 
-from autoprune.archive import ROUNDS
-from autoprune.commands import placeless, verb_command
-from autoprune.display import (
+from autoprune.artifacts.formats import FORMATS, LOADING, OWN, STOCK, check_format
+from autoprune.errors import AutopruneError, nearest
+from autoprune.fronts.front import Front
+from autoprune.fronts.profiles import load_profile
+from autoprune.record.archive import ROUNDS
+from autoprune.record.point import Point
+from autoprune.record.record import Record
+from autoprune.views.commands import placeless, verb_command
+from autoprune.views.front_json import front_facts, ordered
+from autoprune.views.phrases import beyond, byte_count, standing, verifying
+from autoprune.views.terminal import (
     Watch,
     earlier,
     exit_codes,
@@ -23,12 +31,6 @@ from autoprune.display import (
     say,
     terminal,
 )
-from autoprune.errors import AutopruneError, nearest
-from autoprune.facts import front_facts, ordered
-from autoprune.formats import FORMATS, LOADING, OWN, STOCK, check_format
-from autoprune.profiles import load_profile
-from autoprune.record import Front, Point, Record
-from autoprune.words import beyond, byte_count, standing, verifying
 
 HELP = """\
 autoprune: search for the smallest and fastest form of an embedding model that is still good enough.
@@ -194,7 +196,7 @@ def record(
     runs: Runs = Path("runs"),
 ) -> None:
     """Write what a recorded study keeps: study.yaml, front.csv, front.png. A README.md is yours: it is left alone."""
-    from autoprune.recorded import write  # here, because plots take a second to import
+    from autoprune.views.snapshot import write  # here, because plots take a second to import
 
     found = _record(study, runs).front()
     for path in write(found, to):
@@ -218,7 +220,7 @@ def report(
     runs: Runs = Path("runs"),
 ) -> None:
     """Write one HTML file that opens offline: the plots, limits to move, the pick, every candidate."""
-    from autoprune.report import write  # here, because plots take a second to import
+    from autoprune.views.report import write  # here, because plots take a second to import
 
     sys.stdout.write(f"wrote {write(_front(_record(study, runs), floor, max_, for_, prefer), to)}\n")
 
@@ -253,7 +255,7 @@ def compare(
 
     By verified values where both fronts are verified; latency only where one machine timed both.
     """
-    from autoprune.compare import compare as compared  # here, beside a verb of that name
+    from autoprune.views.compare import compare as compared  # here, beside a verb of that name
 
     found = compared(*(_front(_record(name, runs), floor, max_, for_) for name in (study, other)))
     if json_:
@@ -279,7 +281,7 @@ def pick(
     With --format sentence-transformers a sentence encoder becomes a stock folder that needs no autoprune: the best of
     those candidates that have such a form; where there is none, it is said why, and what search finds one.
     """
-    from autoprune.card import write_card
+    from autoprune.views.card import write_card
 
     record = _record(study, runs)
     if to.exists():
@@ -307,7 +309,7 @@ def pick(
     if not point.verified:
         say(console, f"\nIt is not verified on test data: {verifying(found, point)}", style="bold yellow")
     if format_ == STOCK:
-        from autoprune.stock import EXAMPLE, size_bytes  # here, because it waits for torch
+        from autoprune.encoder.stock import EXAMPLE, size_bytes  # here, because it waits for torch
 
         if found.format_words:
             say(console, f"\n{found.format_words}")
@@ -331,7 +333,7 @@ def dashboard(
     runs: Runs = Path("runs"),
 ) -> None:
     """Show every candidate in optuna-dashboard: constraints, recipes, picks. It follows a search that is running."""
-    from autoprune.dashboard import Dashboard, serve  # here, because it takes a second to import Optuna
+    from autoprune.views.dashboard import Dashboard, serve  # here, because it takes a second to import Optuna
 
     record = _record(study, runs)
 

@@ -13,19 +13,19 @@ import torch
 from exams import Family, encoder_family, recommender_family
 from tiny_encoder import make_task, write_tiny_bert
 
-from autoprune.context import Context
+from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.recipe import plan
-from autoprune.stages import run
-from autoprune.tasks.interactions import Interactions, split_log
-from autoprune.tasks.log import read_log
-from autoprune.tasks.recommender import RecommenderTask
-from autoprune.tasks.recommender_config import RecommenderConfig
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run
+from autoprune.recipes.train import Trainer
+from autoprune.recommender.config import RecommenderConfig
+from autoprune.recommender.data.interactions import Interactions, split_log
+from autoprune.recommender.data.log import read_log
+from autoprune.recommender.task import RecommenderTask
 from autoprune.tasks.task import Training
-from autoprune.train import Trainer
 
 if TYPE_CHECKING:
-    from autoprune.tasks.encoder import EncoderTask
+    from autoprune.encoder.task import EncoderTask
 
 hypothesis.settings.register_profile("repeatable", derandomize=True)  # what passes here passes everywhere
 hypothesis.settings.load_profile("repeatable")

@@ -12,23 +12,23 @@ import torch
 from tiny_encoder import LAYERS, TEXTS
 
 import autoprune
-from autoprune import artifact
-from autoprune.context import Context
-from autoprune.models.encoder import MAPS, Encoder
+from autoprune.artifacts import artifact
+from autoprune.artifacts.served import Served
+from autoprune.encoder.model import MAPS, Encoder
+from autoprune.encoder.served import SentenceEncoder
+from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.recipe import Stage, plan
-from autoprune.runtime.encoder import SentenceEncoder
-from autoprune.runtime.recommender import Recommender
-from autoprune.runtime.served import Served
-from autoprune.stages import run_stage
+from autoprune.recipes.recipe import Stage, plan
+from autoprune.recipes.stages import run_stage
+from autoprune.recipes.train import Trainer
+from autoprune.recommender.served import Recommender
+from autoprune.recommender.task import RecommenderTask
 from autoprune.steps import CANNOT_FOLLOW, make_step
 from autoprune.steps.step import Step
-from autoprune.tasks.recommender import RecommenderTask
 from autoprune.tasks.task import Task
-from autoprune.train import Trainer
 
 if TYPE_CHECKING:
-    from autoprune.tasks.encoder import EncoderTask
+    from autoprune.encoder.task import EncoderTask
 
 Array = np.ndarray[Any, Any]
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from autoprune.archive import TRIAL, Archive, Candidate
-from autoprune.folder import note_machine
-from autoprune.measurement import SEARCH, VERIFY, Latency, Measurement
-from autoprune.record import Record
+from autoprune.measure.measurement import SEARCH, VERIFY, Latency, Measurement
+from autoprune.record.archive import TRIAL, Archive, Candidate
+from autoprune.record.folder import note_machine
+from autoprune.record.record import Record
 
 SLICES = {"head": 1.4, "middle": 1.0, "tail": 0.6, "short": 0.9, "long": 1.1, "stranger": 0.95, "newcomer": 0.7}
 """Value of each slice, as a multiple of the whole."""

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.archive import Archive, Candidate, mend, whole_lines
 from autoprune.errors import AutopruneError
-from autoprune.measurement import Latency, Measurement
+from autoprune.measure.measurement import Latency, Measurement
+from autoprune.record.archive import Archive, Candidate, mend, whole_lines
 
 
 def measurement(purpose: str = "search", size_bytes: int = 10) -> Measurement:

@@ -15,17 +15,17 @@ import safetensors.torch
 import torch
 
 import autoprune
-from autoprune import artifact
-from autoprune.context import Context
+from autoprune.artifacts import artifact
+from autoprune.artifacts.served import serve
 from autoprune.errors import AutopruneError
+from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.packing.codes import RowCodes, unpack_codes
-from autoprune.recipe import plan
-from autoprune.runtime import serve
-from autoprune.runtime.recommender import Recommender
-from autoprune.stages import run_stage
-from autoprune.tasks.recommender import RecommenderTask
-from autoprune.train import Trainer
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run_stage
+from autoprune.recipes.train import Trainer
+from autoprune.recommender.served import Recommender
+from autoprune.recommender.task import RecommenderTask
 
 FILES = {
     "artifact.json",
@@ -195,7 +195,8 @@ def test_an_artifact_loads_in_a_clean_process_without_the_search(saved: Path, ta
 import sys, autoprune
 served = autoprune.load({str(saved)!r})
 print([found.item for found in served.recommend({user!r}, k=5)])
-print([name for name in ("autoprune.train", "autoprune.steps", "optuna", "hydra", "pandas") if name in sys.modules])
+unwanted = ("autoprune.recipes.train", "autoprune.steps", "optuna", "hydra", "pandas")
+print([name for name in unwanted if name in sys.modules])
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=saved)
     assert ran.returncode == 0, ran.stderr

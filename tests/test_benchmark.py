@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from autoprune.tasks.benchmark import MeanValue, Spearman, as_rows, embedded, sha256_of
+from autoprune.encoder.benchmarks.benchmark import MeanValue, Spearman, as_rows, embedded, sha256_of
 from autoprune.tasks.metric import DRAWS, Resamples
 
 

@@ -14,9 +14,9 @@ import safetensors.torch
 import torch
 from tiny_encoder import HIDDEN, LONGEST, TEXTS, write_modules, write_tiny_bert
 
+from autoprune.encoder.bert import read_encoder
+from autoprune.encoder.hub import find
 from autoprune.errors import AutopruneError
-from autoprune.models.bert import read_encoder
-from autoprune.models.hub import find
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 

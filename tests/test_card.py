@@ -9,10 +9,10 @@ import pytest
 import yaml
 from made_studies import make_study
 
-from autoprune import words
-from autoprune.archive import Archive
-from autoprune.card import card
-from autoprune.record import Record
+from autoprune.record.archive import Archive
+from autoprune.record.record import Record
+from autoprune.views import phrases as words
+from autoprune.views.card import card
 
 MADE = {
     "files": {"model/manifest.json": {"sha256": "ab" * 32, "bytes": 1234}},

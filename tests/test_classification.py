@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoprune.encoder.benchmarks.classification import read_classification, stratified
 from autoprune.errors import AutopruneError
-from autoprune.tasks.classification import read_classification, stratified
 
 pytest.importorskip("sklearn", reason="the probe is scikit-learn's")
 

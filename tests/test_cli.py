@@ -17,9 +17,9 @@ import pytest
 import yaml
 from made_studies import make_study
 
-from autoprune.commands import candidate_command, search_command
 from autoprune.config import config_dir
-from autoprune.record import Record
+from autoprune.record.record import Record
+from autoprune.views.commands import candidate_command, search_command
 
 SEARCH = [
     "task=interactions",

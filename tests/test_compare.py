@@ -12,12 +12,14 @@ import yaml
 from made_studies import make_study
 from rich.console import Console
 
-from autoprune.archive import Archive
-from autoprune.compare import Best, Comparison, compare
-from autoprune.display import print_comparison
 from autoprune.errors import AutopruneError
-from autoprune.pareto import hypervolume
-from autoprune.record import Front, Point, Record
+from autoprune.fronts.front import Front
+from autoprune.fronts.pareto import hypervolume
+from autoprune.record.archive import Archive
+from autoprune.record.point import Point
+from autoprune.record.record import Record
+from autoprune.views.compare import Best, Comparison, compare
+from autoprune.views.terminal import print_comparison
 
 
 @pytest.fixture(scope="module")

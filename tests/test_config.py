@@ -10,11 +10,11 @@ import yaml
 import autoprune
 from autoprune.config import compose_config, sections
 from autoprune.errors import AutopruneError
-from autoprune.job import search
-from autoprune.profiles import load_profile
-from autoprune.requirements import parse_requirements
-from autoprune.space import Space
-from autoprune.study import StudyConfig
+from autoprune.fronts.profiles import load_profile
+from autoprune.fronts.requirements import parse_requirements
+from autoprune.recipes.space import Space
+from autoprune.study.driver import StudyConfig
+from autoprune.study.job import search
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = [path.relative_to(CONF) for path in sorted(CONF.glob("*/*.yaml"))]
@@ -57,7 +57,7 @@ def test_study_yaml_holds_the_defaults_of_its_schema() -> None:
 def test_task_yaml_holds_the_defaults_of_its_schema() -> None:
     from omegaconf import OmegaConf
 
-    from autoprune.tasks import InteractionsConfig
+    from autoprune.recommender.make import InteractionsConfig
 
     section = compose_config(["task=interactions"]).task
     assert (

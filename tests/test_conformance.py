@@ -23,13 +23,13 @@ from exams import (
     widths_of,
 )
 
-from autoprune import train
+from autoprune.artifacts.served import serve
 from autoprune.errors import RecipeError
-from autoprune.recipe import plan
-from autoprune.runtime import serve
+from autoprune.recipes import train
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.store import Store
+from autoprune.recipes.train import Trainer
 from autoprune.steps import CANNOT_FOLLOW, STEPS
-from autoprune.store import Store
-from autoprune.train import Trainer
 
 # Pairs are many, and rules about them know no more than some aspects: one exam for each set of those.
 RULED = {*STEPS, *(aspect for pair in CANNOT_FOLLOW for aspect in pair)}

@@ -18,12 +18,13 @@ import optuna
 import pytest
 from made_studies import make_study
 
-from autoprune.archive import Candidate
-from autoprune.dashboard import Dashboard, mirror, serve
-from autoprune.dashboard.mirror import leaves
-from autoprune.dashboard.server import READ_ONLY
 from autoprune.errors import AutopruneError
-from autoprune.record import Front, Record
+from autoprune.fronts.front import Front
+from autoprune.record.archive import Candidate
+from autoprune.record.record import Record
+from autoprune.views.dashboard import Dashboard, mirror, serve
+from autoprune.views.dashboard.mirror import leaves
+from autoprune.views.dashboard.server import READ_ONLY
 
 pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed: pip install 'autoprune[dashboard]'")
 
@@ -204,7 +205,7 @@ def test_a_browser_gets_recipes_and_constraints_and_changes_nothing(front: Front
 
 
 def test_the_mirror_follows_the_archive(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoprune.dashboard.server.REST", 0)
+    monkeypatch.setattr("autoprune.views.dashboard.server.REST", 0)
     record = front.record
     dashboard = Dashboard(lambda: Record(record.folder).front(), record.archive.path)
     before = dashboard.current()

@@ -14,16 +14,19 @@ import pytest
 from made_studies import make_study
 from rich.console import Console
 
-from autoprune import words
-from autoprune.archive import Archive
-from autoprune.display import earlier, print_front, print_point, print_verified, say
-from autoprune.display.front import MOST, thinned
-from autoprune.display.verified import Earlier, pick_changes
 from autoprune.errors import AutopruneError
-from autoprune.facts import finite, front_facts, ordered
-from autoprune.measurement import VERIFY, Measurement, Reading
-from autoprune.profiles import load_profile
-from autoprune.record import Front, Point, Record
+from autoprune.fronts.front import Front
+from autoprune.fronts.profiles import load_profile
+from autoprune.measure.measurement import VERIFY, Measurement
+from autoprune.measure.reading import Reading
+from autoprune.record.archive import Archive
+from autoprune.record.point import Point
+from autoprune.record.record import Record
+from autoprune.views import phrases as words
+from autoprune.views.front_json import finite, front_facts, ordered
+from autoprune.views.terminal import earlier, print_front, print_point, print_verified, say
+from autoprune.views.terminal.front import MOST, thinned
+from autoprune.views.terminal.verified import Earlier, pick_changes
 
 WIDTHS = (80, 200)
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from tiny_encoder import HEADS, HIDDEN, LAYERS, NEURONS, TEXTS, write_modules, write_tiny_bert
 
-from autoprune.models.bert import read_encoder
-from autoprune.models.encoder import Encoder, padded, pool
-from autoprune.stages import sketch
-from autoprune.tasks.encoder import EncoderTask
+from autoprune.encoder.bert import read_encoder
+from autoprune.encoder.model import Encoder, padded, pool
+from autoprune.encoder.task import EncoderTask
+from autoprune.recipes.stages import sketch
 
 transformers = pytest.importorskip("transformers")
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from tiny_encoder import HIDDEN, LONGEST, POSITIONS, TEXTS, make_task, write_tiny_bert
 
+from autoprune.artifacts.served import serve
+from autoprune.encoder.model import Encoder
+from autoprune.encoder.served import OnnxEncoder, SentenceEncoder, TorchEncoder
+from autoprune.encoder.task import EncoderTask
 from autoprune.errors import AutopruneError
-from autoprune.models.encoder import Encoder
-from autoprune.runtime import serve
-from autoprune.runtime.encoder import OnnxEncoder, SentenceEncoder, TorchEncoder
-from autoprune.tasks.encoder import EncoderTask
 
 RUNTIMES = ["torch", "onnx"]
 

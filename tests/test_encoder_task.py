@@ -17,20 +17,21 @@ import torch
 from tiny_encoder import LONGEST, TEXTS, make_task, write_tiny_bert
 
 import autoprune
+from autoprune.artifacts.served import serve
+from autoprune.encoder.benchmarks.pairs import Pairs
+from autoprune.encoder.model import Encoder
+from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.slices import SLICES
+from autoprune.encoder.task import UNITS, WORKLOADS, EncoderTask
 from autoprune.errors import AutopruneError
-from autoprune.evaluate import HOPELESS
-from autoprune.measure import Judge
-from autoprune.models.encoder import Encoder
-from autoprune.recipe import plan
-from autoprune.record import Point, Record
-from autoprune.requirements import parse_requirements
-from autoprune.runtime import serve
-from autoprune.runtime.encoder import SentenceEncoder
-from autoprune.stages import run
-from autoprune.tasks.encoder import UNITS, WORKLOADS, EncoderTask
-from autoprune.tasks.pairs import Pairs
-from autoprune.tasks.text_slices import SLICES
-from autoprune.train import Trainer
+from autoprune.fronts.requirements import parse_requirements
+from autoprune.measure.judge import Judge
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run
+from autoprune.recipes.train import Trainer
+from autoprune.record.point import Point
+from autoprune.record.record import Record
+from autoprune.study.evaluate import HOPELESS
 
 
 def made_by(task: EncoderTask, recipe: dict[str, object]) -> Encoder:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from autoprune.tasks.fidelity import MOST_PAIRS, Neighbours, Similarities, drawn_pairs, neighbours
+from autoprune.encoder.benchmarks.fidelity import MOST_PAIRS, Neighbours, Similarities, drawn_pairs, neighbours
 
 TEXTS = {"validation": [f"text {at}" for at in range(60)], "test": [f"text {at}" for at in range(60, 140)]}
 

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from made_studies import make_study
 
-from autoprune.archive import Archive, Candidate
-from autoprune.commands import search_command, without_places
 from autoprune.errors import AutopruneError
-from autoprune.figure import PANELS, front_figure, save
-from autoprune.measurement import Latency, Measurement
-from autoprune.record import Record
-from autoprune.recorded import write
+from autoprune.measure.measurement import Latency, Measurement
+from autoprune.record.archive import Archive, Candidate
+from autoprune.record.record import Record
+from autoprune.views.commands import search_command, without_places
+from autoprune.views.front_png import PANELS, front_figure, save
+from autoprune.views.snapshot import write
 
 OVERRIDES = ["task=interactions", "task.data.path=/srv/me/films", "study.trials=90", "study.dir=/srv/me/runs"]
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from made_studies import make_study
 
-from autoprune.archive import Archive, Candidate
 from autoprune.errors import AutopruneError
-from autoprune.measurement import Reading
-from autoprune.pareto import beats
-from autoprune.record import Point, Record
-from autoprune.record.letters import letters
-from autoprune.requirements import OBJECTIVES
+from autoprune.fronts.letters import letters
+from autoprune.fronts.pareto import beats
+from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.measure.reading import Reading
+from autoprune.record.archive import Archive, Candidate
+from autoprune.record.point import Point
+from autoprune.record.record import Record
 
 
 @pytest.fixture(scope="module")

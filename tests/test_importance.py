@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError
-from autoprune.models.factorization import Factorization
+from autoprune.models.context import Context
 from autoprune.packing.codes import RowCodes
+from autoprune.recommender.model import Factorization
 from autoprune.steps import make_step
 from autoprune.steps.dims import Dims
 from autoprune.steps.importance import dim_activation, row_frequency

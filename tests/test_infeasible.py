@@ -9,9 +9,9 @@ import pytest
 from made_studies import make_study
 
 from autoprune.errors import AutopruneError
-from autoprune.record import Record
-from autoprune.record.infeasible import explain
-from autoprune.requirements import Requirements
+from autoprune.fronts.infeasible import explain
+from autoprune.fronts.requirements import Requirements
+from autoprune.record.record import Record
 
 STRICT: dict[str, dict[str, Any]] = {
     "one is too much": {"quality": {"drop": "0.1%"}, "size_bytes": {"max": "0.1x"}},

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.errors import AutopruneError
-from autoprune.histories import Histories
-from autoprune.tasks.interactions import FEWEST_USERS, HOW, Interactions, Numbers, split_log
-from autoprune.tasks.log import Log, read_log
+from autoprune.recommender.data.interactions import FEWEST_USERS, HOW, Interactions, Numbers, split_log
+from autoprune.recommender.data.log import Log, read_log
+from autoprune.recommender.histories import Histories
 
 # by its name: the package has a function of the same name
-MODULE = importlib.import_module("autoprune.tasks.interactions")
+MODULE = importlib.import_module("autoprune.recommender.data.interactions")
 
 FirstTimes = dict[tuple[int | str, int | str], int]
 """(user, item) → when first."""

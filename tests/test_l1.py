@@ -10,16 +10,16 @@ import pytest
 import torch
 from scipy.optimize import minimize, minimize_scalar
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError
-from autoprune.models.factorization import Factorization
+from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.recipe import Stage
-from autoprune.schedule import one_shot
-from autoprune.stages import run_stage
+from autoprune.recipes.recipe import Stage
+from autoprune.recipes.schedule import one_shot
+from autoprune.recipes.stages import run_stage
+from autoprune.recipes.train import Trainer
+from autoprune.recommender.model import Factorization
+from autoprune.recommender.task import RecommenderTask
 from autoprune.steps.l1 import GROUPS, L1, group_scale, soft_threshold
-from autoprune.tasks.recommender import RecommenderTask
-from autoprune.train import Trainer
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
-from autoprune.measure import FEWEST_PAIRS, WARM_UP, Judge, median_interval, own_latency, paired_latency, quality
+from autoprune.artifacts.served import serve
+from autoprune.measure.judge import Judge, quality
+from autoprune.measure.timing import FEWEST_PAIRS, WARM_UP, median_interval, own_latency, paired_latency
 from autoprune.models.model import Model
-from autoprune.runtime import serve
-from autoprune.tasks.recommender import RecommenderTask
+from autoprune.recommender.task import RecommenderTask
 
 MATRIX = torch.ones(128, 128)
 

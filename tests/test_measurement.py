@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from autoprune.measurement import CAUTION, Latency, Measurement, Reading, binding_slices, readings
+from autoprune.measure.measurement import Latency, Measurement
+from autoprune.measure.reading import CAUTION, Reading, binding_slices, readings
 
 
 def timed(ms: float, ratio: float) -> Latency:

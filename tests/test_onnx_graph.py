@@ -10,11 +10,11 @@ import onnx
 import pytest
 import torch
 
+from autoprune.encoder.onnx_graph import build
+from autoprune.encoder.onnx_session import open_session, run
+from autoprune.encoder.onnx_spec import Array, Embedding, Encoder, Layer, Linear, Norm
 from autoprune.errors import AutopruneError
 from autoprune.packing.codes import pack_codes, quantize_rows
-from autoprune.runtime.onnx_graph import build
-from autoprune.runtime.onnx_session import open_session, run
-from autoprune.runtime.onnx_spec import Array, Embedding, Encoder, Layer, Linear, Norm
 
 HIDDEN, HEAD, ROWS, PLACES = 32, 8, 50, 16
 

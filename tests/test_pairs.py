@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from autoprune.encoder.benchmarks.pairs import lee_pairs, read_pairs
 from autoprune.errors import AutopruneError
-from autoprune.tasks.pairs import lee_pairs, read_pairs
 
 STSB = Path(__file__).parents[2] / "shared" / "data" / "stsb"
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.measurement import Reading
-from autoprune.pareto import SLOWEST, coordinates, hypervolume, nondominated
+from autoprune.fronts.pareto import SLOWEST, coordinates, hypervolume, nondominated
+from autoprune.measure.reading import Reading
 
 
 def beats(one: list[float], other: list[float], maximise: list[bool]) -> bool:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError
-from autoprune.models.factorization import Factorization
+from autoprune.models.context import Context
 from autoprune.packing import PackedTable, restore
 from autoprune.packing.product import ProductCodes, learn_product
+from autoprune.recommender.model import Factorization
 from autoprune.steps import make_step
 
 HALF = 2.0**-11

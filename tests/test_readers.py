@@ -13,10 +13,10 @@ import pytest
 import autoprune
 from autoprune import machine
 from autoprune.errors import AutopruneError
-from autoprune.tasks import readers
-from autoprune.tasks.interactions import split_log
-from autoprune.tasks.log import Log, read_log
-from autoprune.tasks.readers import Columns
+from autoprune.recommender.data import tables as readers
+from autoprune.recommender.data.interactions import split_log
+from autoprune.recommender.data.log import Log, read_log
+from autoprune.recommender.data.tables import Columns
 
 USERS, EACH = 220, 12
 
@@ -258,7 +258,7 @@ def test_ids_that_are_strings_travel_from_csv_to_recommendation(tmp_path: Path) 
 def test_tables_that_do_not_fit_into_memory_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: Path
 ) -> None:
-    from autoprune.tasks import recommender
+    from autoprune.recommender import task as recommender
 
     monkeypatch.setattr(recommender, "memory", lambda: 40_000 + 256 * 120 * 4)  # tables, and blocks of scores
     words = [*WORDS, f"task.data.path={planted}", f"study.dir={tmp_path / 'runs'}"]

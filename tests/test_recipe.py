@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError
+from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.recipe import Plan, digest, plan
-from autoprune.stages import rehearse, run, run_stage, sketch
+from autoprune.recipes.recipe import Plan, digest, plan
+from autoprune.recipes.stages import rehearse, run, run_stage, sketch
+from autoprune.recipes.store import Store
+from autoprune.recipes.train import Trainer
+from autoprune.recommender.task import RecommenderTask
 from autoprune.steps.dims import Dims
 from autoprune.steps.magnitude import Magnitude
 from autoprune.steps.quantize import Quantize
-from autoprune.store import Store
-from autoprune.tasks.recommender import RecommenderTask
-from autoprune.train import Trainer
 
 HALF = {"magnitude": {"sparsity": 0.5}}
 

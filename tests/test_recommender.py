@@ -13,19 +13,19 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import autoprune
-from autoprune import artifact
-from autoprune.context import Context
+from autoprune.artifacts import artifact
+from autoprune.artifacts.served import serve
 from autoprune.errors import AutopruneError
-from autoprune.histories import Histories
+from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.recipe import plan
-from autoprune.runtime import recommender as runtime
-from autoprune.runtime import serve
-from autoprune.runtime.recommender import Recommender
-from autoprune.stages import run_stage
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run_stage
+from autoprune.recipes.train import Trainer
+from autoprune.recommender import served as runtime
+from autoprune.recommender.histories import Histories
+from autoprune.recommender.served import Recommender
+from autoprune.recommender.task import RecommenderTask
 from autoprune.steps.rows import Rows
-from autoprune.tasks.recommender import RecommenderTask
-from autoprune.train import Trainer
 
 
 def served_by(task: RecommenderTask, model: Model) -> Recommender:
@@ -261,7 +261,7 @@ def test_the_loss_matches_numpy(dense: Model, task: RecommenderTask) -> None:
 def test_the_gradient_of_the_loss_is_that_of_automatic_differentiation(
     dense: Model, task: RecommenderTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoprune.tasks.recommender.SOFTMAX_USERS", 7)  # blocks, the last of them smaller
+    monkeypatch.setattr("autoprune.recommender.task.SOFTMAX_USERS", 7)  # blocks, the last of them smaller
     model, batch = copy.deepcopy(dense).eval(), torch.arange(10, 40)
     task.loss(model, batch).backward()
     user, item = (model.tables[name].weight.detach().clone().requires_grad_() for name in ("user", "item"))

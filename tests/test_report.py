@@ -17,13 +17,14 @@ import pytest
 import yaml
 from made_studies import make_study
 
-from autoprune import plots, report
 from autoprune.errors import AutopruneError
-from autoprune.explained import epsilon_squared, importance, parameters
-from autoprune.measurement import VERIFY
-from autoprune.profiles import load_profile
-from autoprune.record import Front, Record
-from autoprune.report.content import content, headline
+from autoprune.fronts.front import Front
+from autoprune.fronts.profiles import load_profile
+from autoprune.measure.measurement import VERIFY
+from autoprune.record.record import Record
+from autoprune.views import plots, report
+from autoprune.views.effects import epsilon_squared, importance, parameters
+from autoprune.views.report.content import content, headline
 
 MISSING = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
 browsing = pytest.mark.skipif(bool(MISSING), reason=f"{' and '.join(MISSING)} not installed")

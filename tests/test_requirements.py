@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from autoprune.errors import AutopruneError
-from autoprune.measurement import Reading
-from autoprune.requirements import Requirements, parse_flag, parse_requirements
+from autoprune.fronts.requirements import Requirements, parse_flag, parse_requirements
+from autoprune.measure.reading import Reading
 
 NAMES = ["ndcg@20", "ndcg@20.tail", "quality", "worst_slice", "size_bytes", "memory_bytes", "latency_ms"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoprune.encoder.benchmarks.retrieval import ndcg, nearest_documents, read_retrieval
 from autoprune.errors import AutopruneError
-from autoprune.tasks.retrieval import ndcg, nearest_documents, read_retrieval
 
 CRANFIELD = Path(__file__).parents[2] / "shared" / "data" / "cranfield"
 
@@ -78,7 +78,7 @@ def test_nearest_matches_a_sort_and_ties_go_to_the_first(monkeypatch: pytest.Mon
     queries, documents = draw.normal(size=(7, 4)).astype(np.float32), draw.normal(size=(50, 4)).astype(np.float32)
     expected = np.argsort(-np.round(queries @ documents.T, 6), axis=1, kind="stable")[:, :10]
     assert (nearest_documents(queries, documents, 10) == expected).all()
-    monkeypatch.setattr("autoprune.tasks.retrieval.SCORES_AT_ONCE", 100)
+    monkeypatch.setattr("autoprune.encoder.benchmarks.retrieval.SCORES_AT_ONCE", 100)
     assert (nearest_documents(queries, documents, 10) == expected).all()
     alike = np.ones((15, 4), dtype=np.float32)
     assert nearest_documents(queries[:1], alike, 10).tolist() == [list(range(10))]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.schedule import RAMP_END, SCHEDULES, STAIRS, Schedule, cubic, one_shot
+from autoprune.recipes.schedule import RAMP_END, SCHEDULES, STAIRS, Schedule, cubic, one_shot
 
 PROGRESS = st.floats(0, 1)
 

@@ -16,11 +16,12 @@ from autoprune.errors import AutopruneError
 from autoprune.models.model import Model
 from autoprune.packing import PackedTable, pack, restore
 from autoprune.packing.codes import best_shares, quantize_rows
-from autoprune.runtime import kernels, search
-from autoprune.runtime.kernels import HalfPrecision, Hidden, IntegerScan, Kernel, Proposal, has_plain_codes
-from autoprune.runtime.recommender import Recommender
-from autoprune.runtime.search import PLAIN, SIZES, Search, fastest, plain, rescored
-from autoprune.tasks.recommender import RecommenderTask
+from autoprune.recommender import kernels
+from autoprune.recommender import topk as search
+from autoprune.recommender.kernels import HalfPrecision, Hidden, IntegerScan, Kernel, Proposal, has_plain_codes
+from autoprune.recommender.served import Recommender
+from autoprune.recommender.task import RecommenderTask
+from autoprune.recommender.topk import PLAIN, SIZES, Search, fastest, plain, rescored
 
 BITS = [32, 8, 4, 2, 1]
 ROWS, DIM = 3001, 13

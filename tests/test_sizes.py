@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from autoprune.context import Context
+from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.recipe import plan
-from autoprune.stages import run_stage
-from autoprune.tasks.recommender import RecommenderTask
-from autoprune.train import Trainer
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run_stage
+from autoprune.recipes.train import Trainer
+from autoprune.recommender.task import RecommenderTask
 
 SHAPES = {"user": (240, 16), "item": (120, 16)}
 SCALING = 2 + 2

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from autoprune import space as space_module
 from autoprune.errors import AutopruneError, RecipeError
-from autoprune.space import MOST_CORNERS, Domain, Space, describe
+from autoprune.recipes import space as space_module
+from autoprune.recipes.space import MOST_CORNERS, Domain, Space, describe
 
 NAMES = st.sampled_from(["dim", "bits", "epochs", "none", "magnitude", "prune", "quantize"])
 FIXED = st.one_of(st.integers(-5, 5), st.booleans(), st.sampled_from(["global", "table"]), st.just([1, 2]))

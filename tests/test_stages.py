@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from autoprune.context import Context
+from autoprune.artifacts.served import serve
+from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.packing.codes import RowCodes
-from autoprune.recipe import Plan, plan
-from autoprune.runtime import serve
-from autoprune.stages import rehearse, run_stage, sketch
+from autoprune.recipes.recipe import Plan, plan
+from autoprune.recipes.stages import rehearse, run_stage, sketch
+from autoprune.recipes.store import Store
+from autoprune.recipes.train import Trainer
+from autoprune.recommender.task import RecommenderTask
 from autoprune.steps.dims import Dims
-from autoprune.store import Store
-from autoprune.tasks.recommender import RecommenderTask
-from autoprune.train import Trainer
 
 ROUNDS = {"schedule": "iterative", "rounds": 3, "floor": 0.9, "epochs": 7}
 PRUNE = {"method": {"magnitude": {"sparsity": 0.6}, "dims": {"sparsity": 0.25}}}

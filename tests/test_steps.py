@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError
-from autoprune.models.factorization import Factorization
+from autoprune.models.context import Context
 from autoprune.packing.codes import RowCodes
-from autoprune.recipe import plan
-from autoprune.schedule import SCHEDULES, cubic, one_shot
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.schedule import SCHEDULES, cubic, one_shot
+from autoprune.recommender.model import Factorization
 from autoprune.steps import make_step, refusal
 from autoprune.steps.dims import Dims, principal_rotation
 from autoprune.steps.importance import dim_norm

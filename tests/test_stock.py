@@ -15,16 +15,17 @@ import pytest
 import torch
 from made_studies import make_study
 
-from autoprune import artifact, cli, formats
+from autoprune import cli
+from autoprune.artifacts import artifact, formats
+from autoprune.artifacts.formats import obstacles
+from autoprune.artifacts.served import Beside
+from autoprune.encoder.bert import read_encoder
+from autoprune.encoder.model import Encoder
+from autoprune.encoder.parts import encoder_parts
+from autoprune.encoder.stock import size_bytes, write_stock
 from autoprune.errors import AutopruneError
-from autoprune.formats import obstacles
-from autoprune.models.bert import read_encoder
-from autoprune.models.encoder import Encoder
 from autoprune.models.model import Model
-from autoprune.record import Record
-from autoprune.runtime.encoder_parts import encoder_parts
-from autoprune.runtime.served import Beside
-from autoprune.stock import size_bytes, write_stock
+from autoprune.record.record import Record
 
 transformers = pytest.importorskip("transformers")
 sentence_transformers = pytest.importorskip("sentence_transformers")

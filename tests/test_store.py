@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from autoprune.store import Store
+from autoprune.recipes.store import Store
 
 CHECKPOINT: dict[str, Any] = {"model": {"weight": torch.arange(6.0).reshape(2, 3)}, "updates": 3, "name": "dense"}
 

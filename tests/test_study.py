@@ -19,17 +19,17 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 import autoprune
-from autoprune import artifact
+from autoprune.artifacts import artifact
 from autoprune.config import compose_config, sections
 from autoprune.errors import AutopruneError
-from autoprune.folder import driving
-from autoprune.job import make_task
-from autoprune.recipe import plan
-from autoprune.record import Record
-from autoprune.stages import run
-from autoprune.study import Study
-from autoprune.tasks.recommender import RecommenderTask
-from autoprune.train import Trainer
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run
+from autoprune.recipes.train import Trainer
+from autoprune.recommender.task import RecommenderTask
+from autoprune.record.folder import driving
+from autoprune.record.record import Record
+from autoprune.study.driver import Study
+from autoprune.study.job import make_task
 
 TRIALS = 8
 
@@ -340,8 +340,8 @@ def test_on_another_machine_every_artifact_is_timed_again(
     runs: Path, copied: Path, planted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Record(runs / "s").points
-    monkeypatch.setattr("autoprune.study.machine", lambda: {"id": "elsewhere"})
-    monkeypatch.setattr("autoprune.evaluate.machine", lambda: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.study.driver.machine", lambda: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.study.evaluate.machine", lambda: {"id": "elsewhere"})
     autoprune.search(*words(planted, copied))
     after = Record(copied / "s").points
     assert [point.candidate.key for point in after] == [point.candidate.key for point in before]

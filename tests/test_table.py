@@ -11,9 +11,9 @@ from torch import Tensor
 
 from autoprune.errors import RecipeError
 from autoprune.models.axis import removes_nothing, sparsity_by_name
-from autoprune.models.factorization import Factorization
 from autoprune.models.table import Table
 from autoprune.packing import restore
+from autoprune.recommender.model import Factorization
 
 
 @pytest.fixture

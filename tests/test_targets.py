@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from autoprune.artifacts.served import serve
 from autoprune.models.model import Model
-from autoprune.runtime import serve
-from autoprune.runtime.recommender import Recommender
-from autoprune.tasks import targets
-from autoprune.tasks.interactions import Interactions
-from autoprune.tasks.recommender import RecommenderTask
-from autoprune.tasks.targets import NEWCOMER_ITEMS, NOISE, PERTURBATIONS, Targets
+from autoprune.recommender import targets
+from autoprune.recommender.data.interactions import Interactions
+from autoprune.recommender.served import Recommender
+from autoprune.recommender.targets import NEWCOMER_ITEMS, NOISE, PERTURBATIONS, Targets
+from autoprune.recommender.task import RecommenderTask
 
 
 @pytest.fixture(scope="module")

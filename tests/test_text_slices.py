@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from autoprune.tasks.text_slices import PERTURBATIONS, SLICES, slice_columns, typos, upper_case, word_frequency
+from autoprune.encoder.slices import PERTURBATIONS, SLICES, slice_columns, typos, upper_case, word_frequency
 
 SENTENCES = [
     "the cat sat on the mat",
@@ -46,7 +46,7 @@ def test_typos_change_about_every_fifth_word_and_one_at_least() -> None:
 
 
 def test_typos_are_the_same_in_every_process() -> None:
-    code = f"from autoprune.tasks.text_slices import typos; print(typos({SENTENCES[0]!r}), end='')"
+    code = f"from autoprune.encoder.slices import typos; print(typos({SENTENCES[0]!r}), end='')"
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert told.stdout == typos(SENTENCES[0])
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from autoprune.encoder.texts import JUDGED, Corpus, packaged_texts, read_texts, sentences, split_texts
 from autoprune.errors import AutopruneError
-from autoprune.tasks.texts import JUDGED, Corpus, packaged_texts, read_texts, sentences, split_texts
 
 TEXTS = [f"This is text number {at}." for at in range(60)]
 
@@ -110,7 +110,7 @@ def test_sentences_end_where_sentences_end() -> None:
 
 def test_packaged_texts_are_sentences_and_none_that_is_judged_by() -> None:
     pytest.importorskip("gensim")
-    from autoprune.tasks.pairs import lee_pairs
+    from autoprune.encoder.benchmarks.pairs import lee_pairs
 
     corpus = packaged_texts()
     assert 2000 < len(corpus.texts) < 4000

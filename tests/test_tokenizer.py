@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny_encoder import LONGEST, SPECIAL, TEXTS, VOCABULARY
 
-from autoprune.models.bert import read_encoder
-from autoprune.tokenizer import Tokenizer
+from autoprune.encoder.bert import read_encoder
+from autoprune.encoder.tokenizer import Tokenizer
 
 tokenizers = pytest.importorskip("tokenizers")
 

@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoprune import train
-from autoprune.context import Context
 from autoprune.errors import AutopruneError
+from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.recipe import plan
-from autoprune.schedule import one_shot
-from autoprune.stages import run
+from autoprune.recipes import train
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.schedule import one_shot
+from autoprune.recipes.stages import run
+from autoprune.recipes.store import Store
+from autoprune.recipes.train import Trainer
+from autoprune.recommender.config import RecommenderConfig
+from autoprune.recommender.data.interactions import Interactions
+from autoprune.recommender.task import RecommenderTask
 from autoprune.steps.rows import Rows
-from autoprune.store import Store
-from autoprune.tasks.interactions import Interactions
-from autoprune.tasks.recommender import RecommenderTask
-from autoprune.tasks.recommender_config import RecommenderConfig
 from autoprune.tasks.task import Training
-from autoprune.train import Trainer
 
 
 @pytest.fixture(scope="module")

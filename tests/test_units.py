@@ -10,15 +10,15 @@ import torch
 from scipy.stats import spearmanr
 from tiny_encoder import HEADS, LAYERS, NEURONS, TEXTS
 
-from autoprune.context import Context
+from autoprune.encoder.model import Encoder
+from autoprune.encoder.task import EncoderTask
 from autoprune.errors import RecipeError
-from autoprune.models.encoder import Encoder
-from autoprune.recipe import plan
-from autoprune.stages import run, run_stage
+from autoprune.models.context import Context
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run, run_stage
+from autoprune.recipes.train import Trainer
 from autoprune.steps.layers import Layers, block_influence, even
 from autoprune.steps.units import Ffn, Heads, _activation, _rank_together
-from autoprune.tasks.encoder import EncoderTask
-from autoprune.train import Trainer
 
 CALIBRATION = TEXTS[:40]
 

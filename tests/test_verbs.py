@@ -15,16 +15,18 @@ import yaml
 from made_studies import make_study
 from rich.console import Console
 
-from autoprune import cli, words
-from autoprune.archive import Archive
-from autoprune.card import card
-from autoprune.compare import compare
-from autoprune.display import print_front, print_point
+from autoprune import cli
 from autoprune.errors import AutopruneError
-from autoprune.measurement import VERIFY, Measurement
-from autoprune.profiles import load_profile
-from autoprune.record import Record, all_names
-from autoprune.recorded import row
+from autoprune.fronts.profiles import load_profile
+from autoprune.measure.measurement import VERIFY, Measurement
+from autoprune.record.archive import Archive
+from autoprune.record.point import all_names
+from autoprune.record.record import Record
+from autoprune.views import phrases as words
+from autoprune.views.card import card
+from autoprune.views.compare import compare
+from autoprune.views.snapshot import row
+from autoprune.views.terminal import print_front, print_point
 
 Run = Callable[[str], tuple[int, str, str]]
 

@@ -11,13 +11,14 @@ import pytest
 import yaml
 
 import autoprune
-from autoprune.archive import Archive, Candidate
 from autoprune.errors import AutopruneError
-from autoprune.folder import driving
 from autoprune.machine import machine
-from autoprune.measure import MOST_PAIRS
-from autoprune.record import Point, Record
-from autoprune.verify import task_again
+from autoprune.measure.timing import MOST_PAIRS
+from autoprune.record.archive import Archive, Candidate
+from autoprune.record.folder import driving
+from autoprune.record.point import Point
+from autoprune.record.record import Record
+from autoprune.study.verify import task_again
 
 WORDS = [
     "task=interactions",
@@ -155,7 +156,7 @@ def test_an_interrupted_verification_goes_on(runs: Path, monkeypatch: pytest.Mon
 def test_another_machine_measures_again(verified: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = Path(shutil.copytree(verified, tmp_path / "runs"))
     before = Record(runs / "s").points[1].verified
-    monkeypatch.setattr("autoprune.remeasure.machine", lambda: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.study.remeasure.machine", lambda: {"id": "elsewhere"})
     autoprune.verify_study("s", runs=runs, rounds=1)
     point = Record(runs / "s").points[1]
     machines = [found.machine for found in point.candidate.measurements]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autoprune.models.bert import read_encoder
-from autoprune.tasks.encoder_config import EncoderConfig
-from autoprune.tasks.pairs import Pairs, Scored
+from autoprune.encoder.benchmarks.pairs import Pairs, Scored
+from autoprune.encoder.bert import read_encoder
+from autoprune.encoder.config import EncoderConfig
+from autoprune.encoder.texts import Corpus
 from autoprune.tasks.task import Training
-from autoprune.tasks.texts import Corpus
 
 if TYPE_CHECKING:
-    from autoprune.tasks.encoder import EncoderTask
+    from autoprune.encoder.task import EncoderTask
 
 HIDDEN, HEADS, LAYERS, NEURONS, POSITIONS, LONGEST = 32, 4, 4, 48, 64, 48
 
@@ -156,7 +156,7 @@ def scored(texts: list[str]) -> Scored:
 
 def make_task(folder: Path, corpus: list[str] = TEXTS[:120], **changed: Any) -> EncoderTask:
     """The task of a tiny model; `changed` are entries of its config."""
-    from autoprune.tasks.encoder import EncoderTask  # it needs onnx, which these words and texts do not
+    from autoprune.encoder.task import EncoderTask  # it needs onnx, which these words and texts do not
 
     training = Training(learning_rate=3e-3, warmup=2, epochs=0, evaluate_every=1)
     config = EncoderConfig(

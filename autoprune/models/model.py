@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.context import Context
 from autoprune.models.axis import Axis
+from autoprune.models.context import Context
 from autoprune.models.table import Linear, Table
 
 

@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.archive import Candidate
-from autoprune.formats import OWN, STOCK, Obstacle, check_format, obstacles
-from autoprune.measurement import Reading
+from autoprune.artifacts.formats import OWN, STOCK, Obstacle, check_format, obstacles
+from autoprune.measure.reading import Reading
+from autoprune.record.archive import Candidate
 
 if TYPE_CHECKING:  # to look at a front nobody should wait for torch
-    from autoprune.runtime.served import Served
+    from autoprune.artifacts.served import Served
 
 REJECTED = Obstacle(words="it was rejected")
 UNREADABLE = Obstacle(words="its artifact is gone or damaged")
@@ -61,7 +61,7 @@ class Point:
 
     def load(self) -> Served:
         """The artifact, ready to answer."""
-        from autoprune import artifact
+        from autoprune.artifacts import artifact
 
         return artifact.load(self.folder)
 
@@ -72,10 +72,10 @@ class Point:
             AutopruneError: the folder exists, there is no such format, or the artifact has no such form.
         """
         if check_format(format) == STOCK:
-            from autoprune.stock import write_stock
+            from autoprune.encoder.stock import write_stock
 
             return write_stock(self.folder, Path(to))
-        from autoprune import artifact
+        from autoprune.artifacts import artifact
 
         artifact.copy(self.folder, Path(to))
         return Path(to)

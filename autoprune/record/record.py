@@ -13,14 +13,15 @@ from typing import Any
 
 import yaml
 
-from autoprune.archive import Archive, Candidate
+from autoprune.artifacts.formats import OWN
 from autoprune.errors import AutopruneError, nearest, unknown
-from autoprune.folder import read_machines
-from autoprune.formats import OWN
-from autoprune.measurement import FEWEST_UNITS, SEARCH, VERIFY, WHOLE, binding_slices, reading_name, readings
-from autoprune.record.front import Front
+from autoprune.fronts.front import Front
+from autoprune.fronts.requirements import OBJECTIVES, Requirements, parse_flag, parse_requirements
+from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE
+from autoprune.measure.reading import FEWEST_UNITS, binding_slices, reading_name, readings
+from autoprune.record.archive import Archive, Candidate
+from autoprune.record.folder import read_machines
 from autoprune.record.point import Point
-from autoprune.requirements import OBJECTIVES, Requirements, parse_flag, parse_requirements
 
 LOST = "Bring the file back as the study wrote it, or search anew under another study.name."
 """The way out where study.yaml is damaged."""

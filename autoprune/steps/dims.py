@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError
 from autoprune.models.axis import removes_nothing, sparsity_by_name
+from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.steps.importance import dim_activation, dim_norm
 from autoprune.steps.step import Step, check_choice, removed

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError
 from autoprune.models.axis import Axis
+from autoprune.models.context import Context
 from autoprune.models.model import Model
 
 

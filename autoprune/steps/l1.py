@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError
 from autoprune.models.axis import Axis
+from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import Table
 from autoprune.steps.step import Step, check_choice

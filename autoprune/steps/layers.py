@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from autoprune.context import Context
+from autoprune.encoder.model import Encoder
 from autoprune.errors import RecipeError
-from autoprune.models.encoder import Encoder
+from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.steps.step import Step, check_choice, removed
 

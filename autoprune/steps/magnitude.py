@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError
 from autoprune.models.axis import removes_nothing, sparsity_by_name
+from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import Table
 from autoprune.steps.step import Step, check_choice, removed

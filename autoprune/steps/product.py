@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError
+from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.packing.product import ROUNDS, learn_product
 from autoprune.steps.step import Step, check_lookups

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError
 from autoprune.models.axis import by_name
+from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import FLOAT_BITS
 from autoprune.steps.importance import row_frequency

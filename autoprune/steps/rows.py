@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError
 from autoprune.models.axis import removes_nothing, sparsity_by_name
+from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.steps.importance import row_frequency, row_norm
 from autoprune.steps.step import Step, check_choice, removed
@@ -34,8 +34,8 @@ class Rows(Step):
     """Removes the rows that matter least.
 
     A removed item is never recommended. A removed user keeps being served: their vector is found from their
-    history by ridge regression (see `autoprune.runtime.recommender`). A removed piece of a vocabulary is read as
-    smaller pieces that stay (see `autoprune.tokenizer`).
+    history by ridge regression (see `autoprune.recommender.served`). A removed piece of a vocabulary is read as
+    smaller pieces that stay (see `autoprune.encoder.tokenizer`).
 
     Attributes:
         sparsity: fraction of the rows removed; one number for every row axis, or a mapping from axis

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from autoprune.context import Context
 from autoprune.errors import RecipeError, nearest
+from autoprune.models.context import Context
 from autoprune.models.model import Model
 
 

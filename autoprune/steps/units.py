@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from autoprune.context import Context
+from autoprune.encoder.model import Encoder
 from autoprune.errors import RecipeError
 from autoprune.models.axis import Axis, removes_nothing, sparsity_by_name
-from autoprune.models.encoder import Encoder
+from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.steps.step import Step, check_choice, removed
 

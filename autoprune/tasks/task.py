@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from autoprune.context import Context
+from autoprune.artifacts.served import Beside, Parts, Served
 from autoprune.errors import AutopruneError
+from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.runtime.served import Beside, Parts, Served
 from autoprune.tasks.metric import Metric
 
 
@@ -154,3 +154,16 @@ class Task(ABC):
     @abstractmethod
     def workloads(self, served: Served) -> dict[str, Callable[[], object]]:
         """What is timed, by name, in the order of `workload_names`. Each call is one request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskMaker:
+    """How the tasks of one name are configured and made.
+
+    Attributes:
+        config: a dataclass whose fields, types and defaults are the entries of the config's section.
+        make: from such a config.
+    """
+
+    config: type[Any]
+    make: Callable[[Any], Task]

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from autoprune.pareto import hypervolume
-from autoprune.recipe import Plan, plan
-from autoprune.record import Record
+from autoprune.fronts.pareto import hypervolume
+from autoprune.recipes.recipe import Plan, plan
+from autoprune.record.record import Record
 from autoprune.steps.quantize import Coded
 
 FLOOR = 0.9

@@ -18,21 +18,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from autoprune.archive import ROUNDS
-from autoprune.measure import Comparison, Judged, score
-from autoprune.measurement import (
-    FEWEST_UNITS,
-    WHOLE,
-    Latency,
-    Reading,
-    binding,
-    reading_name,
-    scored_reading,
-    timed_reading,
-)
-from autoprune.record import Point, Record
+from autoprune.measure.judge import Comparison, Judged, score
+from autoprune.measure.measurement import WHOLE, Latency
+from autoprune.measure.reading import FEWEST_UNITS, Reading, binding, reading_name, scored_reading, timed_reading
+from autoprune.record.archive import ROUNDS
+from autoprune.record.point import Point
+from autoprune.record.record import Record
+from autoprune.study.verify import task_again, timed_elsewhere
 from autoprune.tasks.task import Task
-from autoprune.verify import task_again, timed_elsewhere
 
 HERE = Path(__file__).parent
 

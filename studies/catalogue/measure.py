@@ -20,8 +20,8 @@ from torch import Tensor
 
 from autoprune.packing import PackedTable, StoredTable, pack, restore
 from autoprune.packing.codes import best_shares, quantize_rows
-from autoprune.runtime.kernels import Hidden
-from autoprune.runtime.search import Search
+from autoprune.recommender.kernels import Hidden
+from autoprune.recommender.topk import Search
 
 DIM, CLUSTERS, USERS, K = 64, 3000, 512, 100
 NOTHING = Hidden(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long))

@@ -19,19 +19,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, normalize
 
-from autoprune import artifact
-from autoprune.measure import Judge, paired_latency
-from autoprune.models.encoder import Encoder, padded
+from autoprune.artifacts import artifact
+from autoprune.artifacts.served import Beside, Parts, serve
+from autoprune.encoder.config import EncoderConfig, EncoderData
+from autoprune.encoder.make import read_task
+from autoprune.encoder.model import Encoder, padded
+from autoprune.encoder.served import SentenceEncoder, Vectors
+from autoprune.encoder.task import EncoderTask
+from autoprune.encoder.texts import read_texts, split_texts
+from autoprune.encoder.tokenizer import Tokenizer, Tokens
+from autoprune.measure.judge import Judge
+from autoprune.measure.timing import paired_latency
 from autoprune.models.table import Table
 from autoprune.packing import restore
-from autoprune.runtime import serve
-from autoprune.runtime.encoder import SentenceEncoder, Vectors
-from autoprune.runtime.served import Beside, Parts
-from autoprune.tasks.encoder import EncoderTask
-from autoprune.tasks.encoder_benchmarks import read_task
-from autoprune.tasks.encoder_config import EncoderConfig, EncoderData
-from autoprune.tasks.texts import read_texts, split_texts
-from autoprune.tokenizer import Tokenizer, Tokens
 
 SIF = 1e-3
 """Pieces that are more frequent than this share of all weigh less than half."""

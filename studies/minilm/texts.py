@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from autoprune.tasks.texts import packaged_texts, sentences
+from autoprune.encoder.texts import packaged_texts, sentences
 
 PACKAGES = ("scipy", "sklearn")
 PACKAGE_TEXTS = 10_000

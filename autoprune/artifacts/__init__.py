@@ -1,0 +1,1 @@
+"""The folder that ships: written, read and served."""

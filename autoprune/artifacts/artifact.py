@@ -1,0 +1,182 @@
+"""The folder that ships: tensors and JSON, nothing executable, every file hashed.
+
+    artifact.json              format, the files with their SHA-256, and where the artifact came from
+    model/manifest.json        what the tensors mean                     } what the model needs to answer:
+    model/tensors.safetensors  packed tables and ids                     } size_bytes counts all of
+    model/model.onnx           the graph, where onnxruntime answers      } model/
+    model/tokenizer.json       of an encoder                             }
+    beside/values.json         titles
+    beside/tensors.safetensors the whole catalogue, histories
+
+Loading reads the files that `artifact.json` names and no others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from autoprune.artifacts.served import Beside, Parts, Served, serve
+from autoprune.errors import AutopruneError
+
+FORMAT = 1
+MODEL_FILES = ("model/manifest.json", "model/tensors.safetensors")
+BESIDE_FILES = ("beside/values.json", "beside/tensors.safetensors")
+
+
+def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_from: Path | None = None) -> None:
+    """Writes an artifact; whoever looks sees all of it or nothing.
+
+    Args:
+        folder: replaced if it is there.
+        provenance: recipe, seed, versions, machine, parent (JSON values).
+        beside_from: an artifact with the same `beside/`, whose files are shared by hard links where possible.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
+    try:
+        (draft / "model").mkdir()
+        (draft / "beside").mkdir()
+        (draft / MODEL_FILES[0]).write_text(json.dumps(parts.manifest, separators=(",", ":")))
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in parts.tensors.items()}
+        (draft / MODEL_FILES[1]).write_bytes(safetensors.torch.save(tensors))
+        for name, held in parts.files.items():
+            (draft / "model" / name).write_bytes(held)
+        if beside_from is None:
+            (draft / BESIDE_FILES[0]).write_text(json.dumps(parts.beside.values))
+            (draft / BESIDE_FILES[1]).write_bytes(safetensors.torch.save(parts.beside.tensors))
+        else:
+            for name in BESIDE_FILES:
+                _link(beside_from / name, draft / name)
+        names = (*MODEL_FILES, *(f"model/{name}" for name in parts.files), *BESIDE_FILES)
+        files = {name: _describe(draft / name) for name in names}
+        content = {"format": FORMAT, "files": files, "provenance": dict(provenance)}
+        content["sha256"] = _digest(content)
+        (draft / "artifact.json").write_text(json.dumps(content, indent=2) + "\n")
+        draft.chmod(0o755)  # mkdtemp makes it private
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed `save` left behind among the artifacts in `folder`."""
+    for draft in folder.glob(".draft-*"):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def load(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> Served:
+    """The model in an artifact folder, ready to answer.
+
+    Raises:
+        AutopruneError: there is no artifact, or a file of it is missing, truncated or altered.
+    """
+    return serve(read(Path(folder)), device=device)
+
+
+def read(folder: Path) -> Parts:
+    """The parts of an artifact, every file checked against its hash."""
+    files = read_card(folder)["files"]
+    held: dict[str, bytes] = {}
+    further = [name for name in files if re.fullmatch(r"model/[\w.-]+", name) and name not in MODEL_FILES]
+    for name in (*MODEL_FILES, *further, *BESIDE_FILES):
+        path, expected = folder / name, files.get(name)
+        if expected is None or not path.is_file():
+            raise AutopruneError(f"{path}: the file is missing from the artifact; copy the whole folder again.")
+        content = path.read_bytes()
+        if len(content) != expected["bytes"]:
+            raise AutopruneError(
+                f"{path}: {expected['bytes']} bytes are expected, but there are {len(content)}: the file is truncated "
+                "or replaced; copy the artifact again."
+            )
+        if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+            raise AutopruneError(
+                f"{path}: its SHA-256 is not the recorded one: damaged or altered; copy the artifact again."
+            )
+        held[name] = content
+    try:
+        return Parts(
+            manifest=json.loads(held[MODEL_FILES[0]]),
+            tensors=safetensors.torch.load(held[MODEL_FILES[1]]),
+            beside=Beside(
+                values=json.loads(held[BESIDE_FILES[0]]), tensors=safetensors.torch.load(held[BESIDE_FILES[1]])
+            ),
+            files={name.removeprefix("model/"): held[name] for name in further},
+        )
+    except (ValueError, safetensors.SafetensorError) as error:
+        raise AutopruneError(f"{folder}: the artifact cannot be read ({error}); make it again.") from error
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """`artifact.json`, checked: format, files and provenance.
+
+    Raises:
+        AutopruneError: the file is missing, no JSON, altered, or of another format.
+    """
+    path = folder / "artifact.json"
+    if not path.is_file():
+        raise AutopruneError(f"{str(folder)!r} is no artifact: there is no artifact.json in it.")
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        recorded = content.pop("sha256")
+        intact = recorded == _digest(content)
+    except (ValueError, KeyError, AttributeError, TypeError):
+        intact = False
+    if not intact:
+        raise AutopruneError(f"{path}: truncated or altered; copy the artifact again.")
+    if content["format"] != FORMAT:
+        raise AutopruneError(f"{path}: format {content['format']} is not format {FORMAT}, which this version reads.")
+    return content
+
+
+def size_bytes(folder: Path) -> int:
+    """Bytes of `model/`: what the model needs to answer."""
+    return sum(path.stat().st_size for path in (folder / "model").iterdir())
+
+
+def copy(folder: Path, to: Path) -> None:
+    """Copies an artifact to a new place, whole or not at all.
+
+    Raises:
+        AutopruneError: `to` exists already, or the artifact is damaged.
+    """
+    if to.exists():
+        raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
+    read(folder)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    draft = to.parent / f".draft-{to.name}-{os.getpid()}"
+    try:
+        shutil.copytree(folder, draft)
+        draft.rename(to)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)

@@ -1,0 +1,76 @@
+"""What every loaded artifact has in common, and the parts it is made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autoprune.errors import AutopruneError
+from autoprune.families import family
+from autoprune.packing import PackedTable, restore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """An artifact's content while it is in memory.
+
+    Attributes:
+        manifest: JSON values; `kind` names the class that serves it.
+        tensors: what `model/tensors.safetensors` holds.
+        files: what else lies in `model/`, by name: a graph, a tokenizer.
+        beside: what is useful but not needed to answer: catalogue, histories (JSON values and tensors by name).
+    """
+
+    manifest: dict[str, Any]
+    tensors: dict[str, Tensor]
+    beside: Beside
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def tables(self) -> dict[str, PackedTable]:
+        """The packed tables that the manifest names; a bias beside one is no part of it."""
+        found = {}
+        for name, entry in self.manifest["tables"].items():
+            prefix = f"{name}."
+            held = {key.removeprefix(prefix): part for key, part in self.tensors.items() if key.startswith(prefix)}
+            held.pop("bias", None)
+            found[name] = restore(entry, held)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What lies beside a model: not counted in its size, the same for every artifact of a task."""
+
+    values: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+class Served(ABC):
+    """A model that answers; made from `Parts` alone, in a process that never saw the training code run."""
+
+    @property
+    @abstractmethod
+    def memory_bytes(self) -> int:
+        """Bytes that the model holds in memory to answer, without what lies beside it."""
+
+    @property
+    @abstractmethod
+    def example(self) -> str:
+        """Python that asks `model` for something it knows, to show what can be asked."""
+
+
+def serve(parts: Parts, *, device: torch.device | str = "cpu") -> Served:
+    """The object that answers for an artifact's parts.
+
+    Raises:
+        AutopruneError: the kind is unknown to this version, or there is no such device.
+    """
+    make = family(parts.manifest.get("kind")).serve()
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise AutopruneError(f"device {str(device)!r} was asked for, but torch sees no CUDA device here; use cpu.")
+    served: Served = make(parts, device=device)
+    return served

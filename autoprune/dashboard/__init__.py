@@ -1,6 +1,0 @@
-"""A study in optuna-dashboard: a mirror of the archive that follows it and that nobody can change."""
-
-from autoprune.dashboard.mirror import mirror
-from autoprune.dashboard.server import Dashboard, serve
-
-__all__ = ["Dashboard", "mirror", "serve"]

@@ -1,0 +1,155 @@
+"""Agreement with the dense model on a user's own texts: what can be judged where nobody has labelled anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from autoprune.encoder.benchmarks.benchmark import (
+    Benchmark,
+    Encode,
+    MeanValue,
+    Perturb,
+    Spearman,
+    Vectors,
+    as_rows,
+    embedded,
+    sha256_of,
+)
+from autoprune.encoder.benchmarks.retrieval import nearest_documents
+
+K = 10
+
+MOST_PAIRS = 2000
+
+PAIRS_OF_A_TEXT = 4
+"""Pairs for every text, where there are few texts: more would say the same again."""
+
+Dense = Callable[[str], Vectors]
+"""Split → the dense model's vectors of its texts as they are, float32 [n, dim], rows of length 1."""
+
+
+class Fidelity(Benchmark):
+    """What both benchmarks of fidelity have: texts, and what the dense model makes of them.
+
+    A perturbed text asks among texts as they are, and should find what the dense model finds for it unperturbed.
+
+    Args:
+        texts: by split, `validation` and `test`; two or more, all different.
+        dense: asked for a split when its rows are first wanted.
+    """
+
+    def __init__(self, texts: Mapping[str, Sequence[str]], dense: Dense) -> None:
+        self.texts = {split: list(texts[split]) for split in ("validation", "test")}
+        self._dense = dense
+
+    def fingerprint(self) -> str:
+        return sha256_of([self.name, *(part for split, texts in self.texts.items() for part in (split, *texts))])
+
+    def _vectors(self, encode: Encode, split: str, perturb: Perturb | None) -> tuple[Vectors, Vectors]:
+        """Of the texts that ask, and of those that are found; the same where nothing is perturbed."""
+        texts = self.texts[split]
+        found = embedded(encode, texts)
+        return (embedded(encode, [perturb(text) for text in texts]) if perturb else found), found
+
+    def _counted(self) -> str:
+        return " and ".join(f"{len(texts):,} {split}" for split, texts in self.texts.items())
+
+
+class Neighbours(Fidelity):
+    """The share of a text's 10 nearest texts under the dense model that are among the candidate's 10 nearest.
+
+    A text is not its own neighbour. Of n <= 10 texts all n - 1 others are neighbours, and nothing is told.
+    """
+
+    def __init__(self, texts: Mapping[str, Sequence[str]], dense: Dense) -> None:
+        super().__init__(texts, dense)
+        self.name = "neighbours"
+        self.metrics = {f"overlap@{K}": MeanValue(self.name)}
+        self._right: dict[str, np.ndarray[Any, Any]] = {}
+
+    def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
+        if split not in self._right:
+            dense = self._dense(split)
+            self._right[split] = neighbours(dense, dense, K)
+        right, found = self._right[split], neighbours(*self._vectors(encode, split, perturb), K)
+        shared = (right[:, :, None] == found[:, None, :]).any(axis=2)
+        return as_rows(self.name, self.texts[split], shared.mean(axis=1))
+
+    def describe(self) -> str:
+        return f"the {K} neighbours of {self._counted()} texts under the dense model"
+
+
+class Similarities(Fidelity):
+    """Spearman's ρ of the dense model's cosines and the candidate's over pairs of texts.
+
+    Half of the pairs are drawn at random, half are of a text and one of its neighbours under the dense model: random
+    pairs alone say nothing of what is near, where answers are looked for. Every text asks about as often. The bootstrap
+    draws pairs, as if they had no texts in common.
+    """
+
+    def __init__(self, texts: Mapping[str, Sequence[str]], dense: Dense, *, seed: int = 0) -> None:
+        super().__init__(texts, dense)
+        self.name = "similarities"
+        self.metrics = {"similarity": Spearman(self.name)}
+        self._seed = seed
+        self._pairs: dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]] = {}
+
+    def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
+        if split not in self._pairs:
+            dense = self._dense(split)
+            one, other = drawn_pairs(dense, seed=self._seed)
+            self._pairs[split] = one, other, _cosines(dense[one], dense[other])
+        one, other, gold = self._pairs[split]
+        asked, found = self._vectors(encode, split, perturb)
+        texts = [self.texts[split][at] for at in one]
+        return as_rows(self.name, texts, _cosines(asked[one], found[other]), gold)
+
+    def describe(self) -> str:
+        return f"the dense model's cosines of up to {MOST_PAIRS:,} pairs each of {self._counted()} texts"
+
+
+def neighbours(asked: Vectors, found: Vectors, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The nearest other texts, best first, int64 [n, min(count, n - 1)].
+
+    Args:
+        asked: float32 [n, dim].
+        found: of the same n texts, perhaps in another form.
+        count: of neighbours.
+    """
+    count = min(count, len(found) - 1)
+    nearest = nearest_documents(asked, found, count + 1)
+    other = nearest != np.arange(len(asked))[:, None]
+    other[other.all(axis=1), -1] = False  # who is not found among its own neighbours drops the last
+    kept: np.ndarray[Any, np.dtype[np.int64]] = nearest[other].reshape(len(asked), count)
+    return kept
+
+
+def drawn_pairs(
+    dense: Vectors, *, seed: int
+) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
+    """Positions of who asks and of whom, at most `MOST_PAIRS` different pairs: random ones, then neighbours.
+
+    Args:
+        dense: float32 [n, dim], n > 1.
+        seed: draws them.
+    """
+    count = len(dense)
+    draw = np.random.default_rng(seed)
+    half = min(MOST_PAIRS, PAIRS_OF_A_TEXT * count) // 2
+    asking = np.resize(draw.permutation(count), half)
+    random = (asking + draw.integers(1, count, size=half)) % count
+    near = neighbours(dense, dense, K)
+    close = near[asking, draw.integers(near.shape[1], size=half)]
+    pairs = np.stack([np.concatenate([asking, asking]), np.concatenate([random, close])], axis=1)
+    _, first = np.unique(np.sort(pairs, axis=1), axis=0, return_index=True)
+    kept = pairs[np.sort(first)]
+    return kept[:, 0], kept[:, 1]
+
+
+def _cosines(one: Vectors, other: Vectors) -> np.ndarray[Any, np.dtype[np.float64]]:
+    found: np.ndarray[Any, np.dtype[np.float64]] = np.einsum("nd,nd->n", one, other, dtype=np.float64)
+    return found

@@ -1,0 +1,187 @@
+"""Sentence pairs that people scored: whether the cosine of two sentences ranks them as people do."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from autoprune.encoder.benchmarks.benchmark import Benchmark, Encode, Perturb, Spearman, as_rows, embedded, sha256_of
+from autoprune.encoder.benchmarks.tables import Row, read_table, split_files
+from autoprune.errors import AutopruneError
+
+WHERE = "task.data.path"
+
+COLUMNS = {
+    "sentence1": r"(sentence|text|question|s)(1|a)",
+    "sentence2": r"(sentence|text|question|s)(2|b)",
+    "score": r"score|(relatedness|similarity|gold)(score)?|label",
+}
+
+SCALES = ((0.0, 1.0), (-1.0, 1.0), (1.0, 5.0), (0.0, 5.0), (0.0, 10.0), (0.0, 100.0))
+"""Ranges in which people score, the narrowest first."""
+
+STRAY = 0.01
+"""A range holds a file's scores if no larger share lies outside; these are then mistakes. However few scores there are,
+a single one beyond the upper end is taken for one too: it alone says little for a range several times as wide."""
+
+FEWEST = 10
+"""Pairs a split must have; a rank correlation of fewer says nothing."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Pairs of a split.
+
+    Attributes:
+        first, second: the sentences.
+        score: as people gave it.
+    """
+
+    first: list[str]
+    second: list[str]
+    score: list[float]
+
+
+class Pairs(Benchmark):
+    """Spearman's ρ of cosine and human score (Cer et al. 2017, STS Benchmark).
+
+    The bootstrap draws pairs: where few sentences stand in many pairs (`lee_pairs`) its errors are too small.
+
+    Args:
+        pairs: by split, `validation` and `test`.
+        how: the range of the scores and how the splits came about, for people.
+    """
+
+    def __init__(self, pairs: Mapping[str, Scored], *, how: str = "") -> None:
+        self.name = "pairs"
+        self.metrics = {"spearman": Spearman(self.name)}
+        self.pairs = dict(pairs)
+        self._how = how
+
+    def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
+        pairs = self.pairs[split]
+        first = [perturb(text) for text in pairs.first] if perturb else pairs.first
+        vectors = embedded(encode, [*first, *pairs.second])
+        one, other = vectors[: len(first)], vectors[len(first) :]
+        cosines = np.einsum("nd,nd->n", one, other, dtype=np.float64)
+        texts = [f"{a}\n{b}" for a, b in zip(pairs.first, pairs.second, strict=True)]
+        return as_rows(self.name, texts, cosines, np.array(pairs.score))
+
+    def describe(self) -> str:
+        counts = " and ".join(f"{len(pairs.score):,} {split}" for split, pairs in self.pairs.items())
+        return f"{counts} pairs that people scored{self._how and f' ({self._how})'}"
+
+    def fingerprint(self) -> str:
+        return sha256_of(
+            part
+            for split, pairs in self.pairs.items()
+            for part in (split, len(pairs.score), *pairs.first, *pairs.second, *pairs.score)
+        )
+
+
+def read_pairs(path: Path, *, scale: tuple[float, float] | None = None, seed: int = 0, where: str = WHERE) -> Pairs:
+    """Reads a folder of a dev (or val) and a test table, or one table that is split in halves.
+
+    A table has the columns sentence1, sentence2, score (also sentence_A, text1, relatedness_score, …), or exactly
+    these three without names.
+
+    Args:
+        path: of the folder or the table.
+        scale: the least and the largest score; None: the narrowest of `SCALES` that holds the scores.
+        seed: splits the one table.
+        where: the entry that names the path.
+
+    Raises:
+        AutopruneError: what is read cannot be: with the file and the line.
+    """
+    if path.is_dir():
+        files = split_files(path, ("validation", "test"), where=where, otherwise="halves")
+        read = {
+            split: read_table(files[split], COLUMNS, where=where, headless=True) for split in ("validation", "test")
+        }
+        low, high = _check([row for rows in read.values() for row in rows], scale)
+        pairs = {split: _scored(rows, str(files[split])) for split, rows in read.items()}
+        return Pairs(pairs, how=f"{low:g} to {high:g}")
+    rows = read_table(path, COLUMNS, where=where, headless=True)
+    low, high = _check(rows, scale)
+    return Pairs(_halves(rows, seed, str(path)), how=f"{low:g} to {high:g}, {path.name} in halves")
+
+
+def lee_pairs(*, seed: int = 0) -> Pairs:
+    """All pairs of 50 news documents (Lee, Pincombe & Welsh 2005) as they come inside the package gensim, in halves.
+
+    Raises:
+        AutopruneError: gensim is not installed.
+    """
+    if importlib.util.find_spec("gensim") is None:
+        raise AutopruneError(
+            "The pairs of Lee et al. need the package gensim, which is not installed: pip install 'autoprune[text]'."
+        )
+    from gensim.test.utils import datapath
+
+    file = Path(datapath("similarities0-1.txt"))
+    # One byte of the documents is no UTF-8: a pound sign in Latin-1.
+    documents = Path(datapath("lee.cor")).read_text(encoding="latin-1").splitlines()
+    likeness = np.loadtxt(file)
+    upper = zip(*np.triu_indices(len(documents), k=1), strict=True)
+    rows = [Row(file, int(i) + 1, [documents[i], documents[j], str(likeness[i, j])]) for i, j in upper]
+    return Pairs(_halves(rows, seed, file.name), how="0 to 1, Lee's news documents in halves")
+
+
+def _halves(rows: list[Row], seed: int, where: str) -> dict[str, Scored]:
+    order = np.random.default_rng(seed).permutation(len(rows))
+    middle = len(rows) // 2
+    parts = {"validation": np.sort(order[:middle]), "test": np.sort(order[middle:])}
+    return {split: _scored([rows[at] for at in part], f"{where}, half for {split}") for split, part in parts.items()}
+
+
+def _scored(rows: list[Row], where: str) -> Scored:
+    scores = [float(row.fields[2]) for row in rows]
+    if len(rows) < FEWEST or len(set(scores)) < 2:
+        raise AutopruneError(
+            f"{where}: a rank correlation needs {FEWEST} pairs or more of different scores, "
+            f"but there are {len(rows)} pairs with {len(set(scores))} different scores."
+        )
+    return Scored([row.fields[0] for row in rows], [row.fields[1] for row in rows], scores)
+
+
+def _check(rows: list[Row], scale: tuple[float, float] | None) -> tuple[float, float]:
+    """The range of the scores; refuses empty sentences and scores that are no finite numbers or out of range."""
+    scores = []
+    for row in rows:
+        one, other, score = row.fields
+        if not one or not other:
+            raise AutopruneError(f"{row.where}: sentence {1 if not one else 2} is empty; take the line out.")
+        try:
+            scores.append(float(score))
+        except ValueError:
+            scores.append(math.nan)
+        if not math.isfinite(scores[-1]):
+            raise AutopruneError(f"{row.where}: a score must be a finite number, but got {score!r}.")
+    found = np.array(scores)
+    if scale is None:
+        outside = [int(((found < low) | (found > high)).sum()) for low, high in SCALES]
+        strays = STRAY * len(found)
+        fits = [
+            at
+            for at, (low, high) in enumerate(SCALES)
+            if (found < low).sum() <= strays and (found > high).sum() <= max(1, strays - (found < low).sum())
+        ]
+        # Where no range fits, the error speaks of the one that fits best.
+        scale = SCALES[fits[0] if fits else outside.index(min(outside))]
+    low, high = scale
+    wrong = np.flatnonzero((found < low) | (found > high))
+    if len(wrong):
+        others = ", ".join(f"[{least:g}, {most:g}]" for least, most in SCALES)
+        raise AutopruneError(
+            f"{rows[wrong[0]].where}: {low:g} <= score <= {high:g} must hold, but got {found[wrong[0]]:g} "
+            f"({len(wrong):,} of {len(found):,} scores lie outside). Correct it, or give the range as task.data.scale; "
+            f"without one, scores may fill one of {others}."
+        )
+    return scale

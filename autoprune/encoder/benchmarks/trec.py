@@ -1,0 +1,126 @@
+"""Reads collections in TREC's form: SGML that is rarely well-formed, so found by its tags alone."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from autoprune.encoder.benchmarks.judgements import WHERE, Collection, Found, by_split, collected, read_judgements
+from autoprune.encoder.benchmarks.tables import is_number, read_text
+from autoprune.errors import AutopruneError
+
+
+def read_trec(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
+    """Reads TREC's form: files with `<docno>`, one with `<top>`, one of four columns (query, 0, document, grade).
+
+    Judgements name a query by its `<num>`; where they don't (Cranfield's) but are whole numbers from 1 to the number of
+    queries, by its position.
+
+    Args:
+        folder: with these files, called anything; more files of judgements are told apart by dev and test.
+        seed: splits the queries in halves where judgements are in one file.
+        where: the entry that names the folder.
+
+    Raises:
+        AutopruneError: a file is missing or cannot be read, or a judgement names what is absent.
+    """
+    sorts: dict[str, list[Path]] = {"documents": [], "queries": [], "judgements": []}
+    for file in sorted(file for file in folder.iterdir() if file.is_file()):
+        sort = _sort(file)
+        if sort is not None:
+            sorts[sort].append(file)
+    lacking = [sort for sort, files in sorts.items() if not files]
+    if lacking or len(sorts["queries"]) > 1:
+        there = ", ".join(file.name for file in sorted(folder.iterdir())) or "nothing"
+        what = f"no {' and no '.join(lacking)}" if lacking else "several files of queries"
+        raise AutopruneError(
+            f"{where}: {str(folder)!r} has {what}. It must be in BEIR's form (corpus.jsonl, queries.jsonl, "
+            f"qrels/test.tsv) or in TREC's (<docno> in documents, <top> in queries, four columns in judgements), "
+            f"but it holds: {there[:300]}."
+        )
+    documents: dict[str, str] = {}
+    for file in sorts["documents"]:
+        read = read_documents(file, where)
+        twice = documents.keys() & read.keys()
+        if twice:
+            raise AutopruneError(f"{file}: document {min(twice)!r} stands in another file as well; a docno names one.")
+        documents |= read
+    queries = read_queries(sorts["queries"][0], where)
+    judgements = {name: read_judgements(file, (0, 2, 3)) for name, file in by_split(sorts["judgements"], where).items()}
+    found = Found(documents, queries, judgements)
+    asked = {line.query for lines in judgements.values() for line in lines}
+    positions = [str(at) for at in range(1, len(queries) + 1)]
+    if not asked <= queries.keys() and asked <= set(positions):
+        found.queries = dict(zip(positions, queries.values(), strict=True))
+        found.notes.append("judgements number queries by position")
+    return collected(found, seed, folder, where)
+
+
+def read_documents(file: Path, where: str) -> dict[str, str]:
+    """Id → the title and the text, once where the text begins with the title.
+
+    Args:
+        file: with `<doc>`, `<docno>`, perhaps `<title>`, `<headline>` or `<head>`, and `<text>`.
+        where: the entry that names the file.
+
+    Raises:
+        AutopruneError: there is no such file, no document in it, or two of one id.
+    """
+    found: dict[str, str] = {}
+    for piece in _pieces(read_text(file, where), "doc"):
+        name = _tagged(piece, "docno")
+        if name in found:
+            raise AutopruneError(f"{file}: two documents are called {name!r}; a docno names one.")
+        title = _tagged(piece, "title") or _tagged(piece, "headline") or _tagged(piece, "head")
+        text = _tagged(piece, "text")
+        found[name] = text if text.startswith(title) else f"{title} {text}".strip()
+    if not found:
+        raise AutopruneError(f"{file}: there is no document: each stands in <doc>, its id in <docno>.")
+    return found
+
+
+def read_queries(file: Path, where: str) -> dict[str, str]:
+    """`<num>` → the `<title>` of each `<top>`, which is the query.
+
+    Raises:
+        AutopruneError: there is no such file, no query in it, or two of one number.
+    """
+    found: dict[str, str] = {}
+    for piece in _pieces(read_text(file, where), "top"):
+        name = re.sub(r"^number:\s*", "", _tagged(piece, "num"), flags=re.IGNORECASE)
+        if name in found:
+            raise AutopruneError(f"{file}: two queries have the number {name!r}; a <num> names one.")
+        found[name] = re.sub(r"^topic:\s*", "", _tagged(piece, "title"), flags=re.IGNORECASE)
+        if not found[name]:
+            raise AutopruneError(f"{file}: query {name!r} has no <title>, which is what it asks.")
+    if not found:
+        raise AutopruneError(f"{file}: there is no query: each stands in <top>, its number in <num>.")
+    return found
+
+
+def _sort(file: Path) -> str | None:
+    """What a file of a folder in TREC's form holds; None: something else."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig", errors="replace")  # what is wrong with it is told when it is read
+    except OSError:
+        return None
+    if re.search(r"<docno>", text, re.IGNORECASE):
+        return "documents"
+    if re.search(r"<top>", text, re.IGNORECASE):
+        return "queries"
+    # By the first line alone, so that a bad line further down is told and not the file passed over.
+    first = (text.strip().splitlines() or [""])[0].split()
+    return "judgements" if len(first) == 4 and is_number(first[3]) else None
+
+
+def _pieces(text: str, tag: str) -> list[str]:
+    """What follows each opening tag, to where it closes or the next one opens."""
+    found = re.split(rf"<{tag}(?:\s[^>]*)?>", text, flags=re.IGNORECASE)[1:]
+    return [re.split(rf"</{tag}>", piece, maxsplit=1, flags=re.IGNORECASE)[0] for piece in found]
+
+
+def _tagged(piece: str, tag: str) -> str:
+    """What stands in a tag, as often as it is there, closed or not (as in TREC's topics), with single spaces."""
+    inside = re.findall(rf"<{tag}>(.*?)(?=</{tag}>|<(?:num|title|desc|narr|text|docno)>|\Z)", piece, re.I | re.S)
+    return " ".join(html.unescape(re.sub(r"</?[a-z]\w*>", " ", " ".join(inside), flags=re.I)).split())

@@ -1,0 +1,86 @@
+"""What a sentence-encoder task can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from autoprune.errors import AutopruneError, unknown
+from autoprune.tasks.task import Training
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(kw_only=True)
+class EncoderData:
+    """What embeddings are judged by, beside fidelity to the dense model; each is a path or left out.
+
+    Attributes:
+        pairs: sentence pairs with human scores; see `autoprune.encoder.benchmarks.pairs`.
+        retrieval: documents, queries and relevance; see `autoprune.encoder.benchmarks.retrieval`.
+        classification: texts with labels; see `autoprune.encoder.benchmarks.classification`.
+        scale: the least and the largest score of the pairs; None: as the scores suggest.
+        path: of the one that a task is named after.
+    """
+
+    pairs: str | None = None
+    retrieval: str | None = None
+    classification: str | None = None
+    scale: tuple[float, float] | None = None
+    path: str | None = None
+
+
+@dataclass(kw_only=True)
+class EncoderConfig:
+    """What a sentence-encoder task can be told.
+
+    Attributes:
+        name: of the task.
+        model: a folder or a hub name; None: the packaged all-MiniLM-L6-v2.
+        texts: the user's own, without labels: what is distilled on, what counts pieces of the vocabulary, and what
+            fidelity is judged on (each text serves one of the three splits). Paths, separated by commas; None: news
+            texts that come inside gensim.
+        data: what else embeddings are judged by.
+        metric: what `quality` means; None: that of the first of pairs, retrieval and classification that is given,
+            else `similarity`.
+        texts_per_epoch: an epoch of distillation, so that a budget means the same for any corpus.
+        texts_per_update: batch size.
+        similarities: weight of the squared error of the similarities within a batch, beside the cosine to the dense
+            embedding.
+        longest: tokens of a text that distillation reads, which costs as much as they are.
+        precision: of the matrix products of distillation, one of `PRECISIONS`; None: the fastest here.
+        seed: splits the texts.
+        training: of distillation; the dense model comes trained.
+    """
+
+    name: str = "encoder"
+    model: str | None = None
+    texts: str | None = None
+    data: EncoderData = field(default_factory=EncoderData)
+    metric: str | None = None
+    texts_per_epoch: int = 8192
+    texts_per_update: int = 32
+    similarities: float = 10.0
+    longest: int = 128
+    precision: str | None = None
+    seed: int = 0
+    training: Training = field(default_factory=lambda: Training(learning_rate=3e-4, warmup=50, decay=True, epochs=0))
+
+    def check(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+            AutopruneError: with the path of the entry.
+        """
+        self.training.check()
+        if self.training.epochs:
+            raise AutopruneError(
+                f"task.training.epochs: an encoder comes trained, so 0 must be given, but got {self.training.epochs}; "
+                "what a recipe trains for is space.<stage>.epochs."
+            )
+        for name, least in (("texts_per_epoch", 1), ("texts_per_update", 2), ("longest", 8), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise AutopruneError(f"task.{name} >= {least} must hold, but got {getattr(self, name)}.")
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise unknown("task.precision", self.precision, PRECISIONS)
+        if not 0 <= self.similarities < float("inf"):
+            raise AutopruneError(f"task.similarities >= 0 must hold, but got {self.similarities}.")

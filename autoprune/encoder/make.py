@@ -1,0 +1,70 @@
+"""A sentence-encoder task from its config: the model, the texts, and what embeddings are judged by."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from autoprune.encoder.benchmarks.benchmark import Benchmark
+from autoprune.encoder.benchmarks.classification import read_classification
+from autoprune.encoder.benchmarks.pairs import lee_pairs, read_pairs
+from autoprune.encoder.benchmarks.retrieval import read_retrieval
+from autoprune.encoder.bert import read_encoder
+from autoprune.encoder.config import EncoderConfig
+from autoprune.encoder.task import EncoderTask
+from autoprune.encoder.texts import packaged_texts, read_texts
+from autoprune.errors import AutopruneError
+from autoprune.tasks.task import TaskMaker
+
+LEE = "lee"
+"""In place of a path of pairs: those that come inside gensim."""
+
+
+def make_encoder(config: EncoderConfig) -> EncoderTask:
+    """A sentence encoder, judged by fidelity to the dense model and by what the config names.
+
+    Raises:
+        AutopruneError: a package is not installed, or the model, the texts or what it is judged by cannot be used.
+    """
+    for package in ("tokenizers", "transformers", "onnx", "onnxruntime", "sklearn"):
+        if importlib.util.find_spec(package) is None:
+            raise AutopruneError(
+                f"task={config.name} needs the package {package}, which is not installed: "
+                "pip install 'autoprune[text]'."
+            )
+    return read_task(config)
+
+
+def read_task(config: EncoderConfig) -> EncoderTask:
+    """The task that a config describes.
+
+    Raises:
+        AutopruneError: the model, the texts or a benchmark cannot be used.
+    """
+    config.check()
+    data = config.data
+    if config.name == "stsb" and not data.path:
+        raise AutopruneError(
+            "task.data.path: the folder of STS-B (stsb-en-dev.csv and stsb-en-test.csv, or any of such names) must be "
+            "given: task=stsb task.data.path=FOLDER."
+        )
+    if data.pairs and data.path:
+        raise AutopruneError(
+            f"task.data.pairs: pairs are given twice, as {data.pairs!r} and as task.data.path={data.path!r}; give one."
+        )
+    seed, benchmarks = config.seed, list[Benchmark]()
+    pairs, where = (data.pairs, "task.data.pairs") if data.pairs else (data.path, "task.data.path")
+    if pairs:
+        benchmarks.append(
+            lee_pairs(seed=seed) if pairs == LEE else read_pairs(Path(pairs), scale=data.scale, seed=seed, where=where)
+        )
+    if data.retrieval:
+        benchmarks.append(read_retrieval(Path(data.retrieval), seed=seed, where="task.data.retrieval"))
+    if data.classification:
+        benchmarks.append(read_classification(Path(data.classification), seed=seed, where="task.data.classification"))
+    # Everything small is read, and refused, before the model.
+    corpus = read_texts(config.texts) if config.texts else packaged_texts()
+    return EncoderTask(config, read_encoder(config.model), corpus, benchmarks)
+
+
+ENCODER = TaskMaker(config=EncoderConfig, make=make_encoder)

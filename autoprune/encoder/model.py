@@ -1,0 +1,344 @@
+"""A sentence encoder of the BERT family: word and position tables, layers of attention and neurons, pooling."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, layer_norm, normalize, relu, scaled_dot_product_attention
+
+from autoprune.encoder.tokenizer import Tokenizer, Tokens
+from autoprune.models.axis import Axis
+from autoprune.models.context import Context
+from autoprune.models.model import Model
+from autoprune.models.table import Linear, Table
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": gelu,
+    "gelu_new": lambda x: gelu(x, approximate="tanh"),
+    "relu": relu,
+}
+POOLINGS = ("mean", "cls", "max")
+MAPS = ("query", "key", "value", "output", "up", "down")
+
+Watch = Callable[[str, Tensor], Tensor]
+"""Sees what an axis carries (`ffn.3`: [batch, tokens, neurons]; `heads.3`: [batch, heads, tokens, head_dim];
+`layers`: what a layer was given) and returns what goes on instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What an encoder is, beside its weights.
+
+    Attributes:
+        hidden: width of what flows from layer to layer.
+        head_dim: dimensions of an attention head.
+        max_tokens: of a text; what is beyond is not read.
+        pooling: how tokens become one vector, one of `POOLINGS`.
+        normalize: whether vectors have length 1.
+        activation: of the neurons, one of `ACTIVATIONS`.
+        epsilon: of the layer norms.
+        name: of the dense model, for people.
+    """
+
+    hidden: int
+    head_dim: int
+    max_tokens: int
+    pooling: str = "mean"
+    normalize: bool = True
+    activation: str = "gelu"
+    epsilon: float = 1e-12
+    name: str = ""
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation (Ba et al. 2016)."""
+
+    def __init__(self, size: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(size)), nn.Parameter(torch.zeros(size))
+        self.epsilon = epsilon
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return layer_norm(vectors, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+class Encoder(Model):
+    """Texts to vectors: word and position tables, post-norm transformer layers (Devlin et al. 2019), pooling.
+
+    Axes: `vocab` (rows of the word table, where the tokenizer can lose pieces), `layers`, and of each layer that
+    stands, under its original number, `heads.i` and `ffn.i`; `out` (dimensions of the vectors). Groups of tables:
+    `word`, and `body`, which is everything else.
+
+    Args:
+        architecture: what is not a weight.
+        tokenizer: of the whole vocabulary.
+        positions: rows of the position table.
+        heads, ffn: of each layer.
+        out: dimensions of the vectors; None: as many as `architecture.hidden`.
+    """
+
+    layer_mask: Tensor
+    projects: Tensor
+    basis: Tensor
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        tokenizer: Tokenizer,
+        *,
+        positions: int,
+        heads: Sequence[int],
+        ffn: Sequence[int],
+        out: int | None = None,
+    ) -> None:
+        size, hidden = architecture.head_dim, architecture.hidden
+        out = out or hidden
+        tables: dict[str, Table] = {
+            "word": Table(tokenizer.size, hidden),
+            "position": Table(positions, hidden),
+            "out": Linear(out, hidden),
+        }
+        axes = [Axis(name="layers", kind="layers"), Axis(name="out", kind="dim", parts=(("out", 0),))]
+        if tokenizer.reducible:
+            axes.append(Axis(name="vocab", kind="rows", parts=(("word", 0),)))
+        for layer, (count, neurons) in enumerate(zip(heads, ffn, strict=True)):
+            for name in ("query", "key", "value"):
+                tables[f"{name}_{layer}"] = Linear(count * size, hidden)
+            tables[f"output_{layer}"] = Linear(hidden, count * size)
+            tables[f"up_{layer}"], tables[f"down_{layer}"] = Linear(neurons, hidden), Linear(hidden, neurons)
+            attention = tuple((f"{name}_{layer}", 0) for name in ("query", "key", "value"))
+            axes.append(
+                Axis(name=f"heads.{layer}", kind="heads", parts=(*attention, (f"output_{layer}", 1)), width=size)
+            )
+            axes.append(Axis(name=f"ffn.{layer}", kind="ffn", parts=((f"up_{layer}", 0), (f"down_{layer}", 1))))
+        body = tuple(name for name in tables if name != "word")
+        super().__init__(tables, tuple(axes), groups={"word": ("word",), "body": body})
+        self.architecture = architecture
+        self.tokenizer = tokenizer
+        self.norms = nn.ModuleDict({"embedding": LayerNorm(hidden, architecture.epsilon)})
+        for layer in range(len(heads)):
+            for place in ("attention", "ffn"):
+                self.norms[f"{place}_{layer}"] = LayerNorm(hidden, architecture.epsilon)
+        self.layers = list(range(len(heads)))
+        self.register_buffer("layer_mask", torch.ones(len(heads), dtype=torch.bool))
+        self.register_buffer("projects", torch.tensor(False))
+        self.register_buffer("basis", torch.eye(out))
+        with torch.no_grad():
+            self._table("out").weight.copy_(torch.eye(out, hidden))
+        for table in self._tables.values():
+            if isinstance(table, Table) and table is not self._tables["out"]:
+                nn.init.normal_(table.weight, std=0.02)
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The tables at work: `out` once dimensions were turned or cut, those of a layer until it is hidden."""
+        hidden = {str(layer) for layer, stands in zip(self.layers, self.layer_mask.tolist(), strict=True) if not stands}
+        found = {name: table for name, table in super().tables.items() if name.partition("_")[2] not in hidden}
+        if not self.projects:
+            del found["out"]
+        return found
+
+    @property
+    def out(self) -> int:
+        """Dimensions of a vector."""
+        return self._table("out").rows
+
+    @property
+    def words(self) -> Tensor:
+        """Original ids of the pieces that stand: int64, ascending."""
+        word = self._table("word")
+        return word.index[word.row_mask].cpu()
+
+    def wanted(self) -> Tensor:
+        """What takes vectors of the dense model to where this one's should be: float32 [out, out of the dense one]."""
+        return self.basis * self._table("out").row_mask[:, None]
+
+    def forward(
+        self,
+        ids: Tensor,
+        there: Tensor,
+        watch: Watch = lambda _, values: values,
+        *,
+        products: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """The vectors of texts: float32 [batch, out], of length 1 where the architecture says so.
+
+        Args:
+            ids: rows of the word table, int64 [batch, tokens].
+            there: bool [batch, tokens]; False is padding.
+            watch: sees, and may change, what each axis carries.
+            products: what linear maps multiply in; sums, attention and all the rest are float32 in any case.
+        """
+        word, norms = self._table("word"), self.norms
+        hidden = word.values(ids.flatten()).view(*ids.shape, -1)
+        hidden = norms["embedding"](hidden + self._table("position").values()[: ids.shape[1]])
+        mask = there[:, None, None, :] if not there.all() else None
+        for layer, stands in zip(self.layers, self.layer_mask.tolist(), strict=True):
+            if stands:
+                hidden = watch(f"layers.{layer}", hidden)
+                hidden = norms[f"attention_{layer}"](hidden + self._attend(layer, hidden, mask, watch, products))
+                neurons = self._map("up", layer, hidden, products)
+                neurons = watch(f"ffn.{layer}", ACTIVATIONS[self.architecture.activation](neurons))
+                hidden = norms[f"ffn_{layer}"](hidden + self._map("down", layer, neurons, products))
+        vectors = pool(watch("layers.end", hidden), there, self.architecture.pooling)
+        if self.projects:
+            vectors = self._tables["out"](vectors)
+        return normalize(vectors) if self.architecture.normalize else vectors
+
+    def _attend(self, layer: int, hidden: Tensor, mask: Tensor | None, watch: Watch, products: torch.dtype) -> Tensor:
+        batch, tokens, size = *hidden.shape[:2], self.architecture.head_dim
+        query, key, value = (
+            self._map(name, layer, hidden, products).view(batch, tokens, -1, size).transpose(1, 2)
+            for name in ("query", "key", "value")
+        )
+        context = watch(f"heads.{layer}", scaled_dot_product_attention(query, key, value, attn_mask=mask))
+        return self._map("output", layer, context.transpose(1, 2).reshape(batch, tokens, -1), products)
+
+    def _map(self, name: str, layer: int, vectors: Tensor, products: torch.dtype) -> Tensor:
+        with torch.autocast(vectors.device.type, dtype=products, enabled=products != torch.float32):
+            mapped: Tensor = self._tables[f"{name}_{layer}"](vectors)
+        return mapped.float()
+
+    def tokens(self, texts: Sequence[str]) -> list[Tokens]:
+        """Texts as rows of the word table, under the pieces that stand."""
+        word = self._table("word")
+        encoded = self.tokenizer.restricted(self.words).encode(texts)
+        if bool(word.row_mask.all()):
+            return encoded
+        rows = word.row_mask.nonzero()[:, 0].cpu().numpy()
+        return [rows[ids] for ids in encoded]
+
+    def calibrate(self, texts: Sequence[str], watch: Watch = lambda _, values: values, *, batch: int = 32) -> Tensor:
+        """The vectors of texts, float32 [n, out], differentiable.
+
+        `watch` sees batches, short texts first; what it sees of padding is zero.
+        """
+        tokens = self.tokens(texts)
+        order = np.argsort([len(ids) for ids in tokens], kind="stable")
+        found, device = [], self.layer_mask.device
+        for start in range(0, len(order), batch):
+            ids, there = padded([tokens[at] for at in order[start : start + batch]])
+            ids, there = ids.to(device), there.to(device)
+            found.append(self(ids, there, watch if there.all() else _blind_to_padding(watch, there)))
+        return torch.cat(found)[torch.from_numpy(np.argsort(order)).to(device)]
+
+    def vectors(self, axis: Axis, context: Context) -> list[tuple[Tensor, Tensor | None]]:
+        if context.rehearsal:  # any will do
+            vectors = self._table("out").weights().detach().T
+        else:
+            with torch.no_grad():
+                vectors = self.calibrate(context.calibration)
+        return [(vectors, torch.ones(len(vectors), device=vectors.device))]
+
+    def protected(self, axis: Axis) -> Tensor:
+        if axis.name != "vocab":
+            return super().protected(axis)
+        index = self._table("word").index
+        return torch.isin(index, self.tokenizer.protected.to(index.device)).nonzero()[:, 0]
+
+    def size(self, axis: Axis) -> int:
+        return len(self.layers) if axis.kind == "layers" else super().size(axis)
+
+    def standing(self, axis: Axis) -> Tensor:
+        return self.layer_mask.nonzero()[:, 0] if axis.kind == "layers" else super().standing(axis)
+
+    def hide(self, axis: Axis, keep: Tensor) -> None:
+        if axis.kind == "layers":
+            mask = torch.zeros_like(self.layer_mask)
+            mask[keep] = True
+            self.layer_mask = mask
+            return
+        super().hide(axis, keep)
+        if axis.name == "out" and len(keep) < self.size(axis):
+            self.projects.fill_(True)
+
+    def cut(self, axis: Axis, keep: Tensor) -> None:
+        if axis.kind != "layers":
+            super().cut(axis, keep)
+            if axis.name == "out" and len(keep) < len(self.basis):
+                self.projects.fill_(True)
+                self.basis = self.basis[keep]
+            return
+        kept = {self.layers[at] for at in keep.tolist()}
+        for layer in set(self.layers) - kept:
+            for name in MAPS:
+                del self._tables[f"{name}_{layer}"]
+            for name in ("attention", "ffn"):
+                del self.norms[f"{name}_{layer}"]
+            for name in ("heads", "ffn"):
+                del self.axes[f"{name}.{layer}"]
+        self.layers = [layer for layer in self.layers if layer in kept]
+        self.layer_mask = self.layer_mask[keep]
+
+    def rotate(self, axis: Axis, rotation: Tensor) -> None:
+        table = self._table("out")
+        assert isinstance(table, Linear), "vectors are projected by a linear map"
+        with torch.no_grad():
+            table.weight.copy_(rotation.T @ table.weights())
+            table.bias.copy_(rotation.T @ table.bias)
+            self.basis = rotation.T @ self.basis
+        self.projects.fill_(True)
+
+    def settings(self) -> dict[str, Any]:
+        layers = [
+            {"heads": self.size(self.axes[f"heads.{layer}"]), "ffn": self.size(self.axes[f"ffn.{layer}"])}
+            for layer in self.layers
+        ]
+        return {"kind": "encoder", **dataclasses.asdict(self.architecture), "out": self.out, "layers": layers}
+
+
+def _blind_to_padding(watch: Watch, there: Tensor) -> Watch:
+    """The same watch, which sees zeros where there is padding: no text's vector rests on what goes on there."""
+
+    def blind(name: str, values: Tensor) -> Tensor:
+        text = there[:, None, :, None] if values.dim() == 4 else there[:, :, None]
+        return watch(name, values.masked_fill(~text, 0.0))
+
+    return blind
+
+
+def pool(hidden: Tensor, there: Tensor, pooling: str) -> Tensor:
+    """One vector for each text: the mean or the maximum over its tokens, or its first token's.
+
+    Args:
+        hidden: float32 [batch, tokens, hidden].
+        there: bool [batch, tokens].
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "max":
+        return hidden.masked_fill(~there[:, :, None], -torch.inf).amax(1)
+    weights = there.to(hidden.dtype)
+    return torch.einsum("bth,bt->bh", hidden, weights) / weights.sum(1, keepdim=True)
+
+
+def padded(tokens: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
+    """Token ids side by side, zeros behind the shorter ones, and which are there: int64 and bool [batch, longest]."""
+    lengths = np.array([len(ids) for ids in tokens])
+    there = np.arange(max(lengths.max(initial=1), 1)) < lengths[:, None]
+    ids = np.zeros(there.shape, dtype=np.int64)
+    ids[there] = np.concatenate(tokens)
+    return torch.from_numpy(ids), torch.from_numpy(there)
+
+
+def copy_weights(model: Encoder, weights: Mapping[str, Tensor]) -> None:
+    """Sets the parameters of a fresh encoder: tables and norms by name (`up_0`, `up_0.bias`, `attention_0.norm`)."""
+    with torch.no_grad():
+        for name, table in model._tables.items():
+            assert isinstance(table, Table), "only tables are kept"
+            if name in weights:
+                table.weight.copy_(weights[name])
+                if isinstance(table, Linear) and f"{name}.bias" in weights:
+                    table.bias.copy_(weights[f"{name}.bias"])
+        for name, norm in model.norms.items():
+            assert isinstance(norm, LayerNorm), "only norms are kept"
+            norm.weight.copy_(weights[f"{name}.norm"])
+            norm.bias.copy_(weights[f"{name}.norm.bias"])
+        if "out" in weights:
+            model.projects.fill_(True)

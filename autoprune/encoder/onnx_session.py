@@ -1,0 +1,46 @@
+"""Encoders that `autoprune.encoder.onnx_graph` wrote, run by onnxruntime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.errors import AutopruneError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+QUIET = 3
+"""onnxruntime logs errors, and no warnings."""
+
+
+def open_session(model: bytes, threads: int) -> InferenceSession:
+    """A session on the CPU.
+
+    Args:
+        model: a serialised ModelProto.
+        threads: that one run takes.
+
+    Raises:
+        AutopruneError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise AutopruneError(
+            "text encoders run on onnxruntime; install it with: pip install 'autoprune[text]'"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = QUIET
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def run(session: InferenceSession, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Embeddings, float32 [batch, out], of ids and mask, int64 [batch, tokens]."""
+    result: Any = session.run(["sentence_embedding"], {"input_ids": ids, "attention_mask": mask})
+    return np.asarray(result[0], np.float32)

@@ -1,0 +1,1 @@
+"""A study judged: what must hold, who beats whom, what to pick."""

@@ -1,0 +1,156 @@
+"""Why nothing is feasible: what was missed, by how much, and what it would take."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autoprune.fronts.requirements import Requirement, Requirements
+from autoprune.record.point import Point
+
+NEAREST = 3
+"""How many of the nearest misses are named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missed:
+    """How one requirement was missed.
+
+    Attributes:
+        text: the requirement.
+        times: by how many candidates.
+        least, median: by what share of the limit, at best and in the middle of those that missed it.
+    """
+
+    text: str
+    times: int
+    least: float
+    median: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loosening:
+    """A change of one requirement that would make something feasible.
+
+    Attributes:
+        text: the requirement as it is.
+        flag: what to write instead, such as `--floor quality=0.93x`.
+        point: what would be feasible then.
+    """
+
+    text: str
+    flag: str
+    point: Point
+
+
+@dataclass(frozen=True, kw_only=True)
+class Infeasible:
+    """Why nothing is feasible.
+
+    Attributes:
+        candidates: how many were measured or rejected, without the baseline if there are others.
+        rejected: how many of them were given up early.
+        missed: what was missed, most often first.
+        nearest: the candidates that miss the least, with their violations as shares of the limits.
+        loosenings: the smallest change of each single requirement that would be enough, the smallest first.
+        together: flags that make the nearest candidate feasible, where no single one does.
+    """
+
+    candidates: int
+    rejected: int
+    missed: list[Missed]
+    nearest: list[tuple[Point, dict[str, float]]]
+    loosenings: list[Loosening]
+    together: list[str]
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        lines = [f"no candidate of {self.candidates} meets every requirement."]
+        if self.rejected:
+            lines[0] += f" {self.rejected} of them were rejected early."
+        for one in self.missed:
+            spread = f"by {one.least:.1%} of the limit at best, {one.median:.1%} in the median"
+            lines.append(f"  {one.text}: missed by {one.times} of {self.candidates}, {spread}")
+        lines.append("nearest misses:")
+        for point, violations in self.nearest:
+            short = ", ".join(f"{text} by {by:.1%}" for text, by in violations.items() if by > 0)
+            lines.append(f"  {point.number} {point.candidate.words or 'baseline'}: {short}")
+        if self.loosenings:
+            lines.append("one of these alone would make something feasible:")
+            lines += [f"  {one.flag}  ({point_words(one.point)}, instead of {one.text})" for one in self.loosenings]
+        elif self.together:
+            lines.append("no single change is enough; together these would be:")
+            lines.append(f"  {' '.join(self.together)}  ({point_words(self.nearest[0][0])})")
+        lines.append("Loosen a requirement, take another profile (--for), or search on with more trials.")
+        return "\n".join(lines)
+
+
+def point_words(point: Point) -> str:
+    """A candidate in a few words."""
+    return f"candidate {point.number}: {point.candidate.words or 'baseline'}"
+
+
+def explain(points: Sequence[Point], requirements: Requirements) -> Infeasible:
+    """What keeps candidates from being feasible, by the search's measurements.
+
+    Args:
+        points: all candidates of a study, the baseline first.
+        requirements: what must hold.
+    """
+    judged = [point for point in points if point.number] or list(points)
+    missed = []
+    for item in requirements.items:
+        by = sorted(
+            violation
+            for point in judged
+            if item.reading in point.found and (violation := item.violation(point.found[item.reading])) > 0
+        )
+        if by:
+            missed.append(Missed(text=item.text, times=len(by), least=by[0], median=by[len(by) // 2]))
+    whole = [point for point in judged if not point.candidate.rejected]
+    nearest = sorted(
+        ((point, requirements.violations(point.found)) for point in whole), key=lambda pair: _miss(pair[1])
+    )
+    loosenings = [found for item in requirements.items if (found := _loosen(item, requirements, whole))]
+    last = [item for item in requirements.items if nearest and nearest[0][1].get(item.text, 0.0) > 0]
+    return Infeasible(
+        candidates=len(judged),
+        rejected=sum(bool(point.candidate.rejected) for point in judged),
+        missed=sorted(missed, key=lambda one: -one.times),
+        nearest=nearest[:NEAREST],
+        loosenings=[found for _, found in sorted(loosenings, key=lambda pair: pair[0])],
+        together=[_flag(item, nearest[0][0]) for item in last],
+    )
+
+
+def _miss(violations: dict[str, float]) -> tuple[float, float]:
+    beyond = [max(0.0, by) for by in violations.values()]
+    return max(beyond, default=0.0), sum(beyond)
+
+
+def _loosen(item: Requirement, requirements: Requirements, whole: Sequence[Point]) -> tuple[float, Loosening] | None:
+    others = Requirements(items=tuple(other for other in requirements.items if other != item))
+    able = [point for point in whole if item.reading in point.found and others.hold(point.found)]
+    if not able:
+        return None
+    best = min(able, key=lambda point: item.violation(point.found[item.reading]))
+    by = item.violation(best.found[item.reading])
+    return (by, Loosening(text=item.text, flag=_flag(item, best), point=best)) if by > 0 else None
+
+
+def _flag(item: Requirement, point: Point) -> str:
+    """What to write for a limit that a point just meets."""
+    value = item.judged(point.found[item.reading])
+    if math.isnan(value) or value <= 0:
+        return f"{item.reading} left out"
+    step = 10.0 ** (math.floor(math.log10(value)) - 2)  # three digits, rounded to the generous side
+    nearest = (math.ceil if item.ceiling else math.floor)(value / step) * step
+    sure = f":{item.confidence:.10g}" if item.confidence else ""
+    for limit in (nearest, nearest + step if item.ceiling else nearest - step):  # a rounded decimal can end short of it
+        written = f"{limit:.6g}"
+        if dataclasses.replace(item, limit=float(written)).violation(point.found[item.reading]) <= 0:
+            break
+    return f"--{'max' if item.ceiling else 'floor'} {item.reading}={written}{'x' if item.relative else ''}{sure}"

@@ -1,0 +1,124 @@
+"""Pareto fronts of plain numbers: who is beaten, how much a front covers, where it bends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import moocore
+import numpy as np
+
+from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.measure.reading import Reading
+
+SLOWEST = 2.0
+"""A point slower than this multiple of the baseline adds nothing to the hypervolume."""
+
+Readings = Mapping[str, Reading]
+
+
+def nondominated(points: Sequence[Sequence[float]], *, maximise: Sequence[bool]) -> list[int]:
+    """Positions of the points that no other point beats, in order; of equal points the first.
+
+    A point beats another if it is at least as good in every objective and better in one.
+
+    Args:
+        points: [n][objectives].
+        maximise: for each objective, whether larger is better.
+    """
+    if not points:
+        return []
+    mask = moocore.is_nondominated(np.asarray(points, dtype=float), maximise=list(maximise), keep_weakly=False)
+    return [int(position) for position in np.flatnonzero(mask)]
+
+
+def front_of(found: Sequence[Readings], objectives: Sequence[str]) -> list[int]:
+    """Positions of the readings that no others beat."""
+    compared = [coordinates(one, objectives) for one in found]
+    return nondominated(compared, maximise=[OBJECTIVES[name][1] for name in objectives])
+
+
+def beats(one: Readings, other: Readings, objectives: Sequence[str]) -> bool:
+    """Whether one is at least as good in every objective and better in at least one."""
+    signs = [1 if OBJECTIVES[name][1] else -1 for name in objectives]
+    pairs = zip(coordinates(one, objectives), coordinates(other, objectives), signs, strict=True)
+    ahead = [sign * (ours - theirs) for ours, theirs, sign in pairs]
+    return min(ahead) >= 0 and max(ahead) > 0
+
+
+def coordinates(found: Readings, objectives: Sequence[str]) -> list[float]:
+    """What a candidate is compared by: values, and for latency the paired ratio, which drift does not touch."""
+    read = [found[OBJECTIVES[objective][0]] for objective in objectives]
+    return [
+        reading.ratio if objective == "latency" else reading.value
+        for objective, reading in zip(objectives, read, strict=True)
+    ]
+
+
+def gains(found: Readings, objectives: Sequence[str], *, floor: float) -> list[float]:
+    """What a candidate gained, by objective: all of it relative to the baseline, and more is better.
+
+    Quality is the share of the allowed loss that it did not use (the baseline's is 1), size log2 of times smaller,
+    latency log2 of times faster than `SLOWEST` x the baseline.
+
+    Args:
+        floor: the lowest ratio of quality that counts, below 1.
+    """
+    assert floor < 1, "a floor at the baseline leaves no loss to allow"
+    gain: dict[str, Callable[[float], float]] = {
+        "quality": lambda ratio: (ratio - floor) / (1 - floor),
+        "size": lambda ratio: -math.log2(ratio),
+        "latency": lambda ratio: math.log2(SLOWEST / ratio),
+    }
+    return [gain[name](found[OBJECTIVES[name][0]].ratio) for name in objectives]
+
+
+def hypervolume(front: Sequence[Readings], objectives: Sequence[str], *, floor: float) -> float:
+    """How much a front covers: the volume of the boxes that its gains span; 0 for the baseline alone.
+
+    Args:
+        front: readings of its candidates.
+        floor: as in `gains`.
+    """
+    boxes = [[max(0.0, gain) for gain in gains(found, objectives, floor=floor)] for found in front]
+    if not boxes:
+        return 0.0
+    return float(moocore.hypervolume(np.asarray(boxes), ref=[0.0] * len(objectives), maximise=True))
+
+
+def knee(front: Sequence[Readings], objectives: Sequence[str], *, floor: float) -> int | None:
+    """Position of the point where the front bends most; None for fewer than three points.
+
+    That is the point farthest beyond the plane through the best of each objective (Das 1999, "On characterizing the
+    knee of the Pareto curve based on normal-boundary intersection"), each gain scaled to the front's own range.
+    """
+    if len(front) < 3:
+        return None
+    scaled = scaled_gains(front, objectives, floor=floor)
+    return int(np.argmax(scaled.sum(axis=1)))
+
+
+def spread_out(front: Sequence[Readings], objectives: Sequence[str], count: int, *, floor: float) -> list[int]:
+    """Positions of `count` points that stand for a larger front: the best of each objective, then always the farthest.
+
+    (Gonzalez 1985, "Clustering to minimize the maximum intercluster distance".)
+    """
+    if len(front) <= count:
+        return list(range(len(front)))
+    scaled = scaled_gains(front, objectives, floor=floor)
+    kept = list(dict.fromkeys(int(at) for at in scaled.argmax(axis=0)))[:count]
+    distance = np.min([np.linalg.norm(scaled - scaled[at], axis=1) for at in kept], axis=0)
+    while len(kept) < count:
+        kept.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(scaled - scaled[kept[-1]], axis=1))
+    return sorted(kept)
+
+
+def scaled_gains(
+    front: Sequence[Readings], objectives: Sequence[str], *, floor: float
+) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Gains from 0, the least of the front, to 1, the most: [points, objectives]."""
+    found = np.asarray([gains(one, objectives, floor=floor) for one in front])
+    low, high = found.min(axis=0), found.max(axis=0)
+    scaled: np.ndarray[tuple[int, int], np.dtype[np.float64]] = (found - low) / np.where(high > low, high - low, 1.0)
+    return scaled

@@ -1,0 +1,206 @@
+"""What must hold: floors and ceilings on measurements, absolute or relative to the baseline.
+
+quality:     {drop: 2%}      at most 2 % below the baseline
+ndcg@20:     {min: 0.97x}    at least 0.97 of the baseline's; {min: 0.31} is absolute
+latency_ms:  {max: 0.5x}     or {max: 4.0}
+size_bytes:  {max: 10MB}
+recall@20:   {drop: 1%, confidence: 0.95}      the bound holds instead of the value: 95 % sure of at most 1 % below
+prefer:      latency         which objective a pick maximises among what is feasible
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoprune.errors import AutopruneError, nearest, unknown
+from autoprune.measure.reading import Reading
+
+OBJECTIVES: dict[str, tuple[str, bool]] = {
+    "quality": ("quality", True),
+    "size": ("size_bytes", False),
+    "latency": ("latency_ms", False),
+}
+"""Objective → (the reading it stands for, whether larger is better)."""
+
+COSTS = ("size_bytes", "memory_bytes", "latency_ms")
+"""Readings of which less is better, and so take ceilings; all others take floors."""
+
+BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirement:
+    """One floor or ceiling.
+
+    Attributes:
+        reading: what is held to it.
+        ceiling: whether the value must stay at or below the limit; a floor otherwise.
+        limit: as a ratio to the baseline if `relative`, else in the unit of the reading; above 0.
+        confidence: one-sided, with which the true value must hold; None: the measured value must.
+    """
+
+    reading: str
+    ceiling: bool
+    limit: float
+    relative: bool
+    confidence: float | None = None
+
+    @property
+    def text(self) -> str:
+        """As people read it."""
+        sure = f" ({self.confidence:.10g})" if self.confidence else ""
+        return f"{self.reading} {'<=' if self.ceiling else '>='} {self.limit:.10g}{'x' if self.relative else ''}{sure}"
+
+    def violation(self, reading: Reading) -> float:
+        """How far beyond the limit, as a fraction of the limit; at most 0 if the requirement holds.
+
+        What does not bind holds; what nobody knows (a bound without an error) does not.
+        """
+        if not reading.binds:
+            return 0.0
+        value = self.judged(reading)
+        if math.isnan(value):
+            return 1.0
+        return (value - self.limit if self.ceiling else self.limit - value) / self.limit
+
+    def judged(self, reading: Reading) -> float:
+        """What is compared with the limit: the value or the ratio, or the bound of the ratio."""
+        if self.confidence is not None:
+            return reading.bound(self.confidence, upper=self.ceiling)
+        return reading.ratio if self.relative else reading.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """All requirements of a study or a pick, and which objective it prefers."""
+
+    items: tuple[Requirement, ...]
+    prefer: str = "size"
+
+    def violations(self, found: Mapping[str, Reading]) -> dict[str, float]:
+        """By requirement text, in one order; what is not measured yet is left out."""
+        return {item.text: item.violation(found[item.reading]) for item in self.items if item.reading in found}
+
+    def hold(self, found: Mapping[str, Reading]) -> bool:
+        """Whether everything is measured and nothing is violated."""
+        return all(item.reading in found and item.violation(found[item.reading]) <= 0 for item in self.items)
+
+
+def parse_requirements(
+    content: Mapping[str, Any], names: Collection[str] | None = None, *, where: str = "requirements"
+) -> Requirements:
+    """Parses the mapping above.
+
+    Args:
+        content: as it stands in YAML.
+        names: the readings there are; None leaves names unchecked.
+        where: what paths in errors begin with.
+
+    Raises:
+        AutopruneError: a name is unknown, a limit cannot be read, or a floor is put on a cost.
+    """
+    found: list[Requirement] = []
+    prefer = content.get("prefer", "size")
+    if prefer not in OBJECTIVES:
+        raise unknown(f"{where}.prefer", prefer, OBJECTIVES)
+    for name, limits in content.items():
+        if name == "prefer" or limits is None:  # null takes a profile's requirement out
+            continue
+        path = f"{where}.{name}"
+        if not isinstance(limits, Mapping) or not limits:
+            raise AutopruneError(
+                f"{path}: a mapping such as {{drop: 2%}} or {{max: 0.5x}} must be given, but got {limits!r}."
+            )
+        confidence = _confidence(limits.get("confidence"), f"{path}.confidence")
+        kinds = [kind for kind in limits if kind != "confidence"]
+        if not kinds:
+            raise AutopruneError(f"{path}: confidence belongs to a limit; give drop, min or max beside it.")
+        for kind in kinds:
+            one = _parse_one(str(name), str(kind), limits[kind], names, f"{path}.{kind}")
+            found.append(_with_confidence(one, confidence, f"{path}.confidence"))
+    return Requirements(items=tuple(dict.fromkeys(found)), prefer=prefer)
+
+
+def parse_flag(flag: str, kind: str, names: Collection[str] | None) -> Requirement:
+    """A requirement from the command line, `ndcg@20=0.97x`, or `ndcg@20=0.97x:0.95` with a confidence.
+
+    Args:
+        kind: `min` for --floor, `max` for a ceiling.
+
+    Raises:
+        AutopruneError: as `parse_requirements`.
+    """
+    name, equals, limit = flag.partition("=")
+    if not equals:
+        raise AutopruneError(f"{flag!r}: NAME=LIMIT must be given, such as ndcg@20=0.97x.")
+    limit, colon, confidence = limit.partition(":")
+    one = _parse_one(name, kind, limit, names, f"{name}.{kind}")
+    sure = _confidence(confidence, f"{name}.confidence") if colon else None
+    return _with_confidence(one, sure, f"{name}.confidence")
+
+
+def _parse_one(name: str, kind: str, limit: Any, names: Collection[str] | None, path: str) -> Requirement:
+    if names is not None and name not in names:
+        raise AutopruneError(f"{path}: nothing called {name!r} is measured. {nearest(name, names)}")
+    if kind not in ("drop", "min", "max"):
+        raise AutopruneError(f"{path}: {nearest(kind, ('drop', 'min', 'max', 'confidence'))}")
+    cost = name.split(".")[0] in COSTS
+    if cost != (kind == "max"):
+        rule = "less is better, so it takes max" if cost else "more is better, so it takes drop or min"
+        raise AutopruneError(f"{path}: {name} cannot have {kind!r}: {rule}.")
+    value, relative = _quantity(limit, path, name=name)
+    if kind == "drop":
+        if not 0 <= value < 1 or str(limit).strip().lower().endswith("x"):
+            raise AutopruneError(f"{path}: 0% <= drop < 100% must hold, but got {limit!r}.")
+        return Requirement(reading=name, ceiling=False, limit=1 - value, relative=True)
+    if name == "worst_slice":
+        relative = True  # it is a ratio by itself
+    if value <= 0:
+        raise AutopruneError(f"{path}: a limit above 0 must be given, but got {limit!r}.")
+    return Requirement(reading=name, ceiling=kind == "max", limit=value, relative=relative)
+
+
+def _with_confidence(item: Requirement, confidence: float | None, path: str) -> Requirement:
+    if confidence is not None and not item.relative:
+        raise AutopruneError(
+            f"{path}: errors are known of ratios to the baseline, so confidence takes a relative limit, such as "
+            "{drop: 1%} or {max: 0.5x}."
+        )
+    return dataclasses.replace(item, confidence=confidence)
+
+
+def _confidence(given: Any, path: str) -> float | None:
+    if given is None:
+        return None
+    try:
+        confidence = float(given)
+    except (TypeError, ValueError):
+        confidence = math.nan
+    if isinstance(given, bool) or not 0.5 <= confidence < 1:
+        raise AutopruneError(f"{path}: 0.5 <= confidence < 1 must hold, such as 0.95, but got {given!r}.")
+    return confidence
+
+
+def _quantity(limit: Any, path: str, *, name: str) -> tuple[float, bool]:
+    """A number and whether it is relative: 4.0, 2%, 0.5x, 10MB."""
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[-+]?\d+)?)\s*([%a-z]*)\s*", str(limit), flags=re.IGNORECASE)
+    units = {
+        "": 1.0,
+        "%": 0.01,
+        "X": 1.0,
+        **(BYTES if name.endswith("_bytes") else {"MS": 1.0} if name.startswith("latency_ms") else {}),
+    }
+    unit = match[2].upper() if match else "?"
+    try:
+        number = float(match[1]) if match and not isinstance(limit, bool) else math.nan
+    except ValueError:
+        number = math.nan
+    if unit not in units or not math.isfinite(number):
+        example = "10MB or 0.5x" if name.endswith("_bytes") else "0.98x, 2% or a number"
+        raise AutopruneError(f"{path}: a limit such as {example} must be given, but got {limit!r}.")
+    return number * units[unit], unit in ("X", "%")

@@ -1,0 +1,142 @@
+"""Honest measuring: always the artifact as it was saved and loaded, latency in turns with the baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from autoprune.artifacts.served import Served
+from autoprune.measure.measurement import WHOLE
+from autoprune.measure.reading import binding, reading_name
+from autoprune.tasks.metric import DRAWS, Numbers, Resamples, cautious_error
+from autoprune.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What an artifact scored; the fields are those of `Measurement`."""
+
+    quality: dict[str, dict[str, float]]
+    units: dict[str, dict[str, int]]
+    errors: dict[str, float]
+    draws: tuple[float, ...]
+
+
+class Judge:
+    """Scores artifacts on one split, each beside the same baseline.
+
+    Args:
+        task: scores.
+        split: `validation` or `test`.
+        baseline: what all others are compared with.
+    """
+
+    def __init__(self, task: Task, split: str, baseline: Served) -> None:
+        self._task, self._split = task, split
+        self._comparison = Comparison(task, score(task, baseline, split))
+
+    @property
+    def baseline(self) -> Judged:
+        """What the baseline scored."""
+        return self._comparison.baseline
+
+    def judge(self, served: Served) -> Judged:
+        """What an artifact scored, and how sure one can be of its distance from the baseline."""
+        return self._comparison.judge(score(self._task, served, self._split))
+
+
+class Comparison:
+    """Compares rows with the baseline's by a paired bootstrap: the same units are drawn for all.
+
+    Args:
+        task: whose metrics are compared.
+        rows: of the baseline, by part, as `score` gives them.
+    """
+
+    def __init__(self, task: Task, rows: Mapping[str, pd.DataFrame]) -> None:
+        self._task = task
+        self._resamples = Resamples(rows[WHOLE][task.unit].to_numpy())
+        self._before = self._draws(rows)
+        self._influences = {
+            reading_name(name, part): metric.influence(piece)
+            for name, metric in task.metrics.items()
+            for part, piece in rows.items()
+        }
+        values, units = quality(task, rows)
+        self._binding = binding(values[task.metric], units[task.metric])
+        exact = dict.fromkeys([*self._before, "worst_slice"], 0.0)
+        self.baseline = Judged(quality=values, units=units, errors=exact, draws=(1.0,) * DRAWS)
+
+    def judge(self, rows: Mapping[str, pd.DataFrame]) -> Judged:
+        """What rows are worth, and the standard error of each ratio to the baseline's."""
+        values, units = quality(self._task, rows)
+        drawn = self._draws(rows)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = {name: drawn[name] / self._before[name] for name in drawn}
+        binds = [reading_name(self._task.metric, part) for part in self._binding]
+        errors = {}
+        for metric, parts in values.items():
+            for part in parts:
+                name = reading_name(metric, part)
+                errors[name] = self._error(metric, part, ratios[name], rows[part], parts[part])
+        if binds:
+            worst = min(self._binding, key=lambda part: self._ratio(part, values))
+            lowest = np.min([ratios[name] for name in binds], axis=0)
+            value = values[self._task.metric][worst]
+            errors["worst_slice"] = self._error(self._task.metric, worst, lowest, rows[worst], value)
+        else:
+            errors["worst_slice"] = errors[self._task.metric]
+        return Judged(
+            quality=values,
+            units=units,
+            errors={name: error for name, error in errors.items() if math.isfinite(error)},
+            draws=tuple(round(float(ratio), 5) for ratio in ratios[self._task.metric]),
+        )
+
+    def _ratio(self, part: str, values: dict[str, dict[str, float]]) -> float:
+        metric = self._task.metric
+        return values[metric][part] / self.baseline.quality[metric][part]
+
+    def _error(self, metric: str, part: str, drawn: Numbers, rows: pd.DataFrame, value: float) -> float:
+        before = self.baseline.quality[metric][part]
+        return cautious_error(
+            drawn,
+            ratio=value / before if before > 0 else math.nan,
+            ours=self._task.metrics[metric].influence(rows),
+            before=self._influences[reading_name(metric, part)],
+            value=value,
+            value_before=before,
+        )
+
+    def _draws(self, rows: Mapping[str, pd.DataFrame]) -> dict[str, Numbers]:
+        return {
+            reading_name(name, part): metric.draws(piece, self._resamples)
+            for name, metric in self._task.metrics.items()
+            for part, piece in rows.items()
+        }
+
+
+def score(task: Task, served: Served, split: str) -> dict[str, pd.DataFrame]:
+    """The rows of every part: the whole, its slices, and the perturbations."""
+    whole = task.score(served, split)
+    parts = {WHOLE: whole}
+    for column, names in task.slices.items():
+        parts |= {name: whole[whole[column] == name] for name in names}
+    return parts | {name: task.score(served, split, name) for name in task.perturbations}
+
+
+def quality(
+    task: Task, rows: Mapping[str, pd.DataFrame]
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, int]]]:
+    """Every metric on every part, and the number of units that each value rests on.
+
+    Args:
+        rows: by part, what `task.score` returned.
+    """
+    values = {name: {part: metric(piece) for part, piece in rows.items()} for name, metric in task.metrics.items()}
+    units = {name: {part: metric.units(piece) for part, piece in rows.items()} for name, metric in task.metrics.items()}
+    return values, units

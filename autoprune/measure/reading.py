@@ -1,0 +1,162 @@
+"""A measurement read against the baseline's: values, ratios, and how sure they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from autoprune.measure.measurement import WHOLE, Latency, Measurement
+
+FEWEST_UNITS = 100
+"""A slice of fewer users (pairs, queries) is shown but does not bind."""
+
+
+FAINTEST = 0.2
+"""Nor does a slice whose baseline is below this share of the overall value: there is too little to lose."""
+
+
+REPEATED = 0.95
+"""Share of the re-measurements that a published interval is made for."""
+
+
+CAUTION = 1.4
+"""Factor on the spread of a re-measured latency: five processes in a row say little of how busy a machine is an hour
+later, and now and then one is far off. Found, and checked with it, by `studies/calibration`."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One measured value against the baseline's.
+
+    Attributes:
+        value: in its own unit.
+        ratio: to the baseline's; nan where that is not above zero.
+        error: standard error of the ratio; 0 for what is counted, nan where nobody knows.
+        repeat: standard deviation of what a re-measurement would find around this ratio: on as many other users, or
+            in another process. nan where nobody knows.
+        freedom: degrees of freedom of both.
+        binds: whether a requirement can be put on it; a slice of few units, or with little to lose, is shown only.
+    """
+
+    value: float
+    ratio: float
+    error: float = math.nan
+    repeat: float = math.nan
+    freedom: float = math.inf
+    binds: bool = True
+
+    def bound(self, confidence: float, *, upper: bool) -> float:
+        """The ratio that the true one stays below (above), with one-sided confidence; nan where nobody knows."""
+        if self.error == 0:
+            return self.ratio
+        return self.ratio + (1 if upper else -1) * _quantile(confidence, self.freedom) * self.error
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The ratios that a re-measurement finds in 95 cases of 100; None where nobody knows."""
+        if not self.repeat > 0 or math.isnan(self.ratio):
+            return None
+        half = _quantile((1 + REPEATED) / 2, self.freedom) * self.repeat
+        if math.isfinite(self.freedom):  # over rounds of timings, which err by factors
+            factor = math.exp(half / self.ratio)
+            return self.ratio / factor, self.ratio * factor
+        return max(0.0, self.ratio - half), self.ratio + half
+
+
+def _quantile(share: float, freedom: float) -> float:
+    """Of Student's t distribution."""
+    if math.isinf(freedom):
+        return statistics.NormalDist().inv_cdf(share)
+    import scipy.special  # here, because it takes a while to import and few look at intervals
+
+    return float(scipy.special.stdtrit(freedom, share))
+
+
+def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> dict[str, Reading]:
+    """Every value that a requirement or an objective can name.
+
+    `quality` is `metric`; `METRIC` and `METRIC.SLICE` are values of metrics; `worst_slice` is the lowest ratio to the
+    baseline among the slices that bind; `size_bytes`, `memory_bytes`, `latency_ms` (the first workload) and
+    `latency_ms.WORKLOAD` are costs. What was not measured is not there. The ratio of a latency is the
+    paired one, and its value is that ratio times the baseline's median, so that candidates timed at different hours
+    can be compared; of another machine than the baseline's there is none.
+    """
+    found: dict[str, Reading] = {}
+    for name, by_slice in measured.quality.items():
+        binds = {WHOLE, *binding_slices(baseline, name)}
+        for part, value in by_slice.items():
+            before = baseline.quality[name].get(part)
+            if before is None:  # measured by a version that knew fewer slices
+                continue
+            label = reading_name(name, part)
+            ratio = value / before if before > 0 else math.nan
+            reading = scored_reading(value, ratio, measured.errors.get(label))
+            found[label] = dataclasses.replace(reading, binds=part in binds)
+    if metric in measured.quality:
+        found["quality"] = found[metric]
+        bind = binding_slices(baseline, metric)
+        ratios = [found[name].ratio for part in bind if (name := reading_name(metric, part)) in found]
+        if ratios or not bind:
+            worst = float(np.min(ratios)) if ratios else found[metric].ratio
+            found["worst_slice"] = scored_reading(worst, worst, measured.errors.get("worst_slice"))
+    for name, count, before in (
+        ("size_bytes", measured.size_bytes, baseline.size_bytes),
+        ("memory_bytes", measured.memory_bytes, baseline.memory_bytes),
+    ):
+        found[name] = Reading(count, count / before, error=0.0)
+    timed = measured.latency if measured.machine == baseline.machine else {}
+    for number, (name, latency) in enumerate(timed.items()):
+        # The ratio is paired and so free of the machine's drift; its milliseconds are those of the baseline's day.
+        reading = timed_reading(latency, baseline_ms=baseline.latency[name].median_ms)
+        found[f"latency_ms.{name}"] = reading
+        if number == 0:
+            found["latency_ms"] = reading
+    return found
+
+
+def reading_name(metric: str, part: str) -> str:
+    """What a requirement calls a metric on a slice."""
+    return metric if part == WHOLE else f"{metric}.{part}"
+
+
+def scored_reading(value: float, ratio: float, error: float | None) -> Reading:
+    """A quality beside the baseline's, with the standard error of the ratio if it is known."""
+    if error is None:
+        return Reading(value, ratio)
+    # As many other units err as much as these did: the difference of two such measurements has twice the variance.
+    return Reading(value, ratio, error=error, repeat=math.sqrt(2) * error)
+
+
+def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:
+    """A latency beside the baseline's median."""
+    count = len(latency.rounds)
+    if count < 2:
+        within = (latency.ratio_high - latency.ratio_low) / 2 / _quantile(0.975, math.inf)
+        return Reading(baseline_ms * latency.ratio, latency.ratio, error=within)
+    spread = latency.ratio * statistics.stdev([math.log(ratio) for ratio in latency.rounds])
+    return Reading(
+        baseline_ms * latency.ratio,
+        latency.ratio,
+        error=spread / math.sqrt(count),
+        repeat=CAUTION * spread * math.sqrt(1 + 1 / count),
+        freedom=count - 1,
+    )
+
+
+def binding_slices(baseline: Measurement, metric: str) -> list[str]:
+    """The slices with enough units, and enough of a baseline, to hold a candidate to."""
+    return binding(baseline.quality[metric], baseline.units[metric])
+
+
+def binding(values: Mapping[str, float], units: Mapping[str, int]) -> list[str]:
+    """Of the slices of one metric of the baseline, those that bind."""
+    return [
+        part
+        for part, value in values.items()
+        if part != WHOLE and units[part] >= FEWEST_UNITS and value > 0 and value >= FAINTEST * values[WHOLE]
+    ]

@@ -1,0 +1,229 @@
+"""A recipe is a base and a fold of stages: parsed into a plan and named by a key.
+
+    base:     {dim: 32}                                             what the dense model is made with
+    runtime:  onnx                                                  what answers, where a task has a choice
+    prune:    {method: {dims: {sparsity: 0.5}}, schedule: cubic, epochs: 4}
+    quantize: {bits: 4}
+
+Apart from `base` and `runtime` every entry is a stage, in the order of the mapping. A stage holds `epochs` (training
+budget), `schedule` (how a pruning target is approached) and steps by name, directly or under `method`; a stage that is
+named after a step holds that step's parameters itself. The empty recipe is the baseline.
+
+Under the schedule `iterative` a stage works in `rounds`, among which its epochs are divided: prune a little more,
+retrain, validate. It stops at the first round whose validation quality is below `floor` (a fraction of what the
+stage began with) and returns the model of the round before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoprune.errors import RecipeError, nearest, seen_from
+from autoprune.recipes.schedule import ITERATIVE, SCHEDULES
+from autoprune.steps import STEPS, make_step, refusal
+from autoprune.steps.step import Step
+
+Path = tuple[str, ...]
+
+STAGE_ENTRIES = ("epochs", "schedule", "rounds", "floor")
+"""What a stage says beside its steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Some steps acting together, and how long the model trains meanwhile.
+
+    Attributes:
+        name: as in the recipe; says nothing about what the stage does.
+        steps: in the order they act, which is that of their rank.
+        epochs: passes over the training data; 0 applies the steps at once.
+        schedule: a name in `SCHEDULES`, or `iterative`.
+        rounds, floor: of the iterative schedule: into how many rounds the stage is divided, and the fraction of the
+            quality at its beginning that a round must keep; 0 and 0 otherwise.
+        paths: where in the recipe each step stands, for errors.
+    """
+
+    name: str = field(compare=False)
+    steps: tuple[Step, ...] = ()
+    epochs: int = 0
+    schedule: str = "one_shot"
+    rounds: int = 0
+    floor: float = 0.0
+    paths: tuple[Path, ...] = field(default=(), compare=False)
+
+    def describe(self) -> dict[str, Any]:
+        """What the stage does, as plain values; the ground of its cache key."""
+        steps = [{"step": step.name, "version": step.version, **step.parameters()} for step in self.steps]
+        content = {"steps": steps, "epochs": self.epochs, "schedule": self.schedule}
+        return {**content, "rounds": self.rounds, "floor": self.floor} if self.rounds else content
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A recipe in its normal form: what does nothing is left out, so that equal plans give equal artifacts.
+
+    Attributes:
+        base: what the dense model is made with, where it is not the task's default.
+        stages: in the order they run.
+        runtime: what answers; empty for the task's default.
+    """
+
+    base: dict[str, Any]
+    stages: tuple[Stage, ...]
+    runtime: str = ""
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits that name the plan."""
+        content = {"base": self.base, "stages": [stage.describe() for stage in self.stages]}
+        return digest({**content, "runtime": self.runtime} if self.runtime else content)
+
+    def words(self) -> str:
+        """The plan in a few words: `dim 32, dims pca -50%, cubic 20 epochs, 4 bits`."""
+        found = [f"{name} {value}" for name, value in self.base.items()]
+        for stage in self.stages:
+            found += [step.words() for step in stage.steps if step.rank < 2]
+            if stage.rounds:
+                found.append(f"{stage.rounds} rounds to {stage.floor:.4g}x")
+            if stage.epochs:
+                gradual = stage.schedule in SCHEDULES and stage.schedule != "one_shot"
+                found.append(f"{stage.schedule} {stage.epochs} epochs" if gradual else f"{stage.epochs} epochs")
+            found += [step.words() for step in stage.steps if step.rank == 2]
+        return ", ".join([*found, *filter(None, [self.runtime])]) or "dense"
+
+    @property
+    def trains(self) -> bool:
+        """Whether the plan trains anything but the task's own dense model."""
+        return bool(self.base) or any(stage.epochs for stage in self.stages)
+
+    @property
+    def sized(self) -> bool:
+        """Whether size and latency follow from shapes alone."""
+        zeros = False
+        for stage in self.stages:
+            for step in stage.steps:
+                # How many zeros a cut takes along, or which width meets them, depends on where they are.
+                if stage.rounds or not step.sized() or (zeros and step.moves_zeros):
+                    return False
+                zeros = zeros or "zeros" in step.aspects()
+        return True
+
+
+def digest(content: Any) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of `content` as canonical JSON."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def plan(recipe: Mapping[str, Any], *, base_defaults: Mapping[str, Any], runtimes: Sequence[str] = ("torch",)) -> Plan:
+    """Parses a recipe into its normal form.
+
+    Args:
+        recipe: nested mappings of plain values.
+        base_defaults: what the task's dense model is made with when a recipe says nothing.
+        runtimes: what can answer; the first does when a recipe says nothing.
+
+    Raises:
+        RecipeError: an unknown name or parameter, a bad value, or steps that cannot follow one another.
+    """
+    base: dict[str, Any] = {}
+    for key, value in _mapping(recipe.get("base"), ("base",)).items():
+        if key not in base_defaults:
+            raise RecipeError(
+                ("base", str(key)), f"the task's model has no such setting. {nearest(key, base_defaults)}"
+            )
+        if value != base_defaults[key]:
+            base[str(key)] = value
+    runtime = recipe.get("runtime", runtimes[0])
+    if runtime not in runtimes:
+        raise RecipeError(("runtime",), f"the task has no runtime {runtime!r}. {nearest(runtime, runtimes)}")
+    stages: list[Stage] = []
+    for name, entry in recipe.items():
+        if name not in ("base", "runtime"):
+            stages += _stages(str(name), _mapping(entry, (str(name),)))
+    _refuse_bad_order(stages)
+    return Plan(base=base, stages=tuple(stages), runtime="" if runtime == runtimes[0] else str(runtime))
+
+
+def _stages(name: str, entry: Mapping[str, Any]) -> list[Stage]:
+    epochs, schedule = entry.get("epochs", 0), entry.get("schedule", "one_shot")
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
+        raise RecipeError((name, "epochs"), f"a whole number >= 0 must be given, but got {epochs!r}.")
+    schedules = (*SCHEDULES, ITERATIVE)
+    if not isinstance(schedule, str) or schedule not in schedules:
+        raise RecipeError((name, "schedule"), f"schedule {schedule!r} is unknown. {nearest(schedule, schedules)}")
+    rounds, floor = entry.get("rounds", 4), entry.get("floor", 0.98)
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        raise RecipeError((name, "rounds"), f"a whole number >= 1 must be given, but got {rounds!r}.")
+    if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 <= floor <= 1:
+        raise RecipeError((name, "floor"), f"a fraction from 0 to 1 must be given, but got {floor!r}.")
+    made: list[tuple[Path, Step]] = []
+    for step_name, parameters, path in _named_steps(name, entry):
+        with seen_from(path if step_name in STEPS else path[:-1]):
+            step = make_step(step_name, parameters)
+        if not step.idle() and (epochs or not step.only_trains):
+            made.append((path, step))
+    made.sort(key=lambda pair: pair[1].rank)  # of several at once the axes move first, single weights see what is left
+    paths, steps = tuple(path for path, _ in made), tuple(step for _, step in made)
+    if steps and schedule == ITERATIVE:
+        return [
+            Stage(
+                name=name, steps=steps, epochs=epochs, schedule=schedule, rounds=rounds, floor=float(floor), paths=paths
+            )
+        ]
+    # What acts on updates, or leaves codes that nothing can train, shares the stage with its epochs.
+    if steps and epochs and (schedule != "one_shot" or any(step.only_trains or not step.trainable for step in steps)):
+        return [Stage(name=name, steps=steps, epochs=epochs, schedule=schedule, paths=paths)]
+    parts = [Stage(name=name, steps=steps, paths=paths)] if steps else []
+    return [*parts, Stage(name=name, epochs=epochs)] if epochs else parts
+
+
+def _named_steps(name: str, entry: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], Path]]:
+    """The (step, parameters, path) triples of a stage, `none` left out."""
+    found: list[tuple[str, Mapping[str, Any], Path]] = []
+    own: dict[str, Any] = {}
+    for key, value in entry.items():
+        if key in STAGE_ENTRIES:
+            continue
+        if key == "method":
+            for step_name, parameters in _mapping(value, (name, "method")).items():
+                path = (name, "method", str(step_name))
+                found.append((str(step_name), _mapping(parameters, path), path))
+        elif name in STEPS:
+            own[str(key)] = value
+        elif key in STEPS or isinstance(value, Mapping):
+            found.append((str(key), _mapping(value, (name, str(key))), (name, str(key))))
+        else:
+            options = [*STAGE_ENTRIES, "method", *STEPS]
+            raise RecipeError((name, str(key)), f"a stage has no such entry. {nearest(key, options)}")
+    if name in STEPS:
+        found.insert(0, (name, own, (name,)))
+    return [triple for triple in found if triple[0] != "none"]
+
+
+def _mapping(value: Any, path: Path) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise RecipeError(path, f"a mapping must be given, but got {value!r}.")
+    return value
+
+
+def _refuse_bad_order(stages: list[Stage]) -> None:
+    earlier: list[Step] = []
+    for stage in stages:
+        frozen = next((step for step in earlier if not step.trainable), None)
+        if stage.epochs and frozen:
+            raise RecipeError(
+                (stage.name, "epochs"), f"nothing can be trained after {frozen.name}; put the stage before it."
+            )
+        for step, path in zip(stage.steps, stage.paths, strict=True):
+            for before in earlier:
+                reason = refusal(before, step)
+                if reason:
+                    raise RecipeError(path, f"{step.name} cannot follow {before.name}: {reason}.")
+            earlier.append(step)

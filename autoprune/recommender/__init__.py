@@ -1,0 +1,1 @@
+"""Recommenders: user and item tables, ranked in full."""

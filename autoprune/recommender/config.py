@@ -1,0 +1,69 @@
+"""What a recommender task can be told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from autoprune.errors import AutopruneError
+from autoprune.tasks.task import Training
+
+WIDEST = 4096
+
+
+@dataclass(kw_only=True)
+class FoldIn:
+    """The regression that serves users without a row; see `autoprune.recommender.served.Recommender`."""
+
+    alpha: float = 0.0
+    ridge: float = 0.5
+
+
+@dataclass(kw_only=True)
+class RecommenderConfig:
+    """What a recommender task can be told, beside where its data comes from.
+
+    Attributes:
+        dim: width of the dense model.
+        metric: what `quality` means.
+        metrics: what is reported: `ndcg@K`, `recall@K`, `hit_rate@K`.
+        users_per_update: batch size of training.
+        noise: length of the Gaussian noise added to user vectors of length 1 while training.
+        temperature: that cosines are divided by in the loss.
+        popularity: power of an item's count that its row's length grows with; 0 for rows of one length.
+        training: epochs, learning rate, early stopping.
+        fold_in: how users without a row are served.
+    """
+
+    dim: int = 64
+    metric: str = "ndcg@20"
+    metrics: list[str] = field(default_factory=lambda: ["ndcg@20", "recall@20", "hit_rate@20"])
+    users_per_update: int = 512
+    noise: float = 0.0
+    temperature: float = 0.12
+    popularity: float = 0.05
+    training: Training = field(default_factory=Training)
+    fold_in: FoldIn = field(default_factory=FoldIn)
+
+    def check(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+            AutopruneError: with the path of the entry.
+        """
+        self.training.check()
+        if self.training.epochs < 1:
+            raise AutopruneError(f"task.training.epochs >= 1 must hold, but got {self.training.epochs}.")
+        for name in ("alpha", "ridge"):
+            if not 0 <= getattr(self.fold_in, name) < math.inf:
+                raise AutopruneError(f"task.fold_in.{name} >= 0 must hold, but got {getattr(self.fold_in, name)}.")
+        if not 1 <= self.dim <= WIDEST:
+            raise AutopruneError(f"task.dim: 1 <= dim <= {WIDEST} must hold, but got {self.dim}.")
+        if self.users_per_update < 1:
+            raise AutopruneError(f"task.users_per_update >= 1 must hold, but got {self.users_per_update}.")
+        if not 0 <= self.popularity <= 1:
+            raise AutopruneError(f"task.popularity: 0 <= power <= 1 must hold, but got {self.popularity}.")
+        if not (0 <= self.noise < math.inf and 0 < self.temperature < math.inf):
+            raise AutopruneError(
+                f"task.noise >= 0 and task.temperature > 0 must hold, but got {self.noise} and {self.temperature}."
+            )

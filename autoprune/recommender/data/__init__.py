@@ -1,0 +1,1 @@
+"""Interactions: as people keep them, and as they are split."""

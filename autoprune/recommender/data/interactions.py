@@ -1,0 +1,207 @@
+"""Implicit feedback: who interacted with what, split into train, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from autoprune.errors import AutopruneError, unknown
+from autoprune.recommender.data.log import Log
+from autoprune.recommender.histories import Histories
+from autoprune.recommender.ids import Ids
+
+Numbers = npt.NDArray[np.int64]
+
+HOW = {
+    "per_user": "80/10/10 per user by time",
+    "global": "80/10/10 by time",
+    "random": "80/10/10 per user at random",
+}
+"""split → what it does."""
+
+HELD_OUT = 0.1
+"""Share of the interactions that validation and test get, each."""
+
+FEWEST_USERS = 200
+"""With fewer evaluable users the noise of a metric hides any loss a study could look for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interactions:
+    """Interactions of all users with all items, as positions in `users` and `items`.
+
+    Validation and test hold only what the user has not seen before: full ranking masks seen items, so a repeated
+    one could never be found.
+
+    Attributes:
+        users, items: external ids in row order.
+        train, validation, test: what each user did, a list each.
+        titles: of the items, or None.
+        how: the split in words.
+    """
+
+    users: Ids
+    items: Ids
+    train: Histories
+    validation: Histories
+    test: Histories
+    titles: list[str] | None = None
+    how: str = ""
+
+    def seen_before(self, split: str) -> Histories:
+        """What a user had seen when `split` began: train for validation, train and validation for test."""
+        return self.train if split == "validation" else self.train.joined(self.validation)
+
+    def targets(self, split: str) -> Histories:
+        """What is to be found in `split`.
+
+        Raises:
+            AutopruneError: there is no such split.
+        """
+        if split not in ("validation", "test"):
+            raise unknown("split", split, ("validation", "test"))
+        return self.validation if split == "validation" else self.test
+
+    def evaluable(self, split: str) -> Numbers:
+        """Positions of the users with both a history and something to find."""
+        mask = (self.seen_before(split).counts > 0) & (self.targets(split).counts > 0)
+        found: Numbers = mask.nonzero()[:, 0].numpy()
+        return found
+
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of ids and interactions."""
+        state = hashlib.sha256()
+        for ids in (self.users, self.items):
+            state.update(ids.content)
+        for histories in (self.train, self.validation, self.test):
+            state.update(histories.starts.numpy().tobytes() + histories.items.numpy().tobytes())
+        return state.hexdigest()[:12]
+
+
+def split_log(
+    log: Log, split: str | None = None, *, seed: int = 0, where: str, titles: Mapping[Any, str] | None = None
+) -> Interactions:
+    """Splits a log of interactions; a repeated pair counts once, at its first time.
+
+    Args:
+        split: `per_user` holds out the last tenths of every user by time (it leaks across users: some train
+            interactions are later than other users' test interactions); `global` the last tenths of the whole log,
+            the honest one where the data can carry it; `random` tenths of every user by `seed`. None: as the files
+            are split, else per user by time where there are times, and at random where there are none.
+        where: what the data is, for errors.
+        titles: by item id.
+
+    Raises:
+        AutopruneError: the log cannot be split so, or too few users are left to evaluate.
+    """
+    if log.part is not None:
+        if split is not None:
+            raise AutopruneError(
+                f"task.data.split: {where} is split by its files, but got {split!r}; leave it out or name one file."
+            )
+        parts, how = _as_given(log, seed)
+    else:
+        split = split or ("random" if log.time is None else "per_user")
+        check_split(split)
+        if log.time is None and split != "random":
+            raise AutopruneError(
+                f"task.data.split: {split} needs times, but {where} has none; name their column "
+                "(task.data.columns.timestamp=NAME) or take random."
+            )
+        parts, how = _tenths(log, split, seed), HOW[split]
+    train, validation, test = parts
+    validation = _unseen(validation, train, len(log.items))
+    test = _unseen(test, np.concatenate([train, validation]), len(log.items))
+    data = Interactions(
+        users=log.users,
+        items=log.items,
+        train=_histories(train, len(log.users)),
+        validation=_histories(validation, len(log.users)),
+        test=_histories(test, len(log.users)),
+        titles=[titles.get(item, str(item)) for item in log.items.values.tolist()] if titles else None,
+        how=how,
+    )
+    counts = {name: len(data.evaluable(name)) for name in ("validation", "test")}
+    if min(counts.values()) < FEWEST_USERS:
+        raise AutopruneError(
+            f"{where} split {how}: at least {FEWEST_USERS} users with a history must have something to find in each "
+            f"split, but of {len(log.users)} users validation has {counts['validation']} and test has {counts['test']} "
+            "(what a user had seen before is nothing to find); split the data otherwise or bring more."
+        )
+    return data
+
+
+def check_split(split: str) -> None:
+    """Refuses what is no split.
+
+    Raises:
+        AutopruneError: with what there is.
+    """
+    if split not in HOW:
+        raise unknown("task.data.split", split, HOW)
+
+
+def _tenths(log: Log, split: str, seed: int) -> list[Numbers]:
+    """(user, item) pairs of train, validation and test, [n, 2] each."""
+    user, item = log.user, log.item
+    if log.time is not None:
+        order = np.lexsort((item, log.time))
+        user, item = user[order], item[order]
+    _, first = np.unique(user * len(log.items) + item, return_index=True)
+    first.sort()
+    user, item = user[first], item[first]  # distinct pairs, by time
+    if split == "global":
+        place, size = np.arange(len(user)), np.full(len(user), len(user))
+    else:
+        if split == "random":
+            shuffled = np.random.default_rng(seed).permutation(len(user))
+            user, item = user[shuffled], item[shuffled]
+        grouped = np.argsort(user, kind="stable")
+        user, item = user[grouped], item[grouped]
+        place, size = _rank_within(user), np.bincount(user)[user]
+    held = np.maximum(1, np.round(size * HELD_OUT)) * (size >= 3)
+    in_test = place >= size - held
+    in_valid = (place >= size - 2 * held) & ~in_test
+    pairs = np.stack([user, item], axis=1)
+    return [pairs[~in_test & ~in_valid], pairs[in_valid], pairs[in_test]]
+
+
+def _as_given(log: Log, seed: int) -> tuple[list[Numbers], str]:
+    """The pairs as the files split them; without validation, a tenth of every user's train items, drawn by `seed`."""
+    parts = []
+    for part in range(3):
+        of_part = log.part == part
+        distinct = np.unique(log.user[of_part] * len(log.items) + log.item[of_part])
+        parts.append(np.stack(np.divmod(distinct, max(1, len(log.items))), axis=1))
+    train, validation, test = parts
+    if len(validation):
+        return parts, "as its files are"
+    # Whole users' lists are shuffled and the head of each is held out; a user of fewer than 10 keeps them all.
+    order = np.random.default_rng(seed).permutation(len(train))
+    order = order[np.argsort(train[order, 0], kind="stable")]
+    held = _rank_within(train[order, 0]) < np.bincount(train[:, 0])[train[order, 0]] // int(1 / HELD_OUT)
+    drawn, left = train[np.sort(order[held])], train[np.sort(order[~held])]
+    return [left, drawn, test], "as its files are, a tenth of train drawn for validation"
+
+
+def _rank_within(groups: Numbers) -> Numbers:
+    """The place of each entry within its run of equal values; `groups` is sorted."""
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    ranks: Numbers = np.arange(len(groups)) - np.repeat(starts, np.diff(starts, append=len(groups)))
+    return ranks
+
+
+def _histories(pairs: Numbers, users: int) -> Histories:
+    found = torch.from_numpy(np.ascontiguousarray(pairs))
+    return Histories.from_pairs(found[:, 0], found[:, 1], count=users)
+
+
+def _unseen(pairs: Numbers, seen: Numbers, items: int) -> Numbers:
+    kept: Numbers = pairs[~np.isin(pairs[:, 0] * items + pairs[:, 1], seen[:, 0] * items + seen[:, 1])]
+    return kept

@@ -1,0 +1,268 @@
+"""A recommender that answers from packed tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoprune.artifacts.served import Parts, Served
+from autoprune.errors import AutopruneError
+from autoprune.packing.packed import BLOCK_ROWS
+from autoprune.recommender.histories import Histories
+from autoprune.recommender.ids import Id, Ids
+from autoprune.recommender.kernels import Hidden
+from autoprune.recommender.topk import Search
+
+SOLVED_VALUES = 2**20
+"""Values of the systems that are solved at a time: 4 MB, which stay cached."""
+
+
+class Recommendation(NamedTuple):
+    """One recommended item: its id, its title (the id again where no titles are known) and its score."""
+
+    item: Id
+    title: str
+    score: float
+
+
+class Recommender(Served):
+    """Full-catalogue recommendations by dot products of user and item rows.
+
+    Users without a row (strangers, and users that pruning removed) get a vector by ridge regression on their
+    history; with rows v_i of the items they have seen (H) out of all items (I) it is
+
+        argmin_u  Σ_H (1 - u·v_i)² + alpha Σ_I (u·v_i)² + ridge * s * |u|²,   s = mean diagonal of Σ_I v_i v_iᵀ
+
+    the user's half-step of implicit-feedback ALS (Hu, Koren & Volinsky 2008).
+
+    Attributes:
+        items: ids of the whole catalogue, those of removed items included.
+        users: ids of all known users, those of removed rows included.
+    """
+
+    def __init__(self, parts: Parts, *, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        tables = {name: table.to(self.device) for name, table in parts.tables().items()}
+        self._user_table, self._item_table = tables["user"], tables["item"]
+        self._alpha = float(parts.manifest["fold_in"]["alpha"])
+        self._ridge = float(parts.manifest["fold_in"]["ridge"])
+        self._user_rows, self._item_rows = (Ids.decode(parts.tensors[f"ids.{name}"]) for name in ("user", "item"))
+        self.users = Ids.decode(parts.beside.tensors["users"]) if parts.beside.tensors else self._user_rows
+        self.items = Ids.decode(parts.beside.tensors["items"]) if parts.beside.tensors else self._item_rows
+        self._titles: list[str] | None = parts.beside.values.get("titles")
+        self._row_of_item = self._item_rows.positions(self.items).to(self.device)
+        self._item_of_row = self.items.positions(self._item_rows).to(self.device)
+        self._histories = (
+            Histories(starts=parts.beside.tensors["starts"], items=parts.beside.tensors["history"].long())
+            if parts.beside.tensors
+            else Histories(starts=torch.zeros(len(self.users) + 1, dtype=torch.long), items=torch.empty(0).long())
+        )
+        self._regression: tuple[Tensor, Tensor] | None = None
+        self._search = Search(self._item_table, self._typical)
+
+    @property
+    def memory_bytes(self) -> int:
+        held = self._user_table.memory_bytes + self._item_table.memory_bytes + self._search.memory_bytes
+        return held + self._user_rows.memory_bytes + self._item_rows.memory_bytes
+
+    @property
+    def example(self) -> str:
+        user = self.users.values[:1].tolist()
+        return f"model.recommend(user={user[0]!r}, k=10)" if user else "model.vector(item=...)"
+
+    def recommend(
+        self,
+        user: Id | None = None,
+        *,
+        history: Sequence[Id] | None = None,
+        k: int = 10,
+        include_seen: bool = False,
+    ) -> list[Recommendation]:
+        """The k best items, best first.
+
+        Args:
+            user: a known user.
+            history: item ids instead of (or in place of) what is known of the user; alone, it serves a stranger.
+            k: how many; fewer come back when fewer items are left.
+            include_seen: whether items of the history may be recommended again.
+
+        Raises:
+            AutopruneError: the user is unknown and no history is given, or k is not positive.
+        """
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise AutopruneError(f"recommend: a whole number k >= 1 must be given, but got {k!r}.")
+        seen = self._seen(user, history)
+        vector = self._vector(user, seen, fold=history is not None)
+        rows = self._rows(seen[:0] if include_seen else seen)
+        best = self._search.topk(vector[None], k, Hidden(torch.zeros_like(rows), rows))
+        positions = self._item_of_row[best.rows[0]].tolist()
+        items = self.items.values[positions].tolist()
+        titles = [self._titles[at] for at in positions] if self._titles else map(str, items)
+        found = map(Recommendation, items, titles, best.scores[0].tolist())
+        return [recommendation for recommendation in found if recommendation.score > float("-inf")]
+
+    def scores(self, user: Id | None = None, *, history: Sequence[Id] | None = None) -> Tensor:
+        """The score of every item of `items`, float32 [len(items)]; -inf for removed items."""
+        vector = self._vector(user, self._seen(user, history), fold=history is not None)
+        scores = self._item_table.scores(vector[None])[0]
+        whole = torch.full((len(self.items),), float("-inf"), device=self.device)
+        whole[self._item_of_row] = scores
+        return whole
+
+    def vector(self, *, user: Id | None = None, item: Id | None = None) -> Tensor:
+        """The embedding of a user or of an item, float32 [dim].
+
+        Raises:
+            AutopruneError: neither or both are given, or the row is not there.
+        """
+        if (user is None) == (item is None):
+            raise AutopruneError("vector: exactly one of user=… and item=… must be given.")
+        if item is None:
+            return self._vector(user, self._seen(user, None), fold=False)
+        row = self._item_rows.position(item)
+        if row < 0:
+            removed = self.items.position(item) >= 0
+            why = "was removed by pruning." if removed else f"is unknown.{self.items.hint(item)}"
+            raise AutopruneError(f"vector: item {item!r} {why}")
+        return self._item_table.decode(torch.tensor([row], device=self.device))[0]
+
+    def topk(
+        self,
+        users: Sequence[Id] | None,
+        k: int,
+        *,
+        histories: Histories | None = None,
+        hidden: Histories | None = None,
+    ) -> Tensor:
+        """The k best unseen items of many users at once.
+
+        Args:
+            users: known users; None for strangers, who are known by `histories` alone.
+            histories: what each of them has seen, as positions in `items`; by default what lies beside the model.
+            hidden: what none of them is shown; by default what they have seen.
+
+        Returns:
+            int64 [len(users), k], positions in `items`, best first; -1 where there is nothing left.
+        """
+        if histories is None:
+            assert users is not None, "nothing is known of a stranger without a history"
+            known = torch.tensor([self._known(user) for user in users], dtype=torch.long)
+            owner, seen = self._histories.take(known)
+        else:
+            owner, seen = histories.take(torch.arange(len(histories)))
+        owner, rows = self._owned_rows(owner, seen)
+        vectors = (
+            self._fold_in(owner, rows, count=len(histories or ()))
+            if users is None
+            else self._vectors(users, owner, rows)
+        )
+        if hidden is not None and hidden is not histories:
+            owner, rows = self._owned_rows(*hidden.take(torch.arange(len(hidden))))
+        best = self._search.topk(vectors, k, Hidden(owner, rows))
+        found = torch.where(best.scores > float("-inf"), self._item_of_row[best.rows], -1)
+        return torch.nn.functional.pad(found, (0, k - found.shape[1]), value=-1)
+
+    def _owned_rows(self, owner: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Whose they are and their rows, of those of `seen` (positions in `items`) that were not removed."""
+        rows = self._row_of_item[seen.to(self.device)]
+        return owner.to(self.device)[rows >= 0], rows[rows >= 0]
+
+    def _known(self, user: Id) -> int:
+        at = self.users.position(user)
+        if at < 0:
+            hint = self.users.hint(user)
+            raise AutopruneError(f"user {user!r} is unknown.{hint} Give history=[item ids] to serve a stranger.")
+        return at
+
+    def _seen(self, user: Id | None, history: Sequence[Id] | None) -> Tensor:
+        """Positions in `items` of what the user has seen, int64 [n]."""
+        if history is None:
+            if user is None:
+                raise AutopruneError("one of user=… and history=[…] must be given.")
+            return self._histories.of(self._known(user))
+        if isinstance(history, str) or not isinstance(history, Iterable):
+            raise AutopruneError(f"history: a list of item ids must be given, but got {history!r}.")
+        at = {item: self.items.position(item) for item in history}
+        for item, position in at.items():
+            if position < 0:
+                raise AutopruneError(f"history: item {item!r} is unknown; leave it out.{self.items.hint(item)}")
+        return torch.tensor(list(at.values()), dtype=torch.long)
+
+    def _vector(self, user: Id | None, seen: Tensor, *, fold: bool) -> Tensor:
+        row = -1 if fold or user is None else self._user_rows.position(user)
+        if row >= 0:
+            vector = self._user_table.decode(torch.tensor([row], device=self.device))[0]
+            if vector.any():
+                return vector
+        rows = self._rows(seen)  # no row, or one that was never trained
+        return self._fold_in(torch.zeros_like(rows), rows, count=1)[0]
+
+    def _vectors(self, users: Sequence[Id], owner: Tensor, rows: Tensor) -> Tensor:
+        """Vectors of known users, who have seen `rows` of the item table, `owner` by `owner`: float32 [users, dim]."""
+        known = torch.tensor([self._user_rows.position(user) for user in users], dtype=torch.long, device=self.device)
+        vectors = torch.zeros(len(users), self._user_table.dim, device=self.device)
+        vectors[known >= 0] = self._user_table.decode(known[known >= 0])
+        (strangers,) = torch.where(~vectors.any(1))
+        if len(strangers):
+            place = torch.full((len(users),), -1, device=self.device)
+            place[strangers] = torch.arange(len(strangers), device=self.device)
+            theirs = place[owner] >= 0
+            vectors[strangers] = self._fold_in(place[owner[theirs]], rows[theirs], count=len(strangers))
+        return vectors
+
+    def _typical(self, count: int) -> Tensor:
+        """Vectors to time searches with: users from all over the table, float32 [count, dim]."""
+        table = self._user_table if self._user_table.rows else self._item_table
+        vectors = table.decode(torch.linspace(0, table.rows - 1, count, device=self.device).long())
+        vectors[~vectors.any(1)] = 1.0
+        return vectors
+
+    def _rows(self, items: Tensor) -> Tensor:
+        """The rows of those of `items` (positions, int64 [n]) that were not removed."""
+        rows = self._row_of_item[items.to(self.device)]
+        return rows if len(self._item_rows) == len(self.items) else rows[rows >= 0]
+
+    def _fold_in(self, owner: Tensor, rows: Tensor, *, count: int) -> Tensor:
+        """The vectors of `count` users who have no row, from the item rows they have seen; float32 [count, dim].
+
+        Args:
+            owner: whose history a row belongs to, int64 [n], ascending.
+            rows: rows of the item table, int64 [n].
+        """
+        if self._regression is None:
+            self._regression = self._prepare_regression()
+        penalty, average = self._regression
+        dim = len(average)
+        vectors = average.repeat(count, 1)  # of whom nothing is known: answer as for the average user
+        lengths = torch.bincount(owner, minlength=count)
+        starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).tolist()
+        for users in torch.split(torch.where(lengths > 0)[0], max(SOLVED_VALUES // dim**2, 1)):
+            systems = torch.empty(len(users), dim, dim, device=self.device)
+            totals = torch.empty(len(users), dim, device=self.device)
+            for at, user in enumerate(users.tolist()):
+                seen = self._item_table.decode(rows[starts[user] : starts[user + 1]])
+                torch.addmm(penalty, seen.T, seen, out=systems[at])
+                torch.sum(seen, 0, out=totals[at])
+            vectors[users] = torch.linalg.solve(systems, totals)
+        return vectors
+
+    def _prepare_regression(self) -> tuple[Tensor, Tensor]:
+        """What every regression shares, [dim, dim], and the mean user, [dim]; summed block by block."""
+        dim = self._item_table.dim
+        gram, total = torch.zeros(dim, dim, device=self.device), torch.zeros(dim, device=self.device)
+        for rows in _blocks(self._item_table.rows, self.device):
+            block = self._item_table.decode(rows)
+            gram += block.T @ block
+        for rows in _blocks(self._user_table.rows, self.device):
+            total += self._user_table.decode(rows).sum(0)
+        scale = gram.diagonal().mean().clamp_min(1e-12)
+        penalty = self._alpha * gram + self._ridge * scale * torch.eye(dim, device=self.device)
+        return penalty, total / self._user_table.rows
+
+
+def _blocks(rows: int, device: torch.device) -> tuple[Tensor, ...]:
+    return torch.split(torch.arange(rows, device=device), BLOCK_ROWS)

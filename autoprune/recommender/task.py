@@ -1,0 +1,298 @@
+"""The recommender task: matrix factorisation, full ranking, slices by popularity and history."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+import torch
+from scipy.sparse.linalg import svds
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import normalize
+
+from autoprune.artifacts.served import Beside, Parts, Served, serve
+from autoprune.errors import AutopruneError, RecipeError
+from autoprune.machine import memory
+from autoprune.models.context import Context
+from autoprune.models.model import Model
+from autoprune.recommender.config import WIDEST, RecommenderConfig
+from autoprune.recommender.data.interactions import Interactions
+from autoprune.recommender.model import Factorization
+from autoprune.recommender.ranking import longest_list, ranking_metrics
+from autoprune.recommender.served import Recommender
+from autoprune.recommender.targets import PERTURBATIONS, SLICES, Targets
+from autoprune.tasks.task import Task
+
+SCORE_USERS = 256
+"""Users ranked at a time: bounds memory at SCORE_USERS x items x 4 bytes."""
+
+COPIES = 5
+"""Of the tables while they train: weights, gradients, Adam's two moments, the best state so far."""
+
+INITIAL_RMS = 0.1
+"""Root mean square of the initial weights of each table."""
+
+SOFTMAX_USERS = 128
+"""Users whose softmax is computed at a time: bounds memory at SOFTMAX_USERS x items x 4 bytes."""
+
+LOOK_USERS = 8192
+"""Users that validation looks at while the dense model trains, at most: more would cost as much as the training."""
+
+
+class RecommenderTask(Task):
+    """Recommends items to users by the dot product of their rows.
+
+    The dense model maximises the multinomial likelihood of each user's items over the whole catalogue (Liang et
+    al. 2018, "Variational Autoencoders for Collaborative Filtering") under cosines of a temperature (Wu et al. 2024,
+    "On the Effectiveness of Sampled Softmax Loss for Item Recommendation"), starting from a truncated SVD of the
+    normalised interactions. The likelihood of seen items says too little for popular ones, as rare ones are learned by
+    heart; so items are served at cosine x popularity^power (Zhang et al. 2021, "Causal Intervention for Leveraging
+    Popularity Bias in Recommendation"). `settle` folds both into the rows: what serves is a plain dot product.
+    """
+
+    slices = SLICES
+    perturbations = PERTURBATIONS
+    workload_names: tuple[str, ...] = ("single", "batch")
+    unit = "user"
+
+    def __init__(self, name: str, data: Interactions, config: RecommenderConfig) -> None:
+        config.check()
+        self.name = name
+        self.data = data
+        self.config = config
+        self.metric = config.metric
+        names = dict.fromkeys([config.metric, *config.metrics])
+        self.metrics = ranking_metrics(names)
+        self.cutoff = longest_list(names)
+        self.base = {"dim": config.dim}
+        self.training = config.training
+        self._fingerprint = data.fingerprint()
+        self._targets = {split: Targets(data, split, data.evaluable(split)) for split in ("validation", "test")}
+        self._perturbed: dict[tuple[str, str], Targets] = {}
+        users = data.evaluable("validation")
+        some = np.random.default_rng(0).choice(users, size=min(len(users), LOOK_USERS), replace=False)
+        self._look = Targets(data, "validation", np.sort(some))
+        self._beside = self._make_beside()
+        self._trainable = (data.train.counts > 0).nonzero()[:, 0]
+        self._item_counts = torch.bincount(data.train.items, minlength=len(data.items))
+
+    def describe(self) -> str:
+        counts = [len(part.items) for part in (self.data.train, self.data.validation, self.data.test)]
+        return (
+            f"{len(self.data.users):,} users x {len(self.data.items):,} items; "
+            f"{counts[0]:,} / {counts[1]:,} / {counts[2]:,} interactions to train / validate / test"
+            + (f"; split {self.data.how}" if self.data.how else "")
+        )
+
+    def fingerprint(self) -> str:
+        settings = dataclasses.asdict(self.config)
+        for reported_only in ("metrics", "data"):  # the data itself is hashed, wherever it lies
+            settings.pop(reported_only, None)
+        return f"{self._fingerprint} {json.dumps(settings, sort_keys=True)}"
+
+    def context(self, *, seed: int, device: torch.device) -> Context:
+        counts = {"rows.user": self.data.train.counts, "rows.item": self._item_counts}
+        return Context(seed=seed, device=device, frequency=counts)
+
+    def model(self, base: Mapping[str, Any], *, seed: int) -> Model:
+        dim = {**self.base, **base}["dim"]
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= WIDEST:
+            raise RecipeError(("base", "dim"), f"a whole number from 1 to {WIDEST} must be given, but got {dim!r}.")
+        self._check_memory(dim)
+        return Factorization(
+            len(self.data.users),
+            len(self.data.items),
+            dim,
+            init_std=INITIAL_RMS,
+            fold_in=vars(self.config.fold_in),
+            seed=seed,
+        )
+
+    def _check_memory(self, dim: int) -> None:
+        rows, there = len(self.data.users) + len(self.data.items), memory()
+        blocks = max(SOFTMAX_USERS, SCORE_USERS) * len(self.data.items) * 4
+        needed = rows * dim * 4 * COPIES + blocks
+        if needed > there:
+            fits = max(there - blocks, 0) // (rows * 4 * COPIES)
+            raise AutopruneError(
+                f"task.dim: {len(self.data.users):,} users and {len(self.data.items):,} items x {dim} dimensions x 4 "
+                f"bytes x {COPIES} (weights, gradients, Adam's two moments, the best so far) and blocks of scores take "
+                f"{needed / 1e9:,.1f} GB, but the machine has {there / 1e9:,.1f} GB. "
+                + (f"At most {fits} dimensions fit: set task.dim and space.base.dim, or" if fits else "Please")
+                + " bring fewer users and items."
+            )
+
+    def initialize(self, model: Model, *, seed: int) -> None:
+        """Sets the tables to the leading factors of D_u^-1/2 X D_i^-1/2, each scaled to the same size.
+
+        Dimensions beyond the rank of the interactions keep their random weights.
+        """
+        train = self.data.train
+        owners, items = train.take(torch.arange(len(train)))
+        degree_user = train.counts.clamp_min(1).double().rsqrt()
+        degree_item = self._item_counts.clamp_min(1).double().rsqrt()
+        matrix = scipy.sparse.csr_array(
+            ((degree_user[owners] * degree_item[items]).numpy(), (owners.numpy(), items.numpy())),
+            shape=(len(train), len(self.data.items)),
+        )
+        user, item = model.tables["user"].weight, model.tables["item"].weight
+        rank = min(user.shape[1], min(matrix.shape) - 1)
+        start = np.random.default_rng(seed).normal(size=min(matrix.shape))
+        left, strength, right = svds(matrix, k=rank, v0=start)
+        order = np.argsort(-strength)
+        root = np.sqrt(strength[order])
+        with torch.no_grad():
+            for weight, factor in ((user, left[:, order] * root), (item, right[order].T * root)):
+                scale = INITIAL_RMS / max(float(np.sqrt(np.mean(factor**2))), 1e-12)
+                weight[:, :rank] = torch.from_numpy(factor * scale).to(weight)
+
+    def batches(self) -> Sequence[Tensor]:
+        shuffled = self._trainable[torch.randperm(len(self._trainable))]
+        return torch.split(shuffled, self.config.users_per_update)
+
+    def loss(self, model: Model, batch: Tensor) -> Tensor:
+        # Rows that are gone, or about to go, neither train nor compete.
+        user, item = model.tables["user"], model.tables["item"]
+        device = user.weight.device
+        users = batch[(user.rows_of(batch.to(device)) >= 0).cpu()]
+        owner, seen = (part.to(device) for part in self.data.train.take(users))
+        rows = item.rows_of(seen)
+        owner, rows = owner[rows >= 0], rows[rows >= 0]
+        user_vectors, item_vectors = (normalize(part) for part in model(user.rows_of(users.to(device))))
+        if model.training and self.config.noise:
+            # The same in every direction, where dropout hits single dimensions: after a turn to principal axes
+            # dropout would hit the one that carries most, and fine-tuning would undo the model.
+            spread = self.config.noise / user_vectors.shape[1] ** 0.5
+            user_vectors = user_vectors + spread * torch.randn_like(user_vectors)
+        user_vectors = user_vectors / self.config.temperature
+        if not item.row_mask.all():
+            rows = (item.row_mask.cumsum(0) - 1)[rows]
+            item_vectors = item_vectors[item.row_mask]
+        # Of user u with items H: Σ_H log softmax = u·Σ_H v - |H| log Σ exp(u·v).
+        sums = torch.zeros_like(user_vectors).index_add(0, owner, item_vectors.index_select(0, rows))
+        counts = torch.bincount(owner, minlength=len(users)).to(user_vectors)
+        # torch leaves `apply` untyped
+        partition: Tensor = _LogPartition.apply(user_vectors, item_vectors, counts)  # type: ignore[no-untyped-call]
+        log_likelihood: Tensor = (user_vectors * sums).sum() - partition
+        # Divided by a typical batch's interactions, so that users count by what they did.
+        return -log_likelihood / max(1.0, len(users) * len(self.data.train.items) / len(self._trainable))
+
+    def settle(self, model: Model) -> None:
+        for name, table in model.tables.items():
+            with torch.no_grad():
+                # At the mean length as it was: under cosines the length of a row sets how far an update turns it,
+                # and a stage that trains on must go on as carefully as the last one ended.
+                rows, stays = table.weights(), table.row_mask
+                settled = normalize(rows)
+                if name == "item":
+                    counts = self._item_counts.to(table.index.device)[table.index]
+                    settled *= (counts[:, None] + 1.0) ** self.config.popularity
+                before, after = rows[stays].norm(dim=1).mean(), settled[stays].norm(dim=1).mean()
+                table.weight.copy_(settled * (before / after.clamp_min(1e-12)))
+
+    def beside(self) -> Beside:
+        return self._beside
+
+    def parts(self, model: Model, runtime: str = "") -> Parts:  # there is one
+        tables = {name: table.packed() for name, table in model.tables.items()}
+        tensors = {f"{name}.{key}": value for name, table in tables.items() for key, value in table.tensors.items()}
+        for name, ids in (("user", self.data.users), ("item", self.data.items)):
+            tensors[f"ids.{name}"] = ids.take(model.tables[name].index).encode()
+        manifest = {**model.settings(), "tables": {name: table.entry for name, table in tables.items()}}
+        return Parts(manifest=manifest, tensors=tensors, beside=self._beside)
+
+    def score(self, served: Served, split: str, perturbation: str | None = None) -> pd.DataFrame:
+        """One row for every (user, target): columns user, item, rank, popularity, history.
+
+        `user` and `item` are positions; `rank` is infinite beyond the longest cut-off. Perturbations are those of
+        `autoprune.recommender.targets`.
+        """
+        targets = self._targets[split]
+        if perturbation is not None:
+            if (split, perturbation) not in self._perturbed:
+                self._perturbed[split, perturbation] = targets.perturbed(perturbation)
+            targets = self._perturbed[split, perturbation]
+        return self._score(served, targets)
+
+    def _score(self, served: Served, targets: Targets) -> pd.DataFrame:
+        assert isinstance(served, Recommender), "a recommender task serves recommenders"
+        ranks = []
+        for start in range(0, len(targets.users), SCORE_USERS):
+            batch = targets.users[start : start + SCORE_USERS]
+            ids = None if targets.strangers else [self.data.users[user] for user in batch.tolist()]
+            known = targets.known.of_users(batch)
+            hidden = known if targets.known is targets.seen else targets.seen.of_users(batch)
+            best = served.topk(ids, self.cutoff, histories=known, hidden=hidden).cpu()
+            owner, wanted = targets.wanted.take(batch)
+            found = best[owner] == wanted[:, None]
+            ranks.append(torch.where(found.any(1), found.int().argmax(1) + 1.0, torch.inf))
+        return targets.rows.assign(rank=torch.cat(ranks).numpy())
+
+    def validate(self, model: Model) -> float:
+        return self.metrics[self.metric](self._score(serve(self.parts(model)), self._look))
+
+    def workloads(self, served: Served) -> dict[str, Callable[[], object]]:
+        """`single`: one user, top 20, with ids and titles; `batch`: the positions of 256 users' top 20."""
+        assert isinstance(served, Recommender), "a recommender task serves recommenders"
+        draw = np.random.default_rng(0)
+        users = self.data.evaluable("validation")
+        ids = [self.data.users[int(user)] for user in draw.choice(users, size=256, replace=len(users) < 256)]
+        turn = {"next": 0}
+
+        def single() -> object:
+            turn["next"] = (turn["next"] + 1) % len(ids)
+            return served.recommend(ids[turn["next"]], k=20)
+
+        return {
+            "single": single,
+            "batch": lambda: served.topk(ids, 20).cpu(),  # an answer of a GPU is there once it is fetched
+        }
+
+    def _make_beside(self) -> Beside:
+        known = self.data.train.joined(self.data.validation)
+        values = {"titles": self.data.titles} if self.data.titles else {}
+        tensors = {
+            "users": self.data.users.encode(),
+            "items": self.data.items.encode(),
+            "starts": known.starts,
+            "history": known.items.to(torch.int32),
+        }
+        return Beside(values=values, tensors=tensors)
+
+
+class _LogPartition(torch.autograd.Function):
+    """Σ_u weight_u log Σ_i exp(u·v_i), the normaliser of a softmax over all items.
+
+    The gradient is taken on the way, block by block, so that the logits of users x items are never kept: half the
+    time of automatic differentiation, and a fraction of its memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, users: Tensor, items: Tensor, weights: Tensor) -> Tensor:
+        total = users.new_zeros(())
+        user_gradient, item_gradient = torch.empty_like(users), torch.zeros_like(items)
+        # Items x users, and written into one place: half the time of users x items in fresh memory.
+        memory = users.new_empty(len(items) * SOFTMAX_USERS)
+        for start in range(0, len(users), SOFTMAX_USERS):
+            block, weight = users[start : start + SOFTMAX_USERS], weights[start : start + SOFTMAX_USERS]
+            terms = torch.mm(items, block.T, out=memory[: len(items) * len(block)].view(len(items), len(block)))
+            largest = terms.amax(dim=0)
+            partition = terms.sub_(largest).exp_().sum(dim=0)
+            total += ((largest + partition.log()) * weight).sum()
+            scale = (weight / partition)[:, None]
+            user_gradient[start : start + len(block)] = scale * (terms.T @ items)
+            item_gradient.addmm_(terms, scale * block)
+        ctx.save_for_backward(user_gradient, item_gradient)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        user_gradient, item_gradient = ctx.saved_tensors
+        return gradients[0] * user_gradient, gradients[0] * item_gradient, None

@@ -1,0 +1,141 @@
+"""Every candidate and what was measured of it: lines of JSON, appended, never changed.
+
+A candidate that was measured again has a line again, with one measurement more; the latest line counts, in the
+place of the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import AutopruneError
+from autoprune.measure.measurement import SEARCH, Measurement
+
+TRIAL = "trial"
+"""The name of every candidate that the sampler asked for."""
+
+ROUNDS = 5
+"""Processes that time each artifact for a verification, unless another number is asked for."""
+
+
+def processes(measured: Measurement) -> int:
+    """How many processes timed it."""
+    return min((max(1, len(timed.rounds)) for timed in measured.latency.values()), default=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A recipe with what came of it.
+
+    Attributes:
+        number: in order of arrival; 0 is the baseline.
+        name: `baseline`, the name of a preset, or `trial`.
+        key: of the plan; equal plans are one candidate.
+        recipe: as nested plain values.
+        words: the plan in a few words.
+        rejected: the requirements for which it was given up early; empty if it was not.
+        measurements: in the order they were taken; a rejected candidate was measured in part.
+        seconds: that making and measuring it took.
+    """
+
+    number: int
+    name: str
+    key: str
+    recipe: dict[str, Any]
+    words: str
+    rejected: str
+    measurements: tuple[Measurement, ...]
+    seconds: float
+
+    def latest(self, purpose: str = SEARCH) -> Measurement:
+        """The latest measurement taken for a purpose, wherever it was."""
+        return [found for found in self.measurements if found.purpose == purpose][-1]
+
+    def measured(self, purpose: str = SEARCH, *, machine: str) -> Measurement | None:
+        """The latest measurement taken for a purpose on a machine; None where there is none."""
+        there = [found for found in self.measurements if found.purpose == purpose and found.machine == machine]
+        return there[-1] if there else None
+
+    def beside(self, baseline: Candidate, purpose: str) -> tuple[Measurement, Measurement] | None:
+        """The latest measurement for a purpose, and the baseline's latest; None where one is missing.
+
+        Both are of one machine if this candidate was measured where the baseline was last; if it was not, only what
+        does not depend on the machine can be compared.
+        """
+        purposes = [[found.purpose for found in candidate.measurements] for candidate in (self, baseline)]
+        if not all(purpose in taken for taken in purposes):
+            return None
+        reference = baseline.latest(purpose)
+        return self.measured(purpose, machine=reference.machine) or self.latest(purpose), reference
+
+    def with_measurement(self, measurement: Measurement) -> Candidate:
+        """The same candidate, measured once more; in place of what was measured for the same purpose on the machine."""
+        place = (measurement.purpose, measurement.machine)
+        kept = [found for found in self.measurements if (found.purpose, found.machine) != place]
+        return dataclasses.replace(self, measurements=(*kept, measurement))
+
+    def here(self, purpose: str, machine: str) -> Candidate | None:
+        """The same candidate, its measurement on a machine made the latest; None where it is, or there is none."""
+        measured = self.measured(purpose, machine=machine)
+        return None if measured is None or self.latest(purpose) == measured else self.with_measurement(measured)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**vars(self), "measurements": [found.to_json() for found in self.measurements]}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Candidate:
+        """The inverse of `to_json`."""
+        measurements = tuple(Measurement.from_json(found) for found in content["measurements"])
+        return Candidate(**{**content, "measurements": measurements})
+
+
+class Archive:
+    """The candidates of a study, in a file that survives a kill at any byte.
+
+    Args:
+        path: made on the first `add`. A last line that was torn by a kill, or is being written, is left out.
+        mending: whether such a line is cut off the file; only for who holds the study, and is about to append.
+    """
+
+    def __init__(self, path: Path, *, mending: bool = False) -> None:
+        self.path = path
+        self.candidates: dict[str, Candidate] = {}
+        if mending:
+            mend(path)
+        for number, line in enumerate(whole_lines(path), start=1):
+            try:
+                candidate = Candidate.from_json(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise AutopruneError(
+                    f"{path}:{number}: the line is no candidate ({error}); take it out to go on without it."
+                ) from error
+            self.candidates[candidate.key] = candidate
+
+    def add(self, candidate: Candidate) -> None:
+        """Appends a candidate, or one that is known with more measurements; when this returns it is on disk."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(candidate.to_json(), separators=(",", ":")) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.candidates[candidate.key] = candidate
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The terminated lines of a file that is only appended to; none where there is no file."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+def mend(path: Path) -> None:
+    """Cuts an unterminated last line off a file."""
+    if path.exists():
+        whole = sum(len(line) + 1 for line in whole_lines(path))
+        with path.open("r+b") as file:
+            file.truncate(whole)

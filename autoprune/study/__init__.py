@@ -1,0 +1,1 @@
+"""A search and its verification: who asks, who evaluates, who decides."""

@@ -1,0 +1,259 @@
+"""The model card of a shipped artifact: what it is, what it lost and gained, what to know before using it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autoprune.artifacts.formats import LOADING, OWN
+from autoprune.fronts.front import Front
+from autoprune.measure.measurement import SEARCH, VERIFY, Measurement
+from autoprune.measure.reading import Reading, binding_slices, reading_name
+from autoprune.record.point import Point
+from autoprune.views import phrases as words
+from autoprune.views.commands import candidate_command, search_command
+
+FILE = "README.md"
+"""Where the card lies in an artifact's folder; it is not among the hashed files, and can be rewritten."""
+
+
+def write_card(front: Front, point: Point, folder: Path, *, made_by: str = "") -> Path:
+    """Writes the card of an artifact beside its artifact.json.
+
+    Args:
+        front: under the requirements that the point was picked by.
+        folder: a copy of the point's artifact, or what it was written to in the front's format.
+        made_by: the command line that made the copy.
+
+    Raises:
+        AutopruneError: the folder holds no artifact.
+    """
+    from autoprune.artifacts import artifact  # here, because it waits for torch
+
+    path = folder / FILE
+    if front.format == OWN:
+        made, example = artifact.read_card(folder), artifact.load(folder).example
+    else:  # hashes and files are the artifact's, where it came from is the same
+        from autoprune.encoder.stock import EXAMPLE as example  # as above
+
+        made = {name: held for name, held in artifact.read_card(point.folder).items() if name != "files"}
+    path.write_text(card(front, point, made=made, made_by=made_by, example=example))
+    return path
+
+
+def card(
+    front: Front, point: Point, *, made: Mapping[str, Any] | None = None, made_by: str = "", example: str = ""
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        front: under the requirements that the point was picked by.
+        made: `artifact.json` of the artifact, if it is at hand: files with their hashes, and where it came from.
+        made_by: the command line that picked the point.
+        example: Python that asks `model` for something.
+    """
+    parts = [
+        _head(front, point),
+        _recipe(point),
+        _trade(front, point),
+        _slices(front, point),
+        _required(front, point),
+        _caveats(front, point),
+        _use(front.format, example),
+        _made(front, point, made or {}, made_by),
+        _files(made or {}),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(front: Front, point: Point) -> str:
+    record = front.record
+    size, known = point.known["size_bytes"], point.known
+    task = record.definition["task"]["name"]
+    lines = [f"# {record.name} {point.number}: {words.name(point)}"]
+    warning = words.standing(front, point)
+    if warning:
+        lines.append(f"> **Warning: {warning}.**")
+    if not point.verified:
+        lines.append(f"> **Not verified on test data.** `{words.verifying(front, point)}` does it; then pick again.")
+    what = "The dense model" if not point.number else f"A model made smaller, candidate {point.number}"
+    lines.append(
+        f"{what} of the study `{record.name}`: task `{task}`"
+        + (f", {record.described}" if record.described else "")
+        + f" (digest `{record.definition['data']}`). "
+        f"{words.byte_count(size.value)}, {words.ratio(size.ratio)} of the dense model's bytes; "
+        f"{words.ratio(known['quality'].ratio)} of its {record.metric}"
+        f" ({'test' if point.verified else 'validation'} data)."
+    )
+    return "\n\n".join(lines)
+
+
+def _recipe(point: Point) -> str:
+    if not point.candidate.recipe:
+        return "## Recipe\n\nNone: this is the dense model."
+    recipe = yaml.safe_dump(point.candidate.recipe, sort_keys=False).rstrip()
+    return f"## Recipe\n\n{point.candidate.words}\n\n```yaml\n{recipe}\n```"
+
+
+def _looks(front: Front, point: Point) -> list[tuple[str, str, Measurement, Measurement, Mapping[str, Reading]]]:
+    """What was measured, as (purpose, split, of the point, of the baseline, readings); the verified first."""
+    baseline = front.record.baseline.candidate
+    looks: list[tuple[str, str, Measurement, Measurement, Mapping[str, Reading]]] = []
+    for purpose, split, found in ((VERIFY, "test", point.verified), (SEARCH, "validation", point.found)):
+        pair = point.candidate.beside(baseline, purpose)
+        if pair is not None and found:
+            looks.append((purpose, split, *pair, found))
+    return looks
+
+
+def _trade(front: Front, point: Point) -> str:
+    rows = []
+    looks = _looks(front, point)
+    for _, split, measured, before, found in looks:
+        for metric in measured.quality:
+            reading, was = found[metric], before.quality[metric]["all"]
+            rows.append((f"{metric}, {split}", f"{reading.value:.4f}", f"{was:.4f}", _sure(reading)))
+    purpose, _, measured, before, found = looks[0]
+    for name, was_bytes in (("size_bytes", before.size_bytes), ("memory_bytes", before.memory_bytes)):
+        reading = found[name]
+        rows.append((name, words.byte_count(reading.value), words.byte_count(was_bytes), _sure(reading)))
+    for name in measured.latency:
+        timed = found.get(f"latency_ms.{name}")
+        if timed is None:
+            rows.append((f"latency, {name}", "-", "-", "the baseline was timed on another machine"))
+        else:
+            was_ms = before.latency[name].median_ms
+            rows.append((f"latency, {name}", f"{timed.value:.3f} ms", f"{was_ms:.3f} ms", _sure(timed)))
+    machine = words.machine(front.record, measured.machine)
+    return (
+        "## Lost and gained\n\n"
+        + _table(("", "this model", "dense model", "ratio"), rows)
+        + "\n\n± is where 95 of 100 re-measurements of the ratio lie. "
+        f"Latency was timed on {machine} (for {purpose}); elsewhere it is another."
+    )
+
+
+def _slices(front: Front, point: Point) -> str:
+    metric = front.record.metric
+    _, split, measured, before, found = _looks(front, point)[0]
+    binds = binding_slices(before, metric)
+    rows = []
+    for part in measured.quality[metric]:
+        if part == "all" or part not in before.quality[metric]:
+            continue
+        reading = found[reading_name(metric, part)]
+        note = "yes" if part in binds else f"no, {words.why_idle(before, metric, part)}"
+        rows.append((part, f"{reading.value:.4f}", _sure(reading), note))
+    if not rows:
+        return ""
+    worst = f"The worst of those that bind: {_sure(found['worst_slice'])}."
+    title = f"## Slices and perturbations\n\n{metric} on {split} data. {worst} Those that do not bind are too few "
+    return (
+        title
+        + "units, or too faint in the dense model, to judge by.\n\n"
+        + _table(("", metric, "ratio", "binds"), rows)
+    )
+
+
+def _required(front: Front, point: Point) -> str:
+    if not front.requirements.items:
+        return "## Requirements\n\nIt was picked under none."
+    looks = [(split, found) for _, split, _, _, found in _looks(front, point)]
+    rows = []
+    for item in front.requirements.items:
+        cells = []
+        for _, found in looks:
+            if item.reading not in found:
+                cells.append("not measured")
+            else:
+                by = item.violation(found[item.reading])
+                cells.append(f"**missed** by {by:.1%} of the limit" if by > 0 else f"holds, {-by:.1%} to spare")
+        rows.append((f"`{item.text}`", *cells))
+    return "## Requirements\n\n" + _table(("", *(f"on {split} data" for split, _ in looks)), rows)
+
+
+def _caveats(front: Front, point: Point) -> str:
+    record = front.record
+    lines = []
+    warning = words.standing(front, point)
+    if warning:
+        lines.append(f"{warning[0].upper()}{warning[1:]}.")
+    if words.beyond(record, point):
+        lines.append(f"It {words.beyond(record, point)}.")
+    if not point.verified:
+        lines.append(
+            "All values are the search's own, on validation data that it chose by: of many candidates it kept those "
+            f"that look best there, some of them by luck. On test data: `{words.verifying(front, point)}`."
+        )
+    else:
+        count = sum(bool(other.verified) for other in record.points)
+        if count > 2:
+            lines.append(
+                f"It is one of {count} that were measured on test data; who chose it by those values chose some luck "
+                "with it."
+            )
+        if words.optimism(front):
+            lines.append(words.optimism(front))
+        letters = front.letters
+        alike = [
+            str(other)
+            for other, held in letters.items()
+            if other != point.number and set(held) & set(letters.get(point.number, ""))
+        ]
+        if alike:
+            lines.append(f"Its quality cannot be told apart from that of {', '.join(alike)}.")
+    if front.format != OWN:
+        lines.append(
+            f"This folder gives the vectors that were measured; bytes and milliseconds are those of autoprune's own "
+            f"artifact. {front.format} spends some time of its own on every request."
+        )
+    if not point.number or not (point.verified or point.found)["quality"].repeat > 0:
+        lines.append("No interval of its quality is known.")
+    return "## Before you use it\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _use(format: str, example: str) -> str:
+    ask = f"; print({example})" if example else ""
+    code = f"{LOADING[format].format(folder='.')}{ask}"
+    return f'## Use it\n\nIn this folder:\n\n```\npython -c "{code}"\n```'
+
+
+def _made(front: Front, point: Point, made: Mapping[str, Any], made_by: str) -> str:
+    record = front.record
+    came = made.get("provenance", {})
+    lines = [f"Searched with:\n\n```\n{search_command(record)}\n```"]
+    if point.number:
+        lines.append(
+            f"This candidate again, alone beside the dense model:\n\n```\n{candidate_command(record, point)}\n```"
+        )
+    if made_by:
+        lines.append(f"Picked with:\n\n```\n{made_by}\n```")
+    facts = [f"key `{point.candidate.key}`"]
+    facts += [f"seed {came['seed']}"] if "seed" in came else []
+    facts += [f"{name} {version}" for name, version in came.get("versions", {}).items()]
+    if "machine" in came:
+        facts.append(f"made on {came['machine'].get('cpu')}")
+    lines.append(", ".join(facts) + ".")
+    return "## How it was made\n\n" + "\n\n".join(lines)
+
+
+def _files(made: Mapping[str, Any]) -> str:
+    files = made.get("files")
+    if not files:
+        return ""
+    rows = [(f"`{name}`", f"{held['bytes']:,}", f"`{held['sha256']}`") for name, held in files.items()]
+    return "## Files\n\n`autoprune.load` checks every one of them; this card is not among them.\n\n" + _table(
+        ("", "bytes", "SHA-256"), rows
+    )
+
+
+def _sure(reading: Reading) -> str:
+    return f"{words.ratio(reading.ratio)} {words.plus_minus(reading)}".rstrip()
+
+
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [heads, ("---",) + ("---:",) * (len(heads) - 1), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

@@ -1,0 +1,61 @@
+"""Command lines to repeat: the study's own, and verbs on it; places that mean nothing elsewhere can be cut out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from autoprune.record.archive import TRIAL
+from autoprune.record.point import Point
+from autoprune.record.record import Record
+
+LOCAL = re.compile(r"\+{0,2}study\.(name|dir|trials|minutes|verify_rounds)=")
+"""Overrides that the search's command does not repeat: the name and the trials are told as they came to be."""
+
+
+def search_command(record: Record) -> str:
+    """The command line that does the study again, and verifies it if this one was; places are left to be filled in."""
+    trials = sum(point.candidate.name == TRIAL for point in record.points)
+    flags = ["--config-dir", without_places(record.config_dir)] if record.config_dir else []
+    words = [_placeless(word) for word in record.overrides if not LOCAL.match(word)]
+    search = shlex.join(["autoprune", *flags, *words, f"study.trials={trials}", f"study.name={record.name}"])
+    return f"{search} && autoprune verify {record.name}" if record.baseline.verified else search
+
+
+def candidate_command(record: Record, point: Point) -> str:
+    """`Record.command`, with places left to be filled in."""
+    return placeless(shlex.split(record.command(point)))
+
+
+def placeless(words: Iterable[str]) -> str:
+    """A command line with places left to be filled in."""
+    return shlex.join(_placeless(word) for word in words)
+
+
+def verb_command(record: Record, verb: str, *more: str) -> str:
+    """The command line of a verb on a study, wherever it lies."""
+    runs = record.folder.parent
+    return shlex.join(["autoprune", verb, record.name, *more, *(["--runs", str(runs)] if runs != Path("runs") else [])])
+
+
+def without_places(content: Any) -> Any:
+    """The same content with absolute paths, which mean nothing elsewhere, cut to `path/to/NAME`."""
+    if isinstance(content, Mapping):
+        return {key: without_places(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [without_places(value) for value in content]
+    if isinstance(content, str) and (PurePosixPath(content).is_absolute() or PureWindowsPath(content).is_absolute()):
+        return f"path/to/{PureWindowsPath(content).name}"
+    return content
+
+
+def _placeless(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not equals:
+        return str(without_places(word))
+    place = value.strip("'\"")
+    shown = without_places(place)
+    return word if shown == place else f"{key}={shown}"

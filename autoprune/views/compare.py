@@ -1,0 +1,220 @@
+"""Two studies of one task: whose front beats whose, and what each gives at the same quality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.fronts.pareto import beats, hypervolume
+from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.measure.measurement import SEARCH, VERIFY
+from autoprune.measure.reading import Reading
+from autoprune.record.folder import changes
+from autoprune.record.point import Point
+from autoprune.views.front_json import finite
+from autoprune.views.phrases import requirement_words
+
+LEVELS = (1.0, 0.99, 0.95)
+"""Ratios of quality, to the first study's baseline, at which the best size and latency are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best point of a front in one objective, at a level of quality.
+
+    Attributes:
+        number: of the point.
+        ratio: to the baseline, in the objective.
+    """
+
+    number: int
+    ratio: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One study in a comparison.
+
+    Attributes:
+        name: of the study.
+        quality: of its baseline, in the metric's unit.
+        points: how many points of its front were compared, the baseline not among them.
+        beaten: numbers of its points that the other front beats, each with the number of one that does.
+        hypervolume: that its front covers above the common floor.
+        best: by level of quality, then by `size` and `latency`; what no point reaches is not there.
+    """
+
+    name: str
+    quality: float
+    points: int
+    beaten: dict[int, int]
+    hypervolume: float
+    best: dict[float, dict[str, Best]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two fronts side by side.
+
+    Attributes:
+        sides: in the order asked for.
+        metric: what quality means.
+        verified: whether verified values were compared; the search's values on the search's fronts otherwise.
+        objectives: by which points beat each other, and which the hypervolumes span.
+        machine: fingerprint of the one that timed both; None where latency could not be compared.
+        floor: the ratio of quality below which nothing counts for the hypervolumes.
+        together: hypervolume of both fronts as one.
+        notes: what could not be compared, and why.
+    """
+
+    sides: tuple[Side, Side]
+    metric: str
+    verified: bool
+    objectives: list[str]
+    machine: str | None
+    floor: float
+    together: float
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the attributes, each level of `best` as a text such as `0.99`."""
+        sides = [
+            {
+                **vars(side),
+                "beaten": {str(number): by for number, by in side.beaten.items()},
+                "best": {
+                    f"{level:g}": {name: vars(best) for name, best in found.items()}
+                    for level, found in side.best.items()
+                },
+            }
+            for side in self.sides
+        ]
+        plain: dict[str, Any] = finite({"format": 1, **vars(self), "sides": sides})
+        return plain
+
+
+def compare(one: Front, other: Front) -> Comparison:
+    """Compares two fronts: by verified values where all of both was verified, by the search's otherwise.
+
+    Quality and size are read against the first study's baseline; latency is the paired ratio to each study's own,
+    and counts only where one machine timed both.
+
+    Raises:
+        AutopruneError: the studies are of different tasks or data; the message says what differs.
+    """
+    _refuse_strangers(one, other)
+    fronts = (one, other)
+    verified = one.verified and other.verified
+    purpose = VERIFY if verified else SEARCH
+    machines = {front.record.baseline.candidate.latest(purpose).machine for front in fronts}
+    machine = machines.pop() if len(machines) == 1 else None
+    notes = [] if machine else ["Latency is left out: the two were timed on different machines."]
+    if not verified:
+        waiting = [front.record.name for front in fronts if not front.verified]
+        notes.append(
+            f"These are the searches' own values: {' and '.join(waiting)} {'are' if len(waiting) > 1 else 'is'} not "
+            "verified throughout."
+        )
+    if set(one.requirements.items) != set(other.requirements.items):
+        asked = "; ".join(f"{front.record.name} by {requirement_words(front)}" for front in fronts)
+        notes.append(f"Each is judged by its own requirements ({asked}): give --for or --floor to judge both alike.")
+    shared = [name for name in one.record.objectives if name in other.record.objectives]
+    objectives = [name for name in shared if machine or name != "latency"]
+    reference = _look(one.record.baseline, verified=verified)
+    found = [_readings(front, reference, verified=verified, timed=machine is not None) for front in fronts]
+    baselines = [front.record.baseline for front in fronts]
+    if len({_look(point, verified=verified)["quality"].value for point in baselines}) > 1:
+        notes.append(f"The dense models differ (another seed?): ratios are to that of {one.record.name}.")
+    for front, kept in zip(fronts, found, strict=True):
+        left = len(front.points if verified else front.searched) - len(kept)
+        if left:
+            notes.append(f"{left} points of {front.record.name} were not timed on the same machine and are left out.")
+    floor = min(one.floor, other.floor)
+    sides = [
+        Side(
+            name=front.record.name,
+            quality=_look(front.record.baseline, verified=verified)["quality"].value,
+            points=sum(number > 0 for number in ours),
+            beaten=_beaten(ours, theirs, objectives),
+            hypervolume=hypervolume(list(ours.values()), objectives, floor=floor),
+            best=_best(ours),
+        )
+        for front, ours, theirs in zip(fronts, found, reversed(found), strict=True)
+    ]
+    together = hypervolume([*found[0].values(), *found[1].values()], objectives, floor=floor)
+    return Comparison(
+        sides=(sides[0], sides[1]),
+        metric=one.record.metric,
+        verified=verified,
+        objectives=objectives,
+        machine=machine,
+        floor=floor,
+        together=together,
+        notes=notes,
+    )
+
+
+def _refuse_strangers(one: Front, other: Front) -> None:
+    parts = [{key: front.record.definition[key] for key in ("task", "data")} for front in (one, other)]
+    if parts[0] != parts[1]:
+        lines = changes(*parts, words=(one.record.name, other.record.name))
+        raise AutopruneError(
+            "\n".join(
+                [
+                    f"{one.record.name!r} and {other.record.name!r} are not studies of one task on one data set:",
+                    *lines,
+                    "What is measured on different data cannot be compared; search both with the same task.",
+                ]
+            )
+        )
+
+
+def _look(point: Point, *, verified: bool) -> Mapping[str, Reading]:
+    return point.verified if verified else point.found
+
+
+def _readings(
+    front: Front, reference: Mapping[str, Reading], *, verified: bool, timed: bool
+) -> dict[int, dict[str, Reading]]:
+    """The readings of a front's points by number, relative to one baseline; those that lack one are left out."""
+    rows = {}
+    for point in front.points if verified else front.searched:
+        look = _look(point, verified=verified)
+        names = [OBJECTIVES[name][0] for name in OBJECTIVES if timed or name != "latency"]
+        if all(name in look for name in names):
+            rows[point.number] = {
+                name: look[name]
+                if name == "latency_ms"
+                else Reading(look[name].value, look[name].value / reference[name].value)
+                for name in names
+            }
+    return rows
+
+
+def _beaten(
+    ours: Mapping[int, Mapping[str, Reading]], theirs: Mapping[int, Mapping[str, Reading]], objectives: Sequence[str]
+) -> dict[int, int]:
+    found = {}
+    for number, our in ours.items():
+        by = next((their for their, readings in theirs.items() if beats(readings, our, objectives)), None)
+        if number and by is not None:
+            found[number] = by
+    return found
+
+
+def _best(found: Mapping[int, Mapping[str, Reading]]) -> dict[float, dict[str, Best]]:
+    rows: dict[float, dict[str, Best]] = {}
+    for level in LEVELS:
+        able = {number: one for number, one in found.items() if one["quality"].ratio >= level}
+        rows[level] = {}
+        for name in ("size", "latency"):
+            timed = {
+                number: one[OBJECTIVES[name][0]].ratio for number, one in able.items() if OBJECTIVES[name][0] in one
+            }
+            if timed:
+                number = min(timed, key=lambda one: timed[one])
+                rows[level][name] = Best(number=number, ratio=timed[number])
+    return rows

@@ -1,0 +1,157 @@
+"""The server: optuna-dashboard's application on the mirror, which follows the archive and which nobody can change."""
+
+from __future__ import annotations
+
+import errno
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.util import setup_testing_defaults
+
+from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.views.dashboard.mirror import mirror, package
+from autoprune.views.dashboard.notes import trial_note
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+STUDY = "/api/studies/0"
+"""Where the dashboard asks for a study; the mirror is the only one of its storage, so its id is 0."""
+
+READ_ONLY = "This is a read-only mirror of an autoprune study: nothing is changed here."
+
+REST = 5
+"""While a search runs the mirror is not made again for so many times as long as it took to make: others work, too."""
+
+
+class Dashboard:
+    """A WSGI application: optuna-dashboard on the mirror, made anew when the archive has changed.
+
+    Args:
+        read: the front as it is on disk now.
+        archive: the file whose change is looked for.
+
+    Raises:
+        AutopruneError: optuna-dashboard is not installed.
+    """
+
+    def __init__(self, read: Callable[[], Front], archive: Path) -> None:
+        self._wsgi = package().wsgi
+        self._read = read
+        self._archive = archive
+        self._lock = threading.Lock()
+        self._seen = (0, 0)
+        self._mirror: _Mirror | None = None
+        self._rests_until = 0.0
+
+    def current(self) -> _Mirror:
+        """The mirror of the archive as it is now, or was a moment ago if making it takes long."""
+        with self._lock:
+            state = self._archive.stat()
+            seen = (state.st_mtime_ns, state.st_size)
+            began = time.monotonic()
+            if self._mirror is None or (seen != self._seen and began > self._rests_until):
+                front = self._read()
+                application = self._wsgi(mirror(front)._storage)
+                self._mirror, self._seen = _Mirror(application, _detail(application, front)), seen
+                now = time.monotonic()
+                self._rests_until = now + REST * (now - began)
+            return self._mirror
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answers a request."""
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _answer(start_response, "403 Forbidden", {"reason": READ_ONLY})
+        found = self.current()
+        query = environ.get("QUERY_STRING", "")
+        after = query.removeprefix("after=") if query else "0"
+        if environ["PATH_INFO"].rstrip("/") == STUDY and after.isdecimal():
+            return _answer(start_response, "200 OK", {**found.detail, "trials": found.detail["trials"][int(after) :]})
+        return found.application(environ, start_response)
+
+
+@dataclass(frozen=True)
+class _Mirror:
+    """The dashboard's application, and what it says of the study."""
+
+    application: WSGIApplication
+    detail: dict[str, Any]
+
+
+def serve(dashboard: Dashboard, *, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Answers until Ctrl-C.
+
+    Args:
+        dashboard: what answers.
+        host: address to listen on.
+        port: 0 takes any that is free.
+        ready: called with the address to open.
+
+    Raises:
+        AutopruneError: the address cannot be listened on.
+    """
+
+    class Server(ThreadingMixIn, WSGIServer):
+        daemon_threads = True  # a browser that is still loading holds nothing up
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    try:
+        server = make_server(host, port, dashboard, server_class=Server, handler_class=_Quiet)
+    except OSError as error:
+        raise AutopruneError(_refused(error, host, port)) from error
+    with server:
+        dashboard.current()
+        ready(f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}/dashboard/studies/0")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:  # the only way to end it, and a good one
+            return
+
+
+class _Quiet(WSGIRequestHandler):
+    """Says nothing of each request."""
+
+    def log_message(self, format: str, *args: object) -> None:  # named as in its base
+        pass
+
+
+def _refused(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"--port {port} is taken on {host}; choose another, such as --port {port + 1}, or 0 for any that is free."
+        )
+    if error.errno == errno.EACCES:
+        return f"--port {port} is not for everybody; choose one from 1024, or 0 for any that is free."
+    return (
+        f"--host {host}: {error.strerror or error}; this machine alone is --host 127.0.0.1, all that reach it 0.0.0.0."
+    )
+
+
+def _detail(application: WSGIApplication, front: Front) -> dict[str, Any]:
+    """What the dashboard says of the study, with the front as its best trials.
+
+    By itself it takes the best of all complete trials, feasible or not, and searches them anew for every request.
+    """
+    environ: WSGIEnvironment = {"PATH_INFO": STUDY}
+    setup_testing_defaults(environ)
+    body = b"".join(application(environ, lambda *_: lambda _: None))
+    detail: dict[str, Any] = json.loads(body)
+    detail["best_trials"] = [detail["trials"][point.number] for point in front]
+    # A note of a trial would be kept in the study's attributes, which are copied whole whenever one is added.
+    for trial, point in zip(detail["trials"], front.record.points, strict=True):
+        trial["note"] = {"version": 1, "body": trial_note(front, point, trial["user_attrs"])}
+    return detail
+
+
+def _answer(start_response: StartResponse, status: str, content: Mapping[str, Any]) -> list[bytes]:
+    body = json.dumps(content, separators=(",", ":")).encode()
+    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]

@@ -1,0 +1,147 @@
+"""A front for programs: plain values that are valid JSON, whatever was measured or not.
+
+format          1
+study, task     names; `data` is the digest of the data, `metric` what quality means
+objectives      what the search traded off
+requirements    [{text, reading, kind: floor | ceiling, limit, relative, confidence}], and `prefer`
+machine         {search, verify}: {id, cpu, cores, …}; null where nobody wrote it down
+candidates, feasible, verified     how many, how many, whether all of the search's front was verified
+baseline        a point, as the following
+points          [{number, name, words, recipe, artifact, letters, search, verified}]: the front, best quality first.
+                `search` (validation data) and `verified` (test data; empty where it was not) hold readings by
+                name: {value, ratio, low, high}, the ratio to the baseline and its interval of a re-measurement
+pick, knee      numbers of points, or null
+picks           numbers by profile, or null
+falls           [{number, words, missed, beaten_by}]: what the verification took from the search's front
+letters         by number: points that share one cannot be told apart in quality
+hypervolume, floor, optimism       numbers, or null
+explanation     why nothing is feasible, a text; null where something is
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from autoprune.errors import unknown
+from autoprune.fronts.front import Front
+from autoprune.fronts.requirements import COSTS, OBJECTIVES
+from autoprune.measure.measurement import SEARCH, VERIFY
+from autoprune.measure.reading import Reading
+from autoprune.record.point import Point
+from autoprune.record.record import Record
+
+FORMAT = 1
+
+
+def front_facts(front: Front, *, sort: str = "quality") -> dict[str, Any]:
+    """The structure above.
+
+    Args:
+        sort: what the points are ordered by, as in `ordered`.
+
+    Raises:
+        AutopruneError: nothing is called `sort`.
+    """
+    record, some = front.record, len(front) > 0
+    machines = {SEARCH: record.baseline.candidate.latest().machine}
+    if record.baseline.verified:
+        machines[VERIFY] = record.baseline.candidate.latest(VERIFY).machine
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "study": record.name,
+        "task": record.definition["task"]["name"],
+        "data": record.definition["data"],
+        "metric": record.metric,
+        "objectives": record.objectives,
+        "requirements": [
+            {
+                "text": item.text,
+                "reading": item.reading,
+                "kind": "ceiling" if item.ceiling else "floor",
+                "limit": item.limit,
+                "relative": item.relative,
+                "confidence": item.confidence,
+            }
+            for item in front.requirements.items
+        ],
+        "prefer": front.requirements.prefer,
+        "machine": {purpose: record.machines.get(machines.get(purpose, "")) for purpose in (SEARCH, VERIFY)},
+        "candidates": len(record.points),
+        "feasible": len(front.feasible),
+        "verified": front.verified,
+        "baseline": _point(record.baseline, front),
+        "points": [_point(point, front) for point in ordered(front.points, record, sort)],
+        "pick": front.pick().number if some else None,
+        "knee": front.knee.number if front.knee else None,
+        "picks": {name: point.number if point else None for name, point in front.picks().items()},
+        "falls": [
+            {
+                "number": fall.point.number,
+                "words": fall.words,
+                "missed": fall.missed,
+                "beaten_by": fall.beaten_by.number if fall.beaten_by else None,
+            }
+            for fall in front.falls
+        ],
+        "letters": {str(number): letters for number, letters in front.letters.items()},
+        "hypervolume": front.hypervolume,
+        "floor": front.floor,
+        "optimism": front.optimism,
+        "explanation": None if some else front.explain_empty(),
+    }
+    plain: dict[str, Any] = finite(facts)
+    return plain
+
+
+def ordered(points: Iterable[Point], record: Record, sort: str) -> list[Point]:
+    """Points with the best first, by the readings to go by; those that have none come last.
+
+    Args:
+        sort: `quality`, `size`, `latency`, or any reading.
+
+    Raises:
+        AutopruneError: there is no such reading.
+    """
+    name = OBJECTIVES[sort][0] if sort in OBJECTIVES else sort
+    if name not in record.names:
+        raise unknown("--sort", sort, [*OBJECTIVES, *record.names])
+    sign = 1 if name.split(".")[0] in COSTS else -1
+
+    def place(point: Point) -> float:
+        value = point.known[name].ratio if name in point.known else math.inf
+        return math.inf if math.isinf(value) or math.isnan(value) else sign * value
+
+    return sorted(points, key=place)
+
+
+def finite(content: Any) -> Any:
+    """The same plain values with null for what JSON has no number for."""
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _point(point: Point, front: Front) -> dict[str, Any]:
+    candidate = point.candidate
+    return {
+        "number": candidate.number,
+        "name": candidate.name,
+        "words": candidate.words,
+        "recipe": candidate.recipe,
+        "artifact": str(point.folder),
+        "letters": front.letters.get(candidate.number, ""),
+        "search": _readings(point.found),
+        "verified": _readings(point.verified),
+    }
+
+
+def _readings(found: Mapping[str, Reading]) -> dict[str, dict[str, float | None]]:
+    rows = {}
+    for name, reading in found.items():
+        low, high = reading.interval or (None, None)
+        rows[name] = {"value": reading.value, "ratio": reading.ratio, "low": low, "high": high}
+    return rows

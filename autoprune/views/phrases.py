@@ -1,0 +1,203 @@
+"""Measurements in words: one way to write a number, an interval, a machine, wherever people read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from autoprune.fronts.front import Front
+from autoprune.measure.measurement import VERIFY, Measurement
+from autoprune.measure.reading import FEWEST_UNITS, Reading
+from autoprune.record.archive import ROUNDS, processes
+from autoprune.record.point import Point
+from autoprune.record.record import Record
+from autoprune.views.commands import verb_command
+
+NOTHING = "-"
+"""Stands where nothing was measured."""
+
+
+def ratio(value: float) -> str:
+    """A ratio to the baseline: three decimals, four of very small ones."""
+    if math.isnan(value):
+        return NOTHING
+    return f"{value:.4f}x" if 0 < value < 0.01 else f"{value:.3f}x"
+
+
+def byte_count(count: float) -> str:
+    """Three digits and a unit; kB are 1000 bytes."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def absolute(name: str, value: float) -> str:
+    """The value of a reading in its own unit."""
+    if name.endswith("_bytes"):
+        return byte_count(value)
+    return f"{value:.3f} ms" if name.startswith("latency_ms") else f"{value:.4f}"
+
+
+def plus_minus(reading: Reading) -> str:
+    """Half of the interval of a re-measurement's ratio, rounded up; empty where nobody knows it."""
+    if reading.interval is None:
+        return ""
+    low, high = reading.interval
+    return f"±{math.ceil((high - low) / 2 * 1000) / 1000:.3f}"
+
+
+def cell(
+    name: str, found: Mapping[str, Reading], *, value: bool = True, relative: bool = True, sure: bool = False
+) -> str:
+    """A reading as a table shows it: `0.0867 0.985x ±0.012`, or what of this is asked for.
+
+    Args:
+        value: in its own unit.
+        relative: to the baseline.
+        sure: with the interval of a re-measurement.
+    """
+    reading = found.get(name)
+    if reading is None:
+        return NOTHING
+    parts = [absolute(name, reading.value)] * value + [ratio(reading.ratio)] * relative + [plus_minus(reading)] * sure
+    return " ".join(part for part in parts if part)
+
+
+def machine(record: Record, number: str) -> str:
+    """A machine by its fingerprint: what is known of it."""
+    facts = record.machines.get(number)
+    if facts is None:
+        return f"a machine that nobody wrote down ({number})"
+    cores = int(facts["cores"])
+    return f"{facts['cpu']}, {cores} core{'s' * (cores != 1)}"
+
+
+def machines(record: Record) -> str:
+    """On which machine latencies were timed: the verified ones, and the search's."""
+    timed = {"search": record.baseline.candidate.latest().machine}
+    if record.baseline.verified:
+        timed["verify"] = record.baseline.candidate.latest(VERIFY).machine
+    if len(set(timed.values())) == 1:
+        return f"Latency was timed on {machine(record, timed['search'])}."
+    words = [f"for {purpose} on {machine(record, number)}" for purpose, number in timed.items()]
+    return f"Latency was timed {', '.join(words)}."
+
+
+def name(point: Point) -> str:
+    """A candidate in a few words."""
+    return point.candidate.words if point.number else "baseline"
+
+
+def optimism(front: Front) -> str:
+    """What dropping the fallen does to the values of the rest; empty where nothing fell."""
+    if not front.falls:
+        return ""
+    looked = "Dropping what fell looked at test data"
+    if front.optimism is None:
+        return f"{looked}: the rest looks a little better for it than it is."
+    flattery = max(0.0, front.optimism)
+    how = f"by about {flattery:.1%}" if flattery >= 0.0005 else "by less than 0.1%"
+    return f"{looked}; that flatters the {front.record.metric} of the rest {how}."
+
+
+def why_idle(baseline: Measurement, metric: str, part: str) -> str:
+    """Why a slice does not bind: by its units, or by the baseline's value on it."""
+    units = baseline.units[metric][part]
+    if units < FEWEST_UNITS:
+        return f"too few: {units} units"
+    return f"too faint: {baseline.quality[metric][part]:.4f} in the baseline"
+
+
+def beyond(record: Record, point: Point) -> str:
+    """What a point loses that no requirement on slices sees; empty where it loses nothing of the kind."""
+    found = record.beyond(point)
+    return f"keeps {ratio(found[1])} of {found[0]}, which is too faint in the baseline to bind" if found else ""
+
+
+def idle(front: Front) -> list[str]:
+    """A line for each requirement that says less than it seems to: on a slice that does not bind, or harder on test."""
+    baseline, lines = front.record.baseline, []
+    for item in front.requirements.items:
+        found, tested = baseline.found.get(item.reading), baseline.verified.get(item.reading)
+        if found is not None and not found.binds:
+            metric, _, part = item.reading.rpartition(".")
+            lines.append(f"{item.text} does not bind: {why_idle(baseline.candidate.latest(), metric, part)}.")
+        elif found is not None and tested is not None and item.violation(found) <= 0 < item.violation(tested):
+            lines.append(f"{item.text} is missed by the baseline itself on test data: {tested.value:.4g}.")
+    return lines
+
+
+def unverified(front: Front) -> str:
+    """Which points are not verified yet, and what verifies them; empty where all are."""
+    left = [point for point in front if point.number and not point.verified]
+    if not left:
+        return ""
+    verb = _verify(front)
+    if not any(point.verified for point in front):
+        return (
+            "Nothing is verified yet: these are the search's own values, on validation data that it chose by. "
+            f"Verify them on test data:\n  {verb}"
+        )
+    few = "is" if len(left) == 1 else "are"
+    return f"{len(left)} of {len(front)} points {few} not verified yet:\n  {verb}"
+
+
+def thinly_timed(front: Front) -> str:
+    """How many points were timed in fewer processes than a verification takes, and what mends it; empty if none."""
+    timed = [point.candidate.latest(VERIFY) for point in front if point.number and point.verified]
+    few = sum(processes(measured) < ROUNDS for measured in timed)
+    if not few:
+        return ""
+    were = "was" if few == 1 else "were"
+    return f"{few} of {len(timed)} points {were} timed in fewer than {ROUNDS} processes:\n  {_verify(front)}"
+
+
+def picks(found: Mapping[str, Point | None]) -> str:
+    """What each profile picks: `accuracy_critical (A) 14, balanced (B) 27`."""
+    marks = initials(found)
+    words = [
+        f"{profile} ({marks[profile]}) {'nothing' if point is None else point.number}"
+        for profile, point in found.items()
+    ]
+    return ", ".join(words)
+
+
+def initials(names: Mapping[str, object]) -> dict[str, str]:
+    """The shortest beginning of each name that no other has, as capitals."""
+    found = {}
+    for one in names:
+        length = 1
+        while any(other != one and other[:length] == one[:length] for other in names) and length < len(one):
+            length += 1
+        found[one] = one[:length].upper()
+    return found
+
+
+def requirement_words(front: Front) -> str:
+    """What must hold, in a line."""
+    return ", ".join(item.text for item in front.requirements.items) or "no requirements"
+
+
+def standing(front: Front, point: Point) -> str:
+    """What keeps a point from being a sound choice under the front's requirements; empty if nothing does."""
+    fall = next((fall for fall in front.falls if fall.point.number == point.number), None)
+    if fall is not None:
+        return f"candidate {point.number} fell when it was verified: it {fall.words}"
+    for found, when in ((point.verified, "as verified on test data"), (point.found, "by the search's measurements")):
+        missed = [f"{text} by {by:.1%}" for text, by in front.requirements.violations(found).items() if by > 0]
+        if missed:
+            return f"candidate {point.number} misses {', '.join(missed)} of the limit, {when}"
+    return ""
+
+
+def verifying(front: Front, point: Point) -> str:
+    """The command that verifies a point: what is no finalist takes --all."""
+    finalist = any(other.number == point.number for other in front.finalists)
+    return _verify(front, *([] if finalist else ["--all"]))
+
+
+def _verify(front: Front, *more: str) -> str:
+    """The command that verifies a front under the requirements that it was asked for."""
+    return verb_command(front.record, "verify", *more, *front.flags)

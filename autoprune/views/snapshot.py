@@ -1,0 +1,69 @@
+"""What is kept of a study when its artifacts are gone: the definition, the numbers, the picture.
+
+study.yaml    the name, the one command, the definition
+front.csv     the baseline, the front and the presets: what was searched, what was verified, the recipes
+front.png     quality against size and latency
+README.md     what was learned; a person writes it, and nothing here touches it
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.record.point import Point, all_names, columns
+from autoprune.views.commands import search_command, without_places
+from autoprune.views.front_png import front_figure, save
+
+
+def write(front: Front, to: Path) -> list[Path]:
+    """Writes study.yaml, front.csv and front.png; those of an earlier record of the same study are replaced.
+
+    Returns:
+        The files written.
+
+    Raises:
+        AutopruneError: the folder holds another study, or matplotlib is not installed; nothing is written then.
+    """
+    record, path = front.record, to / "study.yaml"
+    if path.exists():
+        content = yaml.safe_load(path.read_text())
+        name = content.get("study") if isinstance(content, Mapping) else None
+        if name != record.name:
+            held = f"the record of study {name!r}" if name else "something else"
+            raise AutopruneError(f"{path}: there is {held}, not of {record.name!r}; name another folder with --to.")
+    figure = front_figure(front)
+    to.mkdir(parents=True, exist_ok=True)
+    kept = {"study": record.name, "command": search_command(record), "definition": without_places(record.definition)}
+    path.write_text(yaml.safe_dump(kept, sort_keys=False, width=1000))
+    rows = [row(front, point) for point in front.finalists]
+    with (to / "front.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, all_names(rows), restval="", lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    save(figure, to / "front.png")
+    return [path, to / "front.csv", to / "front.png"]
+
+
+def row(front: Front, point: Point) -> dict[str, Any]:
+    """A line of front.csv: six digits, the metrics as a whole and the worst slice, bytes, milliseconds, the recipe."""
+    candidate = point.candidate
+    on_front = any(other.candidate.number == candidate.number for other in front)
+    names = [name for name in point.found if "." not in name or name.startswith("latency_ms.")]
+    values = columns(point, [name for name in names if name != "latency_ms"])  # it is the first of its workloads
+    return {
+        "number": candidate.number,
+        "name": candidate.name,
+        "front": "yes" if on_front else "no",
+        "fell": ", ".join(fall.words for fall in front.falls if fall.point.number == candidate.number),
+        **{name: f"{value:.6g}" if not name.endswith("_bytes") else int(value) for name, value in values.items()},
+        "words": candidate.words,
+        "recipe": json.dumps(without_places(candidate.recipe), separators=(",", ":")),
+    }

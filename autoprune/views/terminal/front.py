@@ -1,0 +1,161 @@
+"""A front as a table, and below it all that has to be known to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from autoprune.fronts.front import Front
+from autoprune.record.point import Point
+from autoprune.views import phrases as words
+from autoprune.views.front_json import ordered
+from autoprune.views.terminal.pages import WIDE, plain_table, say
+
+MOST = 20
+"""Points of a front that are shown without being asked for all."""
+
+MOST_FAINT = 4
+"""Points that lose more on a slice that does not bind, of which the slice is named."""
+
+MOST_FALLS = 8
+"""Points that fell that are named without being asked for all."""
+
+
+def print_front(console: Console, front: Front, *, sort: str = "quality", everything: bool = False) -> None:
+    """The front with what would be picked, or why it is empty.
+
+    Args:
+        sort: what the points are ordered by, as in `autoprune.views.front_json.ordered`.
+        everything: whether a long front is shown whole.
+
+    Raises:
+        AutopruneError: nothing is called `sort`.
+    """
+    record = front.record
+    found = ordered([point for point in front if point.number], record, sort)
+    if not len(front):
+        say(console, front.explain_empty())
+        return
+    title = f"{len(front)} on the front, {len(front.feasible)} of {len(record.points)} feasible"
+    say(console, f"{record.name}: {title} ({words.requirement_words(front)})", style="bold")
+    picks = front.picks()
+    shown = found if everything else thinned(front, found, picks)
+    points = [record.baseline, *shown]
+    console.print(front_table(front, points, picks=picks, wide=console.width >= WIDE))
+    if len(shown) < len(found):
+        say(console, f"{len(shown)} of {len(found)} points are shown, spread over the front; --all shows all.")
+    if not any(point.number for point in front.feasible) and len(record.points) > 1:
+        say(console, front.infeasible().text)
+    elif not found and not front.falls:
+        say(console, "Nothing beats the baseline under these requirements; loosen one, or search on with more trials.")
+    for line in footer(front, points, picks=picks):
+        say(console, line, style="dim")
+    say_falls(console, front, everything=everything)
+    for line in (*words.idle(front), words.optimism(front), words.unverified(front) or words.thinly_timed(front)):
+        if line:
+            say(console, line, style="yellow")
+
+
+def thinned(front: Front, found: Sequence[Point], picks: Mapping[str, Point | None]) -> list[Point]:
+    """At most `MOST` points that stand for all, in their order; picks and the knee are always among them."""
+    if len(found) <= MOST:
+        return list(found)
+    kept = {point.number for point in [front.pick(), front.knee, *picks.values()] if point is not None}
+    kept &= {point.number for point in found}
+    spread = [point.number for point in front.thinned(MOST) if point.number and point.number not in kept]
+    room = min(MOST - len(kept), len(spread))
+    kept |= {spread[at * len(spread) // room] for at in range(room)}
+    return [point for point in found if point.number in kept]
+
+
+def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point | None], wide: bool) -> Table:
+    """The baseline, then the front, relative to the baseline; on test data where verified.
+
+    Args:
+        points: the rows, the baseline first.
+        picks: what each profile would pick.
+        wide: whether there is room for absolute values and for the search's; without it only the baseline shows
+            values, and search values stand only where there are no verified ones.
+    """
+    metric, verified = front.record.metric, any(point.verified for point in points)
+    marks = _marks(front, picks, short=not wide)
+    table = plain_table()
+    table.add_column("#", justify="right", no_wrap=True)
+    if any(marks.get(point.number) for point in points):
+        table.add_column("", max_width=18 if wide else 5)
+    table.add_column("recipe", ratio=1, min_width=12)
+    split = "test" if verified else "validation"
+    if wide and verified:
+        table.add_column(f"{metric}\nvalidation", justify="right", no_wrap=True)
+    table.add_column(f"{metric}\n{split}", justify="right", no_wrap=True)
+    if len(front.letters) > 1:
+        table.add_column("", no_wrap=True)
+    table.add_column(f"worst slice\n{split}" if wide else f"worst\n{split}", justify="right", no_wrap=True)
+    for name in ("size", "latency"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for point in points:
+        first = not point.number
+        value, relative = wide or first, wide or not first
+        unsure = " ?" if verified and not point.verified else ""
+        cells = [str(point.number)]
+        if any(marks.get(other.number) for other in points):
+            cells.append(marks.get(point.number, ""))
+        cells.append(words.name(point))
+        if wide and verified:
+            cells.append(words.cell("quality", point.found, value=value, relative=relative))
+        sure = bool(point.verified)
+        cells.append(words.cell("quality", point.known, value=value, relative=relative, sure=sure) + unsure)
+        if len(front.letters) > 1:
+            cells.append(front.letters.get(point.number, ""))
+        beyond = "*" if front.record.beyond(point) else ""
+        cells.append(words.cell("worst_slice", point.known, value=False, sure=sure and wide) + beyond + unsure)
+        cells.append(words.cell("size_bytes", point.known, value=value, relative=relative))
+        cells.append(words.cell("latency_ms", point.known, value=value, relative=relative, sure=sure) + unsure)
+        table.add_row(*(Text(text) for text in cells), style="dim" if first else "")
+    return table
+
+
+def _marks(front: Front, picks: Mapping[str, Point | None], *, short: bool) -> dict[int, str]:
+    found: dict[int, list[str]] = {front.pick().number: ["pick"]}
+    if front.knee:
+        found.setdefault(front.knee.number, []).append("knee")
+    letters = words.initials(picks)
+    for profile, point in picks.items():
+        if point is not None:
+            found.setdefault(point.number, []).append(letters[profile] if short else profile)
+    return {number: " ".join(parts) for number, parts in found.items()}
+
+
+def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point | None]) -> list[str]:
+    """What has to be known to read the table."""
+    record = front.record
+    pick = "pick is what the requirements prefer" + (", knee where the front bends most" if front.knee else "")
+    lines = [f"Ratios (x) are to the baseline; {pick}."]
+    lines.append(f"Profiles, each under its own limits, pick: {words.picks(picks)}.")
+    if any(point.verified for point in points[1:]):
+        lines.append(
+            f"{record.metric} and worst slice are on test data, latency is timed anew; ± is where 95 of 100 "
+            "re-measurements lie."
+        )
+        if any(not point.verified for point in points):
+            lines.append("? is not verified: the search's own value, on validation data.")
+    faint = [(point, beyond) for point in points if (beyond := record.beyond(point))]
+    if faint:
+        most = sorted(faint, key=lambda pair: pair[1][1])[:MOST_FAINT]
+        named = ", ".join(f"{point.number} keeps {words.ratio(ratio)} of {part}" for point, (part, ratio) in most)
+        lines.append(f"* loses more on a slice that is too faint in the baseline to bind: {named}.")
+    if len(front.letters) > 1:
+        lines.append("Points that share a letter cannot be told apart in quality.")
+    return [*lines, words.machines(record)]
+
+
+def say_falls(console: Console, front: Front, *, everything: bool = False) -> None:
+    """A line for each point that the verification took from the front."""
+    falls = front.falls if everything else front.falls[:MOST_FALLS]
+    for fall in falls:
+        say(console, f"{fall.point.number} fell when verified: it {fall.words}", style="yellow")
+    if len(falls) < len(front.falls):
+        say(console, f"{len(front.falls) - len(falls)} more fell; --all names them.", style="yellow")
