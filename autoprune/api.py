@@ -11,7 +11,7 @@ from autoprune.config import compose_config, sections
 from autoprune.fronts.front import Front
 from autoprune.record.archive import ROUNDS
 from autoprune.record.record import Record
-from autoprune.study.job import search as run_search
+from autoprune.study.job import run_study
 from autoprune.study.progress import Progress
 from autoprune.study.verify import verify as verify_folder
 
@@ -31,7 +31,7 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
         front.pick(prefer="size").save("deploy")
     """
     content = sections(compose_config(overrides))
-    record, rounds = run_search(content, overrides, report=report), content["study"]["verify_rounds"]
+    record, rounds = run_study(content, overrides, report=report), content["study"]["verify_rounds"]
     return verify_folder(record.folder, rounds=rounds) if rounds else record.front()
 
 

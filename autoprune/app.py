@@ -14,7 +14,7 @@ from rich.console import Console
 from autoprune.config import CONFIG_MODULE, config_dir, hydra_words, readable_errors, require, sections
 from autoprune.record.archive import TRIAL
 from autoprune.record.record import Record
-from autoprune.study.job import search
+from autoprune.study.job import run_study
 from autoprune.study.verify import verify
 from autoprune.views.terminal import Watch, exit_codes, print_front, terminal
 
@@ -34,7 +34,7 @@ def run(words: list[str]) -> None:
             require(config, requirements)
             overrides = [*HydraConfig.get().overrides.task, *requirements]
             content = sections(config)
-            record = search(
+            record = run_study(
                 content,
                 overrides,
                 config_dir=config_dir(words),

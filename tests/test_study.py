@@ -28,8 +28,8 @@ from autoprune.recipes.train import Trainer
 from autoprune.recommender.task import RecommenderTask
 from autoprune.record.folder import driving
 from autoprune.record.record import Record
-from autoprune.study.driver import Study
-from autoprune.study.job import make_task
+from autoprune.study.definition import make_task
+from autoprune.study.sampler import Sampler
 
 TRIALS = 8
 
@@ -161,7 +161,7 @@ def test_killed_while_settling_a_finished_trial_is_still_told(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Study, "_add", killed)
+        patch.setattr(Sampler, "_add", killed)
         with pytest.raises(KeyboardInterrupt):
             autoprune.search(*words(planted, copied))
     autoprune.search(*words(planted, copied))
@@ -340,8 +340,8 @@ def test_on_another_machine_every_artifact_is_timed_again(
     runs: Path, copied: Path, planted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Record(runs / "s").points
-    monkeypatch.setattr("autoprune.study.driver.machine", lambda: {"id": "elsewhere"})
-    monkeypatch.setattr("autoprune.study.evaluate.machine", lambda: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.study.driver.machine", lambda device: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.study.evaluate.machine", lambda device: {"id": "elsewhere"})
     autoprune.search(*words(planted, copied))
     after = Record(copied / "s").points
     assert [point.candidate.key for point in after] == [point.candidate.key for point in before]

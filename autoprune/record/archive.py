@@ -118,6 +118,11 @@ class Archive:
                 ) from error
             self.candidates[candidate.key] = candidate
 
+    @property
+    def baseline(self) -> Candidate:
+        """The candidate that all others are read against: the first one."""
+        return next(iter(self.candidates.values()))
+
     def add(self, candidate: Candidate) -> None:
         """Appends a candidate, or one that is known with more measurements; when this returns it is on disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
