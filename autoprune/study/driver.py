@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from autoprune.artifacts import artifact
 from autoprune.errors import AutopruneError, unknown
+from autoprune.fronts.front import Front
 from autoprune.fronts.pareto import coordinates
 from autoprune.fronts.requirements import OBJECTIVES, Requirements
 from autoprune.machine import machine
@@ -161,8 +162,8 @@ class Study:
         for candidate in list(self.archive.candidates.values()):
             if not candidate.rejected and candidate.measured(machine=here) is None:
                 self.archive.add(self.evaluator.timed_again(candidate))
-        baseline = next(iter(self.archive.candidates.values())).here(SEARCH, here)
-        if baseline is not None:  # timed here before, and elsewhere since
+        baseline = self.archive.baseline and self.archive.baseline.here(SEARCH, here)
+        if baseline:  # timed here before, and elsewhere since
             self.archive.add(baseline)
 
     def _plan(self, recipe: Mapping[str, Any]) -> Plan:
@@ -179,7 +180,7 @@ class Study:
         return candidate
 
     def _report(self, latest: Candidate, trials: int) -> None:
-        self._record = record = Record(self.folder, self.archive, before=self._record)
+        self._record = record = self._record.renewed() if self._record else Record(self.folder, self.archive)
         rejected = sum(bool(candidate.rejected) for candidate in self.archive.candidates.values())
         spent = [candidate.seconds for candidate in self.archive.candidates.values() if candidate.name == TRIAL]
         left = (self.config.trials - trials) * sum(spent) / len(spent) if spent else None
@@ -190,7 +191,7 @@ class Study:
             Progress(
                 trials=trials,
                 of=self.config.trials,
-                front=record.front(self.requirements),
+                front=Front(record),
                 rejected=rejected,
                 latest=latest,
                 seconds_left=left,
@@ -291,8 +292,8 @@ class Study:
         return {item.text: violations.get(item.text, 0.0) for item in self.requirements.items}
 
     def _readings(self, candidate: Candidate) -> dict[str, Reading]:
-        baseline = next(iter(self.archive.candidates.values()))
-        pair = candidate.beside(baseline, SEARCH)
+        assert self.archive.baseline is not None, "it is measured first"
+        pair = candidate.beside(self.archive.baseline, SEARCH)
         assert pair is not None, "whatever is archived was measured for the search"
         return readings(*pair, metric=self.task.metric)
 

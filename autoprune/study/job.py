@@ -15,8 +15,7 @@ from autoprune.errors import AutopruneError, unknown
 from autoprune.families import task_maker
 from autoprune.fronts.requirements import parse_requirements
 from autoprune.machine import machine
-from autoprune.measure.measurement import WHOLE
-from autoprune.measure.reading import reading_name
+from autoprune.measure.reading import reading_names
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.recipes.recipe import digest, plan
@@ -172,10 +171,8 @@ def _check_recipes(task: Task, space: Space, presets: Mapping[str, Any], context
 
 
 def _reading_names(task: Task) -> list[str]:
-    parts = [WHOLE, *(name for names in task.slices.values() for name in names), *task.perturbations]
-    metrics = [reading_name(name, part) for name in task.metrics for part in parts]
-    workloads = [f"latency_ms.{name}" for name in task.workload_names]
-    return [*metrics, "quality", "worst_slice", "size_bytes", "memory_bytes", "latency_ms", *workloads]
+    slices = [*(name for names in task.slices.values() for name in names), *task.perturbations]
+    return reading_names(task.metric, task.metrics, slices, task.workload_names)
 
 
 def find_device(name: str) -> torch.device:

@@ -69,7 +69,7 @@ def remeasure(
     needed = any(not point.number for point in points) or not rounds_of(baseline.candidate)
     missing = [point for point in points if point.number] + [baseline] * needed
     for number, point in enumerate(missing, start=1):
-        working(f"verifying {number}/{len(missing)}: {point.number} {point.candidate.words or 'baseline'}")
+        working(f"verifying {number}/{len(missing)}: {point.number} {point.candidate.summary or 'baseline'}")
         own = point.number == 0
         served = reference if own else load(record, point, device)
         judged = judge.baseline if own else judge.judge(served)

@@ -9,11 +9,10 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from autoprune.artifacts.formats import OWN
 from autoprune.config import overridden, structured
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
-from autoprune.fronts.profiles import load_profile
+from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.machine import machine
 from autoprune.measure.measurement import VERIFY, Latency
 from autoprune.recipes.recipe import digest
@@ -29,12 +28,8 @@ from autoprune.tasks.task import Task
 
 def verify(
     folder: Path,
+    limits: Limits = UNCHANGED,
     *,
-    floors: Sequence[str] = (),
-    ceilings: Sequence[str] = (),
-    profile: str | None = None,
-    prefer: str | None = None,
-    format: str = OWN,
     everything: bool = False,
     again: bool = False,
     rounds: int = ROUNDS,
@@ -47,10 +42,7 @@ def verify(
 
     Args:
         folder: of the study.
-        floors, ceilings: in place of the study's, as `Record.with_limits` reads them.
-        profile: requirements in place of the study's.
-        prefer: what to pick by, in place of what the requirements prefer.
-        format: what finalists must be writable in, as `Record.front` reads it.
+        limits: in place of the study's own requirements, and what finalists must be writable in.
         everything: whether every candidate that has an artifact is verified, not the finalists alone.
         again: whether what was verified on this machine is measured anew, in place of what it was.
         rounds: processes that time each artifact; an interval of latency takes at least 2.
@@ -65,8 +57,7 @@ def verify(
     with driving(folder):
         note_machine(folder, machine())
         record = Record(folder, Archive(folder / "archive.jsonl", mending=True))
-        requirements = record.requirements(load_profile(profile) if profile else None)
-        front = record.front(record.with_limits(requirements, floors, ceilings, prefer=prefer), format=format)
+        front = Front(record, limits)
         whole = [point for point in record.points if not point.candidate.rejected]
         points = whole if everything else front.finalists
         missing = [point for point in points if again or not rounds_of(point.candidate)]
@@ -84,7 +75,7 @@ def verify(
         baseline = record.archive.candidates[record.baseline.candidate.key].here(VERIFY, str(machine()["id"]))
         if baseline is not None:  # verified here before, and elsewhere since
             record.archive.add(baseline)
-    return Record(folder).front(front.requirements, format=format)
+    return Front(Record(folder), limits)
 
 
 def _run_round(
@@ -115,7 +106,7 @@ def timed_elsewhere(record: Record, points: Sequence[Point]) -> Generator[tuple[
             for line in process.stdout:
                 found = json.loads(line)
                 latency = {name: Latency.from_json(entry) for name, entry in found["latency"].items()}
-                yield record.points[found["number"]], latency
+                yield record.point(found["number"]), latency
         except BaseException:
             process.kill()
             raise

@@ -87,7 +87,7 @@ def machines(record: Record) -> str:
 
 def name(point: Point) -> str:
     """A candidate in a few words."""
-    return point.candidate.words if point.number else "baseline"
+    return point.candidate.summary if point.number else "baseline"
 
 
 def optimism(front: Front) -> str:
@@ -175,7 +175,7 @@ def initials(names: Mapping[str, object]) -> dict[str, str]:
     return found
 
 
-def requirement_words(front: Front) -> str:
+def required(front: Front) -> str:
     """What must hold, in a line."""
     return ", ".join(item.text for item in front.requirements.items) or "no requirements"
 
@@ -184,7 +184,7 @@ def standing(front: Front, point: Point) -> str:
     """What keeps a point from being a sound choice under the front's requirements; empty if nothing does."""
     fall = next((fall for fall in front.falls if fall.point.number == point.number), None)
     if fall is not None:
-        return f"candidate {point.number} fell when it was verified: it {fall.words}"
+        return f"candidate {point.number} fell when it was verified: it {fall.reason}"
     for found, when in ((point.verified, "as verified on test data"), (point.found, "by the search's measurements")):
         missed = [f"{text} by {by:.1%}" for text, by in front.requirements.violations(found).items() if by > 0]
         if missed:
@@ -200,4 +200,4 @@ def verifying(front: Front, point: Point) -> str:
 
 def _verify(front: Front, *more: str) -> str:
     """The command that verifies a front under the requirements that it was asked for."""
-    return verb_command(front.record, "verify", *more, *front.flags)
+    return verb_command(front.record, "verify", *more, *front.limits.flags)

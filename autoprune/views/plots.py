@@ -326,7 +326,7 @@ def _bars(points: Sequence[Point], name: str) -> dict[str, Any]:
 
 def _hover(point: Point, cost: str) -> str:
     split = "test" if point.verified else "validation"
-    words = point.candidate.words if point.number else "the dense model"
+    words = point.candidate.summary if point.number else "the dense model"
     quality, rejected = _at(point, "quality"), point.candidate.rejected
     lines = [
         f"<b>#{point.number}</b> {escape(words)}",

@@ -119,7 +119,7 @@ def _attributes(front: Front) -> Callable[[Point], dict[str, Any]]:
     record, requirements = front.record, front.requirements
     feasible = {point.number for point in front.feasible}
     on_front = {point.number for point in front}
-    fell = {fall.point.number: f"fell: {fall.words}" for fall in front.falls}
+    fell = {fall.point.number: f"fell: {fall.reason}" for fall in front.falls}
     knee = front.knee
     picks: dict[int, list[str]] = {}
     for name, picked in picks_of(front).items():
@@ -133,7 +133,7 @@ def _attributes(front: Front) -> Callable[[Point], dict[str, Any]]:
         judged = candidate.rejected or _values(point, record.objectives)
         found = {
             "name": candidate.name,
-            "recipe": candidate.words or "dense",
+            "recipe": candidate.summary or "dense",
             "feasible": "yes" if number in feasible else "no",
             "front": "yes" if number in on_front else fell.get(number, "no"),
             "knee": "yes" if knee and number == knee.number else "",

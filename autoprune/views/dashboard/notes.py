@@ -16,10 +16,10 @@ def note(front: Front) -> str:
     record = front.record
     rejected = sum(bool(point.candidate.rejected) for point in record.points)
     picks = "\n".join(
-        f"| {name} | {_link(point) if point else 'nothing is feasible'} | {point.candidate.words if point else ''} |"
+        f"| {name} | {_link(point) if point else 'nothing is feasible'} | {point.candidate.summary if point else ''} |"
         for name, point in picks_of(front).items()
     )
-    fell = "".join(f"- {_link(fall.point)} {fall.words}\n" for fall in front.falls)
+    fell = "".join(f"- {_link(fall.point)} {fall.reason}\n" for fall in front.falls)
     return f"""\
 # {record.name}
 

@@ -107,7 +107,7 @@ def _line(progress: Progress) -> Text:
     candidate = progress.latest
     point = progress.front.record.points[candidate.number]
     line = Text(f"{candidate.number:>4} ", style="bold")
-    words = candidate.words if candidate.name == TRIAL else candidate.name
+    words = candidate.summary if candidate.name == TRIAL else candidate.name
     line.append(f"{words:<44} ")
     if candidate.rejected:
         return line.append(f"rejected: {candidate.rejected}", style="dim")

@@ -1,4 +1,4 @@
-// The plots: the figures that autoprune.plots drew, filled with what the limits leave, in the colours of the theme.
+// The plots: the figures that autoprune.views.plots drew, filled with what the limits leave, in the colours of the theme.
 
 const escaped = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const times = (ratio) => (isNumber(ratio) ? `${ratio.toFixed(3)}x` : "–");
@@ -20,7 +20,7 @@ function tooltip(data, n, cost) {
     : `quality ${times(known(data, n, "quality"))}, worst slice ${times(known(data, n, "worst_slice"))} (${split})`;
   const costs = data.sliders.filter((one) => one.ceiling)
     .map((one) => `${escaped(one.label)} ${times(known(data, n, one.reading))}`);
-  return [`<b>#${n}</b> ${broken(data.points.words[n])}`, quality, costs.join(", ")].join("<br>");
+  return [`<b>#${numberOf(data, n)}</b> ${broken(data.points.words[n])}`, quality, costs.join(", ")].join("<br>");
 }
 
 // What a trace of a layer shows of these candidates; no bar goes below `least` of the cost, or 0 of the quality.
