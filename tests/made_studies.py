@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from autoprune.fronts.front import Front
 from autoprune.measure.measurement import SEARCH, VERIFY, Latency, Measurement
 from autoprune.record.archive import TRIAL, Archive, Candidate
 from autoprune.record.folder import note_machine
@@ -75,7 +76,7 @@ def make_study(
     archive.path.write_text("".join(json.dumps(one.to_json()) + "\n" for one in lines))
     if verified:
         archive = Archive(archive.path)
-        for point in Record(folder, archive).front().finalists:
+        for point in Front(Record(folder, archive)).finalists:
             archive.add(_verified(point.candidate, draw, machine))
     return Record(folder)
 
@@ -114,7 +115,7 @@ def _candidate(number: int, draw: np.random.Generator, machine: str) -> Candidat
         name=name,
         key=f"{number:012x}",
         recipe=recipe if number else {},
-        words=f"dim {recipe['base']['dim']}, rows item -{sparsity:.0%}, {bits} bits" if number else "",
+        summary=f"dim {recipe['base']['dim']}, rows item -{sparsity:.0%}, {bits} bits" if number else "",
         rejected=rejected,
         measurements=(found,),
         seconds=round(float(draw.uniform(1, 9)), 3),

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from autoprune.fronts.front import Front
 from autoprune.fronts.pareto import hypervolume
 from autoprune.recipes.recipe import Plan, plan
 from autoprune.record.record import Record
@@ -89,7 +90,7 @@ def pooled(runs: Path, seed: int) -> Iterator[tuple[str, float]]:
     found = []
     for folder in sorted(runs.glob(f"*-{seed}")):
         record = Record(folder)
-        judged = record.front().feasible
+        judged = Front(record).feasible
         found += [(plan(point.candidate.recipe, base_defaults={"dim": 64}), point.found) for point in judged]
     yield "everything", hypervolume([point for _, point in found], ["quality", "size"], floor=FLOOR)
     for name, uses in USES.items():

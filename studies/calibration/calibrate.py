@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from autoprune.fronts.front import Front
 from autoprune.measure.judge import Comparison, Judged, score
 from autoprune.measure.measurement import WHOLE, Latency
 from autoprune.measure.reading import FEWEST_UNITS, Reading, binding, reading_name, scored_reading, timed_reading
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=12, help="verified finalists that are measured")
     arguments = parser.parse_args()
     record = Record(arguments.runs / arguments.study)
-    finalists = [point for point in record.front().finalists if point.number and point.verified]
+    finalists = [point for point in Front(record).finalists if point.number and point.verified]
     # from all over the list: the front, what profiles pick, and the presets
     spread = np.unique(np.linspace(0, len(finalists) - 1, arguments.models).round().astype(int))
     points = [finalists[at] for at in spread]
