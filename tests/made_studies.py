@@ -81,6 +81,18 @@ def make_study(
     return Record(folder)
 
 
+def scattered(record: Record, missing: int, *, seed: int = 0) -> Record:
+    """The same study as several evaluations at a time and a kill would leave it.
+
+    The baseline comes first, the others in any order, and a number was given to a candidate that never arrived.
+    """
+    first, *others = [line for line in record.archive.path.read_text().splitlines() if line]
+    kept = [line for line in others if json.loads(line)["number"] != missing]
+    np.random.default_rng(seed).shuffle(kept)
+    record.archive.path.write_text("".join(f"{line}\n" for line in [first, *kept]))
+    return Record(record.folder)
+
+
 def _candidate(number: int, draw: np.random.Generator, machine: str) -> Candidate:
     name = ("baseline", "int8", "half_dims")[number] if number < 3 else TRIAL
     bits = int(draw.choice([4, 8, 32]))

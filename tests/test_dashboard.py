@@ -16,7 +16,7 @@ from typing import Any
 
 import optuna
 import pytest
-from made_studies import make_study
+from made_studies import make_study, scattered
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
@@ -56,6 +56,22 @@ def test_every_candidate_is_a_trial_of_its_number(front: Front) -> None:
         for path, value in leaves(candidate.recipe):
             assert trial.params[path] == value
     assert any(point.candidate.rejected for point in front.record.points), "or the study shows too little"
+
+
+def test_a_number_that_never_arrived_is_a_failed_trial_and_moves_no_other(front: Front) -> None:
+    whole = {point.number: point.candidate.key for point in front.record.points}
+    missing = next(number for number in whole if number > 5 and number not in {point.number for point in front})
+    found = Front(scattered(front.record, missing))
+    trials = mirror(found).trials
+    assert [trial.number for trial in trials if trial.state == optuna.trial.TrialState.FAIL] == [missing]
+    for point in found.record.points:
+        assert point.candidate.key == whole[point.number]
+        assert trials[point.number].user_attrs["again"] == found.record.command(point)
+    told = detail(found)
+    assert [trial["number"] for trial in told["best_trials"]] == [point.number for point in found]
+    for point in found.record.points:
+        assert found.record.command(point) in told["trials"][point.number]["note"]["body"]
+    assert {entry["name"] for entry in told["intersection_search_space"]} >= {"base.dim", "encode.method"}
 
 
 def test_feasible_by_the_dashboards_rule_matches_the_front(front: Front) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from made_studies import make_study
+from made_studies import make_study, scattered
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
@@ -145,6 +145,22 @@ def test_without_plotly_the_way_out_is_named(record: Record, monkeypatch: pytest
 def test_data_of_the_page_are_plain(record: Record) -> None:
     made = content(Front(record))
     assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+def test_places_stand_for_numbers_where_one_is_missing(tmp_path: Path) -> None:
+    missing = 3
+    record = scattered(make_study(tmp_path / "runs" / "demo", 60), missing)
+    front, made = Front(record), content(Front(record))
+    numbers = made["points"]["number"]
+    assert numbers == [number for number in range(60) if number != missing]
+    assert [numbers[place] for place in made["front"]] == [point.number for point in front]
+    assert {numbers[int(place)]: held for place, held in made["letters"].items()} == front.letters
+    falls = [[numbers[place], reason] for place, reason in made["falls"]["list"]]
+    assert falls == [[fall.point.number, fall.reason] for fall in front.falls]
+    nearest = [numbers[place] for place, _ in made["infeasible"]["nearest"]]
+    assert nearest == [point.number for point, _ in front.infeasible().nearest]
+    for number, command in zip(numbers, made["points"]["command"], strict=True):
+        assert f"study.name=demo-{number}" in command
 
 
 def test_commands_carry_the_limits_of_the_report(record: Record) -> None:

@@ -36,6 +36,7 @@ Params = dict[str, Any]
 def mirror(front: Front) -> optuna.Study:
     """The study for Optuna's eyes, in memory: every candidate is a trial of the same number.
 
+    Trials are numbered without gaps: a number that no candidate has is a failed trial.
     Values are those that the search measured; what was rejected is pruned. A candidate is feasible by
     its constraints if and only if it is among `front.feasible`; what verification found is in the user attributes.
 
@@ -87,7 +88,13 @@ def _trials(front: Front) -> Iterator[FrozenTrial]:
     seconds = [point.candidate.seconds for point in record.points]
     end = datetime.datetime.fromtimestamp(record.archive.path.stat().st_mtime)
     start = end - datetime.timedelta(seconds=sum(seconds))
+    number = 0
     for point, said, spent in zip(record.points, params, seconds, strict=True):
+        for _ in range(number, point.number):
+            nothing = create_trial(state=TrialState.FAIL)
+            nothing.datetime_start = nothing.datetime_complete = start
+            yield nothing
+        number = point.number + 1
         values = _values(point, record.objectives)
         violations = front.requirements.violations(point.found)
         # What was not measured cannot hold.

@@ -105,7 +105,7 @@ def _counts(progress: Progress | None) -> str:
 
 def _line(progress: Progress) -> Text:
     candidate = progress.latest
-    point = progress.front.record.points[candidate.number]
+    point = progress.front.record.point(candidate.number)
     line = Text(f"{candidate.number:>4} ", style="bold")
     words = candidate.summary if candidate.name == TRIAL else candidate.name
     line.append(f"{words:<44} ")
