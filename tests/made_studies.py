@@ -86,10 +86,10 @@ def scattered(record: Record, missing: int, *, seed: int = 0) -> Record:
 
     The baseline comes first, the others in any order, and a number was given to a candidate that never arrived.
     """
-    first, *others = [line for line in record.archive.path.read_text().splitlines() if line]
-    kept = [line for line in others if json.loads(line)["number"] != missing]
-    np.random.default_rng(seed).shuffle(kept)
-    record.archive.path.write_text("".join(f"{line}\n" for line in [first, *kept]))
+    baseline, *others = record.archive.candidates.values()
+    kept = [candidate for candidate in others if candidate.number != missing]
+    order = [baseline, *(kept[at] for at in np.random.default_rng(seed).permutation(len(kept)))]
+    record.archive.path.write_text("".join(json.dumps(candidate.to_json()) + "\n" for candidate in order))
     return Record(record.folder)
 
 
