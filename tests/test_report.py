@@ -45,7 +45,7 @@ def unpacked(html: str, name: str) -> str:
 
 
 def points_of(figure: Any) -> dict[str, Any]:
-    return {trace.meta["layer"]: trace for trace in figure.data if trace.meta and trace.meta["part"] == "points"}
+    return {trace.meta["layer"]: trace for trace in figure.data if trace.meta and trace.meta["kind"] == "points"}
 
 
 def test_every_candidate_is_drawn_once_at_its_values(record: Record) -> None:

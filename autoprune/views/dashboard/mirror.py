@@ -26,6 +26,7 @@ from autoprune.measure.reading import Reading
 from autoprune.record.archive import TRIAL
 from autoprune.record.point import Point
 from autoprune.views.dashboard.notes import UNSAID, note, objective_name, picks_of, span
+from autoprune.views.marks import pickers
 
 MOST_CHOICES = 12
 """So many different whole numbers are shown as choices; more are a range."""
@@ -128,10 +129,7 @@ def _attributes(front: Front) -> Callable[[Point], dict[str, Any]]:
     on_front = {point.number for point in front}
     fell = {fall.point.number: f"fell: {fall.reason}" for fall in front.falls}
     knee = front.knee
-    picks: dict[int, list[str]] = {}
-    for name, picked in picks_of(front).items():
-        if picked:
-            picks.setdefault(picked.number, []).append(name)
+    picked_by = pickers(picks_of(front))
     objectives = [OBJECTIVES[name][0] for name in record.objectives]
     names = list(dict.fromkeys([*objectives, "worst_slice", *(item.reading for item in requirements.items)]))
 
@@ -144,7 +142,7 @@ def _attributes(front: Front) -> Callable[[Point], dict[str, Any]]:
             "feasible": "yes" if number in feasible else "no",
             "front": "yes" if number in on_front else fell.get(number, "no"),
             "knee": "yes" if knee and number == knee.number else "",
-            "picked by": ", ".join(picks.get(number, [])),
+            "picked by": ", ".join(picked_by.get(number, [])),
             "rejected": candidate.rejected,
             "not judged": "" if judged else "an objective was not measured beside the baseline",
             **{f"violation: {text}": by for text, by in requirements.violations(point.found).items()},

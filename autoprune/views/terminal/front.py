@@ -11,6 +11,7 @@ from rich.text import Text
 from autoprune.fronts.front import Front
 from autoprune.record.point import Point
 from autoprune.views import phrases
+from autoprune.views.marks import marks
 from autoprune.views.order import ordered
 from autoprune.views.terminal.pages import WIDE, plain_table, say
 
@@ -85,10 +86,10 @@ def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Po
             values, and search values stand only where there are no verified ones.
     """
     metric, verified = front.record.metric, any(point.verified for point in points)
-    marks = _marks(front, picks, short=not wide)
+    beside = marks(front, picks, short=not wide)
     table = plain_table()
     table.add_column("#", justify="right", no_wrap=True)
-    if any(marks.get(point.number) for point in points):
+    if any(beside.get(point.number) for point in points):
         table.add_column("", max_width=18 if wide else 5)
     table.add_column("recipe", ratio=1, min_width=12)
     split = "test" if verified else "validation"
@@ -105,8 +106,8 @@ def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Po
         value, relative = wide or first, wide or not first
         unsure = " ?" if verified and not point.verified else ""
         cells = [str(point.number)]
-        if any(marks.get(other.number) for other in points):
-            cells.append(marks.get(point.number, ""))
+        if any(beside.get(other.number) for other in points):
+            cells.append(beside.get(point.number, ""))
         cells.append(phrases.name(point))
         if wide and verified:
             cells.append(phrases.cell("quality", point.found, value=value, relative=relative))
@@ -120,17 +121,6 @@ def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Po
         cells.append(phrases.cell("latency_ms", point.known, value=value, relative=relative, sure=sure) + unsure)
         table.add_row(*(Text(text) for text in cells), style="dim" if first else "")
     return table
-
-
-def _marks(front: Front, picks: Mapping[str, Point | None], *, short: bool) -> dict[int, str]:
-    found: dict[int, list[str]] = {front.pick().number: ["pick"]}
-    if front.knee:
-        found.setdefault(front.knee.number, []).append("knee")
-    letters = phrases.initials(picks)
-    for profile, point in picks.items():
-        if point is not None:
-            found.setdefault(point.number, []).append(letters[profile] if short else profile)
-    return {number: " ".join(parts) for number, parts in found.items()}
 
 
 def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point | None]) -> list[str]:
@@ -149,7 +139,7 @@ def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point |
     faint = [(point, beyond) for point in points if (beyond := record.beyond(point))]
     if faint:
         most = sorted(faint, key=lambda pair: pair[1][1])[:MOST_FAINT]
-        named = ", ".join(f"{point.number} keeps {phrases.ratio(ratio)} of {part}" for point, (part, ratio) in most)
+        named = ", ".join(f"{point.number} keeps {phrases.ratio(ratio)} of {name}" for point, (name, ratio) in most)
         lines.append(f"* loses more on a slice that is too faint in the baseline to bind: {named}.")
     if len(front.letters) > 1:
         lines.append("Points that share a letter cannot be told apart in quality.")

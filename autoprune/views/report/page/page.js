@@ -185,7 +185,7 @@ const MARKS = {
 };
 
 function makeLayers() {
-  const traces = data.figures.tradeoff.size_bytes.data.filter((trace) => trace.meta.part === "points").reverse();
+  const traces = data.figures.tradeoff.size_bytes.data.filter((trace) => trace.meta.kind === "points").reverse();
   for (const trace of traces) {
     const { layer } = trace.meta, box = made("input", { type: "checkbox", value: layer });
     box.checked = true;
