@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from autoprune.artifacts.formats import LOADING, OWN, STOCK
 from autoprune.cli.options import Bounds, Everything, Preferred, Study, with_options
@@ -197,25 +198,8 @@ def pick(
     card = write_card(found, point, to, made_by=placeless(["autoprune", *sys.argv[1:]]))
     console = terminal()
     print_point(console, found, point, everything=False)
-    warning = standing(found, point)
-    if warning:
-        say(console, f"\nWARNING: {warning}.", style="bold red")
-    if beyond(record, point):
-        say(console, f"\nIt {beyond(record, point)}.", style="bold yellow")
-    if not point.verified:
-        say(console, f"\nIt is not verified on test data: {verifying(found, point)}", style="bold yellow")
-    if limits.format == STOCK:
-        from autoprune.encoder.stock import EXAMPLE, size_bytes  # here, because it waits for torch
-
-        if found.format_note:
-            say(console, f"\n{found.format_note}")
-        shipped = f"Written to {to} for {limits.format}, {byte_count(size_bytes(to))}"
-        ask = f"; print({EXAMPLE})"
-    else:
-        shipped, ask = f"Shipped to {to}", ""
-    say(console, f"\n{shipped}, with what is known of it in {card}. Use it:")
-    code = LOADING[limits.format].format(folder=str(to))
-    console.print(f'  python -c "{code}{ask}"', highlight=False, soft_wrap=True)
+    _say_doubts(console, found, point)
+    _say_shipped(console, found, to, card)
 
 
 @app.command()
@@ -246,3 +230,29 @@ def _chosen(found: Front) -> Point:
         return found.pick()
     except AutopruneError as error:
         raise AutopruneError(f"{error}\n{found.format_note}".rstrip()) from error
+
+
+def _say_doubts(console: Console, found: Front, point: Point) -> None:
+    """What speaks against shipping a point."""
+    warning = standing(found, point)
+    if warning:
+        say(console, f"\nWARNING: {warning}.", style="bold red")
+    if beyond(found.record, point):
+        say(console, f"\nIt {beyond(found.record, point)}.", style="bold yellow")
+    if not point.verified:
+        say(console, f"\nIt is not verified on test data: {verifying(found, point)}", style="bold yellow")
+
+
+def _say_shipped(console: Console, found: Front, to: Path, card: Path) -> None:
+    """What was written where, and how to use it."""
+    shipped, ask = f"Shipped to {to}", ""
+    if found.format == STOCK:
+        from autoprune.encoder.stock import EXAMPLE, size_bytes  # here, because it waits for torch
+
+        if found.format_note:
+            say(console, f"\n{found.format_note}")
+        shipped = f"Written to {to} for {found.format}, {byte_count(size_bytes(to))}"
+        ask = f"; print({EXAMPLE})"
+    say(console, f"\n{shipped}, with what is known of it in {card}. Use it:")
+    code = LOADING[found.format].format(folder=str(to))
+    console.print(f'  python -c "{code}{ask}"', highlight=False, soft_wrap=True)

@@ -70,7 +70,7 @@ class Limits:
     @property
     def flags(self) -> list[str]:
         """The arguments of the command line that ask for the same."""
-        return [word for flag, value in self._given() for word in (flag, value)]
+        return [argument for pair in self._given() for argument in pair]
 
     def _given(self) -> Iterator[tuple[str, str]]:
         if self.profile:

@@ -15,14 +15,11 @@ from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
 FEWEST_UNITS = 100
 """A slice of fewer users (pairs, queries) is shown but does not bind."""
 
-
 FAINTEST = 0.2
 """Nor does a slice whose baseline is below this share of the overall value: there is too little to lose."""
 
-
 REPEATED = 0.95
 """Share of the re-measurements that a published interval is made for."""
-
 
 CAUTION = 1.4
 """Factor on the spread of a re-measured latency: five processes in a row say little of how busy a machine is an hour

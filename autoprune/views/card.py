@@ -10,7 +10,7 @@ import yaml
 
 from autoprune.artifacts.formats import LOADING, OWN
 from autoprune.fronts.front import Front
-from autoprune.measure.measurement import SEARCH, VERIFY, Measurement
+from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE, Measurement
 from autoprune.measure.reading import Reading, binding_slices, reading_name
 from autoprune.record.point import Point
 from autoprune.views import phrases
@@ -55,7 +55,7 @@ def card(
         made_by: the command line that picked the point.
         example: Python that asks `model` for something.
     """
-    parts = [
+    paragraphs = [
         _head(front, point),
         _recipe(point),
         _trade(front, point),
@@ -66,7 +66,7 @@ def card(
         _made(front, point, made or {}, made_by),
         _files(made or {}),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(one for one in paragraphs if one) + "\n"
 
 
 def _head(front: Front, point: Point) -> str:
@@ -114,7 +114,7 @@ def _trade(front: Front, point: Point) -> str:
     looks = _looks(front, point)
     for _, split, measured, before, found in looks:
         for metric in measured.quality:
-            reading, was = found[metric], before.quality[metric]["all"]
+            reading, was = found[metric], before.quality[metric][WHOLE]
             rows.append((f"{metric}, {split}", f"{reading.value:.4f}", f"{was:.4f}", _sure(reading)))
     purpose, _, measured, before, found = looks[0]
     for name, was_bytes in (("size_bytes", before.size_bytes), ("memory_bytes", before.memory_bytes)):
@@ -141,12 +141,12 @@ def _slices(front: Front, point: Point) -> str:
     _, split, measured, before, found = _looks(front, point)[0]
     binds = binding_slices(before, metric)
     rows = []
-    for part in measured.quality[metric]:
-        if part == "all" or part not in before.quality[metric]:
+    for name in measured.quality[metric]:
+        if name == WHOLE or name not in before.quality[metric]:
             continue
-        reading = found[reading_name(metric, part)]
-        note = "yes" if part in binds else f"no, {phrases.why_idle(before, metric, part)}"
-        rows.append((part, f"{reading.value:.4f}", _sure(reading), note))
+        reading = found[reading_name(metric, name)]
+        note = "yes" if name in binds else f"no, {phrases.why_idle(before, metric, name)}"
+        rows.append((name, f"{reading.value:.4f}", _sure(reading), note))
     if not rows:
         return ""
     worst = f"The worst of those that bind: {_sure(found['worst_slice'])}."

@@ -59,7 +59,7 @@ def trial_note(front: Front, point: Point, attributes: Sequence[Mapping[str, str
         if by > 0
     ]
     place = {"yes": "on the front", "no": ""}.get(said["front"], said["front"])
-    words = [
+    facts = [
         f"rejected: {said['rejected']}" if "rejected" in said else "",
         "feasible" if said["feasible"] == "yes" else "not feasible",
         *short,
@@ -74,7 +74,7 @@ def trial_note(front: Front, point: Point, attributes: Sequence[Mapping[str, str
     ]
     lines = [
         f"**{said['recipe']}**",
-        ", ".join(word for word in words if word),
+        ", ".join(fact for fact in facts if fact),
         "\n".join(verified),
         f"to make it again: `{said['again']}`",
     ]

@@ -89,16 +89,18 @@ def _measurements(
 
     for name, by_slice in measured.quality.items():
         binds = binding_slices(before, name)
-        for part, value in by_slice.items():
-            was = before.quality[name].get(part)
-            if was is None or (part != WHOLE and name not in sliced):  # an older version knew fewer slices
+        for slice_name, value in by_slice.items():
+            was = before.quality[name].get(slice_name)
+            if was is None or (slice_name != WHOLE and name not in sliced):  # an older version knew fewer slices
                 continue
-            reading = found[reading_name(name, part)]
-            note = "" if part == WHOLE else _binding_note(before, name, part, binds=binds, main=name == metric)
+            reading = found[reading_name(name, slice_name)]
+            note = (
+                "" if slice_name == WHOLE else _binding_note(before, name, slice_name, binds=binds, main=name == metric)
+            )
             worst = found.get("worst_slice")
-            if name == metric and part in binds and worst is not None and reading.ratio == worst.ratio:
+            if name == metric and slice_name in binds and worst is not None and reading.ratio == worst.ratio:
                 note = "binds, the worst"
-            add(name if part == WHOLE else f"  {name}.{part}", f"{value:.4f}", f"{was:.4f}", reading, note)
+            add(name if slice_name == WHOLE else f"  {name}.{slice_name}", f"{value:.4f}", f"{was:.4f}", reading, note)
     for label, count, was_count in (
         ("size_bytes", measured.size_bytes, before.size_bytes),
         ("memory_bytes", measured.memory_bytes, before.memory_bytes),
@@ -114,10 +116,10 @@ def _measurements(
     return table
 
 
-def _binding_note(before: Measurement, name: str, part: str, *, binds: list[str], main: bool) -> str:
-    if part in binds:
+def _binding_note(before: Measurement, name: str, slice_name: str, *, binds: list[str], main: bool) -> str:
+    if slice_name in binds:
         return "binds" if main else ""
-    return f"does not bind, {phrases.why_idle(before, name, part)}"
+    return f"does not bind, {phrases.why_idle(before, name, slice_name)}"
 
 
 def _timing_note(latency: Latency, timed: Reading) -> str:
