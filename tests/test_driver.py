@@ -80,7 +80,8 @@ def search(planted: Path, runs: Path, executor: Executor, *extra: str, trials: i
         "space.prune.epochs=0",
         "space.encode.epochs=0",
         "space.prune.rows.sparsity.item.float=[0.0,0.4]",
-        "space.prune.method.choose.magnitude.sparsity.float=[0.3,0.8]",
+        "space.prune.method.choose.magnitude.sparsity.float=[0.3,0.7]",
+        "space.prune.method.choose.dims.sparsity.float=[0.1,0.7]",
         "presets=none",
         "presets.int8.quantize.bits=8",
         "presets.also_int8.encode.method.quantize.bits=8",
@@ -160,7 +161,7 @@ def test_an_evaluation_that_fails_ends_the_search_and_loses_nothing(planted: Pat
 
         def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
             self.asked += 1
-            if self.asked < 5:
+            if self.asked < 6:  # the baseline, a look whether it is whole, two presets, a trial
                 return super().submit(function, argument)
             future: Future[Any] = Future()
             future.set_exception(AutopruneError("no room left on the disk"))
@@ -178,7 +179,7 @@ def test_progress_tells_of_every_candidate(planted: Path, tmp_path: Path) -> Non
     overrides = ["task=interactions", f"task.data.path={planted}", "task.dim=8", "task.training.epochs=3"]
     overrides += ["presets=none", "space.prune.epochs=0", "space.encode.epochs=0", "requirements=none"]
     overrides += [f"study.dir={tmp_path}", "study.name=s", "study.trials=3", "study.latency_seconds=0.01"]
-    overrides += ["space.prune.rows.sparsity.item.float=[0.0,0.4]", "space.base.dim=8"]
+    overrides += ["space.prune.rows.sparsity.item.float=[0.0,0.4]", "space.base.dim=8", "~space.prune.method"]
     run_study(sections(compose_config(overrides)), overrides, report=seen.append)
     assert [progress.trials for progress in seen] == [0, 1, 2, 3]
     assert [progress.of for progress in seen] == [3] * 4

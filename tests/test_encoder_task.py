@@ -24,7 +24,8 @@ from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.slices import SLICES
 from autoprune.encoder.task import UNITS, WORKLOADS, EncoderTask
 from autoprune.errors import AutopruneError
-from autoprune.fronts.requirements import parse_requirements
+from autoprune.fronts.front import Front
+from autoprune.fronts.limits import Limits
 from autoprune.measure.judge import Judge
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
@@ -352,7 +353,7 @@ def test_a_floor_missed_by_far_rejects_at_a_glance(tiny: Path, tmp_path: Path, m
         assert point.candidate.rejected == f"quality >= {floor:.10g}x"
         assert "latency_ms" not in point.found
         assert not point.folder.exists()
-    found = hasty.front(parse_requirements({}))
+    found = Front(hasty, Limits(profile="none"))
     judged = {point.number for point in (*found.points, *found.feasible)}
     assert not judged & {point.number for point in rejected}, "nobody knows what else they are worth"
     assert subprocess.run(

@@ -11,7 +11,8 @@ import torch
 
 import autoprune
 from autoprune.artifacts.served import serve
-from autoprune.fronts.profiles import load_profile
+from autoprune.fronts.front import Front
+from autoprune.fronts.limits import Limits
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
@@ -98,7 +99,7 @@ def test_every_profile_leaves_something_besides_the_baseline_feasible(tmp_path: 
     )
     record = Record(tmp_path / "presets")
     for profile in PROFILES:
-        front = record.front(record.requirements(load_profile(profile)))
+        front = Front(record, Limits(profile=profile))
         assert any(point.candidate.number for point in front.feasible), profile
 
 

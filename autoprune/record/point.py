@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.artifacts.formats import OWN, STOCK, Obstacle, check_format, obstacles
+from autoprune.artifacts.manifest import read_manifest
+from autoprune.errors import AutopruneError
 from autoprune.measure.reading import Reading
 from autoprune.record.archive import Candidate
 
@@ -55,8 +56,8 @@ class Point:
         if self.candidate.rejected:
             return [REJECTED]
         try:
-            return obstacles(json.loads((self.folder / "model" / "manifest.json").read_text()))
-        except (OSError, ValueError):
+            return obstacles(read_manifest(self.folder))
+        except AutopruneError:
             return [UNREADABLE]
 
     def load(self) -> Served:

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 from autoprune.artifacts import artifact
+from autoprune.fronts.front import Front
 from autoprune.fronts.pareto import coordinates
 from autoprune.machine import machine
 from autoprune.measure.measurement import SEARCH, Latency
@@ -123,13 +124,12 @@ class Driver:
         return found
 
     def _request(self, recipe: Mapping[str, Any], *, name: str, number: int) -> Request:
-        candidates = self.archive.candidates
         return Request(
             recipe=recipe,
             name=name,
             number=number,
             seed=self._definition.seed,
-            baseline=self.archive.baseline if candidates and number else None,
+            baseline=self.archive.baseline if number else None,
             timed=self._timed(),
         )
 
@@ -145,12 +145,17 @@ class Driver:
                 baseline = self.archive.baseline if candidate.number else None
                 asked = Retiming(candidate=candidate, baseline=baseline, timed=self._timed())
                 self.archive.add(self.executor.submit(self.evaluator.time, asked).result())
-        baseline = self.archive.baseline.here(SEARCH, self._machine)
+        baseline = self._baseline().here(SEARCH, self._machine)
         if baseline is not None:  # timed here before, and elsewhere since
             self.archive.add(baseline)
 
+    def _baseline(self) -> Candidate:
+        baseline = self.archive.baseline
+        assert baseline is not None, "the baseline comes first"
+        return baseline
+
     def _report(self, latest: Candidate) -> None:
-        self._record = record = Record(self._definition.folder, self.archive, before=self._record)
+        self._record = record = self._renewed()
         candidates = self.archive.candidates.values()
         spent = [candidate.seconds for candidate in candidates if candidate.name == TRIAL]
         left = (self.config.trials - len(spent)) * sum(spent) / len(spent) if spent else None
@@ -161,12 +166,16 @@ class Driver:
             Progress(
                 trials=len(spent),
                 of=self.config.trials,
-                front=record.front(),
+                front=Front(record),
                 rejected=sum(bool(candidate.rejected) for candidate in candidates),
                 latest=latest,
                 seconds_left=left,
             )
         )
+
+    def _renewed(self) -> Record:
+        """The study as its archive is now."""
+        return self._record.renewed() if self._record else Record(self._definition.folder, self.archive)
 
     def _out_of_time(self) -> bool:
         minutes = self.config.minutes
@@ -185,7 +194,7 @@ class Driver:
 
     def _told(self, candidate: Candidate) -> Told:
         """A candidate for the sampler; a requirement that is unknown while another fails is told as 0."""
-        pair = candidate.beside(self.archive.baseline, SEARCH)
+        pair = candidate.beside(self._baseline(), SEARCH)
         assert pair is not None, "whatever is archived was measured for the search"
         found, requirements = readings(*pair, metric=self.evaluator.task.metric), self.evaluator.requirements
         violations = requirements.violations(found)

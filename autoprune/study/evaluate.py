@@ -141,7 +141,7 @@ class Evaluator(Worker):
             name=request.name,
             key=made.key,
             recipe=dict(request.recipe),
-            words=made.words(),
+            summary=made.words(),
             rejected=rejected,
             measurements=(measured,),
             seconds=round(time.monotonic() - start, 3),

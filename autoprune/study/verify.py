@@ -9,7 +9,7 @@ from typing import TypeVar
 from autoprune.artifacts import artifact
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
-from autoprune.fronts.limits import Limits
+from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.machine import machine
 from autoprune.measure.measurement import VERIFY
 from autoprune.record.archive import ROUNDS, Archive, Candidate
@@ -25,7 +25,7 @@ Found = TypeVar("Found")
 
 def verify(
     folder: Path,
-    limits: Limits = Limits(),  # noqa: B008  # it is frozen
+    limits: Limits = UNCHANGED,
     *,
     everything: bool = False,
     again: bool = False,
@@ -82,7 +82,7 @@ class _Verification:
                 self._working(f"timing in process {number} of {self._rounds}: reading data")
                 with FreshProcess() as executor:
                     self._time(late, executor, number=number)
-        baseline = self._record.archive.baseline.here(VERIFY, self._machine)
+        baseline = self._archived(self._record.baseline).here(VERIFY, self._machine)
         if baseline is not None:  # verified here before, and elsewhere since
             self._record.archive.add(baseline)
 
@@ -98,7 +98,7 @@ class _Verification:
         remeasurer = Remeasurer(self._definition, working=self._working)
         with Serial() as executor:
             for place, point in enumerate(missing, start=1):
-                label = point.candidate.words or "baseline"
+                label = point.candidate.summary or "baseline"
                 self._working(f"verifying {place}/{len(missing)}: {point.number} {label}")
                 measured = self._ask(executor, remeasurer.measure, point)
                 self._record.archive.add(self._archived(point).with_measurement(measured))
@@ -112,7 +112,7 @@ class _Verification:
             self._working(f"timing in process {number} of {self._rounds}: {done}/{len(points)}")
 
     def _ask(self, executor: Executor, function: Callable[[Pair], Found], point: Point) -> Found:
-        pair = Pair(candidate=self._archived(point), baseline=self._record.archive.baseline)
+        pair = Pair(candidate=self._archived(point), baseline=self._archived(self._record.baseline))
         try:
             return executor.submit(function, pair).result()
         except AutopruneError as error:

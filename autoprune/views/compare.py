@@ -14,8 +14,8 @@ from autoprune.measure.measurement import SEARCH, VERIFY
 from autoprune.measure.reading import Reading
 from autoprune.record.folder import changes
 from autoprune.record.point import Point
-from autoprune.views.front_json import finite
-from autoprune.views.phrases import requirement_words
+from autoprune.views.phrases import required
+from autoprune.views.plain import finite
 
 LEVELS = (1.0, 0.99, 0.95)
 """Ratios of quality, to the first study's baseline, at which the best size and latency are compared."""
@@ -119,7 +119,7 @@ def compare(one: Front, other: Front) -> Comparison:
             "verified throughout."
         )
     if set(one.requirements.items) != set(other.requirements.items):
-        asked = "; ".join(f"{front.record.name} by {requirement_words(front)}" for front in fronts)
+        asked = "; ".join(f"{front.record.name} by {required(front)}" for front in fronts)
         notes.append(f"Each is judged by its own requirements ({asked}): give --for or --floor to judge both alike.")
     shared = [name for name in one.record.objectives if name in other.record.objectives]
     objectives = [name for name in shared if machine or name != "latency"]
@@ -158,9 +158,9 @@ def compare(one: Front, other: Front) -> Comparison:
 
 
 def _refuse_strangers(one: Front, other: Front) -> None:
-    parts = [{key: front.record.definition[key] for key in ("task", "data")} for front in (one, other)]
-    if parts[0] != parts[1]:
-        lines = changes(*parts, words=(one.record.name, other.record.name))
+    asked = [{key: front.record.definition[key] for key in ("task", "data")} for front in (one, other)]
+    if asked[0] != asked[1]:
+        lines = changes(*asked, labels=(one.record.name, other.record.name))
         raise AutopruneError(
             "\n".join(
                 [

@@ -20,26 +20,24 @@ explanation     why nothing is feasible, a text; null where something is
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from autoprune.errors import unknown
 from autoprune.fronts.front import Front
-from autoprune.fronts.requirements import COSTS, OBJECTIVES
 from autoprune.measure.measurement import SEARCH, VERIFY
 from autoprune.measure.reading import Reading
 from autoprune.record.point import Point
-from autoprune.record.record import Record
+from autoprune.views.order import ordered
+from autoprune.views.plain import finite
 
 FORMAT = 1
 
 
-def front_facts(front: Front, *, sort: str = "quality") -> dict[str, Any]:
+def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
     """The structure above.
 
     Args:
-        sort: what the points are ordered by, as in `ordered`.
+        sort: what the points are ordered by, as in `autoprune.views.order.ordered`.
 
     Raises:
         AutopruneError: nothing is called `sort`.
@@ -79,7 +77,7 @@ def front_facts(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "falls": [
             {
                 "number": fall.point.number,
-                "words": fall.words,
+                "words": fall.reason,
                 "missed": fall.missed,
                 "beaten_by": fall.beaten_by.number if fall.beaten_by else None,
             }
@@ -95,42 +93,12 @@ def front_facts(front: Front, *, sort: str = "quality") -> dict[str, Any]:
     return plain
 
 
-def ordered(points: Iterable[Point], record: Record, sort: str) -> list[Point]:
-    """Points with the best first, by the readings to go by; those that have none come last.
-
-    Args:
-        sort: `quality`, `size`, `latency`, or any reading.
-
-    Raises:
-        AutopruneError: there is no such reading.
-    """
-    name = OBJECTIVES[sort][0] if sort in OBJECTIVES else sort
-    if name not in record.names:
-        raise unknown("--sort", sort, [*OBJECTIVES, *record.names])
-    sign = 1 if name.split(".")[0] in COSTS else -1
-
-    def place(point: Point) -> float:
-        value = point.known[name].ratio if name in point.known else math.inf
-        return math.inf if math.isinf(value) or math.isnan(value) else sign * value
-
-    return sorted(points, key=place)
-
-
-def finite(content: Any) -> Any:
-    """The same plain values with null for what JSON has no number for."""
-    if isinstance(content, Mapping):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
 def _point(point: Point, front: Front) -> dict[str, Any]:
     candidate = point.candidate
     return {
         "number": candidate.number,
         "name": candidate.name,
-        "words": candidate.words,
+        "words": candidate.summary,
         "recipe": candidate.recipe,
         "artifact": str(point.folder),
         "letters": front.letters.get(candidate.number, ""),

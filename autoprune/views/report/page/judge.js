@@ -1,4 +1,6 @@
-// The front and the pick under any limits: the same rules as autoprune.record.Front, on the same numbers.
+// The front and the pick under any limits: the same rules as autoprune.fronts.front.Front, on the same numbers.
+
+// A candidate is named by its place in the columns; people see its number.
 
 const isNumber = (value) => value !== null && value !== undefined && !Number.isNaN(value);
 
@@ -30,6 +32,9 @@ const isVerified = (data, n) => isNumber(data.tested.ratio.quality[n]);
 function compared(data, side, n) {
   return data.objectives.map((name) => data[side].compare[name][n] * (data.readings[name][1] ? -1 : 1));
 }
+
+// The number of the candidate at a place.
+const numberOf = (data, n) => data.points.number[n];
 
 // Which of the numbers no other beats; of equal ones the first.
 function nondominated(data, side, numbers) {
@@ -104,7 +109,7 @@ function nearest(data, state) {
   return best[0];
 }
 
-// The layer of every candidate, as autoprune.plots.layers has them.
+// The layer of every candidate, as autoprune.views.layers has them.
 function layersOf(data, judged) {
   const [front, fallen, feasible] = [judged.front, judged.falls, judged.feasible].map((list) => new Set(list));
   return data.points.words.map((_, n) => {

@@ -80,7 +80,7 @@ function announce() {
   const again = made("p", { class: "again" }, "This view again: ", commandLine(data.commands.limits.replace("{limits}", flags())));
   place.classList.toggle("pick", n !== null);
   if (n === null) {
-    const near = nearest(data, state), button = link(near, choose);
+    const near = nearest(data, state), button = link(data, near, choose);
     const short = misses(data, "found", near, state).map(([slider, by]) => `${slider.label} by ${percent(by)}`).join(", ");
     place.replaceChildren(made("h3", {}, "No pick"), made("p", {}, `No candidate of ${data.infeasible.candidates} holds these limits. Nearest: `,
       button, short ? `, which misses ${short} of the limit.` : "."), again);
@@ -89,11 +89,11 @@ function announce() {
   const facts = data.sliders.map((one) => made("div", {}, made("dt", {}, one.label), made("dd", {}, times(known(data, n, one.reading)))));
   const tested = isVerified(data, n), size = data.found.ratio.size_bytes[n] * data.found.baseline.size_bytes;
   place.replaceChildren(
-    made("h3", {}, "Pick ", link(n, choose), n ? "" : " (the dense model itself)"), made("p", { class: "words" }, data.points.words[n]),
+    made("h3", {}, "Pick ", link(data, n, choose), n ? "" : " (the dense model itself)"), made("p", { class: "words" }, data.points.words[n]),
     made("dl", {}, ...facts),
     made("p", {}, `${bytes(size)}. Quality on ${tested ? "test data (verified)" : "validation data, not verified"}. `
       + `${judged.feasible.length} of ${data.points.words.length} hold these limits, ${counted(judged.front.length, "is", "are")} on the front. ${ruined(data, n)}`),
-    made("p", { class: "again" }, "Ship it: ", commandLine(numbered(data.commands.pick, n))), again);
+    made("p", { class: "again" }, "Ship it: ", commandLine(numbered(data, data.commands.pick, n))), again);
 }
 
 // Everything after a change of what must hold.
@@ -185,7 +185,7 @@ const MARKS = {
 };
 
 function makeLayers() {
-  const traces = data.figures.tradeoff.size_bytes.data.filter((trace) => trace.meta.part === "points").reverse();
+  const traces = data.figures.tradeoff.size_bytes.data.filter((trace) => trace.meta.kind === "points").reverse();
   for (const trace of traces) {
     const { layer } = trace.meta, box = made("input", { type: "checkbox", value: layer });
     box.checked = true;
@@ -217,8 +217,8 @@ function makeList() {
   byId("which").addEventListener("change", () => { rows = PAGE; drawList(); });
   byId("more").addEventListener("click", () => { rows += PAGE; drawList(); });
   byId("number").addEventListener("change", () => {
-    const n = Number(byId("number").value);
-    if (byId("number").value !== "" && data.points.words[n] !== undefined) choose(n);
+    const n = data.points.number.indexOf(Number(byId("number").value));
+    if (byId("number").value !== "" && n >= 0) choose(n);
   });
 }
 

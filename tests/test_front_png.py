@@ -14,6 +14,8 @@ import yaml
 from made_studies import make_study
 
 from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.fronts.limits import Limits
 from autoprune.measure.measurement import Latency, Measurement
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.record import Record
@@ -45,7 +47,7 @@ def candidate(number: int, name: str, *measurements: Measurement, rejected: str 
         name=name,
         key=f"key{number}",
         recipe={"quantize": {"bits": 8}} if number else {},
-        words=f"words {number}" if number else "dense",
+        summary=f"summary {number}" if number else "dense",
         rejected=rejected,
         measurements=measurements,
         seconds=1.0,
@@ -130,7 +132,7 @@ def bars(axes: Any, along: int) -> list[tuple[float, float]]:
 
 
 def test_every_candidate_is_drawn_once_in_each_panel(tmp_path: Path) -> None:
-    figure = front_figure(record(tmp_path / "s", many()).front())
+    figure = front_figure(Front(record(tmp_path / "s", many())))
     left, right = figure.axes
     for axes in (left, right):
         assert marks(axes) == {
@@ -146,7 +148,7 @@ def test_every_candidate_is_drawn_once_in_each_panel(tmp_path: Path) -> None:
 
 
 def test_axes_say_what_they_show(tmp_path: Path) -> None:
-    figure = front_figure(record(tmp_path / "s", many()).front())
+    figure = front_figure(Front(record(tmp_path / "s", many())))
     left, right = figure.axes
     assert (left.get_xscale(), right.get_xscale()) == ("log", "linear")
     assert [axes.get_xlabel() for axes in (left, right)] == [label for _, label, _ in PANELS]
@@ -159,7 +161,7 @@ def test_axes_say_what_they_show(tmp_path: Path) -> None:
 
 
 def test_what_was_verified_is_filled_and_stands_at_its_test_values(tmp_path: Path) -> None:
-    front = record(tmp_path / "s", verified(many())).front()
+    front = Front(record(tmp_path / "s", verified(many())))
     left, _ = front_figure(front).axes
     assert marks(left) == {
         "candidates, validation": 1,
@@ -176,7 +178,7 @@ def test_what_was_verified_is_filled_and_stands_at_its_test_values(tmp_path: Pat
 
 
 def test_what_fell_is_crossed_where_it_came_to_be_and_hollow_where_it_was(tmp_path: Path) -> None:
-    front = record(tmp_path / "s", verified(many())).front()
+    front = Front(record(tmp_path / "s", verified(many())))
     (fall,) = front.falls
     assert fall.point.number == 4
     figure = front_figure(front)
@@ -191,7 +193,7 @@ def test_what_fell_is_crossed_where_it_came_to_be_and_hollow_where_it_was(tmp_pa
 
 
 def test_bars_are_the_intervals_of_a_remeasurement(tmp_path: Path) -> None:
-    front = record(tmp_path / "s", verified(many(), rounds=(0.9, 1.0, 1.1), error=0.01)).front()
+    front = Front(record(tmp_path / "s", verified(many(), rounds=(0.9, 1.0, 1.1), error=0.01)))
     left, right = front_figure(front).axes
     shown = [*(point for point in front if point.number), front.record.points[2], front.falls[0].point]
     expected = {
@@ -207,12 +209,12 @@ def test_bars_are_the_intervals_of_a_remeasurement(tmp_path: Path) -> None:
 
 
 def test_what_is_unknown_has_no_bars(tmp_path: Path) -> None:
-    left, right = front_figure(record(tmp_path / "s", verified(many())).front()).axes
+    left, right = front_figure(Front(record(tmp_path / "s", verified(many())))).axes
     assert bars(left, 1) == bars(right, 0) == []
 
 
 def test_picks_and_knee_have_rings_and_numbers(tmp_path: Path) -> None:
-    front = make_study(tmp_path / "s", 40).front()
+    front = Front(make_study(tmp_path / "s", 40))
     expected = {point.number for point in front.picks().values() if point and point.number}
     assert front.knee is not None
     expected.add(front.knee.number)
@@ -228,13 +230,13 @@ def test_what_another_machine_timed_has_no_place_among_the_latencies(tmp_path: P
     candidates = many()
     moved = dataclasses.replace(candidates[5].latest(), machine="another")
     candidates[5] = dataclasses.replace(candidates[5], measurements=(moved,))
-    left, right = front_figure(record(tmp_path / "s", candidates).front()).axes
+    left, right = front_figure(Front(record(tmp_path / "s", candidates))).axes
     assert marks(left)["candidates, validation"] == 1
     assert "candidates, validation" not in marks(right)
 
 
 def test_thousands_of_candidates_leave_the_front_to_be_seen(tmp_path: Path) -> None:
-    front = make_study(tmp_path / "s", 600, verified=False).front()
+    front = Front(make_study(tmp_path / "s", 600, verified=False))
     left, _ = front_figure(front).axes
     crowd, kept = group(left, "candidates, validation"), group(left, "front, validation")
     assert crowd.get_markersize() < kept.get_markersize() / 2
@@ -242,7 +244,7 @@ def test_thousands_of_candidates_leave_the_front_to_be_seen(tmp_path: Path) -> N
 
 
 def test_the_line_joins_what_nobody_beats_in_the_panel(tmp_path: Path) -> None:
-    left, right = front_figure(record(tmp_path / "s", many()).front()).axes
+    left, right = front_figure(Front(record(tmp_path / "s", many()))).axes
     (size,) = [line for line in left.lines if line.get_gid() == "line"]
     assert list(size.get_xdata()) == pytest.approx([0.05, 0.1, 0.26, 1.0])
     (latency,) = [line for line in right.lines if line.get_gid() == "line"]
@@ -251,7 +253,7 @@ def test_the_line_joins_what_nobody_beats_in_the_panel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kept", "drop", "points"), [(1, "10%", 1), (3, "10%", 2), (7, "0%", 1)])
 def test_small_fronts_are_drawn(tmp_path: Path, kept: int, drop: str, points: int) -> None:
-    front = record(tmp_path / "s", many()[:kept], drop=drop).front()
+    front = Front(record(tmp_path / "s", many()[:kept], drop=drop))
     assert len(front) == points
     save(front_figure(front), tmp_path / "front.png")
     assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
@@ -259,7 +261,7 @@ def test_small_fronts_are_drawn(tmp_path: Path, kept: int, drop: str, points: in
 
 def test_an_empty_front_is_drawn(tmp_path: Path) -> None:
     found = record(tmp_path / "s", many())
-    front = found.front(found.with_limits(found.requirements(), ["quality=2x"]))
+    front = Front(found, Limits(floors=["quality=2x"]))
     assert not len(front)
     figure = front_figure(front)
     assert "0 on the front" in figure.get_suptitle()
@@ -274,7 +276,7 @@ def test_without_matplotlib_the_way_out_is_named(tmp_path: Path, monkeypatch: py
             raise ImportError(f"No module named {name!r}")
         return real(name, *rest)
 
-    front = record(tmp_path / "s", many()).front()
+    front = Front(record(tmp_path / "s", many()))
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(AutopruneError, match=r"pip install 'autoprune\[plots\]'"):
         write(front, tmp_path / "to")
@@ -282,7 +284,7 @@ def test_without_matplotlib_the_way_out_is_named(tmp_path: Path, monkeypatch: py
 
 
 def test_a_record_keeps_numbers_recipes_and_no_places(tmp_path: Path) -> None:
-    front = record(tmp_path / "s", verified(many())).front()
+    front = Front(record(tmp_path / "s", verified(many())))
     to = tmp_path / "studies" / "s"
     to.mkdir(parents=True)
     (to / "README.md").write_text("mine")
@@ -310,7 +312,7 @@ def test_a_record_keeps_numbers_recipes_and_no_places(tmp_path: Path) -> None:
 
 
 def test_intervals_of_what_was_verified_are_kept(tmp_path: Path) -> None:
-    front = record(tmp_path / "s", verified(many(), rounds=(0.9, 1.0, 1.1), error=0.01)).front()
+    front = Front(record(tmp_path / "s", verified(many(), rounds=(0.9, 1.0, 1.1), error=0.01)))
     write(front, tmp_path / "to")
     rows = {int(row["number"]): row for row in csv.DictReader((tmp_path / "to" / "front.csv").read_text().splitlines())}
     for number, row in rows.items():
@@ -324,30 +326,30 @@ def test_intervals_of_what_was_verified_are_kept(tmp_path: Path) -> None:
 
 
 def test_what_is_beaten_after_verification_is_told(tmp_path: Path) -> None:
-    front = make_study(tmp_path / "s", 40).front()
+    front = Front(make_study(tmp_path / "s", 40))
     write(front, tmp_path / "to")
     rows = list(csv.DictReader((tmp_path / "to" / "front.csv").read_text().splitlines()))
     told = {int(row["number"]): row["fell"] for row in rows if row["fell"]}
-    assert told == {fall.point.number: fall.words for fall in front.falls}
+    assert told == {fall.point.number: fall.reason for fall in front.falls}
     assert any(words.startswith("is beaten by") for words in told.values())
     assert {int(row["number"]) for row in rows if row["front"] == "yes"} == {point.number for point in front}
 
 
 def test_an_unverified_study_has_no_test_columns(tmp_path: Path) -> None:
     found = record(tmp_path / "s", many())
-    write(found.front(), tmp_path / "to")
+    write(Front(found), tmp_path / "to")
     assert "test" not in (tmp_path / "to" / "front.csv").read_text()
     assert "verify" not in search_command(found)
 
 
 def test_another_study_is_not_overwritten(tmp_path: Path) -> None:
     one, other = record(tmp_path / "one", many()), record(tmp_path / "other", many())
-    write(one.front(), tmp_path / "to")
+    write(Front(one), tmp_path / "to")
     with pytest.raises(AutopruneError, match="there is the record of study 'one', not of 'other'"):
-        write(other.front(), tmp_path / "to")
+        write(Front(other), tmp_path / "to")
     before = (one.folder / "study.yaml").read_bytes()
     with pytest.raises(AutopruneError, match="name another folder with --to"):
-        write(one.front(), one.folder)
+        write(Front(one), one.folder)
     assert (one.folder / "study.yaml").read_bytes() == before
 
 
