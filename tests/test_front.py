@@ -16,6 +16,7 @@ from autoprune.fronts.letters import letters
 from autoprune.fronts.limits import Limits
 from autoprune.fronts.optimism import optimism
 from autoprune.fronts.pareto import beats
+from autoprune.fronts.pool import Pool
 from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.measure.reading import Reading
 from autoprune.record.archive import Archive, Candidate
@@ -246,3 +247,20 @@ def test_nothing_feasible_has_no_pick(tmp_path: Path) -> None:
     assert front.hypervolume == 0.0
     with pytest.raises(AutopruneError, match="no candidate of 19"):
         front.pick()
+
+
+def test_profiles_pick_what_their_own_fronts_pick_and_are_judged_once(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Pool] = []
+    begin = Pool.__init__
+    monkeypatch.setattr(Pool, "__init__", lambda pool, *given: (made.append(pool), begin(pool, *given))[1])
+    front = Front(record)
+    for _ in range(3):
+        picks = front.picks()
+        assert front.finalists
+    assert len(made) == 1 + len(picks), "the front's own, and one a profile"
+    for verified in (True, False):
+        for name, point in front.picks(verified=verified).items():
+            own = Front(record, Limits(profile=name))
+            assert point is (own.pick(verified=verified) if own.feasible else None)

@@ -1,113 +1,21 @@
-"""The picture of a front, looked at through matplotlib's own objects; and what a recorded study keeps."""
+"""The picture of a front, looked at through matplotlib's own objects."""
 
 from __future__ import annotations
 
 import builtins
-import csv
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from made_studies import make_study
+from small_study import many, record, verified
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
-from autoprune.measure.measurement import Latency, Measurement
-from autoprune.record.archive import Archive, Candidate
-from autoprune.record.record import Record
-from autoprune.views.commands import search_command, without_places
 from autoprune.views.front_png import PANELS, front_figure, save
 from autoprune.views.snapshot import write
-
-OVERRIDES = ["task=interactions", "task.data.path=/srv/me/films", "study.trials=90", "study.dir=/srv/me/runs"]
-
-
-def measured(quality: float, size_bytes: int, ratio: float, *, purpose: str = "search") -> Measurement:
-    timing = Latency(median_ms=ratio, p95_ms=2.0, ratio=ratio, ratio_low=ratio, ratio_high=ratio, pairs=15)
-    return Measurement(
-        split="validation" if purpose == "search" else "test",
-        purpose=purpose,
-        machine="here",
-        quality={"ndcg@20": {"all": quality, "tail": quality / 2}},
-        units={"ndcg@20": {"all": 200, "tail": 150}},
-        size_bytes=size_bytes,
-        memory_bytes=size_bytes,
-        structure="s",
-        latency={"single": timing},
-    )
-
-
-def candidate(number: int, name: str, *measurements: Measurement, rejected: str = "") -> Candidate:
-    return Candidate(
-        number=number,
-        name=name,
-        key=f"key{number}",
-        recipe={"quantize": {"bits": 8}} if number else {},
-        summary=f"summary {number}" if number else "dense",
-        rejected=rejected,
-        measurements=measurements,
-        seconds=1.0,
-    )
-
-
-def record(folder: Path, candidates: list[Candidate], *, drop: str = "10%") -> Record:
-    folder.mkdir(parents=True, exist_ok=True)
-    definition = {
-        "task": {"name": "interactions", "metric": "ndcg@20", "titles": "/srv/me/titles.txt"},
-        "requirements": {"quality": {"drop": drop}},
-        "study": {"objectives": ["quality", "size", "latency"]},
-    }
-    (folder / "study.yaml").write_text(yaml.safe_dump({"definition": definition, "overrides": OVERRIDES}))
-    archive = Archive(folder / "archive.jsonl")
-    for one in candidates:
-        archive.add(one)
-    return Record(folder)
-
-
-def many() -> list[Candidate]:
-    """Baseline, two presets (one on the front), two trials on the front, one infeasible, one rejected."""
-    rejected = dataclasses.replace(measured(0.5, 10, 1.0), quality={}, units={}, split=None)
-    return [
-        candidate(0, "baseline", measured(0.5, 1000, 1.0)),
-        candidate(1, "int8", measured(0.49, 260, 1.5)),
-        candidate(2, "bad", measured(0.3, 300, 1.6)),
-        candidate(3, "trial", measured(0.48, 100, 1.2)),
-        candidate(4, "trial", measured(0.46, 50, 1.1)),
-        candidate(5, "trial", measured(0.1, 40, 1.0)),
-        candidate(6, "trial", rejected, rejected="size_bytes <= 0.1x"),
-    ]
-
-
-def verified(candidates: list[Candidate], *, rounds: tuple[float, ...] = (), error: float = 0.0) -> list[Candidate]:
-    """The finalists of `many`, measured again: all lose a little, candidate 4 too much.
-
-    Args:
-        rounds: what each round of timing found, as multiples of the ratio.
-        error: standard error of the ratio of quality.
-    """
-    test = {0: 0.4, 1: 0.39, 2: 0.2, 3: 0.38, 4: 0.3}
-    return [
-        one.with_measurement(
-            dataclasses.replace(
-                measured(test[one.number], one.latest().size_bytes, 1.3, purpose="verify"),
-                latency={
-                    "single": dataclasses.replace(
-                        one.latest().latency["single"],
-                        median_ms=2.0,
-                        rounds=[one.latest().latency["single"].ratio * times for times in rounds if one.number],
-                    )
-                },
-                errors={"ndcg@20": error} if error and one.number else {},
-            )
-        )
-        if one.number in test
-        else one
-        for one in candidates
-    ]
 
 
 def marks(axes: Any) -> dict[str, int]:
@@ -281,83 +189,3 @@ def test_without_matplotlib_the_way_out_is_named(tmp_path: Path, monkeypatch: py
     with pytest.raises(AutopruneError, match=r"pip install 'autoprune\[plots\]'"):
         write(front, tmp_path / "to")
     assert not (tmp_path / "to").exists()
-
-
-def test_a_record_keeps_numbers_recipes_and_no_places(tmp_path: Path) -> None:
-    front = Front(record(tmp_path / "s", verified(many())))
-    to = tmp_path / "studies" / "s"
-    to.mkdir(parents=True)
-    (to / "README.md").write_text("mine")
-    for _ in range(2):  # a second time replaces the first
-        assert [path.name for path in write(front, to)] == ["study.yaml", "front.csv", "front.png"]
-    assert (to / "README.md").read_text() == "mine"
-    rows = list(csv.DictReader((to / "front.csv").read_text().splitlines()))
-    assert [row["number"] for row in rows] == ["0", "1", "3", "4", "2"]
-    assert [row["front"] for row in rows] == ["yes", "yes", "yes", "no", "no"]
-    assert [row["fell"] for row in rows] == ["", "", "", "misses quality >= 0.9x by 16.7% of the limit", ""]
-    last = rows[3]
-    assert (last["ndcg@20_ratio"], last["test_ndcg@20_ratio"]) == ("0.92", "0.75")
-    assert (last["size_bytes"], last["latency_ms.single_ratio"]) == ("50", "1.1")
-    assert (last["verified_latency_ms.single_ratio"], last["verified_latency_ms.single"]) == ("1.1", "2.2")
-    assert json.loads(last["recipe"]) == {"quantize": {"bits": 8}}
-    content = yaml.safe_load((to / "study.yaml").read_text())
-    assert content["study"] == "s"
-    assert content["command"] == (
-        "autoprune task=interactions task.data.path=path/to/films study.trials=4 study.name=s && autoprune verify s"
-    )
-    assert content["definition"]["task"]["titles"] == "path/to/titles.txt"
-    for name in ("study.yaml", "front.csv"):
-        assert str(tmp_path) not in (to / name).read_text()
-        assert "/home" not in (to / name).read_text()
-
-
-def test_intervals_of_what_was_verified_are_kept(tmp_path: Path) -> None:
-    front = Front(record(tmp_path / "s", verified(many(), rounds=(0.9, 1.0, 1.1), error=0.01)))
-    write(front, tmp_path / "to")
-    rows = {int(row["number"]): row for row in csv.DictReader((tmp_path / "to" / "front.csv").read_text().splitlines())}
-    for number, row in rows.items():
-        for label, name in (("test_ndcg@20", "ndcg@20"), ("verified_latency_ms.single", "latency_ms.single")):
-            ends = (row[f"{label}_low"], row[f"{label}_high"])
-            interval = front.record.point(number).verified[name].interval
-            assert ends == (tuple(f"{end:.6g}" for end in interval) if interval else ("", ""))
-    assert rows[1]["test_ndcg@20_low"]
-    assert not rows[0]["test_ndcg@20_low"], "all are read against the baseline"
-    assert not any("size_bytes_low" in name for name in rows[0])
-
-
-def test_what_is_beaten_after_verification_is_told(tmp_path: Path) -> None:
-    front = Front(make_study(tmp_path / "s", 40))
-    write(front, tmp_path / "to")
-    rows = list(csv.DictReader((tmp_path / "to" / "front.csv").read_text().splitlines()))
-    told = {int(row["number"]): row["fell"] for row in rows if row["fell"]}
-    assert told == {fall.point.number: fall.reason for fall in front.falls}
-    assert any(words.startswith("is beaten by") for words in told.values())
-    assert {int(row["number"]) for row in rows if row["front"] == "yes"} == {point.number for point in front}
-
-
-def test_an_unverified_study_has_no_test_columns(tmp_path: Path) -> None:
-    found = record(tmp_path / "s", many())
-    write(Front(found), tmp_path / "to")
-    assert "test" not in (tmp_path / "to" / "front.csv").read_text()
-    assert "verify" not in search_command(found)
-
-
-def test_another_study_is_not_overwritten(tmp_path: Path) -> None:
-    one, other = record(tmp_path / "one", many()), record(tmp_path / "other", many())
-    write(Front(one), tmp_path / "to")
-    with pytest.raises(AutopruneError, match="there is the record of study 'one', not of 'other'"):
-        write(Front(other), tmp_path / "to")
-    before = (one.folder / "study.yaml").read_bytes()
-    with pytest.raises(AutopruneError, match="name another folder with --to"):
-        write(Front(one), one.folder)
-    assert (one.folder / "study.yaml").read_bytes() == before
-
-
-def test_places_are_cut_wherever_they_stand() -> None:
-    content = {"a": ["/x/y/z", "b/c"], "d": {"e": "C:\\data\\films"}, "f": 1, "g": "per_user"}
-    assert without_places(content) == {
-        "a": ["path/to/z", "b/c"],
-        "d": {"e": "path/to/films"},
-        "f": 1,
-        "g": "per_user",
-    }

@@ -112,7 +112,7 @@ def test_the_page_asks_for_nothing_and_nothing_in_it_is_read_as_html(tmp_path: P
     assert "default-src 'none'" in html
     assert "<img" not in html
     assert html.count("</script>") == 3
-    assert EVIL in json.loads(unpacked(html, "data"))["points"]["words"][5]
+    assert EVIL in json.loads(unpacked(html, "data"))["points"]["summary"][5]
 
 
 def spoiled(record: Record) -> Record:

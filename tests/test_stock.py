@@ -24,6 +24,8 @@ from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.stock import size_bytes, write_stock
 from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.fronts.limits import Limits
 from autoprune.models.model import Model
 from autoprune.record.record import Record
 
@@ -223,7 +225,7 @@ def test_where_nothing_fits_it_is_said_why(
     assert set(shlex.split(ways)) <= set(shlex.split(said.splitlines()[-1]))
     assert "There is: autoprune, sentence-transformers" in pick("--format onnx")
     # a front among what fits, which here is the dense model alone
-    assert [point.number for point in record.front(format="sentence-transformers")] == [0]
+    assert [point.number for point in Front(record, Limits(format="sentence-transformers"))] == [0]
 
 
 def autoprune(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
@@ -260,7 +262,7 @@ def test_a_study_picks_among_what_can_be_written(dense_folder: Path, tmp_path: P
     assert "SentenceTransformer('.')" in card
     assert f"autoprune verify {study} --prefer size --format sentence-transformers" in card
     record = Record(tmp_path / "runs" / study)
-    picked = record.front(format="sentence-transformers").pick(prefer="size")
+    picked = Front(record, Limits(format="sentence-transformers")).pick(prefer="size")
     assert not record.point(4).stock_obstacles  # the trial: by the ways out that are told
     np.testing.assert_allclose(stock_vectors(tmp_path / "st"), picked.load().encode(TEXTS), atol=1e-5)
     named = autoprune(tmp_path, f"pick {study} 2 --format sentence-transformers --to no")

@@ -54,7 +54,13 @@ class Front:
         self.requirements = limits.requirements(record)
         own = limits.format == OWN
         self.candidates = [point for point in record.points if own or not point.stock_obstacles]
-        self._pool = Pool(self.candidates, self.requirements, record.objectives)
+        needed = [OBJECTIVES[name][0] for name in record.objectives]
+        self._measured = [
+            point
+            for point in self.candidates
+            if not point.candidate.rejected and all(name in point.found for name in needed)
+        ]
+        self._pool = Pool(self._measured, self.requirements, record.objectives)
         late = [point for point in self.searched if not point.verified]
         self.points = sorted([*self._best, *late], key=by_quality)
 
@@ -134,7 +140,7 @@ class Front:
     def _profile_pools(self) -> dict[str, Pool]:
         objectives = self.record.objectives
         return {
-            name: Pool(self.candidates, requirements, objectives) for name, requirements in shipped_profiles().items()
+            name: Pool(self._measured, requirements, objectives) for name, requirements in shipped_profiles().items()
         }
 
     @property

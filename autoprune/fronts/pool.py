@@ -14,7 +14,7 @@ class Pool:
     """The candidates that meet requirements by the search's measurements.
 
     Args:
-        candidates: those that can be chosen at all.
+        candidates: those that can be chosen at all: measured whole, in every objective.
         requirements: what must hold.
         objectives: what the search trades off.
 
@@ -25,14 +25,7 @@ class Pool:
     def __init__(self, candidates: Sequence[Point], requirements: Requirements, objectives: Sequence[str]) -> None:
         self.requirements = requirements
         self.objectives = objectives
-        needed = [OBJECTIVES[name][0] for name in objectives]
-        self.feasible = [
-            point
-            for point in candidates
-            if not point.candidate.rejected
-            and all(name in point.found for name in needed)
-            and requirements.hold(point.found)
-        ]
+        self.feasible = [point for point in candidates if requirements.hold(point.found)]
 
     @cached_property
     def searched(self) -> list[Point]:

@@ -60,7 +60,7 @@ def _points(record: Record) -> dict[str, list[Any]]:
     return {
         "number": [one.number for one in candidates],
         "name": [one.name for one in candidates],
-        "words": [one.summary if one.number else "the dense model" for one in candidates],
+        "summary": [one.summary if one.number else "the dense model" for one in candidates],
         "recipe": [one.recipe for one in candidates],
         "rejected": [one.rejected for one in candidates],
         "seconds": [one.seconds for one in candidates],

@@ -72,7 +72,7 @@ def _profile(record: Record, name: str, requirements: Requirements, fixed: list[
             fixed += [item] * (item not in fixed)
             rest.append(fixed.index(item))
     told = ", ".join(item.text for item in requirements.items) or "no requirements"
-    return {"name": name, "words": told, "limits": limits, "fixed": rest, "prefer": requirements.prefer}
+    return {"name": name, "text": told, "limits": limits, "fixed": rest, "prefer": requirements.prefer}
 
 
 def _fixed(record: Record, item: Requirement) -> dict[str, Any]:

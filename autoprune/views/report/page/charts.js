@@ -3,10 +3,10 @@
 const escaped = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const times = (ratio) => (isNumber(ratio) ? `${ratio.toFixed(3)}x` : "–");
 
-// A long line of words, broken for a tooltip.
-function broken(words) {
+// A long line of text, broken for a tooltip.
+function broken(text) {
   const lines = [""];
-  for (const word of words.split(" ")) {
+  for (const word of text.split(" ")) {
     if (lines.at(-1).length + word.length > 60) lines.push("");
     lines.push(`${lines.pop()} ${word}`.trim());
   }
@@ -20,7 +20,7 @@ function tooltip(data, n, cost) {
     : `quality ${times(known(data, n, "quality"))}, worst slice ${times(known(data, n, "worst_slice"))} (${split})`;
   const costs = data.sliders.filter((one) => one.ceiling)
     .map((one) => `${escaped(one.label)} ${times(known(data, n, one.reading))}`);
-  return [`<b>#${numberOf(data, n)}</b> ${broken(data.points.words[n])}`, quality, costs.join(", ")].join("<br>");
+  return [`<b>#${numberOf(data, n)}</b> ${broken(data.points.summary[n])}`, quality, costs.join(", ")].join("<br>");
 }
 
 // What a trace of a layer shows of these candidates; no bar goes below `least` of the cost, or 0 of the quality.

@@ -116,7 +116,7 @@ function showDetails(place, data, state, judged, layers, n) {
   const letters = data.letters[n];
   const preset = data.points.name[n] === "trial" ? "" : ` (${data.points.name[n]})`;
   place.replaceChildren(
-    made("h3", {}, `#${numberOf(data, n)}${preset}`), made("p", { class: "words" }, data.points.words[n]),
+    made("h3", {}, `#${numberOf(data, n)}${preset}`), made("p", { class: "summary" }, data.points.summary[n]),
     made("p", {}, made("span", { class: `badge ${layers[n]}` }, layers[n]), " ", standing(data, state, judged, layers[n], n),
       letters ? ` Letters in quality: ${letters}.` : "", ruined(data, n, " It ")),
     ...readingTable(data, n),
@@ -137,7 +137,7 @@ function listRow(data, layers, pick, n) {
   const cells = [`#${numberOf(data, n)}`, times(known(data, n, "quality")) + unsure,
     ...data.sliders.filter((one) => one.ceiling).map((one) => times(known(data, n, one.reading))),
     times(known(data, n, "worst_slice")) + (data.beyond[n].length ? "*" : ""), data.letters[n] || "",
-    n === pick ? `${layers[n]}, pick` : layers[n], data.points.words[n]];
+    n === pick ? `${layers[n]}, pick` : layers[n], data.points.summary[n]];
   return made("tr", { "data-number": n, tabindex: "-1", "aria-selected": "false" }, ...cells.map((text) => made("td", { role: "gridcell" }, text)));
 }
 

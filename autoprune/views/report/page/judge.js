@@ -56,7 +56,7 @@ function nondominated(data, side, numbers) {
 // feasible, searched, falls, front as in Front; pick is null where nothing fits. State: limits by reading (ratios),
 // fixed (which of the other requirements count), prefer.
 function judge(data, state) {
-  const count = data.points.words.length;
+  const count = data.points.summary.length;
   const measured = (side, n) => data.objectives.every((name) => isNumber(data[side].compare[name][n]));
   const byQuality = (a, b) => known(data, b, "quality") - known(data, a, "quality") || a - b;
   const feasible = [];
@@ -100,7 +100,7 @@ function misses(data, side, n, state) {
 // The trained candidate that misses the limits by least.
 function nearest(data, state) {
   let best = null;
-  data.points.words.forEach((_, n) => {
+  data.points.summary.forEach((_, n) => {
     if (data.points.rejected[n]) return;
     const by = Math.max(0, ...misses(data, "found", n, state).map((pair) => pair[1]))
       + data.fixed.filter((item, at) => state.fixed[at] && item.found[n] !== "1").length;
@@ -112,7 +112,7 @@ function nearest(data, state) {
 // The layer of every candidate, as autoprune.views.layers has them.
 function layersOf(data, judged) {
   const [front, fallen, feasible] = [judged.front, judged.falls, judged.feasible].map((list) => new Set(list));
-  return data.points.words.map((_, n) => {
+  return data.points.summary.map((_, n) => {
     if (data.points.rejected[n] || !isNumber(data.found.ratio.quality[n])) return "rejected";
     if (!n) return "baseline";
     if (fallen.has(n)) return "fell";

@@ -31,7 +31,7 @@ function drawSoon() {
 function listed() {
   const which = byId("which").value;
   const order = (n) => -(known(data, n, "quality") ?? -1);
-  const kept = data.points.words.map((_, n) => n).filter((n) => which === "all"
+  const kept = data.points.summary.map((_, n) => n).filter((n) => which === "all"
     || (which === "feasible" ? judged.feasible.includes(n) : n === judged.pick || ["front", "baseline", "presets", "fell"].includes(layers[n])));
   return kept.sort((a, b) => order(a) - order(b) || a - b);
 }
@@ -69,10 +69,10 @@ function choose(n, go = false) {
 
 // The flags of a command line that says what the page is set to.
 function flags() {
-  const words = data.sliders.filter((one) => isNumber(state.limits[one.reading]))
+  const limits = data.sliders.filter((one) => isNumber(state.limits[one.reading]))
     .map((one) => ` --${one.ceiling ? "max" : "floor"} ${one.reading}=${state.limits[one.reading]}x`);
   const fixed = data.fixed.filter((_, at) => state.fixed[at]).map((item) => ` ${item.flag}`);
-  return `${words.join("")}${fixed.join("")} --prefer ${state.prefer}`;
+  return `${limits.join("")}${fixed.join("")} --prefer ${state.prefer}`;
 }
 
 function announce() {
@@ -89,10 +89,10 @@ function announce() {
   const facts = data.sliders.map((one) => made("div", {}, made("dt", {}, one.label), made("dd", {}, times(known(data, n, one.reading)))));
   const tested = isVerified(data, n), size = data.found.ratio.size_bytes[n] * data.found.baseline.size_bytes;
   place.replaceChildren(
-    made("h3", {}, "Pick ", link(data, n, choose), n ? "" : " (the dense model itself)"), made("p", { class: "words" }, data.points.words[n]),
+    made("h3", {}, "Pick ", link(data, n, choose), n ? "" : " (the dense model itself)"), made("p", { class: "summary" }, data.points.summary[n]),
     made("dl", {}, ...facts),
     made("p", {}, `${bytes(size)}. Quality on ${tested ? "test data (verified)" : "validation data, not verified"}. `
-      + `${judged.feasible.length} of ${data.points.words.length} hold these limits, ${counted(judged.front.length, "is", "are")} on the front. ${ruined(data, n)}`),
+      + `${judged.feasible.length} of ${data.points.summary.length} hold these limits, ${counted(judged.front.length, "is", "are")} on the front. ${ruined(data, n)}`),
     made("p", { class: "again" }, "Ship it: ", commandLine(numbered(data, data.commands.pick, n))), again);
 }
 
@@ -172,7 +172,7 @@ function makeChoices() {
     byId("prefer").append(made("label", {}, radio, ` ${name}`));
   }
   for (const profile of data.profiles) {
-    const button = made("button", { type: "button", "data-profile": profile.name, title: profile.words }, profile.name);
+    const button = made("button", { type: "button", "data-profile": profile.name, title: profile.text }, profile.name);
     button.addEventListener("click", () => { setProfile(profile); follow(); });
     byId("profiles").append(button);
   }
