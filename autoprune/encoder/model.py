@@ -15,7 +15,7 @@ from torch.nn.functional import gelu, layer_norm, normalize, relu, scaled_dot_pr
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
-from autoprune.models.model import Model
+from autoprune.models.model import Model, Watch, unchanged
 from autoprune.models.table import Linear, Table
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -25,10 +25,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 POOLINGS = ("mean", "cls", "max")
 MAPS = ("query", "key", "value", "output", "up", "down")
-
-Watch = Callable[[str, Tensor], Tensor]
-"""Sees what an axis carries (`ffn.3`: [batch, tokens, neurons]; `heads.3`: [batch, heads, tokens, head_dim];
-`layers`: what a layer was given) and returns what goes on instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +100,9 @@ class Encoder(Model):
             "position": Table(positions, hidden),
             "out": Linear(out, hidden),
         }
-        axes = [Axis(name="layers", kind="layers"), Axis(name="out", kind="dim", parts=(("out", 0),))]
+        axes = [Axis(name="layers", kind="layers"), Axis(name="out", kind="dim", pairs=(("out", 0),))]
         if tokenizer.reducible:
-            axes.append(Axis(name="vocab", kind="rows", parts=(("word", 0),)))
+            axes.append(Axis(name="vocab", kind="rows", pairs=(("word", 0),)))
         for layer, (count, neurons) in enumerate(zip(heads, ffn, strict=True)):
             for name in ("query", "key", "value"):
                 tables[f"{name}_{layer}"] = Linear(count * size, hidden)
@@ -114,9 +110,9 @@ class Encoder(Model):
             tables[f"up_{layer}"], tables[f"down_{layer}"] = Linear(neurons, hidden), Linear(hidden, neurons)
             attention = tuple((f"{name}_{layer}", 0) for name in ("query", "key", "value"))
             axes.append(
-                Axis(name=f"heads.{layer}", kind="heads", parts=(*attention, (f"output_{layer}", 1)), width=size)
+                Axis(name=f"heads.{layer}", kind="heads", pairs=(*attention, (f"output_{layer}", 1)), width=size)
             )
-            axes.append(Axis(name=f"ffn.{layer}", kind="ffn", parts=((f"up_{layer}", 0), (f"down_{layer}", 1))))
+            axes.append(Axis(name=f"ffn.{layer}", kind="ffn", pairs=((f"up_{layer}", 0), (f"down_{layer}", 1))))
         body = tuple(name for name in tables if name != "word")
         super().__init__(tables, tuple(axes), groups={"word": ("word",), "body": body})
         self.architecture = architecture
@@ -138,11 +134,15 @@ class Encoder(Model):
     @property
     def tables(self) -> dict[str, Table]:
         """The tables at work: `out` once dimensions were turned or cut, those of a layer until it is hidden."""
-        hidden = {str(layer) for layer, stands in zip(self.layers, self.layer_mask.tolist(), strict=True) if not stands}
+        hidden = {str(layer) for layer, stands in self._layers() if not stands}
         found = {name: table for name, table in super().tables.items() if name.partition("_")[2] not in hidden}
         if not self.projects:
             del found["out"]
         return found
+
+    def _layers(self) -> list[tuple[int, bool]]:
+        """The original number of each layer, and whether it stands."""
+        return list(zip(self.layers, self.layer_mask.tolist(), strict=True))
 
     @property
     def out(self) -> int:
@@ -163,7 +163,7 @@ class Encoder(Model):
         self,
         ids: Tensor,
         there: Tensor,
-        watch: Watch = lambda _, values: values,
+        watch: Watch = unchanged,
         *,
         products: torch.dtype = torch.float32,
     ) -> Tensor:
@@ -179,7 +179,7 @@ class Encoder(Model):
         hidden = word.values(ids.flatten()).view(*ids.shape, -1)
         hidden = norms["embedding"](hidden + self._table("position").values()[: ids.shape[1]])
         mask = there[:, None, None, :] if not there.all() else None
-        for layer, stands in zip(self.layers, self.layer_mask.tolist(), strict=True):
+        for layer, stands in self._layers():
             if stands:
                 hidden = watch(f"layers.{layer}", hidden)
                 hidden = norms[f"attention_{layer}"](hidden + self._attend(layer, hidden, mask, watch, products))
@@ -214,14 +214,14 @@ class Encoder(Model):
         rows = word.row_mask.nonzero()[:, 0].cpu().numpy()
         return [rows[ids] for ids in encoded]
 
-    def calibrate(self, texts: Sequence[str], watch: Watch = lambda _, values: values, *, batch: int = 32) -> Tensor:
+    def calibrate(self, inputs: Sequence[str], watch: Watch = unchanged, *, batch: int = 32) -> Tensor:
         """The vectors of texts, float32 [n, out], differentiable.
 
         `watch` sees batches, short texts first; what it sees of padding is zero.
         """
-        tokens = self.tokens(texts)
+        tokens = self.tokens(inputs)
         order = np.argsort([len(ids) for ids in tokens], kind="stable")
-        found, device = [], self.layer_mask.device
+        found, device = [], self.device
         for start in range(0, len(order), batch):
             ids, there = padded([tokens[at] for at in order[start : start + batch]])
             ids, there = ids.to(device), there.to(device)
@@ -241,6 +241,14 @@ class Encoder(Model):
             return super().protected(axis)
         index = self._table("word").index
         return torch.isin(index, self.tokenizer.protected.to(index.device)).nonzero()[:, 0]
+
+    def standing_axes(self, kind: str) -> dict[str, Axis]:
+        standing = {str(layer) for layer, stands in self._layers() if stands}
+        inside = kind in ("heads", "ffn")
+        return {name: axis for name, axis in self.axes_of(kind).items() if not inside or name in standing}
+
+    def numbers(self, axis: Axis) -> list[int]:
+        return list(self.layers) if axis.kind == "layers" else super().numbers(axis)
 
     def size(self, axis: Axis) -> int:
         return len(self.layers) if axis.kind == "layers" else super().size(axis)

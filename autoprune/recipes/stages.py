@@ -121,7 +121,7 @@ def sketch(task: Task, base: Mapping[str, Any], *, rows: int = 128) -> Model:
     """
     model = task.model(base, seed=0)
     for axis in model.axes_of("rows").values():
-        table = model.tables[axis.parts[0][0]]
+        table = model.tables[axis.pairs[0][0]]
         stays = torch.arange(table.rows) < rows
         stays[model.protected(axis)] = True
         model.cut(axis, stays.nonzero()[:, 0])

@@ -72,7 +72,7 @@ class Step:
             found["sparsity"] = {name: share for name, share in found["sparsity"].items() if share}
         return found
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """The step in a few words: its name, what differs from the defaults, how much goes (`dims pca -50%`)."""
         parts, amount = [self.name], ""
         for entry in dataclasses.fields(self):

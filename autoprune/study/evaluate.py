@@ -122,7 +122,7 @@ class Evaluator:
             name=name,
             key=plan.key,
             recipe=dict(recipe),
-            words=plan.words(),
+            words=plan.summary(),
             rejected=rejected,
             measurements=(measured,),
             seconds=round(time.monotonic() - start, 3),
