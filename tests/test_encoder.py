@@ -13,7 +13,8 @@ import torch
 from tiny_encoder import HEADS, HIDDEN, LAYERS, NEURONS, TEXTS, write_modules, write_tiny_bert
 
 from autoprune.encoder.bert import read_encoder
-from autoprune.encoder.model import Encoder, padded, pool
+from autoprune.encoder.functional import padded, pool
+from autoprune.encoder.model import Encoder
 from autoprune.encoder.task import EncoderTask
 from autoprune.recipes.stages import sketch
 

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autoprune.encoder.architecture import Architecture
+from autoprune.encoder.functional import ACTIVATIONS
 from autoprune.encoder.hub import PACKAGED, find, packaged
-from autoprune.encoder.model import ACTIVATIONS, Architecture, Encoder, copy_weights
+from autoprune.encoder.model import Encoder, copy_weights
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.errors import AutopruneError, nearest
 

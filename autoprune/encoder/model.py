@@ -3,65 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, normalize, relu, scaled_dot_product_attention
+from torch.nn.functional import normalize, scaled_dot_product_attention
 
+from autoprune.encoder.architecture import Architecture, LayerNorm
+from autoprune.encoder.functional import ACTIVATIONS, padded, pool
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
 from autoprune.models.model import Model, Watch, unchanged
 from autoprune.models.table import Linear, Table
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": gelu,
-    "gelu_new": lambda x: gelu(x, approximate="tanh"),
-    "relu": relu,
-}
-POOLINGS = ("mean", "cls", "max")
 MAPS = ("query", "key", "value", "output", "up", "down")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """What an encoder is, beside its weights.
-
-    Attributes:
-        hidden: width of what flows from layer to layer.
-        head_dim: dimensions of an attention head.
-        max_tokens: of a text; what is beyond is not read.
-        pooling: how tokens become one vector, one of `POOLINGS`.
-        normalize: whether vectors have length 1.
-        activation: of the neurons, one of `ACTIVATIONS`.
-        epsilon: of the layer norms.
-        name: of the dense model, for people.
-    """
-
-    hidden: int
-    head_dim: int
-    max_tokens: int
-    pooling: str = "mean"
-    normalize: bool = True
-    activation: str = "gelu"
-    epsilon: float = 1e-12
-    name: str = ""
-
-
-class LayerNorm(nn.Module):
-    """Layer normalisation (Ba et al. 2016)."""
-
-    def __init__(self, size: int, epsilon: float) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(size)), nn.Parameter(torch.zeros(size))
-        self.epsilon = epsilon
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        return layer_norm(vectors, self.weight.shape, self.weight, self.bias, self.epsilon)
 
 
 class Encoder(Model):
@@ -309,30 +267,6 @@ def _blind_to_padding(watch: Watch, there: Tensor) -> Watch:
         return watch(name, values.masked_fill(~text, 0.0))
 
     return blind
-
-
-def pool(hidden: Tensor, there: Tensor, pooling: str) -> Tensor:
-    """One vector for each text: the mean or the maximum over its tokens, or its first token's.
-
-    Args:
-        hidden: float32 [batch, tokens, hidden].
-        there: bool [batch, tokens].
-    """
-    if pooling == "cls":
-        return hidden[:, 0]
-    if pooling == "max":
-        return hidden.masked_fill(~there[:, :, None], -torch.inf).amax(1)
-    weights = there.to(hidden.dtype)
-    return torch.einsum("bth,bt->bh", hidden, weights) / weights.sum(1, keepdim=True)
-
-
-def padded(tokens: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
-    """Token ids side by side, zeros behind the shorter ones, and which are there: int64 and bool [batch, longest]."""
-    lengths = np.array([len(ids) for ids in tokens])
-    there = np.arange(max(lengths.max(initial=1), 1)) < lengths[:, None]
-    ids = np.zeros(there.shape, dtype=np.int64)
-    ids[there] = np.concatenate(tokens)
-    return torch.from_numpy(ids), torch.from_numpy(there)
 
 
 def copy_weights(model: Encoder, weights: Mapping[str, Tensor]) -> None:

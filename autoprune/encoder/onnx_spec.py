@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.encoder.model import ACTIVATIONS, POOLINGS
+from autoprune.encoder.functional import ACTIVATIONS, POOLINGS
 from autoprune.errors import AutopruneError, unknown
 
 Array = NDArray[Any]

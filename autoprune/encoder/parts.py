@@ -9,7 +9,8 @@ from torch import Tensor
 
 from autoprune.artifacts.served import Beside, Parts
 from autoprune.encoder import onnx_spec
-from autoprune.encoder.model import Encoder, LayerNorm
+from autoprune.encoder.architecture import LayerNorm
+from autoprune.encoder.model import Encoder
 from autoprune.encoder.onnx_graph import build
 from autoprune.models.table import FLOAT_BITS, Linear, Table
 from autoprune.packing.codes import RowCodes, pack_codes, symmetric_zero

@@ -156,6 +156,21 @@ class Model(nn.Module):
         for name, _ in axis.pairs:
             self._table(name).rotate(rotation)
 
+    def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
+        """The tables as they ship: what a manifest says of each, by name, and their tensors (`user.codes`).
+
+        A linear map's bias lies beside it, as `name.bias`.
+        """
+        entries: dict[str, dict[str, Any]] = {}
+        tensors: dict[str, Tensor] = {}
+        for name, table in self.tables.items():
+            stored = table.packed()
+            entries[name] = stored.entry
+            tensors |= {f"{name}.{key}": tensor for key, tensor in stored.tensors.items()}
+            if isinstance(table, Linear):
+                tensors[f"{name}.bias"] = table.bias.detach()
+        return entries, tensors
+
     def _table(self, name: str) -> Table:
         table = self._tables[name]
         assert isinstance(table, Table), "only tables are kept"

@@ -32,7 +32,7 @@ def run(
         train: False rehearses: nothing is trained and nothing is stored, but every shape is the real one.
     """
     context = dataclasses.replace(context, rehearsal=not train)
-    model = task.model(plan.base, seed=context.seed).to(context.device)
+    model: Model = task.model(plan.base, seed=context.seed).to(context.device)
     content: Any = {"task": task.fingerprint(), "base": plan.base, "seed": context.seed}
     if train and trainer.settings.epochs:
         content = {"dense": content, "training": trainer.describe()}
@@ -119,7 +119,7 @@ def sketch(task: Task, base: Mapping[str, Any], *, rows: int = 128) -> Model:
     Args:
         rows: that each table keeps, beside those that the model protects.
     """
-    model = task.model(base, seed=0)
+    model: Model = task.model(base, seed=0)
     for axis in model.axes_of("rows").values():
         table = model.tables[axis.pairs[0][0]]
         stays = torch.arange(table.rows) < rows

@@ -131,7 +131,7 @@ def tables(task: EncoderTask, dense: Encoder, given: argparse.Namespace) -> tupl
     own = torch.linalg.svd(vectors, full_matrices=False).Vh[: given.dims]
     found = {"not trained": weights[:, None] * (vectors @ own.T)}
     if given.epochs:
-        teacher = torch.from_numpy(task._dense_vectors(texts))  # from the cache that the study filled
+        teacher = torch.from_numpy(task.teacher.vectors(texts))  # from the cache that the study filled
         basis = torch.linalg.eigh(teacher.T @ teacher).eigenvectors.flip(1)[:, : given.dims]
         start = weights[:, None] * (vectors @ basis)
         found["distilled"] = learn(start, tokenizer.encode(texts), normalize(teacher @ basis), epochs=given.epochs)

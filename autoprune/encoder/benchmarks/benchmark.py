@@ -25,6 +25,12 @@ DRAWS_AT_ONCE = 50
 """Bootstrap samples that are ranked at a time: bounds memory."""
 
 
+def normalized(vectors: Vectors) -> Vectors:
+    """Rows of length 1."""
+    found: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return found
+
+
 class Benchmark(ABC):
     """Something to do with embeddings for which it is known what would be right.
 
