@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from autoprune.artifacts.formats import FORMATS, LOADING, OWN, STOCK, check_format
+from autoprune.artifacts.formats import OWN, check_format, find_format, format_names
 from autoprune.errors import AutopruneError, nearest
 from autoprune.fronts.front import Front
 from autoprune.fronts.profiles import load_profile
@@ -99,8 +99,8 @@ Format = Annotated[
     str,
     typer.Option(
         "--format",
-        help=f"{' or '.join(FORMATS)}, which an unmodified SentenceTransformer('DIR') loads: only candidates that its "
-        "configs express (runtime torch, all heads, FFNs of one width, no codes).",
+        help=f"{' or '.join(format_names())}, which an unmodified SentenceTransformer('DIR') loads: only candidates "
+        "that its configs express (runtime torch, all heads, FFNs of one width, no codes).",
         metavar="FORMAT",
     ),
 ]
@@ -290,8 +290,9 @@ def pick(
     point = _chosen(found) if number is None else record.point(number)
     if point.candidate.rejected:
         raise AutopruneError(f"candidate {number} was rejected and has no artifact; pick another.")
-    if format_ == STOCK and point.stock_obstacles:
-        why = ", and ".join(one.words for one in point.stock_obstacles)
+    obstacles = point.obstacles(format_)
+    if obstacles:
+        why = ", and ".join(one.reason for one in obstacles)
         way = "Pick another, or leave the number out."
         raise AutopruneError(f"candidate {number} can't be written in the format {format_}: {why}. {way}")
     try:
@@ -308,17 +309,16 @@ def pick(
         say(console, f"\nIt {beyond(record, point)}.", style="bold yellow")
     if not point.verified:
         say(console, f"\nIt is not verified on test data: {verifying(found, point)}", style="bold yellow")
-    if format_ == STOCK:
-        from autoprune.encoder.stock import EXAMPLE, size_bytes  # here, because it waits for torch
-
+    form = find_format(format_)
+    if format_ != OWN:
         if found.format_words:
             say(console, f"\n{found.format_words}")
-        shipped = f"Written to {to} for {format_}, {byte_count(size_bytes(to))}"
-        ask = f"; print({EXAMPLE})"
+        shipped = f"Written to {to} for {format_}, {byte_count(form.size_bytes(to))}"
+        ask = f"; print({form.example(to)})"
     else:
         shipped, ask = f"Shipped to {to}", ""
     say(console, f"\n{shipped}, with what is known of it in {card}. Use it:")
-    code = LOADING[format_].format(folder=str(to))
+    code = form.loading.format(folder=str(to))
     console.print(f'  python -c "{code}{ask}"', highlight=False, soft_wrap=True)
 
 

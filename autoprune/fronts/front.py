@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autoprune.artifacts.formats import OWN, check_format, obstacle_words
+from autoprune.artifacts.formats import OWN, check_format, explain_obstacles
 from autoprune.errors import AutopruneError, unknown
 from autoprune.fronts.infeasible import Infeasible, explain
 from autoprune.fronts.letters import apart, letters
@@ -63,7 +63,7 @@ class Front:
         record: the study.
         requirements: what must hold.
         flags: the words of the command line that ask for them, such as `--max size_bytes=0.5x`; none for the study's.
-        format: what candidates must be writable in; one of `autoprune.artifacts.formats.FORMATS`.
+        format: the name of what candidates must be writable in; see `autoprune.artifacts.formats`.
 
     Attributes:
         candidates: those that can be written in the format; all of the study's in its own.
@@ -78,7 +78,7 @@ class Front:
     ) -> None:
         self.record = record
         self.format = check_format(format)
-        self.candidates = [point for point in record.points if format == OWN or not point.stock_obstacles]
+        self.candidates = [point for point in record.points if not point.obstacles(format)]
         self.requirements = requirements
         self.flags = flags
         needed = [OBJECTIVES[name][0] for name in record.objectives]
@@ -268,7 +268,8 @@ class Front:
         if len(self.candidates) == len(self.record.points):
             return ""
         points = [point for point in self.record.points if point.number] or self.record.points
-        return obstacle_words([point.stock_obstacles for point in points], self.format)
+        found = [point.obstacles(self.format) for point in points]
+        return explain_obstacles(found, self.format, self.record.definition["space"])
 
     def to_frame(self) -> pd.DataFrame:
         """One row a point, indexed by candidate number; ratios to the baseline end in `_ratio`.

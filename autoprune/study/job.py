@@ -30,7 +30,7 @@ from autoprune.record.record import Record
 from autoprune.study.driver import Study, StudyConfig
 from autoprune.study.evaluate import Evaluator
 from autoprune.study.progress import Progress
-from autoprune.tasks.task import Task, TaskMaker
+from autoprune.tasks.task import Task
 
 
 def search(
@@ -141,7 +141,7 @@ def make_task(section: dict[str, Any]) -> Task:
     Raises:
         AutopruneError: it is unknown, or cannot be made.
     """
-    maker: TaskMaker = task_maker(section.get("name"))
+    maker = task_maker(section.get("name"))
     return maker.make(structured(maker.config, section, "task"))
 
 
