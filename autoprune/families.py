@@ -49,7 +49,7 @@ FAMILIES = {
         Family(
             kind="encoder",
             serves="autoprune.encoder.served:serve_encoder",
-            tasks={"encoder": "autoprune.encoder.make:ENCODER", "stsb": "autoprune.encoder.make:ENCODER"},
+            tasks={"encoder": "autoprune.encoder.make:ENCODER", "stsb": "autoprune.encoder.make:STSB"},
             formats={"sentence-transformers": "autoprune.encoder.obstacles:STOCK"},
         ),
     )

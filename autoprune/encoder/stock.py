@@ -26,9 +26,9 @@ from torch import Tensor
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Parts
-from autoprune.encoder.bert import BERT
 from autoprune.encoder.obstacles import STOCK
 from autoprune.encoder.tokenizer import Tokenizer
+from autoprune.encoder.weights import BERT
 from autoprune.errors import AutopruneError
 
 SEGMENTS = 2

@@ -17,11 +17,11 @@ from autoprune.recipes.recipe import Plan, Stage, digest
 from autoprune.recipes.schedule import SCHEDULES, one_shot
 from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
-from autoprune.tasks.task import Task
+from autoprune.tasks.task import Learning
 
 
 def run(
-    plan: Plan, task: Task, context: Context, *, trainer: Trainer, store: Store | None = None, train: bool = True
+    plan: Plan, task: Learning, context: Context, *, trainer: Trainer, store: Store | None = None, train: bool = True
 ) -> Model:
     """Makes the model that a plan describes.
 
@@ -46,7 +46,7 @@ def run(
 def run_stage(
     model: Model,
     stage: Stage,
-    task: Task,
+    task: Learning,
     context: Context,
     *,
     trainer: Trainer,
@@ -75,7 +75,7 @@ def run_stage(
 
 
 def _run_rounds(
-    model: Model, stage: Stage, task: Task, context: Context, *, tune: Callable[..., None], key: str
+    model: Model, stage: Stage, task: Learning, context: Context, *, tune: Callable[..., None], key: str
 ) -> bool:
     """Prune, retrain, validate, until a round falls below the floor; leaves the last good round's state in `model`.
 
@@ -113,7 +113,7 @@ def _convert(model: Model, stage: Stage, context: Context) -> None:
         step.convert(model, context)
 
 
-def sketch(task: Task, base: Mapping[str, Any], *, rows: int = 128) -> Model:
+def sketch(task: Learning, base: Mapping[str, Any], *, rows: int = 128) -> Model:
     """A model with the real axes and widths but few rows, untrained: enough to try a plan's shapes in a moment.
 
     Args:
@@ -128,7 +128,7 @@ def sketch(task: Task, base: Mapping[str, Any], *, rows: int = 128) -> Model:
     return model
 
 
-def rehearse(plan: Plan, model: Model, task: Task, context: Context, *, trainer: Trainer) -> None:
+def rehearse(plan: Plan, model: Model, task: Learning, context: Context, *, trainer: Trainer) -> None:
     """Runs a plan's stages on `model` without training, to see that every shape and value works out.
 
     Raises:

@@ -29,6 +29,9 @@ M = TypeVar("M", bound=Model, default=Any)
 S = TypeVar("S", bound=Served, default=Any)
 """What answers for it."""
 
+C = TypeVar("C", default=Any)
+"""What a task is told."""
+
 
 @dataclass(kw_only=True)
 class Training:
@@ -201,7 +204,7 @@ class Task(Learning[M], Judging[S], Serving[M, S]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskMaker:
+class TaskMaker(Generic[C]):
     """How the tasks of one name are configured and made.
 
     Attributes:
@@ -209,5 +212,5 @@ class TaskMaker:
         make: from such a config.
     """
 
-    config: type[Any]
-    make: Callable[[Any], Task]
+    config: type[C]
+    make: Callable[[C], Task]

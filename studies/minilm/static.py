@@ -22,7 +22,7 @@ from torch.nn.functional import embedding_bag, normalize
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside, Parts, serve
 from autoprune.encoder.config import EncoderConfig, EncoderData
-from autoprune.encoder.make import read_task
+from autoprune.encoder.make import make_encoder
 from autoprune.encoder.model import Encoder, padded
 from autoprune.encoder.served import SentenceEncoder, Vectors
 from autoprune.encoder.task import EncoderTask
@@ -152,7 +152,7 @@ def main() -> None:
     places = {"pairs": "stsb", "retrieval": "cranfield", "classification": "banking77"}
     there = {name: str(given.data / place) for name, place in places.items() if (given.data / place).is_dir()}
     torch.set_num_threads(1)
-    task = read_task(EncoderConfig(texts=given.texts, data=EncoderData(**there)))
+    task = make_encoder(EncoderConfig(texts=given.texts, data=EncoderData(**there)))
     dense = task.model({}, seed=0)
     assert isinstance(dense, Encoder), "an encoder task has an encoder"
     found, tokenizer = tables(task, dense, given)
