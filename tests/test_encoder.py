@@ -168,5 +168,5 @@ def test_a_sketch_reads_texts(encoder_task: EncoderTask) -> None:
     """Few rows, but those without which nothing can be read."""
     made = sketch(encoder_task, {}, rows=3)
     assert isinstance(made, Encoder)
-    assert len(made.words) == len(made.tokenizer.protected)
+    assert len(made.pieces) == len(made.tokenizer.protected)
     assert answers(made).isfinite().all()

@@ -108,7 +108,7 @@ class Encoder(Model):
         return self._table("out").rows
 
     @property
-    def words(self) -> Tensor:
+    def pieces(self) -> Tensor:
         """Original ids of the pieces that stand: int64, ascending."""
         word = self._table("word")
         return word.index[word.row_mask].cpu()
@@ -166,7 +166,7 @@ class Encoder(Model):
     def tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """Texts as rows of the word table, under the pieces that stand."""
         word = self._table("word")
-        encoded = self.tokenizer.restricted(self.words).encode(texts)
+        encoded = self.tokenizer.restricted(self.pieces).encode(texts)
         if bool(word.row_mask.all()):
             return encoded
         rows = word.row_mask.nonzero()[:, 0].cpu().numpy()

@@ -23,7 +23,7 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         model: nothing of it hidden any more.
         runtime: `onnx` or `torch`.
     """
-    tokenizer = model.tokenizer.restricted(model.words).to_json().encode()
+    tokenizer = model.tokenizer.restricted(model.pieces).to_json().encode()
     settings = {**model.settings(), "runtime": runtime}
     if runtime == "onnx":
         widths = {name: _written_bits(table) for name, table in model.tables.items()}

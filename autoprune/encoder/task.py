@@ -88,7 +88,7 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
             else (f"; the vocabulary stays whole: its tokenizer is {self._dense.tokenizer.kind}, not WordPiece")
         )
         return (
-            f"{self._dense.architecture.name}: {len(self._dense.layers)} layers, {len(self._dense.words):,} pieces; "
+            f"{self._dense.architecture.name}: {len(self._dense.layers)} layers, {len(self._dense.pieces):,} pieces; "
             f"{self._corpus.describe()}; {judged}{vocabulary}"
         )
 

@@ -178,8 +178,8 @@ def _stages(name: str, entry: Mapping[str, Any]) -> list[Stage]:
     # What acts on updates, or leaves codes that nothing can train, shares the stage with its epochs.
     if steps and epochs and (schedule != "one_shot" or any(step.only_trains or not step.trainable for step in steps)):
         return [Stage(name=name, steps=steps, epochs=epochs, schedule=schedule, paths=paths)]
-    parts = [Stage(name=name, steps=steps, paths=paths)] if steps else []
-    return [*parts, Stage(name=name, epochs=epochs)] if epochs else parts
+    acting = [Stage(name=name, steps=steps, paths=paths)] if steps else []
+    return [*acting, Stage(name=name, epochs=epochs)] if epochs else acting
 
 
 def _named_steps(name: str, entry: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], Path]]:

@@ -54,7 +54,7 @@ def dim_norm(vectors: list[Tensor]) -> Tensor:
     Returns:
         float32 [dim]; the shares of each table add up to 1, so that a table of many rows does not outvote the others.
     """
-    return torch.stack([_share(part.detach().square().sum(0)) for part in vectors]).sum(0)
+    return torch.stack([_share(held.detach().square().sum(0)) for held in vectors]).sum(0)
 
 
 def dim_activation(model: Model, axis: Axis, context: Context) -> Tensor:
@@ -68,10 +68,10 @@ def dim_activation(model: Model, axis: Axis, context: Context) -> Tensor:
         RecipeError: how often the rows of a table occur is not known.
     """
     shares = []
-    for (table, _), (part, often) in zip(axis.pairs, model.vectors(axis, context), strict=True):
+    for (table, _), (vectors, often) in zip(axis.pairs, model.vectors(axis, context), strict=True):
         if often is None or not often.any():
             often = row_frequency(model, table, context).float()  # says what is missing, if anything is
-        shares.append(_share(often @ part.abs()))
+        shares.append(_share(often @ vectors.abs()))
     return torch.stack(shares).sum(0)
 
 

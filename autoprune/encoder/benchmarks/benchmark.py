@@ -207,11 +207,11 @@ def as_rows(
     )
 
 
-def sha256_of(parts: Iterable[object]) -> str:
-    """SHA-256 of parts as text, each after its length, so that no two sequences read alike."""
+def sha256_of(content: Iterable[object]) -> str:
+    """SHA-256 of values as text, each after its length, so that no two sequences read alike."""
     found = hashlib.sha256()
-    for part in parts:
-        written = str(part).encode("utf-8", "surrogatepass")
+    for value in content:
+        written = str(value).encode("utf-8", "surrogatepass")
         found.update(f"{len(written)}:".encode())
         found.update(written)
     return found.hexdigest()
