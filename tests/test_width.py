@@ -179,7 +179,7 @@ def test_weights_of_hidden_layers_do_not_count(encoder_task: EncoderTask) -> Non
     assert zeros == round(sum(table.weight.numel() for table in made.tables.values()) / 2)
 
 
-def test_block_influence_is_how_far_a_layer_turns_what_flows(model: Encoder) -> None:
+def test_layer_influence_is_how_far_a_layer_turns_what_flows(model: Encoder) -> None:
     with torch.no_grad():
         for name in ("output_2", "down_2"):
             model.tables[name].weight.mul_(0.01)

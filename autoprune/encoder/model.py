@@ -11,15 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, scaled_dot_product_attention
 
-from autoprune.encoder.architecture import Architecture, LayerNorm
+from autoprune.encoder.architecture import MAPS, Architecture, LayerNorm, tables_and_axes
 from autoprune.encoder.functional import ACTIVATIONS, padded, pool
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
 from autoprune.models.model import Model, Watch, unchanged
 from autoprune.models.table import Linear, Table
-
-MAPS = ("query", "key", "value", "output", "up", "down")
 
 
 class Encoder(Model):
@@ -51,40 +49,23 @@ class Encoder(Model):
         ffn: Sequence[int],
         out: int | None = None,
     ) -> None:
-        size, hidden = architecture.head_dim, architecture.hidden
-        out = out or hidden
-        tables: dict[str, Table] = {
-            "word": Table(tokenizer.size, hidden),
-            "position": Table(positions, hidden),
-            "out": Linear(out, hidden),
-        }
-        axes = [Axis(name="layers", kind="layers"), Axis(name="out", kind="dim", pairs=(("out", 0),))]
-        if tokenizer.reducible:
-            axes.append(Axis(name="vocab", kind="rows", pairs=(("word", 0),)))
-        for layer, (count, neurons) in enumerate(zip(heads, ffn, strict=True)):
-            for name in ("query", "key", "value"):
-                tables[f"{name}_{layer}"] = Linear(count * size, hidden)
-            tables[f"output_{layer}"] = Linear(hidden, count * size)
-            tables[f"up_{layer}"], tables[f"down_{layer}"] = Linear(neurons, hidden), Linear(hidden, neurons)
-            attention = tuple((f"{name}_{layer}", 0) for name in ("query", "key", "value"))
-            axes.append(
-                Axis(name=f"heads.{layer}", kind="heads", pairs=(*attention, (f"output_{layer}", 1)), width=size)
-            )
-            axes.append(Axis(name=f"ffn.{layer}", kind="ffn", pairs=((f"up_{layer}", 0), (f"down_{layer}", 1))))
+        tables, axes = tables_and_axes(
+            architecture, tokenizer, positions=positions, heads=heads, ffn=ffn, out=out or architecture.hidden
+        )
         body = tuple(name for name in tables if name != "word")
-        super().__init__(tables, tuple(axes), groups={"word": ("word",), "body": body})
+        super().__init__(tables, axes, groups={"word": ("word",), "body": body})
         self.architecture = architecture
         self.tokenizer = tokenizer
-        self.norms = nn.ModuleDict({"embedding": LayerNorm(hidden, architecture.epsilon)})
+        self.norms = nn.ModuleDict({"embedding": LayerNorm(architecture.hidden, architecture.epsilon)})
         for layer in range(len(heads)):
             for place in ("attention", "ffn"):
-                self.norms[f"{place}_{layer}"] = LayerNorm(hidden, architecture.epsilon)
+                self.norms[f"{place}_{layer}"] = LayerNorm(architecture.hidden, architecture.epsilon)
         self.layers = list(range(len(heads)))
         self.register_buffer("layer_mask", torch.ones(len(heads), dtype=torch.bool))
         self.register_buffer("projects", torch.tensor(False))
-        self.register_buffer("basis", torch.eye(out))
+        self.register_buffer("basis", torch.eye(self.out))
         with torch.no_grad():
-            self._table("out").weight.copy_(torch.eye(out, hidden))
+            self._table("out").weight.copy_(torch.eye(self.out, architecture.hidden))
         for table in self._tables.values():
             if isinstance(table, Table) and table is not self._tables["out"]:
                 nn.init.normal_(table.weight, std=0.02)
