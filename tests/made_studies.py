@@ -48,6 +48,7 @@ def make_study(
     task: str = "interactions",
     machine: str = "0123456789",
     seed: int = 0,
+    space: dict[str, Any] | None = None,
 ) -> Record:
     """Writes a study of a baseline, two presets and trials, `count` in all; verifies its finalists if asked to.
 
@@ -59,7 +60,7 @@ def make_study(
     definition = {
         "task": {"name": task, "metric": "ndcg@20", "dim": 64, "data": {"split": None}},
         "data": "34fea98e89a1",
-        "space": {},
+        "space": space or {},
         "presets": {},
         "requirements": requirements
         if requirements is not None

@@ -57,7 +57,7 @@ def test_study_yaml_holds_the_defaults_of_its_schema() -> None:
 def test_task_yaml_holds_the_defaults_of_its_schema() -> None:
     from omegaconf import OmegaConf
 
-    from autoprune.recommender.make import InteractionsConfig
+    from autoprune.recommender.config import InteractionsConfig
 
     section = compose_config(["task=interactions"]).task
     assert (

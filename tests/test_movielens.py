@@ -16,8 +16,9 @@ from autoprune.fronts.limits import Limits
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
+from autoprune.recommender.config import MovielensConfig
 from autoprune.recommender.histories import Histories
-from autoprune.recommender.make import MovielensConfig, make_movielens
+from autoprune.recommender.make import make_movielens
 from autoprune.recommender.task import RecommenderTask
 from autoprune.record.record import Record
 

@@ -241,7 +241,7 @@ def test_rehearsed_size_is_the_real_size(runs: Path, planted: Path, tmp_path: Pa
         if made.sized:
             untrained = run(made, task, context, trainer=trainer, train=False)
             artifact.save(task.parts(untrained), tmp_path / made.key, provenance={})
-            assert artifact.size_bytes(tmp_path / made.key) == point.candidate.latest().size_bytes, made.words()
+            assert artifact.size_bytes(tmp_path / made.key) == point.candidate.latest().size_bytes, made.summary()
             seen += 1
     assert seen > 8
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from typer.models import OptionInfo
 
-from autoprune.artifacts.formats import FORMATS, OWN
+from autoprune.artifacts.formats import OWN, format_names
 from autoprune.fronts.limits import Limits
 from autoprune.record.record import Record
 
@@ -49,8 +49,8 @@ OPTIONS: dict[str, tuple[Any, OptionInfo, Any]] = {
         str,
         typer.Option(
             "--format",
-            help=f"{' or '.join(FORMATS)}, which an unmodified SentenceTransformer('DIR') loads: only candidates that "
-            "its configs express (runtime torch, all heads, FFNs of one width, no codes).",
+            help=f"{' or '.join(format_names())}, which an unmodified SentenceTransformer('DIR') loads: only "
+            "candidates that its configs express (runtime torch, all heads, FFNs of one width, no codes).",
             metavar="FORMAT",
         ),
         OWN,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autoprune.artifacts.formats import LOADING, OWN, STOCK
+from autoprune.artifacts.formats import OWN, find_format
 from autoprune.cli.options import Bounds, Everything, Preferred, Study, with_options
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
@@ -187,8 +187,8 @@ def pick(
     point = _chosen(found) if number is None else record.point(number)
     if point.candidate.rejected:
         raise AutopruneError(f"candidate {number} was rejected and has no artifact; pick another.")
-    if limits.format == STOCK and point.stock_obstacles:
-        why = ", and ".join(one.words for one in point.stock_obstacles)
+    if obstacles := point.obstacles(limits.format):
+        why = ", and ".join(one.reason for one in obstacles)
         way = "Pick another, or leave the number out."
         raise AutopruneError(f"candidate {number} can't be written in the format {limits.format}: {why}. {way}")
     try:
@@ -245,14 +245,12 @@ def _say_doubts(console: Console, found: Front, point: Point) -> None:
 
 def _say_shipped(console: Console, found: Front, to: Path, card: Path) -> None:
     """What was written where, and how to use it."""
-    shipped, ask = f"Shipped to {to}", ""
-    if found.format == STOCK:
-        from autoprune.encoder.stock import EXAMPLE, size_bytes  # here, because it waits for torch
-
+    shipped, ask, form = f"Shipped to {to}", "", find_format(found.format)
+    if found.format != OWN:
         if found.format_note:
             say(console, f"\n{found.format_note}")
-        shipped = f"Written to {to} for {found.format}, {byte_count(size_bytes(to))}"
-        ask = f"; print({EXAMPLE})"
+        shipped = f"Written to {to} for {found.format}, {byte_count(form.size_bytes(to))}"
+        ask = f"; print({form.example(to)})"
     say(console, f"\n{shipped}, with what is known of it in {card}. Use it:")
-    code = LOADING[found.format].format(folder=str(to))
+    code = form.loading.format(folder=str(to))
     console.print(f'  python -c "{code}{ask}"', highlight=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from autoprune.artifacts.formats import OWN, obstacle_words
+from autoprune.artifacts.formats import explain_obstacles
 from autoprune.errors import AutopruneError, unknown
 from autoprune.fronts.fall import Fall, explain_fall
 from autoprune.fronts.infeasible import Infeasible, explain
@@ -52,8 +52,7 @@ class Front:
         self.record = record
         self.limits = limits
         self.requirements = limits.requirements(record)
-        own = limits.format == OWN
-        self.candidates = [point for point in record.points if own or not point.stock_obstacles]
+        self.candidates = [point for point in record.points if not point.obstacles(limits.format)]
         needed = [OBJECTIVES[name][0] for name in record.objectives]
         self._measured = [
             point
@@ -219,7 +218,8 @@ class Front:
         if len(self.candidates) == len(self.record.points):
             return ""
         points = [point for point in self.record.points if point.number] or self.record.points
-        return obstacle_words([point.stock_obstacles for point in points], self.format)
+        found = [point.obstacles(self.format) for point in points]
+        return explain_obstacles(found, self.format, self.record.definition["space"])
 
     def to_frame(self) -> pd.DataFrame:
         """One row a point, indexed by candidate number; ratios to the baseline end in `_ratio`.

@@ -141,7 +141,7 @@ class Evaluator(Worker):
             name=request.name,
             key=made.key,
             recipe=dict(request.recipe),
-            summary=made.words(),
+            summary=made.summary(),
             rejected=rejected,
             measurements=(measured,),
             seconds=round(time.monotonic() - start, 3),

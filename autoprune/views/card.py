@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from autoprune.artifacts.formats import LOADING, OWN
+from autoprune.artifacts.formats import OWN, find_format
 from autoprune.fronts.front import Front
 from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE, Measurement
 from autoprune.measure.reading import Reading, binding_slices, reading_name
@@ -33,12 +33,10 @@ def write_card(front: Front, point: Point, folder: Path, *, made_by: str = "") -
     """
     from autoprune.artifacts import artifact  # here, because it waits for torch
 
-    path = folder / FILE
+    path, example = folder / FILE, find_format(front.format).example(folder)
     if front.format == OWN:
-        made, example = artifact.read_card(folder), artifact.load(folder).example
+        made = artifact.read_card(folder)
     else:  # hashes and files are the artifact's, where it came from is the same
-        from autoprune.encoder.stock import EXAMPLE as example  # as above
-
         made = {name: held for name, held in artifact.read_card(point.folder).items() if name != "files"}
     path.write_text(card(front, point, made=made, made_by=made_by, example=example))
     return path
@@ -217,7 +215,7 @@ def _caveats(front: Front, point: Point) -> str:
 
 def _use(format: str, example: str) -> str:
     ask = f"; print({example})" if example else ""
-    code = f"{LOADING[format].format(folder='.')}{ask}"
+    code = f"{find_format(format).loading.format(folder='.')}{ask}"
     return f'## Use it\n\nIn this folder:\n\n```\npython -c "{code}"\n```'
 
 

@@ -22,7 +22,7 @@ from torch.nn.functional import embedding_bag, normalize
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside, Parts, serve
 from autoprune.encoder.config import EncoderConfig, EncoderData
-from autoprune.encoder.make import read_task
+from autoprune.encoder.make import make_encoder
 from autoprune.encoder.model import Encoder, padded
 from autoprune.encoder.served import SentenceEncoder, Vectors
 from autoprune.encoder.task import EncoderTask
@@ -131,7 +131,7 @@ def tables(task: EncoderTask, dense: Encoder, given: argparse.Namespace) -> tupl
     own = torch.linalg.svd(vectors, full_matrices=False).Vh[: given.dims]
     found = {"not trained": weights[:, None] * (vectors @ own.T)}
     if given.epochs:
-        teacher = torch.from_numpy(task._dense_vectors(texts))  # from the cache that the study filled
+        teacher = torch.from_numpy(task.teacher.vectors(texts))  # from the cache that the study filled
         basis = torch.linalg.eigh(teacher.T @ teacher).eigenvectors.flip(1)[:, : given.dims]
         start = weights[:, None] * (vectors @ basis)
         found["distilled"] = learn(start, tokenizer.encode(texts), normalize(teacher @ basis), epochs=given.epochs)
@@ -152,7 +152,7 @@ def main() -> None:
     places = {"pairs": "stsb", "retrieval": "cranfield", "classification": "banking77"}
     there = {name: str(given.data / place) for name, place in places.items() if (given.data / place).is_dir()}
     torch.set_num_threads(1)
-    task = read_task(EncoderConfig(texts=given.texts, data=EncoderData(**there)))
+    task = make_encoder(EncoderConfig(texts=given.texts, data=EncoderData(**there)))
     dense = task.model({}, seed=0)
     assert isinstance(dense, Encoder), "an encoder task has an encoder"
     found, tokenizer = tables(task, dense, given)
