@@ -15,9 +15,10 @@ from autoprune.measure.measurement import SEARCH, Latency
 from autoprune.measure.reading import readings
 from autoprune.record.archive import TRIAL, Archive, Candidate
 from autoprune.record.record import Record
-from autoprune.study.evaluate import Evaluator, Request, Retiming
+from autoprune.study.evaluate import Evaluator
 from autoprune.study.executor import Executor
 from autoprune.study.progress import Progress
+from autoprune.study.request import Request, Retiming
 from autoprune.study.sampler import Sampler, Told
 from autoprune.study.settings import StudyConfig
 

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import safetensors
-import torch
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Served
@@ -27,16 +21,17 @@ from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
 from autoprune.measure.reading import Reading, reading_names, readings
 from autoprune.measure.timing import on_threads, own_latency, paired_latency
 from autoprune.models.model import Model
-from autoprune.recipes.recipe import Plan, digest, plan
+from autoprune.recipes.recipe import Plan, plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
 from autoprune.record.archive import TRIAL, Candidate
 from autoprune.study.definition import Definition
 from autoprune.study.executor import Worker
+from autoprune.study.provenance import structure_of, versions
+from autoprune.study.request import Request, Retiming
 from autoprune.study.settings import find_device
 from autoprune.tasks.task import Task
-from autoprune.version import VERSION
 
 HOPELESS = 0.1
 """A candidate that misses a floor by a larger share is given up at a first look: floors can still be loosened by as
@@ -44,42 +39,6 @@ much without training anything."""
 
 LONGER = 4
 """How many times as long as all others the baseline is timed: all milliseconds rest on it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What an evaluator is asked for; plain values.
-
-    Attributes:
-        recipe: to be made and measured.
-        name: `baseline`, the name of a preset, or `trial`; only trials can be rejected.
-        number: that the candidate is to have.
-        seed: of everything random in making it.
-        baseline: what it is measured against; None for the baseline itself.
-        timed: latencies known on the machine that asks, by structure; equal structures share one timing.
-    """
-
-    recipe: Mapping[str, Any]
-    name: str
-    number: int
-    seed: int
-    baseline: Candidate | None = None
-    timed: Mapping[str, dict[str, Latency]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retiming:
-    """An archived candidate whose artifact is to be timed on this machine; plain values.
-
-    Attributes:
-        candidate: not rejected.
-        baseline: timed on this machine before; None where the candidate is the baseline itself.
-        timed: as in `Request`.
-    """
-
-    candidate: Candidate
-    baseline: Candidate | None
-    timed: Mapping[str, dict[str, Latency]]
 
 
 class Evaluator(Worker):
@@ -226,7 +185,7 @@ class Evaluator(Worker):
         return ", ".join(missed)
 
     def _measured(self, request: Request, folder: Path, served: Served, *, judged: Judged | None) -> Measurement:
-        structure = _structure(folder)
+        structure = structure_of(folder)
         return Measurement(
             split="validation" if judged else None,
             purpose=SEARCH,
@@ -298,35 +257,15 @@ class Evaluator(Worker):
         artifact.save(
             self.task.parts(model, made.runtime),
             artifacts / made.key,
-            provenance=self._provenance(request, made),
+            provenance={
+                "task": self.task.name,
+                "recipe": request.recipe,
+                "key": made.key,
+                "parent": request.baseline.key if request.baseline else None,
+                "seed": request.seed,
+                "data": self.task.fingerprint(),
+                "machine": machine(self.definition.device),
+                "versions": versions(),
+            },
             beside_from=artifacts / request.baseline.key if request.baseline else None,
         )
-
-    def _provenance(self, request: Request, made: Plan) -> dict[str, Any]:
-        return {
-            "task": self.task.name,
-            "recipe": request.recipe,
-            "key": made.key,
-            "parent": request.baseline.key if request.baseline else None,
-            "seed": request.seed,
-            "data": self.task.fingerprint(),
-            "machine": machine(self.definition.device),
-            "versions": {
-                "autoprune": VERSION,
-                "python": platform.python_version(),
-                "torch": str(torch.__version__),
-                "numpy": np.__version__,
-                "safetensors": safetensors.__version__,
-            },
-        }
-
-
-def _structure(folder: Path) -> str:
-    """Names what latency depends on: encodings and the shape of every stored tensor."""
-    parts = artifact.read(folder)
-    shapes = {
-        name: [str(tensor.dtype), *tensor.shape]
-        for name, tensor in parts.tensors.items()
-        if not name.startswith("ids.")  # compressed: their length says nothing of the work
-    }
-    return digest({"tables": parts.manifest, "shapes": shapes})
