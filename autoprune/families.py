@@ -50,7 +50,7 @@ FAMILIES = {
             kind="encoder",
             serves="autoprune.encoder.served:serve_encoder",
             tasks={"encoder": "autoprune.encoder.make:ENCODER", "stsb": "autoprune.encoder.make:STSB"},
-            formats={"sentence-transformers": "autoprune.encoder.obstacles:STOCK"},
+            formats={"sentence-transformers": "autoprune.encoder.stock_format:STOCK"},
         ),
     )
 }

@@ -22,9 +22,10 @@ from autoprune.artifacts.formats import find_format
 from autoprune.artifacts.served import Beside
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.model import Encoder
-from autoprune.encoder.obstacles import NO_ENCODER, OBSTACLES, STOCK
+from autoprune.encoder.obstacles import NO_ENCODER, OBSTACLES
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.stock import write_stock
+from autoprune.encoder.stock_format import STOCK
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits

@@ -1,15 +1,11 @@
-"""The format `sentence-transformers`: a folder that an unmodified `SentenceTransformer(folder)` loads.
-
-It holds what stock configs express, and no more. Here stands what is more; `autoprune.encoder.stock` writes the rest.
-"""
+"""What keeps an encoder from being a stock folder of sentence-transformers: all that its configs don't express."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from autoprune.artifacts.formats import Format, Obstacle
+from autoprune.artifacts.formats import Obstacle
 
 FLOAT = 32
 """Bits of a value that is no code."""
@@ -43,28 +39,12 @@ OBSTACLES: tuple[tuple[Callable[[Mapping[str, Any]], bool], Obstacle], ...] = (
 """What stock configs can't express. Pruned zeros are values like others."""
 
 
-class StockFormat(Format):
-    """Folders of sentence-transformers."""
+def stock_obstacles(manifest: Mapping[str, Any]) -> list[Obstacle]:
+    """All that keeps an artifact from being a folder of sentence-transformers; empty if nothing does.
 
-    name = "sentence-transformers"
-    loading = "from sentence_transformers import SentenceTransformer; model = SentenceTransformer({folder!r})"
-
-    def obstacles(self, manifest: Mapping[str, Any]) -> list[Obstacle]:
-        if manifest.get("kind") != "encoder":
-            return [NO_ENCODER]
-        return [obstacle for stands, obstacle in OBSTACLES if stands(manifest)]
-
-    def write(self, folder: Path, to: Path) -> None:
-        from autoprune.encoder.stock import write_stock  # here, because it waits for torch
-
-        write_stock(folder, to)
-
-    def size_bytes(self, folder: Path) -> int:
-        """Of all files but the card."""
-        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != "README.md")
-
-    def example(self, folder: Path) -> str:
-        return "model.encode('hello').shape"
-
-
-STOCK = StockFormat()
+    Args:
+        manifest: what `model/manifest.json` of the artifact says.
+    """
+    if manifest.get("kind") != "encoder":
+        return [NO_ENCODER]
+    return [obstacle for stands, obstacle in OBSTACLES if stands(manifest)]

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Parts
-from autoprune.encoder.obstacles import STOCK
+from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.weights import BERT
 from autoprune.errors import AutopruneError
@@ -57,10 +57,10 @@ def write_stock(folder: Path, to: Path) -> Path:
     if to.exists():
         raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
     parts = artifact.read(folder)
-    found = STOCK.obstacles(parts.manifest)
+    found = stock_obstacles(parts.manifest)
     if found:
         why = ", and ".join(one.reason for one in found)
-        raise AutopruneError(f"{folder}: the artifact can't be written in the format {STOCK.name}: {why}.")
+        raise AutopruneError(f"{folder}: the artifact can't be written in the format sentence-transformers: {why}.")
     to.parent.mkdir(parents=True, exist_ok=True)
     draft = to.parent / f".draft-{to.name}-{os.getpid()}"
     try:
