@@ -82,7 +82,7 @@ def test_a_step_is_taken_out_where_it_stands(space: dict[str, Any], ways: list[s
     ],
 )
 def test_a_setting_is_changed_where_its_step_stands(space: dict[str, Any], ways: list[str]) -> None:
-    assert Obstacle(reason="uneven", steps=("ffn",), setting="scope=layer").way_out(space) == ways
+    assert Obstacle(reason="uneven", steps=("ffn",), setting=".scope=layer").way_out(space) == ways
 
 
 def test_reasons_are_counted_and_ways_out_told_once() -> None:

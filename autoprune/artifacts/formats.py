@@ -29,7 +29,7 @@ class Obstacle:
     Attributes:
         reason: what it is, for people.
         steps: of a recipe that lead to it (or `runtime`); empty where a recipe has no part in it.
-        setting: of the steps that avoids it, such as `scope=layer`, or of `runtime` its value; empty: they must go.
+        setting: what follows their path in an override that avoids it (`.scope=layer`, `=torch`); empty: they must go.
     """
 
     reason: str
@@ -43,10 +43,8 @@ class Obstacle:
             space: of the study, as its definition holds it.
         """
         paths = _places(space, self.steps, ("space",), emptied=not self.setting)
-        if not self.setting:
-            return [shlex.quote(f"~{'.'.join(path)}") for path in paths]
-        joint = "=" if self.steps == ("runtime",) else "."
-        return [shlex.quote(f"{'.'.join(path)}{joint}{self.setting}") for path in paths]
+        gone = "" if self.setting else "~"
+        return [shlex.quote(f"{gone}{'.'.join(path)}{self.setting}") for path in paths]
 
 
 class Format(ABC):

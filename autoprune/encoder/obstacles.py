@@ -31,9 +31,9 @@ def _is_coded(manifest: Mapping[str, Any]) -> bool:
 
 
 OBSTACLES: tuple[tuple[Callable[[Mapping[str, Any]], bool], Obstacle], ...] = (
-    (_is_onnx, Obstacle(reason="its runtime is onnx, a graph of its own", steps=("runtime",), setting="torch")),
-    (_is_uneven, Obstacle(reason="its layers have FFNs of several widths", steps=("ffn",), setting="scope=layer")),
-    (_lacks_heads, Obstacle(reason="attention heads are pruned", steps=("heads",), setting="sparsity=0")),
+    (_is_onnx, Obstacle(reason="its runtime is onnx, a graph of its own", steps=("runtime",), setting="=torch")),
+    (_is_uneven, Obstacle(reason="its layers have FFNs of several widths", steps=("ffn",), setting=".scope=layer")),
+    (_lacks_heads, Obstacle(reason="attention heads are pruned", steps=("heads",), setting=".sparsity=0")),
     (_is_coded, Obstacle(reason="values are codes of few bits", steps=("quantize", "mixed", "product"))),
 )
 """What stock configs can't express. Pruned zeros are values like others."""
