@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from autoprune.models.axis import Axis
 from autoprune.models.model import Model
 from autoprune.models.table import Table
 from autoprune.tasks.metric import MeanMetric
-from autoprune.tasks.task import Task
+from autoprune.tasks.task import Task, TaskMaker
 
 THINGS, DIM, PAIRS = 60, 8, 400
 
@@ -94,5 +95,15 @@ class MinimalTask(Task[Vectors, Products]):
         return {"single": lambda: served.products([0], [1])}
 
 
-MINIMAL = Family(kind="products", serves="minimal_task:Products")
+@dataclass(kw_only=True)
+class ProductsConfig:
+    """What the task can be told."""
+
+    name: str = "products"
+    seed: int = 0
+
+
+PRODUCTS = TaskMaker(config=ProductsConfig, make=lambda config: MinimalTask(seed=config.seed))
+
+MINIMAL = Family(kind="products", serves="minimal_task:Products", tasks={"products": "minimal_task:PRODUCTS"})
 """Its row."""

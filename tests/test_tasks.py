@@ -31,6 +31,9 @@ from autoprune.recipes.train import Trainer
 from autoprune.recommender.data.interactions import split_log
 from autoprune.recommender.data.log import read_log
 from autoprune.recommender.task import RecommenderTask
+from autoprune.study.job import run_study
+from autoprune.study.settings import StudyConfig
+from autoprune.study.verify import verify
 from autoprune.tasks.task import Judging, Learning, Serving, Task, Training
 
 if TYPE_CHECKING:
@@ -337,3 +340,27 @@ def test_a_minimal_task_goes_all_the_way(minimal: Examinee, tmp_path: Path) -> N
         assert 0.8 < found.quality["closeness"][WHOLE] / judge.baseline.quality["closeness"][WHOLE] < 1.1
         assert found.errors["closeness"] > 0
         assert artifact.size_bytes(folder) < artifact.size_bytes(folders[0])
+
+
+def test_a_minimal_task_is_searched_verified_and_picked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family of one's own is a folder and a row: everything else is there."""
+    monkeypatch.setitem(FAMILIES, MINIMAL.kind, MINIMAL)
+    told = {
+        "task": {"name": "products"},
+        "space": {
+            "dims": {"sparsity": {"float": [0.0, 0.5], "step": 0.25}, "importance": {"any_of": ["pca", "norm"]}},
+            "quantize": {"bits": {"any_of": [32, 8, 4]}},
+        },
+        "presets": {"int8": {"quantize": {"bits": 8}}},
+        "requirements": {"quality": {"drop": "50%"}, "prefer": "size"},
+        "study": {**vars(StudyConfig()), "name": "own", "dir": str(tmp_path), "trials": 4, "latency_seconds": 0.01},
+    }
+    record = run_study(told, [])
+    assert [point.candidate.name for point in record.points] == ["baseline", "int8", *["trial"] * 4]
+    front = verify(tmp_path / "own", rounds=1)
+    assert front.verified
+    picked = front.pick()
+    assert picked.found["size_bytes"].ratio < 0.5
+    picked.save(tmp_path / "deploy")
+    rows = MinimalTask().score(autoprune.load(tmp_path / "deploy"), "test")
+    assert MinimalTask().metrics["closeness"](rows) == picked.verified["quality"].value

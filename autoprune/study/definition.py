@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,8 +112,9 @@ class Definition:
         section = {**self.content["task"], "data": dict(self.content["task"].get("data") or {})}
         for key, place in self.places.items():
             (section["data"] if key.startswith("task.data.") else section)[key.rpartition(".")[2]] = place
-        if not section["data"]:  # a task may have no such entry
-            del section["data"]
+        for added in ("metric", "data"):  # every definition says them, but a task may take no such entry
+            if added not in {entry.name for entry in dataclasses.fields(task_maker(section["name"]).config)}:
+                del section[added]
         source, name = self.folder / "study.yaml", self.folder.name
         keys = ", ".join(f"{key}=…" for key in self.places or ["task.data.path"])
         try:
