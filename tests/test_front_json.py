@@ -25,6 +25,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_study(folder / "raw", verified=False)
     make_study(folder / "none", requirements=IMPOSSIBLE)
     make_study(folder / "one", 1)
+    make_study(folder / "long", 600, requirements={}, verified=False)
     return folder
 
 

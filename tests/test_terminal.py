@@ -23,7 +23,8 @@ from autoprune.record.archive import Archive
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
-from autoprune.views.front_json import front_json, ordered
+from autoprune.views.front_json import front_json
+from autoprune.views.order import ordered
 from autoprune.views.terminal import earlier, print_front, print_point, print_verified, say
 from autoprune.views.terminal.front import MOST, thinned
 from autoprune.views.terminal.verified import Earlier, pick_changes
