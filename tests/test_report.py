@@ -23,7 +23,6 @@ from autoprune.fronts.limits import Limits
 from autoprune.measure.measurement import VERIFY
 from autoprune.record.record import Record
 from autoprune.views import plots, report
-from autoprune.views.effects import epsilon_squared, importance, parameters
 from autoprune.views.report.content import content
 from autoprune.views.report.headline import headline
 
@@ -80,29 +79,6 @@ def test_growth_ends_at_the_hypervolume_of_the_search(tmp_path: Path) -> None:
     grown = plots.growth(front)
     assert grown[-1][2] == pytest.approx(front.hypervolume)
     assert all(before[2] <= after[2] for before, after in itertools.pairwise(grown))
-
-
-def test_epsilon_squared_matches_a_computation_by_hand() -> None:
-    # Two groups, 1 2 3 and 5 6 7: between 24, within 4, total 28; (24 - 1 x 4/4) / 28.
-    assert epsilon_squared(list("aaabbb"), [1, 2, 3, 5, 6, 7]) == pytest.approx(23 / 28)
-    assert epsilon_squared(list("abab"), [1, 1, 3, 3]) == 0.0  # worse than chance is nothing
-    assert epsilon_squared(list("aabb"), [1, 1, 1, 1]) != epsilon_squared(list("aabb"), [1, 1, 1, 1])  # nan
-
-
-def test_parameters_are_paths_and_absent_ones_are_not_there() -> None:
-    recipe = {"encode": {"method": {"quantize": {"bits": 4}}}, "prune": {"method": {"none": {}}, "epochs": 5}}
-    assert parameters(recipe) == {
-        "encode.method": "quantize",
-        "encode.method.quantize.bits": 4,
-        "prune.method": "none",
-        "prune.epochs": 5,
-    }
-
-
-def test_importance_finds_what_the_made_up_sizes_depend_on(record: Record) -> None:
-    found = importance(record)
-    assert next(iter(found["size"])) in ("encode.method.quantize.bits", "prune.rows.sparsity.item")
-    assert found["size"]["encode.method.quantize.bits"] > 0.2 > found["size"]["prune.epochs"]
 
 
 def test_the_page_asks_for_nothing_and_nothing_in_it_is_read_as_html(tmp_path: Path) -> None:

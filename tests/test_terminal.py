@@ -23,7 +23,8 @@ from autoprune.record.archive import Archive
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
-from autoprune.views.front_json import finite, front_json, ordered
+from autoprune.views.front_json import front_json
+from autoprune.views.order import ordered
 from autoprune.views.terminal import earlier, print_front, print_point, print_verified, say
 from autoprune.views.terminal.front import MOST, thinned
 from autoprune.views.terminal.verified import Earlier, pick_changes
@@ -214,28 +215,6 @@ def test_front_whose_points_all_fell_says_that(tmp_path: Path) -> None:
 def test_baseline_alone_is_a_front(runs: Path) -> None:
     lines = shown(80, print_front, Front(Record(runs / "one")))
     assert any("Nothing beats the baseline under these requirements" in line for line in lines)
-
-
-def test_json_holds_what_the_front_holds_and_is_valid(runs: Path) -> None:
-    for name in ("verified", "raw", "none", "one", "long"):
-        front = Front(Record(runs / name))
-        facts = json.loads(json.dumps(front_json(front), allow_nan=False))
-        assert [point["number"] for point in facts["points"]] == [point.number for point in front]
-        assert (facts["explanation"] is None) == (len(front) > 0)
-        for point, kept in zip(front, facts["points"], strict=True):
-            for given, held in ((point.found, kept["search"]), (point.verified, kept["verified"])):
-                assert set(given) == set(held)
-                for label, reading in given.items():
-                    ends = (held[label]["low"], held[label]["high"])
-                    assert (held[label]["value"], held[label]["ratio"]) == (reading.value, reading.ratio)
-                    assert ends == (reading.interval or (None, None))
-    assert facts["machine"]["search"]["cpu"] == "made up"
-
-
-def test_json_has_null_for_what_is_no_number(runs: Path) -> None:
-    facts = front_json(Front(Record(runs / "raw")))
-    assert facts["machine"]["verify"] is None
-    assert finite({"a": [math.nan, 1.0, {"b": math.inf}]}) == {"a": [None, 1.0, {"b": None}]}
 
 
 @pytest.mark.parametrize("width", WIDTHS)

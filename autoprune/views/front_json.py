@@ -23,7 +23,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.fronts.fall import Fall
 from autoprune.fronts.front import Front
+from autoprune.fronts.requirements import Requirement
 from autoprune.measure.measurement import SEARCH, VERIFY
 from autoprune.measure.reading import Reading
 from autoprune.record.point import Point
@@ -53,17 +55,7 @@ def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "data": record.definition["data"],
         "metric": record.metric,
         "objectives": record.objectives,
-        "requirements": [
-            {
-                "text": item.text,
-                "reading": item.reading,
-                "kind": "ceiling" if item.ceiling else "floor",
-                "limit": item.limit,
-                "relative": item.relative,
-                "confidence": item.confidence,
-            }
-            for item in front.requirements.items
-        ],
+        "requirements": [_requirement(item) for item in front.requirements.items],
         "prefer": front.requirements.prefer,
         "machine": {purpose: record.machines.get(machines.get(purpose, "")) for purpose in (SEARCH, VERIFY)},
         "candidates": len(record.points),
@@ -74,15 +66,7 @@ def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "pick": front.pick().number if some else None,
         "knee": front.knee.number if front.knee else None,
         "picks": {name: point.number if point else None for name, point in front.picks().items()},
-        "falls": [
-            {
-                "number": fall.point.number,
-                "words": fall.reason,
-                "missed": fall.missed,
-                "beaten_by": fall.beaten_by.number if fall.beaten_by else None,
-            }
-            for fall in front.falls
-        ],
+        "falls": [_fall(fall) for fall in front.falls],
         "letters": {str(number): letters for number, letters in front.letters.items()},
         "hypervolume": front.hypervolume,
         "floor": front.floor,
@@ -91,6 +75,26 @@ def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
     }
     plain: dict[str, Any] = finite(facts)
     return plain
+
+
+def _requirement(item: Requirement) -> dict[str, Any]:
+    return {
+        "text": item.text,
+        "reading": item.reading,
+        "kind": "ceiling" if item.ceiling else "floor",
+        "limit": item.limit,
+        "relative": item.relative,
+        "confidence": item.confidence,
+    }
+
+
+def _fall(fall: Fall) -> dict[str, Any]:
+    return {
+        "number": fall.point.number,
+        "words": fall.reason,
+        "missed": fall.missed,
+        "beaten_by": fall.beaten_by.number if fall.beaten_by else None,
+    }
 
 
 def _point(point: Point, front: Front) -> dict[str, Any]:
