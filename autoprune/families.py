@@ -1,4 +1,4 @@
-"""The families of models: a row each. What a row names is imported when it is first used.
+"""The families of models: a row each. A row holds names alone; what they name is imported when it is first used.
 
 To add one: a folder with its model, its task and what serves it, and a row here.
 """
@@ -6,16 +6,11 @@ To add one: a folder with its model, its task and what serves it, and a row here
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autoprune.errors import unknown
-
-if TYPE_CHECKING:
-    from autoprune.artifacts.formats import Format
-    from autoprune.artifacts.served import Served
-    from autoprune.tasks.task import TaskMaker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,36 +51,31 @@ FAMILIES = {
 }
 
 
-def what_serves(kind: object) -> Callable[..., Served]:
-    """What answers for the parts of artifacts of a kind.
+def what_serves(kind: object) -> Any:
+    """What answers for the parts of artifacts of a kind: called with these and a device, it gives a `Served`.
 
     Raises:
         AutopruneError: this version knows none.
     """
-    found: Callable[..., Served] = _named("artifact kind", kind, {row.kind: row.serves for row in FAMILIES.values()})
-    return found
+    return _named("artifact kind", kind, {row.kind: row.serves for row in FAMILIES.values()})
 
 
-def task_maker(name: object) -> TaskMaker:
-    """What makes the task of a name.
+def task_maker(name: object) -> Any:
+    """What makes the task of a name, a `TaskMaker`.
 
     Raises:
         AutopruneError: there is no such task.
     """
-    tasks = {task: place for row in FAMILIES.values() for task, place in row.tasks.items()}
-    found: TaskMaker = _named("task.name", name, tasks)
-    return found
+    return _named("task.name", name, {task: place for row in FAMILIES.values() for task, place in row.tasks.items()})
 
 
-def family_format(name: str) -> Format:
-    """The format of a name that a family brings.
+def family_format(name: str) -> Any:
+    """The `Format` of a name that a family brings.
 
     Raises:
         AutopruneError: no family brings it.
     """
-    formats = {format: place for row in FAMILIES.values() for format, place in row.formats.items()}
-    found: Format = _named("--format", name, formats)
-    return found
+    return _named("--format", name, {form: place for row in FAMILIES.values() for form, place in row.formats.items()})
 
 
 def _named(what: str, name: object, places: Mapping[str, str]) -> Any:

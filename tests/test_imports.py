@@ -89,19 +89,10 @@ def place(path: Path) -> str:
 PLACES = {place(path) for path in MODULES} - {""}
 
 
-def imported(path: Path, *, typed: bool = True) -> list[str]:
-    """The modules and names that a file imports, wherever in it.
-
-    Args:
-        typed: whether what is imported for type checkers alone counts.
-    """
+def imported(path: Path) -> list[str]:
+    """The modules and names that a file imports, wherever in it, also for type checkers alone."""
     names = []
-    waiting: list[ast.AST] = [ast.parse(path.read_text())]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not typed:
-            continue
-        waiting += ast.iter_child_nodes(node)
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -111,9 +102,9 @@ def imported(path: Path, *, typed: bool = True) -> list[str]:
 
 
 def ours(path: Path) -> set[str]:
-    """Which of our modules a file imports; of families.py, which names what comes later, not its types."""
+    """Which of our modules a file imports."""
     found = set()
-    for name in imported(path, typed=place(path) != "families"):
+    for name in imported(path):
         inner = name.removeprefix("autoprune.")
         if inner != name and inner != "conf":
             found.add(inner if inner in PLACES else inner.rpartition(".")[0])

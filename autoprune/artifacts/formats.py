@@ -134,7 +134,10 @@ def find_format(name: str) -> Format:
     Raises:
         AutopruneError: there is no such format.
     """
-    return OwnFormat() if check_format(name) == OWN else family_format(name)
+    if check_format(name) == OWN:
+        return OwnFormat()
+    found: Format = family_format(name)
+    return found
 
 
 def explain_obstacles(found: Sequence[Sequence[Obstacle]], format: str, space: Mapping[str, Any]) -> str:

@@ -72,4 +72,5 @@ def serve(parts: Parts, *, device: torch.device | str = "cpu") -> Served:
     make = what_serves(parts.manifest.get("kind"))
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise AutopruneError(f"device {str(device)!r} was asked for, but torch sees no CUDA device here; use cpu.")
-    return make(parts, device=device)
+    served: Served = make(parts, device=device)
+    return served

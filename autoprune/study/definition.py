@@ -113,7 +113,7 @@ class Definition:
         for key, place in self.places.items():
             (section["data"] if key.startswith("task.data.") else section)[key.rpartition(".")[2]] = place
         for added in ("metric", "data"):  # every definition says them, but a task may take no such entry
-            if added not in {entry.name for entry in dataclasses.fields(task_maker(section["name"]).config)}:
+            if added not in _entries_of(section["name"]):
                 del section[added]
         source, name = self.folder / "study.yaml", self.folder.name
         keys = ", ".join(f"{key}=…" for key in self.places or ["task.data.path"])
@@ -133,6 +133,12 @@ class Definition:
                 f"{keys} among the overrides in {source}, or search anew under another study.name."
             )
         return task
+
+
+def _entries_of(task: str) -> set[str]:
+    """What the config of a task can say."""
+    maker: TaskMaker = task_maker(task)
+    return {entry.name for entry in dataclasses.fields(maker.config)}
 
 
 def make_task(section: Mapping[str, Any]) -> Task:
