@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("repeatable", derandomize=True)  # what passes here passes everywhere
 hypothesis.settings.load_profile("repeatable")
 
-torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings
+torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings, …
+os.environ["OMP_NUM_THREADS"] = "1"  # … in the processes that tests start as well
 
 USERS, ITEMS, TASTES = 240, 120, 6
 
