@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import itertools
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -120,6 +122,22 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
             places = [REPO / name, REPO / "autoprune" / name]
             known = any(place.exists() for place in places) or list((REPO / "autoprune").rglob(name))
             assert known or "NAME" in name, f"{page}: {name}"
+
+
+def test_every_dotted_name_and_import_is_there() -> None:
+    names = {name for page in PAGES for name in re.findall(r"`(autoprune(?:\.\w+)+)[`(]", page.read_text())}
+    for script in (REPO / "studies").glob("*/*.py"):
+        for node in ast.walk(ast.parse(script.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("autoprune"):
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    for name in names:
+        assert pkgutil.resolve_name(name) is not None, name
+
+
+def test_files_of_the_package_that_its_help_names_are_there() -> None:
+    for path in (REPO / "autoprune").rglob("*.py"):
+        for name in re.findall(r"\bautoprune/[\w/]+\.py", path.read_text()):
+            assert (REPO / name).is_file(), f"{path}: {name}"
 
 
 @pytest.mark.parametrize("page", PLAIN, ids=lambda page: page.name)
