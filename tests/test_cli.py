@@ -32,7 +32,7 @@ SEARCH = [
     *("space.prune.schedule=one_shot", "space.prune.epochs=0", "space.encode.epochs=0"),  # few corners to build
     *("space.encode.method.choose.quantize.bits.user=8", "~space.encode.method.choose.product"),
     "~space.encode.method.choose.mixed",
-    "study.latency_seconds=0.02",
+    "study.latency_seconds=0.001",
     "study.objectives=[quality,size]",
     "requirements=none",
     "requirements.quality.drop=30%",
@@ -68,7 +68,7 @@ def autoprune(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def home(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a small study was run."""
     folder = tmp_path_factory.mktemp("home")
-    ended = started(
+    ended = autoprune(
         folder, *SEARCH, f"task.data.path={planted}", "study.trials=4", "study.name=small", "study.verify_rounds=2"
     )
     assert ended.returncode == 0, ended.stderr
@@ -171,7 +171,7 @@ def test_verify_and_record_tell_what_the_search_did_not_see(home: Path, tmp_path
 def test_show_gives_a_command_that_makes_the_candidate_again(home: Path) -> None:
     shown = autoprune(home, "show", "small", "2")
     command = shown.stdout.split("make it again")[1].strip().splitlines()[0]
-    quick = ["study.verify_rounds=0", "study.latency_seconds=0.02", "~space.prune", "~space.encode"]
+    quick = ["study.verify_rounds=0", "study.latency_seconds=0.001", "~space.prune", "~space.encode"]
     ended = started(home, *shlex.split(command)[1:], *quick)
     assert ended.returncode == 0, ended.stderr
     keys = [Record(home / "runs" / name).point(number).candidate.key for name, number in (("small", 2), ("small-2", 1))]

