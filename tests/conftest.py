@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ import torch
 from exams import Family, encoder_family, recommender_family
 from tiny_encoder import make_task, write_tiny_bert
 
+from autoprune.measure import timing
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.recipes.recipe import plan
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("repeatable", derandomize=True)  # what passes here passes everywhere
 hypothesis.settings.load_profile("repeatable")
 
-torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings
+torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings, …
+os.environ["OMP_NUM_THREADS"] = "1"  # … in the processes that tests start as well
 
 USERS, ITEMS, TASTES = 240, 120, 6
 
@@ -57,10 +61,21 @@ def write_planted(folder: Path, *, seed: int = 0) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing is read from, or written into, the cache of whoever runs the tests."""
+def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No cache and no lock is shared: with whoever runs the tests, or with tests that run beside these."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
+        patch.setattr(tempfile, "tempdir", None)  # to be read again
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_pairs() -> Iterator[None]:
+    """However short a study's timings are to be, 15 pairs of each request are timed: half of what it costs here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for timed in (timing.paired_latency, timing.own_latency):
+            patch.setitem(timed.__kwdefaults__, "fewest", 3)
         yield
 
 

@@ -44,6 +44,7 @@ def in_time(entry: Any, exam: Exam, *, whole: bool) -> Any:
 
 
 every_step = pytest.mark.parametrize("exam", [in_time((exam,), exam, whole=False) for exam in EXAMS])
+every_step_encoders_slowly = pytest.mark.parametrize("exam", [in_time((exam,), exam, whole=True) for exam in EXAMS])
 at_once_and_gradually = pytest.mark.parametrize("epochs", [0, 2])
 
 
@@ -138,7 +139,7 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-@every_step
+@every_step_encoders_slowly
 def test_an_interrupted_stage_resumes_bit_identically(
     exam: Exam, family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

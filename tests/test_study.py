@@ -59,7 +59,7 @@ def words(planted: Path, runs: Path, *extra: str) -> list[str]:
         "study.objectives=[quality,size]",
         f"study.dir={runs}",
         "study.name=s",
-        "study.latency_seconds=0.02",
+        "study.latency_seconds=0.001",
         "study.verify_rounds=0",
         f"study.trials={TRIALS}",
         *extra,
