@@ -25,7 +25,9 @@ from autoprune.measure.reading import FEWEST_UNITS, Reading, binding, reading_na
 from autoprune.record.archive import ROUNDS
 from autoprune.record.point import Point
 from autoprune.record.record import Record
-from autoprune.study.verify import task_again, timed_elsewhere
+from autoprune.study.definition import Definition
+from autoprune.study.executor import FreshProcess
+from autoprune.study.remeasure import Pair, Remeasurer
 from autoprune.tasks.task import Task
 
 HERE = Path(__file__).parent
@@ -60,7 +62,7 @@ def main() -> None:
 
 def quality(record: Record, points: list[Point], splits: int) -> pd.DataFrame:
     """How often the ratio on one half of the test users lies in the interval that the other half gives."""
-    task, _ = task_again(record)
+    task = Definition.of_record(record).make_task()
     baseline = score(task, record.baseline.load(), "test")
     rows = {point.number: score(task, point.load(), "test") for point in points}
     users = baseline[WHOLE][task.unit].unique()
@@ -105,11 +107,14 @@ def latency(record: Record, points: list[Point], processes: int) -> pd.DataFrame
     """How often the ratio that a later process finds lies in the interval of five processes in a row."""
     path = HERE / f"rounds-{record.name}.csv"
     if processes:
+        remeasurer = Remeasurer(Definition.of_record(record))
         timed: dict[str, list[float]] = {}
         for process in range(processes):
-            for point, found in timed_elsewhere(record, points):
-                for workload, one in found.items():
-                    timed.setdefault(f"{point.number}, {workload}", []).append(one.ratio)
+            with FreshProcess() as executor:
+                for point in points:
+                    pair = Pair(candidate=point.candidate, baseline=record.baseline.candidate)
+                    for workload, one in executor.submit(remeasurer.time, pair).result().items():
+                        timed.setdefault(f"{point.number}, {workload}", []).append(one.ratio)
             print(f"process {process + 1} of {processes}", flush=True)
         pd.DataFrame(timed).round(5).to_csv(path, index_label="process")
     counts: dict[tuple[int, str], list[bool]] = {}

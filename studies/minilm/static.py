@@ -22,8 +22,9 @@ from torch.nn.functional import embedding_bag, normalize
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside, Parts, serve
 from autoprune.encoder.config import EncoderConfig, EncoderData
+from autoprune.encoder.functional import padded
 from autoprune.encoder.make import make_encoder
-from autoprune.encoder.model import Encoder, padded
+from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder, Vectors
 from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.texts import read_texts, split_texts
