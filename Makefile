@@ -1,7 +1,11 @@
-# make demo: search MovieLens and show the front.   make test: lint, types and all tests.
-# Both build the same .venv from constraints.txt; a second call goes straight to work.
+# make demo: search MovieLens and show the front.   make test: lint, types and all tests.   make fast: the quick tests.
+# All build the same .venv from constraints.txt; a second call goes straight to work.
 PYTHON ?= python3
 BIN := .venv/bin
+
+# A process for each core, at most 8. A file stays in one process, so that what its tests share is made once.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n : 8)))
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: demo test fast clean
 
@@ -13,10 +17,10 @@ test: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(PYTEST)
 
 fast: .venv/installed-dev
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -370,7 +370,14 @@ def test_a_dense_model_that_is_worth_nothing_is_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
     told = ["task=encoder", f"task.model={tiny}", "task.texts=texts.txt", "task.data.pairs=pairs.csv"]
-    told += ["presets=none", "~space.cut.rows", "study.trials=0", "study.name=s", "study.latency_seconds=0.01"]
+    told += [
+        "presets=none",
+        "~space.cut",
+        "~space.tune",
+        "study.trials=0",
+        "study.name=s",
+        "study.latency_seconds=0.01",
+    ]
     vectors = dense.calibrate(TEXTS).detach().numpy()
     cosines = (vectors[:-1] * vectors[1:]).sum(axis=1) / np.linalg.norm(vectors[:-1], axis=1)
     cosines /= np.linalg.norm(vectors[1:], axis=1)
@@ -409,7 +416,7 @@ def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
         "task.metric=similarity",  # the scores are nobody's
         "presets=none",
         "requirements=none",
-        "~space.cut.rows",
+        *("~space.cut.rows", "~space.cut.ffn", "~space.cut.heads"),
         "space.tune.epochs=0",
         "study.trials=2",
         "study.name=own",

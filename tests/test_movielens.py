@@ -10,13 +10,8 @@ import pytest
 import torch
 
 import autoprune
-from autoprune.artifacts.served import serve
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
-from autoprune.recipes.recipe import plan
-from autoprune.recipes.stages import run
-from autoprune.recipes.train import Trainer
-from autoprune.recommender.config import MovielensConfig
 from autoprune.recommender.histories import Histories
 from autoprune.recommender.make import make_movielens
 from autoprune.recommender.task import RecommenderTask
@@ -36,6 +31,15 @@ def movielens() -> RecommenderTask:
     return task
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of studies, with one of the baseline and the presets in it."""
+    folder = tmp_path_factory.mktemp("runs")
+    words = ["task=movielens", "requirements=none", "study.trials=0", "study.name=presets", "study.verify_rounds=0"]
+    autoprune.search(*words, "study.latency_seconds=0.1", f"study.dir={folder}")
+    return folder
+
+
 def matrix(histories: Histories, items: int) -> np.ndarray:
     owner, seen = histories.take(torch.arange(len(histories)))
     found = np.zeros((len(histories), items), dtype=np.float32)
@@ -44,13 +48,21 @@ def matrix(histories: Histories, items: int) -> np.ndarray:
 
 
 def ease(train: np.ndarray, *, ridge: float) -> np.ndarray:
-    """Closed-form item weights without self-similarity (Steck 2019)."""
-    gram = train.T @ train
-    gram[np.diag_indices_from(gram)] += ridge
-    inverse = np.linalg.inv(gram)
+    """Scores of closed-form item weights without self-similarity (Steck 2019), float32 [users, items].
+
+    The weights are -P / diag(P) with zeros on the diagonal, P = (X'X + ridge)^-1. There are fewer users than items, so
+    P is taken from K = XX' + ridge: XP = K^-1 X and diag(P) = (1 - diag(X' K^-1 X)) / ridge.
+    """
+    solved = np.linalg.solve(train @ train.T + ridge * np.eye(len(train), dtype=np.float32), train)
+    return train - solved * ridge / (1 - (train * solved).sum(0))
+
+
+def test_ease_matches_its_definition() -> None:
+    train = (np.random.default_rng(0).random((30, 50)) < 0.2).astype(np.float32)
+    inverse = np.linalg.inv(train.T @ train + 3 * np.eye(50))
     weights = -inverse / np.diag(inverse)
-    weights[np.diag_indices_from(weights)] = 0
-    return weights
+    np.fill_diagonal(weights, 0)
+    np.testing.assert_allclose(ease(train, ridge=3.0), train @ weights, atol=1e-4)
 
 
 def ranked(task: RecommenderTask, split: str, scores: np.ndarray) -> pd.DataFrame:
@@ -67,17 +79,15 @@ def ranked(task: RecommenderTask, split: str, scores: np.ndarray) -> pd.DataFram
 
 
 @pytest.mark.slow
-def test_dense_model_beats_popularity_and_comes_near_ease(movielens: RecommenderTask) -> None:
-    context = movielens.context(seed=0, device=torch.device("cpu"))
-    model = run(plan({}, base_defaults=movielens.base), movielens, context, trainer=Trainer(movielens.training))
+def test_dense_model_beats_popularity_and_comes_near_ease(movielens: RecommenderTask, searched: Path) -> None:
     train = matrix(movielens.data.train, len(movielens.data.items))
     ndcg = movielens.metrics["ndcg@20"]
-    served = serve(movielens.parts(model))
+    served = Record(searched / "presets").baseline.load()
     print("\nNDCG@20                      validation  test")
     found: dict[str, list[float]] = {}
     for name, scores in (
         ("most popular", np.broadcast_to(train.sum(0), train.shape)),
-        ("EASE, ridge 300", train @ ease(train, ridge=300.0)),
+        ("EASE, ridge 300", ease(train, ridge=300.0)),
     ):
         found[name] = [ndcg(ranked(movielens, split, scores)) for split in ("validation", "test")]
     found["dense model, 64 dimensions"] = [ndcg(movielens.score(served, split)) for split in ("validation", "test")]
@@ -89,30 +99,24 @@ def test_dense_model_beats_popularity_and_comes_near_ease(movielens: Recommender
 
 
 @pytest.mark.slow
-def test_every_profile_leaves_something_besides_the_baseline_feasible(tmp_path: Path) -> None:
-    autoprune.search(
-        "task=movielens",
-        "requirements=none",
-        "study.trials=0",
-        f"study.dir={tmp_path}",
-        "study.name=presets",
-        "study.verify_rounds=0",
-    )
-    record = Record(tmp_path / "presets")
+def test_every_profile_leaves_something_besides_the_baseline_feasible(searched: Path) -> None:
+    record = Record(searched / "presets")
     for profile in PROFILES:
         front = Front(record, Limits(profile=profile))
         assert any(point.candidate.number for point in front.feasible), profile
 
 
 @pytest.mark.slow
-def test_a_pick_recommends_titles(tmp_path: Path) -> None:
+def test_a_pick_recommends_titles(searched: Path, tmp_path: Path) -> None:
     front = autoprune.search(
         "task=movielens",
         "presets=none",
         "study.trials=1",
-        f"study.dir={tmp_path}",
+        f"study.dir={searched}",  # where the dense model is trained already
         "requirements=none",
-        "study.verify_rounds=2",
+        *("~space.prune", "space.base.dim=64", "space.encode.epochs=0"),
+        "study.verify_rounds=1",
+        "study.latency_seconds=0.1",
     )
     front.pick(prefer="size").save(tmp_path / "deploy")
     found = autoprune.load(tmp_path / "deploy").recommend(user=42, k=10)
