@@ -17,7 +17,7 @@ from autoprune.study.executor import Executor, FreshProcess, Serial
 from autoprune.study.job import run_study
 from autoprune.study.progress import Progress
 
-TRIALS = 6
+TRIALS = 5
 
 
 class LastFirst(Executor):
@@ -70,31 +70,24 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autoprune.study.driver.wait", wait)
 
 
-def search(planted: Path, runs: Path, executor: Executor, *extra: str, trials: int = TRIALS) -> Record:
-    overrides = [
-        "task=interactions",
-        f"task.data.path={planted}",
-        "task.dim=8",
-        "task.training.epochs=6",
-        "space.base.dim.any_of=[8,4]",
-        "space.prune.epochs=0",
-        "space.encode.epochs=0",
-        "space.prune.rows.sparsity.item.float=[0.0,0.4]",
-        "space.prune.method.choose.magnitude.sparsity.float=[0.3,0.7]",
-        "space.prune.method.choose.dims.sparsity.float=[0.1,0.7]",
-        "presets=none",
-        "presets.int8.quantize.bits=8",
-        "presets.also_int8.encode.method.quantize.bits=8",
-        "presets.int4.quantize.bits=4",
-        "requirements=none",
-        "study.objectives=[quality,size]",
-        "study.latency_seconds=0.01",
-        f"study.dir={runs}",
-        "study.name=s",
-        f"study.trials={trials}",
-        *extra,
-    ]
-    return run_study(sections(compose_config(overrides)), overrides, executor=executor)
+SPACE = {
+    "base": {"dim": {"any_of": [8, 4]}},
+    "prune": {"rows": {"sparsity": {"item": {"float": [0.0, 0.4], "step": 0.1}, "user": 0.0}}},
+    "encode": {"method": {"choose": {"none": {}, "quantize": {"bits": {"any_of": [8, 4, 2]}}}}},
+}
+
+
+def told(planted: Path, runs: Path, *, trials: int) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The sections of a tiny study, and the overrides that say most of them."""
+    overrides = ["task=interactions", f"task.data.path={planted}", "task.dim=8", "task.training.epochs=2"]
+    overrides += ["presets=none", "presets.int8.encode.method.quantize.bits=8", "presets.also_int8.quantize.bits=8"]
+    overrides += ["presets.int4.quantize.bits=4", "requirements=none", "study.objectives=[quality,size]"]
+    overrides += ["study.latency_seconds=0.01", f"study.dir={runs}", "study.name=s", f"study.trials={trials}"]
+    return {**sections(compose_config(overrides)), "space": SPACE}, overrides
+
+
+def search(planted: Path, runs: Path, executor: Executor, *, trials: int = TRIALS) -> Record:
+    return run_study(*told(planted, runs, trials=trials), executor=executor)
 
 
 def outcome(record: Record) -> list[tuple[int, str, str, float, int]]:
@@ -176,14 +169,10 @@ def test_an_evaluation_that_fails_ends_the_search_and_loses_nothing(planted: Pat
 
 def test_progress_tells_of_every_candidate(planted: Path, tmp_path: Path) -> None:
     seen: list[Progress] = []
-    overrides = ["task=interactions", f"task.data.path={planted}", "task.dim=8", "task.training.epochs=3"]
-    overrides += ["presets=none", "space.prune.epochs=0", "space.encode.epochs=0", "requirements=none"]
-    overrides += [f"study.dir={tmp_path}", "study.name=s", "study.trials=3", "study.latency_seconds=0.01"]
-    overrides += ["space.prune.rows.sparsity.item.float=[0.0,0.4]", "space.base.dim=8", "~space.prune.method"]
-    run_study(sections(compose_config(overrides)), overrides, report=seen.append)
-    assert [progress.trials for progress in seen] == [0, 1, 2, 3]
-    assert [progress.of for progress in seen] == [3] * 4
+    run_study(*told(planted, tmp_path, trials=3), report=seen.append)
+    assert [progress.trials for progress in seen] == [0, 0, 0, 1, 2, 3]
+    assert [progress.of for progress in seen] == [3] * 6
     latest: list[Candidate] = [progress.latest for progress in seen]
-    assert [candidate.number for candidate in latest] == [0, 1, 2, 3]
-    assert seen[0].seconds_left is None
+    assert [candidate.number for candidate in latest] == list(range(6))
+    assert seen[2].seconds_left is None
     assert seen[-1].seconds_left == 0

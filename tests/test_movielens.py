@@ -12,6 +12,7 @@ import torch
 import autoprune
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
+from autoprune.recommender.config import MovielensConfig
 from autoprune.recommender.histories import Histories
 from autoprune.recommender.make import make_movielens
 from autoprune.recommender.task import RecommenderTask
