@@ -31,10 +31,14 @@ _HOMES = {
     "verify_study": "autoprune.api",
 }
 
+_ROOMS = {"plots": "autoprune.views.plots"}
+
 __all__ = ["AutopruneError", "__version__", "front", "load", "open_study", "search", "verify_study"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(_ROOMS[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'autoprune' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

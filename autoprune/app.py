@@ -14,7 +14,6 @@ from rich.console import Console
 from autoprune.config import CONFIG_MODULE, config_dir, hydra_arguments, readable_errors, require, sections
 from autoprune.fronts.front import Front
 from autoprune.record.archive import TRIAL
-from autoprune.record.record import Record
 from autoprune.study.job import run_study
 from autoprune.study.verify import verify
 from autoprune.views.terminal import Watch, exit_codes, print_front, terminal
@@ -43,9 +42,9 @@ def run(arguments: list[str]) -> None:
                 working=watch.working,
                 opening=watch.opening,
             )
-            if content["study"]["verify_rounds"]:
-                verify(record.folder, rounds=content["study"]["verify_rounds"], working=watch.working)
-        _print_end(console, Record(record.folder), config)
+            rounds = content["study"]["verify_rounds"]
+            front = verify(record.folder, rounds=rounds, working=watch.working) if rounds else Front(record)
+        _print_end(console, front, config)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way
     with tempfile.TemporaryDirectory() as scratch, readable_errors():  # Hydra keeps a note of a sweep; the studies do
@@ -53,8 +52,8 @@ def run(arguments: list[str]) -> None:
         run_one()
 
 
-def _print_end(console: Console, record: Record, config: DictConfig) -> None:
-    front = Front(record)
+def _print_end(console: Console, front: Front, config: DictConfig) -> None:
+    record = front.record
     print_front(console, front)
     asked = sum(point.candidate.name == TRIAL for point in record.points)
     if asked < config.study.trials and config.study.minutes is None:

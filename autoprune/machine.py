@@ -43,6 +43,8 @@ def machine(device: str = "cpu") -> dict[str, str | int]:
         facts["gpu"] = torch.cuda.get_device_name()
     if device != "cpu":  # the same machine is another one to what answers on its CPU
         facts["device"] = device
+        if torch.cuda.is_available():
+            facts["gpu"] = torch.cuda.get_device_name(device)
     facts["id"] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
     return facts
 

@@ -69,3 +69,10 @@ def test_no_module_takes_the_name_of_a_public_function() -> None:
 def test_public_functions_take_at_most_eight_parameters() -> None:
     for name in ("search", "front", "open_study", "verify_study", "load"):
         assert len(inspect.signature(getattr(autoprune, name)).parameters) <= 8
+
+
+def test_plots_are_where_they_were() -> None:
+    pytest.importorskip("plotly")
+    from autoprune import plots
+
+    assert callable(plots.tradeoff)

@@ -195,3 +195,16 @@ def test_a_line_that_is_no_candidate_is_named(tmp_path: Path, line: bytes) -> No
     path.write_bytes(whole + line + b"\n" + whole)
     with pytest.raises(AutopruneError, match=r"archive\.jsonl:2: the line is no candidate \(.*take it out to go on"):
         Archive(path)
+
+
+def test_a_number_that_stands_twice_is_given_anew(tmp_path: Path) -> None:
+    """Older versions numbered by the length of the archive, which a person may have shortened by a damaged line."""
+    path = tmp_path / "archive.jsonl"
+    archive = Archive(path)
+    for one in (candidate(0), candidate(1), dataclasses.replace(candidate(1), key="other"), candidate(2)):
+        archive.add(one)
+    again = Archive(path)
+    numbers = {key: one.number for key, one in again.candidates.items()}
+    assert numbers == {"key0": 0, "key1": 1, "other": 2, "key2": 3}
+    again.add(again.candidates["other"].with_measurement(measurement("verify")))
+    assert {key: one.number for key, one in Archive(path).candidates.items()} == numbers

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +120,14 @@ def test_candidates_in_flight_are_numbered_when_asked_for(planted: Path, tmp_pat
 
 
 @pytest.mark.usefixtures("waiting")
-def test_what_is_measured_does_not_depend_on_the_executor(serial: Record, planted: Path, tmp_path: Path) -> None:
-    """An evaluation is a function of definition, recipe and seed: equal recipes give equal candidates."""
-    found = {key: rest for _, _, key, *rest in outcome(search(planted, tmp_path, LastFirst()))}
-    before = {key: rest for _, _, key, *rest in outcome(serial)}
-    shared = found.keys() & before.keys()
-    assert len(shared) >= 3
-    assert all(found[key] == before[key] for key in shared)
+def test_what_is_measured_does_not_depend_on_the_executor(planted: Path, tmp_path: Path) -> None:
+    """An evaluation is a function of definition, recipe and seed: the same recipes, one by one, give the same."""
+    found = search(planted, tmp_path / "several", LastFirst())
+    sections, overrides = told(planted, tmp_path / "one", trials=0)
+    trials = [point for point in found.points if point.candidate.name == "trial"]
+    sections["presets"] |= {f"trial_{point.number}": point.candidate.recipe for point in trials}
+    again = {key: rest for _, _, key, *rest in outcome(run_study(sections, overrides))}
+    assert {key: rest for _, _, key, *rest in outcome(found)} == again
 
 
 @pytest.mark.usefixtures("waiting")
@@ -139,7 +142,8 @@ def test_the_next_search_goes_on_from_what_came_back_in_another_order(planted: P
 
 @pytest.mark.slow
 def test_a_fresh_process_finds_what_this_one_finds(serial: Record, planted: Path, tmp_path: Path) -> None:
-    assert outcome(search(planted, tmp_path, FreshProcess())) == outcome(serial)
+    with FreshProcess() as executor:
+        assert outcome(search(planted, tmp_path, executor)) == outcome(serial)
 
 
 def test_presets_of_one_plan_are_one_candidate(serial: Record) -> None:
@@ -154,7 +158,7 @@ def test_an_evaluation_that_fails_ends_the_search_and_loses_nothing(planted: Pat
 
         def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
             self.asked += 1
-            if self.asked < 6:  # the baseline, a look whether it is whole, two presets, a trial
+            if self.asked < 7:  # which machine, the baseline, whether it is whole, two presets, a trial
                 return super().submit(function, argument)
             future: Future[Any] = Future()
             future.set_exception(AutopruneError("no room left on the disk"))
@@ -176,3 +180,64 @@ def test_progress_tells_of_every_candidate(planted: Path, tmp_path: Path) -> Non
     assert [candidate.number for candidate in latest] == list(range(6))
     assert seen[2].seconds_left is None
     assert seen[-1].seconds_left == 0
+
+
+@pytest.mark.usefixtures("waiting")
+def test_what_is_finished_beside_a_failure_is_kept(planted: Path, tmp_path: Path) -> None:
+    class OneFails(LastFirst):
+        """Of three trials in flight the first fails when the two others are finished."""
+
+        def work(self) -> None:
+            if len(self.waiting) < self.slots or self.waiting[0][2].name != "trial":
+                super().work()
+                return
+            while len(self.waiting) > 1:
+                super().work()
+            self.waiting.pop()[0].set_exception(AutopruneError("no room left on the disk"))
+
+    with pytest.raises(AutopruneError, match="no room left"):
+        search(planted, tmp_path, OneFails())
+    kept = Record(tmp_path / "s")
+    assert [point.candidate.name for point in kept.points] == ["baseline", "int8", "int4", "trial", "trial"]
+    assert [point.number for point in kept.points] == [0, 1, 2, 4, 5], "number 3 is the one that failed"
+    assert all(point.folder.is_dir() for point in kept.points)
+
+
+class Pool(Executor):
+    """Two processes of the standard library."""
+
+    slots = 2
+
+    def __init__(self) -> None:
+        self.pool = ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+
+    def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
+        return self.pool.submit(function, argument)
+
+    def close(self) -> None:
+        self.pool.shutdown()
+
+
+@pytest.mark.slow
+def test_processes_of_the_standard_library_are_an_executor(serial: Record, planted: Path, tmp_path: Path) -> None:
+    with Pool() as pool:
+        found = search(planted, tmp_path, pool)
+    before = {key: rest for _, _, key, *rest in outcome(serial)}
+    after = {key: rest for _, _, key, *rest in outcome(found)}
+    assert len(after) == len(before)
+    assert all(after[key] == before[key] for key in after.keys() & before.keys())
+
+
+@pytest.mark.slow
+def test_data_that_changed_is_named_wherever_it_is_read(planted: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(planted, tmp_path / "data"))
+
+    class Changing(FreshProcess):
+        """Its process reads the data after somebody has changed it."""
+
+        def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
+            (data / "test.txt").write_text("".join((planted / "test.txt").read_text().splitlines(keepends=True)[:-1]))
+            return super().submit(function, argument)
+
+    with Changing() as executor, pytest.raises(AutopruneError, match="was searched on other data than there is now"):
+        search(data, tmp_path, executor)

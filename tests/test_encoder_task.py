@@ -34,7 +34,7 @@ from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
 from autoprune.record.point import Point
 from autoprune.record.record import Record
-from autoprune.study.evaluate import HOPELESS
+from autoprune.study.verdict import HOPELESS
 
 
 def made_by(task: EncoderTask, recipe: dict[str, object]) -> Encoder:

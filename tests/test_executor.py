@@ -35,8 +35,21 @@ class Counter(Worker):
         print("a library talks")
         return text
 
+    def tear(self, name: str) -> None:
+        raise EOFError(name)
+
     def die(self, how: int) -> None:
         os.kill(os.getpid(), how)
+
+
+class Seeds(Worker):
+    """Says the seed of its definition."""
+
+    def __init__(self, definition: Definition) -> None:
+        super().__init__(definition)
+
+    def seed(self, _: None) -> int:
+        return self.definition.seed
 
 
 @pytest.fixture(params=[Serial, FreshProcess])
@@ -84,11 +97,26 @@ def test_each_fresh_process_is_another_one(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_process_that_dies_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
-    with (
-        FreshProcess() as executor,
-        pytest.raises(AutopruneError, match=r"ended with -9, see above.* goes on from here"),
-    ):
-        executor.submit(Counter(DEFINITION).die, signal.SIGKILL)
+    said = r"the process that ran Counter\.die ended with -9, see above.* goes on from here"
+    with FreshProcess() as executor:
+        with pytest.raises(AutopruneError, match=said):
+            executor.submit(Counter(DEFINITION).die, signal.SIGKILL).result()
+        assert executor.submit(abs, -2).result() == 2, "the next call has a process again"
+
+
+def test_an_error_of_our_own_ends_the_process_with_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    with FreshProcess() as executor, pytest.raises(AutopruneError, match="ended with 1, see above"):
+        executor.submit(Counter(DEFINITION).tear, "archive.gz").result()
+    assert "EOFError: archive.gz" in capfd.readouterr().err
+
+
+def test_of_workers_a_process_keeps_one(executor: Executor) -> None:
+    other = Definition(content={"study": {"seed": 1}}, places={}, folder=Path("runs/t"), latency_seconds=0.1)
+    seeds = [executor.submit(Seeds(definition).seed, None).result() for definition in (DEFINITION, other, DEFINITION)]
+    assert seeds == [0, 1, 0]
 
 
 def test_an_interrupted_call_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,8 @@ ROOMS = {
     "record": "archive folder point record",
     "fronts": "requirements profiles pareto pool letters infeasible fall optimism limits front",
     "config": "",
-    "study": "settings definition request executor provenance evaluate sampler progress driver job remeasure verify",
+    "study": "settings definition request executor provenance verdict evaluate sampler progress driver job "
+    "remeasure verify",
     "api": "",
     "views": "plain commands layers marks order effects phrases front_json compare card front_png.places "
     "front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff plots.study plots report.limits "

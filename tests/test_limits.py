@@ -107,3 +107,8 @@ def test_limits_stay_as_they_are() -> None:
     assert limits.floors == ("quality=0.9x",)
     with pytest.raises(dataclasses.FrozenInstanceError):
         limits.prefer = "size"  # type: ignore[misc]
+
+
+def test_a_single_text_is_no_list_of_limits() -> None:
+    with pytest.raises(AutopruneError, match=r"floors: a list must be given, such as floors=\['ndcg@20=0\.9x'\]"):
+        Limits(floors="ndcg@20=0.9x")

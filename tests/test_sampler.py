@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from autoprune.measure.measurement import SEARCH, Measurement
 from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Recipe, Space
-from autoprune.record.archive import TRIAL, Candidate
 from autoprune.study.sampler import Sampler, Told
 
 SPACE = {"cut": {"sparsity": {"float": [0.1, 0.9], "step": 0.05}, "by": {"any_of": ["norm", "pca"]}}}
@@ -23,31 +21,13 @@ def sampler(folder: Path, *, space: Mapping[str, Any] = SPACE, kind: str = "tpe"
     )
 
 
-def told(recipe: Recipe, *, rejected: str = "") -> Told:
-    measured = Measurement(
-        split="validation",
-        purpose=SEARCH,
-        machine="m",
-        quality={},
-        units={},
-        size_bytes=1,
-        memory_bytes=1,
-        structure="",
-        latency={},
-    )
-    candidate = Candidate(
-        number=1,
-        name=TRIAL,
-        key=digest(recipe),
-        recipe=recipe,
-        summary="",
-        rejected=rejected,
-        measurements=(measured,),
-        seconds=1.0,
-    )
+def told(recipe: Recipe, *, rejected: bool = False) -> Told:
     sparsity = recipe["cut"]["sparsity"]
     return Told(
-        candidate=candidate, values=[1 - sparsity**2, 1 - sparsity], violations={"quality >= 0.5x": sparsity - 0.8}
+        key=digest(recipe),
+        rejected=rejected,
+        values=[1 - sparsity**2, 1 - sparsity],
+        violations={"quality >= 0.5x": sparsity - 0.8},
     )
 
 
@@ -80,7 +60,7 @@ def test_a_resumed_sampler_asks_what_an_undisturbed_one_asks(tmp_path: Path) -> 
 def test_asks_in_flight_differ_whatever_they_come_back_in(tmp_path: Path, kind: str) -> None:
     one, known = sampler(tmp_path, kind=kind), set[str]()
     flying = [asked(one, known) for _ in range(4)]
-    for _ in range(5):
+    for _ in range(14):  # beyond the ten trials that TPE draws at random
         assert len({digest(recipe) for recipe in flying}) == 4
         back = flying.pop(2)  # another one than was asked for first
         one.tell(told(back))
@@ -106,6 +86,14 @@ def test_what_was_asked_for_and_never_archived_is_asked_for_again(tmp_path: Path
     after.settle({}.get)
     assert after.told == set()
     assert asked(after, set()) == recipe
+
+
+def test_what_was_rejected_is_told_by_its_violations(tmp_path: Path) -> None:
+    one = sampler(tmp_path)
+    recipe = asked(one, set())
+    one.tell(told(recipe, rejected=True))
+    assert one.told == {digest(recipe)}
+    assert digest(asked(one, {digest(recipe)})) != digest(recipe)
 
 
 def test_an_exhausted_space_ends(tmp_path: Path) -> None:

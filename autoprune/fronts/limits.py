@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from autoprune.artifacts.formats import OWN, check_format
-from autoprune.errors import unknown
+from autoprune.errors import AutopruneError, unknown
 from autoprune.fronts.profiles import load_profile
 from autoprune.fronts.requirements import OBJECTIVES, Requirements, parse_flag, parse_requirements
 from autoprune.record.record import Record
@@ -46,7 +46,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("floors", "ceilings"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            given = getattr(self, name)
+            if isinstance(given, str):
+                raise AutopruneError(f"{name}: a list must be given, such as {name}=[{given!r}], but got {given!r}.")
+            object.__setattr__(self, name, tuple(given))
         if self.prefer is not None and self.prefer not in OBJECTIVES:
             raise unknown("objective", self.prefer, OBJECTIVES)
         check_format(self.format)

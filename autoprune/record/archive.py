@@ -17,6 +17,9 @@ from typing import Any
 from autoprune.errors import AutopruneError
 from autoprune.measure.measurement import SEARCH, Measurement
 
+BASELINE = "baseline"
+"""The name of the candidate that all others are read against; its number is 0."""
+
 TRIAL = "trial"
 """The name of every candidate that the sampler asked for."""
 
@@ -119,6 +122,7 @@ class Archive:
         self.candidates: dict[str, Candidate] = {}
         if mending:
             mend(path)
+        taken: set[int] = set()
         for number, line in enumerate(whole_lines(path), start=1):
             try:
                 candidate = Candidate.from_json(json.loads(line))
@@ -126,6 +130,10 @@ class Archive:
                 raise AutopruneError(
                     f"{path}:{number}: the line is no candidate ({error}); take it out to go on without it."
                 ) from error
+            if candidate.key not in self.candidates and candidate.number in taken:
+                # Older versions gave a number twice after a line was taken out.
+                candidate = dataclasses.replace(candidate, number=max(taken) + 1)
+            taken.add(candidate.number)
             self.candidates[candidate.key] = candidate
 
     @property

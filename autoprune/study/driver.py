@@ -13,12 +13,13 @@ from autoprune.fronts.pareto import coordinates
 from autoprune.machine import machine
 from autoprune.measure.measurement import SEARCH, Latency
 from autoprune.measure.reading import readings
-from autoprune.record.archive import TRIAL, Archive, Candidate
+from autoprune.record.archive import BASELINE, TRIAL, Archive, Candidate
+from autoprune.record.folder import note_machine
 from autoprune.record.record import Record
 from autoprune.study.evaluate import Evaluator
 from autoprune.study.executor import Executor
 from autoprune.study.progress import Progress
-from autoprune.study.request import Request, Retiming
+from autoprune.study.request import Request, Retiming, Timings
 from autoprune.study.sampler import Sampler, Told
 from autoprune.study.settings import StudyConfig
 
@@ -52,10 +53,13 @@ class Driver:
         self.executor = executor
         self.report = report
         self._definition = evaluator.definition
-        self._machine = str(machine(self._definition.device)["id"])
+        # Of whoever measures, which need not be this process.
+        facts = executor.submit(machine, self._definition.device).result()
+        self._machine = str(facts["id"])
+        note_machine(self._definition.folder, facts)
         self._started = time.monotonic()
         self._flying: dict[Future[Candidate], str] = {}
-        self._number = 1 + max((candidate.number for candidate in archive.candidates.values()), default=-1)
+        self._number = 1 + max((candidate.number for candidate in archive.candidates.values()), default=0)
         self._record: Record | None = None
 
     def run(self, presets: Recipes, open_sampler: Callable[[], Sampler]) -> None:
@@ -65,16 +69,25 @@ class Driver:
             presets: measured before the sampler is asked.
             open_sampler: called once there is something to tell.
         """
+        try:
+            self._search(presets, open_sampler)
+        except BaseException:
+            for future in self._flying:  # whatever ends the search, what is finished is kept
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    self.archive.add(future.result())
+            raise
+
+    def _search(self, presets: Recipes, open_sampler: Callable[[], Sampler]) -> None:
         artifact.sweep(self._definition.artifacts)
-        self._evaluate({"baseline": {}})
+        self._evaluate({BASELINE: {}})
         # Everything is measured against it, so it must be whole.
-        self.executor.submit(self.evaluator.restore, self._request({}, name="baseline", number=0)).result()
+        self.executor.submit(self.evaluator.restore, self._request({}, name=BASELINE, number=0)).result()
         self._time_here()
         self._evaluate(presets)
         if self._out_of_time():
             return
         sampler = open_sampler()
-        sampler.tell_known(self._told_recipes({"baseline": {}, **presets}))
+        sampler.tell_known(self._told_recipes({BASELINE: {}, **presets}))
         sampler.settle(lambda key: self._told(found) if (found := self.archive.candidates.get(key)) else None)
         self._sample(sampler)
 
@@ -84,7 +97,7 @@ class Driver:
             key = self.evaluator.plan(recipe).key
             if key in self.archive.candidates or key in self._flying.values():
                 continue
-            if name != "baseline" and self._out_of_time():
+            if name != BASELINE and self._out_of_time():
                 break
             self._submit(recipe, key, name=name)
             if len(self._flying) >= self.executor.slots:
@@ -109,19 +122,24 @@ class Driver:
                 sampler.tell(self._told(candidate))
 
     def _submit(self, recipe: Mapping[str, Any], key: str, *, name: str) -> None:
-        request = self._request(recipe, name=name, number=self._number)
-        self._number += 1
+        number = 0 if name == BASELINE else self._number
+        self._number = max(self._number, number + 1)
+        request = self._request(recipe, name=name, number=number)
         self._flying[self.executor.submit(self.evaluator.evaluate, request)] = key
 
     def _collect(self) -> list[Candidate]:
-        """Waits for evaluations; archives and reports what is finished."""
-        done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
-        found = []
-        for future in [future for future in self._flying if future in done]:  # in the order they were asked for
+        """Waits for evaluations; archives and reports what is finished, then raises what failed."""
+        wait(self._flying, return_when=FIRST_COMPLETED)
+        found, failed = [], None
+        for future in [future for future in self._flying if future.done()]:  # in the order they were asked for
             del self._flying[future]
-            found.append(future.result())
-            self.archive.add(found[-1])
-            self._report(found[-1])
+            failed = failed or future.exception()
+            if future.exception() is None:
+                found.append(future.result())
+                self.archive.add(found[-1])
+                self._report(found[-1])
+        if failed is not None:
+            raise failed
         return found
 
     def _request(self, recipe: Mapping[str, Any], *, name: str, number: int) -> Request:
@@ -134,10 +152,14 @@ class Driver:
             timed=self._timed(),
         )
 
-    def _timed(self) -> dict[str, dict[str, Latency]]:
-        """What is known of latency on this machine, by structure."""
-        known = [candidate.measured(machine=self._machine) for candidate in self.archive.candidates.values()]
-        return {found.structure: found.latency for found in reversed(known) if found is not None}
+    def _timed(self) -> Timings:
+        """What is known of latency, by machine and structure."""
+        found: dict[str, dict[str, dict[str, Latency]]] = {}
+        for candidate in self.archive.candidates.values():
+            for measured in candidate.measurements:
+                if measured.purpose == SEARCH:
+                    found.setdefault(measured.machine, {}).setdefault(measured.structure, measured.latency)
+        return found
 
     def _time_here(self) -> None:
         """Times on this machine what another one timed: milliseconds of two machines are never compared."""
@@ -200,7 +222,8 @@ class Driver:
         found, requirements = readings(*pair, metric=self.evaluator.task.metric), self.evaluator.requirements
         violations = requirements.violations(found)
         return Told(
-            candidate=candidate,
+            key=candidate.key,
+            rejected=bool(candidate.rejected),
             values=() if candidate.rejected else coordinates(found, self.config.objectives),
             violations={item.text: violations.get(item.text, 0.0) for item in requirements.items},
         )

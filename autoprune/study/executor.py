@@ -7,16 +7,14 @@ cluster), write a subclass; neither the search nor the verification need know of
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
-import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 from autoprune.errors import AutopruneError
 from autoprune.study.definition import Definition
@@ -60,7 +58,8 @@ class Worker(ABC):
     """What a process keeps at hand for a study between calls: the task with its data, loaded artifacts.
 
     It is sent to another process as its definition: that process makes one of its own when it is first asked, and
-    keeps it. So a method of a worker is a function of the definition and its argument, wherever it runs.
+    keeps it. So a method of a worker is a function of the definition and its argument, wherever it runs. A constructor
+    reads nothing: what goes wrong then goes wrong in the call, and comes back from it.
     """
 
     @abstractmethod
@@ -71,14 +70,16 @@ class Worker(ABC):
         return _at_hand, (type(self), self.definition)
 
 
-_HELD: dict[type[Worker], Worker] = {}
+_HELD: list[Worker] = []
+"""The worker that this process keeps; one at most, since each may hold a data set."""
 
 
 def _at_hand(kind: type[Worker], definition: Definition) -> Worker:
-    """The worker of a process for a definition; one of a kind is kept."""
-    if kind not in _HELD or _HELD[kind].definition != definition:
-        _HELD[kind] = kind(definition)
-    return _HELD[kind]
+    """The worker of this process for a definition."""
+    if not (_HELD and type(_HELD[0]) is kind and _HELD[0].definition == definition):
+        _HELD.clear()
+        _HELD.append(kind(definition))
+    return _HELD[0]
 
 
 class Serial(Executor):
@@ -122,27 +123,6 @@ class FreshProcess(Executor):
             future.set_exception(error)
         return future
 
-    def _call(self, function: Callable[..., Any], argument: Any) -> tuple[Any, AutopruneError | None]:
-        if self._process is None:
-            code = f"from {__name__} import serve_calls; serve_calls()"
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-        asked, answered = self._process.stdin, self._process.stdout
-        assert asked is not None, "it was asked for"
-        assert answered is not None, "it was asked for"
-        try:
-            pickle.dump((function, argument), asked)
-            asked.flush()
-            outcome: tuple[Any, AutopruneError | None] = pickle.load(answered)
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-            ended = self._process.wait()
-            raise AutopruneError(
-                f"the process that was to work ended with {ended}, see above. What was finished is kept; the "
-                "same command goes on from here."
-            ) from None
-        return outcome
-
     def close(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -153,21 +133,70 @@ class FreshProcess(Executor):
             self._process.wait()
             self._process = None
 
+    def _call(self, function: Callable[..., Any], argument: Any) -> tuple[Any, AutopruneError | None]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", ANSWERING], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        asked, answered = self._process.stdin, self._process.stdout
+        assert asked is not None, "it was asked for"
+        assert answered is not None, "it was asked for"
+        try:
+            pickle.dump((function, argument), asked)
+            asked.flush()
+            outcome: tuple[Any, AutopruneError | None] = pickle.load(answered)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            ended = self._ended()
+            return None, AutopruneError(
+                f"the process that ran {function.__qualname__} ended with {ended}, see above. What was finished is "
+                "kept; the same command goes on from here."
+            )
+        return outcome
 
-def serve_calls() -> None:
-    """Answers calls on standard input until it ends: what `FreshProcess` starts.
+    def _ended(self) -> int:
+        """How the process ended; one that gives no answers any more is ended."""
+        assert self._process is not None, "it was started"
+        try:
+            return self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+        finally:
+            self.close()
+
+
+ANSWERING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+answers = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)
+from autoprune.study.executor import answer_calls
+answer_calls(sys.stdin.buffer, answers)
+"""
+"""What a fresh process runs. Ctrl-C reaches both processes, and the other one ends this one; what a library prints goes
+to stderr, since it is no answer."""
+
+
+def answer_calls(calls: IO[bytes], answers: IO[bytes]) -> None:
+    """Answers one call after the other until there are no more.
 
     An `AutopruneError` is an answer too; any other error ends the process with its traceback.
+
+    Args:
+        calls: pickled (function, argument) pairs.
+        answers: pickled (result, error) pairs, one of them None.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the other one ends this one
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
-    with contextlib.suppress(EOFError, BrokenPipeError):  # whoever asked is gone
-        while True:
-            function, argument = pickle.load(sys.stdin.buffer)
-            try:
-                outcome: tuple[Any, AutopruneError | None] = function(argument), None
-            except AutopruneError as error:
-                outcome = None, AutopruneError(str(error))
+    while True:
+        try:
+            function, argument = pickle.load(calls)
+        except EOFError:  # whoever asked is gone, or needs no more
+            return
+        try:
+            outcome: tuple[Any, AutopruneError | None] = function(argument), None
+        except AutopruneError as error:
+            outcome = None, AutopruneError(str(error))
+        try:
             pickle.dump(outcome, answers)
             answers.flush()
+        except BrokenPipeError:  # as above
+            return

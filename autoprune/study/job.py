@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from autoprune.config import structured
 from autoprune.errors import AutopruneError
-from autoprune.machine import machine
 from autoprune.models.model import Model
 from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Recipe, Space
 from autoprune.recipes.stages import rehearse, sketch
 from autoprune.record.archive import Archive
-from autoprune.record.folder import driving, note_machine, open_folder
+from autoprune.record.folder import driving, open_folder
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition, make_task
 from autoprune.study.driver import Driver
@@ -47,7 +47,7 @@ def run_study(
         sections: of the config.
         overrides: what was asked for on top of the defaults; kept to reproduce single candidates.
         config_dir: the user's folder of configs, if one was named; kept likewise.
-        executor: runs the evaluations; None: this process, one after the other.
+        executor: runs the evaluations, and is closed by whoever made it; None: this process, one after the other.
         report: called whenever a candidate is finished.
         working: called with a few words about the work in progress.
         opening: called once, with what the data is.
@@ -64,9 +64,10 @@ def run_study(
     space = Space(sections["space"])
     definition = Definition.of_sections(sections, config, task)
     evaluator = Evaluator(definition, task, working=working)
+    evaluator.check()
     _check_recipes(evaluator, space, sections["presets"])
     folder = definition.folder
-    with driving(folder), executor or Serial() as running:
+    with driving(folder), Serial() if executor is None else nullcontext(executor) as running:
         open_folder(
             folder,
             definition=definition.content,
@@ -74,11 +75,10 @@ def run_study(
             described=task.describe(),
             config_dir=config_dir,
         )
-        note_machine(folder, machine(config.device))
         archive = Archive(folder / "archive.jsonl", mending=True)
         driver = Driver(config, evaluator=evaluator, archive=archive, executor=running, report=report)
         driver.run(sections["presets"], lambda: _open_sampler(config, evaluator, space))
-    return Record(folder)
+    return Record(folder, archive)
 
 
 def _suited(sections: Sections, task: Task) -> Sections:

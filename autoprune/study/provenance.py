@@ -1,15 +1,14 @@
-"""What an artifact says of where it came from, and what its latency depends on."""
+"""What is written down of an artifact: what it was made with, and the structure that its latency depends on."""
 
 from __future__ import annotations
 
 import platform
-from pathlib import Path
 
 import numpy as np
 import safetensors
 import torch
 
-from autoprune.artifacts import artifact
+from autoprune.artifacts.served import Parts
 from autoprune.recipes.recipe import digest
 from autoprune.version import VERSION
 
@@ -25,9 +24,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def structure_of(folder: Path) -> str:
+def structure_of(parts: Parts) -> str:
     """Names what latency depends on: encodings and the shape of every stored tensor."""
-    parts = artifact.read(folder)
     shapes = {
         name: [str(tensor.dtype), *tensor.shape]
         for name, tensor in parts.tensors.items()

@@ -9,7 +9,6 @@ memory changes a ratio by more than any number of requests within it can show.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,20 +47,19 @@ class Remeasurer(Worker):
 
     Args:
         definition: of the study.
-        working: called with a few words about the work in progress.
+        task: the study's, if it is at hand; read again otherwise.
     """
 
-    def __init__(self, definition: Definition, *, working: Callable[[str], None] = lambda message: None) -> None:
+    def __init__(self, definition: Definition, task: Task | None = None) -> None:
         super().__init__(definition)
-        self._working = working
+        self._given = task
         self._reference: Served | None = None
         self._judge: Judge | None = None
 
     @cached_property
     def task(self) -> Task:
-        """The study's task, its data read again."""
-        self._working("reading data")
-        return self.definition.make_task()
+        """The study's task."""
+        return self._given or self.definition.make_task()
 
     def measure(self, pair: Pair) -> Measurement:
         """Quality on test data, and one round of latency.

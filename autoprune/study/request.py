@@ -9,18 +9,21 @@ from typing import Any
 from autoprune.measure.measurement import Latency
 from autoprune.record.archive import Candidate
 
+Timings = Mapping[str, Mapping[str, dict[str, Latency]]]
+"""Latencies that are known, by machine, then by structure; equal structures share one timing on a machine."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What an evaluator is asked for; plain values.
+    """A recipe to be made and measured.
 
     Attributes:
-        recipe: to be made and measured.
+        recipe: as nested plain values.
         name: `baseline`, the name of a preset, or `trial`; only trials can be rejected.
         number: that the candidate is to have.
         seed: of everything random in making it.
         baseline: what it is measured against; None for the baseline itself.
-        timed: latencies known on the machine that asks, by structure; equal structures share one timing.
+        timed: what need not be timed again.
     """
 
     recipe: Mapping[str, Any]
@@ -28,19 +31,19 @@ class Request:
     number: int
     seed: int
     baseline: Candidate | None = None
-    timed: Mapping[str, dict[str, Latency]] = field(default_factory=dict)
+    timed: Timings = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retiming:
-    """An archived candidate whose artifact is to be timed on this machine; plain values.
+    """An archived candidate whose artifact is to be timed on the machine that is asked.
 
     Attributes:
         candidate: not rejected.
-        baseline: timed on this machine before; None where the candidate is the baseline itself.
-        timed: as in `Request`.
+        baseline: timed on that machine before; None where the candidate is the baseline itself.
+        timed: what need not be timed again.
     """
 
     candidate: Candidate
     baseline: Candidate | None
-    timed: Mapping[str, dict[str, Latency]]
+    timed: Timings

@@ -1,7 +1,7 @@
 """What is tried next: the conversation with Optuna, kept in `journal.log`. The only one here who knows it.
 
 A candidate is told after it is in the archive, so that nothing finished is ever lost. A recipe that was asked for and
-never archived is told as failed, and asked for again.
+never archived is told as failed; where one is asked for at a time, it is then asked for again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.recipes.space import MOST_CORNERS, Domain, Recipe, Space
-from autoprune.record.archive import Candidate, mend
+from autoprune.record.archive import mend
 
 REPEATS = 5
 """After so many asks in a row for known recipes the sampler is stuck: the next ones are drawn at random."""
@@ -34,15 +34,17 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """A candidate as a sampler sees it.
+    """What came of a recipe, as a sampler sees it.
 
     Attributes:
-        candidate: archived.
+        key: of the recipe's plan.
+        rejected: whether it was given up early.
         values: of the objectives, in their order; not read of one that was rejected.
         violations: of every requirement, in one order; above 0 is missed.
     """
 
-    candidate: Candidate
+    key: str
+    rejected: bool
     values: Sequence[float]
     violations: Mapping[str, float]
 
@@ -113,11 +115,11 @@ class Sampler:
 
     def tell(self, told: Told) -> None:
         """Tells what came of a recipe that was asked for."""
-        candidate, trial = told.candidate, self._asked.pop(told.candidate.key)
-        trial.set_user_attr("key", candidate.key)
+        trial = self._asked.pop(told.key)
+        trial.set_user_attr("key", told.key)
         for name, violation in told.violations.items():
             trial.set_constraint(name, violation)
-        if candidate.rejected:
+        if told.rejected:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, list(told.values))
@@ -130,11 +132,11 @@ class Sampler:
         """
         known = self.told
         for one, recipe in told:
-            if one.candidate.key in known:
+            if one.key in known:
                 continue
-            known.add(one.candidate.key)
+            known.add(one.key)
             for parameters, completed in islice(self._space.completions(recipe), MOST_CORNERS):
-                if self._key(completed) == one.candidate.key:
+                if self._key(completed) == one.key:
                     self._add(one, parameters)
                     break
 
@@ -151,7 +153,7 @@ class Sampler:
                 recipe = None
             told = None if recipe is None else archived(self._key(recipe))
             # Told before the open trial is closed: killed in between, it is found told, and only closed, next time.
-            if told is not None and told.candidate.key not in self.told:
+            if told is not None and told.key not in self.told:
                 self._add(told, trial.params)
             self._study.tell(trial.number, state=TrialState.FAIL)
 
@@ -172,14 +174,13 @@ class Sampler:
 
     def _add(self, told: Told, parameters: dict[str, Any]) -> None:
         """Tells a candidate that no open trial stands for."""
-        rejected = bool(told.candidate.rejected)
         self._study.add_trial(
             create_trial(
-                state=TrialState.PRUNED if rejected else TrialState.COMPLETE,
-                values=None if rejected else list(told.values),
+                state=TrialState.PRUNED if told.rejected else TrialState.COMPLETE,
+                values=None if told.rejected else list(told.values),
                 params=parameters,
                 distributions={name: _distribution(self._space.domains[name]) for name in parameters},
-                user_attrs={"key": told.candidate.key},
+                user_attrs={"key": told.key},
                 constraints=dict(told.violations),
             )
         )

@@ -57,7 +57,7 @@ def verify(
         whole = [point for point in record.points if not point.candidate.rejected]
         verification = _Verification(record, rounds=rounds, working=working)
         verification.run(whole if everything else front.finalists, again=again)
-    return Front(Record(folder), limits)
+    return Front(record.renewed(), limits)
 
 
 class _Verification:
@@ -95,7 +95,8 @@ class _Verification:
         baseline = self._record.baseline
         needed = any(not point.number for point in points) or not self._rounds_of(baseline)
         missing = [point for point in points if point.number] + [baseline] * needed
-        remeasurer = Remeasurer(self._definition, working=self._working)
+        self._working("reading data")
+        remeasurer = Remeasurer(self._definition, task=self._definition.make_task())
         with Serial() as executor:
             for place, point in enumerate(missing, start=1):
                 label = point.candidate.summary or "baseline"

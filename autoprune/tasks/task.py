@@ -192,7 +192,10 @@ class Serving(ABC, Generic[M, S]):
 
     @abstractmethod
     def workloads(self, served: S) -> dict[str, Callable[[], object]]:
-        """What is timed, by name, in the order of `workload_names`. Each call is one request."""
+        """What is timed, by name, in the order of `workload_names`.
+
+        Each call is one request, and ends when its answer is in the memory of the CPU.
+        """
 
 
 class Task(Learning[M], Judging[S], Serving[M, S]):

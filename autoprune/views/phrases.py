@@ -72,7 +72,8 @@ def machine(record: Record, number: str) -> str:
     if facts is None:
         return f"a machine that nobody wrote down ({number})"
     cores = int(facts["cores"])
-    return f"{facts['cpu']}, {cores} core{'s' * (cores != 1)}"
+    answering = f"{facts.get('gpu', '')} ({facts['device']}), " if "device" in facts else ""
+    return f"{answering}{facts['cpu']}, {cores} core{'s' * (cores != 1)}"
 
 
 def machines(record: Record) -> str:
