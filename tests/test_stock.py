@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from made_studies import make_study
+from shell import Ended, typed
 
 from autoprune import cli
 from autoprune.artifacts import artifact, formats
@@ -226,9 +226,8 @@ def test_where_nothing_fits_it_is_said_why(
     assert [point.number for point in record.front(format="sentence-transformers")] == [0]
 
 
-def autoprune(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "autoprune", *shlex.split(line)]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
+def autoprune(folder: Path, line: str) -> Ended:
+    return typed(folder, *shlex.split(line))
 
 
 @pytest.mark.slow
