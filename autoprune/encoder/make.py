@@ -74,5 +74,7 @@ def _read_benchmarks(config: EncoderConfig) -> list[Benchmark]:
     return found
 
 
-ENCODER = TaskMaker(config=EncoderConfig, make=make_encoder)
-STSB = TaskMaker(config=EncoderConfig, make=make_stsb)
+LOCATED = ("data.path", "model", "texts", "data.pairs", "data.retrieval", "data.classification")
+
+ENCODER = TaskMaker(config=EncoderConfig, make=make_encoder, located=LOCATED)
+STSB = TaskMaker(config=EncoderConfig, make=make_stsb, located=LOCATED)

@@ -69,4 +69,4 @@ def _check_seed(seed: int) -> None:
 
 
 MOVIELENS = TaskMaker(config=MovielensConfig, make=make_movielens)
-INTERACTIONS = TaskMaker(config=InteractionsConfig, make=make_interactions)
+INTERACTIONS = TaskMaker(config=InteractionsConfig, make=make_interactions, located=("data.path",))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,6 @@ from autoprune.recipes.recipe import digest
 from autoprune.record.record import Record
 from autoprune.study.settings import StudyConfig
 from autoprune.tasks.task import Task, TaskMaker
-
-LOCATED = ("path", "model", "texts", "pairs", "retrieval", "classification")
-"""Entries of a task that say where something lies. What lies there is hashed, so they are no part of a definition."""
 
 SEARCHED = ("seed", "objectives", "sampler", "device")
 """Entries of `study` that change what is found; the others are budget."""
@@ -53,9 +51,11 @@ class Definition:
         Raises:
             AutopruneError: the study has a name that cannot be one of a folder.
         """
-        section = sections["task"]
+        section, located = sections["task"], _maker(sections["task"]).located
+        places = {f"task.{path}": place for path in located if (place := _entry(section, path)) is not None}
+        told = _without(section, located)
         content = {
-            "task": {**_unplaced(section), "metric": task.metric, "data": _unplaced(section.get("data", {}))},
+            "task": {**told, "metric": task.metric, "data": told.get("data", {})},
             "data": digest(task.fingerprint()),
             **{name: sections[name] for name in ("space", "presets", "requirements")},
             "study": {key: sections["study"][key] for key in SEARCHED},
@@ -65,20 +65,13 @@ class Definition:
             raise AutopruneError(
                 f"study.name: letters, digits, dots, dashes and underscores make a name, but got {name!r}."
             )
-        held = {"task": section, "task.data": section.get("data", {})}
-        places = {
-            f"{path}.{entry}": values[entry]
-            for entry in LOCATED
-            for path, values in held.items()
-            if values.get(entry) is not None
-        }
         folder = Path(config.dir) / name
         return Definition(content=content, places=places, folder=folder, latency_seconds=config.latency_seconds)
 
     @staticmethod
     def of_record(record: Record) -> Definition:
         """The definition of a study that was begun before."""
-        keys = [f"{path}.{entry}" for entry in LOCATED for path in ("task", "task.data")]
+        keys = [f"task.{path}" for path in _maker(record.definition["task"]).located]
         found = {key: overridden(record.overrides, key) for key in keys}
         seconds = overridden(record.overrides, "study.latency_seconds")
         return Definition(
@@ -109,12 +102,16 @@ class Definition:
         Raises:
             AutopruneError: the data is not where it was, or is not what it was.
         """
-        section = {**self.content["task"], "data": dict(self.content["task"].get("data") or {})}
+        section = copy.deepcopy(dict(self.content["task"]))
         for key, place in self.places.items():
-            (section["data"] if key.startswith("task.data.") else section)[key.rpartition(".")[2]] = place
-        for added in ("metric", "data"):  # every definition says them, but a task may take no such entry
-            if added not in _entries_of(section["name"]):
-                del section[added]
+            *outer, last = key.removeprefix("task.").split(".")
+            held = section
+            for name in outer:
+                held = held.setdefault(name, {})
+            held[last] = place
+        entries = {entry.name for entry in dataclasses.fields(_maker(section).config)}
+        for added in {"metric", "data"} - entries:  # every definition says them, but a task may take no such entry
+            section.pop(added, None)
         source, name = self.folder / "study.yaml", self.folder.name
         keys = ", ".join(f"{key}=…" for key in self.places or ["task.data.path"])
         try:
@@ -135,21 +132,32 @@ class Definition:
         return task
 
 
-def _entries_of(task: str) -> set[str]:
-    """What the config of a task can say."""
-    maker: TaskMaker = task_maker(task)
-    return {entry.name for entry in dataclasses.fields(maker.config)}
-
-
 def make_task(section: Mapping[str, Any]) -> Task:
     """The task of a config's section.
 
     Raises:
         AutopruneError: it is unknown, or cannot be made.
     """
-    maker: TaskMaker = task_maker(section.get("name"))
+    maker = _maker(section)
     return maker.make(structured(maker.config, section, "task"))
 
 
-def _unplaced(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if key not in LOCATED}
+def _maker(section: Mapping[str, Any]) -> TaskMaker:
+    found: TaskMaker = task_maker(section.get("name"))
+    return found
+
+
+def _entry(section: Any, path: str) -> Any:
+    """What stands at a dotted path; None where nothing does."""
+    for name in path.split("."):
+        section = section.get(name) if isinstance(section, Mapping) else None
+    return section
+
+
+def _without(section: Mapping[str, Any], paths: Collection[str], outer: str = "") -> dict[str, Any]:
+    """The same section without what stands at dotted paths."""
+    return {
+        key: _without(value, paths, f"{outer}{key}.") if isinstance(value, Mapping) else value
+        for key, value in section.items()
+        if f"{outer}{key}" not in paths
+    }

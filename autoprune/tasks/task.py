@@ -213,7 +213,10 @@ class TaskMaker(Generic[C]):
     Attributes:
         config: a dataclass whose fields, types and defaults are the entries of the config's section.
         make: from such a config.
+        located: entries that say where something lies, dotted. What lies there is part of the task's fingerprint, so
+            that a study goes on wherever it is moved.
     """
 
     config: type[C]
     make: Callable[[C], Task]
+    located: tuple[str, ...] = ()
