@@ -21,10 +21,10 @@ from autoprune.artifacts.served import serve
 from autoprune.encoder.benchmarks.pairs import Pairs
 from autoprune.encoder.judging import UNITS
 from autoprune.encoder.model import Encoder
-from autoprune.encoder.requests import WORKLOADS
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.slices import SLICES
 from autoprune.encoder.task import EncoderTask
+from autoprune.encoder.workloads import WORKLOADS
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits

@@ -14,12 +14,12 @@ from autoprune.artifacts.formats import (
     OWN,
     Obstacle,
     check_format,
-    explain_obstacles,
     find_format,
     format_names,
 )
 from autoprune.encoder.obstacles import OBSTACLES
 from autoprune.errors import AutopruneError
+from autoprune.fronts.obstacles import explain_obstacles, way_out
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "space" / "encoder.yaml"
 
@@ -41,7 +41,7 @@ def test_nothing_keeps_an_artifact_from_its_own_format() -> None:
 
 def test_the_ways_out_of_the_shipped_space() -> None:
     space = yaml.safe_load(SHIPPED.read_text())
-    assert [way for _, obstacle in OBSTACLES for way in obstacle.way_out(space)] == [
+    assert [way for _, obstacle in OBSTACLES for way in way_out(obstacle, space)] == [
         "space.runtime=torch",
         "space.cut.ffn.scope=layer",
         "space.cut.heads.sparsity=0",
@@ -70,7 +70,7 @@ def test_the_ways_out_of_the_shipped_space() -> None:
     ],
 )
 def test_a_step_is_taken_out_where_it_stands(space: dict[str, Any], ways: list[str]) -> None:
-    assert Obstacle(reason="codes", steps=STEPS).way_out(space) == ways
+    assert way_out(Obstacle(reason="codes", steps=STEPS), space) == ways
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_step_is_taken_out_where_it_stands(space: dict[str, Any], ways: list[s
     ],
 )
 def test_a_setting_is_changed_where_its_step_stands(space: dict[str, Any], ways: list[str]) -> None:
-    assert Obstacle(reason="uneven", steps=("ffn",), setting=".scope=layer").way_out(space) == ways
+    assert way_out(Obstacle(reason="uneven", steps=("ffn",), setting=".scope=layer"), space) == ways
 
 
 def test_reasons_are_counted_and_ways_out_told_once() -> None:

@@ -26,19 +26,19 @@ ROOMS = {
     "recommender": "ids histories loss ranking data data.lightgcn data.tables data.log data.interactions config "
     "targets kernels topk served model task make",
     "encoder": "tokenizer functional weights architecture onnx_session onnx_spec onnx_graph served model parts "
-    "obstacles stock stock_format hub modules bert config slices requests benchmarks benchmarks.tables "
+    "obstacles stock stock_format hub modules bert config slices workloads benchmarks benchmarks.tables "
     "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.retrieval benchmarks.pairs "
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
     "recipes": "schedule space store recipe train stages",
     "measure": "measurement reading timing judge",
     "record": "archive folder point record",
-    "fronts": "requirements profiles pareto pool letters infeasible fall optimism limits front",
+    "fronts": "requirements profiles pareto pool letters infeasible fall optimism obstacles limits front",
     "config": "",
     "study": "settings definition request executor provenance verdict evaluate sampler progress driver job "
     "remeasure verify",
     "api": "",
     "views": "plain commands layers marks order effects phrases front_json compare card front_png.places "
-    "front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff plots.study plots report.limits "
+    "front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff plots.study plots report.sliders "
     "report.commands report.headline report.content report dashboard.notes dashboard.mirror dashboard.server dashboard "
     "terminal.pages terminal.watch terminal.front terminal.candidate terminal.comparison terminal.verified terminal",
     "app": "",

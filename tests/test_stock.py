@@ -29,6 +29,7 @@ from autoprune.encoder.stock_format import STOCK
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
+from autoprune.fronts.obstacles import way_out
 from autoprune.models.model import Model
 from autoprune.record.record import Record
 
@@ -181,7 +182,7 @@ def test_what_stock_configs_cannot_express_says_why(
     made = save(model, tmp_path / "artifact", runtime)
     found = STOCK.obstacles(manifest(made))
     assert len(found) == len(reasons)
-    assert all(reason in one.reason and one.way_out(SPACE) for reason, one in zip(reasons, found, strict=True))
+    assert all(reason in one.reason and way_out(one, SPACE) for reason, one in zip(reasons, found, strict=True))
     with pytest.raises(AutopruneError, match=reasons[0]):
         write_stock(made, tmp_path / "st")
     assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
@@ -249,7 +250,7 @@ def test_a_study_picks_among_what_can_be_written(dense_folder: Path, tmp_path: P
     }
     more = " ".join(f"'+presets.{name}={recipe}'" for name, recipe in presets.items())
     common = f"task=encoder task.model={dense_folder} task.texts=texts.txt presets=none requirements=none"
-    space = " ".join(way for _, one in OBSTACLES for way in one.way_out(SPACE))
+    space = " ".join(way for _, one in OBSTACLES for way in way_out(one, SPACE))
     space += " space.cut.rows.sparsity=0 space.tune.epochs=0"
     budget = "study.trials=1 study.latency_seconds=0.02 study.verify_rounds=0"
     ended = autoprune(tmp_path, f"{common} {budget} {space} {more}")

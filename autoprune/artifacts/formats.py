@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import shlex
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,6 @@ from autoprune.errors import unknown
 from autoprune.families import FAMILIES, family_format
 
 OWN = "autoprune"
-
-Keys = tuple[str, ...]
-"""A path in a space."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +30,6 @@ class Obstacle:
     reason: str
     steps: tuple[str, ...] = ()
     setting: str = ""
-
-    def way_out(self, space: Mapping[str, Any]) -> list[str]:
-        """Overrides of a search whose candidates don't have the obstacle; none where its space has no such step.
-
-        Args:
-            space: of the study, as its definition holds it.
-        """
-        paths = _places(space, self.steps, ("space",), emptied=not self.setting)
-        gone = "" if self.setting else "~"
-        return [shlex.quote(f"{gone}{'.'.join(path)}{self.setting}") for path in paths]
 
 
 class Format(ABC):
@@ -138,40 +123,3 @@ def find_format(name: str) -> Format:
         return OwnFormat()
     found: Format = family_format(name)
     return found
-
-
-def explain_obstacles(found: Sequence[Sequence[Obstacle]], format: str, space: Mapping[str, Any]) -> str:
-    """How many candidates can't be written in a format, for which reasons, and the way out.
-
-    Args:
-        found: of each candidate.
-        format: its name.
-        space: of the study, as its definition holds it.
-    """
-    counts = Counter(obstacle for one in found for obstacle in one)
-    fit = sum(not one for one in found)
-    lines = [f"{fit or 'none'} of {len(found)} candidates can be written in the format {format}. Of the others:"]
-    lines += [f"  {count}: {obstacle.reason}" for obstacle, count in counts.most_common()]
-    ways = dict.fromkeys(way for obstacle in counts for way in obstacle.way_out(space))
-    if ways:
-        lines.append(f"A search for such candidates: autoprune … {' '.join(ways)}")
-    return "\n".join(lines)
-
-
-def _places(node: Any, steps: Collection[str], path: Keys, *, emptied: bool) -> list[Keys]:
-    """Where steps stand in a space: as stages, within one, under its `method`, or among what is chosen from.
-
-    Args:
-        node: what stands at `path`.
-        emptied: whether what holds nothing else is named in place of the steps in it.
-    """
-    if not isinstance(node, Mapping):
-        return []
-    found: list[Keys] = []
-    for key, child in node.items():
-        if key in steps:
-            found.append((*path, key))
-        elif len(path) == 1 or key in ("method", "choose"):
-            found += _places(child, steps, (*path, key), emptied=emptied)
-    whole = emptied and len(path) > 1 and node and all((*path, key) in found for key in node)
-    return [path] if whole else found

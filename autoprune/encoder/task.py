@@ -23,11 +23,11 @@ from autoprune.encoder.functional import padded
 from autoprune.encoder.judging import EncoderJudging
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
-from autoprune.encoder.requests import WORKLOADS, asking, make_requests
 from autoprune.encoder.served import SentenceEncoder, serve_encoder
 from autoprune.encoder.teacher import Teacher, digest_of
 from autoprune.encoder.texts import Corpus, split_texts
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
+from autoprune.encoder.workloads import WORKLOADS, asking, make_requests
 from autoprune.machine import fastest_products
 from autoprune.models.context import Context
 from autoprune.tasks.task import Task

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from autoprune.artifacts.formats import explain_obstacles
 from autoprune.errors import AutopruneError, unknown
 from autoprune.fronts.fall import Fall, explain_fall
 from autoprune.fronts.infeasible import Infeasible, explain
 from autoprune.fronts.letters import apart, letters
 from autoprune.fronts.limits import UNCHANGED, Limits
+from autoprune.fronts.obstacles import explain_obstacles
 from autoprune.fronts.optimism import optimism
 from autoprune.fronts.pareto import front_of, hypervolume, knee, spread_out
 from autoprune.fronts.pool import Pool, by_quality

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from autoprune.fronts.front import Front
 from autoprune.record.record import Record
 from autoprune.views.commands import search_command, verb_command
-from autoprune.views.report.limits import page_name
+from autoprune.views.report.sliders import page_name
 
 
 def commands(front: Front) -> dict[str, str]:

@@ -21,7 +21,7 @@ from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases, plots
 from autoprune.views.report.commands import commands, verb_under
-from autoprune.views.report.limits import limits, page_name, page_names, workloads
+from autoprune.views.report.sliders import limits, page_name, page_names, workloads
 
 LISTED = 100
 """Of what fell, at most so many are told one by one."""
