@@ -1,6 +1,7 @@
 """The families of models: a row each. A row holds names alone; what they name is imported when it is first used.
 
-To add one: a folder with its model, its task and what serves it, and a row here.
+To add one: a folder with its model, its task and what serves it, and a row here. What people can set stands in
+`conf/task/`, and pyproject.toml lists the folder for the wheel.
 """
 
 from __future__ import annotations

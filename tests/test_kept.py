@@ -1,18 +1,22 @@
-"""What studies and artifacts on disk rest on: keys of recipes, entries of lines and manifests. None of it may drift.
+"""What studies and artifacts on disk rest on: keys of recipes, lines of archives, packed tables. None of it may drift.
 
 The values were written down with version 0.1.0; whoever must change one reads the old form too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
 import pytest
+import torch
 
 from autoprune.config import compose_config, sections
 from autoprune.machine import machine
 from autoprune.measure.measurement import SEARCH, Latency, Measurement
+from autoprune.packing import StoredTable, pack
+from autoprune.packing.codes import quantize_rows
 from autoprune.recipes.recipe import plan
 from autoprune.record.archive import Candidate
 
@@ -73,6 +77,17 @@ LINE = (
     '"rounds":[]}},"errors":{"ndcg@20":0.01},"draws":[]}],"seconds":0.3}'
 )
 
+PACKED = {
+    "float": "311398c6c073",
+    "pruned": "1b92d324b2db",
+    "8 bits": "2e6239f9e704",
+    "4 bits": "8ef0f90f2ed0",
+    "2 bits": "a653a76827e5",
+    "1 bit": "7f512ef0702f",
+    "8 and 2 bits": "c8181a9dc330",
+}
+"""SHA-256 of a small table's entry in the manifest and of its tensors."""
+
 
 @pytest.mark.parametrize("task", KEYS)
 def test_presets_have_the_keys_they_had(task: str) -> None:
@@ -120,6 +135,31 @@ def test_a_line_of_an_archive_is_read_and_written_as_it_was() -> None:
         seconds=0.3,
     )
     assert json.dumps(candidate.to_json(), separators=(",", ":")) == LINE
+
+
+def test_tables_are_packed_as_they_were() -> None:
+    values = (torch.arange(60, dtype=torch.float32).view(10, 6) * 0.37).sin()
+    mask = (torch.arange(60).view(10, 6) % 7) > 2
+
+    def coded(*widths: int) -> StoredTable:
+        bits = torch.tensor(widths, dtype=torch.uint8)
+        return pack(values, coded=quantize_rows(values, bits, torch.ones(len(bits))))
+
+    stored = {
+        "float": pack(values),
+        "pruned": pack(values * mask, mask=mask),
+        **{name: coded(*[width] * 10) for width, name in ((8, "8 bits"), (4, "4 bits"), (2, "2 bits"), (1, "1 bit"))},
+        "8 and 2 bits": coded(*[8] * 3, *[2] * 7),
+    }
+    assert {name: digest_of(table) for name, table in stored.items()} == PACKED
+
+
+def digest_of(table: StoredTable) -> str:
+    found = hashlib.sha256(json.dumps(table.entry, sort_keys=True).encode())
+    for name, tensor in sorted(table.tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()[:12]
 
 
 def test_the_fingerprint_of_a_machine_names_its_device_only_beside_the_cpu() -> None:

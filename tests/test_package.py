@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
 import pytest
 
 REPO = Path(__file__).parent.parent
+
+
+def test_every_folder_is_in_the_wheel() -> None:
+    """An editable install has them all; a wheel has those that are listed."""
+    listed = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    code = {path.parent.relative_to(REPO) for path in (REPO / "autoprune").rglob("__init__.py")}
+    configs = {path.parent.relative_to(REPO) for path in (REPO / "conf").rglob("*.yaml")}
+    folders = {".".join(path.parts) for path in code} | {".".join(["autoprune", *path.parts]) for path in configs}
+    assert set(listed) == folders
 
 
 @pytest.mark.slow
