@@ -18,19 +18,20 @@ from typing import TYPE_CHECKING, Any
 from autoprune.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from autoprune.api import open_study, search, verify_study
+    from autoprune.api import front, open_study, search, verify_study
     from autoprune.artifacts.artifact import load
     from autoprune.errors import AutopruneError
 
 _HOMES = {
     "AutopruneError": "autoprune.errors",
+    "front": "autoprune.api",
     "load": "autoprune.artifacts.artifact",
     "open_study": "autoprune.api",
     "search": "autoprune.api",
     "verify_study": "autoprune.api",
 }
 
-__all__ = ["AutopruneError", "__version__", "load", "open_study", "search", "verify_study"]
+__all__ = ["AutopruneError", "__version__", "front", "load", "open_study", "search", "verify_study"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,19 +1,20 @@
-"""The search from Python: the same words as on the command line."""
+"""Searches and fronts from Python, asked for as on the command line."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
-from autoprune.artifacts.formats import OWN
 from autoprune.config import compose_config, sections
 from autoprune.fronts.front import Front
+from autoprune.fronts.limits import Asked, Limits
 from autoprune.record.archive import ROUNDS
 from autoprune.record.record import Record
-from autoprune.study.job import search as run_search
+from autoprune.study.job import run_study
 from autoprune.study.progress import Progress
-from autoprune.study.verify import verify as verify_folder
+from autoprune.study.verify import verify
 
 
 def search(*overrides: str, report: Callable[[Progress], None] = lambda progress: None) -> Front:
@@ -31,12 +32,12 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
         front.pick(prefer="size").save("deploy")
     """
     content = sections(compose_config(overrides))
-    record, rounds = run_search(content, overrides, report=report), content["study"]["verify_rounds"]
-    return verify_folder(record.folder, rounds=rounds) if rounds else record.front()
+    record, rounds = run_study(content, overrides, report=report), content["study"]["verify_rounds"]
+    return verify(record.folder, rounds=rounds) if rounds else Front(record)
 
 
 def open_study(name: str, *, runs: str | os.PathLike[str] = "runs") -> Record:
-    """A study that was run before: `open_study("careful").front()` is its front.
+    """A study that was run before: what it was asked, and every candidate.
 
     Raises:
         AutopruneError: there is no such study.
@@ -44,19 +45,35 @@ def open_study(name: str, *, runs: str | os.PathLike[str] = "runs") -> Record:
     return Record(Path(runs) / name)
 
 
+def front(name: str, *, runs: str | os.PathLike[str] = "runs", **limits: Unpack[Asked]) -> Front:
+    """The front of a study that was run before, under its own requirements or others; nothing is trained.
+
+    Args:
+        runs: where studies live.
+        limits: in place of the study's: `floors`, e.g. ["ndcg@20=0.97x"], and `ceilings`, e.g. ["latency_ms=0.5x"];
+            `profile`, requirements in place of the study's, e.g. "latency_sensitive"; `prefer`, what is picked:
+            `quality`, `size` or `latency`; `format`, what candidates must be writable in, such as
+            "sentence-transformers".
+
+    Raises:
+        AutopruneError: there is no such study, or the limits cannot be.
+
+    Example:
+        front = autoprune.front("careful", floors=["ndcg@20=0.97x"], prefer="latency")
+        front.pick().save("deploy")
+    """
+    return Front(open_study(name, runs=runs), Limits(**limits))
+
+
 def verify_study(
     name: str,
     *,
     runs: str | os.PathLike[str] = "runs",
-    floors: Sequence[str] = (),
-    ceilings: Sequence[str] = (),
-    profile: str | None = None,
-    prefer: str | None = None,
-    format: str = OWN,
     everything: bool = False,
     again: bool = False,
     rounds: int = ROUNDS,
-    working: Callable[[str], None] = lambda words: None,
+    working: Callable[[str], None] = lambda message: None,
+    **limits: Unpack[Asked],
 ) -> Front:
     """Measures the finalists of a study once more, on test data that the search never saw; returns its front.
 
@@ -64,14 +81,12 @@ def verify_study(
     on this machine before is not measured again.
 
     Args:
-        floors, ceilings: in place of the study's, e.g. "ndcg@20=0.97x" and "latency_ms=0.5x".
-        profile: requirements in place of the study's, e.g. "latency_sensitive".
-        prefer: `quality`, `size` or `latency`, in place of what the requirements prefer.
-        format: what finalists must be writable in, such as `sentence-transformers`; everything is in `autoprune`.
+        runs: where studies live.
         everything: whether every candidate is verified, not the baseline, the presets and the front alone.
         again: whether what was verified on this machine is measured anew, in place of what it was.
         rounds: processes that time each artifact; an interval of latency takes at least 2.
-        working: called with a few words about the work in progress.
+        working: called with a short message about the work in progress.
+        limits: in place of the study's, as in `front`.
 
     Raises:
         AutopruneError: there is no such study, its data is not what it was, or an artifact is damaged.
@@ -80,15 +95,6 @@ def verify_study(
         front = autoprune.verify_study("careful")
         [point.verified["quality"].ratio for point in front]
     """
-    return verify_folder(
-        Path(runs) / name,
-        floors=floors,
-        ceilings=ceilings,
-        profile=profile,
-        prefer=prefer,
-        format=format,
-        everything=everything,
-        again=again,
-        rounds=rounds,
-        working=working,
+    return verify(
+        Path(runs) / name, Limits(**limits), everything=everything, again=again, rounds=rounds, working=working
     )

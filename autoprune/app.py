@@ -11,21 +11,22 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from autoprune.config import CONFIG_MODULE, config_dir, hydra_words, readable_errors, require, sections
+from autoprune.config import CONFIG_MODULE, config_dir, hydra_arguments, readable_errors, require, sections
+from autoprune.fronts.front import Front
 from autoprune.record.archive import TRIAL
 from autoprune.record.record import Record
-from autoprune.study.job import search
+from autoprune.study.job import run_study
 from autoprune.study.verify import verify
 from autoprune.views.terminal import Watch, exit_codes, print_front, terminal
 
 
-def run(words: list[str]) -> None:
+def run(arguments: list[str]) -> None:
     """Runs one study, or under --multirun one for each combination.
 
     Args:
-        words: the command line without the program's name.
+        arguments: the command line without the program's name.
     """
-    theirs, requirements = hydra_words(words)
+    theirs, requirements = hydra_arguments(arguments)
 
     @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")
     def run_one(config: DictConfig) -> None:
@@ -34,10 +35,10 @@ def run(words: list[str]) -> None:
             require(config, requirements)
             overrides = [*HydraConfig.get().overrides.task, *requirements]
             content = sections(config)
-            record = search(
+            record = run_study(
                 content,
                 overrides,
-                config_dir=config_dir(words),
+                config_dir=config_dir(arguments),
                 report=watch.report,
                 working=watch.working,
                 opening=watch.opening,
@@ -53,7 +54,7 @@ def run(words: list[str]) -> None:
 
 
 def _print_end(console: Console, record: Record, config: DictConfig) -> None:
-    front = record.front()
+    front = Front(record)
     print_front(console, front)
     asked = sum(point.candidate.name == TRIAL for point in record.points)
     if asked < config.study.trials and config.study.minutes is None:

@@ -32,45 +32,45 @@ REQUIREMENT = re.compile(r"\+{0,2}requirements\.(\w+[@.][\w@.]+)\.(drop|min|max|
 SECTIONS = ("task", "space", "presets", "requirements", "study")
 
 
-def hydra_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """What people write, split into what Hydra can read and requirements that it cannot.
 
     Hydra wants a `+` before new keys, has no `@` or second dot in a key, and takes flags before overrides only.
 
     Returns:
-        The words for Hydra, and words such as `requirements.recall@20.min=0.2` for `require`.
+        The arguments for Hydra, and those such as `requirements.recall@20.min=0.2` for `require`.
 
     Raises:
-        AutopruneError: a word is neither a flag, nor belongs to one, nor key=value.
+        AutopruneError: an argument is neither a flag, nor belongs to one, nor key=value.
     """
-    for word in words:
-        if not word.startswith("-") and "=" in word and not OVERRIDE.match(word):
-            raise AutopruneError(f"{word!r}: an override is written key=value. autoprune --help explains.")
-        if GROUP_VALUE.match(word):
+    for argument in arguments:
+        if not argument.startswith("-") and "=" in argument and not OVERRIDE.match(argument):
+            raise AutopruneError(f"{argument!r}: an override is written key=value. autoprune --help explains.")
+        if GROUP_VALUE.match(argument):
             raise AutopruneError(
-                f"{word!r}: the name of a file in its folder of conf/ is chosen here; set single keys one by one."
+                f"{argument!r}: the name of a file in its folder of conf/ is chosen here; set single keys one by one."
             )
-    ours = [word for word in words if REQUIREMENT.match(word)]
-    theirs = [f"++{word}" if FREE.match(word) else word for word in words if word not in ours]
-    return sorted(theirs, key=lambda word: OVERRIDE.match(word) is not None), ours
+    ours = [argument for argument in arguments if REQUIREMENT.match(argument)]
+    theirs = [f"++{argument}" if FREE.match(argument) else argument for argument in arguments if argument not in ours]
+    return sorted(theirs, key=lambda argument: OVERRIDE.match(argument) is not None), ours
 
 
-def config_dir(words: Sequence[str]) -> str | None:
+def config_dir(arguments: Sequence[str]) -> str | None:
     """The folder that `--config-dir` (`-cd`) names on a command line; None where it is not given."""
     found = None
-    for word, following in zip(words, [*words[1:], None], strict=True):
-        flag, equals, value = word.partition("=")
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        flag, equals, value = argument.partition("=")
         if flag in ("--config-dir", "-cd"):
             found = value if equals else following
     return found
 
 
-def require(config: DictConfig, words: Sequence[str]) -> None:
+def require(config: DictConfig, overrides: Sequence[str]) -> None:
     """Puts requirements from the command line in their place in a composed config."""
     requirements = dict(_plain(config.requirements))
-    for word in words:
-        match = REQUIREMENT.match(word)
-        assert match is not None, "only what hydra_words returned is put in place"
+    for override in overrides:
+        match = REQUIREMENT.match(override)
+        assert match is not None, "only what hydra_arguments returned is put in place"
         requirements[match[1]] = {**(requirements.get(match[1]) or {}), match[2]: match[3]}
     with open_dict(config):
         config.requirements = OmegaConf.create(requirements)
@@ -82,19 +82,19 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     Raises:
         AutopruneError: an override names what is not there, or cannot be read.
     """
-    words, requirements = hydra_words(overrides)
+    theirs, requirements = hydra_arguments(overrides)
     with readable_errors():
         GlobalHydra.instance().clear()
         with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-            config = compose("config", overrides=words)
+            config = compose("config", overrides=theirs)
         require(config, requirements)
         return config
 
 
 def overridden(overrides: Sequence[str], key: str) -> Any:
     """The value that a list of overrides ends up giving a key; None where it gives none."""
-    words = [word for word in overrides if re.match(rf"\+{{0,2}}{re.escape(key)}=", word)]
-    return OverridesParser.create().parse_override(words[-1]).value() if words else None
+    given = [override for override in overrides if re.match(rf"\+{{0,2}}{re.escape(key)}=", override)]
+    return OverridesParser.create().parse_override(given[-1]).value() if given else None
 
 
 def sections(config: DictConfig) -> dict[str, dict[str, Any]]:
@@ -138,12 +138,12 @@ def _plain(node: Any) -> dict[str, Any]:
 
 
 def _neighbours(path: str) -> str:
-    """What the default config holds beside the first unknown part of a path."""
+    """What the default config holds beside the first unknown key of a path."""
     node: Any = OmegaConf.to_container(compose_config([]))
-    for part in path.split("."):
-        if not isinstance(node, dict) or part not in node:
-            return nearest(part, node if isinstance(node, dict) else ())
-        node = node[part]
+    for key in path.split("."):
+        if not isinstance(node, dict) or key not in node:
+            return nearest(key, node if isinstance(node, dict) else ())
+        node = node[key]
     return f"{path} itself is there, but its value names what is not; ~{path} takes it out, ++{path}=… puts another in."
 
 
@@ -158,7 +158,7 @@ def readable_errors(where: str = "") -> Iterator[None]:
             f"{group}={option}: there is no such {group}. {nearest(option, error.options or [])}"
         ) from error
     except OmegaConfBaseException as error:
-        key = ".".join(part for part in (where, str(error.full_key or "")) if part)
+        key = ".".join(piece for piece in (where, str(error.full_key or "")) if piece)
         raise AutopruneError(f"{key or 'config'}: {str(error.msg or error).splitlines()[0]}") from error
     except ConfigCompositionException as error:
         missing = re.match(r"Could not override '([^']*)'", str(error))

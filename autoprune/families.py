@@ -1,12 +1,12 @@
-"""The families of models: a row each. What a row names is imported when it is first used.
+"""The families of models: a row each. A row holds names alone; what they name is imported when it is first used.
 
-To add one: a folder with its model, task and what serves it, and a row here.
+To add one: a folder with its model, its task and what serves it, and a row here.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,20 +19,15 @@ class Family:
 
     Attributes:
         kind: as the manifest of an artifact says it.
+        serves: what answers for an artifact's parts, called with these and with `device`.
         tasks: by name, what makes the task from its section of a config: `autoprune.tasks.task.TaskMaker`.
-        serves: what answers for an artifact's parts, called with `parts` and `device`.
         formats: by name, in what other formats an artifact can be written: `autoprune.artifacts.formats.Format`.
     """
 
     kind: str
-    tasks: Mapping[str, str]
     serves: str
+    tasks: Mapping[str, str] = field(default_factory=dict)
     formats: Mapping[str, str] = field(default_factory=dict)
-
-    def serve(self) -> Callable[..., Any]:
-        """What answers for an artifact's parts."""
-        found: Callable[..., Any] = named(self.serves)
-        return found
 
 
 FAMILIES = {
@@ -40,46 +35,52 @@ FAMILIES = {
     for row in (
         Family(
             kind="recommender",
+            serves="autoprune.recommender.served:Recommender",
             tasks={
                 "movielens": "autoprune.recommender.make:MOVIELENS",
                 "interactions": "autoprune.recommender.make:INTERACTIONS",
             },
-            serves="autoprune.recommender.served:Recommender",
         ),
         Family(
             kind="encoder",
-            tasks={"encoder": "autoprune.encoder.make:ENCODER", "stsb": "autoprune.encoder.make:ENCODER"},
             serves="autoprune.encoder.served:serve_encoder",
-            formats={"sentence-transformers": "autoprune.encoder.obstacles:STOCK"},
+            tasks={"encoder": "autoprune.encoder.make:ENCODER", "stsb": "autoprune.encoder.make:STSB"},
+            formats={"sentence-transformers": "autoprune.encoder.stock_format:STOCK"},
         ),
     )
 }
 
 
-def family(kind: object) -> Family:
-    """The family of a kind.
+def what_serves(kind: object) -> Any:
+    """What answers for the parts of artifacts of a kind: called with these and a device, it gives a `Served`.
 
     Raises:
         AutopruneError: this version knows none.
     """
-    if kind not in FAMILIES:
-        raise unknown("artifact kind", kind, FAMILIES)
-    return FAMILIES[str(kind)]
+    return _named("artifact kind", kind, {row.kind: row.serves for row in FAMILIES.values()})
 
 
 def task_maker(name: object) -> Any:
-    """What makes the task of a name.
+    """What makes the task of a name, a `TaskMaker`.
 
     Raises:
         AutopruneError: there is no such task.
     """
-    tasks = {task: maker for row in FAMILIES.values() for task, maker in row.tasks.items()}
-    if name not in tasks:
-        raise unknown("task.name", name, tasks)
-    return named(tasks[str(name)])
+    return _named("task.name", name, {task: place for row in FAMILIES.values() for task, place in row.tasks.items()})
 
 
-def named(place: str) -> Any:
-    """What `module:attribute` names."""
-    module, _, attribute = place.partition(":")
+def family_format(name: str) -> Any:
+    """The `Format` of a name that a family brings.
+
+    Raises:
+        AutopruneError: no family brings it.
+    """
+    return _named("--format", name, {form: place for row in FAMILIES.values() for form, place in row.formats.items()})
+
+
+def _named(what: str, name: object, places: Mapping[str, str]) -> Any:
+    """The object at the place (`module:attribute`) that a name has."""
+    if name not in places:
+        raise unknown(what, name, places)
+    module, _, attribute = places[str(name)].partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -21,8 +21,12 @@ THREADS = 1
 
 
 @functools.cache
-def machine() -> dict[str, str | int]:
-    """What a latency depends on beside the artifact, and `id`, ten digits that stand for all of it."""
+def machine(device: str = "cpu") -> dict[str, str | int]:
+    """What a latency depends on beside the artifact, and `id`, ten digits that stand for all of it.
+
+    Args:
+        device: that the artifacts answer on, as `study.device` names it.
+    """
     facts: dict[str, str | int] = {
         "cpu": _cpu(),
         "cores": os.cpu_count() or 0,
@@ -37,6 +41,8 @@ def machine() -> dict[str, str | int]:
     }
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
+    if device != "cpu":  # the same machine is another one to what answers on its CPU
+        facts["device"] = device
     facts["id"] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
     return facts
 

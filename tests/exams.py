@@ -14,7 +14,8 @@ from tiny_encoder import LAYERS, TEXTS
 import autoprune
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Served
-from autoprune.encoder.model import MAPS, Encoder
+from autoprune.encoder.architecture import MAPS
+from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.models.context import Context
 from autoprune.models.model import Model

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from autoprune.fronts.front import Front
 from autoprune.measure.measurement import SEARCH, VERIFY, Latency, Measurement
 from autoprune.record.archive import TRIAL, Archive, Candidate
 from autoprune.record.folder import note_machine
@@ -47,6 +48,7 @@ def make_study(
     task: str = "interactions",
     machine: str = "0123456789",
     seed: int = 0,
+    space: dict[str, Any] | None = None,
 ) -> Record:
     """Writes a study of a baseline, two presets and trials, `count` in all; verifies its finalists if asked to.
 
@@ -58,7 +60,7 @@ def make_study(
     definition = {
         "task": {"name": task, "metric": "ndcg@20", "dim": 64, "data": {"split": None}},
         "data": "34fea98e89a1",
-        "space": {},
+        "space": space or {},
         "presets": {},
         "requirements": requirements
         if requirements is not None
@@ -75,9 +77,21 @@ def make_study(
     archive.path.write_text("".join(json.dumps(one.to_json()) + "\n" for one in lines))
     if verified:
         archive = Archive(archive.path)
-        for point in Record(folder, archive).front().finalists:
+        for point in Front(Record(folder, archive)).finalists:
             archive.add(_verified(point.candidate, draw, machine))
     return Record(folder)
+
+
+def scattered(record: Record, missing: int, *, seed: int = 0) -> Record:
+    """The same study as several evaluations at a time and a kill would leave it.
+
+    The baseline comes first, the others in any order, and a number was given to a candidate that never arrived.
+    """
+    baseline, *others = record.archive.candidates.values()
+    kept = [candidate for candidate in others if candidate.number != missing]
+    order = [baseline, *(kept[at] for at in np.random.default_rng(seed).permutation(len(kept)))]
+    record.archive.path.write_text("".join(json.dumps(candidate.to_json()) + "\n" for candidate in order))
+    return Record(record.folder)
 
 
 def _candidate(number: int, draw: np.random.Generator, machine: str) -> Candidate:
@@ -114,7 +128,7 @@ def _candidate(number: int, draw: np.random.Generator, machine: str) -> Candidat
         name=name,
         key=f"{number:012x}",
         recipe=recipe if number else {},
-        words=f"dim {recipe['base']['dim']}, rows item -{sparsity:.0%}, {bits} bits" if number else "",
+        summary=f"dim {recipe['base']['dim']}, rows item -{sparsity:.0%}, {bits} bits" if number else "",
         rejected=rejected,
         measurements=(found,),
         seconds=round(float(draw.uniform(1, 9)), 3),

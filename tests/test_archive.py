@@ -33,7 +33,7 @@ def candidate(number: int) -> Candidate:
         name="größer",
         key=f"key{number}",
         recipe={"quantize": {"bits": 8}, "note": "line\nbreak \u2028 and all"},
-        words="8 bits",
+        summary="8 bits",
         rejected="",
         measurements=(measurement(),),
         seconds=1.5,

@@ -9,9 +9,11 @@ import pytest
 import yaml
 from made_studies import make_study
 
+from autoprune.fronts.front import Front
+from autoprune.fronts.limits import Limits
 from autoprune.record.archive import Archive
 from autoprune.record.record import Record
-from autoprune.views import phrases as words
+from autoprune.views import phrases
 from autoprune.views.card import card
 
 MADE = {
@@ -30,7 +32,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_lost_and_gained_with_intervals(runs: Path) -> None:
-    front = Record(runs / "verified").front()
+    front = Front(Record(runs / "verified"))
     point = front.pick()
     text = card(front, point)
     lines = text.split("## Lost and gained")[1].splitlines()
@@ -40,18 +42,18 @@ def test_lost_and_gained_with_intervals(runs: Path) -> None:
         ("latency_ms.batch", "latency, batch"),
     ):
         (line,) = [line for line in lines if line.startswith(f"| {label} |")]
-        assert f"{point.verified[name].ratio:.3f}x {words.plus_minus(point.verified[name])}" in line
+        assert f"{point.verified[name].ratio:.3f}x {phrases.plus_minus(point.verified[name])}" in line
     (line,) = [line for line in lines if line.startswith("| ndcg@20, validation |")]
     assert f"{point.found['ndcg@20'].value:.4f}" in line
     (line,) = [line for line in lines if line.startswith("| size_bytes |")]
-    assert words.byte_count(point.candidate.latest().size_bytes) in line
+    assert phrases.byte_count(point.candidate.latest().size_bytes) in line
     assert "Latency was timed on made up, 2 cores (for verify)" in text
 
 
 def test_recipe_in_words_and_as_yaml(runs: Path) -> None:
-    front = Record(runs / "verified").front()
+    front = Front(Record(runs / "verified"))
     text = card(front, front.pick())
-    assert front.pick().candidate.words in text
+    assert front.pick().candidate.summary in text
     assert yaml.safe_load(text.split("```yaml")[1].split("```")[0]) == front.pick().candidate.recipe
 
 
@@ -63,7 +65,7 @@ def test_every_slice_says_whether_it_binds(tmp_path: Path) -> None:
         units = {metric: {**counts, "stranger": 7} for metric, counts in measured.units.items()}
         few = dataclasses.replace(measured, units=units)
         archive.add(point.candidate.with_measurement(few))
-    front = Record(record.folder).front()
+    front = Front(Record(record.folder))
     text = card(front, front.record.points[1])
     (line,) = [line for line in text.splitlines() if line.startswith("| stranger |")]
     assert "no, too few: 7 units" in line
@@ -73,8 +75,8 @@ def test_every_slice_says_whether_it_binds(tmp_path: Path) -> None:
 
 def test_requirements_say_whether_each_holds(runs: Path) -> None:
     record = Record(runs / "verified")
-    front = record.front(record.with_limits(record.requirements(), [], ["size_bytes=0.001x"]))
-    text = card(front, record.front().pick()).split("## Requirements")[1]
+    front = Front(record, Limits(ceilings=["size_bytes=0.001x"]))
+    text = card(front, Front(record).pick()).split("## Requirements")[1]
     (line,) = [line for line in text.splitlines() if "quality >= 0.95x" in line]
     assert line.count("holds") == 2
     (line,) = [line for line in text.splitlines() if "size_bytes <= 0.001x" in line and line.startswith("|")]
@@ -82,16 +84,16 @@ def test_requirements_say_whether_each_holds(runs: Path) -> None:
 
 
 def test_a_sound_pick_has_no_warning_and_one_that_fell_has_it_on_top(runs: Path) -> None:
-    front = Record(runs / "verified").front()
+    front = Front(Record(runs / "verified"))
     assert "Warning" not in card(front, front.pick())
     fall = front.falls[0]
     text = card(front, fall.point)
-    assert f"**Warning: candidate {fall.point.number} fell when it was verified: it {fall.words}.**" in text[:300]
-    assert words.optimism(front) in text
+    assert f"**Warning: candidate {fall.point.number} fell when it was verified: it {fall.reason}.**" in text[:300]
+    assert phrases.optimism(front) in text
 
 
 def test_what_is_not_verified_says_how_to(runs: Path) -> None:
-    front = Record(runs / "raw").front()
+    front = Front(Record(runs / "raw"))
     text = card(front, front.pick())
     assert "**Not verified on test data.**" in text
     assert f"autoprune verify raw --runs {runs}" in text
@@ -102,7 +104,7 @@ def test_what_is_not_verified_says_how_to(runs: Path) -> None:
 
 
 def test_how_it_was_made(runs: Path) -> None:
-    front = Record(runs / "verified").front()
+    front = Front(Record(runs / "verified"))
     example = "model.recommend(user=7, k=10)"
     text = card(front, front.pick(), made=MADE, made_by="autoprune pick verified --to x", example=example)
     assert (
@@ -118,7 +120,7 @@ def test_how_it_was_made(runs: Path) -> None:
 
 
 def test_the_dense_model_has_a_card(runs: Path) -> None:
-    front = Record(runs / "one").front()
+    front = Front(Record(runs / "one"))
     text = card(front, front.pick())
     assert "The dense model of the study `one`" in text
     assert "None: this is the dense model." in text

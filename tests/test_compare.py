@@ -14,6 +14,7 @@ from rich.console import Console
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
+from autoprune.fronts.limits import Limits
 from autoprune.fronts.pareto import hypervolume
 from autoprune.record.archive import Archive
 from autoprune.record.point import Point
@@ -35,7 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def front(runs: Path, name: str) -> Front:
-    return Record(runs / name).front()
+    return Front(Record(runs / name))
 
 
 def three(point: Point) -> tuple[float, float, float]:
@@ -65,7 +66,7 @@ def test_beaten_points_match_brute_force(runs: Path) -> None:
 
 def test_hypervolumes_share_one_floor_and_both_cover_no_less_than_each(runs: Path) -> None:
     one, record = front(runs, "one"), Record(runs / "other")
-    other = record.front(record.requirements({"quality": {"drop": "8%"}}))
+    other = Front(record, Limits(profile="none", floors=["quality=0.92x"]))
     found = compare(one, other)
     assert found.floor == pytest.approx(0.92)
     assert not found.verified, "a lower floor has other finalists"
@@ -127,7 +128,7 @@ def test_ratios_are_to_the_first_baseline(runs: Path, tmp_path: Path) -> None:
             for one in point.candidate.measurements
         ]
         archive.add(dataclasses.replace(point.candidate, measurements=tuple(taken)))
-    found = compare(front(runs, "one"), Record(record.folder).front())
+    found = compare(front(runs, "one"), Front(Record(record.folder)))
     assert found.sides[1].quality == pytest.approx(1.1 * found.sides[0].quality)
     assert found.sides[1].best[1.0]["size"].ratio <= 1.0
     assert any("ratios are to that of one" in note for note in found.notes)
@@ -138,14 +139,14 @@ def test_other_tasks_and_data_are_refused_with_the_difference(runs: Path, tmp_pa
     with pytest.raises(
         AutopruneError, match=r"(?s)not studies of one task.*task\.name: one interactions, film movielens"
     ):
-        compare(front(runs, "one"), Record(tmp_path / "film").front())
+        compare(front(runs, "one"), Front(Record(tmp_path / "film")))
     make_study(tmp_path / "moved")
     path = tmp_path / "moved" / "study.yaml"
     content = yaml.safe_load(path.read_text())
     content["definition"]["data"] = "another"
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(AutopruneError, match=r"data: one 34fea98e89a1, moved another"):
-        compare(front(runs, "one"), Record(tmp_path / "moved").front())
+        compare(front(runs, "one"), Front(Record(tmp_path / "moved")))
 
 
 @pytest.mark.parametrize("name", ["one", "other", "raw", "elsewhere", "alone", "none"])

@@ -13,8 +13,8 @@ from autoprune.errors import AutopruneError
 from autoprune.fronts.profiles import load_profile
 from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.space import Space
-from autoprune.study.driver import StudyConfig
-from autoprune.study.job import search
+from autoprune.study.job import run_study
+from autoprune.study.settings import StudyConfig
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = [path.relative_to(CONF) for path in sorted(CONF.glob("*/*.yaml"))]
@@ -57,7 +57,7 @@ def test_study_yaml_holds_the_defaults_of_its_schema() -> None:
 def test_task_yaml_holds_the_defaults_of_its_schema() -> None:
     from omegaconf import OmegaConf
 
-    from autoprune.recommender.make import InteractionsConfig
+    from autoprune.recommender.config import InteractionsConfig
 
     section = compose_config(["task=interactions"]).task
     assert (
@@ -146,4 +146,4 @@ def test_requirements_that_hydra_cannot_parse_are_taken() -> None:
 def test_every_corner_of_the_shipped_space_can_be_built(planted: Path, tmp_path: Path) -> None:
     overrides = ["task=interactions", f"task.data.path={planted}", f"study.dir={tmp_path}", "study.name=..bad"]
     with pytest.raises(AutopruneError, match=r"study\.name"):  # what is checked after the corners
-        search(sections(compose_config(overrides)), overrides)
+        run_study(sections(compose_config(overrides)), overrides)

@@ -16,7 +16,7 @@ from typing import Any
 
 import optuna
 import pytest
-from made_studies import make_study
+from made_studies import make_study, scattered
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
@@ -33,7 +33,7 @@ NOTHING = {"quality": {"min": "1.5x"}, "size_bytes": {"max": "0.01x"}}
 
 @pytest.fixture
 def front(tmp_path: Path) -> Front:
-    return make_study(tmp_path / "runs" / "made", 200).front()
+    return Front(make_study(tmp_path / "runs" / "made", 200))
 
 
 def detail(front: Front) -> Any:
@@ -56,6 +56,22 @@ def test_every_candidate_is_a_trial_of_its_number(front: Front) -> None:
         for path, value in leaves(candidate.recipe):
             assert trial.params[path] == value
     assert any(point.candidate.rejected for point in front.record.points), "or the study shows too little"
+
+
+def test_a_number_that_never_arrived_is_a_failed_trial_and_moves_no_other(front: Front) -> None:
+    whole = {point.number: point.candidate.key for point in front.record.points}
+    missing = next(number for number in whole if number > 5 and number not in {point.number for point in front})
+    found = Front(scattered(front.record, missing))
+    trials = mirror(found).trials
+    assert [trial.number for trial in trials if trial.state == optuna.trial.TrialState.FAIL] == [missing]
+    for point in found.record.points:
+        assert point.candidate.key == whole[point.number]
+        assert trials[point.number].user_attrs["again"] == found.record.command(point)
+    told = detail(found)
+    assert [trial["number"] for trial in told["best_trials"]] == [point.number for point in found]
+    for point in found.record.points:
+        assert found.record.command(point) in told["trials"][point.number]["note"]["body"]
+    assert {entry["name"] for entry in told["intersection_search_space"]} >= {"base.dim", "encode.method"}
 
 
 def test_feasible_by_the_dashboards_rule_matches_the_front(front: Front) -> None:
@@ -84,7 +100,7 @@ def test_attributes_say_what_became_of_each(front: Front) -> None:
     for point in front.record.points:
         said = trials[point.number]
         assert said["name"] == point.candidate.name
-        assert said["recipe"] == (point.candidate.words or "dense")
+        assert said["recipe"] == (point.candidate.summary or "dense")
         assert said["again"] == front.record.command(point)
         violations = front.requirements.violations(point.found)
         assert violations == {text: said[f"violation: {text}"] for text in violations}
@@ -98,7 +114,7 @@ def test_attributes_say_what_became_of_each(front: Front) -> None:
             assert " to " in said["verified latency_ms, interval"]
     assert {number for number, said in trials.items() if said["front"] == "yes"} == {point.number for point in front}
     fell = {number: said["front"] for number, said in trials.items() if said["front"].startswith("fell")}
-    assert fell == {fall.point.number: f"fell: {fall.words}" for fall in front.falls}
+    assert fell == {fall.point.number: f"fell: {fall.reason}" for fall in front.falls}
     assert front.knee is not None
     assert [number for number, said in trials.items() if "knee" in said] == [front.knee.number]
     for name, picked in front.picks().items():
@@ -136,7 +152,7 @@ def test_leaves_are_named_by_their_paths() -> None:
 def test_small_and_empty_fronts_are_shown(
     tmp_path: Path, count: int, requirements: dict[str, Any] | None, on_front: int
 ) -> None:
-    front = make_study(tmp_path / "s", count, requirements=requirements, verified=False).front()
+    front = Front(make_study(tmp_path / "s", count, requirements=requirements, verified=False))
     found = detail(front)
     assert len(found["trials"]) == count
     assert len(found["best_trials"]) == len(front) == on_front
@@ -144,7 +160,7 @@ def test_small_and_empty_fronts_are_shown(
 
 
 def test_two_objectives_are_enough(tmp_path: Path) -> None:
-    front = make_study(tmp_path / "s", 40, objectives=("quality", "size")).front()
+    front = Front(make_study(tmp_path / "s", 40, objectives=("quality", "size")))
     assert {trial.number for trial in mirror(front).best_trials} == {point.number for point in front.searched}
     assert mirror(front).metric_names == ["ndcg@20", "size_bytes"]
 
@@ -154,7 +170,7 @@ def test_what_another_machine_timed_is_not_judged(tmp_path: Path) -> None:
     last = record.points[-1].candidate
     elsewhere = {**last.to_json(), "measurements": [{**last.latest().to_json(), "machine": "another"}]}
     record.archive.add(Candidate.from_json(elsewhere))
-    trial = mirror(Record(record.folder).front()).trials[-1]
+    trial = mirror(Front(Record(record.folder))).trials[-1]
     assert trial.state == optuna.trial.TrialState.PRUNED
     assert "not measured beside the baseline" in trial.user_attrs["not judged"]
     assert "rejected" not in trial.user_attrs
@@ -189,9 +205,9 @@ def test_a_browser_gets_recipes_and_constraints_and_changes_nothing(front: Front
     assert "autoprune front made" in found["note"]["body"]
     for trial, point in zip(found["trials"], front.record.points, strict=True):
         said = {entry["key"]: entry["value"] for entry in trial["user_attrs"]}
-        assert said["recipe"] == (point.candidate.words or "dense")
+        assert said["recipe"] == (point.candidate.summary or "dense")
         assert said["feasible"] == ("yes" if point in front.feasible else "no")
-        assert (point.candidate.words or "dense") in trial["note"]["body"]
+        assert (point.candidate.summary or "dense") in trial["note"]["body"]
         assert len(trial["constraints"]) == len(front.requirements.items)
     assert len(get(f"{address}/api/studies/0?after=195")["trials"]) == len(front.record.points) - 195
     importances = get(f"{address}/api/studies/0/param_importances")["param_importances"]
@@ -207,7 +223,7 @@ def test_a_browser_gets_recipes_and_constraints_and_changes_nothing(front: Front
 def test_the_mirror_follows_the_archive(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autoprune.views.dashboard.server.REST", 0)
     record = front.record
-    dashboard = Dashboard(lambda: Record(record.folder).front(), record.archive.path)
+    dashboard = Dashboard(lambda: Front(Record(record.folder)), record.archive.path)
     before = dashboard.current()
     assert dashboard.current() is before
     last = record.points[-1].candidate

@@ -23,12 +23,13 @@ from tiny_encoder import TEXTS
 
 import autoprune
 from autoprune import cli
+from autoprune.cli.verbs import app
 from autoprune.config import compose_config, sections, structured
 from autoprune.families import task_maker
 from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.space import Space
-from autoprune.study.driver import StudyConfig
+from autoprune.study.settings import StudyConfig
 
 REPO = Path(__file__).parent.parent
 PLAIN = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
@@ -38,7 +39,7 @@ SCRIPTS = sorted((REPO / "studies").glob("*/run.sh"))
 UNCHECKED = {"source .venv/bin/activate": "it changes the shell that it is typed in"}
 """Commands that no test runs → why not."""
 
-VERBS = [command.callback.__name__ for command in cli.app.registered_commands if command.callback]
+VERBS = [command.callback.__name__ for command in app.registered_commands if command.callback]
 PROGRAMS = ("autoprune", "make", "pip", "python", "sh", "source", ".venv/bin/python", ".venv/bin/pytest")
 
 MADE = {"deploy": "careful", "small": "small", "st": "small"}

@@ -13,7 +13,8 @@ import torch
 from tiny_encoder import HEADS, HIDDEN, LAYERS, NEURONS, TEXTS, write_modules, write_tiny_bert
 
 from autoprune.encoder.bert import read_encoder
-from autoprune.encoder.model import Encoder, padded, pool
+from autoprune.encoder.functional import padded, pool
+from autoprune.encoder.model import Encoder
 from autoprune.encoder.task import EncoderTask
 from autoprune.recipes.stages import sketch
 
@@ -167,5 +168,5 @@ def test_a_sketch_reads_texts(encoder_task: EncoderTask) -> None:
     """Few rows, but those without which nothing can be read."""
     made = sketch(encoder_task, {}, rows=3)
     assert isinstance(made, Encoder)
-    assert len(made.words) == len(made.tokenizer.protected)
+    assert len(made.pieces) == len(made.tokenizer.protected)
     assert answers(made).isfinite().all()

@@ -19,12 +19,15 @@ from tiny_encoder import LONGEST, TEXTS, make_task, write_tiny_bert
 import autoprune
 from autoprune.artifacts.served import serve
 from autoprune.encoder.benchmarks.pairs import Pairs
+from autoprune.encoder.judging import UNITS
 from autoprune.encoder.model import Encoder
+from autoprune.encoder.requests import WORKLOADS
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.slices import SLICES
-from autoprune.encoder.task import UNITS, WORKLOADS, EncoderTask
+from autoprune.encoder.task import EncoderTask
 from autoprune.errors import AutopruneError
-from autoprune.fronts.requirements import parse_requirements
+from autoprune.fronts.front import Front
+from autoprune.fronts.limits import Limits
 from autoprune.measure.judge import Judge
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
@@ -149,17 +152,17 @@ def test_dense_vectors_are_computed_once_on_a_machine(
     told: list[str] = []
     first = make_task(tiny)
     first.report = told.append
-    found = first._dense_vectors(TEXTS[:20])
+    found = first.teacher.vectors(TEXTS[:20])
     assert told == ["embedding texts with the dense model: 0 of 20"]
     files = list((tmp_path / "autoprune" / "vectors").rglob("*"))
     assert [path.suffix for path in files if path.is_file()] == [".npy"]
     again = make_task(tiny)
     again.report = told.append
-    np.testing.assert_array_equal(again._dense_vectors(TEXTS[:20]), found)
+    np.testing.assert_array_equal(again.teacher.vectors(TEXTS[:20]), found)
     assert len(told) == 1
     [path] = [path for path in files if path.is_file()]
     path.write_bytes(path.read_bytes()[:50])  # as a full disk may leave it
-    np.testing.assert_array_equal(again._dense_vectors(TEXTS[:20]), found)
+    np.testing.assert_array_equal(again.teacher.vectors(TEXTS[:20]), found)
     assert len(told) == 2
 
 
@@ -352,7 +355,7 @@ def test_a_floor_missed_by_far_rejects_at_a_glance(tiny: Path, tmp_path: Path, m
         assert point.candidate.rejected == f"quality >= {floor:.10g}x"
         assert "latency_ms" not in point.found
         assert not point.folder.exists()
-    found = hasty.front(parse_requirements({}))
+    found = Front(hasty, Limits(profile="none"))
     judged = {point.number for point in (*found.points, *found.feasible)}
     assert not judged & {point.number for point in rejected}, "nobody knows what else they are worth"
     assert subprocess.run(

@@ -11,8 +11,12 @@ import pytest
 from made_studies import make_study
 
 from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
 from autoprune.fronts.letters import letters
+from autoprune.fronts.limits import Limits
+from autoprune.fronts.optimism import optimism
 from autoprune.fronts.pareto import beats
+from autoprune.fronts.pool import Pool
 from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.measure.reading import Reading
 from autoprune.record.archive import Archive, Candidate
@@ -28,19 +32,20 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
 def unverified(record: Record) -> Record:
     """The same study before it was verified."""
     made = Record(record.folder)
-    made.__dict__["points"] = [dataclasses.replace(point, verified={}, draws=()) for point in record.points]
+    bare = [dataclasses.replace(point, verified={}, draws=()) for point in record.points]
+    made.__dict__["_by_number"] = {point.number: point for point in bare}
     return made
 
 
 def test_the_search_front_matches_brute_force(record: Record) -> None:
-    front = record.front()
+    front = Front(record)
     for point in front.feasible:
         beaten = [other for other in front.feasible if beats(other.found, point.found, record.objectives)]
         assert bool(beaten) == (point.number not in {one.number for one in front.searched})
 
 
 def test_what_fell_misses_or_is_beaten_and_the_rest_does_not(record: Record) -> None:
-    front = record.front()
+    front = Front(record)
     assert len(front.falls) > 2
     fell = {fall.point.number for fall in front.falls}
     assert {point.number for point in front.searched} <= fell | {0, *(point.number for point in front)}
@@ -50,10 +55,10 @@ def test_what_fell_misses_or_is_beaten_and_the_rest_does_not(record: Record) -> 
                 text: by for text, by in front.requirements.violations(fall.point.verified).items() if by > 0
             }
             assert not front.requirements.hold(fall.point.verified)
-            assert "of the limit" in fall.words
+            assert "of the limit" in fall.reason
         else:
             assert beats(fall.beaten_by.verified, fall.point.verified, record.objectives)
-            assert fall.words == f"is beaten by {fall.beaten_by.number}"
+            assert fall.reason == f"is beaten by {fall.beaten_by.number}"
     for point in front:
         assert front.requirements.hold(point.verified)
     held = [point for point in front.feasible if point.verified and front.requirements.hold(point.verified)]
@@ -63,7 +68,7 @@ def test_what_fell_misses_or_is_beaten_and_the_rest_does_not(record: Record) -> 
 
 
 def test_before_the_verification_nothing_falls(record: Record) -> None:
-    front = unverified(record).front()
+    front = Front(unverified(record))
     assert not front.falls
     assert [point.number for point in front] == [point.number for point in front.searched]
     assert not front.verified
@@ -72,7 +77,7 @@ def test_before_the_verification_nothing_falls(record: Record) -> None:
 
 
 def test_a_search_point_that_was_not_verified_stays(record: Record) -> None:
-    front = record.front(record.with_limits(record.requirements(), ["quality=0.8x"]))
+    front = Front(record, Limits(floors=["quality=0.8x"]))
     late = [point for point in front.searched if not point.verified]
     assert late, "another floor has other points"
     assert {point.number for point in late} <= {point.number for point in front}
@@ -80,12 +85,12 @@ def test_a_search_point_that_was_not_verified_stays(record: Record) -> None:
 
 
 def test_the_pick_is_the_best_of_what_was_verified_and_holds(record: Record) -> None:
-    front = record.front()
+    front = Front(record)
     for objective, (reading, larger) in OBJECTIVES.items():
         held = [point for point in front.feasible if point.verified and front.requirements.hold(point.verified)]
         values = [point.verified[reading].ratio for point in held]
         assert front.pick(prefer=objective).verified[reading].ratio == (max if larger else min)(values)
-    before = unverified(record).front()
+    before = Front(unverified(record))
     assert before.pick(prefer="size").found["size_bytes"].value == min(
         point.found["size_bytes"].value for point in before.feasible
     )
@@ -101,7 +106,7 @@ def test_where_all_fell_nothing_is_picked(tmp_path: Path) -> None:
                 metric: {part: value / 2 for part, value in parts.items()} for metric, parts in tested.quality.items()
             }
             archive.add(point.candidate.with_measurement(dataclasses.replace(tested, quality=ruined)))
-    front = Record(made.folder).front()
+    front = Front(Record(made.folder))
     assert front.falls
     assert not len(front)
     with pytest.raises(AutopruneError, match="nothing held when it was verified"):
@@ -109,12 +114,12 @@ def test_where_all_fell_nothing_is_picked(tmp_path: Path) -> None:
 
 
 def test_a_half_verified_front_picks_among_all_that_may_hold(record: Record) -> None:
-    made, chosen = Record(record.folder), record.front().searched[0].number
-    made.__dict__["points"] = [
-        point if point.number in (0, chosen) else dataclasses.replace(point, verified={}, draws=())
+    made, chosen = Record(record.folder), Front(record).searched[0].number
+    made.__dict__["_by_number"] = {
+        point.number: point if point.number in (0, chosen) else dataclasses.replace(point, verified={}, draws=())
         for point in record.points
-    ]
-    front = made.front()
+    }
+    front = Front(made)
     assert not front.verified
     assert front.pick(prefer="size").known["size_bytes"].ratio == min(
         point.known["size_bytes"].ratio
@@ -125,12 +130,12 @@ def test_a_half_verified_front_picks_among_all_that_may_hold(record: Record) -> 
 
 def test_the_baseline_can_beat(tmp_path: Path) -> None:
     made = make_study(tmp_path / "s", 30, objectives=("quality", "latency"), requirements={})
-    for point in made.front():
+    for point in Front(made):
         assert not beats(made.baseline.verified, point.verified, made.objectives)
 
 
 def test_finalists_are_baseline_front_presets_and_what_profiles_pick(record: Record) -> None:
-    front = record.front()
+    front = Front(record)
     numbers = {point.number for point in front.finalists}
     assert {0, 1, 2} | {point.number for point in front.searched} <= numbers
     picked = {point.number for point in front.picks(verified=False).values() if point}
@@ -160,14 +165,14 @@ def test_points_whose_paired_difference_is_noise_are_not_told_apart(record: Reco
     one = point(1, 1.0, list(1.0 + noise))
     paired = point(2, 0.99, list(0.99 + noise + np.random.default_rng(1).normal(0, 0.001, size=500)))
     alone = point(3, 0.99, list(0.99 + np.random.default_rng(2).normal(0, 0.02, size=500)))
-    front = record.front()
+    front = Front(record)
     assert front.told_apart(one, paired), "what both err by alike does not blur their difference"
     assert not front.told_apart(one, alone)
     assert front.told_apart(one, dataclasses.replace(one, draws=())), "of what was not drawn nothing is claimed"
 
 
 def test_points_share_a_letter_if_and_only_if_they_are_not_told_apart(record: Record) -> None:
-    front = record.front()
+    front = Front(record)
     shown = {point.number: point for point in [record.baseline, *front] if point.draws}
     assert set(front.letters) == set(shown)
     assert all(front.letters.values())
@@ -187,23 +192,20 @@ def test_two_that_differ_may_both_be_like_a_third() -> None:
 
 def test_optimism_is_what_selection_gives_to_noise(record: Record) -> None:
     draw = np.random.default_rng(0)
-    front = record.front(record.with_limits(record.requirements({}), ["quality=1x"]))
     # Candidates that are all exactly as good as the floor: half of them pass, and look better than they are.
-    front.searched = [point(number, 1.0, list(1 + draw.normal(0, 0.01, size=500))) for number in range(1, 41)]
-    assert front.optimism == pytest.approx(0.01 * (2 / np.pi) ** 0.5, rel=0.05)
+    points = [point(number, 1.0, list(1 + draw.normal(0, 0.01, size=500))) for number in range(1, 41)]
+    assert optimism(points, record.objectives, floor=1.0) == pytest.approx(0.01 * (2 / np.pi) ** 0.5, rel=0.05)
 
 
 def test_optimism_counts_who_beats_whom(record: Record) -> None:
     draw = np.random.default_rng(0)
-    front = record.front(record.requirements({}))
     # Two that cost the same and are equally good: in every sample the luckier one is chosen.
     twins = [point(7, 1.0, list(1 + draw.normal(0, 0.01, size=500))) for _ in range(2)]
-    front.searched = twins
-    assert front.optimism == pytest.approx(0.01 * np.pi**-0.5, rel=0.2)
+    assert optimism(twins, record.objectives, floor=0.0) == pytest.approx(0.01 * np.pi**-0.5, rel=0.2)
 
 
 def test_a_small_number_stands_for_a_large_front(record: Record) -> None:
-    front = record.front(record.requirements({}))
+    front = Front(record, Limits(profile="none"))
     assert len(front) > 12
     few = front.thinned(8)
     assert len(few) == 8
@@ -215,16 +217,16 @@ def test_a_small_number_stands_for_a_large_front(record: Record) -> None:
 
 
 def test_the_knee_is_on_the_front_and_needs_three_points(record: Record, tmp_path: Path) -> None:
-    front = record.front()
+    front = Front(record)
     assert front.knee is not None
     assert front.knee.number in {point.number for point in front}
-    assert make_study(tmp_path / "s", 1).front().knee is None
+    assert Front(make_study(tmp_path / "s", 1)).knee is None
 
 
 def test_where_another_machine_verifies_nothing_counts_as_verified_until_it_has(tmp_path: Path) -> None:
     made = make_study(tmp_path / "s", 60)
     archive = Archive(made.folder / "archive.jsonl")
-    finalists = [point.candidate for point in made.front().finalists]
+    finalists = [point.candidate for point in Front(made).finalists]
 
     def verified_elsewhere(one: Candidate) -> Candidate:
         return one.with_measurement(dataclasses.replace(one.latest("verify"), machine="elsewhere"))
@@ -232,7 +234,7 @@ def test_where_another_machine_verifies_nothing_counts_as_verified_until_it_has(
     archive.add(verified_elsewhere(finalists[0]))
     found = Record(made.folder)
     assert [point.number for point in found.points if point.verified] == [0]
-    assert not found.front().falls
+    assert not Front(found).falls
     for one in finalists[1:]:
         archive.add(verified_elsewhere(one))
     again = Record(made.folder)
@@ -240,8 +242,25 @@ def test_where_another_machine_verifies_nothing_counts_as_verified_until_it_has(
 
 
 def test_nothing_feasible_has_no_pick(tmp_path: Path) -> None:
-    front = make_study(tmp_path / "s", 20, requirements={"size_bytes": {"max": "0.0001x"}}).front()
+    front = Front(make_study(tmp_path / "s", 20, requirements={"size_bytes": {"max": "0.0001x"}}))
     assert not len(front)
     assert front.hypervolume == 0.0
     with pytest.raises(AutopruneError, match="no candidate of 19"):
         front.pick()
+
+
+def test_profiles_pick_what_their_own_fronts_pick_and_are_judged_once(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Pool] = []
+    begin = Pool.__init__
+    monkeypatch.setattr(Pool, "__init__", lambda pool, *given: (made.append(pool), begin(pool, *given))[1])
+    front = Front(record)
+    for _ in range(3):
+        picks = front.picks()
+        assert front.finalists
+    assert len(made) == 1 + len(picks), "the front's own, and one a profile"
+    for verified in (True, False):
+        for name, point in front.picks(verified=verified).items():
+            own = Front(record, Limits(profile=name))
+            assert point is (own.pick(verified=verified) if own.feasible else None)

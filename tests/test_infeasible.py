@@ -9,7 +9,9 @@ import pytest
 from made_studies import make_study
 
 from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
 from autoprune.fronts.infeasible import explain
+from autoprune.fronts.limits import Limits
 from autoprune.fronts.requirements import Requirements
 from autoprune.record.record import Record
 
@@ -27,17 +29,17 @@ def record(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return make_study(tmp_path_factory.mktemp("runs") / "s", 60, requirements=STRICT[request.param], verified=False)
 
 
-def loosened(record: Record, flags: list[str]) -> Requirements:
-    words = " ".join(flags).split()
+def loosened(flags: list[str]) -> Limits:
+    arguments = " ".join(flags).split()
     limits = {
-        kind: [limit for flag, limit in zip(words[::2], words[1::2], strict=True) if flag == kind]
-        for kind in words[::2]
+        kind: [limit for flag, limit in zip(arguments[::2], arguments[1::2], strict=True) if flag == kind]
+        for kind in arguments[::2]
     }
-    return record.with_limits(record.requirements(), limits.get("--floor", ()), limits.get("--max", ()))
+    return Limits(floors=limits.get("--floor", ()), ceilings=limits.get("--max", ()))
 
 
 def test_misses_match_a_count(record: Record) -> None:
-    front = record.front()
+    front = Front(record)
     assert not front.feasible
     found = front.infeasible()
     assert found.candidates == len(record.points) - 1
@@ -54,14 +56,14 @@ def test_misses_match_a_count(record: Record) -> None:
 
 
 def test_each_advice_makes_something_feasible(record: Record) -> None:
-    found = record.front().infeasible()
+    found = Front(record).infeasible()
     assert found.loosenings or found.together
     for advice in [[one.flag] for one in found.loosenings] or [found.together]:
-        assert record.front(loosened(record, advice)).feasible, advice
+        assert Front(record, loosened(advice)).feasible, advice
 
 
 def test_no_smaller_change_of_one_requirement_would_do(record: Record) -> None:
-    front = record.front()
+    front = Front(record)
     found = front.infeasible()
     advised = {one.text: one.point for one in found.loosenings}
     for item in front.requirements.items:
@@ -74,7 +76,7 @@ def test_no_smaller_change_of_one_requirement_would_do(record: Record) -> None:
 
 
 def test_the_nearest_misses_least(record: Record) -> None:
-    front = record.front()
+    front = Front(record)
     found = front.infeasible()
     whole = [point for point in record.points[1:] if not point.candidate.rejected]
     worst = [max(front.requirements.violations(point.found).values()) for point in whole]
@@ -86,11 +88,11 @@ def test_a_pick_says_why_there_is_none(record: Record) -> None:
     with pytest.raises(
         AutopruneError, match=r"(?s)no candidate of 59 meets every requirement.*missed by.*nearest misses"
     ):
-        record.front().pick()
+        Front(record).pick()
 
 
 def test_the_baseline_alone_is_explained_too(tmp_path: Path) -> None:
-    front = make_study(tmp_path / "s", 1, requirements={"size_bytes": {"max": "0.5x"}}, verified=False).front()
+    front = Front(make_study(tmp_path / "s", 1, requirements={"size_bytes": {"max": "0.5x"}}, verified=False))
     assert "no candidate of 1 meets every requirement" in front.explain_empty()
     assert "--max size_bytes=1x" in front.explain_empty()
 
@@ -101,7 +103,7 @@ def test_advice_is_enough_although_decimals_are_rounded(tmp_path: Path) -> None:
         if point.candidate.rejected:
             continue
         ratio = point.found["size_bytes"].ratio
-        strict = record.with_limits(record.requirements(), [], [f"size_bytes={ratio * 0.5:.17g}x"])
+        strict = Limits(ceilings=[f"size_bytes={ratio * 0.5:.17g}x"]).requirements(record)
         flags = explain([record.points[0], point], strict).loosenings
         assert len(flags) == 1
-        assert record.with_limits(strict, [], [flags[0].flag.removeprefix("--max ")]).hold(point.found)
+        assert Limits(ceilings=[flags[0].flag.removeprefix("--max ")]).requirements(record).hold(point.found)

@@ -9,14 +9,14 @@ import pytest
 import scipy.stats
 
 from autoprune.measure.measurement import Latency, Measurement
-from autoprune.measure.reading import CAUTION, Reading, binding_slices, readings
+from autoprune.measure.reading import CAUTION, Reading, binding_slices, reading_names, readings
 
 
 def timed(ms: float, ratio: float) -> Latency:
     return Latency(median_ms=ms, p95_ms=2 * ms, ratio=ratio, ratio_low=ratio - 0.1, ratio_high=ratio + 0.1, pairs=15)
 
 
-PARTS = ["all", "head", "tail", "faint", "small"]
+SLICES = ["all", "head", "tail", "faint", "small"]
 
 BASELINE = Measurement(
     split="validation",
@@ -26,7 +26,7 @@ BASELINE = Measurement(
         "ndcg@20": {"all": 0.4, "head": 0.5, "tail": 0.2, "faint": 0.05, "small": 0.4},
         "recall@20": {"all": 0.0, "head": 0.5, "tail": 0.2, "faint": 0.05, "small": 0.4},
     },
-    units={name: dict(zip(PARTS, (500, 300, 100, 400, 99), strict=True)) for name in ("ndcg@20", "recall@20")},
+    units={name: dict(zip(SLICES, (500, 300, 100, 400, 99), strict=True)) for name in ("ndcg@20", "recall@20")},
     size_bytes=1000,
     memory_bytes=2000,
     structure="dense",
@@ -47,6 +47,17 @@ SMALLER = dataclasses.replace(
 
 def test_a_measurement_survives_json() -> None:
     assert Measurement.from_json(json.loads(json.dumps(BASELINE.to_json()))) == BASELINE
+
+
+def test_names_of_readings_are_known_before_anything_is_measured() -> None:
+    names = reading_names("ndcg@20", iter(["ndcg@20", "recall@20"]), iter(SLICES[1:]), iter(["single", "batch"]))
+    assert set(names) == set(readings(SMALLER, BASELINE, metric="ndcg@20"))
+    metrics = [
+        metric if name == "all" else f"{metric}.{name}" for metric in ("ndcg@20", "recall@20") for name in SLICES
+    ]
+    costs = ["size_bytes", "memory_bytes", "latency_ms.single", "latency_ms", "latency_ms.batch"]
+    assert names == [*metrics, "quality", "worst_slice", *costs]
+    assert "worst_slice" in reading_names("accuracy", ["accuracy"], [], ["single"]), "of a task without slices, too"
 
 
 def test_readings_are_values_and_ratios_to_the_baseline() -> None:
@@ -75,13 +86,13 @@ def test_the_worst_slice_is_the_lowest_ratio_that_binds() -> None:
 
 
 def test_without_a_binding_slice_the_worst_is_the_whole() -> None:
-    few = dataclasses.replace(BASELINE, units=dict.fromkeys(BASELINE.units, dict.fromkeys(PARTS, 10)))
+    few = dataclasses.replace(BASELINE, units=dict.fromkeys(BASELINE.units, dict.fromkeys(SLICES, 10)))
     found = readings(SMALLER, few, metric="ndcg@20")
     assert found["worst_slice"].ratio == found["quality"].ratio
 
 
 def test_a_slice_binds_by_the_units_of_its_own_metric() -> None:
-    units = {"ndcg@20": dict.fromkeys(PARTS, 500), "recall@20": dict.fromkeys(PARTS, 99)}
+    units = {"ndcg@20": dict.fromkeys(SLICES, 500), "recall@20": dict.fromkeys(SLICES, 99)}
     quality = {"ndcg@20": BASELINE.quality["ndcg@20"], "recall@20": BASELINE.quality["ndcg@20"]}
     baseline = dataclasses.replace(BASELINE, units=units, quality=quality)
     assert binding_slices(baseline, "ndcg@20") == ["head", "tail", "small"]

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 import autoprune
-from autoprune.fronts.profiles import load_profile
+from autoprune.fronts.front import Front
+from autoprune.fronts.limits import Limits
+from autoprune.recommender.config import MovielensConfig
 from autoprune.recommender.histories import Histories
-from autoprune.recommender.make import MovielensConfig, make_movielens
+from autoprune.recommender.make import make_movielens
 from autoprune.recommender.task import RecommenderTask
 from autoprune.record.record import Record
 
@@ -101,7 +103,7 @@ def test_dense_model_beats_popularity_and_comes_near_ease(movielens: Recommender
 def test_every_profile_leaves_something_besides_the_baseline_feasible(searched: Path) -> None:
     record = Record(searched / "presets")
     for profile in PROFILES:
-        front = record.front(record.requirements(load_profile(profile)))
+        front = Front(record, Limits(profile=profile))
         assert any(point.candidate.number for point in front.feasible), profile
 
 

@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 import yaml
-from made_studies import make_study
+from made_studies import make_study, scattered
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
-from autoprune.fronts.profiles import load_profile
+from autoprune.fronts.limits import Limits
 from autoprune.measure.measurement import VERIFY
 from autoprune.record.record import Record
 from autoprune.views import plots, report
-from autoprune.views.effects import epsilon_squared, importance, parameters
-from autoprune.views.report.content import content, headline
+from autoprune.views.report.content import content
+from autoprune.views.report.headline import headline
 
 MISSING = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
 browsing = pytest.mark.skipif(bool(MISSING), reason=f"{' and '.join(MISSING)} not installed")
@@ -44,11 +44,11 @@ def unpacked(html: str, name: str) -> str:
 
 
 def points_of(figure: Any) -> dict[str, Any]:
-    return {trace.meta["layer"]: trace for trace in figure.data if trace.meta and trace.meta["part"] == "points"}
+    return {trace.meta["layer"]: trace for trace in figure.data if trace.meta and trace.meta["kind"] == "points"}
 
 
 def test_every_candidate_is_drawn_once_at_its_values(record: Record) -> None:
-    front = record.front()
+    front = Front(record)
     drawn = points_of(plots.tradeoff(front, "size_bytes"))
     assert sorted(n for trace in drawn.values() for n in trace.customdata) == list(range(len(record.points)))
     assert sorted(drawn["front"].customdata) == sorted(point.number for point in front if point.number)
@@ -62,7 +62,7 @@ def test_every_candidate_is_drawn_once_at_its_values(record: Record) -> None:
 
 
 def test_bars_are_the_intervals_of_what_was_verified(record: Record) -> None:
-    trace = points_of(plots.tradeoff(record.front(), "latency_ms"))["front"]
+    trace = points_of(plots.tradeoff(Front(record), "latency_ms"))["front"]
     for number, below, above in zip(trace.customdata, trace.error_x.arrayminus, trace.error_x.array, strict=True):
         reading = record.point(number).verified["latency_ms"]
         assert reading.interval is not None
@@ -71,47 +71,24 @@ def test_bars_are_the_intervals_of_what_was_verified(record: Record) -> None:
 
 def test_an_unknown_cost_names_the_known_ones(record: Record) -> None:
     with pytest.raises(AutopruneError, match=r"latency_ms\.batch"):
-        plots.tradeoff(record.front(), "size")
+        plots.tradeoff(Front(record), "size")
 
 
 def test_growth_ends_at_the_hypervolume_of_the_search(tmp_path: Path) -> None:
-    front = make_study(tmp_path / "runs" / "plain", 80, verified=False).front()
+    front = Front(make_study(tmp_path / "runs" / "plain", 80, verified=False))
     grown = plots.growth(front)
     assert grown[-1][2] == pytest.approx(front.hypervolume)
     assert all(before[2] <= after[2] for before, after in itertools.pairwise(grown))
 
 
-def test_epsilon_squared_matches_a_computation_by_hand() -> None:
-    # Two groups, 1 2 3 and 5 6 7: between 24, within 4, total 28; (24 - 1 x 4/4) / 28.
-    assert epsilon_squared(list("aaabbb"), [1, 2, 3, 5, 6, 7]) == pytest.approx(23 / 28)
-    assert epsilon_squared(list("abab"), [1, 1, 3, 3]) == 0.0  # worse than chance is nothing
-    assert epsilon_squared(list("aabb"), [1, 1, 1, 1]) != epsilon_squared(list("aabb"), [1, 1, 1, 1])  # nan
-
-
-def test_parameters_are_paths_and_absent_ones_are_not_there() -> None:
-    recipe = {"encode": {"method": {"quantize": {"bits": 4}}}, "prune": {"method": {"none": {}}, "epochs": 5}}
-    assert parameters(recipe) == {
-        "encode.method": "quantize",
-        "encode.method.quantize.bits": 4,
-        "prune.method": "none",
-        "prune.epochs": 5,
-    }
-
-
-def test_importance_finds_what_the_made_up_sizes_depend_on(record: Record) -> None:
-    found = importance(record)
-    assert next(iter(found["size"])) in ("encode.method.quantize.bits", "prune.rows.sparsity.item")
-    assert found["size"]["encode.method.quantize.bits"] > 0.2 > found["size"]["prune.epochs"]
-
-
 def test_the_page_asks_for_nothing_and_nothing_in_it_is_read_as_html(tmp_path: Path) -> None:
     record = make_study(tmp_path / "runs" / "<img src=x onerror=window.hit=1>", 30)
-    html = report.page(spoiled(record).front())
+    html = report.page(Front(spoiled(record)))
     assert not re.search(r"(src|href)=[\"']|@import|url\(|fetch\(|XMLHttpRequest", html)
     assert "default-src 'none'" in html
     assert "<img" not in html
     assert html.count("</script>") == 3
-    assert EVIL in json.loads(unpacked(html, "data"))["points"]["words"][5]
+    assert EVIL in json.loads(unpacked(html, "data"))["points"]["summary"][5]
 
 
 def spoiled(record: Record) -> Record:
@@ -128,7 +105,7 @@ def spoiled(record: Record) -> Record:
 
 
 def test_the_headline_is_the_pick(record: Record) -> None:
-    front = record.front()
+    front = Front(record)
     pick = front.pick()
     assert f"pick #{pick.number}." in headline(front)
     assert "test data" in headline(front)
@@ -137,24 +114,37 @@ def test_the_headline_is_the_pick(record: Record) -> None:
 def test_without_plotly_the_way_out_is_named(record: Record, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "plotly.graph_objects", None)
     with pytest.raises(AutopruneError, match=r"autoprune\[plots\]"):
-        report.write(record.front(), tmp_path / "report.html")
+        report.write(Front(record), tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 
 
 def test_data_of_the_page_are_plain(record: Record) -> None:
-    made = content(record.front())
+    made = content(Front(record))
     assert json.loads(json.dumps(made, allow_nan=False)) == made
 
 
-def test_commands_carry_the_limits_of_the_report(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    front = record.front()
-    monkeypatch.setattr(front, "flags", ("--for", "smallest", "--max", "size_bytes=0.02x"), raising=False)
-    made = content(front)
+def test_places_stand_for_numbers_where_one_is_missing(tmp_path: Path) -> None:
+    missing = 3
+    record = scattered(make_study(tmp_path / "runs" / "demo", 60), missing)
+    front, made = Front(record), content(Front(record))
+    numbers = made["points"]["number"]
+    assert numbers == [number for number in range(60) if number != missing]
+    assert [numbers[place] for place in made["front"]] == [point.number for point in front]
+    assert {numbers[int(place)]: held for place, held in made["letters"].items()} == front.letters
+    falls = [[numbers[place], reason] for place, reason in made["falls"]["list"]]
+    assert falls == [[fall.point.number, fall.reason] for fall in front.falls]
+    nearest = [numbers[place] for place, _ in made["infeasible"]["nearest"]]
+    assert nearest == [point.number for point, _ in front.infeasible().nearest]
+    for number, command in zip(numbers, made["points"]["command"], strict=True):
+        assert f"study.name=demo-{number}" in command
+
+
+def test_commands_carry_the_limits_of_the_report(record: Record) -> None:
+    made = content(Front(record, Limits(profile="smallest", ceilings=["size_bytes=0.02x"])))
     for verb in ("report", "front", "verify"):
         assert f"autoprune {verb} demo --for smallest --max size_bytes=0.02x" in made["commands"][verb]
     assert "autoprune pick demo {number} --to DIR" in made["commands"]["pick"]
-    impossible = record.front(record.with_limits(record.requirements(), [], ["size_bytes=0.0001x"]))
-    monkeypatch.setattr(impossible, "flags", ("--for", "smallest", "--max", "size_bytes=0.0001x"), raising=False)
+    impossible = Front(record, Limits(profile="smallest", ceilings=["size_bytes=0.0001x"]))
     for command, _, _ in (loosenings := content(impossible)["infeasible"]["loosenings"]):
         assert "--for smallest --max size_bytes=" in command
         assert "0.0001x" not in command
@@ -163,7 +153,7 @@ def test_commands_carry_the_limits_of_the_report(record: Record, monkeypatch: py
 
 def test_a_slice_that_does_not_bind_says_why(record: Record) -> None:
     metric, before = record.metric, record.baseline.candidate.latest(VERIFY)
-    made = content(record.front())
+    made = content(Front(record))
     for part in made["slices"]:
         loose = part["loose"]["tested"]
         assert bool(loose) != record.baseline.verified[part["reading"]].binds
@@ -240,7 +230,7 @@ def test_the_page_picks_and_fells_as_python_does(driver: Any, record: Record, tm
         requirements={"recall@20": {"min": 0.13}, "quality": {"drop": "8%", "confidence": 0.9}},
     )
     for study in (record, bare, strict):
-        opened(driver, study.front(), tmp_path)
+        opened(driver, Front(study), tmp_path)
         for floor, worst, size, latency in (
             (None, None, None, None),
             (0.95, 0.8, None, None),
@@ -251,14 +241,14 @@ def test_the_page_picks_and_fells_as_python_does(driver: Any, record: Record, tm
         ):
             limits: dict[str, Any] = {"quality": floor, "worst_slice": worst, "size_bytes": size}
             limits["latency_ms.batch"] = latency
-            wanted = study.with_limits(
-                study.requirements() if study is strict else study.requirements(load_profile("none")),
-                [f"{name}={limits[name]}x" for name in ("quality", "worst_slice") if limits[name]],
-                [f"{name}={limits[name]}x" for name in ("size_bytes", "latency_ms.batch") if limits[name]],
+            asked = Limits(
+                profile=None if study is strict else "none",
+                floors=[f"{name}={limits[name]}x" for name in ("quality", "worst_slice") if limits[name]],
+                ceilings=[f"{name}={limits[name]}x" for name in ("size_bytes", "latency_ms.batch") if limits[name]],
             )
-            front = study.front(wanted)
+            front = Front(study, asked)
             # Where quality has a floor of its own, the study's floor with a confidence is replaced.
-            fixed = [item in [one.text for one in wanted.items] for item in
+            fixed = [item in [one.text for one in front.requirements.items] for item in
                      driver.execute_script("return data.fixed.map(one => one.text)")]  # fmt: skip
             for prefer in ("quality", "size", "latency"):
                 found = driver.execute_script(
@@ -277,14 +267,14 @@ def test_the_page_picks_and_fells_as_python_does(driver: Any, record: Record, tm
 
 @browsing
 def test_a_slider_moves_the_pick_and_says_so(driver: Any, record: Record, tmp_path: Path) -> None:
-    opened(driver, record.front(), tmp_path)
-    assert number_picked(driver) == record.front().pick().number
+    opened(driver, Front(record), tmp_path)
+    assert number_picked(driver) == Front(record).pick().number
     driver.execute_script(
         "const range = document.getElementById('range-quality'); range.value = 0.99;"
         "range.dispatchEvent(new Event('input'))"
     )
-    wanted = record.front(record.with_limits(record.requirements(), ["quality=0.99x"])).pick()
-    assert number_picked(driver) == wanted.number != record.front().pick().number
+    wanted = Front(record, Limits(floors=["quality=0.99x"])).pick()
+    assert number_picked(driver) == wanted.number != Front(record).pick().number
     told = driver.find_element("id", "pick")
     assert told.get_attribute("aria-live") == "polite"
     assert f"autoprune pick demo {wanted.number} --to DIR" in told.text
@@ -306,10 +296,10 @@ def test_a_slider_moves_the_pick_and_says_so(driver: Any, record: Record, tmp_pa
 @browsing
 @pytest.mark.slow
 def test_profiles_set_the_sliders(driver: Any, record: Record, tmp_path: Path) -> None:
-    opened(driver, record.front(), tmp_path)
+    opened(driver, Front(record), tmp_path)
     for name in ("accuracy_critical", "balanced", "latency_sensitive", "smallest"):
         driver.find_element("css selector", f"[data-profile={name}]").click()
-        front = record.front(record.requirements(load_profile(name)))
+        front = Front(record, Limits(profile=name))
         assert number_picked(driver) == (front.pick().number if front.feasible else None)
         assert driver.execute_script("return state.prefer") == front.requirements.prefer
     assert driver.find_element("id", "limit-quality").get_attribute("value") == "0.9"
@@ -318,7 +308,7 @@ def test_profiles_set_the_sliders(driver: Any, record: Record, tmp_path: Path) -
 @browsing
 @pytest.mark.slow
 def test_a_candidate_is_shown_by_keyboard_and_by_click(driver: Any, record: Record, tmp_path: Path) -> None:
-    opened(driver, record.front(), tmp_path)
+    opened(driver, Front(record), tmp_path)
     press(driver, "#list tbody tr[tabindex='0']", "\ue011")  # Home
     first = driver.execute_script("return Number(document.activeElement.dataset.number)")
     press(driver, f"#list tr[data-number='{first}']", "\ue015")  # down
@@ -326,7 +316,7 @@ def test_a_candidate_is_shown_by_keyboard_and_by_click(driver: Any, record: Reco
     assert second != first
     press(driver, f"#list tr[data-number='{second}']", "\n")
     told = driver.find_element("id", "detail").text
-    assert record.point(second).candidate.words in told
+    assert record.point(second).candidate.summary in told
     assert "ndcg@20.tail" in told
     assert f"{record.point(second).known['worst_slice'].ratio:.3f}x" in told
     assert record.command(record.point(second)) in driver.execute_script(
@@ -350,8 +340,8 @@ def test_a_candidate_is_shown_by_keyboard_and_by_click(driver: Any, record: Reco
 @browsing
 @pytest.mark.slow
 def test_the_page_shows_the_intervals_of_python(driver: Any, record: Record, tmp_path: Path) -> None:
-    opened(driver, record.front(), tmp_path)
-    for point in [one for one in record.front() if one.verified and one.number]:
+    opened(driver, Front(record), tmp_path)
+    for point in [one for one in Front(record) if one.verified and one.number]:
         for name in ("latency_ms.single", "quality"):
             reading = point.verified[name]
             assert reading.interval is not None
@@ -363,7 +353,7 @@ def test_the_page_shows_the_intervals_of_python(driver: Any, record: Record, tmp
 @browsing
 @pytest.mark.slow
 def test_layers_and_colours_switch(driver: Any, record: Record, tmp_path: Path) -> None:
-    opened(driver, record.front(), tmp_path)
+    opened(driver, Front(record), tmp_path)
     for box in driver.find_elements("css selector", "#layers input"):
         layer = box.get_attribute("value")
         traces = (
@@ -391,7 +381,7 @@ def test_odd_studies_open_without_an_error(driver: Any, kind: str, tmp_path: Pat
     else:
         record = make_study(folder, {"baseline": 1, "two": 2}.get(kind, 40), verified=kind != "unverified")
     record = spoiled(record) if kind == "spoiled" else record
-    opened(driver, record.front(), tmp_path)
+    opened(driver, Front(record), tmp_path)
     text = driver.find_element("tag name", "body").text
     if kind == "infeasible":
         assert "meets every requirement" in text
@@ -410,25 +400,27 @@ def test_odd_studies_open_without_an_error(driver: Any, kind: str, tmp_path: Pat
 @pytest.mark.slow
 def test_five_thousand_candidates_stay_small_and_quick(driver: Any, tmp_path: Path) -> None:
     record = make_study(tmp_path / "runs" / "large", 5000)
-    path = opened(driver, record.front(), tmp_path)
+    path = opened(driver, Front(record), tmp_path)
     assert path.stat().st_size < 6e6
     driver.execute_script("setLimit(data.sliders[0], 0.97)")
     spent = driver.execute_script(
         "const since = performance.now(); judge(data, state); follow(); return performance.now() - since"
     )
     assert spent < 3000  # about a tenth of it where nothing else runs
-    wanted = record.front(record.with_limits(record.requirements(), ["quality=0.97x"]))
+    wanted = Front(record, Limits(floors=["quality=0.97x"]))
     assert number_picked(driver) == wanted.pick().number
 
 
 def test_the_command_writes_the_file(record: Record, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    from autoprune.cli import report as command
+    from autoprune.cli.verbs import report as command
 
     command(
-        "demo",
+        record="demo",
         to=tmp_path / "a" / "page.html",
-        floor=["quality=0.9x"],
-        max_=["size_bytes=0.5x"],
+        floors=["quality=0.9x"],
+        ceilings=["size_bytes=0.5x"],
+        profile=None,
+        prefer=None,
         runs=record.folder.parent,
     )
     assert "page.html" in capsys.readouterr().out

@@ -13,22 +13,29 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from made_studies import make_study
 
 from autoprune import cli
-from autoprune.artifacts import artifact, formats
-from autoprune.artifacts.formats import obstacles
+from autoprune.artifacts import artifact
+from autoprune.artifacts.formats import find_format
 from autoprune.artifacts.served import Beside
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.model import Encoder
+from autoprune.encoder.obstacles import NO_ENCODER, OBSTACLES
 from autoprune.encoder.parts import encoder_parts
-from autoprune.encoder.stock import size_bytes, write_stock
+from autoprune.encoder.stock import write_stock
+from autoprune.encoder.stock_format import STOCK
 from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.fronts.limits import Limits
 from autoprune.models.model import Model
 from autoprune.record.record import Record
 
 transformers = pytest.importorskip("transformers")
 sentence_transformers = pytest.importorskip("sentence_transformers")
+
+SPACE = yaml.safe_load((Path(__file__).parent.parent / "conf" / "space" / "encoder.yaml").read_text())
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "mat", "tree", "and", "not", "small", "blue", "was", "is", "it"]
 TEXTS = ["The cat sat on the mat.", "a dog", "", "Übergrößen ran, and the small tree was not blue " * 8, "x1 ☃"]
@@ -141,7 +148,7 @@ def test_stock_vectors_are_the_artifacts(
     if change is not None:
         change(model)
     made = save(model, tmp_path / "artifact")
-    assert obstacles(manifest(made)) == []
+    assert STOCK.obstacles(manifest(made)) == []
     stock = write_stock(made, tmp_path / "deep" / "st")
     capfd.readouterr()
     found = stock_vectors(stock)
@@ -149,7 +156,7 @@ def test_stock_vectors_are_the_artifacts(
     served = artifact.load(made)
     np.testing.assert_allclose(found, served.encode(TEXTS), atol=1e-5)
     assert found.shape == (len(TEXTS), 20 if change else 32)
-    assert size_bytes(stock) < 3 * artifact.size_bytes(made)
+    assert STOCK.size_bytes(stock) < 3 * artifact.size_bytes(made)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["st"]
     if change is None:  # the way around: what was written is an encoder that can be read
         again = read_encoder(str(stock))
@@ -158,7 +165,7 @@ def test_stock_vectors_are_the_artifacts(
 
 
 @pytest.mark.parametrize(
-    ("change", "runtime", "words"),
+    ("change", "runtime", "reasons"),
     [
         (uneven, "torch", ["several widths"]),
         (headless, "torch", ["heads are pruned"]),
@@ -167,15 +174,15 @@ def test_stock_vectors_are_the_artifacts(
     ],
 )
 def test_what_stock_configs_cannot_express_says_why(
-    change: Callable[[Encoder], None], runtime: str, words: list[str], dense_folder: Path, tmp_path: Path
+    change: Callable[[Encoder], None], runtime: str, reasons: list[str], dense_folder: Path, tmp_path: Path
 ) -> None:
     model = read_encoder(str(dense_folder))
     change(model)
     made = save(model, tmp_path / "artifact", runtime)
-    found = obstacles(manifest(made))
-    assert len(found) == len(words)
-    assert all(word in one.words and one.way_out for word, one in zip(words, found, strict=True))
-    with pytest.raises(AutopruneError, match=words[0]):
+    found = STOCK.obstacles(manifest(made))
+    assert len(found) == len(reasons)
+    assert all(reason in one.reason and one.way_out(SPACE) for reason, one in zip(reasons, found, strict=True))
+    with pytest.raises(AutopruneError, match=reasons[0]):
         write_stock(made, tmp_path / "st")
     assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
 
@@ -188,14 +195,14 @@ def test_an_existing_folder_is_left_alone(dense_folder: Path, tmp_path: Path) ->
 
 
 def test_other_models_have_no_stock_form() -> None:
-    assert obstacles({"kind": "recommender"}) == [formats.NO_ENCODER]
-    assert obstacles({"kind": "recommender"}, "autoprune") == []
+    assert STOCK.obstacles({"kind": "recommender"}) == [NO_ENCODER]
+    assert find_format("autoprune").obstacles({"kind": "recommender"}) == []
 
 
 def test_where_nothing_fits_it_is_said_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = make_study(tmp_path / "runs" / "made", count=12)
+    record = make_study(tmp_path / "runs" / "made", count=12, space=SPACE)
     even = [{"heads": 4, "ffn": 8}, {"heads": 4, "ffn": 8}]
     encoder = {"kind": "encoder", "runtime": "torch", "hidden": 32, "head_dim": 8, "layers": even, "bits": {"word": 32}}
     others = [
@@ -223,7 +230,7 @@ def test_where_nothing_fits_it_is_said_why(
     assert set(shlex.split(ways)) <= set(shlex.split(said.splitlines()[-1]))
     assert "There is: autoprune, sentence-transformers" in pick("--format onnx")
     # a front among what fits, which here is the dense model alone
-    assert [point.number for point in record.front(format="sentence-transformers")] == [0]
+    assert [point.number for point in Front(record, Limits(format="sentence-transformers"))] == [0]
 
 
 def autoprune(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
@@ -243,7 +250,7 @@ def test_a_study_picks_among_what_can_be_written(dense_folder: Path, tmp_path: P
     }
     more = " ".join(f"'+presets.{name}={recipe}'" for name, recipe in presets.items())
     common = f"task=encoder task.model={dense_folder} task.texts=texts.txt presets=none requirements=none"
-    space = " ".join(way for _, one in formats.STOCK_OBSTACLES if (way := one.way_out))
+    space = " ".join(way for _, one in OBSTACLES for way in one.way_out(SPACE))
     space += " space.cut.rows.sparsity=0 space.tune.epochs=0"
     budget = "study.trials=1 study.latency_seconds=0.02 study.verify_rounds=0"
     ended = autoprune(tmp_path, f"{common} {budget} {space} {more}")
@@ -260,8 +267,8 @@ def test_a_study_picks_among_what_can_be_written(dense_folder: Path, tmp_path: P
     assert "SentenceTransformer('.')" in card
     assert f"autoprune verify {study} --prefer size --format sentence-transformers" in card
     record = Record(tmp_path / "runs" / study)
-    picked = record.front(format="sentence-transformers").pick(prefer="size")
-    assert not record.point(4).stock_obstacles  # the trial: by the ways out that are told
+    picked = Front(record, Limits(format="sentence-transformers")).pick(prefer="size")
+    assert not record.point(4).obstacles(STOCK.name)  # the trial: by the ways out that are told
     np.testing.assert_allclose(stock_vectors(tmp_path / "st"), picked.load().encode(TEXTS), atol=1e-5)
     named = autoprune(tmp_path, f"pick {study} 2 --format sentence-transformers --to no")
     assert named.returncode == 2

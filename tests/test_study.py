@@ -21,14 +21,16 @@ import autoprune
 from autoprune.artifacts import artifact
 from autoprune.config import compose_config, sections
 from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.fronts.limits import Limits
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
 from autoprune.recommender.task import RecommenderTask
 from autoprune.record.folder import driving
 from autoprune.record.record import Record
-from autoprune.study.driver import Study
-from autoprune.study.job import make_task
+from autoprune.study.definition import make_task
+from autoprune.study.sampler import Sampler
 
 TRIALS = 8
 
@@ -99,7 +101,7 @@ def test_baseline_comes_first_then_presets_then_trials(runs: Path) -> None:
 
 
 def test_every_point_of_the_front_is_an_artifact_that_answers(runs: Path) -> None:
-    front = Record(runs / "s").front()
+    front = Front(Record(runs / "s"))
     assert len(front) > 1
     for point in front:
         assert len(autoprune.load(point.folder).recommend(user=0, k=5)) == 5
@@ -160,7 +162,7 @@ def test_killed_while_settling_a_finished_trial_is_still_told(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Study, "_add", killed)
+        patch.setattr(Sampler, "_add", killed)
         with pytest.raises(KeyboardInterrupt):
             autoprune.search(*words(planted, copied))
     autoprune.search(*words(planted, copied))
@@ -179,12 +181,12 @@ def test_front_matches_optuna_best_trials(runs: Path) -> None:
     known = {trial.user_attrs["key"] for trial in told.get_trials(states=(TrialState.COMPLETE,))}
     everything = {point.candidate.key for point in record.points}
     assert everything == known, "baseline and presets lie inside the space here"
-    assert {point.candidate.key for point in record.front()} == best
+    assert {point.candidate.key for point in Front(record)} == best
 
 
 def test_every_trial_is_told_every_constraint_in_one_order(runs: Path) -> None:
     record = Record(runs / "s")
-    expected = [item.text for item in record.requirements().items]
+    expected = [item.text for item in Limits().requirements(record).items]
     for trial in sampler_study(runs / "s").get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
         assert list(trial.constraints) == expected
 
@@ -238,7 +240,7 @@ def test_rehearsed_size_is_the_real_size(runs: Path, planted: Path, tmp_path: Pa
         if made.sized:
             untrained = run(made, task, context, trainer=trainer, train=False)
             artifact.save(task.parts(untrained), tmp_path / made.key, provenance={})
-            assert artifact.size_bytes(tmp_path / made.key) == point.candidate.latest().size_bytes, made.words()
+            assert artifact.size_bytes(tmp_path / made.key) == point.candidate.latest().size_bytes, made.summary()
             seen += 1
     assert seen > 8
 
@@ -296,21 +298,21 @@ def test_looking_at_a_running_study_leaves_its_files_alone(copied: Path) -> None
 
 def test_other_floors_judge_the_same_archive(runs: Path) -> None:
     record = Record(runs / "s")
-    strict = record.front(record.with_limits(record.requirements(), ["ndcg@20=0.99x"]))
-    loose = record.front(record.with_limits(record.requirements(), ["quality=0.1x"]))
+    strict = Front(record, Limits(floors=["ndcg@20=0.99x"]))
+    loose = Front(record, Limits(floors=["quality=0.1x"]))
     assert len(strict.feasible) < len(loose.feasible)
     assert all(point.found["quality"].ratio >= 0.99 for point in strict)
 
 
 def test_an_empty_front_explains_itself(runs: Path) -> None:
     record = Record(runs / "s")
-    front = record.front(record.with_limits(record.requirements(), ["quality=2x"]))
+    front = Front(record, Limits(floors=["quality=2x"]))
     with pytest.raises(AutopruneError, match=r"quality >= 2x: missed by 20 of 20, by (?s:.*)nearest misses:\n  \d+ "):
         front.pick()
 
 
 def test_pick_is_the_smallest_feasible_point(runs: Path, tmp_path: Path) -> None:
-    front = Record(runs / "s").front()
+    front = Front(Record(runs / "s"))
     point = front.pick(prefer="size")
     assert point.found["size_bytes"].value == min(other.found["size_bytes"].value for other in front.feasible)
     point.save(tmp_path / "deploy")
@@ -320,7 +322,7 @@ def test_pick_is_the_smallest_feasible_point(runs: Path, tmp_path: Path) -> None
 
 
 def test_frame_has_a_row_a_point(runs: Path) -> None:
-    front = Record(runs / "s").front()
+    front = Front(Record(runs / "s"))
     frame = front.to_frame()
     assert list(frame.index) == [point.candidate.number for point in front]
     assert {"recipe", "ndcg@20", "ndcg@20_ratio", "size_bytes", "latency_ms_ratio", "artifact"} <= set(frame.columns)
@@ -339,8 +341,8 @@ def test_on_another_machine_every_artifact_is_timed_again(
     runs: Path, copied: Path, planted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Record(runs / "s").points
-    monkeypatch.setattr("autoprune.study.driver.machine", lambda: {"id": "elsewhere"})
-    monkeypatch.setattr("autoprune.study.evaluate.machine", lambda: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.study.driver.machine", lambda device: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.study.evaluate.machine", lambda device: {"id": "elsewhere"})
     autoprune.search(*words(planted, copied))
     after = Record(copied / "s").points
     assert [point.candidate.key for point in after] == [point.candidate.key for point in before]

@@ -17,12 +17,14 @@ from rich.console import Console
 
 from autoprune import cli
 from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.fronts.limits import Limits
 from autoprune.fronts.profiles import load_profile
 from autoprune.measure.measurement import VERIFY, Measurement
 from autoprune.record.archive import Archive
 from autoprune.record.point import all_names
 from autoprune.record.record import Record
-from autoprune.views import phrases as words
+from autoprune.views import phrases
 from autoprune.views.card import card
 from autoprune.views.compare import compare
 from autoprune.views.snapshot import row
@@ -77,7 +79,7 @@ def test_ctrl_c_in_a_verb_says_what_is_kept(ran: Run, monkeypatch: pytest.Monkey
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "print_front", stopped)
+    monkeypatch.setattr(cli.verbs, "print_front", stopped)
     code, _, stderr = ran("front raw")
     assert code == 130
     assert stderr.startswith("Stopped. What is finished is kept")
@@ -95,12 +97,11 @@ def test_a_command_that_is_offered_asks_for_the_same_front(ran: Run) -> None:
     offered = stdout.rstrip().splitlines()[-1].strip()
     assert offered == "autoprune verify raw --for smallest --max size_bytes=0.2x --prefer latency"
     record = Record(Path("runs/raw"))
-    flags = ("--max", "size_bytes=0.2x")
-    front = record.front(record.with_limits(record.requirements(), [], ["size_bytes=0.2x"]), flags)
+    front = Front(record, Limits(ceilings=["size_bytes=0.2x"]))
     point = front.pick()
     for text in (card(front, point), shown(print_front, front), shown(print_point, front, point)):
         assert "autoprune verify raw --max size_bytes=0.2x" in text
-    assert record.front().flags == ()
+    assert Front(record).limits.flags == []
 
 
 def test_what_is_preferred_is_picked(ran: Run) -> None:
@@ -108,7 +109,7 @@ def test_what_is_preferred_is_picked(ran: Run) -> None:
         found = json.loads(ran(f"front verified --prefer {prefer} --json")[1])
         assert (found["prefer"], found["pick"]) == (
             prefer,
-            Record(Path("runs/verified")).front().pick(prefer=prefer).number,
+            Front(Record(Path("runs/verified"))).pick(prefer=prefer).number,
         )
     code, _, stderr = ran("front verified --prefer speed")
     assert code == 2
@@ -165,43 +166,43 @@ def test_why_a_slice_does_not_bind() -> None:
     baseline = Record(Path("runs/verified")).baseline.candidate.latest()
     few = dataclasses.replace(baseline, units={"ndcg@20": {"tail": 99}})
     faint = dataclasses.replace(baseline, quality={"ndcg@20": {"tail": 0.0041}})
-    assert words.why_idle(few, "ndcg@20", "tail") == "too few: 99 units"
-    assert words.why_idle(faint, "ndcg@20", "tail") == "too faint: 0.0041 in the baseline"
+    assert phrases.why_idle(few, "ndcg@20", "tail") == "too few: 99 units"
+    assert phrases.why_idle(faint, "ndcg@20", "tail") == "too faint: 0.0041 in the baseline"
 
     def fainter(measured: Measurement) -> Measurement:
         parts = {name: {**held, "tail": held["tail"] / 100} for name, held in measured.quality.items()}
         return dataclasses.replace(measured, quality=parts)
 
     record = changed(Record(Path("runs/verified")), fainter)
-    front = record.front()
+    front = Front(record)
     text = card(front, front.pick())
     assert "no, too faint: 0.0005 in the baseline" in text
     assert "does not bind, too faint: 0.0005 in the baseline" in shown(print_point, front, front.pick())
     lost = next(point for point in record.points if point.verified and record.beyond(point))
-    assert f"- It {words.beyond(record, lost)}." in card(front, lost)
-    assert "of tail, which is too faint in the baseline to bind" in words.beyond(record, lost)
+    assert f"- It {phrases.beyond(record, lost)}." in card(front, lost)
+    assert "of tail, which is too faint in the baseline to bind" in phrases.beyond(record, lost)
 
 
 def test_points_timed_in_few_processes_are_counted() -> None:
     record = Record(Path("runs/verified"))
-    assert words.thinly_timed(record.front()) == ""
+    assert phrases.thinly_timed(Front(record)) == ""
 
     def fewer(measured: Measurement) -> Measurement:
         latency = {name: dataclasses.replace(one, rounds=one.rounds[:2]) for name, one in measured.latency.items()}
         return dataclasses.replace(measured, latency=latency)
 
-    front = changed(record, fewer).front()
+    front = Front(changed(record, fewer))
     count = sum(point.number > 0 for point in front)
     told = f"{count} of {count} points were timed in fewer than 5 processes:\n  autoprune verify verified"
-    assert words.thinly_timed(front) == told
+    assert phrases.thinly_timed(front) == told
     assert told in shown(print_front, front)
 
 
 def test_other_requirements_are_told_in_a_comparison() -> None:
     one = Record(Path("runs/verified"))
-    strict = one.front(one.with_limits(one.requirements(), ["quality=0.99x"]))
-    assert not any("own requirements" in note for note in compare(one.front(), one.front()).notes)
-    (note,) = [note for note in compare(one.front(), strict).notes if "own requirements" in note]
+    strict = Front(one, Limits(floors=["quality=0.99x"]))
+    assert not any("own requirements" in note for note in compare(Front(one), Front(one)).notes)
+    (note,) = [note for note in compare(Front(one), strict).notes if "own requirements" in note]
     assert "quality >= 0.95x" in note
     assert "quality >= 0.99x" in note
     assert "--for or --floor" in note
@@ -218,7 +219,7 @@ def test_an_empty_csv_says_why_on_stderr(ran: Run) -> None:
 
 
 def test_an_interval_stands_next_to_its_ratio() -> None:
-    front = Record(Path("runs/verified")).front()
+    front = Front(Record(Path("runs/verified")))
     for names in (all_names([row(front, point) for point in front.finalists]), list(front.to_frame().columns)):
         at = names.index("test_ndcg@20_ratio")
         assert names[at + 1 : at + 3] == ["test_ndcg@20_low", "test_ndcg@20_high"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import AutopruneError
-from autoprune.families import family
+from autoprune.families import what_serves
 from autoprune.packing import PackedTable, restore
 
 
@@ -35,7 +35,7 @@ class Parts:
         found = {}
         for name, entry in self.manifest["tables"].items():
             prefix = f"{name}."
-            held = {key.removeprefix(prefix): part for key, part in self.tensors.items() if key.startswith(prefix)}
+            held = {key.removeprefix(prefix): one for key, one in self.tensors.items() if key.startswith(prefix)}
             held.pop("bias", None)
             found[name] = restore(entry, held)
         return found
@@ -69,7 +69,7 @@ def serve(parts: Parts, *, device: torch.device | str = "cpu") -> Served:
     Raises:
         AutopruneError: the kind is unknown to this version, or there is no such device.
     """
-    make = family(parts.manifest.get("kind")).serve()
+    make = what_serves(parts.manifest.get("kind"))
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise AutopruneError(f"device {str(device)!r} was asked for, but torch sees no CUDA device here; use cpu.")
     served: Served = make(parts, device=device)

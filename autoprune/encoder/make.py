@@ -1,4 +1,4 @@
-"""A sentence-encoder task from its config: the model, the texts, and what embeddings are judged by."""
+"""The sentence-encoder tasks by name: the model, the texts, and what embeddings are judged by, from a config."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from autoprune.encoder.texts import packaged_texts, read_texts
 from autoprune.errors import AutopruneError
 from autoprune.tasks.task import TaskMaker
 
+PACKAGES = ("tokenizers", "transformers", "onnx", "onnxruntime", "sklearn")
+"""That come with the extra `text`."""
+
 LEE = "lee"
 """In place of a path of pairs: those that come inside gensim."""
 
@@ -26,45 +29,50 @@ def make_encoder(config: EncoderConfig) -> EncoderTask:
     Raises:
         AutopruneError: a package is not installed, or the model, the texts or what it is judged by cannot be used.
     """
-    for package in ("tokenizers", "transformers", "onnx", "onnxruntime", "sklearn"):
+    for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise AutopruneError(
                 f"task={config.name} needs the package {package}, which is not installed: "
                 "pip install 'autoprune[text]'."
             )
-    return read_task(config)
-
-
-def read_task(config: EncoderConfig) -> EncoderTask:
-    """The task that a config describes.
-
-    Raises:
-        AutopruneError: the model, the texts or a benchmark cannot be used.
-    """
     config.check()
-    data = config.data
-    if config.name == "stsb" and not data.path:
-        raise AutopruneError(
-            "task.data.path: the folder of STS-B (stsb-en-dev.csv and stsb-en-test.csv, or any of such names) must be "
-            "given: task=stsb task.data.path=FOLDER."
-        )
-    if data.pairs and data.path:
-        raise AutopruneError(
-            f"task.data.pairs: pairs are given twice, as {data.pairs!r} and as task.data.path={data.path!r}; give one."
-        )
-    seed, benchmarks = config.seed, list[Benchmark]()
-    pairs, where = (data.pairs, "task.data.pairs") if data.pairs else (data.path, "task.data.path")
-    if pairs:
-        benchmarks.append(
-            lee_pairs(seed=seed) if pairs == LEE else read_pairs(Path(pairs), scale=data.scale, seed=seed, where=where)
-        )
-    if data.retrieval:
-        benchmarks.append(read_retrieval(Path(data.retrieval), seed=seed, where="task.data.retrieval"))
-    if data.classification:
-        benchmarks.append(read_classification(Path(data.classification), seed=seed, where="task.data.classification"))
     # Everything small is read, and refused, before the model.
+    benchmarks = _read_benchmarks(config)
     corpus = read_texts(config.texts) if config.texts else packaged_texts()
     return EncoderTask(config, read_encoder(config.model), corpus, benchmarks)
 
 
+def make_stsb(config: EncoderConfig) -> EncoderTask:
+    """A sentence encoder, judged by the pairs of STS-B as well.
+
+    Raises:
+        AutopruneError: where STS-B lies is not said, or as `make_encoder`.
+    """
+    if not config.data.path:
+        raise AutopruneError(
+            "task.data.path: the folder of STS-B (stsb-en-dev.csv and stsb-en-test.csv, or any of such names) must be "
+            "given: task=stsb task.data.path=FOLDER."
+        )
+    return make_encoder(config)
+
+
+def _read_benchmarks(config: EncoderConfig) -> list[Benchmark]:
+    data, seed, found = config.data, config.seed, list[Benchmark]()
+    if data.pairs and data.path:
+        raise AutopruneError(
+            f"task.data.pairs: pairs are given twice, as {data.pairs!r} and as task.data.path={data.path!r}; give one."
+        )
+    pairs, where = (data.pairs, "task.data.pairs") if data.pairs else (data.path, "task.data.path")
+    if pairs == LEE:
+        found.append(lee_pairs(seed=seed))
+    elif pairs:
+        found.append(read_pairs(Path(pairs), scale=data.scale, seed=seed, where=where))
+    if data.retrieval:
+        found.append(read_retrieval(Path(data.retrieval), seed=seed, where="task.data.retrieval"))
+    if data.classification:
+        found.append(read_classification(Path(data.classification), seed=seed, where="task.data.classification"))
+    return found
+
+
 ENCODER = TaskMaker(config=EncoderConfig, make=make_encoder)
+STSB = TaskMaker(config=EncoderConfig, make=make_stsb)

@@ -3,69 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, normalize, relu, scaled_dot_product_attention
+from torch.nn.functional import normalize, scaled_dot_product_attention
 
+from autoprune.encoder.architecture import MAPS, Architecture, LayerNorm, tables_and_axes
+from autoprune.encoder.functional import ACTIVATIONS, padded, pool
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
-from autoprune.models.model import Model
+from autoprune.models.model import Model, Watch, unchanged
 from autoprune.models.table import Linear, Table
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": gelu,
-    "gelu_new": lambda x: gelu(x, approximate="tanh"),
-    "relu": relu,
-}
-POOLINGS = ("mean", "cls", "max")
-MAPS = ("query", "key", "value", "output", "up", "down")
-
-Watch = Callable[[str, Tensor], Tensor]
-"""Sees what an axis carries (`ffn.3`: [batch, tokens, neurons]; `heads.3`: [batch, heads, tokens, head_dim];
-`layers`: what a layer was given) and returns what goes on instead."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """What an encoder is, beside its weights.
-
-    Attributes:
-        hidden: width of what flows from layer to layer.
-        head_dim: dimensions of an attention head.
-        max_tokens: of a text; what is beyond is not read.
-        pooling: how tokens become one vector, one of `POOLINGS`.
-        normalize: whether vectors have length 1.
-        activation: of the neurons, one of `ACTIVATIONS`.
-        epsilon: of the layer norms.
-        name: of the dense model, for people.
-    """
-
-    hidden: int
-    head_dim: int
-    max_tokens: int
-    pooling: str = "mean"
-    normalize: bool = True
-    activation: str = "gelu"
-    epsilon: float = 1e-12
-    name: str = ""
-
-
-class LayerNorm(nn.Module):
-    """Layer normalisation (Ba et al. 2016)."""
-
-    def __init__(self, size: int, epsilon: float) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(size)), nn.Parameter(torch.zeros(size))
-        self.epsilon = epsilon
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        return layer_norm(vectors, self.weight.shape, self.weight, self.bias, self.epsilon)
 
 
 class Encoder(Model):
@@ -97,40 +49,23 @@ class Encoder(Model):
         ffn: Sequence[int],
         out: int | None = None,
     ) -> None:
-        size, hidden = architecture.head_dim, architecture.hidden
-        out = out or hidden
-        tables: dict[str, Table] = {
-            "word": Table(tokenizer.size, hidden),
-            "position": Table(positions, hidden),
-            "out": Linear(out, hidden),
-        }
-        axes = [Axis(name="layers", kind="layers"), Axis(name="out", kind="dim", parts=(("out", 0),))]
-        if tokenizer.reducible:
-            axes.append(Axis(name="vocab", kind="rows", parts=(("word", 0),)))
-        for layer, (count, neurons) in enumerate(zip(heads, ffn, strict=True)):
-            for name in ("query", "key", "value"):
-                tables[f"{name}_{layer}"] = Linear(count * size, hidden)
-            tables[f"output_{layer}"] = Linear(hidden, count * size)
-            tables[f"up_{layer}"], tables[f"down_{layer}"] = Linear(neurons, hidden), Linear(hidden, neurons)
-            attention = tuple((f"{name}_{layer}", 0) for name in ("query", "key", "value"))
-            axes.append(
-                Axis(name=f"heads.{layer}", kind="heads", parts=(*attention, (f"output_{layer}", 1)), width=size)
-            )
-            axes.append(Axis(name=f"ffn.{layer}", kind="ffn", parts=((f"up_{layer}", 0), (f"down_{layer}", 1))))
+        tables, axes = tables_and_axes(
+            architecture, tokenizer, positions=positions, heads=heads, ffn=ffn, out=out or architecture.hidden
+        )
         body = tuple(name for name in tables if name != "word")
-        super().__init__(tables, tuple(axes), groups={"word": ("word",), "body": body})
+        super().__init__(tables, axes, groups={"word": ("word",), "body": body})
         self.architecture = architecture
         self.tokenizer = tokenizer
-        self.norms = nn.ModuleDict({"embedding": LayerNorm(hidden, architecture.epsilon)})
+        self.norms = nn.ModuleDict({"embedding": LayerNorm(architecture.hidden, architecture.epsilon)})
         for layer in range(len(heads)):
             for place in ("attention", "ffn"):
-                self.norms[f"{place}_{layer}"] = LayerNorm(hidden, architecture.epsilon)
+                self.norms[f"{place}_{layer}"] = LayerNorm(architecture.hidden, architecture.epsilon)
         self.layers = list(range(len(heads)))
         self.register_buffer("layer_mask", torch.ones(len(heads), dtype=torch.bool))
         self.register_buffer("projects", torch.tensor(False))
-        self.register_buffer("basis", torch.eye(out))
+        self.register_buffer("basis", torch.eye(self.out))
         with torch.no_grad():
-            self._table("out").weight.copy_(torch.eye(out, hidden))
+            self._table("out").weight.copy_(torch.eye(self.out, architecture.hidden))
         for table in self._tables.values():
             if isinstance(table, Table) and table is not self._tables["out"]:
                 nn.init.normal_(table.weight, std=0.02)
@@ -138,11 +73,15 @@ class Encoder(Model):
     @property
     def tables(self) -> dict[str, Table]:
         """The tables at work: `out` once dimensions were turned or cut, those of a layer until it is hidden."""
-        hidden = {str(layer) for layer, stands in zip(self.layers, self.layer_mask.tolist(), strict=True) if not stands}
+        hidden = {str(layer) for layer, stands in self._layers() if not stands}
         found = {name: table for name, table in super().tables.items() if name.partition("_")[2] not in hidden}
         if not self.projects:
             del found["out"]
         return found
+
+    def _layers(self) -> list[tuple[int, bool]]:
+        """The original number of each layer, and whether it stands."""
+        return list(zip(self.layers, self.layer_mask.tolist(), strict=True))
 
     @property
     def out(self) -> int:
@@ -150,7 +89,7 @@ class Encoder(Model):
         return self._table("out").rows
 
     @property
-    def words(self) -> Tensor:
+    def pieces(self) -> Tensor:
         """Original ids of the pieces that stand: int64, ascending."""
         word = self._table("word")
         return word.index[word.row_mask].cpu()
@@ -163,7 +102,7 @@ class Encoder(Model):
         self,
         ids: Tensor,
         there: Tensor,
-        watch: Watch = lambda _, values: values,
+        watch: Watch = unchanged,
         *,
         products: torch.dtype = torch.float32,
     ) -> Tensor:
@@ -179,7 +118,7 @@ class Encoder(Model):
         hidden = word.values(ids.flatten()).view(*ids.shape, -1)
         hidden = norms["embedding"](hidden + self._table("position").values()[: ids.shape[1]])
         mask = there[:, None, None, :] if not there.all() else None
-        for layer, stands in zip(self.layers, self.layer_mask.tolist(), strict=True):
+        for layer, stands in self._layers():
             if stands:
                 hidden = watch(f"layers.{layer}", hidden)
                 hidden = norms[f"attention_{layer}"](hidden + self._attend(layer, hidden, mask, watch, products))
@@ -208,20 +147,20 @@ class Encoder(Model):
     def tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """Texts as rows of the word table, under the pieces that stand."""
         word = self._table("word")
-        encoded = self.tokenizer.restricted(self.words).encode(texts)
+        encoded = self.tokenizer.restricted(self.pieces).encode(texts)
         if bool(word.row_mask.all()):
             return encoded
         rows = word.row_mask.nonzero()[:, 0].cpu().numpy()
         return [rows[ids] for ids in encoded]
 
-    def calibrate(self, texts: Sequence[str], watch: Watch = lambda _, values: values, *, batch: int = 32) -> Tensor:
+    def calibrate(self, inputs: Sequence[str], watch: Watch = unchanged, *, batch: int = 32) -> Tensor:
         """The vectors of texts, float32 [n, out], differentiable.
 
         `watch` sees batches, short texts first; what it sees of padding is zero.
         """
-        tokens = self.tokens(texts)
+        tokens = self.tokens(inputs)
         order = np.argsort([len(ids) for ids in tokens], kind="stable")
-        found, device = [], self.layer_mask.device
+        found, device = [], self.device
         for start in range(0, len(order), batch):
             ids, there = padded([tokens[at] for at in order[start : start + batch]])
             ids, there = ids.to(device), there.to(device)
@@ -241,6 +180,14 @@ class Encoder(Model):
             return super().protected(axis)
         index = self._table("word").index
         return torch.isin(index, self.tokenizer.protected.to(index.device)).nonzero()[:, 0]
+
+    def standing_axes(self, kind: str) -> dict[str, Axis]:
+        standing = {str(layer) for layer, stands in self._layers() if stands}
+        inside = kind in ("heads", "ffn")
+        return {name: axis for name, axis in self.axes_of(kind).items() if not inside or name in standing}
+
+    def numbers(self, axis: Axis) -> list[int]:
+        return list(self.layers) if axis.kind == "layers" else super().numbers(axis)
 
     def size(self, axis: Axis) -> int:
         return len(self.layers) if axis.kind == "layers" else super().size(axis)
@@ -301,30 +248,6 @@ def _blind_to_padding(watch: Watch, there: Tensor) -> Watch:
         return watch(name, values.masked_fill(~text, 0.0))
 
     return blind
-
-
-def pool(hidden: Tensor, there: Tensor, pooling: str) -> Tensor:
-    """One vector for each text: the mean or the maximum over its tokens, or its first token's.
-
-    Args:
-        hidden: float32 [batch, tokens, hidden].
-        there: bool [batch, tokens].
-    """
-    if pooling == "cls":
-        return hidden[:, 0]
-    if pooling == "max":
-        return hidden.masked_fill(~there[:, :, None], -torch.inf).amax(1)
-    weights = there.to(hidden.dtype)
-    return torch.einsum("bth,bt->bh", hidden, weights) / weights.sum(1, keepdim=True)
-
-
-def padded(tokens: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
-    """Token ids side by side, zeros behind the shorter ones, and which are there: int64 and bool [batch, longest]."""
-    lengths = np.array([len(ids) for ids in tokens])
-    there = np.arange(max(lengths.max(initial=1), 1)) < lengths[:, None]
-    ids = np.zeros(there.shape, dtype=np.int64)
-    ids[there] = np.concatenate(tokens)
-    return torch.from_numpy(ids), torch.from_numpy(there)
 
 
 def copy_weights(model: Encoder, weights: Mapping[str, Tensor]) -> None:

@@ -126,7 +126,7 @@ def _decode(graph: _Graph, table: Embedding, rows: Callable[[str], str]) -> str:
     if table.scale is None or table.offset is None:
         return found
     found = _unpacked(graph, found, table.bits, table.dim)
-    scale, offset = (_of_row(graph, part, table.unit, rows) for part in (table.scale, table.offset))
+    scale, offset = (_of_row(graph, held, table.unit, rows) for held in (table.scale, table.offset))
     codes = graph.node("Cast", [found], to=TensorProto.FLOAT)
     return graph.node("Add", [graph.node("Mul", [codes, scale]), offset])
 
@@ -162,10 +162,10 @@ def _weight(graph: _Graph, linear: Linear) -> str:
     return graph.node("Cast", [wide], to=TensorProto.INT8)
 
 
-def _of_row(graph: _Graph, part: Array, unit: float, rows: Callable[[str], str]) -> str:
+def _of_row(graph: _Graph, held: Array, unit: float, rows: Callable[[str], str]) -> str:
     """One float32 for each row that was looked up, in the file as narrow as it came."""
-    found = rows(graph.constant(part[:, None]))
-    if part.dtype != np.float32:
+    found = rows(graph.constant(held[:, None]))
+    if held.dtype != np.float32:
         found = graph.node("Cast", [found], to=TensorProto.FLOAT)
     return found if unit == 1 else graph.node("Mul", [found, graph.number(unit)])
 
@@ -179,19 +179,19 @@ def _penalty(graph: _Graph) -> str:
 
 def _attend(graph: _Graph, asking: str, told: str, penalty: str, layer: Layer, head_dim: int) -> str:
     """float32 [tokens that ask, batch, heads * head_dim]: what the heads of a layer read."""
-    parts = (layer.query, layer.key, layer.value)
+    maps = (layer.query, layer.key, layer.value)
     fed = (asking, told, told)
-    shared = sum(part.coded and states == told for part, states in zip(parts, fed, strict=True)) > 1
+    shared = sum(one.coded and states == told for one, states in zip(maps, fed, strict=True)) > 1
     codes = graph.quantize(told) if shared else None
     query, key, value = (
         graph.node(
             "Reshape",
             [
-                _linear(graph, states, part, codes=codes if states == told else None),
+                _linear(graph, states, one, codes=codes if states == told else None),
                 graph.numbers(0, 0, layer.heads, head_dim),
             ],
         )
-        for states, part in zip(fed, parts, strict=True)
+        for states, one in zip(fed, maps, strict=True)
     )
     scores = graph.contrib(
         "FusedMatMul", [query, key], transB=1, transBatchA=1, transBatchB=1, alpha=head_dim**-0.5
@@ -218,9 +218,9 @@ def _activate(graph: _Graph, inner: str, activation: str) -> str:
     return graph.node("Relu", [inner]) if activation == "relu" else graph.contrib(GELU[activation], [inner])
 
 
-def _normed(graph: _Graph, parts: list[str], norm: Norm, epsilon: float) -> str:
+def _normed(graph: _Graph, terms: list[str], norm: Norm, epsilon: float) -> str:
     gain, bias = graph.constant(norm.gain), graph.constant(norm.bias)
-    return graph.node("LayerNormalization", [graph.node("Sum", parts), gain, bias], axis=-1, epsilon=epsilon)
+    return graph.node("LayerNormalization", [graph.node("Sum", terms), gain, bias], axis=-1, epsilon=epsilon)
 
 
 def _pool(graph: _Graph, hidden: str, pooling: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.encoder.model import ACTIVATIONS, POOLINGS
+from autoprune.encoder.functional import ACTIVATIONS, POOLINGS
 from autoprune.errors import AutopruneError, unknown
 
 Array = NDArray[Any]
@@ -79,8 +79,8 @@ class Embedding:
         width = -(-self.dim * self.bits // 8) if coded else self.dim
         _holds(self.table.dtype == (np.uint8 if coded else np.float32), "codes are uint8, values float32", self.table)
         _holds(self.table.shape == (rows, width), f"table is [rows, {width}]", self.table)
-        for part in (self.scale, self.offset):
-            _holds(part is None or part.shape == (rows,), "scale and offset are [rows]", part)
+        for held in (self.scale, self.offset):
+            _holds(held is None or held.shape == (rows,), "scale and offset are [rows]", held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +167,7 @@ class Encoder:
         return self.word.dim if self.dense is None else len(self.dense.bias)
 
 
-def _holds(rule: bool, words: str, got: object) -> None:
+def _holds(rule: bool, what: str, got: object) -> None:
     if not rule:
         shown = f"{got.dtype} {list(got.shape)}" if isinstance(got, np.ndarray) else repr(got)
-        raise AutopruneError(f"encoder: {words} must hold, but got {shown}.")
+        raise AutopruneError(f"encoder: {what} must hold, but got {shown}.")

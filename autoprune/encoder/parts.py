@@ -9,7 +9,8 @@ from torch import Tensor
 
 from autoprune.artifacts.served import Beside, Parts
 from autoprune.encoder import onnx_spec
-from autoprune.encoder.model import Encoder, LayerNorm
+from autoprune.encoder.architecture import LayerNorm
+from autoprune.encoder.model import Encoder
 from autoprune.encoder.onnx_graph import build
 from autoprune.models.table import FLOAT_BITS, Linear, Table
 from autoprune.packing.codes import RowCodes, pack_codes, symmetric_zero
@@ -22,7 +23,7 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         model: nothing of it hidden any more.
         runtime: `onnx` or `torch`.
     """
-    tokenizer = model.tokenizer.restricted(model.words).to_json().encode()
+    tokenizer = model.tokenizer.restricted(model.pieces).to_json().encode()
     settings = {**model.settings(), "runtime": runtime}
     if runtime == "onnx":
         widths = {name: _written_bits(table) for name, table in model.tables.items()}

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, linear, normalize, scaled_dot_product_attention
 
 from autoprune.artifacts.served import Parts, Served
-from autoprune.encoder.model import ACTIVATIONS, padded, pool
+from autoprune.encoder.functional import ACTIVATIONS, padded, pool
 from autoprune.encoder.onnx_session import open_session, run
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.errors import AutopruneError

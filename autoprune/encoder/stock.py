@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from autoprune.artifacts import artifact
-from autoprune.artifacts.formats import STOCK, obstacles
 from autoprune.artifacts.served import Parts
-from autoprune.encoder.bert import BERT
+from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.tokenizer import Tokenizer
+from autoprune.encoder.weights import BERT
 from autoprune.errors import AutopruneError
 
 SEGMENTS = 2
@@ -42,9 +42,6 @@ SPECIAL_TOKENS = {
     "mask_token": ("[MASK]", "<mask>"),
 }
 """What the special tokens of the families that are read are called."""
-
-EXAMPLE = "model.encode('hello').shape"
-"""Python that asks a loaded folder for something."""
 
 
 def write_stock(folder: Path, to: Path) -> Path:
@@ -60,10 +57,10 @@ def write_stock(folder: Path, to: Path) -> Path:
     if to.exists():
         raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
     parts = artifact.read(folder)
-    found = obstacles(parts.manifest)
+    found = stock_obstacles(parts.manifest)
     if found:
-        why = ", and ".join(one.words for one in found)
-        raise AutopruneError(f"{folder}: the artifact can't be written in the format {STOCK}: {why}.")
+        why = ", and ".join(one.reason for one in found)
+        raise AutopruneError(f"{folder}: the artifact can't be written in the format sentence-transformers: {why}.")
     to.parent.mkdir(parents=True, exist_ok=True)
     draft = to.parent / f".draft-{to.name}-{os.getpid()}"
     try:
@@ -73,11 +70,6 @@ def write_stock(folder: Path, to: Path) -> Path:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return to
-
-
-def size_bytes(folder: Path) -> int:
-    """Bytes of all files but the card."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != "README.md")
 
 
 def _write(parts: Parts, folder: Path) -> None:

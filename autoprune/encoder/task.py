@@ -6,54 +6,41 @@ import copy
 import dataclasses
 import hashlib
 import json
-import os
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
-import pandas as pd
-import platformdirs
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from autoprune.artifacts.served import Beside, Parts, Served, serve
-from autoprune.encoder.benchmarks.benchmark import Benchmark, Vectors
+from autoprune.artifacts.served import Beside, Parts
+from autoprune.encoder.benchmarks.benchmark import Benchmark
 from autoprune.encoder.benchmarks.coverage import Coverage
 from autoprune.encoder.benchmarks.fidelity import Fidelity, Neighbours, Similarities
 from autoprune.encoder.config import EncoderConfig
-from autoprune.encoder.model import Encoder, padded
+from autoprune.encoder.functional import padded
+from autoprune.encoder.judging import EncoderJudging
+from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
-from autoprune.encoder.served import SentenceEncoder
-from autoprune.encoder.slices import PERTURBATIONS, SLICES, slice_columns, word_frequency
+from autoprune.encoder.requests import WORKLOADS, asking, make_requests
+from autoprune.encoder.served import SentenceEncoder, serve_encoder
+from autoprune.encoder.teacher import Teacher, digest_of
 from autoprune.encoder.texts import Corpus, split_texts
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
-from autoprune.errors import unknown
 from autoprune.machine import fastest_products
 from autoprune.models.context import Context
-from autoprune.models.model import Model
 from autoprune.tasks.task import Task
-
-WORKLOADS = {"1x32": (1, 32), "1x16": (1, 16), "1x128": (1, 128), "32x32": (32, 32)}
-"""Texts in a request, and tokens of each."""
-
-REQUESTS = 8
-"""Different requests of each workload, in turn."""
 
 FIDELITY: tuple[type[Fidelity], ...] = (Similarities, Neighbours)
 
 CALIBRATION_TEXTS = 1024
 
-CHUNK_TEXTS = 4096
-"""Dense embeddings are kept on disk in chunks of so many texts: a kill costs at most one."""
-
-UNITS = 10_000_000
-"""Units of one benchmark, at most: each has a range of numbers of its own."""
+REQUEST_TEXTS = 2000
+"""Texts whose words make the requests that are timed."""
 
 
-class EncoderTask(Task):
+class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
     """Texts to vectors that are near where the texts mean the same.
 
     The dense model comes trained. Recovery is distillation: on texts without labels a smaller model learns the
@@ -68,10 +55,7 @@ class EncoderTask(Task):
             names another.
     """
 
-    slices = SLICES
     workload_names = tuple(WORKLOADS)
-    unit = "unit"
-    base: Mapping[str, Any] = {}
     runtimes = ("torch", "onnx")
 
     def __init__(self, config: EncoderConfig, dense: Encoder, corpus: Corpus, benchmarks: Sequence[Benchmark]) -> None:
@@ -79,39 +63,32 @@ class EncoderTask(Task):
         self.name, self.config, self.training = config.name, config, config.training
         self._dense, self._corpus = dense, corpus
         self._texts = split_texts(corpus.texts, seed=config.seed)
-        self._digest = _digest_of(dense)
+        self._digest = digest_of(dense)
+        self.teacher = Teacher(self._digest, lambda: self._served(dense), report=lambda message: self.report(message))
         train = self._texts["train"]
-        own = [kind(self._texts, lambda split: self._dense_vectors(self._texts[split])) for kind in FIDELITY]
-        self._coverage = Coverage(self._texts, dense.tokenizer.count)
-        self._benchmarks = (*benchmarks, *own)
-        self.metrics = {name: metric for part in self._benchmarks for name, metric in part.metrics.items()}
-        self.metrics |= self._coverage.metrics
-        self.metric = config.metric or next(iter(self.metrics))
-        if self.metric not in self.metrics:
-            raise unknown("task.metric", self.metric, self.metrics)
-        # To a tokenizer that lower-cases, upper case is nothing new.
-        one, other = dense.tokenizer.encode(["Deaf To Case", "DEAF TO CASE"])
-        deaf = np.array_equal(one, other)
-        self.perturbations = tuple(name for name in PERTURBATIONS if name != "upper_case" or not deaf)
-        self._words = word_frequency(train)
+        own = [kind(self._texts, lambda split: self.teacher.vectors(self._texts[split])) for kind in FIDELITY]
+        super().__init__(
+            [*benchmarks, *own],
+            Coverage(self._texts, dense.tokenizer.count),
+            metric=config.metric,
+            tokenizer=dense.tokenizer,
+            common=train,
+        )
         self._calibration = _some(train, CALIBRATION_TEXTS)
         self._frequency = _worth(dense.tokenizer, train)
-        self._known: WeakKeyDictionary[Served, dict[str, Vectors]] = WeakKeyDictionary()
-        self._judged: WeakKeyDictionary[Served, dict[tuple[str, str], pd.DataFrame]] = WeakKeyDictionary()
+        self._requests = make_requests(dense.tokenizer, _some(train, REQUEST_TEXTS))
         self._tokens: tuple[bytes, list[Tokens]] | None = None
-        self._teacher: Tensor | None = None
-        self._kinds: dict[tuple[str, str], pd.DataFrame] = {}
-        self._requests = self._make_requests()
+        self._wanted: Tensor | None = None
 
     def describe(self) -> str:
-        judged = "; ".join(part.describe() for part in self._benchmarks)
+        judged = "; ".join(one.describe() for one in self.benchmarks)
         vocabulary = (
             ""
             if self._dense.tokenizer.reducible
             else (f"; the vocabulary stays whole: its tokenizer is {self._dense.tokenizer.kind}, not WordPiece")
         )
         return (
-            f"{self._dense.architecture.name}: {len(self._dense.layers)} layers, {len(self._dense.words):,} pieces; "
+            f"{self._dense.architecture.name}: {len(self._dense.layers)} layers, {len(self._dense.pieces):,} pieces; "
             f"{self._corpus.describe()}; {judged}{vocabulary}"
         )
 
@@ -119,8 +96,8 @@ class EncoderTask(Task):
         settings = dataclasses.asdict(self.config)
         for located in ("name", "model", "texts", "data", "metric"):  # what they hold is hashed, wherever it lies
             del settings[located]
-        parts = [self._digest, self._corpus.fingerprint(), *(part.fingerprint() for part in self._benchmarks)]
-        return f"{hashlib.sha256(' '.join(parts).encode()).hexdigest()} {json.dumps(settings, sort_keys=True)}"
+        held = [self._digest, self._corpus.fingerprint(), *(one.fingerprint() for one in self.benchmarks)]
+        return f"{hashlib.sha256(' '.join(held).encode()).hexdigest()} {json.dumps(settings, sort_keys=True)}"
 
     def context(self, *, seed: int, device: torch.device) -> Context:
         return Context(seed=seed, device=device, frequency={"vocab": self._frequency}, calibration=self._calibration)
@@ -134,11 +111,8 @@ class EncoderTask(Task):
             for name, stage in stages.items()
         }
 
-    def model(self, base: Mapping[str, Any], *, seed: int) -> Model:  # it comes trained
+    def model(self, base: Mapping[str, Any], *, seed: int) -> Encoder:  # it comes trained
         return copy.deepcopy(self._dense)
-
-    def initialize(self, model: Model, *, seed: int) -> None:
-        """Nothing: the dense model comes trained."""
 
     def batches(self) -> Sequence[Tensor]:
         """An epoch's texts by number; those of a batch are of like length, so that little of it is padding."""
@@ -154,126 +128,36 @@ class EncoderTask(Task):
         full = [batch for batch in batches if len(batch) > 1]
         return [full[at] for at in torch.randperm(len(full)).tolist()]
 
-    def loss(self, model: Model, batch: Tensor) -> Tensor:
+    def loss(self, model: Encoder, batch: Tensor) -> Tensor:
         """1 - cosine to the dense vectors, and the squared error of the similarities within the batch."""
-        assert isinstance(model, Encoder), "an encoder task trains encoders"
-        if self._teacher is None:
-            self._teacher = torch.from_numpy(self._dense_vectors(self._texts["train"]))
+        if self._wanted is None:
+            self._wanted = torch.from_numpy(self.teacher.vectors(self._texts["train"]))
         tokens = self._tokenized(model)
         ids, there = padded([_cut_off(tokens[at], self.config.longest) for at in batch.tolist()])
-        device, precision = model.layer_mask.device, self.config.precision
+        device, precision = model.device, self.config.precision
         products = getattr(torch, precision) if precision else fastest_products(device)
         vectors = normalize(model(ids.to(device), there.to(device), products=products))
-        wanted = normalize(self._teacher[batch].to(device) @ model.wanted().T)
+        wanted = normalize(self._wanted[batch].to(device) @ model.wanted().T)
         apart = (1 - (vectors * wanted).sum(1)).mean()
         wrong = (vectors @ vectors.T - wanted @ wanted.T).square().mean()
         return apart + self.config.similarities * wrong
 
-    def settle(self, model: Model) -> None:
-        """Nothing: the loss sees what serves."""
-
     def beside(self) -> Beside:
         return Beside(values={"model": self._dense.architecture.name}, tensors={})
 
-    def parts(self, model: Model, runtime: str = "") -> Parts:
-        assert isinstance(model, Encoder), "an encoder task makes encoders"
+    def parts(self, model: Encoder, runtime: str = "") -> Parts:
         return encoder_parts(model, runtime or self.runtimes[0], self.beside())
 
-    def score(self, served: Served, split: str, perturbation: str | None = None) -> pd.DataFrame:
-        """The rows of every benchmark, with the columns of slices; units count on from benchmark to benchmark."""
-        assert isinstance(served, SentenceEncoder), "an encoder task serves encoders"
-        perturb = PERTURBATIONS[perturbation] if perturbation else None
+    def validate(self, model: Encoder) -> float:
+        return self.metrics[self.metric](self.score(self._served(model), "validation"))
 
-        def encode(texts: Sequence[str]) -> Vectors:
-            return self._encode(served, texts)
-
-        found = [
-            part.rows(encode, split, perturb) if perturb else self._whole_rows(part, served, split).copy()
-            for part in self._benchmarks
-        ]
-        found.append(self._coverage.rows(served, split, perturb))
-        for number, rows in enumerate(found):
-            rows["unit"] += number * UNITS
-        columns = [self._slices(split, rows) for rows in found]
-        whole = pd.concat(
-            [pd.concat([rows.drop(columns="text"), cut], axis=1) for rows, cut in zip(found, columns, strict=True)],
-            ignore_index=True,
-        )
-        return whole.astype({"benchmark": "category"})
-
-    def _whole_rows(self, part: Benchmark, served: SentenceEncoder, split: str) -> pd.DataFrame:
-        """What a benchmark makes of a model, computed once: a first look and the whole one share it."""
-        known = self._judged.setdefault(served, {})
-        if (part.name, split) not in known:
-            known[part.name, split] = part.rows(lambda texts: self._encode(served, texts), split)
-        return known[part.name, split]
-
-    def glance(self, served: Served, metrics: Collection[str]) -> dict[str, float]:
-        """Of the first benchmark that has one of the metrics; its vectors need not be computed again."""
-        assert isinstance(served, SentenceEncoder), "an encoder task serves encoders"
-        for part in self._benchmarks:
-            if not part.metrics.keys().isdisjoint(metrics):
-                rows = self._whole_rows(part, served, "validation")
-                return {name: metric(rows) for name, metric in part.metrics.items()}
-        return {}
-
-    def _slices(self, split: str, rows: pd.DataFrame) -> pd.DataFrame:
-        """What kinds of texts ask; for one benchmark and split they are always the same."""
-        key = split, str(rows["benchmark"].iloc[0])
-        if key not in self._kinds:
-            self._kinds[key] = slice_columns(rows["text"].tolist(), self._words)
-        return self._kinds[key]
-
-    def validate(self, model: Model) -> float:
-        return self.metrics[self.metric](self.score(serve(self.parts(model, "onnx")), "validation"))
-
-    def workloads(self, served: Served) -> dict[str, Callable[[], object]]:
+    def workloads(self, served: SentenceEncoder) -> dict[str, Callable[[], object]]:
         """Requests of so many texts, each of so many tokens to the dense model, read and answered."""
-        assert isinstance(served, SentenceEncoder), "an encoder task serves encoders"
+        return {name: asking(served, requests) for name, requests in self._requests.items()}
 
-        def asking(requests: list[list[str]]) -> Callable[[], object]:
-            turn = {"next": 0}
-
-            def ask() -> object:
-                turn["next"] = (turn["next"] + 1) % len(requests)
-                return served.encode(requests[turn["next"]])
-
-            return ask
-
-        return {name: asking(requests) for name, requests in self._requests.items()}
-
-    def _make_requests(self) -> dict[str, list[list[str]]]:
-        tokenizer, draw = self._dense.tokenizer, np.random.default_rng(0)
-        words = " ".join(_some(self._texts["train"], 2000)).split()
-
-        def length(text: str) -> int:
-            return len(tokenizer.encode([text])[0])
-
-        def text(tokens: int) -> str:
-            # Whole words until the next one would be too much; what is missing then is filled with a short one.
-            start, taken = int(draw.integers(len(words))), 1
-            while length(_run(words, start, taken + 1)) <= tokens and taken < tokens:
-                taken += 1
-            found = _run(words, start, taken)
-            if taken == 1:  # a text without spaces is one word, perhaps longer than all that is asked for
-                found = found[: bisect_right(range(1, len(found) + 1), tokens, key=lambda end: length(found[:end]))]
-            missing = tokens - length(found)
-            return found + " a" * missing
-
-        return {
-            name: [[text(min(tokens, tokenizer.max_tokens)) for _ in range(texts)] for _ in range(REQUESTS)]
-            for name, (texts, tokens) in WORKLOADS.items()
-        }
-
-    def _encode(self, served: SentenceEncoder, texts: Sequence[str]) -> Vectors:
-        """Vectors of length 1, each text of a model's computed once."""
-        known = self._known.setdefault(served, {})
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        if missing:
-            vectors = served.encode(missing)
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-            known.update(zip(missing, vectors, strict=True))
-        return np.stack([known[text] for text in texts])
+    def _served(self, model: Encoder) -> SentenceEncoder:
+        """Ready to answer on onnxruntime, whatever ships."""
+        return serve_encoder(self.parts(model, "onnx"), device="cpu")
 
     def _tokenized(self, model: Encoder) -> list[Tokens]:
         """The training texts as token ids under the pieces that stand."""
@@ -283,29 +167,6 @@ class EncoderTask(Task):
         if self._tokens is None or self._tokens[0] != key:
             self._tokens = key, model.tokens(self._texts["train"])
         return self._tokens[1]
-
-    def _dense_vectors(self, texts: Sequence[str]) -> Vectors:
-        """What the dense model makes of texts, computed once on this machine."""
-        folder = platformdirs.user_cache_path("autoprune") / "vectors" / self._digest[:16]
-        dense: SentenceEncoder | None = None
-        found = []
-        for start in range(0, len(texts), CHUNK_TEXTS):
-            chunk = texts[start : start + CHUNK_TEXTS]
-            path = folder / f"{hashlib.sha256(json.dumps(chunk).encode()).hexdigest()[:24]}.npy"
-            try:
-                found.append(np.load(path))
-            except (OSError, ValueError, EOFError):
-                self.report(f"embedding texts with the dense model: {start:,} of {len(texts):,}")
-                if dense is None:
-                    served = serve(self.parts(self._dense, "onnx"))
-                    assert isinstance(served, SentenceEncoder), "an encoder is served"
-                    dense = served
-                found.append(self._encode(dense, chunk))
-                folder.mkdir(parents=True, exist_ok=True)
-                draft = path.with_name(f"{path.stem}-{os.getpid()}.draft.npy")
-                np.save(draft, found[-1])
-                draft.replace(path)
-        return np.concatenate(found)
 
 
 def _some(texts: Sequence[str], count: int) -> list[str]:
@@ -332,17 +193,3 @@ def _worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
         elif piece.startswith("[unused") or not piece:
             counts[at] = 0
     return counts
-
-
-def _run(words: Sequence[str], start: int, count: int) -> str:
-    return " ".join(words[(start + at) % len(words)] for at in range(count))
-
-
-def _digest_of(model: Encoder) -> str:
-    """SHA-256 of weights, tokenizer and architecture."""
-    settings = {**model.settings(), "name": None}  # wherever it lies
-    found = hashlib.sha256(json.dumps([settings, model.tokenizer.content], sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()

@@ -127,15 +127,15 @@ def packaged_texts() -> Corpus:
 
 def sentences(text: str) -> list[str]:
     """Splits after `.`, `!`, `?` and a quote after these, before a capital; not after initials and short titles."""
-    return [part.strip() for part in SENTENCE_ENDS.split(text) if part.strip()]
+    return [found.strip() for found in SENTENCE_ENDS.split(text) if found.strip()]
 
 
 def split_texts(texts: Sequence[str], *, seed: int = 0) -> dict[str, list[str]]:
     """Train, to distil on; validation and test, a fifth of the texts each and at most `JUDGED`; drawn by the seed."""
     order = np.random.default_rng(seed).permutation(len(texts))
     judged = min(JUDGED, len(texts) // 5)
-    parts = {"train": order[2 * judged :], "validation": order[:judged], "test": order[judged : 2 * judged]}
-    return {name: [texts[at] for at in np.sort(part)] for name, part in parts.items()}
+    splits = {"train": order[2 * judged :], "validation": order[:judged], "test": order[judged : 2 * judged]}
+    return {name: [texts[at] for at in np.sort(chosen)] for name, chosen in splits.items()}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -77,20 +77,20 @@ class Infeasible:
         lines.append("nearest misses:")
         for point, violations in self.nearest:
             short = ", ".join(f"{text} by {by:.1%}" for text, by in violations.items() if by > 0)
-            lines.append(f"  {point.number} {point.candidate.words or 'baseline'}: {short}")
+            lines.append(f"  {point.number} {point.candidate.summary or 'baseline'}: {short}")
         if self.loosenings:
             lines.append("one of these alone would make something feasible:")
-            lines += [f"  {one.flag}  ({point_words(one.point)}, instead of {one.text})" for one in self.loosenings]
+            lines += [f"  {one.flag}  ({point_summary(one.point)}, instead of {one.text})" for one in self.loosenings]
         elif self.together:
             lines.append("no single change is enough; together these would be:")
-            lines.append(f"  {' '.join(self.together)}  ({point_words(self.nearest[0][0])})")
+            lines.append(f"  {' '.join(self.together)}  ({point_summary(self.nearest[0][0])})")
         lines.append("Loosen a requirement, take another profile (--for), or search on with more trials.")
         return "\n".join(lines)
 
 
-def point_words(point: Point) -> str:
+def point_summary(point: Point) -> str:
     """A candidate in a few words."""
-    return f"candidate {point.number}: {point.candidate.words or 'baseline'}"
+    return f"candidate {point.number}: {point.candidate.summary or 'baseline'}"
 
 
 def explain(points: Sequence[Point], requirements: Requirements) -> Infeasible:

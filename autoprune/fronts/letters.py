@@ -42,7 +42,7 @@ def letters(points: Sequence[Point]) -> dict[int, str]:
     for one in range(len(points)):
         for other in range(one + 1, len(points)):
             if differ[one, other]:
-                groups = _absorb([part for group in groups for part in _without(group, one, other)])
+                groups = _absorb([smaller for group in groups for smaller in _without(group, one, other)])
     groups = _sweep(groups)
     found = {point.number: "" for point in points}
     for place, group in enumerate(sorted(groups, key=sorted)):

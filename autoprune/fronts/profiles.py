@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from autoprune.errors import AutopruneError, unknown
+from autoprune.fronts.requirements import Requirements, parse_requirements
 
 
 def load_profile(name: str) -> dict[str, Any]:
@@ -35,8 +37,14 @@ def load_profile(name: str) -> dict[str, Any]:
 
 def profile_names() -> list[str]:
     """The shipped profiles that require something."""
-    names = [path.name.removesuffix(".yaml") for path in _shipped().iterdir() if path.name.endswith(".yaml")]
-    return sorted(name for name in names if name != "none")
+    return list(shipped_profiles())
+
+
+@cache
+def shipped_profiles() -> dict[str, Requirements]:
+    """The shipped profiles that require something, by name; they name only what every study measures."""
+    names = sorted(path.name.removesuffix(".yaml") for path in _shipped().iterdir() if path.name.endswith(".yaml"))
+    return {name: parse_requirements(load_profile(name)) for name in names if name != "none"}
 
 
 def _shipped() -> Traversable:

@@ -189,18 +189,18 @@ def _confidence(given: Any, path: str) -> float | None:
 def _quantity(limit: Any, path: str, *, name: str) -> tuple[float, bool]:
     """A number and whether it is relative: 4.0, 2%, 0.5x, 10MB."""
     match = re.fullmatch(r"\s*([0-9.]+(?:e[-+]?\d+)?)\s*([%a-z]*)\s*", str(limit), flags=re.IGNORECASE)
-    units = {
+    scales = {
         "": 1.0,
         "%": 0.01,
         "X": 1.0,
         **(BYTES if name.endswith("_bytes") else {"MS": 1.0} if name.startswith("latency_ms") else {}),
     }
-    unit = match[2].upper() if match else "?"
+    suffix = match[2].upper() if match else "?"
     try:
         number = float(match[1]) if match and not isinstance(limit, bool) else math.nan
     except ValueError:
         number = math.nan
-    if unit not in units or not math.isfinite(number):
+    if suffix not in scales or not math.isfinite(number):
         example = "10MB or 0.5x" if name.endswith("_bytes") else "0.98x, 2% or a number"
         raise AutopruneError(f"{path}: a limit such as {example} must be given, but got {limit!r}.")
-    return number * units[unit], unit in ("X", "%")
+    return number * scales[suffix], suffix in ("X", "%")

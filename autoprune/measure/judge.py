@@ -13,7 +13,7 @@ from autoprune.artifacts.served import Served
 from autoprune.measure.measurement import WHOLE
 from autoprune.measure.reading import binding, reading_name
 from autoprune.tasks.metric import DRAWS, Numbers, Resamples, cautious_error
-from autoprune.tasks.task import Task
+from autoprune.tasks.task import Judging
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Judge:
         baseline: what all others are compared with.
     """
 
-    def __init__(self, task: Task, split: str, baseline: Served) -> None:
+    def __init__(self, task: Judging, split: str, baseline: Served) -> None:
         self._task, self._split = task, split
         self._comparison = Comparison(task, score(task, baseline, split))
 
@@ -54,17 +54,17 @@ class Comparison:
 
     Args:
         task: whose metrics are compared.
-        rows: of the baseline, by part, as `score` gives them.
+        rows: of the baseline, by slice, as `score` gives them.
     """
 
-    def __init__(self, task: Task, rows: Mapping[str, pd.DataFrame]) -> None:
+    def __init__(self, task: Judging, rows: Mapping[str, pd.DataFrame]) -> None:
         self._task = task
         self._resamples = Resamples(rows[WHOLE][task.unit].to_numpy())
         self._before = self._draws(rows)
         self._influences = {
-            reading_name(name, part): metric.influence(piece)
+            reading_name(name, slice_name): metric.influence(sliced)
             for name, metric in task.metrics.items()
-            for part, piece in rows.items()
+            for slice_name, sliced in rows.items()
         }
         values, units = quality(task, rows)
         self._binding = binding(values[task.metric], units[task.metric])
@@ -77,14 +77,14 @@ class Comparison:
         drawn = self._draws(rows)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = {name: drawn[name] / self._before[name] for name in drawn}
-        binds = [reading_name(self._task.metric, part) for part in self._binding]
+        binds = [reading_name(self._task.metric, slice_name) for slice_name in self._binding]
         errors = {}
-        for metric, parts in values.items():
-            for part in parts:
-                name = reading_name(metric, part)
-                errors[name] = self._error(metric, part, ratios[name], rows[part], parts[part])
+        for metric, by_slice in values.items():
+            for slice_name, value in by_slice.items():
+                name = reading_name(metric, slice_name)
+                errors[name] = self._error(metric, slice_name, ratios[name], rows[slice_name], value)
         if binds:
-            worst = min(self._binding, key=lambda part: self._ratio(part, values))
+            worst = min(self._binding, key=lambda slice_name: self._ratio(slice_name, values))
             lowest = np.min([ratios[name] for name in binds], axis=0)
             value = values[self._task.metric][worst]
             errors["worst_slice"] = self._error(self._task.metric, worst, lowest, rows[worst], value)
@@ -97,46 +97,46 @@ class Comparison:
             draws=tuple(round(float(ratio), 5) for ratio in ratios[self._task.metric]),
         )
 
-    def _ratio(self, part: str, values: dict[str, dict[str, float]]) -> float:
+    def _ratio(self, slice_name: str, values: dict[str, dict[str, float]]) -> float:
         metric = self._task.metric
-        return values[metric][part] / self.baseline.quality[metric][part]
+        return values[metric][slice_name] / self.baseline.quality[metric][slice_name]
 
-    def _error(self, metric: str, part: str, drawn: Numbers, rows: pd.DataFrame, value: float) -> float:
-        before = self.baseline.quality[metric][part]
+    def _error(self, metric: str, slice_name: str, drawn: Numbers, rows: pd.DataFrame, value: float) -> float:
+        before = self.baseline.quality[metric][slice_name]
         return cautious_error(
             drawn,
             ratio=value / before if before > 0 else math.nan,
             ours=self._task.metrics[metric].influence(rows),
-            before=self._influences[reading_name(metric, part)],
+            before=self._influences[reading_name(metric, slice_name)],
             value=value,
             value_before=before,
         )
 
     def _draws(self, rows: Mapping[str, pd.DataFrame]) -> dict[str, Numbers]:
         return {
-            reading_name(name, part): metric.draws(piece, self._resamples)
+            reading_name(name, slice_name): metric.draws(sliced, self._resamples)
             for name, metric in self._task.metrics.items()
-            for part, piece in rows.items()
+            for slice_name, sliced in rows.items()
         }
 
 
-def score(task: Task, served: Served, split: str) -> dict[str, pd.DataFrame]:
-    """The rows of every part: the whole, its slices, and the perturbations."""
+def score(task: Judging, served: Served, split: str) -> dict[str, pd.DataFrame]:
+    """The rows of every slice, by its name: the whole, its slices, and the perturbations."""
     whole = task.score(served, split)
-    parts = {WHOLE: whole}
+    rows = {WHOLE: whole}
     for column, names in task.slices.items():
-        parts |= {name: whole[whole[column] == name] for name in names}
-    return parts | {name: task.score(served, split, name) for name in task.perturbations}
+        rows |= {name: whole[whole[column] == name] for name in names}
+    return rows | {name: task.score(served, split, name) for name in task.perturbations}
 
 
 def quality(
-    task: Task, rows: Mapping[str, pd.DataFrame]
+    task: Judging, rows: Mapping[str, pd.DataFrame]
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, int]]]:
-    """Every metric on every part, and the number of units that each value rests on.
+    """Every metric on every slice, and the number of units that each value rests on.
 
     Args:
-        rows: by part, what `task.score` returned.
+        rows: by slice, as `score` gives them.
     """
-    values = {name: {part: metric(piece) for part, piece in rows.items()} for name, metric in task.metrics.items()}
-    units = {name: {part: metric.units(piece) for part, piece in rows.items()} for name, metric in task.metrics.items()}
+    values = {name: {of: metric(sliced) for of, sliced in rows.items()} for name, metric in task.metrics.items()}
+    units = {name: {of: metric.units(sliced) for of, sliced in rows.items()} for name, metric in task.metrics.items()}
     return values, units

@@ -12,7 +12,6 @@ from typing import Any
 WHOLE = "all"
 """The slice that every row belongs to."""
 
-
 SEARCH, VERIFY = "search", "verify"
 """Why a measurement was taken: for the search to steer by, or to judge what the search found."""
 

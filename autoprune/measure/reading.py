@@ -5,24 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from autoprune.measure.measurement import WHOLE, Latency, Measurement
+from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
 
 FEWEST_UNITS = 100
 """A slice of fewer users (pairs, queries) is shown but does not bind."""
 
-
 FAINTEST = 0.2
 """Nor does a slice whose baseline is below this share of the overall value: there is too little to lose."""
 
-
 REPEATED = 0.95
 """Share of the re-measurements that a published interval is made for."""
-
 
 CAUTION = 1.4
 """Factor on the spread of a re-measured latency: five processes in a row say little of how busy a machine is an hour
@@ -89,18 +86,18 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
     found: dict[str, Reading] = {}
     for name, by_slice in measured.quality.items():
         binds = {WHOLE, *binding_slices(baseline, name)}
-        for part, value in by_slice.items():
-            before = baseline.quality[name].get(part)
+        for slice_name, value in by_slice.items():
+            before = baseline.quality[name].get(slice_name)
             if before is None:  # measured by a version that knew fewer slices
                 continue
-            label = reading_name(name, part)
+            label = reading_name(name, slice_name)
             ratio = value / before if before > 0 else math.nan
             reading = scored_reading(value, ratio, measured.errors.get(label))
-            found[label] = dataclasses.replace(reading, binds=part in binds)
+            found[label] = dataclasses.replace(reading, binds=slice_name in binds)
     if metric in measured.quality:
         found["quality"] = found[metric]
         bind = binding_slices(baseline, metric)
-        ratios = [found[name].ratio for part in bind if (name := reading_name(metric, part)) in found]
+        ratios = [found[name].ratio for one in bind if (name := reading_name(metric, one)) in found]
         if ratios or not bind:
             worst = float(np.min(ratios)) if ratios else found[metric].ratio
             found["worst_slice"] = scored_reading(worst, worst, measured.errors.get("worst_slice"))
@@ -119,9 +116,35 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
     return found
 
 
-def reading_name(metric: str, part: str) -> str:
+def reading_names(metric: str, metrics: Iterable[str], slices: Iterable[str], workloads: Iterable[str]) -> list[str]:
+    """The names that `readings` gives what a task measures, before anything is measured.
+
+    Args:
+        metric: that `quality` means.
+        metrics: all of them, the main one included.
+        slices: and perturbations, without the whole.
+        workloads: of which latency is timed.
+    """
+    values = dict.fromkeys([WHOLE, *slices], 1.0)
+    quality = dict.fromkeys(metrics, values)
+    timed = Latency(median_ms=1.0, p95_ms=1.0, ratio=1.0, ratio_low=1.0, ratio_high=1.0, pairs=1)
+    blank = Measurement(
+        split=None,
+        purpose=SEARCH,
+        machine="",
+        quality=quality,
+        units=dict.fromkeys(quality, dict.fromkeys(values, FEWEST_UNITS)),
+        size_bytes=1,
+        memory_bytes=1,
+        structure="",
+        latency=dict.fromkeys(workloads, timed),
+    )
+    return list(readings(blank, blank, metric=metric))
+
+
+def reading_name(metric: str, slice_name: str) -> str:
     """What a requirement calls a metric on a slice."""
-    return metric if part == WHOLE else f"{metric}.{part}"
+    return metric if slice_name == WHOLE else f"{metric}.{slice_name}"
 
 
 def scored_reading(value: float, ratio: float, error: float | None) -> Reading:
@@ -156,7 +179,7 @@ def binding_slices(baseline: Measurement, metric: str) -> list[str]:
 def binding(values: Mapping[str, float], units: Mapping[str, int]) -> list[str]:
     """Of the slices of one metric of the baseline, those that bind."""
     return [
-        part
-        for part, value in values.items()
-        if part != WHOLE and units[part] >= FEWEST_UNITS and value > 0 and value >= FAINTEST * values[WHOLE]
+        name
+        for name, value in values.items()
+        if name != WHOLE and units[name] >= FEWEST_UNITS and value > 0 and value >= FAINTEST * values[WHOLE]
     ]

@@ -11,19 +11,19 @@ from autoprune.errors import RecipeError, nearest
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One thing a model can lose parts of.
+    """One thing a model can lose some of.
 
     Attributes:
         name: `dim`, `rows.item`, `vocab`, `ffn.3`, …
         kind: what a step looks for: `dim` (what vectors consist of), `rows` (of a table that is looked up), `ffn`
             (neurons), `heads` or `layers`.
-        parts: the coupled (table, dimension) pairs; none where the model alone knows what belongs together (layers).
-        width: how many neighbours along the dimension are one part of the axis (the dimensions of a head).
+        pairs: the coupled (table, dimension) pairs; none where the model alone knows what belongs together (layers).
+        width: how many neighbours along the dimension are one position of the axis (the dimensions of a head).
     """
 
     name: str
     kind: str
-    parts: tuple[tuple[str, int], ...] = ()
+    pairs: tuple[tuple[str, int], ...] = ()
     width: int = 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,12 +19,12 @@ class Context:
         device: where the model trains.
         rehearsal: whether only shapes matter: what is learned may be made up.
         frequency: by axis name, how often each original row occurs in the training data (int64 [original rows]).
-        calibration: inputs of the kind the model is made for, from the training data, as the model takes them in
-            `calibrate`; empty where importance rests on tables alone.
+        calibration: inputs from the training data, as `Model.calibrate` takes them; empty where importance rests on
+            tables alone.
     """
 
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rehearsal: bool = False
     frequency: Mapping[str, Tensor] = field(default_factory=dict)
-    calibration: Sequence[str] = ()
+    calibration: Sequence[Any] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,18 @@ from torch import Tensor, nn
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
 from autoprune.models.table import Linear, Table
+
+Watch = Callable[[str, Tensor], Tensor]
+"""Sees what an axis carries, by the axis' name, and returns what goes on instead.
+
+`ffn.3`: [inputs, places, neurons]; `heads.3`: [inputs, heads, places, dimensions of a head]; `layers.3`: what layer 3
+is given, `layers.end`: what comes out of the last, [inputs, places, hidden]. A place that holds nothing is all zeros.
+"""
+
+
+def unchanged(_: str, values: Tensor) -> Tensor:
+    """The watch that lets everything pass."""
+    return values
 
 
 class Model(nn.Module):
@@ -39,6 +51,11 @@ class Model(nn.Module):
         self.axes = {axis.name: axis for axis in axes}
 
     @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
     def tables(self) -> dict[str, Table]:
         """The tables by name, linear maps included."""
         return {name: table for name, table in self._tables.items() if isinstance(table, Table)}
@@ -60,9 +77,13 @@ class Model(nn.Module):
         """The axes of one kind, by the name they go by within the kind (`item` for `rows.item`)."""
         return {name.removeprefix(f"{kind}."): axis for name, axis in self.axes.items() if axis.kind == kind}
 
+    def standing_axes(self, kind: str) -> dict[str, Axis]:
+        """As `axes_of`, without the axes of what is hidden itself (the heads of a layer): it will be cut."""
+        return self.axes_of(kind)
+
     def rows_axis(self, table: str) -> Axis | None:
         """The axis along which a table can lose rows, or None."""
-        return next((axis for axis in self.axes_of("rows").values() if (table, 0) in axis.parts), None)
+        return next((axis for axis in self.axes_of("rows").values() if (table, 0) in axis.pairs), None)
 
     def protected(self, axis: Axis) -> Tensor:
         """Positions along an axis that must stay whatever they seem to matter: int64 [n]."""
@@ -75,28 +96,44 @@ class Model(nn.Module):
             (float32 [n, size], float32 [n]) pairs, one for each coupled table; None where it is not known how often.
         """
         found = []
-        for name, _ in axis.parts:
+        for name, _ in axis.pairs:
             rows, table = self.rows_axis(name), self.tables[name]
             counts = context.frequency.get(rows.name) if rows else None
             often = None if counts is None else counts.to(table.index.device)[table.index].float()
             found.append((table.weights().detach(), often))
         return found
 
+    def calibrate(self, inputs: Sequence[Any], watch: Watch = unchanged) -> Tensor:
+        """The vectors of inputs, float32 [n, size], differentiable; of those that `Context.calibration` holds.
+
+        Args:
+            inputs: any number.
+            watch: sees, and may change, what each axis carries.
+        """
+        raise NotImplementedError("a model of tables alone takes no inputs, so its context has no calibration")
+
     def size(self, axis: Axis) -> int:
-        """How many parts the axis still has."""
-        name, dimension = axis.parts[0]
+        """How many positions the axis still has."""
+        name, dimension = axis.pairs[0]
         return int(self._table(name).weight.shape[dimension]) // axis.width
+
+    def numbers(self, axis: Axis) -> list[int]:
+        """The original number of each position; dimensions, which turns mix, are numbered as they stand."""
+        name, dimension = axis.pairs[0]
+        if dimension == 0:
+            return [row // axis.width for row in self._table(name).index[:: axis.width].tolist()]
+        return list(range(self.size(axis)))
 
     def standing(self, axis: Axis) -> Tensor:
         """Positions along the axis that are not hidden: int64, ascending."""
-        name, dimension = axis.parts[0]
+        name, dimension = axis.pairs[0]
         table = self._table(name)
         mask = table.row_mask if dimension == 0 else table.dim_mask
         return mask[:: axis.width].nonzero()[:, 0]
 
     def hide(self, axis: Axis, keep: Tensor) -> None:
         """Hides all but `keep` (int64 positions) until they are cut; training goes on with the same shapes."""
-        for name, dimension in axis.parts:
+        for name, dimension in axis.pairs:
             table = self._table(name)
             mask = torch.zeros_like(table.row_mask if dimension == 0 else table.dim_mask)
             mask[_runs(keep, axis.width)] = True
@@ -106,8 +143,8 @@ class Model(nn.Module):
                 table.dim_mask = mask
 
     def cut(self, axis: Axis, keep: Tensor) -> None:
-        """Keeps the parts at `keep` (int64 positions, ascending) in every coupled table."""
-        for name, dimension in axis.parts:
+        """Keeps `keep` (int64 positions, ascending) in every coupled table."""
+        for name, dimension in axis.pairs:
             table = self._table(name)
             if dimension == 0:
                 table.cut_rows(_runs(keep, axis.width))
@@ -116,8 +153,23 @@ class Model(nn.Module):
 
     def rotate(self, axis: Axis, rotation: Tensor) -> None:
         """Turns the coupled tables by one orthogonal matrix; dot products between them stay as they are."""
-        for name, _ in axis.parts:
+        for name, _ in axis.pairs:
             self._table(name).rotate(rotation)
+
+    def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
+        """The tables as they ship: what a manifest says of each, by name, and their tensors (`user.codes`).
+
+        A linear map's bias lies beside it, as `name.bias`.
+        """
+        entries: dict[str, dict[str, Any]] = {}
+        tensors: dict[str, Tensor] = {}
+        for name, table in self.tables.items():
+            stored = table.packed()
+            entries[name] = stored.entry
+            tensors |= {f"{name}.{key}": tensor for key, tensor in stored.tensors.items()}
+            if isinstance(table, Linear):
+                tensors[f"{name}.bias"] = table.bias.detach()
+        return entries, tensors
 
     def _table(self, name: str) -> Table:
         table = self._tables[name]
@@ -130,7 +182,7 @@ class Model(nn.Module):
 
 
 def _runs(positions: Tensor, width: int) -> Tensor:
-    """The single places that parts of a width cover: int64 [n * width]."""
+    """The single rows or columns that positions of a width cover: int64 [n * width]."""
     if width == 1:
         return positions
     return (positions[:, None] * width + torch.arange(width, device=positions.device)).flatten()

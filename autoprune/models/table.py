@@ -89,7 +89,7 @@ class Table(nn.Module):
         weights = self.weights(rows)
         if int(self.bits[0]) == FLOAT_BITS:
             return weights
-        bits, shares = (part if rows is None else part[rows] for part in (self.bits, self.shares))
+        bits, shares = (held if rows is None else held[rows] for held in (self.bits, self.shares))
         with torch.no_grad():
             mask = self._standing(rows)
             coded = quantize_rows(weights, bits, shares, mask=mask, symmetric=self.symmetric).values()
@@ -98,7 +98,7 @@ class Table(nn.Module):
 
     def _standing(self, rows: Tensor | None) -> Tensor | None:
         """Which of the weights of some rows stand, bool [n, dim]; None where all do."""
-        mask, row_mask = (part if rows is None else part[rows] for part in (self.mask, self.row_mask))
+        mask, row_mask = (held if rows is None else held[rows] for held in (self.mask, self.row_mask))
         if mask.all() and row_mask.all() and self.dim_mask.all():
             return None
         return mask & row_mask[:, None] & self.dim_mask

@@ -82,17 +82,17 @@ class Plan:
         content = {"base": self.base, "stages": [stage.describe() for stage in self.stages]}
         return digest({**content, "runtime": self.runtime} if self.runtime else content)
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """The plan in a few words: `dim 32, dims pca -50%, cubic 20 epochs, 4 bits`."""
         found = [f"{name} {value}" for name, value in self.base.items()]
         for stage in self.stages:
-            found += [step.words() for step in stage.steps if step.rank < 2]
+            found += [step.summary() for step in stage.steps if step.rank < 2]
             if stage.rounds:
                 found.append(f"{stage.rounds} rounds to {stage.floor:.4g}x")
             if stage.epochs:
                 gradual = stage.schedule in SCHEDULES and stage.schedule != "one_shot"
                 found.append(f"{stage.schedule} {stage.epochs} epochs" if gradual else f"{stage.epochs} epochs")
-            found += [step.words() for step in stage.steps if step.rank == 2]
+            found += [step.summary() for step in stage.steps if step.rank == 2]
         return ", ".join([*found, *filter(None, [self.runtime])]) or "dense"
 
     @property
@@ -178,8 +178,8 @@ def _stages(name: str, entry: Mapping[str, Any]) -> list[Stage]:
     # What acts on updates, or leaves codes that nothing can train, shares the stage with its epochs.
     if steps and epochs and (schedule != "one_shot" or any(step.only_trains or not step.trainable for step in steps)):
         return [Stage(name=name, steps=steps, epochs=epochs, schedule=schedule, paths=paths)]
-    parts = [Stage(name=name, steps=steps, paths=paths)] if steps else []
-    return [*parts, Stage(name=name, epochs=epochs)] if epochs else parts
+    acting = [Stage(name=name, steps=steps, paths=paths)] if steps else []
+    return [*acting, Stage(name=name, epochs=epochs)] if epochs else acting
 
 
 def _named_steps(name: str, entry: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], Path]]:

@@ -113,8 +113,8 @@ class Space:
                 said = {} if given is _UNSAID else given
                 if not isinstance(said, Mapping) or not set(said) <= set(node):
                     return
-                parts = [list(walk(child, said.get(key, _UNSAID), f"{path}.{key}")) for key, child in node.items()]
-                for values in itertools.product(*parts):
+                children = [list(walk(child, said.get(key, _UNSAID), f"{path}.{key}")) for key, child in node.items()]
+                for values in itertools.product(*children):
                     parameters = {name: value for found, _ in values for name, value in found.items()}
                     yield parameters, {str(key): value for key, (_, value) in zip(node, values, strict=True)}
             elif domain is None:
@@ -196,8 +196,8 @@ class Space:
         domain = self.domains.get(path)
         if domain is None and isinstance(node, Mapping):
             keys = [str(key) for key in node]
-            parts = [list(self._all_corners(child, f"{path}.{key}")) for key, child in node.items()]
-            for values in itertools.product(*parts):
+            children = [list(self._all_corners(child, f"{path}.{key}")) for key, child in node.items()]
+            for values in itertools.product(*children):
                 yield dict(zip(keys, values, strict=True))
         elif domain is None:
             yield list(node) if isinstance(node, list | tuple) else node

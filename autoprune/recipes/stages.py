@@ -17,11 +17,11 @@ from autoprune.recipes.recipe import Plan, Stage, digest
 from autoprune.recipes.schedule import SCHEDULES, one_shot
 from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
-from autoprune.tasks.task import Task
+from autoprune.tasks.task import Learning
 
 
 def run(
-    plan: Plan, task: Task, context: Context, *, trainer: Trainer, store: Store | None = None, train: bool = True
+    plan: Plan, task: Learning, context: Context, *, trainer: Trainer, store: Store | None = None, train: bool = True
 ) -> Model:
     """Makes the model that a plan describes.
 
@@ -32,7 +32,7 @@ def run(
         train: False rehearses: nothing is trained and nothing is stored, but every shape is the real one.
     """
     context = dataclasses.replace(context, rehearsal=not train)
-    model = task.model(plan.base, seed=context.seed).to(context.device)
+    model: Model = task.model(plan.base, seed=context.seed).to(context.device)
     content: Any = {"task": task.fingerprint(), "base": plan.base, "seed": context.seed}
     if train and trainer.settings.epochs:
         content = {"dense": content, "training": trainer.describe()}
@@ -46,7 +46,7 @@ def run(
 def run_stage(
     model: Model,
     stage: Stage,
-    task: Task,
+    task: Learning,
     context: Context,
     *,
     trainer: Trainer,
@@ -75,7 +75,7 @@ def run_stage(
 
 
 def _run_rounds(
-    model: Model, stage: Stage, task: Task, context: Context, *, tune: Callable[..., None], key: str
+    model: Model, stage: Stage, task: Learning, context: Context, *, tune: Callable[..., None], key: str
 ) -> bool:
     """Prune, retrain, validate, until a round falls below the floor; leaves the last good round's state in `model`.
 
@@ -113,22 +113,22 @@ def _convert(model: Model, stage: Stage, context: Context) -> None:
         step.convert(model, context)
 
 
-def sketch(task: Task, base: Mapping[str, Any], *, rows: int = 128) -> Model:
+def sketch(task: Learning, base: Mapping[str, Any], *, rows: int = 128) -> Model:
     """A model with the real axes and widths but few rows, untrained: enough to try a plan's shapes in a moment.
 
     Args:
         rows: that each table keeps, beside those that the model protects.
     """
-    model = task.model(base, seed=0)
+    model: Model = task.model(base, seed=0)
     for axis in model.axes_of("rows").values():
-        table = model.tables[axis.parts[0][0]]
+        table = model.tables[axis.pairs[0][0]]
         stays = torch.arange(table.rows) < rows
         stays[model.protected(axis)] = True
         model.cut(axis, stays.nonzero()[:, 0])
     return model
 
 
-def rehearse(plan: Plan, model: Model, task: Task, context: Context, *, trainer: Trainer) -> None:
+def rehearse(plan: Plan, model: Model, task: Learning, context: Context, *, trainer: Trainer) -> None:
     """Runs a plan's stages on `model` without training, to see that every shape and value works out.
 
     Raises:

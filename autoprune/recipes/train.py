@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from autoprune.models.model import Model
 from autoprune.recipes.schedule import Schedule, one_shot
 from autoprune.recipes.store import Store
 from autoprune.steps.step import Step
-from autoprune.tasks.task import Task, Training
+from autoprune.tasks.task import Learning, Training
 
 SAVE_EVERY_S = 30.0
 """A kill costs at most so many seconds of training, and what is left of an epoch then."""
@@ -25,15 +26,35 @@ TELL_EVERY_S = 5.0
 """Within a long epoch."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One training, from its beginning or from where it was left.
+
+    Attributes:
+        epochs: how many; with `validate` at most.
+        steps: that act meanwhile, along `schedule`.
+        validate: whether it ends once validation quality stops rising, with the best state.
+        checkpoint: where it was left; None: at its beginning.
+        save: called with a checkpoint now and then, and at the end.
+    """
+
+    epochs: int
+    steps: Sequence[Step] = ()
+    schedule: Schedule = one_shot
+    validate: bool = False
+    checkpoint: dict[str, Any] | None
+    save: Callable[[dict[str, Any]], None]
+
+
 class Trainer:
     """Trains models in place.
 
     Args:
         settings: how.
-        report: called with a few words about the work in progress (`dense model: epoch 35, ndcg@20 0.1091`).
+        report: called with a message about the work in progress (`dense model: epoch 35, ndcg@20 0.1091`).
     """
 
-    def __init__(self, settings: Training, *, report: Callable[[str], None] = lambda words: None) -> None:
+    def __init__(self, settings: Training, *, report: Callable[[str], None] = lambda message: None) -> None:
         self.settings = settings
         self.report = report
 
@@ -41,26 +62,19 @@ class Trainer:
         """The settings as plain values, for cache keys."""
         return dataclasses.asdict(self.settings)
 
-    def train_dense(self, model: Model, task: Task, context: Context, *, key: str, store: Store | None) -> Model:
+    def train_dense(self, model: Model, task: Learning, context: Context, *, key: str, store: Store | None) -> Model:
         """Trains until validation quality stops rising and returns the best state."""
         checkpoint = _restored(store, key)
         if checkpoint is None:
             task.initialize(model, seed=context.seed)
-        self._fit(
-            model,
-            task,
-            context,
-            epochs=self.settings.epochs,
-            checkpoint=checkpoint,
-            save=lambda state: store.save(key, state) if store else None,
-            validate=True,
-        )
+        epochs, save = self.settings.epochs, _saving(store, key)
+        self._fit(model, task, context, _Run(epochs=epochs, validate=True, checkpoint=checkpoint, save=save))
         return model
 
     def tune(
         self,
         model: Model,
-        task: Task,
+        task: Learning,
         context: Context,
         *,
         steps: Sequence[Step],
@@ -70,61 +84,36 @@ class Trainer:
         store: Store | None,
     ) -> None:
         """Trains for exactly `epochs`, with the steps acting."""
-        self._fit(
-            model,
-            task,
-            context,
-            steps=steps,
-            schedule=schedule,
-            epochs=epochs,
-            checkpoint=_restored(store, key),
-            save=lambda state: store.save(key, state) if store else None,
-        )
+        checkpoint, save = _restored(store, key), _saving(store, key)
+        run = _Run(epochs=epochs, steps=steps, schedule=schedule, checkpoint=checkpoint, save=save)
+        self._fit(model, task, context, run)
 
-    def _fit(
-        self,
-        model: Model,
-        task: Task,
-        context: Context,
-        *,
-        epochs: int,
-        checkpoint: dict[str, Any] | None,
-        save: Callable[[dict[str, Any]], None],
-        steps: Sequence[Step] = (),
-        schedule: Schedule = one_shot,
-        validate: bool = False,
-    ) -> None:
+    def _fit(self, model: Model, task: Learning, context: Context, run: _Run) -> None:
         model.train()
         optimizer = torch.optim.Adam(model.parameters(), lr=self.settings.learning_rate, fused=True)
         # best: the state that `validate` liked most; its first look is at the model before any update
         best: dict[str, Any] = {"quality": -1.0, "epoch": 0, "model": {}}
         done, finished = 0, False
-        if checkpoint is not None:
-            model.load_state_dict(checkpoint["model"])
-            done, finished, best = checkpoint["epochs"], checkpoint["finished"], checkpoint["best"]
+        if run.checkpoint is not None:
+            model.load_state_dict(run.checkpoint["model"])
+            done, finished, best = (run.checkpoint[name] for name in ("epochs", "finished", "best"))
             if not finished:
-                optimizer.load_state_dict(checkpoint["optimizer"])
+                optimizer.load_state_dict(run.checkpoint["optimizer"])
         with torch.random.fork_rng(devices=[]):
-            look_every = -(-self.settings.evaluate_every // len(task.batches())) if validate else 0
+            look_every = -(-self.settings.evaluate_every // len(task.batches())) if run.validate else 0
         saved_at = time.monotonic()
         while not finished:
-            if validate and done % look_every == 0:
-                settled = copy.deepcopy(model)
-                task.settle(settled)
-                quality = task.validate(settled)
-                if quality > best["quality"]:
-                    best = {"quality": quality, "epoch": done, "model": copy.deepcopy(model.state_dict())}
-                self.report(f"training the dense model: epoch {done}, best {task.metric} {best['quality']:.4f}")
+            stalled = False
+            if run.validate and done % look_every == 0:
+                best = self._look(model, task, best, epoch=done)
                 stalled = done - best["epoch"] >= self.settings.patience * look_every
-            else:
-                stalled = False
-            finished = stalled or done >= epochs
+            finished = stalled or done >= run.epochs
             if not finished:
-                self._epoch(model, task, context, optimizer, steps, schedule, epoch=done, epochs=epochs)
+                self._epoch(model, task, context, optimizer, run, epoch=done)
                 done += 1
-                if not validate:
-                    self.report(f"fine-tuning: epoch {done} of {epochs}")
-            if finished and validate:
+                if not run.validate:
+                    self.report(f"fine-tuning: epoch {done} of {run.epochs}")
+            if finished and run.validate:
                 model.load_state_dict(best["model"])
             if finished or time.monotonic() - saved_at > SAVE_EVERY_S:
                 state = {"model": model.state_dict(), "epochs": done, "finished": finished, "best": best}
@@ -132,27 +121,30 @@ class Trainer:
                     state["best"] = {**best, "model": {}}
                 else:
                     state["optimizer"] = optimizer.state_dict()
-                save(state)
+                run.save(state)
                 saved_at = time.monotonic()
         task.settle(model)
         model.eval()
 
-    def _learning_rate(self, update: int, updates: int) -> float:
-        rate, warmup = self.settings.learning_rate, self.settings.warmup
-        left = (updates - update) / max(updates - warmup, 1) if self.settings.decay else 1.0
-        return rate * min(1.0, (update + 1) / warmup, left)
+    def _look(self, model: Model, task: Learning, best: dict[str, Any], *, epoch: int) -> dict[str, Any]:
+        """The best state by now."""
+        settled = copy.deepcopy(model)
+        task.settle(settled)
+        quality = task.validate(settled)
+        if quality > best["quality"]:
+            best = {"quality": quality, "epoch": epoch, "model": copy.deepcopy(model.state_dict())}
+        self.report(f"training the dense model: epoch {epoch}, best {task.metric} {best['quality']:.4f}")
+        return best
 
     def _epoch(
         self,
         model: Model,
-        task: Task,
+        task: Learning,
         context: Context,
         optimizer: torch.optim.Optimizer,
-        steps: Sequence[Step],
-        schedule: Schedule,
+        run: _Run,
         *,
         epoch: int,
-        epochs: int,
     ) -> None:
         # Order and noise depend on (seed, epoch) alone, so a resumed run repeats the undisturbed one bit by bit.
         with torch.random.fork_rng(devices=[]):
@@ -160,25 +152,34 @@ class Trainer:
             batches, told_at = task.batches(), time.monotonic()
             for number, batch in enumerate(batches):
                 if time.monotonic() - told_at > TELL_EVERY_S:
-                    self.report(f"training: epoch {epoch + 1} of {epochs}, {number:,} of {len(batches):,} updates")
+                    self.report(f"training: epoch {epoch + 1} of {run.epochs}, {number:,} of {len(batches):,} updates")
                     told_at = time.monotonic()
-                progress = (epoch + number / len(batches)) / epochs
-                for step in steps:
-                    step.advance(model, context, schedule(progress))
+                progress = (epoch + number / len(batches)) / run.epochs
+                for step in run.steps:
+                    step.advance(model, context, run.schedule(progress))
                 update = epoch * len(batches) + number
                 for group in optimizer.param_groups:
-                    group["lr"] = self._learning_rate(update, epochs * len(batches))
+                    group["lr"] = self._learning_rate(update, run.epochs * len(batches))
                 loss = task.loss(model, batch)
                 if not loss.isfinite():
                     raise AutopruneError(
-                        f"training diverged: the loss was {loss.item()} in epoch {epoch + 1} of {epochs} at a learning "
-                        f"rate of {self.settings.learning_rate}; lower task.training.learning_rate."
+                        f"training diverged: the loss was {loss.item()} in epoch {epoch + 1} of {run.epochs} at a "
+                        f"learning rate of {self.settings.learning_rate}; lower task.training.learning_rate."
                     )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
                 optimizer.step()
-                for step in steps:
+                for step in run.steps:
                     step.shrink(model, optimizer.param_groups[0]["lr"])
+
+    def _learning_rate(self, update: int, updates: int) -> float:
+        rate, warmup = self.settings.learning_rate, self.settings.warmup
+        left = (updates - update) / max(updates - warmup, 1) if self.settings.decay else 1.0
+        return rate * min(1.0, (update + 1) / warmup, left)
+
+
+def _saving(store: Store | None, key: str) -> Callable[[dict[str, Any]], None]:
+    return lambda checkpoint: store.save(key, checkpoint) if store else None
 
 
 def _restored(store: Store | None, key: str) -> dict[str, Any] | None:

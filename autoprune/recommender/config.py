@@ -1,4 +1,4 @@
-"""What a recommender task can be told."""
+"""What recommender tasks can be told."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from autoprune.errors import AutopruneError
+from autoprune.recommender.data.tables import Columns
 from autoprune.tasks.task import Training
 
 WIDEST = 4096
@@ -67,3 +68,46 @@ class RecommenderConfig:
             raise AutopruneError(
                 f"task.noise >= 0 and task.temperature > 0 must hold, but got {self.noise} and {self.temperature}."
             )
+
+
+@dataclass(kw_only=True)
+class MovielensData:
+    """How MovieLens is split: `per_user`, `global` or `random` (by `seed`)."""
+
+    split: str = "per_user"
+    seed: int = 0
+
+
+@dataclass(kw_only=True)
+class MovielensConfig(RecommenderConfig):
+    """The config of `task=movielens`."""
+
+    name: str = "movielens"
+    data: MovielensData = field(default_factory=MovielensData)
+
+
+@dataclass(kw_only=True)
+class InteractionsData:
+    """Where interactions come from and how they are read.
+
+    Attributes:
+        path: a table, or a folder of train, test and perhaps valid.
+        columns: what the table's columns are called; None: what is usual.
+        min_rating: rows rated lower are left out; None: every row counts.
+        split: `per_user`, `global` or `random`; None: by what the data has.
+        seed: draws what is drawn.
+    """
+
+    path: str | None = None
+    columns: Columns = field(default_factory=Columns)
+    min_rating: float | None = None
+    split: str | None = None
+    seed: int = 0
+
+
+@dataclass(kw_only=True)
+class InteractionsConfig(RecommenderConfig):
+    """The config of `task=interactions`."""
+
+    name: str = "interactions"
+    data: InteractionsData = field(default_factory=InteractionsData)

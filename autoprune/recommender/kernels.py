@@ -128,24 +128,24 @@ class IntegerScan(Kernel):
     def propose(self, queries: Tensor, count: int, hidden: Hidden) -> Proposal:
         if len(queries) <= QUERIES_AT_ONCE:
             return self._propose(queries, count, hidden)
-        parts = []
+        found = []
         for start in range(0, len(queries), QUERIES_AT_ONCE):
             own = (hidden.query >= start) & (hidden.query < start + QUERIES_AT_ONCE)
-            part = Hidden(hidden.query[own] - start, hidden.row[own])
-            parts.append(self._propose(queries[start : start + QUERIES_AT_ONCE], count, part))
-        return Proposal(torch.cat([part.rows for part in parts]), torch.cat([part.bound for part in parts]))
+            theirs = Hidden(hidden.query[own] - start, hidden.row[own])
+            found.append(self._propose(queries[start : start + QUERIES_AT_ONCE], count, theirs))
+        return Proposal(torch.cat([one.rows for one in found]), torch.cat([one.bound for one in found]))
 
     def _propose(self, queries: Tensor, count: int, hidden: Hidden) -> Proposal:
-        unit = queries.abs().amax(1).clamp_min(1e-30) / 127
-        whole = (queries / unit[:, None]).round_().clamp_(-127, 127)
-        rest = (queries - whole * unit[:, None]).norm(dim=1)
-        sides = torch.stack([rest, queries.norm(dim=1), queries.sum(1), -self._middle * whole.sum(1) * unit]) / unit
+        step = queries.abs().amax(1).clamp_min(1e-30) / 127
+        whole = (queries / step[:, None]).round_().clamp_(-127, 127)
+        rest = (queries - whole * step[:, None]).norm(dim=1)
+        sides = torch.stack([rest, queries.norm(dim=1), queries.sum(1), -self._middle * whole.sum(1) * step]) / step
         best = self._best_bounds(whole.to(torch.int8), sides[: self._sides.shape[1]], hidden)
         width, (n, groups) = self._group_stride, best.shape
         # one more than is proposed: the best of what is not
         chosen = best.topk(min(count + 1, groups), dim=1)
         if count < groups:
-            bound, picked = chosen.values[:, -1] * unit, chosen.indices[:, :-1]
+            bound, picked = chosen.values[:, -1] * step, chosen.indices[:, :-1]
         else:
             bound, picked = torch.full((n,), -torch.inf), chosen.indices
         rows = (picked[:, :, None] + torch.arange(GROUPED) * width).reshape(n, -1)
@@ -156,7 +156,7 @@ class IntegerScan(Kernel):
         return -(-self._table.rows // GROUPED)
 
     def _best_bounds(self, whole: Tensor, sides: Tensor, hidden: Hidden) -> Tensor:
-        """The highest bound of each group, in units of the query: float32 [queries, groups].
+        """The highest bound of each group, in steps of the query: float32 [queries, groups].
 
         Group g holds rows g, g + stride, g + 2 * stride and so on: consecutive rows meet consecutive groups, and the
         highest bound is an elementwise maximum.
@@ -174,7 +174,7 @@ class IntegerScan(Kernel):
         query, row = hidden.query[order], hidden.row[order]
         ends = torch.tensor([piece[1:] for piece in pieces]).reshape(-1, 2)
         cuts = torch.searchsorted(row, ends).tolist() if len(row) else [(0, 0)] * len(pieces)
-        planes = [part.T for part in torch.split(whole, self._plane_width, dim=1)]
+        planes = [plane.T for plane in torch.split(whole, self._plane_width, dim=1)]
         for (group, start, stop), (first, last) in zip(pieces, cuts, strict=True):
             piece = slice(start, stop)
             bounds = self._products(planes, piece).mul(self._step[piece]).addmm_(self._sides[piece], sides)
@@ -187,8 +187,8 @@ class IntegerScan(Kernel):
     def _products(self, planes: list[Tensor], rows: slice) -> Tensor:
         """Codes times whole queries: int32 [rows, queries]."""
         total: Tensor | None = None
-        for codes, part in zip(self._planes(rows), planes, strict=True):
-            product = torch._int_mm(codes[:, : len(part)], part)
+        for codes, plane in zip(self._planes(rows), planes, strict=True):
+            product = torch._int_mm(codes[:, : len(plane)], plane)
             total = product if total is None else total.add_(product)
         assert total is not None, "a table has at least one dimension"
         return total

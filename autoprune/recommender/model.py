@@ -30,9 +30,9 @@ class Factorization(Model):
         super().__init__(
             {"user": Table(users, dim), "item": Table(items, dim)},
             (
-                Axis(name="dim", kind="dim", parts=(("user", 1), ("item", 1))),
-                Axis(name="rows.user", kind="rows", parts=(("user", 0),)),
-                Axis(name="rows.item", kind="rows", parts=(("item", 0),)),
+                Axis(name="dim", kind="dim", pairs=(("user", 1), ("item", 1))),
+                Axis(name="rows.user", kind="rows", pairs=(("user", 0),)),
+                Axis(name="rows.item", kind="rows", pairs=(("item", 0),)),
             ),
         )
         self.fold_in = fold_in

@@ -13,16 +13,15 @@ import scipy.sparse
 import torch
 from scipy.sparse.linalg import svds
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize
 
-from autoprune.artifacts.served import Beside, Parts, Served, serve
+from autoprune.artifacts.served import Beside, Parts
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.machine import memory
 from autoprune.models.context import Context
-from autoprune.models.model import Model
 from autoprune.recommender.config import WIDEST, RecommenderConfig
 from autoprune.recommender.data.interactions import Interactions
+from autoprune.recommender.loss import SOFTMAX_USERS, log_partition
 from autoprune.recommender.model import Factorization
 from autoprune.recommender.ranking import longest_list, ranking_metrics
 from autoprune.recommender.served import Recommender
@@ -38,14 +37,11 @@ COPIES = 5
 INITIAL_RMS = 0.1
 """Root mean square of the initial weights of each table."""
 
-SOFTMAX_USERS = 128
-"""Users whose softmax is computed at a time: bounds memory at SOFTMAX_USERS x items x 4 bytes."""
-
 LOOK_USERS = 8192
 """Users that validation looks at while the dense model trains, at most: more would cost as much as the training."""
 
 
-class RecommenderTask(Task):
+class RecommenderTask(Task[Factorization, Recommender]):
     """Recommends items to users by the dot product of their rows.
 
     The dense model maximises the multinomial likelihood of each user's items over the whole catalogue (Liang et
@@ -83,7 +79,7 @@ class RecommenderTask(Task):
         self._item_counts = torch.bincount(data.train.items, minlength=len(data.items))
 
     def describe(self) -> str:
-        counts = [len(part.items) for part in (self.data.train, self.data.validation, self.data.test)]
+        counts = [len(split.items) for split in (self.data.train, self.data.validation, self.data.test)]
         return (
             f"{len(self.data.users):,} users x {len(self.data.items):,} items; "
             f"{counts[0]:,} / {counts[1]:,} / {counts[2]:,} interactions to train / validate / test"
@@ -100,7 +96,7 @@ class RecommenderTask(Task):
         counts = {"rows.user": self.data.train.counts, "rows.item": self._item_counts}
         return Context(seed=seed, device=device, frequency=counts)
 
-    def model(self, base: Mapping[str, Any], *, seed: int) -> Model:
+    def model(self, base: Mapping[str, Any], *, seed: int) -> Factorization:
         dim = {**self.base, **base}["dim"]
         if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= WIDEST:
             raise RecipeError(("base", "dim"), f"a whole number from 1 to {WIDEST} must be given, but got {dim!r}.")
@@ -128,7 +124,7 @@ class RecommenderTask(Task):
                 + " bring fewer users and items."
             )
 
-    def initialize(self, model: Model, *, seed: int) -> None:
+    def initialize(self, model: Factorization, *, seed: int) -> None:
         """Sets the tables to the leading factors of D_u^-1/2 X D_i^-1/2, each scaled to the same size.
 
         Dimensions beyond the rank of the interactions keep their random weights.
@@ -156,15 +152,15 @@ class RecommenderTask(Task):
         shuffled = self._trainable[torch.randperm(len(self._trainable))]
         return torch.split(shuffled, self.config.users_per_update)
 
-    def loss(self, model: Model, batch: Tensor) -> Tensor:
+    def loss(self, model: Factorization, batch: Tensor) -> Tensor:
         # Rows that are gone, or about to go, neither train nor compete.
         user, item = model.tables["user"], model.tables["item"]
         device = user.weight.device
         users = batch[(user.rows_of(batch.to(device)) >= 0).cpu()]
-        owner, seen = (part.to(device) for part in self.data.train.take(users))
+        owner, seen = (held.to(device) for held in self.data.train.take(users))
         rows = item.rows_of(seen)
         owner, rows = owner[rows >= 0], rows[rows >= 0]
-        user_vectors, item_vectors = (normalize(part) for part in model(user.rows_of(users.to(device))))
+        user_vectors, item_vectors = (normalize(vectors) for vectors in model(user.rows_of(users.to(device))))
         if model.training and self.config.noise:
             # The same in every direction, where dropout hits single dimensions: after a turn to principal axes
             # dropout would hit the one that carries most, and fine-tuning would undo the model.
@@ -177,13 +173,11 @@ class RecommenderTask(Task):
         # Of user u with items H: Σ_H log softmax = u·Σ_H v - |H| log Σ exp(u·v).
         sums = torch.zeros_like(user_vectors).index_add(0, owner, item_vectors.index_select(0, rows))
         counts = torch.bincount(owner, minlength=len(users)).to(user_vectors)
-        # torch leaves `apply` untyped
-        partition: Tensor = _LogPartition.apply(user_vectors, item_vectors, counts)  # type: ignore[no-untyped-call]
-        log_likelihood: Tensor = (user_vectors * sums).sum() - partition
+        log_likelihood: Tensor = (user_vectors * sums).sum() - log_partition(user_vectors, item_vectors, counts)
         # Divided by a typical batch's interactions, so that users count by what they did.
         return -log_likelihood / max(1.0, len(users) * len(self.data.train.items) / len(self._trainable))
 
-    def settle(self, model: Model) -> None:
+    def settle(self, model: Factorization) -> None:
         for name, table in model.tables.items():
             with torch.no_grad():
                 # At the mean length as it was: under cosines the length of a row sets how far an update turns it,
@@ -199,15 +193,13 @@ class RecommenderTask(Task):
     def beside(self) -> Beside:
         return self._beside
 
-    def parts(self, model: Model, runtime: str = "") -> Parts:  # there is one
-        tables = {name: table.packed() for name, table in model.tables.items()}
-        tensors = {f"{name}.{key}": value for name, table in tables.items() for key, value in table.tensors.items()}
-        for name, ids in (("user", self.data.users), ("item", self.data.items)):
-            tensors[f"ids.{name}"] = ids.take(model.tables[name].index).encode()
-        manifest = {**model.settings(), "tables": {name: table.entry for name, table in tables.items()}}
-        return Parts(manifest=manifest, tensors=tensors, beside=self._beside)
+    def parts(self, model: Factorization, runtime: str = "") -> Parts:
+        ids = {"user": self.data.users, "item": self.data.items}
+        rows = {f"ids.{name}": of.take(model.tables[name].index).encode() for name, of in ids.items()}
+        found = super().parts(model, runtime)
+        return dataclasses.replace(found, tensors={**found.tensors, **rows})
 
-    def score(self, served: Served, split: str, perturbation: str | None = None) -> pd.DataFrame:
+    def score(self, served: Recommender, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """One row for every (user, target): columns user, item, rank, popularity, history.
 
         `user` and `item` are positions; `rank` is infinite beyond the longest cut-off. Perturbations are those of
@@ -220,8 +212,7 @@ class RecommenderTask(Task):
             targets = self._perturbed[split, perturbation]
         return self._score(served, targets)
 
-    def _score(self, served: Served, targets: Targets) -> pd.DataFrame:
-        assert isinstance(served, Recommender), "a recommender task serves recommenders"
+    def _score(self, served: Recommender, targets: Targets) -> pd.DataFrame:
         ranks = []
         for start in range(0, len(targets.users), SCORE_USERS):
             batch = targets.users[start : start + SCORE_USERS]
@@ -234,12 +225,11 @@ class RecommenderTask(Task):
             ranks.append(torch.where(found.any(1), found.int().argmax(1) + 1.0, torch.inf))
         return targets.rows.assign(rank=torch.cat(ranks).numpy())
 
-    def validate(self, model: Model) -> float:
-        return self.metrics[self.metric](self._score(serve(self.parts(model)), self._look))
+    def validate(self, model: Factorization) -> float:
+        return self.metrics[self.metric](self._score(Recommender(self.parts(model)), self._look))
 
-    def workloads(self, served: Served) -> dict[str, Callable[[], object]]:
+    def workloads(self, served: Recommender) -> dict[str, Callable[[], object]]:
         """`single`: one user, top 20, with ids and titles; `batch`: the positions of 256 users' top 20."""
-        assert isinstance(served, Recommender), "a recommender task serves recommenders"
         draw = np.random.default_rng(0)
         users = self.data.evaluable("validation")
         ids = [self.data.users[int(user)] for user in draw.choice(users, size=256, replace=len(users) < 256)]
@@ -264,35 +254,3 @@ class RecommenderTask(Task):
             "history": known.items.to(torch.int32),
         }
         return Beside(values=values, tensors=tensors)
-
-
-class _LogPartition(torch.autograd.Function):
-    """Σ_u weight_u log Σ_i exp(u·v_i), the normaliser of a softmax over all items.
-
-    The gradient is taken on the way, block by block, so that the logits of users x items are never kept: half the
-    time of automatic differentiation, and a fraction of its memory.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, users: Tensor, items: Tensor, weights: Tensor) -> Tensor:
-        total = users.new_zeros(())
-        user_gradient, item_gradient = torch.empty_like(users), torch.zeros_like(items)
-        # Items x users, and written into one place: half the time of users x items in fresh memory.
-        memory = users.new_empty(len(items) * SOFTMAX_USERS)
-        for start in range(0, len(users), SOFTMAX_USERS):
-            block, weight = users[start : start + SOFTMAX_USERS], weights[start : start + SOFTMAX_USERS]
-            terms = torch.mm(items, block.T, out=memory[: len(items) * len(block)].view(len(items), len(block)))
-            largest = terms.amax(dim=0)
-            partition = terms.sub_(largest).exp_().sum(dim=0)
-            total += ((largest + partition.log()) * weight).sum()
-            scale = (weight / partition)[:, None]
-            user_gradient[start : start + len(block)] = scale * (terms.T @ items)
-            item_gradient.addmm_(terms, scale * block)
-        ctx.save_for_backward(user_gradient, item_gradient)
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        user_gradient, item_gradient = ctx.saved_tensors
-        return gradients[0] * user_gradient, gradients[0] * item_gradient, None

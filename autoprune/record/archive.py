@@ -20,6 +20,9 @@ from autoprune.measure.measurement import SEARCH, Measurement
 TRIAL = "trial"
 """The name of every candidate that the sampler asked for."""
 
+WORDS = "words"
+"""What a candidate's summary is called in the lines of an archive, old ones too."""
+
 ROUNDS = 5
 """Processes that time each artifact for a verification, unless another number is asked for."""
 
@@ -34,11 +37,11 @@ class Candidate:
     """A recipe with what came of it.
 
     Attributes:
-        number: in order of arrival; 0 is the baseline.
+        number: in the order in which candidates were asked for; 0 is the baseline.
         name: `baseline`, the name of a preset, or `trial`.
         key: of the plan; equal plans are one candidate.
         recipe: as nested plain values.
-        words: the plan in a few words.
+        summary: the plan in a few words; `words` in the archive's lines.
         rejected: the requirements for which it was given up early; empty if it was not.
         measurements: in the order they were taken; a rejected candidate was measured in part.
         seconds: that making and measuring it took.
@@ -48,7 +51,7 @@ class Candidate:
     name: str
     key: str
     recipe: dict[str, Any]
-    words: str
+    summary: str
     rejected: str
     measurements: tuple[Measurement, ...]
     seconds: float
@@ -87,13 +90,16 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**vars(self), "measurements": [found.to_json() for found in self.measurements]}
+        measurements = [found.to_json() for found in self.measurements]
+        values = {**vars(self), "measurements": measurements}
+        return {WORDS if name == "summary" else name: value for name, value in values.items()}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Candidate:
         """The inverse of `to_json`."""
         measurements = tuple(Measurement.from_json(found) for found in content["measurements"])
-        return Candidate(**{**content, "measurements": measurements})
+        values = {"summary" if name == WORDS else name: value for name, value in content.items()}
+        return Candidate(**{**values, "measurements": measurements})
 
 
 class Archive:
@@ -102,6 +108,10 @@ class Archive:
     Args:
         path: made on the first `add`. A last line that was torn by a kill, or is being written, is left out.
         mending: whether such a line is cut off the file; only for who holds the study, and is about to append.
+
+    Attributes:
+        candidates: by key, in order of arrival. Where several were in the making at once, that is not the order of
+            their numbers, and after a kill a number can be missing for good.
     """
 
     def __init__(self, path: Path, *, mending: bool = False) -> None:
@@ -117,6 +127,11 @@ class Archive:
                     f"{path}:{number}: the line is no candidate ({error}); take it out to go on without it."
                 ) from error
             self.candidates[candidate.key] = candidate
+
+    @property
+    def baseline(self) -> Candidate | None:
+        """The candidate that all others are read against; None until it is there."""
+        return next((one for one in self.candidates.values() if one.number == 0), None)
 
     def add(self, candidate: Candidate) -> None:
         """Appends a candidate, or one that is known with more measurements; when this returns it is on disk."""

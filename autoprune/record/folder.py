@@ -28,7 +28,7 @@ def open_folder(
     Args:
         folder: held by this process, see `driving`.
         definition: what the study is.
-        overrides: the words that it was started with.
+        overrides: the arguments that it was started with.
         described: its data in a line, for people.
         config_dir: the folder of configs that it was started with, beside the shipped ones.
 
@@ -44,7 +44,7 @@ def open_folder(
         draft.write_text(yaml.safe_dump(content, sort_keys=False))
         draft.rename(path)
         return
-    changed = changes(yaml.safe_load(path.read_text())["definition"], definition, words=("was", "is"))
+    changed = changes(yaml.safe_load(path.read_text())["definition"], definition, labels=("was", "is"))
     if changed:
         raise AutopruneError(
             "\n".join(
@@ -57,15 +57,15 @@ def open_folder(
         )
 
 
-def changes(one: Any, other: Any, *, words: tuple[str, str]) -> list[str]:
-    """A line for every value that differs between two trees: `  task.dim: WORD 64, WORD 32`.
+def changes(one: Any, other: Any, *, labels: tuple[str, str]) -> list[str]:
+    """A line for every value that differs between two trees: `  task.dim: LABEL 64, LABEL 32`.
 
     Args:
-        words: what stands before the value of each.
+        labels: what stands before the value of each.
     """
     before, now = _flat(one), _flat(other)
     return [
-        f"  {key}: {words[0]} {before.get(key, 'absent')}, {words[1]} {now.get(key, 'absent')}"
+        f"  {key}: {labels[0]} {before.get(key, 'absent')}, {labels[1]} {now.get(key, 'absent')}"
         for key in dict.fromkeys([*before, *now])
         if before.get(key) != now.get(key)
     ]
@@ -112,6 +112,6 @@ def driving(folder: Path) -> Iterator[None]:
 
 def _flat(tree: Any, path: str = "") -> dict[str, Any]:
     if isinstance(tree, Mapping) and tree:
-        parts = (_flat(child, f"{path}.{key}" if path else str(key)) for key, child in tree.items())
-        return {key: value for part in parts for key, value in part.items()}
+        branches = (_flat(child, f"{path}.{key}" if path else str(key)) for key, child in tree.items())
+        return {key: value for branch in branches for key, value in branch.items()}
     return {path: tree}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,15 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.artifacts.formats import OWN, STOCK, Obstacle, check_format, obstacles
+from autoprune.artifacts.formats import OWN, Obstacle, find_format
+from autoprune.artifacts.manifest import read_manifest
+from autoprune.errors import AutopruneError
 from autoprune.measure.reading import Reading
 from autoprune.record.archive import Candidate
 
 if TYPE_CHECKING:  # to look at a front nobody should wait for torch
     from autoprune.artifacts.served import Served
 
-REJECTED = Obstacle(words="it was rejected")
-UNREADABLE = Obstacle(words="its artifact is gone or damaged")
+REJECTED = Obstacle(reason="it was rejected")
+UNREADABLE = Obstacle(reason="its artifact is gone or damaged")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +50,20 @@ class Point:
         """The readings to go by: the verified ones where there are any."""
         return self.verified or self.found
 
-    @cached_property
-    def stock_obstacles(self) -> list[Obstacle]:
-        """What keeps its artifact from being a stock sentence-transformers folder; empty if nothing does."""
+    def obstacles(self, format: str) -> list[Obstacle]:
+        """What keeps its artifact from being written in a format; empty if nothing does."""
+        if format == OWN:
+            return []
         if self.candidate.rejected:
             return [REJECTED]
+        return [UNREADABLE] if self._manifest is None else find_format(format).obstacles(self._manifest)
+
+    @cached_property
+    def _manifest(self) -> dict[str, Any] | None:
         try:
-            return obstacles(json.loads((self.folder / "model" / "manifest.json").read_text()))
-        except (OSError, ValueError):
-            return [UNREADABLE]
+            return read_manifest(self.folder)
+        except AutopruneError:
+            return None
 
     def load(self) -> Served:
         """The artifact, ready to answer."""
@@ -71,13 +77,7 @@ class Point:
         Raises:
             AutopruneError: the folder exists, there is no such format, or the artifact has no such form.
         """
-        if check_format(format) == STOCK:
-            from autoprune.encoder.stock import write_stock
-
-            return write_stock(self.folder, Path(to))
-        from autoprune.artifacts import artifact
-
-        artifact.copy(self.folder, Path(to))
+        find_format(format).write(self.folder, Path(to))
         return Path(to)
 
 

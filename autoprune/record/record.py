@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from autoprune.artifacts.formats import OWN
-from autoprune.errors import AutopruneError, nearest, unknown
-from autoprune.fronts.front import Front
-from autoprune.fronts.requirements import OBJECTIVES, Requirements, parse_flag, parse_requirements
+from autoprune.errors import AutopruneError, nearest
 from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE
 from autoprune.measure.reading import FEWEST_UNITS, binding_slices, reading_name, readings
 from autoprune.record.archive import Archive, Candidate
@@ -33,34 +30,37 @@ class Record:
     Args:
         folder: `runs/<study>`.
         archive: by default as it stands on disk.
-        before: the same study a moment ago, whose points are taken over as far as they are the same.
+
+    Attributes:
+        definition: what the study is, whatever its budget.
+        overrides: what was asked for on top of the defaults.
+        described: its data in a line, for people; of studies of older versions nothing is known.
+        config_dir: the folder of configs that it was started with, beside the shipped ones.
+        archive: every candidate.
 
     Raises:
         AutopruneError: there is no study in the folder, or nothing is measured yet.
     """
 
-    def __init__(self, folder: Path, archive: Archive | None = None, *, before: Record | None = None) -> None:
+    def __init__(self, folder: Path, archive: Archive | None = None) -> None:
         self.folder = folder
-        self._before = before
-        path = folder / "study.yaml"
-        if not path.is_file():
-            siblings = [child.parent.name for child in folder.parent.glob("*/study.yaml")]
-            way = (
-                nearest(folder.name, siblings)
-                if siblings
-                else "There is none at all: name the folder they live in with --runs, or search: "
-                f"autoprune task=… study.name={folder.name}"
-            )
-            raise AutopruneError(f"{str(folder.parent)!r} holds no study {folder.name!r}. {way}")
-        content = _read(path)
+        content = _read(folder)
         self.definition: dict[str, Any] = content["definition"]
         self.overrides: list[str] = content["overrides"]
         self.described: str = content.get("described", "")
-        """The data in a line, for people; of studies of older versions nothing is known."""
         self.config_dir: str | None = content.get("config_dir")
         self.archive = archive or Archive(folder / "archive.jsonl")
-        if not self.archive.candidates:
+        if self.archive.baseline is None:
             raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; run the study first.")
+
+    def renewed(self) -> Record:
+        """The same study with what its archive holds now; reads no file.
+
+        Points are taken over as far as they are the same.
+        """
+        record = copy.copy(self)
+        record._by_number = self._points(known=self._by_number)
+        return record
 
     @property
     def name(self) -> str:
@@ -80,21 +80,45 @@ class Record:
     @property
     def baseline(self) -> Point:
         """The dense model."""
-        return self.points[0]
+        return self._by_number[0]
+
+    @property
+    def points(self) -> list[Point]:
+        """All candidates in the order of their numbers, of which some can be missing."""
+        return list(self._by_number.values())
+
+    def point(self, number: int) -> Point:
+        """A candidate by its number.
+
+        Raises:
+            AutopruneError: there is none.
+        """
+        if number not in self._by_number:
+            last = max(self._by_number)
+            known = f"has 0 to {last}" + (", some of them missing" if len(self._by_number) <= last else "")
+            raise AutopruneError(f"candidate {number} is unknown: study {self.name!r} {known}.")
+        return self._by_number[number]
 
     @cached_property
-    def points(self) -> list[Point]:
-        """All candidates in order of arrival."""
-        candidates = list(self.archive.candidates.values())
-        before, self._before = self._before.points if self._before else [], None
-        same = before[:1] and before[0].candidate is candidates[0]
-        known = {point.number: point for point in before if same}
-        return [
-            known[candidate.number]
+    def _by_number(self) -> dict[int, Point]:
+        return self._points(known={})
+
+    def _points(self, known: Mapping[int, Point]) -> dict[int, Point]:
+        """All candidates by number, in order.
+
+        Args:
+            known: points that can be taken over, where candidate and baseline are still the same.
+        """
+        baseline = self.archive.baseline
+        assert baseline is not None, "a record has one"
+        if known and known[0].candidate is not baseline:
+            known = {}
+        return {
+            candidate.number: known[candidate.number]
             if candidate.number in known and known[candidate.number].candidate is candidate
-            else self._point(candidate, candidates[0])
-            for candidate in candidates
-        ]
+            else self._point(candidate, baseline)
+            for candidate in sorted(self.archive.candidates.values(), key=lambda one: one.number)
+        }
 
     def _point(self, candidate: Candidate, baseline: Candidate) -> Point:
         searched, verified = candidate.beside(baseline, SEARCH), candidate.beside(baseline, VERIFY)
@@ -114,79 +138,29 @@ class Record:
         """What is known of the machines that measured, by the fingerprint that stands beside every latency."""
         return read_machines(self.folder)
 
-    def beyond(self, point: Point) -> tuple[str, float] | None:
-        """The slice that loses most of those too faint to bind, if it loses more than all that bind: name and ratio."""
-        baseline = self.baseline.candidate.latest(VERIFY if point.verified else SEARCH)
-        parts = baseline.quality[self.metric].keys() - {WHOLE, *binding_slices(baseline, self.metric)}
-        found = {
-            part: point.known[reading_name(self.metric, part)].ratio
-            for part in parts
-            if baseline.units[self.metric][part] >= FEWEST_UNITS and reading_name(self.metric, part) in point.known
-        }
-        lost = {part: ratio for part, ratio in found.items() if ratio < point.known["worst_slice"].ratio}
-        return min(lost.items(), key=lambda entry: entry[1]) if lost else None
-
     @property
     def names(self) -> list[str]:
         """The readings that a requirement can name."""
         return list(self.baseline.found)
 
-    def requirements(self, content: Mapping[str, Any] | None = None) -> Requirements:
-        """The study's own requirements, or others in the same grammar."""
-        return parse_requirements(self.definition["requirements"] if content is None else content, self.names)
-
-    def with_limits(
-        self,
-        requirements: Requirements,
-        floors: Iterable[str] = (),
-        ceilings: Iterable[str] = (),
-        *,
-        prefer: str | None = None,
-    ) -> Requirements:
-        """Requirements with other limits (`ndcg@20=0.97x`, `latency_ms=0.5x`) in place of those on the same reading.
-
-        Args:
-            prefer: `quality`, `size` or `latency`, in place of what they prefer.
-
-        Raises:
-            AutopruneError: a limit cannot be read or names what is not measured, or `prefer` is unknown.
-        """
-        if prefer is not None and prefer not in OBJECTIVES:
-            raise unknown("objective", prefer, OBJECTIVES)
-        changed = [parse_flag(floor, "min", self.names) for floor in floors]
-        changed += [parse_flag(ceiling, "max", self.names) for ceiling in ceilings]
-        alias = {self.metric: "quality"}
-        taken = {alias.get(item.reading, item.reading) for item in changed}
-        kept = [item for item in requirements.items if alias.get(item.reading, item.reading) not in taken]
-        items = tuple(dict.fromkeys([*kept, *changed]))
-        return dataclasses.replace(requirements, items=items, prefer=prefer or requirements.prefer)
-
-    def front(self, requirements: Requirements | None = None, flags: Iterable[str] = (), *, format: str = OWN) -> Front:
-        """The feasible candidates that no other feasible candidate beats, under the study's or other requirements.
-
-        Args:
-            flags: the words of the command line that ask for these requirements.
-            format: what candidates must be writable in, such as `sentence-transformers`; all are in `autoprune`.
-
-        Raises:
-            AutopruneError: there is no such format.
-        """
-        return Front(self, requirements or self.requirements(), tuple(flags), format=format)
-
-    def point(self, number: int) -> Point:
-        """A candidate by its number.
-
-        Raises:
-            AutopruneError: there is none.
-        """
-        if not 0 <= number < len(self.points):
-            raise AutopruneError(f"candidate {number} is unknown: study {self.name!r} has 0 to {len(self.points) - 1}.")
-        return self.points[number]
+    def beyond(self, point: Point) -> tuple[str, float] | None:
+        """The slice that loses most of those too faint to bind, if it loses more than all that bind: name and ratio."""
+        baseline = self.baseline.candidate.latest(VERIFY if point.verified else SEARCH)
+        binding, units = {WHOLE, *binding_slices(baseline, self.metric)}, baseline.units[self.metric]
+        found = {
+            slice_name: point.known[reading].ratio
+            for slice_name in baseline.quality[self.metric]
+            if slice_name not in binding
+            and units[slice_name] >= FEWEST_UNITS
+            and (reading := reading_name(self.metric, slice_name)) in point.known
+        }
+        lost = {slice_name: ratio for slice_name, ratio in found.items() if ratio < point.known["worst_slice"].ratio}
+        return min(lost.items(), key=lambda entry: entry[1]) if lost else None
 
     def command(self, point: Point) -> str:
         """The command line that makes and measures a candidate again, alone beside the baseline."""
-        kept = [word for word in self.overrides if re.match(r"task|study\.(seed|device)=", word)]
-        words = [
+        kept = [override for override in self.overrides if re.match(r"task|study\.(seed|device)=", override)]
+        arguments = [
             "autoprune",
             *(["--config-dir", self.config_dir] if self.config_dir else []),
             *kept,
@@ -195,14 +169,17 @@ class Record:
             f"study.name={self.name}-{point.candidate.number}",
         ]
         if point.candidate.number:
-            words.insert(-2, f"+presets.again={_hydra_value(point.candidate.recipe)}")
+            arguments.insert(-2, f"+presets.again={_hydra_value(point.candidate.recipe)}")
         if self.folder.parent != Path("runs"):
-            words.append(f"study.dir={_hydra_value(str(self.folder.parent))}")
-        return shlex.join(words)
+            arguments.append(f"study.dir={_hydra_value(str(self.folder.parent))}")
+        return shlex.join(arguments)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """What stands in a study.yaml."""
+def _read(folder: Path) -> dict[str, Any]:
+    """What stands in the study.yaml of a folder."""
+    path = folder / "study.yaml"
+    if not path.is_file():
+        raise _missing(folder)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -216,6 +193,18 @@ def _read(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or not isinstance(content.get(name), kind):
             raise AutopruneError(f"{path}: {name} is missing, so that nobody knows what was asked. {LOST}")
     return dict(content)
+
+
+def _missing(folder: Path) -> AutopruneError:
+    """There is no study in a folder: which one might be meant."""
+    siblings = [child.parent.name for child in folder.parent.glob("*/study.yaml")]
+    way = (
+        nearest(folder.name, siblings)
+        if siblings
+        else "There is none at all: name the folder they live in with --runs, or search: "
+        f"autoprune task=… study.name={folder.name}"
+    )
+    return AutopruneError(f"{str(folder.parent)!r} holds no study {folder.name!r}. {way}")
 
 
 def _hydra_value(value: Any) -> str:

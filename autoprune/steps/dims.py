@@ -31,8 +31,8 @@ def principal_rotation(vectors: list[Tensor]) -> Tensor:
     Returns:
         float32 [dim, dim]; table @ rotation is the rotated table.
     """
-    moments = [part.detach().double() for part in vectors]
-    moments = [part.T @ part for part in moments]
+    doubles = [held.detach().double() for held in vectors]
+    moments = [held.T @ held for held in doubles]
     shared = torch.stack([moment / moment.trace().clamp_min(1e-30) for moment in moments]).sum(0)
     rotation: Tensor = torch.linalg.eigh(shared).eigenvectors.flip(1).float().contiguous()
     return rotation
@@ -71,7 +71,7 @@ class Dims(Step):
     def prepare(self, model: Model, context: Context) -> None:
         if self.importance == "pca":
             for axis in model.axes_of("dim").values():
-                model.rotate(axis, principal_rotation([part for part, _ in model.vectors(axis, context)]))
+                model.rotate(axis, principal_rotation([vectors for vectors, _ in model.vectors(axis, context)]))
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
         for name, sparsity in sparsity_by_name(self.sparsity, model.axes_of("dim"), path=("sparsity",)).items():
@@ -83,7 +83,7 @@ class Dims(Step):
             if self.importance == "activation":
                 importance = dim_activation(model, axis, context)
             else:
-                importance = dim_norm([part for part, _ in model.vectors(axis, context)])
+                importance = dim_norm([vectors for vectors, _ in model.vectors(axis, context)])
             model.hide(axis, importance.topk(stay).indices.sort().values)
 
     def convert(self, model: Model, context: Context) -> None:

@@ -49,8 +49,8 @@ class L1(Step):
     section 4.2; Yun et al. 2021, "Adaptive Proximal Gradient Methods for Structured Neural Networks").
 
     Attributes:
-        strength: an update moves weights towards zero by learning rate * strength, in units of the root mean square
-            of their table, so that one number means the same for tables of any scale, and shrinking all rows at
+        strength: an update moves weights towards zero by learning rate * strength times the root mean square of
+            their table, so that one number means the same for tables of any scale, and shrinking all rows at
             once, which cosines do not feel, cannot go faster and faster.
         groups: what is pressed: `weights`, each by itself (Tibshirani 1996); `dims` or `rows`, as wholes (group
             lasso, Yuan & Lin 2006), which are cut once they are zero. At least one dimension and one row stay, and
@@ -70,7 +70,7 @@ class L1(Step):
     def sized(self) -> bool:
         return False  # how much goes is not known before training
 
-    def words(self) -> str:
+    def summary(self) -> str:
         return f"l1 {self.groups} {self.strength:.2g}"
 
     def check(self, model: Model) -> None:
@@ -88,11 +88,11 @@ class L1(Step):
         with torch.no_grad():
             if self.groups == "dims":
                 for axis in self._dims(model):
-                    self._shrink_dims([model.tables[name] for name, _ in axis.parts], share)
+                    self._shrink_dims([model.tables[name] for name, _ in axis.pairs], share)
                 return
             if self.groups == "rows":  # those alone that can go: zeros that stay would cost much and save nothing
                 for axis in model.axes_of("rows").values():
-                    self._shrink_rows(model.tables[axis.parts[0][0]], model.protected(axis), share)
+                    self._shrink_rows(model.tables[axis.pairs[0][0]], model.protected(axis), share)
                 return
             for table in model.lookups.values():
                 table.weight.copy_(soft_threshold(table.weight, share * _root_mean_square(table)))
@@ -104,9 +104,9 @@ class L1(Step):
         table.weight.mul_(scale[:, None])
 
     def _shrink_dims(self, tables: list[Table], share: float) -> None:
-        # In units of each table's root mean square the coupled columns are one group of sum(rows) weights.
-        units = [max(_root_mean_square(table), 1e-12) for table in tables]
-        squares = [table.weights().square().sum(0) / unit**2 for table, unit in zip(tables, units, strict=True)]
+        # In terms of each table's root mean square the coupled columns are one group of sum(rows) weights.
+        scales = [max(_root_mean_square(table), 1e-12) for table in tables]
+        squares = [table.weights().square().sum(0) / scale**2 for table, scale in zip(tables, scales, strict=True)]
         scale = group_scale(torch.stack(squares).sum(0).sqrt(), sum(table.rows for table in tables), share)
         for table in tables:
             table.weight.mul_(scale)
@@ -117,15 +117,15 @@ class L1(Step):
                 table.prune(table.mask & (table.weight != 0))
             return
         for axis in self._dims(model) if self.groups == "dims" else model.axes_of("rows").values():
-            dimension = axis.parts[0][1]
-            lengths = torch.stack([model.tables[name].weights().norm(dim=1 - dimension) for name, _ in axis.parts])
+            dimension = axis.pairs[0][1]
+            lengths = torch.stack([model.tables[name].weights().norm(dim=1 - dimension) for name, _ in axis.pairs])
             standing = lengths.amax(0) > 0
             standing[0] |= not standing.any()
             standing[model.protected(axis)] = True
             model.cut(axis, standing.nonzero()[:, 0])
 
     def _dims(self, model: Model) -> list[Axis]:
-        return [axis for axis in model.axes_of("dim").values() if all(part in model.lookups for part, _ in axis.parts)]
+        return [axis for axis in model.axes_of("dim").values() if all(name in model.lookups for name, _ in axis.pairs)]
 
     def aspects(self) -> frozenset[str]:
         return frozenset({self.name, "zeros"} if self.groups == "weights" else {self.name})

@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
-from autoprune.encoder.model import Encoder
 from autoprune.errors import RecipeError
 from autoprune.models.context import Context
 from autoprune.models.model import Model
+from autoprune.steps.importance import layer_influence, most_faithful_layers
 from autoprune.steps.step import Step, check_choice, removed
 
 IMPORTANCES = ("even", "influence", "fidelity")
-CALIBRATION_TEXTS = 128
+CALIBRATION = 128
+"""Inputs that importance is measured on, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Layers(Step):
             return {"keep": list(self.keep)}
         return {"sparsity": self.sparsity, "importance": self.importance}
 
-    def words(self) -> str:
+    def summary(self) -> str:
         if self.keep is not None:
             return f"layers {' '.join(map(str, self.keep))}"
         way = "" if self.importance == "even" else f" {self.importance}"
@@ -56,9 +56,9 @@ class Layers(Step):
 
     def check(self, model: Model) -> None:
         check_choice("importance", self.importance, IMPORTANCES)
-        if not isinstance(model, Encoder):
+        if not model.axes_of("layers"):
             raise RecipeError((), f"the model has no layers. It has: {', '.join(model.axes) or 'none'}.")
-        there = model.layers
+        there = model.numbers(model.axes["layers"])
         if self.keep is not None:
             if self.sparsity is not None:
                 raise RecipeError(("keep",), "either sparsity or keep says which layers go, but both are given.")
@@ -76,7 +76,6 @@ class Layers(Step):
             )
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
-        assert isinstance(model, Encoder), "check refuses other models"
         axis = model.axes["layers"]
         size = model.size(axis)
         target = size - len(self.keep) if self.keep is not None else removed(size, self.sparsity or 0.0)
@@ -85,22 +84,22 @@ class Layers(Step):
             return  # a schedule stands still between its stairs
         model.hide(axis, self._choose(model, stay, size - target, context))
 
-    def _choose(self, model: Encoder, stay: int, finally_stay: int, context: Context) -> Tensor:
-        standing = model.standing(model.axes["layers"])
-        texts = context.calibration[:CALIBRATION_TEXTS]
-        if self.keep is not None or self.importance == "even" or context.rehearsal or not texts:
+    def _choose(self, model: Model, stay: int, finally_stay: int, context: Context) -> Tensor:
+        axis, inputs = model.axes["layers"], context.calibration[:CALIBRATION]
+        standing = model.standing(axis).tolist()
+        if self.keep is not None or self.importance == "even" or context.rehearsal or not inputs:
             if self.keep is not None:
-                wanted = [at for at, layer in enumerate(model.layers) if layer in set(self.keep)]
+                wanted = [at for at, layer in enumerate(model.numbers(axis)) if layer in set(self.keep)]
             else:
-                wanted = even(len(model.layers), finally_stay).tolist()
+                wanted = even(model.size(axis), finally_stay).tolist()
             # Those that will go go one after the other; none comes back.
-            others = [at for at in standing.tolist() if at not in wanted]
+            others = [at for at in standing if at not in wanted]
             return torch.tensor(sorted(wanted + others[: stay - len(wanted)]))
         if self.importance == "influence":
-            influence = block_influence(model, texts)
-            order = sorted(standing.tolist(), key=lambda at: -influence[at])
+            influence = layer_influence(model, axis, inputs)
+            order = sorted(standing, key=lambda at: -influence[at])
             return torch.tensor(sorted(order[:stay]))
-        return _most_faithful(model, stay, texts)
+        return most_faithful_layers(model, axis, stay, inputs)
 
     def convert(self, model: Model, context: Context) -> None:
         axis = model.axes["layers"]
@@ -116,42 +115,3 @@ def even(size: int, stay: int) -> Tensor:
     if stay == 1:
         return torch.tensor([size - 1])
     return torch.tensor([math.ceil(at * (size - 1) / (stay - 1) - 0.25) for at in range(stay)])
-
-
-def block_influence(model: Encoder, texts: Sequence[str]) -> list[float]:
-    """By how much each standing layer turns what flows through it: 1 - cosine of what comes out with what goes in."""
-    seen: list[Tensor] = []
-    turned = torch.zeros(len(model.layers) + 1, device=model.layer_mask.device)
-    standing = model.standing(model.axes["layers"]).tolist()
-
-    def watch(name: str, values: Tensor) -> Tensor:
-        if name.startswith("layers."):
-            if seen:
-                text = values.any(dim=-1)  # all of padding is zero
-                turned[len(seen) - 1] += (1 - cosine_similarity(seen[-1], values, dim=-1))[text].sum()
-            seen.append(values)
-            if name == "layers.end":
-                seen.clear()
-        return values
-
-    with torch.no_grad():
-        model.calibrate(texts, watch)
-    found = [0.0] * len(model.layers)
-    for place, at in enumerate(standing):
-        found[at] = float(turned[place])
-    return found
-
-
-def _most_faithful(model: Encoder, stay: int, texts: Sequence[str]) -> Tensor:
-    axis, before = model.axes["layers"], model.layer_mask.clone()
-    standing = model.standing(axis).tolist()
-    with torch.no_grad():
-        whole = model.calibrate(texts)
-        while len(standing) > stay:
-            agreement = {}
-            for at in standing:
-                model.hide(axis, torch.tensor([other for other in standing if other != at]))
-                agreement[at] = float(cosine_similarity(model.calibrate(texts), whole).mean())
-            standing.remove(max(agreement, key=lambda at: agreement[at]))
-    model.layer_mask = before
-    return torch.tensor(standing)

@@ -42,8 +42,8 @@ def magnitude_masks(weights: list[Tensor], sparsity: float, *, min_per_row: int 
         raise ValueError(f"{count} of {total} weights cannot go: min_per_row={min_per_row} leaves {spare} to remove")
     sizes = [_protected(table.detach().abs(), min_per_row).flatten() for table in weights]
     keep = ~smallest(torch.cat(sizes), count)
-    parts = torch.split(keep, [table.numel() for table in weights])
-    return [part.view(table.shape) for part, table in zip(parts, weights, strict=True)]
+    masks = torch.split(keep, [table.numel() for table in weights])
+    return [mask.view(table.shape) for mask, table in zip(masks, weights, strict=True)]
 
 
 def smallest(size: Tensor, count: int) -> Tensor:
@@ -118,17 +118,17 @@ class Magnitude(Step):
     def _prune(self, tables: list[Table], sparsity: float) -> None:
         # What an axis has hidden will be cut: it neither counts nor takes part in the ranking.
         live = [torch.outer(table.row_mask, table.dim_mask) for table in tables]
-        pruned = sum(int((part & ~table.mask).sum()) for part, table in zip(live, tables, strict=True))
-        if pruned >= removed(sum(int(part.sum()) for part in live), sparsity):
+        pruned = sum(int((place & ~table.mask).sum()) for place, table in zip(live, tables, strict=True))
+        if pruned >= removed(sum(int(place.sum()) for place in live), sparsity):
             return  # a schedule stands still between its stairs
         weights = [table.weights().detach()[table.row_mask][:, table.dim_mask] for table in tables]
         try:
             masks = magnitude_masks(weights, sparsity, min_per_row=self.min_per_row)
         except ValueError as error:
             raise RecipeError(("sparsity",), f"{error}; lower one of the two.") from error
-        for table, part, mask in zip(tables, live, masks, strict=True):
+        for table, place, mask in zip(tables, live, masks, strict=True):
             whole = table.mask.clone()
-            whole[part] = mask.flatten()
+            whole[place] = mask.flatten()
             table.prune(whole)
 
     def aspects(self) -> frozenset[str]:

@@ -35,7 +35,7 @@ class Product(Step):
     width: int = 4
     entries: int = MOST_ENTRIES
 
-    def words(self) -> str:
+    def summary(self) -> str:
         return f"product {self.width} dims in {self.entries} entries"
 
     def check(self, model: Model) -> None:

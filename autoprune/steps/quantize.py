@@ -63,7 +63,7 @@ class Quantize(Coded):
             return {"bits": {name: width for name, width in self.bits.items() if width != FLOAT_BITS}}
         return {"bits": self.bits}
 
-    def words(self) -> str:
+    def summary(self) -> str:
         if isinstance(self.bits, Mapping):
             return ", ".join(f"{name} {width} bits" for name, width in self.parameters()["bits"].items())
         return f"{self.bits} bits"
@@ -100,7 +100,7 @@ class Mixed(Coded):
     head_bits: int = 8
     tail_bits: int = 4
 
-    def words(self) -> str:
+    def summary(self) -> str:
         return f"{100 * self.head:.4g}% of rows {self.head_bits} bits, others {self.tail_bits}"
 
     def check(self, model: Model) -> None:

@@ -63,7 +63,7 @@ class Rows(Step):
         if not axes:
             raise RecipeError((), f"the model has no axis of rows. It has: {', '.join(model.axes) or 'none'}.")
         for name, sparsity in sparsity_by_name(self.sparsity, axes, path=("sparsity",)).items():
-            size = model.tables[axes[name].parts[0][0]].original_rows
+            size = model.tables[axes[name].pairs[0][0]].original_rows
             least = max(1, len(model.protected(axes[name])))
             if size - removed(size, sparsity) < least:
                 raise RecipeError(
@@ -78,7 +78,7 @@ class Rows(Step):
             protected, size = model.protected(axis), model.size(axis)
             stay = max(1, len(protected), size - removed(size, sparsity * reached))
             if stay < len(model.standing(axis)):
-                importance = self._importance(model, axis.parts[0][0], context).double()
+                importance = self._importance(model, axis.pairs[0][0], context).double()
                 importance[protected] = torch.inf
                 model.hide(axis, most_important(importance, stay))
 

@@ -72,17 +72,17 @@ class Step:
             found["sparsity"] = {name: share for name, share in found["sparsity"].items() if share}
         return found
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """The step in a few words: its name, what differs from the defaults, how much goes (`dims pca -50%`)."""
-        parts, amount = [self.name], ""
+        words, amount = [self.name], ""
         for entry in dataclasses.fields(self):
             value = getattr(self, entry.name)
             if entry.name == "sparsity":
                 shares = value.items() if isinstance(value, Mapping) else [("", value)]
                 amount = " ".join(f"{name} -{100 * share:.4g}%".strip() for name, share in shares if share)
             elif isinstance(value, str) and value != entry.default:
-                parts.append(value)
-        return " ".join([*parts, amount]).strip()
+                words.append(value)
+        return " ".join([*words, amount]).strip()
 
     def aspects(self) -> frozenset[str]:
         """The names a rule about pairs of steps can use for it: its own, narrower ones (`dims.pca`), what it leaves."""

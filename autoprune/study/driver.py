@@ -1,323 +1,206 @@
-"""A search: the baseline, the presets, then what the sampler asks for. The door to Optuna."""
+"""A search: the baseline, the presets, then what the sampler asks for. The driver asks, archives and tells."""
 
 from __future__ import annotations
 
-import math
 import time
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
-
 from autoprune.artifacts import artifact
-from autoprune.errors import AutopruneError, unknown
+from autoprune.fronts.front import Front
 from autoprune.fronts.pareto import coordinates
-from autoprune.fronts.requirements import OBJECTIVES, Requirements
 from autoprune.machine import machine
-from autoprune.measure.measurement import SEARCH
-from autoprune.measure.reading import Reading, readings
-from autoprune.recipes.recipe import Plan, plan
-from autoprune.recipes.space import MOST_CORNERS, Domain, Space
-from autoprune.record.archive import TRIAL, Archive, Candidate, mend
+from autoprune.measure.measurement import SEARCH, Latency
+from autoprune.measure.reading import readings
+from autoprune.record.archive import TRIAL, Archive, Candidate
 from autoprune.record.record import Record
 from autoprune.study.evaluate import Evaluator
+from autoprune.study.executor import Executor
 from autoprune.study.progress import Progress
-from autoprune.tasks.task import Task
+from autoprune.study.request import Request, Retiming
+from autoprune.study.sampler import Sampler, Told
+from autoprune.study.settings import StudyConfig
 
-REPEATS = 5
-"""After so many asks in a row for known recipes the sampler is stuck: the next ones are drawn at random."""
-
-STALLED = 200
-"""After so many, random ones included, the space counts as exhausted."""
-
-SAMPLERS = ("tpe", "random")
+Recipes = Mapping[str, Mapping[str, Any]]
+"""Recipes by name."""
 
 
-@dataclass(kw_only=True)
-class StudyConfig:
-    """What a study is told beside task, space and requirements; `conf/study/default.yaml` comments each entry."""
-
-    name: str | None = None
-    trials: int = 40
-    minutes: float | None = None
-    seed: int = 0
-    objectives: list[str] = field(default_factory=lambda: list(OBJECTIVES))
-    sampler: str = "tpe"
-    latency_seconds: float = 0.4
-    verify_rounds: int = 5
-    device: str = "cpu"
-    dir: str = "runs"
-
-    def check(self) -> None:
-        """Refuses what cannot be.
-
-        Raises:
-            AutopruneError: with the path of the entry.
-        """
-        if self.seed < 0:
-            raise AutopruneError(f"study.seed: a whole number >= 0 must be given, but got {self.seed}.")
-        if self.trials < 0:
-            raise AutopruneError(f"study.trials: a whole number >= 0 must be given, but got {self.trials}.")
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise AutopruneError(
-                f"study.minutes: more than 0 must be given, or null for no limit, but got {self.minutes}."
-            )
-        if not 0 < self.latency_seconds < math.inf:
-            raise AutopruneError(f"study.latency_seconds: more than 0 must be given, but got {self.latency_seconds}.")
-        if self.verify_rounds < 0:
-            raise AutopruneError(
-                f"study.verify_rounds: a whole number >= 0 must be given, but got {self.verify_rounds}."
-            )
-        if self.sampler not in SAMPLERS:
-            raise unknown("study.sampler", self.sampler, SAMPLERS)
-        for objective in self.objectives:
-            if objective not in OBJECTIVES:
-                raise unknown("study.objectives: objective", objective, OBJECTIVES)
-        if self.objectives[:1] != ["quality"] or not 2 <= len(set(self.objectives)) == len(self.objectives):
-            raise AutopruneError(
-                f"study.objectives: quality and one or two of size, latency must be given, but got {self.objectives}."
-            )
-
-
-class Study:
-    """A search in a folder, which one process drives at a time.
+class Driver:
+    """Drives a search; one process does at a time.
 
     Args:
-        folder: `runs/<study>`; holds study.yaml, archive.jsonl, journal.log and artifacts/.
-        config: budget, seed, objectives.
-        task: what is searched for.
-        space: what may be tried.
-        presets: recipes measured before the sampler starts, by name.
-        requirements: what the sampler is bound by, and the front judged by.
+        config: budget and objectives.
+        evaluator: makes candidates of the study, wherever the executor asks it to.
         archive: where every finished candidate goes.
-        evaluator: makes candidates; its `candidates` are this study's archive.
+        executor: runs evaluations.
         report: called whenever a candidate is finished.
     """
 
     def __init__(
         self,
-        folder: Path,
-        *,
         config: StudyConfig,
-        task: Task,
-        space: Space,
-        presets: Mapping[str, Mapping[str, Any]],
-        requirements: Requirements,
-        archive: Archive,
+        *,
         evaluator: Evaluator,
+        archive: Archive,
+        executor: Executor,
         report: Callable[[Progress], None],
     ) -> None:
-        self.folder = folder
         self.config = config
-        self.task = task
-        self.space = space
-        self.presets = presets
-        self.requirements = requirements
-        self.archive = archive
         self.evaluator = evaluator
+        self.archive = archive
+        self.executor = executor
         self.report = report
+        self._definition = evaluator.definition
+        self._machine = str(machine(self._definition.device)["id"])
         self._started = time.monotonic()
+        self._flying: dict[Future[Candidate], str] = {}
+        self._number = 1 + max((candidate.number for candidate in archive.candidates.values()), default=-1)
         self._record: Record | None = None
 
-    def run(self) -> None:
-        """Searches until the budget is spent. What was finished before, by this or a killed process, is kept."""
-        artifact.sweep(self.evaluator.artifacts)
-        self._candidate(self._plan({}), {}, name="baseline")
-        self.evaluator.keep(self._plan({}), {})  # everything is measured against it, so it must be whole
+    def run(self, presets: Recipes, open_sampler: Callable[[], Sampler]) -> None:
+        """Searches until the budget is spent. What was finished before, by this or a killed process, is kept.
+
+        Args:
+            presets: measured before the sampler is asked.
+            open_sampler: called once there is something to tell.
+        """
+        artifact.sweep(self._definition.artifacts)
+        self._evaluate({"baseline": {}})
+        # Everything is measured against it, so it must be whole.
+        self.executor.submit(self.evaluator.restore, self._request({}, name="baseline", number=0)).result()
         self._time_here()
-        planned = {name: (self._plan(recipe), recipe) for name, recipe in self.presets.items()}
-        for name, (preset, recipe) in planned.items():
-            if self._out_of_time():
-                return
-            self._candidate(preset, recipe, name=name)
-        optuna_study = self._open_sampler()
-        self._tell_presets(optuna_study, [preset for preset, _ in planned.values()])
-        self._settle_interrupted(optuna_study)
-        stalled = 0
-        while self._trials(optuna_study) < self.config.trials and stalled < STALLED and not self._out_of_time():
-            trial = self._ask(optuna_study, stalled)
-            recipe = self.space.resolve(lambda domain: _suggest(trial, domain))  # noqa: B023  # called at once
-            asked = self._plan(recipe)
-            if asked.key in self.archive.candidates:
-                # Told twice, a recipe would draw the sampler towards itself: it is dropped, and another one asked for.
-                optuna_study.tell(trial, state=TrialState.FAIL)
-                stalled += 1
+        self._evaluate(presets)
+        if self._out_of_time():
+            return
+        sampler = open_sampler()
+        sampler.tell_known(self._told_recipes({"baseline": {}, **presets}))
+        sampler.settle(lambda key: self._told(found) if (found := self.archive.candidates.get(key)) else None)
+        self._sample(sampler)
+
+    def _evaluate(self, recipes: Recipes) -> None:
+        """Makes and measures what is not archived yet, in order, until the time is over."""
+        for name, recipe in recipes.items():
+            key = self.evaluator.plan(recipe).key
+            if key in self.archive.candidates or key in self._flying.values():
                 continue
-            stalled = 0
-            candidate = self._candidate(asked, recipe, name=TRIAL, trials=self._trials(optuna_study) + 1)
-            self._tell(optuna_study, trial, candidate)
+            if name != "baseline" and self._out_of_time():
+                break
+            self._submit(recipe, key, name=name)
+            if len(self._flying) >= self.executor.slots:
+                self._collect()
+        while self._flying:
+            self._collect()
+
+    def _sample(self, sampler: Sampler) -> None:
+        """Asks, evaluates and tells, as many at a time as the executor takes, until the budget is spent."""
+        left, exhausted = self.config.trials - self._trials(sampler), False
+        while True:
+            while left > 0 and len(self._flying) < self.executor.slots and not exhausted and not self._out_of_time():
+                recipe = sampler.ask(self.archive.candidates.keys())
+                if recipe is None:
+                    exhausted = True
+                    break
+                self._submit(recipe, self.evaluator.plan(recipe).key, name=TRIAL)
+                left -= 1
+            if not self._flying:
+                return
+            for candidate in self._collect():
+                sampler.tell(self._told(candidate))
+
+    def _submit(self, recipe: Mapping[str, Any], key: str, *, name: str) -> None:
+        request = self._request(recipe, name=name, number=self._number)
+        self._number += 1
+        self._flying[self.executor.submit(self.evaluator.evaluate, request)] = key
+
+    def _collect(self) -> list[Candidate]:
+        """Waits for evaluations; archives and reports what is finished."""
+        done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+        found = []
+        for future in [future for future in self._flying if future in done]:  # in the order they were asked for
+            del self._flying[future]
+            found.append(future.result())
+            self.archive.add(found[-1])
+            self._report(found[-1])
+        return found
+
+    def _request(self, recipe: Mapping[str, Any], *, name: str, number: int) -> Request:
+        return Request(
+            recipe=recipe,
+            name=name,
+            number=number,
+            seed=self._definition.seed,
+            baseline=self.archive.baseline if number else None,
+            timed=self._timed(),
+        )
+
+    def _timed(self) -> dict[str, dict[str, Latency]]:
+        """What is known of latency on this machine, by structure."""
+        known = [candidate.measured(machine=self._machine) for candidate in self.archive.candidates.values()]
+        return {found.structure: found.latency for found in reversed(known) if found is not None}
 
     def _time_here(self) -> None:
         """Times on this machine what another one timed: milliseconds of two machines are never compared."""
-        here = str(machine()["id"])
         for candidate in list(self.archive.candidates.values()):
-            if not candidate.rejected and candidate.measured(machine=here) is None:
-                self.archive.add(self.evaluator.timed_again(candidate))
-        baseline = next(iter(self.archive.candidates.values())).here(SEARCH, here)
+            if not candidate.rejected and candidate.measured(machine=self._machine) is None:
+                baseline = self.archive.baseline if candidate.number else None
+                asked = Retiming(candidate=candidate, baseline=baseline, timed=self._timed())
+                self.archive.add(self.executor.submit(self.evaluator.time, asked).result())
+        baseline = self._baseline().here(SEARCH, self._machine)
         if baseline is not None:  # timed here before, and elsewhere since
             self.archive.add(baseline)
 
-    def _plan(self, recipe: Mapping[str, Any]) -> Plan:
-        return plan(recipe, base_defaults=self.task.base, runtimes=self.task.runtimes)
+    def _baseline(self) -> Candidate:
+        baseline = self.archive.baseline
+        assert baseline is not None, "the baseline comes first"
+        return baseline
 
-    def _candidate(self, asked: Plan, recipe: Mapping[str, Any], *, name: str, trials: int = 0) -> Candidate:
-        """The candidate of a plan: from the archive, or made, measured and archived now."""
-        known = self.archive.candidates.get(asked.key)
-        if known is not None:
-            return known
-        candidate = self.evaluator.evaluate(asked, recipe, name=name, number=len(self.archive.candidates))
-        self.archive.add(candidate)
-        self._report(candidate, trials)
-        return candidate
-
-    def _report(self, latest: Candidate, trials: int) -> None:
-        self._record = record = Record(self.folder, self.archive, before=self._record)
-        rejected = sum(bool(candidate.rejected) for candidate in self.archive.candidates.values())
-        spent = [candidate.seconds for candidate in self.archive.candidates.values() if candidate.name == TRIAL]
-        left = (self.config.trials - trials) * sum(spent) / len(spent) if spent else None
+    def _report(self, latest: Candidate) -> None:
+        self._record = record = self._renewed()
+        candidates = self.archive.candidates.values()
+        spent = [candidate.seconds for candidate in candidates if candidate.name == TRIAL]
+        left = (self.config.trials - len(spent)) * sum(spent) / len(spent) if spent else None
         if self.config.minutes is not None:
             until = self._started + self.config.minutes * 60 - time.monotonic()
             left = until if left is None else min(left, until)
         self.report(
             Progress(
-                trials=trials,
+                trials=len(spent),
                 of=self.config.trials,
-                front=record.front(self.requirements),
-                rejected=rejected,
+                front=Front(record),
+                rejected=sum(bool(candidate.rejected) for candidate in candidates),
                 latest=latest,
                 seconds_left=left,
             )
         )
 
+    def _renewed(self) -> Record:
+        """The study as its archive is now."""
+        return self._record.renewed() if self._record else Record(self._definition.folder, self.archive)
+
     def _out_of_time(self) -> bool:
         minutes = self.config.minutes
         return minutes is not None and time.monotonic() - self._started > minutes * 60
 
-    # What follows is the conversation with Optuna. A trial is told after its candidate is in the archive, so that
-    # nothing finished is ever lost; a trial that was asked and never archived is told as failed, and asked again.
-
-    def _open_sampler(self) -> optuna.Study:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        path = self.folder / "journal.log"
-        mend(path)  # a torn last line would make the next append unreadable
-        for stale in self.folder.glob("journal.log.lock*"):
-            stale.unlink(missing_ok=True)  # this process holds the study's own lock: nobody else can be writing
-        return optuna.create_study(
-            study_name=self.folder.name,
-            storage=JournalStorage(JournalFileBackend(str(path))),
-            directions=["maximize" if OBJECTIVES[name][1] else "minimize" for name in self.config.objectives],
-            load_if_exists=True,
-        )
-
-    def _ask(self, optuna_study: optuna.Study, stalled: int) -> Trial:
-        # Seeded by how much was told, not by a generator's history: a resumed study asks what an undisturbed one asks.
-        told = len(_finished(optuna_study))
-        seed = (self.config.seed * 1_000_003 + told * STALLED + stalled) % 2**32
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group=True
-            optuna_study.sampler = (
-                optuna.samplers.RandomSampler(seed=seed)
-                if self.config.sampler == "random" or stalled >= REPEATS
-                else optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=False)
-            )
-        return optuna_study.ask()
-
-    def _tell(self, optuna_study: optuna.Study, trial: Trial, candidate: Candidate) -> None:
-        trial.set_user_attr("key", candidate.key)
-        for name, violation in self._constraints(candidate).items():
-            trial.set_constraint(name, violation)
-        if candidate.rejected:
-            optuna_study.tell(trial, state=TrialState.PRUNED)
-        else:
-            optuna_study.tell(trial, self._values(candidate))
-
-    def _tell_presets(self, optuna_study: optuna.Study, presets: list[Plan]) -> None:
-        """Tells the baseline and the presets as far as they lie within the space; the others are references only."""
-        told = _told_keys(optuna_study)
-        for known, recipe in [(self._plan({}), {}), *zip(presets, self.presets.values(), strict=True)]:
-            if known.key in told:
-                continue
-            told.add(known.key)
-            for parameters, completed in islice(self.space.completions(recipe), MOST_CORNERS):
-                if self._plan(completed).key == known.key:
-                    self._add(optuna_study, self.archive.candidates[known.key], parameters)
-                    break
-
-    def _settle_interrupted(self, optuna_study: optuna.Study) -> None:
-        """Closes the trials that a killed process left open, and tells those whose candidates were archived."""
-        for trial in optuna_study.get_trials(states=(TrialState.RUNNING,)):
-            try:
-                recipe = self.space.resolve(lambda domain: trial.params[domain.path])  # noqa: B023  # called at once
-            except KeyError:  # killed while the parameters were being asked for
-                recipe = None
-            candidate = None if recipe is None else self.archive.candidates.get(self._plan(recipe).key)
-            # Told before the open trial is closed: killed in between, it is found told, and only closed, next time.
-            if candidate is not None and candidate.key not in _told_keys(optuna_study):
-                self._add(optuna_study, candidate, trial.params)
-            optuna_study.tell(trial.number, state=TrialState.FAIL)
-
-    def _add(self, optuna_study: optuna.Study, candidate: Candidate, parameters: dict[str, Any]) -> None:
-        """Tells a candidate that no open trial stands for."""
-        optuna_study.add_trial(
-            create_trial(
-                state=TrialState.PRUNED if candidate.rejected else TrialState.COMPLETE,
-                values=None if candidate.rejected else self._values(candidate),
-                params=parameters,
-                distributions={name: _distribution(self.space.domains[name]) for name in parameters},
-                user_attrs={"key": candidate.key},
-                constraints=self._constraints(candidate),
-            )
-        )
-
-    def _trials(self, optuna_study: optuna.Study) -> int:
-        """How much of the budget is spent: new recipes that the sampler asked for."""
-        told = _told_keys(optuna_study)
+    def _trials(self, sampler: Sampler) -> int:
+        """How much of the budget is spent: new recipes that the sampler asked for and was told of."""
+        told = sampler.told
         return sum(candidate.name == TRIAL and key in told for key, candidate in self.archive.candidates.items())
 
-    def _values(self, candidate: Candidate) -> list[float]:
-        return coordinates(self._readings(candidate), self.config.objectives)
+    def _told_recipes(self, recipes: Recipes) -> Iterable[tuple[Told, Mapping[str, Any]]]:
+        for recipe in recipes.values():
+            candidate = self.archive.candidates.get(self.evaluator.plan(recipe).key)
+            assert candidate is not None, "presets are evaluated first"
+            yield self._told(candidate), recipe
 
-    def _constraints(self, candidate: Candidate) -> dict[str, float]:
-        """Every requirement's violation, in one order; one that is unknown while another fails is told as 0."""
-        violations = self.requirements.violations(self._readings(candidate))
-        return {item.text: violations.get(item.text, 0.0) for item in self.requirements.items}
-
-    def _readings(self, candidate: Candidate) -> dict[str, Reading]:
-        baseline = next(iter(self.archive.candidates.values()))
-        pair = candidate.beside(baseline, SEARCH)
+    def _told(self, candidate: Candidate) -> Told:
+        """A candidate for the sampler; a requirement that is unknown while another fails is told as 0."""
+        pair = candidate.beside(self._baseline(), SEARCH)
         assert pair is not None, "whatever is archived was measured for the search"
-        return readings(*pair, metric=self.task.metric)
-
-
-def _finished(optuna_study: optuna.Study) -> list[FrozenTrial]:
-    return optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-
-
-def _told_keys(optuna_study: optuna.Study) -> set[str]:
-    return {trial.user_attrs["key"] for trial in _finished(optuna_study)}
-
-
-def _distribution(domain: Domain) -> BaseDistribution:
-    if domain.kind in ("any_of", "choose"):
-        return CategoricalDistribution(domain.options)
-    if domain.kind == "int":
-        return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=int(domain.step or 1))
-    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
-
-
-def _suggest(trial: Trial, domain: Domain) -> Any:
-    if domain.kind in ("any_of", "choose"):
-        return trial.suggest_categorical(domain.path, domain.options)
-    if domain.kind == "int":
-        step = int(domain.step or 1)
-        return trial.suggest_int(domain.path, int(domain.low), int(domain.high), log=domain.log, step=step)
-    value = trial.suggest_float(domain.path, domain.low, domain.high, log=domain.log, step=domain.step)
-    return round(value, 10) if domain.step else value  # 0.1 + 2 * 0.1 is 0.3 for everybody
+        found, requirements = readings(*pair, metric=self.evaluator.task.metric), self.evaluator.requirements
+        violations = requirements.violations(found)
+        return Told(
+            candidate=candidate,
+            values=() if candidate.rejected else coordinates(found, self.config.objectives),
+            violations={item.text: violations.get(item.text, 0.0) for item in requirements.items},
+        )

@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from autoprune.artifacts.formats import OWN
-from autoprune.config import overridden, structured
+from autoprune.artifacts import artifact
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
-from autoprune.fronts.profiles import load_profile
+from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.machine import machine
-from autoprune.measure.measurement import VERIFY, Latency
-from autoprune.recipes.recipe import digest
-from autoprune.record.archive import ROUNDS, Archive
+from autoprune.measure.measurement import VERIFY
+from autoprune.record.archive import ROUNDS, Archive, Candidate
 from autoprune.record.folder import driving, note_machine
 from autoprune.record.point import Point
 from autoprune.record.record import Record
-from autoprune.study.driver import StudyConfig
-from autoprune.study.job import LOCATED, find_device, make_task
-from autoprune.study.remeasure import remeasure, rounds_of, time_again, with_round
-from autoprune.tasks.task import Task
+from autoprune.study.definition import Definition
+from autoprune.study.executor import Executor, FreshProcess, Serial
+from autoprune.study.remeasure import Pair, Remeasurer, rounds_of, with_round
+
+Found = TypeVar("Found")
 
 
 def verify(
     folder: Path,
+    limits: Limits = UNCHANGED,
     *,
-    floors: Sequence[str] = (),
-    ceilings: Sequence[str] = (),
-    profile: str | None = None,
-    prefer: str | None = None,
-    format: str = OWN,
     everything: bool = False,
     again: bool = False,
     rounds: int = ROUNDS,
-    working: Callable[[str], None] = lambda words: None,
+    working: Callable[[str], None] = lambda message: None,
 ) -> Front:
     """Measures the finalists of a study once more, on test data; returns the front with what was found.
 
@@ -47,10 +39,7 @@ def verify(
 
     Args:
         folder: of the study.
-        floors, ceilings: in place of the study's, as `Record.with_limits` reads them.
-        profile: requirements in place of the study's.
-        prefer: what to pick by, in place of what the requirements prefer.
-        format: what finalists must be writable in, as `Record.front` reads it.
+        limits: under which finalists are chosen, in place of the study's own requirements.
         everything: whether every candidate that has an artifact is verified, not the finalists alone.
         again: whether what was verified on this machine is measured anew, in place of what it was.
         rounds: processes that time each artifact; an interval of latency takes at least 2.
@@ -63,111 +52,95 @@ def verify(
         raise AutopruneError(f"rounds: a whole number >= 1 must be given, but got {rounds}.")
     Record(folder)  # refuses a folder that holds no study before a lock is made in it
     with driving(folder):
-        note_machine(folder, machine())
         record = Record(folder, Archive(folder / "archive.jsonl", mending=True))
-        requirements = record.requirements(load_profile(profile) if profile else None)
-        front = record.front(record.with_limits(requirements, floors, ceilings, prefer=prefer), format=format)
+        front = Front(record, limits)
         whole = [point for point in record.points if not point.candidate.rejected]
-        points = whole if everything else front.finalists
-        missing = [point for point in points if again or not rounds_of(point.candidate)]
+        verification = _Verification(record, rounds=rounds, working=working)
+        verification.run(whole if everything else front.finalists, again=again)
+    return Front(Record(folder), limits)
+
+
+class _Verification:
+    """The rounds of one verification."""
+
+    def __init__(self, record: Record, *, rounds: int, working: Callable[[str], None]) -> None:
+        self._record = record
+        self._rounds = rounds
+        self._working = working
+        self._definition = Definition.of_record(record)
+        facts = machine(self._definition.device)
+        self._machine = str(facts["id"])
+        note_machine(record.folder, facts)
+
+    def run(self, points: Sequence[Point], *, again: bool) -> None:
+        missing = [point for point in points if again or not self._rounds_of(point)]
         if missing:
-            working("reading data")
-            task, study = task_again(record)
-            seconds, device = study.latency_seconds, find_device(study.device)
-            remeasure(record, task, missing, device=device, latency_seconds=seconds, working=working)
-            del task  # the processes that follow need its memory
-        for number in range(2, rounds + 1):
-            late = [point for point in points if rounds_of(record.archive.candidates[point.candidate.key]) < number]
+            self._measure(missing)  # in a call of its own: the processes that follow need the memory of its data
+        for number in range(2, self._rounds + 1):
+            late = [point for point in points if self._rounds_of(point) < number]
             if any(point.number for point in late):  # of the baseline alone there is no ratio
-                working(f"timing in process {number} of {rounds}: reading data")
-                _run_round(record, late, number=number, of=rounds, working=working)
-        baseline = record.archive.candidates[record.baseline.candidate.key].here(VERIFY, str(machine()["id"]))
+                self._working(f"timing in process {number} of {self._rounds}: reading data")
+                with FreshProcess() as executor:
+                    self._time(late, executor, number=number)
+        baseline = self._archived(self._record.baseline).here(VERIFY, self._machine)
         if baseline is not None:  # verified here before, and elsewhere since
-            record.archive.add(baseline)
-    return Record(folder).front(front.requirements, format=format)
+            self._record.archive.add(baseline)
 
+    def _measure(self, points: Sequence[Point]) -> None:
+        """Measures artifacts on test data and times them once.
 
-def _run_round(
-    record: Record, points: Sequence[Point], *, number: int, of: int, working: Callable[[str], None]
-) -> None:
-    """Has a fresh process time artifacts once; each is archived as soon as it is known."""
-    with closing(timed_elsewhere(record, points)) as timed:  # whatever ends this ends the process too
-        for done, (point, latency) in enumerate(timed, start=1):
-            record.archive.add(with_round(record.archive.candidates[point.candidate.key], latency))
-            working(f"timing in process {number} of {of}: {done}/{len(points)}")
+        The baseline comes last, also if it is not among them and was not measured on this machine: what is read
+        against it counts once all of it is there.
+        """
+        baseline = self._record.baseline
+        needed = any(not point.number for point in points) or not self._rounds_of(baseline)
+        missing = [point for point in points if point.number] + [baseline] * needed
+        remeasurer = Remeasurer(self._definition, working=self._working)
+        with Serial() as executor:
+            for place, point in enumerate(missing, start=1):
+                label = point.candidate.summary or "baseline"
+                self._working(f"verifying {place}/{len(missing)}: {point.number} {label}")
+                measured = self._ask(executor, remeasurer.measure, point)
+                self._record.archive.add(self._archived(point).with_measurement(measured))
 
+    def _time(self, points: Sequence[Point], executor: Executor, *, number: int) -> None:
+        """Has another process time artifacts once; each is archived as soon as it is known."""
+        remeasurer = Remeasurer(self._definition)
+        for done, point in enumerate(points, start=1):
+            latency = self._ask(executor, remeasurer.time, point)
+            self._record.archive.add(with_round(self._archived(point), latency, machine=self._machine))
+            self._working(f"timing in process {number} of {self._rounds}: {done}/{len(points)}")
 
-def timed_elsewhere(record: Record, points: Sequence[Point]) -> Generator[tuple[Point, dict[str, Latency]], None, None]:
-    """Artifacts as a fresh process times them, each as soon as it is known.
-
-    Raises:
-        AutopruneError: the process failed; it has said why.
-    """
-    # Ctrl-C reaches both processes; this one ends the other, which need not say anything.
-    code = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-        "from autoprune.study.verify import time_here; time_here(*sys.argv[1:])"
-    )
-    words = [sys.executable, "-c", code, str(record.folder), *(str(point.number) for point in points)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None, "it was asked for"
+    def _ask(self, executor: Executor, function: Callable[[Pair], Found], point: Point) -> Found:
+        pair = Pair(candidate=self._archived(point), baseline=self._archived(self._record.baseline))
         try:
-            for line in process.stdout:
-                found = json.loads(line)
-                latency = {name: Latency.from_json(entry) for name, entry in found["latency"].items()}
-                yield record.points[found["number"]], latency
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode:
-        raise AutopruneError(
-            f"the process that timed artifacts ended with {process.returncode}, see above. What was measured is kept; "
-            "the same command goes on from here."
-        )
+            return executor.submit(function, pair).result()
+        except AutopruneError as error:
+            raise self._explained(error, point) from error
 
+    def _explained(self, error: AutopruneError, point: Point) -> AutopruneError:
+        """The same error with the way out, where an artifact is missing or damaged."""
+        record = self._record
+        for one in (record.baseline, point):
+            try:
+                artifact.read(one.folder)
+            except AutopruneError as damage:
+                again = record.folder.parent / f"{record.name}-{one.number}" / "artifacts" / one.folder.name
+                remedy = (
+                    "The study's own command makes the baseline's artifact again; then verify once more."
+                    if one.number == 0
+                    else f"Or make it again and put it in its place:\n  {record.command(one)}\n"
+                    f"  rm -rf {one.folder} && cp -r {again} {one.folder}"
+                )
+                return AutopruneError(
+                    f"candidate {one.number} cannot be verified: {damage}\n{remedy}\n"
+                    "What was verified before it is kept; the same command goes on from here."
+                )
+        return error
 
-def time_here(folder: str, *numbers: str) -> None:
-    """Times candidates of a study in this process; writes a line of JSON for each, or says on stderr what is wrong."""
-    record = Record(Path(folder))
-    try:
-        task, study = task_again(record)
-        points = [record.point(int(number)) for number in numbers]
-        device, seconds = find_device(study.device), study.latency_seconds
-        for point, latency in time_again(record, task, points, device=device, latency_seconds=seconds):
-            entry = {name: vars(timed) for name, timed in latency.items()}
-            print(json.dumps({"number": point.number, "latency": entry}), flush=True)
-    except AutopruneError as error:
-        sys.exit(str(error))
+    def _archived(self, point: Point) -> Candidate:
+        """The candidate of a point as it is in the archive now."""
+        return self._record.archive.candidates[point.candidate.key]
 
-
-def task_again(record: Record) -> tuple[Task, StudyConfig]:
-    """The task of a study, on the same data, and what the study was told."""
-    source = record.folder / "study.yaml"
-    section = dict(record.definition["task"])
-    section["data"] = dict(section.get("data") or {})
-    places = {}
-    for entry in LOCATED:  # left out of the definition, since what lies there is hashed
-        for key, held in ((f"task.{entry}", section), (f"task.data.{entry}", section["data"])):
-            place = overridden(record.overrides, key)
-            if place is not None:
-                held[entry] = places[key] = place
-    keys = ", ".join(f"{key}=…" for key in places or ["task.data.path"])
-    try:
-        task = make_task(section)
-    except AutopruneError as error:
-        raise AutopruneError(
-            f"study {record.name!r} cannot read its data again: {error}\n"
-            f"If it has moved, mend {keys} among the overrides in {source}."
-        ) from error
-    now = digest(task.fingerprint())
-    if now != record.definition["data"]:
-        where = f" in {', '.join(repr(str(place)) for place in places.values())}" if places else ""
-        raise AutopruneError(
-            f"study {record.name!r} was searched on other data than there is now{where} (digest "
-            f"{record.definition['data']} then, {now} now; now {task.describe()}): what is measured now could not be "
-            f"compared. Bring the old data back, mend {keys} among the overrides in {source}, or search anew "
-            "under another study.name."
-        )
-    told = dict(record.definition["study"])
-    seconds = overridden(record.overrides, "study.latency_seconds")
-    return task, structured(StudyConfig, told if seconds is None else {**told, "latency_seconds": seconds}, "study")
+    def _rounds_of(self, point: Point) -> int:
+        return rounds_of(self._archived(point), machine=self._machine)

@@ -1,21 +1,36 @@
-"""The protocol of a task: a dense model, its data, its metrics and slices, and the workloads whose latency counts."""
+"""A task in three small protocols: what a model learns from, how it is judged, and how it is served.
+
+Six methods make a task: `model`, `fingerprint`, `batches`, `loss`, `score` and `workloads`; and it says its `name` and
+`metrics`. All the rest has a default. Whoever needs one of the three asks for that one.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Generic
 
 import pandas as pd
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
-from autoprune.artifacts.served import Beside, Parts, Served
+from autoprune.artifacts.served import Beside, Parts, Served, serve
 from autoprune.errors import AutopruneError
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.tasks.metric import Metric
+
+M = TypeVar("M", bound=Model, default=Any)
+"""What is trained."""
+
+S = TypeVar("S", bound=Served, default=Any)
+"""What answers for it."""
+
+C = TypeVar("C", default=Any)
+"""What a task is told."""
 
 
 @dataclass(kw_only=True)
@@ -57,85 +72,88 @@ class Training:
                 raise AutopruneError(f"task.training.{name} >= 1 must hold, but got {getattr(self, name)}.")
 
 
-class Task(ABC):
-    """Everything the search must know about a model's purpose.
+class Learning(ABC, Generic[M]):
+    """What a model learns from.
 
     Attributes:
         name: as in the config.
-        metric: the metric that `quality` means, e.g. `ndcg@20`.
-        metrics: all metrics that are reported, by name; larger is better.
-        slices: columns of the rows that split them, each with the slices it splits them into.
-        perturbations: ways to make the same requests harder, by name; each is reported as one more slice.
-        workload_names: what `workloads` returns; the first is what `latency_ms` means.
-        unit: the column of the rows that counts as one observation of a slice (a user, a pair, …).
+        metric: what `validate` measures, by name.
         base: what the dense model is made with when a recipe says nothing.
-        runtimes: what can answer, by name; the first does when a recipe says nothing.
         training: how models are trained.
-        report: called with a few words about long work in progress; set by whoever watches.
+        report: called with a message about long work in progress; set by whoever watches.
     """
 
     name: str
     metric: str
-    metrics: Mapping[str, Metric]
-    slices: Mapping[str, tuple[str, ...]]
-    perturbations: tuple[str, ...]
-    workload_names: tuple[str, ...]
-    unit: str
-    base: Mapping[str, Any]
-    runtimes: tuple[str, ...] = ("torch",)
-    training: Training
-    report: Callable[[str], None] = staticmethod(lambda words: None)
+    base: Mapping[str, Any] = {}
+    training: Training = Training()
+    report: Callable[[str], None] = staticmethod(lambda message: None)
 
-    @abstractmethod
     def describe(self) -> str:
         """The task's data in a line, for people."""
+        return self.name
 
     @abstractmethod
     def fingerprint(self) -> str:
         """Changes when data or settings change what a recipe gives; part of every cache key."""
 
     @abstractmethod
-    def context(self, *, seed: int, device: torch.device) -> Context:
-        """What steps may know beside the weights."""
-
-    @abstractmethod
-    def model(self, base: Mapping[str, Any], *, seed: int) -> Model:
-        """A model that is not trained; `base` overrides `self.base`.
+    def model(self, base: Mapping[str, Any], *, seed: int) -> M:
+        """A model that is not trained, or comes trained; `base` overrides `self.base`.
 
         Raises:
             RecipeError: a value of `base` cannot be.
         """
-
-    def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        """A space or a recipe without what this task's model can never do; said in `describe`."""
-        return dict(recipe)
-
-    @abstractmethod
-    def initialize(self, model: Model, *, seed: int) -> None:
-        """Gives a fresh dense model the weights that training starts from."""
 
     @abstractmethod
     def batches(self) -> Sequence[Any]:
         """One epoch of training batches, in an order drawn from torch's global generator."""
 
     @abstractmethod
-    def loss(self, model: Model, batch: Any) -> Tensor:
+    def loss(self, model: M, batch: Any) -> Tensor:
         """The loss of one batch, a scalar."""
 
-    @abstractmethod
-    def settle(self, model: Model) -> None:
+    def context(self, *, seed: int, device: torch.device) -> Context:
+        """What steps may know beside the weights."""
+        return Context(seed=seed, device=device)
+
+    def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """A space or a recipe without what this task's model can never do; said in `describe`."""
+        return dict(recipe)
+
+    def initialize(self, model: M, *, seed: int) -> None:
+        """Gives a fresh dense model the weights that training starts from; by default those it was made with."""
+
+    def settle(self, model: M) -> None:
         """Folds what only the loss knows (a normalisation, say) into the weights; called after training ends."""
 
     @abstractmethod
-    def beside(self) -> Beside:
-        """What lies beside every artifact of this task."""
+    def validate(self, model: M) -> float:
+        """`metric` on validation data, for a model in training, as it stands (it may have to be settled first)."""
+
+
+class Judging(ABC, Generic[S]):
+    """How a model is judged by its answers.
+
+    Attributes:
+        metrics: all metrics that are reported, by name; larger is better.
+        slices: columns of the rows that split them, each with the slices it splits them into.
+        perturbations: ways to make the same requests harder, by name; each is reported as one more slice.
+        unit: the column of the rows that counts as one observation of a slice (a user, a pair, …).
+    """
+
+    metrics: Mapping[str, Metric]
+    slices: Mapping[str, tuple[str, ...]] = {}
+    perturbations: tuple[str, ...] = ()
+    unit: str = "unit"
+
+    @cached_property
+    def metric(self) -> str:
+        """The name of the metric that `quality` means, e.g. `ndcg@20`; the first unless a task says otherwise."""
+        return next(iter(self.metrics))
 
     @abstractmethod
-    def parts(self, model: Model, runtime: str = "") -> Parts:
-        """What an artifact of `model` consists of, for one of `runtimes` (empty: the first)."""
-
-    @abstractmethod
-    def score(self, served: Served, split: str, perturbation: str | None = None) -> pd.DataFrame:
+    def score(self, served: S, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """Rows that every metric, slice and interval is computed from.
 
         Args:
@@ -143,21 +161,50 @@ class Task(ABC):
             perturbation: one of `perturbations`: what is asked instead; perhaps of some of the units only.
         """
 
-    def glance(self, served: Served, metrics: Collection[str]) -> dict[str, float]:
+    def glance(self, served: S, metrics: Collection[str]) -> dict[str, float]:
         """Some of `metrics` on validation data, by name, where that is much cheaper than `score`; the same values."""
         return {}
 
-    @abstractmethod
-    def validate(self, model: Model) -> float:
-        """`metric` on validation data, for a model in training, as it stands (it may have to be settled first)."""
+
+class Serving(ABC, Generic[M, S]):
+    """How a model becomes an artifact, and what is asked of it in use.
+
+    Attributes:
+        workload_names: what `workloads` returns; the first is what `latency_ms` means.
+        runtimes: what can answer, by name; the first does when a recipe says nothing.
+    """
+
+    workload_names: tuple[str, ...] = ("single",)
+    runtimes: tuple[str, ...] = ("torch",)
+
+    def beside(self) -> Beside:
+        """What lies beside every artifact of this task; by default nothing."""
+        return Beside(values={}, tensors={})
+
+    def parts(self, model: M, runtime: str = "") -> Parts:
+        """What an artifact of `model` consists of: by default its settings, and its tables packed.
+
+        Args:
+            runtime: one of `runtimes`; empty: the first.
+        """
+        tables, tensors = model.packed()
+        return Parts(manifest={**model.settings(), "tables": tables}, tensors=tensors, beside=self.beside())
 
     @abstractmethod
-    def workloads(self, served: Served) -> dict[str, Callable[[], object]]:
+    def workloads(self, served: S) -> dict[str, Callable[[], object]]:
         """What is timed, by name, in the order of `workload_names`. Each call is one request."""
 
 
+class Task(Learning[M], Judging[S], Serving[M, S]):
+    """Everything the search must know about a model's purpose."""
+
+    def validate(self, model: M) -> float:
+        served: Any = serve(self.parts(model))  # the row of the family says of what kind it is
+        return self.metrics[self.metric](self.score(served, "validation"))
+
+
 @dataclass(frozen=True, kw_only=True)
-class TaskMaker:
+class TaskMaker(Generic[C]):
     """How the tasks of one name are configured and made.
 
     Attributes:
@@ -165,5 +212,5 @@ class TaskMaker:
         make: from such a config.
     """
 
-    config: type[Any]
-    make: Callable[[Any], Task]
+    config: type[C]
+    make: Callable[[C], Task]

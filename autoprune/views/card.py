@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from autoprune.artifacts.formats import LOADING, OWN
+from autoprune.artifacts.formats import OWN, find_format
 from autoprune.fronts.front import Front
-from autoprune.measure.measurement import SEARCH, VERIFY, Measurement
+from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE, Measurement
 from autoprune.measure.reading import Reading, binding_slices, reading_name
 from autoprune.record.point import Point
-from autoprune.views import phrases as words
+from autoprune.views import phrases
 from autoprune.views.commands import candidate_command, search_command
 
 FILE = "README.md"
@@ -33,12 +33,10 @@ def write_card(front: Front, point: Point, folder: Path, *, made_by: str = "") -
     """
     from autoprune.artifacts import artifact  # here, because it waits for torch
 
-    path = folder / FILE
+    path, example = folder / FILE, find_format(front.format).example(folder)
     if front.format == OWN:
-        made, example = artifact.read_card(folder), artifact.load(folder).example
+        made = artifact.read_card(folder)
     else:  # hashes and files are the artifact's, where it came from is the same
-        from autoprune.encoder.stock import EXAMPLE as example  # as above
-
         made = {name: held for name, held in artifact.read_card(point.folder).items() if name != "files"}
     path.write_text(card(front, point, made=made, made_by=made_by, example=example))
     return path
@@ -55,7 +53,7 @@ def card(
         made_by: the command line that picked the point.
         example: Python that asks `model` for something.
     """
-    parts = [
+    paragraphs = [
         _head(front, point),
         _recipe(point),
         _trade(front, point),
@@ -66,26 +64,26 @@ def card(
         _made(front, point, made or {}, made_by),
         _files(made or {}),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(one for one in paragraphs if one) + "\n"
 
 
 def _head(front: Front, point: Point) -> str:
     record = front.record
     size, known = point.known["size_bytes"], point.known
     task = record.definition["task"]["name"]
-    lines = [f"# {record.name} {point.number}: {words.name(point)}"]
-    warning = words.standing(front, point)
+    lines = [f"# {record.name} {point.number}: {phrases.name(point)}"]
+    warning = phrases.standing(front, point)
     if warning:
         lines.append(f"> **Warning: {warning}.**")
     if not point.verified:
-        lines.append(f"> **Not verified on test data.** `{words.verifying(front, point)}` does it; then pick again.")
+        lines.append(f"> **Not verified on test data.** `{phrases.verifying(front, point)}` does it; then pick again.")
     what = "The dense model" if not point.number else f"A model made smaller, candidate {point.number}"
     lines.append(
         f"{what} of the study `{record.name}`: task `{task}`"
         + (f", {record.described}" if record.described else "")
         + f" (digest `{record.definition['data']}`). "
-        f"{words.byte_count(size.value)}, {words.ratio(size.ratio)} of the dense model's bytes; "
-        f"{words.ratio(known['quality'].ratio)} of its {record.metric}"
+        f"{phrases.byte_count(size.value)}, {phrases.ratio(size.ratio)} of the dense model's bytes; "
+        f"{phrases.ratio(known['quality'].ratio)} of its {record.metric}"
         f" ({'test' if point.verified else 'validation'} data)."
     )
     return "\n\n".join(lines)
@@ -95,7 +93,7 @@ def _recipe(point: Point) -> str:
     if not point.candidate.recipe:
         return "## Recipe\n\nNone: this is the dense model."
     recipe = yaml.safe_dump(point.candidate.recipe, sort_keys=False).rstrip()
-    return f"## Recipe\n\n{point.candidate.words}\n\n```yaml\n{recipe}\n```"
+    return f"## Recipe\n\n{point.candidate.summary}\n\n```yaml\n{recipe}\n```"
 
 
 def _looks(front: Front, point: Point) -> list[tuple[str, str, Measurement, Measurement, Mapping[str, Reading]]]:
@@ -114,12 +112,12 @@ def _trade(front: Front, point: Point) -> str:
     looks = _looks(front, point)
     for _, split, measured, before, found in looks:
         for metric in measured.quality:
-            reading, was = found[metric], before.quality[metric]["all"]
+            reading, was = found[metric], before.quality[metric][WHOLE]
             rows.append((f"{metric}, {split}", f"{reading.value:.4f}", f"{was:.4f}", _sure(reading)))
     purpose, _, measured, before, found = looks[0]
     for name, was_bytes in (("size_bytes", before.size_bytes), ("memory_bytes", before.memory_bytes)):
         reading = found[name]
-        rows.append((name, words.byte_count(reading.value), words.byte_count(was_bytes), _sure(reading)))
+        rows.append((name, phrases.byte_count(reading.value), phrases.byte_count(was_bytes), _sure(reading)))
     for name in measured.latency:
         timed = found.get(f"latency_ms.{name}")
         if timed is None:
@@ -127,7 +125,7 @@ def _trade(front: Front, point: Point) -> str:
         else:
             was_ms = before.latency[name].median_ms
             rows.append((f"latency, {name}", f"{timed.value:.3f} ms", f"{was_ms:.3f} ms", _sure(timed)))
-    machine = words.machine(front.record, measured.machine)
+    machine = phrases.machine(front.record, measured.machine)
     return (
         "## Lost and gained\n\n"
         + _table(("", "this model", "dense model", "ratio"), rows)
@@ -141,12 +139,12 @@ def _slices(front: Front, point: Point) -> str:
     _, split, measured, before, found = _looks(front, point)[0]
     binds = binding_slices(before, metric)
     rows = []
-    for part in measured.quality[metric]:
-        if part == "all" or part not in before.quality[metric]:
+    for name in measured.quality[metric]:
+        if name == WHOLE or name not in before.quality[metric]:
             continue
-        reading = found[reading_name(metric, part)]
-        note = "yes" if part in binds else f"no, {words.why_idle(before, metric, part)}"
-        rows.append((part, f"{reading.value:.4f}", _sure(reading), note))
+        reading = found[reading_name(metric, name)]
+        note = "yes" if name in binds else f"no, {phrases.why_idle(before, metric, name)}"
+        rows.append((name, f"{reading.value:.4f}", _sure(reading), note))
     if not rows:
         return ""
     worst = f"The worst of those that bind: {_sure(found['worst_slice'])}."
@@ -178,15 +176,15 @@ def _required(front: Front, point: Point) -> str:
 def _caveats(front: Front, point: Point) -> str:
     record = front.record
     lines = []
-    warning = words.standing(front, point)
+    warning = phrases.standing(front, point)
     if warning:
         lines.append(f"{warning[0].upper()}{warning[1:]}.")
-    if words.beyond(record, point):
-        lines.append(f"It {words.beyond(record, point)}.")
+    if phrases.beyond(record, point):
+        lines.append(f"It {phrases.beyond(record, point)}.")
     if not point.verified:
         lines.append(
             "All values are the search's own, on validation data that it chose by: of many candidates it kept those "
-            f"that look best there, some of them by luck. On test data: `{words.verifying(front, point)}`."
+            f"that look best there, some of them by luck. On test data: `{phrases.verifying(front, point)}`."
         )
     else:
         count = sum(bool(other.verified) for other in record.points)
@@ -195,8 +193,8 @@ def _caveats(front: Front, point: Point) -> str:
                 f"It is one of {count} that were measured on test data; who chose it by those values chose some luck "
                 "with it."
             )
-        if words.optimism(front):
-            lines.append(words.optimism(front))
+        if phrases.optimism(front):
+            lines.append(phrases.optimism(front))
         letters = front.letters
         alike = [
             str(other)
@@ -217,7 +215,7 @@ def _caveats(front: Front, point: Point) -> str:
 
 def _use(format: str, example: str) -> str:
     ask = f"; print({example})" if example else ""
-    code = f"{LOADING[format].format(folder='.')}{ask}"
+    code = f"{find_format(format).loading.format(folder='.')}{ask}"
     return f'## Use it\n\nIn this folder:\n\n```\npython -c "{code}"\n```'
 
 
@@ -251,7 +249,7 @@ def _files(made: Mapping[str, Any]) -> str:
 
 
 def _sure(reading: Reading) -> str:
-    return f"{words.ratio(reading.ratio)} {words.plus_minus(reading)}".rstrip()
+    return f"{phrases.ratio(reading.ratio)} {phrases.plus_minus(reading)}".rstrip()
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

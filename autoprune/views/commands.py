@@ -20,8 +20,8 @@ def search_command(record: Record) -> str:
     """The command line that does the study again, and verifies it if this one was; places are left to be filled in."""
     trials = sum(point.candidate.name == TRIAL for point in record.points)
     flags = ["--config-dir", without_places(record.config_dir)] if record.config_dir else []
-    words = [_placeless(word) for word in record.overrides if not LOCAL.match(word)]
-    search = shlex.join(["autoprune", *flags, *words, f"study.trials={trials}", f"study.name={record.name}"])
+    kept = [_placeless(override) for override in record.overrides if not LOCAL.match(override)]
+    search = shlex.join(["autoprune", *flags, *kept, f"study.trials={trials}", f"study.name={record.name}"])
     return f"{search} && autoprune verify {record.name}" if record.baseline.verified else search
 
 
@@ -30,9 +30,9 @@ def candidate_command(record: Record, point: Point) -> str:
     return placeless(shlex.split(record.command(point)))
 
 
-def placeless(words: Iterable[str]) -> str:
+def placeless(arguments: Iterable[str]) -> str:
     """A command line with places left to be filled in."""
-    return shlex.join(_placeless(word) for word in words)
+    return shlex.join(_placeless(argument) for argument in arguments)
 
 
 def verb_command(record: Record, verb: str, *more: str) -> str:
@@ -52,10 +52,10 @@ def without_places(content: Any) -> Any:
     return content
 
 
-def _placeless(word: str) -> str:
-    key, equals, value = word.partition("=")
+def _placeless(argument: str) -> str:
+    key, equals, value = argument.partition("=")
     if not equals:
-        return str(without_places(word))
+        return str(without_places(argument))
     place = value.strip("'\"")
     shown = without_places(place)
-    return word if shown == place else f"{key}={shown}"
+    return argument if shown == place else f"{key}={shown}"

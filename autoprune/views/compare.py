@@ -14,8 +14,8 @@ from autoprune.measure.measurement import SEARCH, VERIFY
 from autoprune.measure.reading import Reading
 from autoprune.record.folder import changes
 from autoprune.record.point import Point
-from autoprune.views.front_json import finite
-from autoprune.views.phrases import requirement_words
+from autoprune.views.phrases import required
+from autoprune.views.plain import finite
 
 LEVELS = (1.0, 0.99, 0.95)
 """Ratios of quality, to the first study's baseline, at which the best size and latency are compared."""
@@ -111,27 +111,10 @@ def compare(one: Front, other: Front) -> Comparison:
     purpose = VERIFY if verified else SEARCH
     machines = {front.record.baseline.candidate.latest(purpose).machine for front in fronts}
     machine = machines.pop() if len(machines) == 1 else None
-    notes = [] if machine else ["Latency is left out: the two were timed on different machines."]
-    if not verified:
-        waiting = [front.record.name for front in fronts if not front.verified]
-        notes.append(
-            f"These are the searches' own values: {' and '.join(waiting)} {'are' if len(waiting) > 1 else 'is'} not "
-            "verified throughout."
-        )
-    if set(one.requirements.items) != set(other.requirements.items):
-        asked = "; ".join(f"{front.record.name} by {requirement_words(front)}" for front in fronts)
-        notes.append(f"Each is judged by its own requirements ({asked}): give --for or --floor to judge both alike.")
     shared = [name for name in one.record.objectives if name in other.record.objectives]
     objectives = [name for name in shared if machine or name != "latency"]
     reference = _look(one.record.baseline, verified=verified)
     found = [_readings(front, reference, verified=verified, timed=machine is not None) for front in fronts]
-    baselines = [front.record.baseline for front in fronts]
-    if len({_look(point, verified=verified)["quality"].value for point in baselines}) > 1:
-        notes.append(f"The dense models differ (another seed?): ratios are to that of {one.record.name}.")
-    for front, kept in zip(fronts, found, strict=True):
-        left = len(front.points if verified else front.searched) - len(kept)
-        if left:
-            notes.append(f"{left} points of {front.record.name} were not timed on the same machine and are left out.")
     floor = min(one.floor, other.floor)
     sides = [
         Side(
@@ -153,14 +136,40 @@ def compare(one: Front, other: Front) -> Comparison:
         machine=machine,
         floor=floor,
         together=together,
-        notes=notes,
+        notes=_notes(one, other, verified=verified, timed=machine is not None, compared=[len(kept) for kept in found]),
     )
 
 
+def _notes(one: Front, other: Front, *, verified: bool, timed: bool, compared: Sequence[int]) -> list[str]:
+    """What could not be compared, and why.
+
+    Args:
+        compared: how many points of each front were.
+    """
+    fronts = (one, other)
+    notes = [] if timed else ["Latency is left out: the two were timed on different machines."]
+    if not verified:
+        waiting = [front.record.name for front in fronts if not front.verified]
+        notes.append(
+            f"These are the searches' own values: {' and '.join(waiting)} {'are' if len(waiting) > 1 else 'is'} not "
+            "verified throughout."
+        )
+    if set(one.requirements.items) != set(other.requirements.items):
+        asked = "; ".join(f"{front.record.name} by {required(front)}" for front in fronts)
+        notes.append(f"Each is judged by its own requirements ({asked}): give --for or --floor to judge both alike.")
+    if len({_look(front.record.baseline, verified=verified)["quality"].value for front in fronts}) > 1:
+        notes.append(f"The dense models differ (another seed?): ratios are to that of {one.record.name}.")
+    for front, kept in zip(fronts, compared, strict=True):
+        left = len(front.points if verified else front.searched) - kept
+        if left:
+            notes.append(f"{left} points of {front.record.name} were not timed on the same machine and are left out.")
+    return notes
+
+
 def _refuse_strangers(one: Front, other: Front) -> None:
-    parts = [{key: front.record.definition[key] for key in ("task", "data")} for front in (one, other)]
-    if parts[0] != parts[1]:
-        lines = changes(*parts, words=(one.record.name, other.record.name))
+    asked = [{key: front.record.definition[key] for key in ("task", "data")} for front in (one, other)]
+    if asked[0] != asked[1]:
+        lines = changes(*asked, labels=(one.record.name, other.record.name))
         raise AutopruneError(
             "\n".join(
                 [

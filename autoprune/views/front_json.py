@@ -20,26 +20,26 @@ explanation     why nothing is feasible, a text; null where something is
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from autoprune.errors import unknown
+from autoprune.fronts.fall import Fall
 from autoprune.fronts.front import Front
-from autoprune.fronts.requirements import COSTS, OBJECTIVES
+from autoprune.fronts.requirements import Requirement
 from autoprune.measure.measurement import SEARCH, VERIFY
 from autoprune.measure.reading import Reading
 from autoprune.record.point import Point
-from autoprune.record.record import Record
+from autoprune.views.order import ordered
+from autoprune.views.plain import finite
 
 FORMAT = 1
 
 
-def front_facts(front: Front, *, sort: str = "quality") -> dict[str, Any]:
+def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
     """The structure above.
 
     Args:
-        sort: what the points are ordered by, as in `ordered`.
+        sort: what the points are ordered by, as in `autoprune.views.order.ordered`.
 
     Raises:
         AutopruneError: nothing is called `sort`.
@@ -55,17 +55,7 @@ def front_facts(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "data": record.definition["data"],
         "metric": record.metric,
         "objectives": record.objectives,
-        "requirements": [
-            {
-                "text": item.text,
-                "reading": item.reading,
-                "kind": "ceiling" if item.ceiling else "floor",
-                "limit": item.limit,
-                "relative": item.relative,
-                "confidence": item.confidence,
-            }
-            for item in front.requirements.items
-        ],
+        "requirements": [_requirement(item) for item in front.requirements.items],
         "prefer": front.requirements.prefer,
         "machine": {purpose: record.machines.get(machines.get(purpose, "")) for purpose in (SEARCH, VERIFY)},
         "candidates": len(record.points),
@@ -76,15 +66,7 @@ def front_facts(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "pick": front.pick().number if some else None,
         "knee": front.knee.number if front.knee else None,
         "picks": {name: point.number if point else None for name, point in front.picks().items()},
-        "falls": [
-            {
-                "number": fall.point.number,
-                "words": fall.words,
-                "missed": fall.missed,
-                "beaten_by": fall.beaten_by.number if fall.beaten_by else None,
-            }
-            for fall in front.falls
-        ],
+        "falls": [_fall(fall) for fall in front.falls],
         "letters": {str(number): letters for number, letters in front.letters.items()},
         "hypervolume": front.hypervolume,
         "floor": front.floor,
@@ -95,34 +77,24 @@ def front_facts(front: Front, *, sort: str = "quality") -> dict[str, Any]:
     return plain
 
 
-def ordered(points: Iterable[Point], record: Record, sort: str) -> list[Point]:
-    """Points with the best first, by the readings to go by; those that have none come last.
-
-    Args:
-        sort: `quality`, `size`, `latency`, or any reading.
-
-    Raises:
-        AutopruneError: there is no such reading.
-    """
-    name = OBJECTIVES[sort][0] if sort in OBJECTIVES else sort
-    if name not in record.names:
-        raise unknown("--sort", sort, [*OBJECTIVES, *record.names])
-    sign = 1 if name.split(".")[0] in COSTS else -1
-
-    def place(point: Point) -> float:
-        value = point.known[name].ratio if name in point.known else math.inf
-        return math.inf if math.isinf(value) or math.isnan(value) else sign * value
-
-    return sorted(points, key=place)
+def _requirement(item: Requirement) -> dict[str, Any]:
+    return {
+        "text": item.text,
+        "reading": item.reading,
+        "kind": "ceiling" if item.ceiling else "floor",
+        "limit": item.limit,
+        "relative": item.relative,
+        "confidence": item.confidence,
+    }
 
 
-def finite(content: Any) -> Any:
-    """The same plain values with null for what JSON has no number for."""
-    if isinstance(content, Mapping):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+def _fall(fall: Fall) -> dict[str, Any]:
+    return {
+        "number": fall.point.number,
+        "words": fall.reason,
+        "missed": fall.missed,
+        "beaten_by": fall.beaten_by.number if fall.beaten_by else None,
+    }
 
 
 def _point(point: Point, front: Front) -> dict[str, Any]:
@@ -130,7 +102,7 @@ def _point(point: Point, front: Front) -> dict[str, Any]:
     return {
         "number": candidate.number,
         "name": candidate.name,
-        "words": candidate.words,
+        "words": candidate.summary,
         "recipe": candidate.recipe,
         "artifact": str(point.folder),
         "letters": front.letters.get(candidate.number, ""),

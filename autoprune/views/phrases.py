@@ -12,6 +12,7 @@ from autoprune.record.archive import ROUNDS, processes
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views.commands import verb_command
+from autoprune.views.marks import initials
 
 NOTHING = "-"
 """Stands where nothing was measured."""
@@ -61,8 +62,8 @@ def cell(
     reading = found.get(name)
     if reading is None:
         return NOTHING
-    parts = [absolute(name, reading.value)] * value + [ratio(reading.ratio)] * relative + [plus_minus(reading)] * sure
-    return " ".join(part for part in parts if part)
+    shown = [absolute(name, reading.value)] * value + [ratio(reading.ratio)] * relative + [plus_minus(reading)] * sure
+    return " ".join(one for one in shown if one)
 
 
 def machine(record: Record, number: str) -> str:
@@ -81,13 +82,13 @@ def machines(record: Record) -> str:
         timed["verify"] = record.baseline.candidate.latest(VERIFY).machine
     if len(set(timed.values())) == 1:
         return f"Latency was timed on {machine(record, timed['search'])}."
-    words = [f"for {purpose} on {machine(record, number)}" for purpose, number in timed.items()]
-    return f"Latency was timed {', '.join(words)}."
+    places = [f"for {purpose} on {machine(record, number)}" for purpose, number in timed.items()]
+    return f"Latency was timed {', '.join(places)}."
 
 
 def name(point: Point) -> str:
     """A candidate in a few words."""
-    return point.candidate.words if point.number else "baseline"
+    return point.candidate.summary if point.number else "baseline"
 
 
 def optimism(front: Front) -> str:
@@ -102,12 +103,12 @@ def optimism(front: Front) -> str:
     return f"{looked}; that flatters the {front.record.metric} of the rest {how}."
 
 
-def why_idle(baseline: Measurement, metric: str, part: str) -> str:
+def why_idle(baseline: Measurement, metric: str, slice_name: str) -> str:
     """Why a slice does not bind: by its units, or by the baseline's value on it."""
-    units = baseline.units[metric][part]
+    units = baseline.units[metric][slice_name]
     if units < FEWEST_UNITS:
         return f"too few: {units} units"
-    return f"too faint: {baseline.quality[metric][part]:.4f} in the baseline"
+    return f"too faint: {baseline.quality[metric][slice_name]:.4f} in the baseline"
 
 
 def beyond(record: Record, point: Point) -> str:
@@ -122,8 +123,8 @@ def idle(front: Front) -> list[str]:
     for item in front.requirements.items:
         found, tested = baseline.found.get(item.reading), baseline.verified.get(item.reading)
         if found is not None and not found.binds:
-            metric, _, part = item.reading.rpartition(".")
-            lines.append(f"{item.text} does not bind: {why_idle(baseline.candidate.latest(), metric, part)}.")
+            metric, _, slice_name = item.reading.rpartition(".")
+            lines.append(f"{item.text} does not bind: {why_idle(baseline.candidate.latest(), metric, slice_name)}.")
         elif found is not None and tested is not None and item.violation(found) <= 0 < item.violation(tested):
             lines.append(f"{item.text} is missed by the baseline itself on test data: {tested.value:.4g}.")
     return lines
@@ -156,26 +157,14 @@ def thinly_timed(front: Front) -> str:
 
 def picks(found: Mapping[str, Point | None]) -> str:
     """What each profile picks: `accuracy_critical (A) 14, balanced (B) 27`."""
-    marks = initials(found)
-    words = [
-        f"{profile} ({marks[profile]}) {'nothing' if point is None else point.number}"
+    letters = initials(found)
+    return ", ".join(
+        f"{profile} ({letters[profile]}) {'nothing' if point is None else point.number}"
         for profile, point in found.items()
-    ]
-    return ", ".join(words)
+    )
 
 
-def initials(names: Mapping[str, object]) -> dict[str, str]:
-    """The shortest beginning of each name that no other has, as capitals."""
-    found = {}
-    for one in names:
-        length = 1
-        while any(other != one and other[:length] == one[:length] for other in names) and length < len(one):
-            length += 1
-        found[one] = one[:length].upper()
-    return found
-
-
-def requirement_words(front: Front) -> str:
+def required(front: Front) -> str:
     """What must hold, in a line."""
     return ", ".join(item.text for item in front.requirements.items) or "no requirements"
 
@@ -184,7 +173,7 @@ def standing(front: Front, point: Point) -> str:
     """What keeps a point from being a sound choice under the front's requirements; empty if nothing does."""
     fall = next((fall for fall in front.falls if fall.point.number == point.number), None)
     if fall is not None:
-        return f"candidate {point.number} fell when it was verified: it {fall.words}"
+        return f"candidate {point.number} fell when it was verified: it {fall.reason}"
     for found, when in ((point.verified, "as verified on test data"), (point.found, "by the search's measurements")):
         missed = [f"{text} by {by:.1%}" for text, by in front.requirements.violations(found).items() if by > 0]
         if missed:
@@ -200,4 +189,4 @@ def verifying(front: Front, point: Point) -> str:
 
 def _verify(front: Front, *more: str) -> str:
     """The command that verifies a front under the requirements that it was asked for."""
-    return verb_command(front.record, "verify", *more, *front.flags)
+    return verb_command(front.record, "verify", *more, *front.limits.flags)

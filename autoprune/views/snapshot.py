@@ -62,8 +62,8 @@ def row(front: Front, point: Point) -> dict[str, Any]:
         "number": candidate.number,
         "name": candidate.name,
         "front": "yes" if on_front else "no",
-        "fell": ", ".join(fall.words for fall in front.falls if fall.point.number == candidate.number),
+        "fell": ", ".join(fall.reason for fall in front.falls if fall.point.number == candidate.number),
         **{name: f"{value:.6g}" if not name.endswith("_bytes") else int(value) for name, value in values.items()},
-        "words": candidate.words,
+        "words": candidate.summary,
         "recipe": json.dumps(without_places(candidate.recipe), separators=(",", ":")),
     }

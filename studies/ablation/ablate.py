@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from autoprune.fronts.front import Front
 from autoprune.fronts.pareto import hypervolume
 from autoprune.recipes.recipe import Plan, plan
 from autoprune.record.record import Record
@@ -67,13 +68,13 @@ print(front.hypervolume, len(front), best)
 """
 
 
-def search(name: str, seed: int, words: list[str], runs: Path) -> tuple[float, int, float]:
+def search(name: str, seed: int, overrides: list[str], runs: Path) -> tuple[float, int, float]:
     """One search in a process of its own: hypervolume, points on the front, the smallest size ratio on it."""
     own = [f"study.name={name.replace(' ', '_')}-{seed}", f"study.seed={seed}", f"study.dir={runs}"]
     with tempfile.TemporaryDirectory() as scratch:
         # Latency is no objective here: with a lock of its own no search waits for another's clock.
         ended = subprocess.run(
-            [sys.executable, "-c", SEARCH, *words, *SPACES[name], *own],
+            [sys.executable, "-c", SEARCH, *overrides, *SPACES[name], *own],
             env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": scratch},
             capture_output=True,
             text=True,
@@ -89,7 +90,7 @@ def pooled(runs: Path, seed: int) -> Iterator[tuple[str, float]]:
     found = []
     for folder in sorted(runs.glob(f"*-{seed}")):
         record = Record(folder)
-        judged = record.front().feasible
+        judged = Front(record).feasible
         found += [(plan(point.candidate.recipe, base_defaults={"dim": 64}), point.found) for point in judged]
     yield "everything", hypervolume([point for _, point in found], ["quality", "size"], floor=FLOOR)
     for name, uses in USES.items():
@@ -113,15 +114,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="searches at a time (default 1)")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), help="where the studies lie")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where the tables go")
-    parser.add_argument("words", nargs="*", default=["task=movielens"], help="the task (default task=movielens)")
+    parser.add_argument("overrides", nargs="*", default=["task=movielens"], help="the task (default task=movielens)")
     asked = parser.parse_args()
-    words = [*asked.words, "presets=none", "requirements=none", f"requirements.quality.drop={1 - FLOOR:.0%}"]
-    words += ["study.objectives=[quality,size]", "study.latency_seconds=0.01", f"study.trials={asked.trials}"]
+    overrides = [*asked.overrides, "presets=none", "requirements=none", f"requirements.quality.drop={1 - FLOOR:.0%}"]
+    overrides += ["study.objectives=[quality,size]", "study.latency_seconds=0.01", f"study.trials={asked.trials}"]
     jobs = [(name, seed) for seed in range(asked.seeds) for name in SPACES]
     with ThreadPoolExecutor(asked.jobs) as pool, (asked.out / "searches.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["space", "seed", "hypervolume", "points", "smallest_ratio"])
-        running = {pool.submit(search, name, seed, words, asked.runs): (name, seed) for name, seed in jobs}
+        running = {pool.submit(search, name, seed, overrides, asked.runs): (name, seed) for name, seed in jobs}
         for done in as_completed(running):
             table.writerow([*running[done], *done.result()])
             file.flush()

@@ -18,13 +18,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from autoprune.fronts.front import Front
 from autoprune.measure.judge import Comparison, Judged, score
 from autoprune.measure.measurement import WHOLE, Latency
 from autoprune.measure.reading import FEWEST_UNITS, Reading, binding, reading_name, scored_reading, timed_reading
 from autoprune.record.archive import ROUNDS
 from autoprune.record.point import Point
 from autoprune.record.record import Record
-from autoprune.study.verify import task_again, timed_elsewhere
+from autoprune.study.definition import Definition
+from autoprune.study.executor import FreshProcess
+from autoprune.study.remeasure import Pair, Remeasurer
 from autoprune.tasks.task import Task
 
 HERE = Path(__file__).parent
@@ -41,7 +44,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=12, help="verified finalists that are measured")
     arguments = parser.parse_args()
     record = Record(arguments.runs / arguments.study)
-    finalists = [point for point in record.front().finalists if point.number and point.verified]
+    finalists = [point for point in Front(record).finalists if point.number and point.verified]
     # from all over the list: the front, what profiles pick, and the presets
     spread = np.unique(np.linspace(0, len(finalists) - 1, arguments.models).round().astype(int))
     points = [finalists[at] for at in spread]
@@ -59,7 +62,7 @@ def main() -> None:
 
 def quality(record: Record, points: list[Point], splits: int) -> pd.DataFrame:
     """How often the ratio on one half of the test users lies in the interval that the other half gives."""
-    task, _ = task_again(record)
+    task = Definition.of_record(record).make_task()
     baseline = score(task, record.baseline.load(), "test")
     rows = {point.number: score(task, point.load(), "test") for point in points}
     users = baseline[WHOLE][task.unit].unique()
@@ -81,20 +84,20 @@ def quality(record: Record, points: list[Point], splits: int) -> pd.DataFrame:
 
 
 def _restrict(rows: dict[str, pd.DataFrame], task: Task, users: np.ndarray, *, inside: bool) -> dict[str, pd.DataFrame]:
-    return {part: piece[piece[task.unit].isin(users) == inside] for part, piece in rows.items()}
+    return {name: kept[kept[task.unit].isin(users) == inside] for name, kept in rows.items()}
 
 
 def _readings(task: Task, judged: Judged, baseline: Judged) -> dict[str, Reading]:
     """The ratios that a report would show: the metrics as a whole, and the main one on slices that bind."""
     found = {}
-    parts = [WHOLE, *binding(baseline.quality[task.metric], baseline.units)]
+    names = [WHOLE, *binding(baseline.quality[task.metric], baseline.units[task.metric])]
     for metric, values in judged.quality.items():
-        for part in parts if metric == task.metric else [WHOLE]:
-            name = reading_name(metric, part)
-            if name in judged.errors and judged.units[part] >= FEWEST_UNITS:
-                ratio = values[part] / baseline.quality[metric][part]
-                found[name] = scored_reading(values[part], ratio, judged.errors[name])
-    slices = [judged.quality[task.metric][part] / baseline.quality[task.metric][part] for part in parts[1:]]
+        for slice_name in names if metric == task.metric else [WHOLE]:
+            name = reading_name(metric, slice_name)
+            if name in judged.errors and judged.units[metric][slice_name] >= FEWEST_UNITS:
+                ratio = values[slice_name] / baseline.quality[metric][slice_name]
+                found[name] = scored_reading(values[slice_name], ratio, judged.errors[name])
+    slices = [judged.quality[task.metric][name] / baseline.quality[task.metric][name] for name in names[1:]]
     if slices:
         found["worst_slice"] = scored_reading(min(slices), min(slices), judged.errors.get("worst_slice"))
     return found
@@ -104,11 +107,14 @@ def latency(record: Record, points: list[Point], processes: int) -> pd.DataFrame
     """How often the ratio that a later process finds lies in the interval of five processes in a row."""
     path = HERE / f"rounds-{record.name}.csv"
     if processes:
+        remeasurer = Remeasurer(Definition.of_record(record))
         timed: dict[str, list[float]] = {}
         for process in range(processes):
-            for point, found in timed_elsewhere(record, points):
-                for workload, one in found.items():
-                    timed.setdefault(f"{point.number}, {workload}", []).append(one.ratio)
+            with FreshProcess() as executor:
+                for point in points:
+                    pair = Pair(candidate=point.candidate, baseline=record.baseline.candidate)
+                    for workload, one in executor.submit(remeasurer.time, pair).result().items():
+                        timed.setdefault(f"{point.number}, {workload}", []).append(one.ratio)
             print(f"process {process + 1} of {processes}", flush=True)
         pd.DataFrame(timed).round(5).to_csv(path, index_label="process")
     counts: dict[tuple[int, str], list[bool]] = {}

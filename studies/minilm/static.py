@@ -22,8 +22,9 @@ from torch.nn.functional import embedding_bag, normalize
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside, Parts, serve
 from autoprune.encoder.config import EncoderConfig, EncoderData
-from autoprune.encoder.make import read_task
-from autoprune.encoder.model import Encoder, padded
+from autoprune.encoder.functional import padded
+from autoprune.encoder.make import make_encoder
+from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder, Vectors
 from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.texts import read_texts, split_texts
@@ -131,7 +132,7 @@ def tables(task: EncoderTask, dense: Encoder, given: argparse.Namespace) -> tupl
     own = torch.linalg.svd(vectors, full_matrices=False).Vh[: given.dims]
     found = {"not trained": weights[:, None] * (vectors @ own.T)}
     if given.epochs:
-        teacher = torch.from_numpy(task._dense_vectors(texts))  # from the cache that the study filled
+        teacher = torch.from_numpy(task.teacher.vectors(texts))  # from the cache that the study filled
         basis = torch.linalg.eigh(teacher.T @ teacher).eigenvectors.flip(1)[:, : given.dims]
         start = weights[:, None] * (vectors @ basis)
         found["distilled"] = learn(start, tokenizer.encode(texts), normalize(teacher @ basis), epochs=given.epochs)
@@ -140,19 +141,19 @@ def tables(task: EncoderTask, dense: Encoder, given: argparse.Namespace) -> tupl
 
 def main() -> None:
     """Makes, measures and prints."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument(
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
         "data", type=Path, help="the folder that holds stsb, cranfield and banking77; those that are there"
     )
-    words.add_argument("texts", help="as studies/minilm/texts.py wrote them")
-    words.add_argument("--pieces", type=int, default=15_000)
-    words.add_argument("--dims", type=int, default=256)
-    words.add_argument("--epochs", type=int, default=10, help="of learning; 0: none")
-    given = words.parse_args()
+    parser.add_argument("texts", help="as studies/minilm/texts.py wrote them")
+    parser.add_argument("--pieces", type=int, default=15_000)
+    parser.add_argument("--dims", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=10, help="of learning; 0: none")
+    given = parser.parse_args()
     places = {"pairs": "stsb", "retrieval": "cranfield", "classification": "banking77"}
     there = {name: str(given.data / place) for name, place in places.items() if (given.data / place).is_dir()}
     torch.set_num_threads(1)
-    task = read_task(EncoderConfig(texts=given.texts, data=EncoderData(**there)))
+    task = make_encoder(EncoderConfig(texts=given.texts, data=EncoderData(**there)))
     dense = task.model({}, seed=0)
     assert isinstance(dense, Encoder), "an encoder task has an encoder"
     found, tokenizer = tables(task, dense, given)
@@ -170,9 +171,11 @@ def main() -> None:
             judged = judge.judge(served)
             size = artifact.size_bytes(place)
             rows[name] = {"MB": f"{size / 1e6:.2f}", "smaller": f"{dense_bytes / size:.1f}x"}
-            for metric, parts in judged.quality.items():
-                ratio = parts["all"] / judge.baseline.quality[metric]["all"]
-                rows[name][metric] = f"{parts['all']:.4f} ({ratio:.4f} ±{1.96 * judged.errors.get(metric, np.nan):.4f})"
+            for metric, by_slice in judged.quality.items():
+                ratio = by_slice["all"] / judge.baseline.quality[metric]["all"]
+                rows[name][metric] = (
+                    f"{by_slice['all']:.4f} ({ratio:.4f} ±{1.96 * judged.errors.get(metric, np.nan):.4f})"
+                )
             timed = paired_latency(task.workloads(served), task.workloads(baseline), seconds=2.0)
             rows[name] |= {f"faster {workload}": f"{1 / one.ratio:.1f}x" for workload, one in timed.items()}
     heads = next(iter(rows.values()))

@@ -50,9 +50,9 @@ def paragraphs(name: str) -> Iterator[str]:
     seen = set()
     for module in modules:
         for _, thing in [("", module), *vars(module).items()]:
-            parts = [thing, *vars(thing).values()] if inspect.isclass(thing) else [thing]
-            for part in parts:
-                text = getattr(part, "__doc__", None)
+            held = [thing, *vars(thing).values()] if inspect.isclass(thing) else [thing]
+            for one in held:
+                text = getattr(one, "__doc__", None)
                 if isinstance(text, str) and text not in seen:
                     seen.add(text)
                     yield from re.split(r"\n\s*\n", inspect.cleandoc(text))
@@ -78,9 +78,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     stsb, banking = asked.data / "stsb", asked.data / "banking77"
     found: dict[str, list[str]] = {}
-    for part in ("train", "dev", "test"):
-        pairs = pd.read_csv(stsb / f"stsb-en-{part}.csv", header=None)
-        found[part] = [*pairs[0], *pairs[1]]
+    for split in ("train", "dev", "test"):
+        pairs = pd.read_csv(stsb / f"stsb-en-{split}.csv", header=None)
+        found[split] = [*pairs[0], *pairs[1]]
     queries = re.findall(r"<title>(.*?)</title>", (asked.data / "cranfield" / "cran.qry.xml").read_text(), re.S)
     judged = {
         " ".join(text.split()).lower()
@@ -92,7 +92,7 @@ def main() -> None:
         "Lee": packaged_texts().texts,
     }
     for name in PACKAGES:
-        texts = list(dict.fromkeys(text for part in paragraphs(name) for text in prose(part)))
+        texts = list(dict.fromkeys(text for paragraph in paragraphs(name) for text in prose(paragraph)))
         random.Random(0).shuffle(texts)
         sources[name] = texts[:PACKAGE_TEXTS]
     if asked.cranfield:

@@ -25,6 +25,12 @@ DRAWS_AT_ONCE = 50
 """Bootstrap samples that are ranked at a time: bounds memory."""
 
 
+def normalized(vectors: Vectors) -> Vectors:
+    """Rows of length 1."""
+    found: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return found
+
+
 class Benchmark(ABC):
     """Something to do with embeddings for which it is known what would be right.
 
@@ -201,11 +207,11 @@ def as_rows(
     )
 
 
-def sha256_of(parts: Iterable[object]) -> str:
-    """SHA-256 of parts as text, each after its length, so that no two sequences read alike."""
+def sha256_of(content: Iterable[object]) -> str:
+    """SHA-256 of values as text, each after its length, so that no two sequences read alike."""
     found = hashlib.sha256()
-    for part in parts:
-        written = str(part).encode("utf-8", "surrogatepass")
+    for value in content:
+        written = str(value).encode("utf-8", "surrogatepass")
         found.update(f"{len(written)}:".encode())
         found.update(written)
     return found.hexdigest()

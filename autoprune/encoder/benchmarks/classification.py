@@ -75,18 +75,18 @@ class Classification(Benchmark):
         return as_rows(self.name, judged.texts, hits)
 
     def describe(self) -> str:
-        parts = [
+        counts = [
             f"{len(self.judged[split].texts):,} {split} texts after {len(self.train[split].texts):,} to learn from"
             for split in ("validation", "test")
         ]
-        return f"{len(set(self.train['test'].labels))} classes, {' and '.join(parts)}{self._how and f' ({self._how})'}"
+        return f"{len(set(self.train['test'].labels))} classes, {' and '.join(counts)}{self._how and f' ({self._how})'}"
 
     def fingerprint(self) -> str:
         return sha256_of(
-            part
-            for parts in (self.train, self.judged)
+            value
+            for texts in (self.train, self.judged)
             for split in ("validation", "test")
-            for part in (split, len(parts[split].texts), *parts[split].texts, *parts[split].labels)
+            for value in (split, len(texts[split].texts), *texts[split].texts, *texts[split].labels)
         )
 
     def _probe(self, vectors: np.ndarray[Any, Any], labels: list[str]) -> Any:
@@ -141,7 +141,7 @@ def read_classification(
         }
         how = f"{path.name} split 60/20/20"
     known = {row.fields[1] for row in rows["train"]}
-    for row in (row for part in rows.values() for row in part):
+    for row in (row for found in rows.values() for row in found):
         if not row.fields[0] or row.fields[1] not in known:
             what = (
                 f"class {row.fields[1]!r} has no text to learn from in train. {nearest(row.fields[1], known)}"
@@ -149,17 +149,17 @@ def read_classification(
                 else "the text is empty; take the line out."
             )
             raise AutopruneError(f"{row.where}: {what}")
-    parts = {split: _labelled(part) for split, part in rows.items()}
-    train, order = parts["train"], stratified(parts["train"].labels, seed=seed)
-    if "validation" in parts:
-        drawn = stratified(parts["validation"].labels, seed=seed)
-        judged = parts["validation"].taken(drawn[:VALIDATION_JUDGED])
+    found = {split: _labelled(lines) for split, lines in rows.items()}
+    train, order = found["train"], stratified(found["train"].labels, seed=seed)
+    if "validation" in found:
+        drawn = stratified(found["validation"].labels, seed=seed)
+        judged = found["validation"].taken(drawn[:VALIDATION_JUDGED])
         learnt = train.taken(order[:validation_train])
     else:
         count = min(VALIDATION_JUDGED, len(order) // 4)
         cut = min(validation_train, len(order) - count)
         judged, learnt = train.taken(order[cut : cut + count]), train.taken(order[:cut])
-    return Classification({"validation": learnt, "test": train}, {"validation": judged, "test": parts["test"]}, how=how)
+    return Classification({"validation": learnt, "test": train}, {"validation": judged, "test": found["test"]}, how=how)
 
 
 def stratified(labels: list[str], *, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -47,7 +47,7 @@ class Fidelity(Benchmark):
         self._dense = dense
 
     def fingerprint(self) -> str:
-        return sha256_of([self.name, *(part for split, texts in self.texts.items() for part in (split, *texts))])
+        return sha256_of([self.name, *(value for split, texts in self.texts.items() for value in (split, *texts))])
 
     def _vectors(self, encode: Encode, split: str, perturb: Perturb | None) -> tuple[Vectors, Vectors]:
         """Of the texts that ask, and of those that are found; the same where nothing is perturbed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,11 @@ WHERE = "task.data.path"
 
 SPLITS = {"dev": "validation", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 """What a file of judgements is called → its split."""
+
+JUDGED = ("validation", "test")
+
+Grades = dict[str, dict[int, float]]
+"""Query → position of a document → its gain."""
 
 ALIKE = 20_000
 """Ids among which a misspelt one is looked for; among millions it would take minutes."""
@@ -77,22 +82,7 @@ def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = 
         AutopruneError: a judgement names what is absent, or a split has no query.
     """
     place = {name: at for at, name in enumerate(found.documents)}
-    grades: dict[str, dict[str, dict[int, float]]] = {}
-    for split, lines in found.judgements.items():
-        grades[split] = {}
-        for line in lines:
-            for what, name, there in (
-                ("query", line.query, found.queries),
-                ("document", line.document, found.documents),
-            ):
-                if name not in there:
-                    raise AutopruneError(
-                        f"{line.where}: {what} {name!r} is judged, but absent. {_nearest(name, there)} "
-                        f"Add the {what} or take the line out."
-                    )
-            known = grades[split].setdefault(line.query, {})
-            if line.grade > 0:
-                known[place[line.document]] = max(line.grade, known.get(place[line.document], 0.0))
+    grades = {split: _graded(lines, found, place) for split, lines in found.judgements.items()}
     asked = {name for known in grades.values() for name in known}
     for name in sorted(asked):
         if not found.queries[name]:
@@ -103,10 +93,7 @@ def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = 
     if useless:
         notes.append(f"queries left out for want of a relevant document: {useless:,}")
     if "" in judged:
-        names, both = judged[""], grades[""]
-        order = np.random.default_rng(seed).permutation(len(names))
-        halves = {"validation": order[: len(names) // 2], "test": order[len(names) // 2 :]}
-        judged = {split: [names[at] for at in np.sort(half)] for split, half in halves.items()}
+        judged, both = _halved(judged[""], seed), grades[""]
         grades = dict.fromkeys(judged, both)
         notes.insert(0, "queries in halves")
     if not all(judged.values()):
@@ -115,25 +102,53 @@ def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = 
             f"{where}: validation and test each need a query with a relevant document, "
             f"but {str(folder)!r} has {counts}; a grade above 0 says relevant."
         )
-    splits = ("validation", "test")
-    selves: dict[str, list[int]] = {}
-    if own:
-        selves = {
-            split: [at if (at := place.get(name, -1)) not in grades[split][name] else -1 for name in judged[split]]
-            for split in splits
-        }
-        count = sum(at >= 0 for held in selves.values() for at in held)
-        if count:
-            notes.append(f"queries that are documents, no answers to themselves: {count:,}")
-        else:
-            selves = {}
+    selves = _selves(judged, grades, place) if own else {}
+    count = sum(at >= 0 for held in selves.values() for at in held)
+    if count:
+        notes.append(f"queries that are documents, no answers to themselves: {count:,}")
     return Collection(
         documents=list(found.documents.values()),
-        queries={split: [found.queries[name] for name in judged[split]] for split in splits},
-        grades={split: [grades[split][name] for name in judged[split]] for split in splits},
+        queries={split: [found.queries[name] for name in judged[split]] for split in JUDGED},
+        grades={split: [grades[split][name] for name in judged[split]] for split in JUDGED},
         notes=tuple(notes),
-        own=selves,
+        own=selves if count else {},
     )
+
+
+def _graded(lines: Iterable[Judgement], found: Found, place: Mapping[str, int]) -> Grades:
+    """What lines of judgements say of what is there; of a pair that is judged twice the larger grade."""
+    grades: Grades = {}
+    for line in lines:
+        for what, name, there in (
+            ("query", line.query, found.queries),
+            ("document", line.document, found.documents),
+        ):
+            if name not in there:
+                raise AutopruneError(
+                    f"{line.where}: {what} {name!r} is judged, but absent. {_nearest(name, there)} "
+                    f"Add the {what} or take the line out."
+                )
+        known = grades.setdefault(line.query, {})
+        if line.grade > 0:
+            known[place[line.document]] = max(line.grade, known.get(place[line.document], 0.0))
+    return grades
+
+
+def _halved(names: Sequence[str], seed: int) -> dict[str, list[str]]:
+    """Queries for validation and for test, in the order they have; drawn by the seed."""
+    order = np.random.default_rng(seed).permutation(len(names))
+    halves = {"validation": order[: len(names) // 2], "test": order[len(names) // 2 :]}
+    return {split: [names[at] for at in np.sort(half)] for split, half in halves.items()}
+
+
+def _selves(
+    judged: Mapping[str, Sequence[str]], grades: Mapping[str, Grades], place: Mapping[str, int]
+) -> dict[str, list[int]]:
+    """Positions of the documents that have the id of a query and are not judged relevant to it; -1: there is none."""
+    return {
+        split: [at if (at := place.get(name, -1)) not in grades[split][name] else -1 for name in judged[split]]
+        for split in JUDGED
+    }
 
 
 def by_split(files: list[Path], where: str) -> dict[str, Path]:

@@ -79,9 +79,9 @@ class Pairs(Benchmark):
 
     def fingerprint(self) -> str:
         return sha256_of(
-            part
+            value
             for split, pairs in self.pairs.items()
-            for part in (split, len(pairs.score), *pairs.first, *pairs.second, *pairs.score)
+            for value in (split, len(pairs.score), *pairs.first, *pairs.second, *pairs.score)
         )
 
 
@@ -137,8 +137,8 @@ def lee_pairs(*, seed: int = 0) -> Pairs:
 def _halves(rows: list[Row], seed: int, where: str) -> dict[str, Scored]:
     order = np.random.default_rng(seed).permutation(len(rows))
     middle = len(rows) // 2
-    parts = {"validation": np.sort(order[:middle]), "test": np.sort(order[middle:])}
-    return {split: _scored([rows[at] for at in part], f"{where}, half for {split}") for split, part in parts.items()}
+    halves = {"validation": np.sort(order[:middle]), "test": np.sort(order[middle:])}
+    return {split: _scored([rows[at] for at in half], f"{where}, half for {split}") for split, half in halves.items()}
 
 
 def _scored(rows: list[Row], where: str) -> Scored:

@@ -77,7 +77,7 @@ class Retrieval(Benchmark):
 
     def describe(self) -> str:
         queries = {split: len(texts) for split, texts in self.collection.queries.items()}
-        parts = [
+        counts = [
             f"{queries[split]:,} {split} queries among {len(self.candidates[split]):,} documents"
             for split in ("validation", "test")
         ]
@@ -85,15 +85,15 @@ class Retrieval(Benchmark):
         empty = sum(not text for text in self.collection.documents)
         if empty:
             notes.append(f"documents without text, never answers: {empty:,}")
-        return " and ".join(parts) + (f" ({'; '.join(notes)})" if notes else "")
+        return " and ".join(counts) + (f" ({'; '.join(notes)})" if notes else "")
 
     def fingerprint(self) -> str:
         held = self.collection
         asked = [
-            part
+            value
             for split in ("validation", "test")
             for text, grades in zip(held.queries[split], held.grades[split], strict=True)
-            for part in (split, text, sorted(grades.items()))
+            for value in (split, text, sorted(grades.items()))
         ]
         own = [held.own] if held.own else []  # none leaves the fingerprint as it was
         return sha256_of([*held.documents, *asked, self.candidates["validation"].tolist(), *own])

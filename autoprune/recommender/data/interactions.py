@@ -100,12 +100,12 @@ def split_log(
     Raises:
         AutopruneError: the log cannot be split so, or too few users are left to evaluate.
     """
-    if log.part is not None:
+    if log.split is not None:
         if split is not None:
             raise AutopruneError(
                 f"task.data.split: {where} is split by its files, but got {split!r}; leave it out or name one file."
             )
-        parts, how = _as_given(log, seed)
+        pairs, how = _as_given(log, seed)
     else:
         split = split or ("random" if log.time is None else "per_user")
         check_split(split)
@@ -114,8 +114,8 @@ def split_log(
                 f"task.data.split: {split} needs times, but {where} has none; name their column "
                 "(task.data.columns.timestamp=NAME) or take random."
             )
-        parts, how = _tenths(log, split, seed), HOW[split]
-    train, validation, test = parts
+        pairs, how = _tenths(log, split, seed), HOW[split]
+    train, validation, test = pairs
     validation = _unseen(validation, train, len(log.items))
     test = _unseen(test, np.concatenate([train, validation]), len(log.items))
     data = Interactions(
@@ -174,14 +174,14 @@ def _tenths(log: Log, split: str, seed: int) -> list[Numbers]:
 
 def _as_given(log: Log, seed: int) -> tuple[list[Numbers], str]:
     """The pairs as the files split them; without validation, a tenth of every user's train items, drawn by `seed`."""
-    parts = []
-    for part in range(3):
-        of_part = log.part == part
-        distinct = np.unique(log.user[of_part] * len(log.items) + log.item[of_part])
-        parts.append(np.stack(np.divmod(distinct, max(1, len(log.items))), axis=1))
-    train, validation, test = parts
+    pairs = []
+    for split in range(3):
+        theirs = log.split == split
+        distinct = np.unique(log.user[theirs] * len(log.items) + log.item[theirs])
+        pairs.append(np.stack(np.divmod(distinct, max(1, len(log.items))), axis=1))
+    train, validation, test = pairs
     if len(validation):
-        return parts, "as its files are"
+        return pairs, "as its files are"
     # Whole users' lists are shuffled and the head of each is held out; a user of fewer than 10 keeps them all.
     order = np.random.default_rng(seed).permutation(len(train))
     order = order[np.argsort(train[order, 0], kind="stable")]

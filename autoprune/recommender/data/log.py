@@ -18,7 +18,7 @@ from autoprune.recommender.ids import Ids
 
 Numbers = npt.NDArray[np.int64]
 
-PARTS = {"train": 0, "valid": 1, "validation": 1, "test": 2}
+SPLITS = {"train": 0, "valid": 1, "validation": 1, "test": 2}
 
 WHOLE = re.compile(r"(0|-?[1-9]\d*)(\.0)?")
 """A whole number in its one way of writing, or as pandas writes it where some are missing."""
@@ -32,7 +32,7 @@ class Log:
         users, items: all ids.
         user, item: who did what, as positions in them, int64 [n].
         time: when, float64 [n], in whatever unit; None where nobody asked or nobody knows.
-        part: 0 train, 1 validation, 2 test, int8 [n]; None where the files leave it open.
+        split: 0 train, 1 validation, 2 test, int8 [n]; None where the files leave it open.
     """
 
     users: Ids
@@ -40,16 +40,16 @@ class Log:
     user: Numbers
     item: Numbers
     time: npt.NDArray[np.float64] | None = None
-    part: npt.NDArray[np.int8] | None = None
+    split: npt.NDArray[np.int8] | None = None
 
     @staticmethod
     def of(frames: list[pd.DataFrame]) -> Log:
-        """From columns user, item and perhaps time and part, with raw ids; a list, to be numbered frame by frame."""
+        """From columns user, item and perhaps time and split, with raw ids; a list, to be numbered frame by frame."""
         users, user = _numbered([frame["user"] for frame in frames])
         items, item = _numbered([frame["item"] for frame in frames])
         rest = {
             name: np.concatenate([frame[name].to_numpy() for frame in frames])
-            for name in ("time", "part")
+            for name in ("time", "split")
             if name in frames[0]
         }
         return Log(users=users, items=items, user=user, item=item, **rest)
@@ -72,7 +72,7 @@ def read_log(
     """
     columns = columns or Columns()
     if path.is_dir() and not format_of(path):
-        files = _parts_of(path)
+        files = _splits_of(path)
         if files["train"].suffix == ".txt":
             if columns != Columns() or min_rating is not None:
                 raise AutopruneError(
@@ -82,16 +82,16 @@ def read_log(
             read = read_lines
         else:
             read = TableReader(columns, min_rating, timed=False).read
-        frames = [frame.assign(part=np.int8(PARTS[name])) for name, file in files.items() for frame in read(file)]
+        frames = [frame.assign(split=np.int8(SPLITS[name])) for name, file in files.items() for frame in read(file)]
     else:
         frames = TableReader(columns, min_rating, timed=timed).read(path)
     return Log.of(frames)
 
 
-def _parts_of(folder: Path) -> dict[str, Path]:
+def _splits_of(folder: Path) -> dict[str, Path]:
     """The files of a folder by what they are for: train, test and perhaps valid or validation."""
     endings = "|".join(re.escape(suffix) for suffix in [".txt", *FORMATS])
-    pattern = re.compile(rf"(?:.+\.)?({'|'.join(PARTS)})({endings})({'|'.join(map(re.escape, COMPRESSED))})?")
+    pattern = re.compile(rf"(?:.+\.)?({'|'.join(SPLITS)})({endings})({'|'.join(map(re.escape, COMPRESSED))})?")
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         match = pattern.fullmatch(file.name)
@@ -112,7 +112,7 @@ def _parts_of(folder: Path) -> dict[str, Path]:
     for name in ("train", "test"):
         if name not in found:
             there = next(iter(found.values()))
-            missing = there.name.replace(next(part for part in found if found[part] == there), name)
+            missing = there.name.replace(next(split for split in found if found[split] == there), name)
             raise AutopruneError(f"task.data.path: {str(folder / missing)!r} is missing; {_shape(there)}.")
     return found
 
@@ -124,9 +124,9 @@ def _shape(file: Path) -> str:
 def _numbered(columns: list[pd.Series[Any]]) -> tuple[Ids, Numbers]:
     """The ids of a column that comes in pieces, and each entry's position among them."""
     coded = [pd.factorize(column) for column in columns]
-    values = pd.concat([pd.Series(np.asarray(part)) for _, part in coded], ignore_index=True)
+    values = pd.concat([pd.Series(np.asarray(values)) for _, values in coded], ignore_index=True)
     place, ids = pd.factorize(_whole_or_words(values), sort=True)
-    starts = np.cumsum([0, *(len(part) for _, part in coded)])
+    starts = np.cumsum([0, *(len(values) for _, values in coded)])
     positions = np.concatenate([place[start + codes] for start, (codes, _) in zip(starts, coded, strict=False)])
     return Ids(np.asarray(ids)), positions.astype(np.int64)
 

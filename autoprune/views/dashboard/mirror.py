@@ -26,6 +26,7 @@ from autoprune.measure.reading import Reading
 from autoprune.record.archive import TRIAL
 from autoprune.record.point import Point
 from autoprune.views.dashboard.notes import UNSAID, note, objective_name, picks_of, span
+from autoprune.views.marks import pickers
 
 MOST_CHOICES = 12
 """So many different whole numbers are shown as choices; more are a range."""
@@ -36,6 +37,7 @@ Params = dict[str, Any]
 def mirror(front: Front) -> optuna.Study:
     """The study for Optuna's eyes, in memory: every candidate is a trial of the same number.
 
+    Trials are numbered without gaps: a number that no candidate has is a failed trial.
     Values are those that the search measured; what was rejected is pruned. A candidate is feasible by
     its constraints if and only if it is among `front.feasible`; what verification found is in the user attributes.
 
@@ -87,7 +89,13 @@ def _trials(front: Front) -> Iterator[FrozenTrial]:
     seconds = [point.candidate.seconds for point in record.points]
     end = datetime.datetime.fromtimestamp(record.archive.path.stat().st_mtime)
     start = end - datetime.timedelta(seconds=sum(seconds))
+    number = 0
     for point, said, spent in zip(record.points, params, seconds, strict=True):
+        for _ in range(number, point.number):
+            nothing = create_trial(state=TrialState.FAIL)
+            nothing.datetime_start = nothing.datetime_complete = start
+            yield nothing
+        number = point.number + 1
         values = _values(point, record.objectives)
         violations = front.requirements.violations(point.found)
         # What was not measured cannot hold.
@@ -119,12 +127,9 @@ def _attributes(front: Front) -> Callable[[Point], dict[str, Any]]:
     record, requirements = front.record, front.requirements
     feasible = {point.number for point in front.feasible}
     on_front = {point.number for point in front}
-    fell = {fall.point.number: f"fell: {fall.words}" for fall in front.falls}
+    fell = {fall.point.number: f"fell: {fall.reason}" for fall in front.falls}
     knee = front.knee
-    picks: dict[int, list[str]] = {}
-    for name, picked in picks_of(front).items():
-        if picked:
-            picks.setdefault(picked.number, []).append(name)
+    picked_by = pickers(picks_of(front))
     objectives = [OBJECTIVES[name][0] for name in record.objectives]
     names = list(dict.fromkeys([*objectives, "worst_slice", *(item.reading for item in requirements.items)]))
 
@@ -133,11 +138,11 @@ def _attributes(front: Front) -> Callable[[Point], dict[str, Any]]:
         judged = candidate.rejected or _values(point, record.objectives)
         found = {
             "name": candidate.name,
-            "recipe": candidate.words or "dense",
+            "recipe": candidate.summary or "dense",
             "feasible": "yes" if number in feasible else "no",
             "front": "yes" if number in on_front else fell.get(number, "no"),
             "knee": "yes" if knee and number == knee.number else "",
-            "picked by": ", ".join(picks.get(number, [])),
+            "picked by": ", ".join(picked_by.get(number, [])),
             "rejected": candidate.rejected,
             "not judged": "" if judged else "an objective was not measured beside the baseline",
             **{f"violation: {text}": by for text, by in requirements.violations(point.found).items()},

@@ -16,10 +16,10 @@ def note(front: Front) -> str:
     record = front.record
     rejected = sum(bool(point.candidate.rejected) for point in record.points)
     picks = "\n".join(
-        f"| {name} | {_link(point) if point else 'nothing is feasible'} | {point.candidate.words if point else ''} |"
+        f"| {name} | {_link(point) if point else 'nothing is feasible'} | {point.candidate.summary if point else ''} |"
         for name, point in picks_of(front).items()
     )
-    fell = "".join(f"- {_link(fall.point)} {fall.words}\n" for fall in front.falls)
+    fell = "".join(f"- {_link(fall.point)} {fall.reason}\n" for fall in front.falls)
     return f"""\
 # {record.name}
 
@@ -59,7 +59,7 @@ def trial_note(front: Front, point: Point, attributes: Sequence[Mapping[str, str
         if by > 0
     ]
     place = {"yes": "on the front", "no": ""}.get(said["front"], said["front"])
-    words = [
+    facts = [
         f"rejected: {said['rejected']}" if "rejected" in said else "",
         "feasible" if said["feasible"] == "yes" else "not feasible",
         *short,
@@ -74,7 +74,7 @@ def trial_note(front: Front, point: Point, attributes: Sequence[Mapping[str, str
     ]
     lines = [
         f"**{said['recipe']}**",
-        ", ".join(word for word in words if word),
+        ", ".join(fact for fact in facts if fact),
         "\n".join(verified),
         f"to make it again: `{said['again']}`",
     ]

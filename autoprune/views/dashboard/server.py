@@ -146,7 +146,8 @@ def _detail(application: WSGIApplication, front: Front) -> dict[str, Any]:
     detail: dict[str, Any] = json.loads(body)
     detail["best_trials"] = [detail["trials"][point.number] for point in front]
     # A note of a trial would be kept in the study's attributes, which are copied whole whenever one is added.
-    for trial, point in zip(detail["trials"], front.record.points, strict=True):
+    for point in front.record.points:
+        trial = detail["trials"][point.number]
         trial["note"] = {"version": 1, "body": trial_note(front, point, trial["user_attrs"])}
     return detail
 

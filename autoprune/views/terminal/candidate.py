@@ -15,7 +15,7 @@ from autoprune.measure.measurement import VERIFY, WHOLE, Latency, Measurement
 from autoprune.measure.reading import Reading, binding_slices, reading_name
 from autoprune.record.point import Point
 from autoprune.record.record import Record
-from autoprune.views import phrases as words
+from autoprune.views import phrases
 from autoprune.views.commands import verb_command
 from autoprune.views.terminal.pages import plain_table, say
 
@@ -42,15 +42,15 @@ def print_point(console: Console, front: Front, point: Point, *, everything: boo
         shown.append(pair[0])
         _print_measurement(console, record, *pair, point.verified, everything=everything)
     elif not candidate.rejected:
-        say(console, f"\nnot verified on test data: {words.verifying(front, point)}", style="yellow")
+        say(console, f"\nnot verified on test data: {phrases.verifying(front, point)}", style="yellow")
     say(console, "± is where 95 of 100 re-measurements lie, error the standard error of the ratio.", style="dim")
     if not everything:
         whole = verb_command(record, "show", str(candidate.number))
         console.print(f"slices of the other metrics: {whole}", style="dim", soft_wrap=True, highlight=False)
     for other in candidate.measurements:
         if other is not searched[0] and other not in shown:
-            ratios = ", ".join(f"{name} {words.ratio(timed.ratio)}" for name, timed in other.latency.items())
-            say(console, f"also measured for {other.purpose} on {words.machine(record, other.machine)}: {ratios}")
+            ratios = ", ".join(f"{name} {phrases.ratio(timed.ratio)}" for name, timed in other.latency.items())
+            say(console, f"also measured for {other.purpose} on {phrases.machine(record, other.machine)}: {ratios}")
     if requirements.items:
         console.print()
         console.print(_margins(requirements, point))
@@ -69,7 +69,7 @@ def _print_measurement(
     everything: bool,
 ) -> None:
     say(console, f"\nmeasurements (for {measured.purpose}, on {before.split} data)", style="bold")
-    say(console, f"on {words.machine(record, measured.machine)}", style="dim")
+    say(console, f"on {phrases.machine(record, measured.machine)}", style="dim")
     sliced = list(measured.quality) if everything else [record.metric]
     console.print(_measurements(before, measured, found, metric=record.metric, sliced=sliced))
 
@@ -84,21 +84,23 @@ def _measurements(
 
     def add(label: str, value: str, was: str, reading: Reading | None, note: str) -> None:
         error = "" if reading is None or not reading.error > 0 else f"{reading.error:.4f}"
-        row = (label, value, was, words.ratio(reading.ratio) if reading else words.NOTHING)
-        table.add_row(*(Text(text) for text in (*row, words.plus_minus(reading)[1:] if reading else "", error, note)))
+        row = (label, value, was, phrases.ratio(reading.ratio) if reading else phrases.NOTHING)
+        table.add_row(*(Text(text) for text in (*row, phrases.plus_minus(reading)[1:] if reading else "", error, note)))
 
     for name, by_slice in measured.quality.items():
         binds = binding_slices(before, name)
-        for part, value in by_slice.items():
-            was = before.quality[name].get(part)
-            if was is None or (part != WHOLE and name not in sliced):  # an older version knew fewer slices
+        for slice_name, value in by_slice.items():
+            was = before.quality[name].get(slice_name)
+            if was is None or (slice_name != WHOLE and name not in sliced):  # an older version knew fewer slices
                 continue
-            reading = found[reading_name(name, part)]
-            note = "" if part == WHOLE else _binding_note(before, name, part, binds=binds, main=name == metric)
+            reading = found[reading_name(name, slice_name)]
+            note = (
+                "" if slice_name == WHOLE else _binding_note(before, name, slice_name, binds=binds, main=name == metric)
+            )
             worst = found.get("worst_slice")
-            if name == metric and part in binds and worst is not None and reading.ratio == worst.ratio:
+            if name == metric and slice_name in binds and worst is not None and reading.ratio == worst.ratio:
                 note = "binds, the worst"
-            add(name if part == WHOLE else f"  {name}.{part}", f"{value:.4f}", f"{was:.4f}", reading, note)
+            add(name if slice_name == WHOLE else f"  {name}.{slice_name}", f"{value:.4f}", f"{was:.4f}", reading, note)
     for label, count, was_count in (
         ("size_bytes", measured.size_bytes, before.size_bytes),
         ("memory_bytes", measured.memory_bytes, before.memory_bytes),
@@ -107,17 +109,17 @@ def _measurements(
     for name, latency in measured.latency.items():
         timed = found.get(f"latency_ms.{name}")
         if timed is None:
-            add(f"latency_ms.{name}", words.NOTHING, words.NOTHING, None, "the baseline was timed elsewhere")
+            add(f"latency_ms.{name}", phrases.NOTHING, phrases.NOTHING, None, "the baseline was timed elsewhere")
             continue
         value_ms, was_ms = f"{timed.value:.3f}", f"{before.latency[name].median_ms:.3f}"
         add(f"latency_ms.{name}", value_ms, was_ms, timed, _timing_note(latency, timed))
     return table
 
 
-def _binding_note(before: Measurement, name: str, part: str, *, binds: list[str], main: bool) -> str:
-    if part in binds:
+def _binding_note(before: Measurement, name: str, slice_name: str, *, binds: list[str], main: bool) -> str:
+    if slice_name in binds:
         return "binds" if main else ""
-    return f"does not bind, {words.why_idle(before, name, part)}"
+    return f"does not bind, {phrases.why_idle(before, name, slice_name)}"
 
 
 def _timing_note(latency: Latency, timed: Reading) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from autoprune.views import phrases as words
+from autoprune.views import phrases
 from autoprune.views.compare import Best, Comparison, Side
 from autoprune.views.terminal.pages import plain_table, say
 
@@ -39,7 +39,7 @@ def print_comparison(console: Console, found: Comparison) -> None:
 
 
 def _best(best: Best | None) -> str:
-    return words.NOTHING if best is None else f"{words.ratio(best.ratio)} ({best.number})"
+    return phrases.NOTHING if best is None else f"{phrases.ratio(best.ratio)} ({best.number})"
 
 
 def _beaten(ours: Side, theirs: Side) -> str:

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from autoprune.fronts.front import Front
 from autoprune.record.point import Point
-from autoprune.views import phrases as words
-from autoprune.views.front_json import ordered
+from autoprune.views import phrases
+from autoprune.views.marks import marks
+from autoprune.views.order import ordered
 from autoprune.views.terminal.pages import WIDE, plain_table, say
 
 MOST = 20
@@ -28,7 +29,7 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
     """The front with what would be picked, or why it is empty.
 
     Args:
-        sort: what the points are ordered by, as in `autoprune.views.front_json.ordered`.
+        sort: what the points are ordered by, as in `autoprune.views.order.ordered`.
         everything: whether a long front is shown whole.
 
     Raises:
@@ -40,7 +41,7 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
         say(console, front.explain_empty())
         return
     title = f"{len(front)} on the front, {len(front.feasible)} of {len(record.points)} feasible"
-    say(console, f"{record.name}: {title} ({words.requirement_words(front)})", style="bold")
+    say(console, f"{record.name}: {title} ({phrases.required(front)})", style="bold")
     picks = front.picks()
     shown = found if everything else thinned(front, found, picks)
     points = [record.baseline, *shown]
@@ -54,7 +55,11 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
     for line in footer(front, points, picks=picks):
         say(console, line, style="dim")
     say_falls(console, front, everything=everything)
-    for line in (*words.idle(front), words.optimism(front), words.unverified(front) or words.thinly_timed(front)):
+    for line in (
+        *phrases.idle(front),
+        phrases.optimism(front),
+        phrases.unverified(front) or phrases.thinly_timed(front),
+    ):
         if line:
             say(console, line, style="yellow")
 
@@ -81,10 +86,10 @@ def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Po
             values, and search values stand only where there are no verified ones.
     """
     metric, verified = front.record.metric, any(point.verified for point in points)
-    marks = _marks(front, picks, short=not wide)
+    beside = marks(front, picks, short=not wide)
     table = plain_table()
     table.add_column("#", justify="right", no_wrap=True)
-    if any(marks.get(point.number) for point in points):
+    if any(beside.get(point.number) for point in points):
         table.add_column("", max_width=18 if wide else 5)
     table.add_column("recipe", ratio=1, min_width=12)
     split = "test" if verified else "validation"
@@ -101,32 +106,21 @@ def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Po
         value, relative = wide or first, wide or not first
         unsure = " ?" if verified and not point.verified else ""
         cells = [str(point.number)]
-        if any(marks.get(other.number) for other in points):
-            cells.append(marks.get(point.number, ""))
-        cells.append(words.name(point))
+        if any(beside.get(other.number) for other in points):
+            cells.append(beside.get(point.number, ""))
+        cells.append(phrases.name(point))
         if wide and verified:
-            cells.append(words.cell("quality", point.found, value=value, relative=relative))
+            cells.append(phrases.cell("quality", point.found, value=value, relative=relative))
         sure = bool(point.verified)
-        cells.append(words.cell("quality", point.known, value=value, relative=relative, sure=sure) + unsure)
+        cells.append(phrases.cell("quality", point.known, value=value, relative=relative, sure=sure) + unsure)
         if len(front.letters) > 1:
             cells.append(front.letters.get(point.number, ""))
         beyond = "*" if front.record.beyond(point) else ""
-        cells.append(words.cell("worst_slice", point.known, value=False, sure=sure and wide) + beyond + unsure)
-        cells.append(words.cell("size_bytes", point.known, value=value, relative=relative))
-        cells.append(words.cell("latency_ms", point.known, value=value, relative=relative, sure=sure) + unsure)
+        cells.append(phrases.cell("worst_slice", point.known, value=False, sure=sure and wide) + beyond + unsure)
+        cells.append(phrases.cell("size_bytes", point.known, value=value, relative=relative))
+        cells.append(phrases.cell("latency_ms", point.known, value=value, relative=relative, sure=sure) + unsure)
         table.add_row(*(Text(text) for text in cells), style="dim" if first else "")
     return table
-
-
-def _marks(front: Front, picks: Mapping[str, Point | None], *, short: bool) -> dict[int, str]:
-    found: dict[int, list[str]] = {front.pick().number: ["pick"]}
-    if front.knee:
-        found.setdefault(front.knee.number, []).append("knee")
-    letters = words.initials(picks)
-    for profile, point in picks.items():
-        if point is not None:
-            found.setdefault(point.number, []).append(letters[profile] if short else profile)
-    return {number: " ".join(parts) for number, parts in found.items()}
 
 
 def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point | None]) -> list[str]:
@@ -134,7 +128,7 @@ def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point |
     record = front.record
     pick = "pick is what the requirements prefer" + (", knee where the front bends most" if front.knee else "")
     lines = [f"Ratios (x) are to the baseline; {pick}."]
-    lines.append(f"Profiles, each under its own limits, pick: {words.picks(picks)}.")
+    lines.append(f"Profiles, each under its own limits, pick: {phrases.picks(picks)}.")
     if any(point.verified for point in points[1:]):
         lines.append(
             f"{record.metric} and worst slice are on test data, latency is timed anew; ± is where 95 of 100 "
@@ -145,17 +139,17 @@ def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point |
     faint = [(point, beyond) for point in points if (beyond := record.beyond(point))]
     if faint:
         most = sorted(faint, key=lambda pair: pair[1][1])[:MOST_FAINT]
-        named = ", ".join(f"{point.number} keeps {words.ratio(ratio)} of {part}" for point, (part, ratio) in most)
+        named = ", ".join(f"{point.number} keeps {phrases.ratio(ratio)} of {name}" for point, (name, ratio) in most)
         lines.append(f"* loses more on a slice that is too faint in the baseline to bind: {named}.")
     if len(front.letters) > 1:
         lines.append("Points that share a letter cannot be told apart in quality.")
-    return [*lines, words.machines(record)]
+    return [*lines, phrases.machines(record)]
 
 
 def say_falls(console: Console, front: Front, *, everything: bool = False) -> None:
     """A line for each point that the verification took from the front."""
     falls = front.falls if everything else front.falls[:MOST_FALLS]
     for fall in falls:
-        say(console, f"{fall.point.number} fell when verified: it {fall.words}", style="yellow")
+        say(console, f"{fall.point.number} fell when verified: it {fall.reason}", style="yellow")
     if len(falls) < len(front.falls):
         say(console, f"{len(front.falls) - len(falls)} more fell; --all names them.", style="yellow")

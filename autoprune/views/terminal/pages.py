@@ -32,8 +32,8 @@ def say(console: Console, text: str, *, style: str = "") -> None:
             break_long_words=False,
             break_on_hyphens=False,
         )
-        for part in folded or [""]:
-            console.print(part, style=style or None, markup=False, highlight=False, soft_wrap=True)
+        for row in folded or [""]:
+            console.print(row, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
 
 def plain_table(title: str = "") -> Table:

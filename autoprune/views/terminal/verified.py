@@ -14,7 +14,7 @@ from autoprune.fronts.front import Front
 from autoprune.measure.measurement import VERIFY, WHOLE
 from autoprune.record.point import Point
 from autoprune.record.record import Record
-from autoprune.views import phrases as words
+from autoprune.views import phrases
 from autoprune.views.terminal.front import say_falls
 from autoprune.views.terminal.pages import WIDE, plain_table, say
 
@@ -36,7 +36,7 @@ def earlier(record: Record) -> Earlier | None:
     """What profiles pick now, on the eve of a verification; None where none came before it."""
     if not record.baseline.verified:
         return None
-    return Earlier(machine=record.baseline.candidate.latest(VERIFY).machine, picks=record.front().picks())
+    return Earlier(machine=record.baseline.candidate.latest(VERIFY).machine, picks=Front(record).picks())
 
 
 def print_verified(console: Console, front: Front, *, everything: bool = False, before: Earlier | None = None) -> None:
@@ -52,7 +52,7 @@ def print_verified(console: Console, front: Front, *, everything: bool = False, 
     say(console, f"{record.name}: {len(points)} verified on test data ({users} units)", style="bold")
     console.print(verified_table(front, points, wide=console.width >= WIDE))
     say(console, "± is where 95 of 100 re-measurements lie.", style="dim")
-    say(console, words.machines(record), style="dim")
+    say(console, phrases.machines(record), style="dim")
     chosen = [point for point in front.searched if point.number and point.verified]
     if not chosen:
         say(console, "Only the baseline is on the front." if len(front) else front.explain_empty())
@@ -65,8 +65,8 @@ def print_verified(console: Console, front: Front, *, everything: bool = False, 
         f"{record.metric} of the front against the baseline, from validation to test: "
         f"{statistics.median(lost):+.3f}x in the median, {min(lost):+.3f}x at worst.",
     )
-    if words.optimism(front):
-        say(console, words.optimism(front))
+    if phrases.optimism(front):
+        say(console, phrases.optimism(front))
     for line in pick_changes(front, before):
         say(console, line)
 
@@ -77,7 +77,7 @@ def pick_changes(front: Front, before: Earlier | None = None) -> list[str]:
     lines = [_changes("by the search's values -> verified", front.picks(verified=False), now)]
     here = record.baseline.candidate.latest(VERIFY).machine
     if before is not None and before.machine != here:
-        where = f"as verified on {words.machine(record, before.machine)} -> on {words.machine(record, here)}"
+        where = f"as verified on {phrases.machine(record, before.machine)} -> on {phrases.machine(record, here)}"
         lines.append(_changes(where, before.picks, now))
     return lines
 
@@ -117,16 +117,19 @@ def verified_table(front: Front, points: Sequence[Point], *, wide: bool) -> Tabl
         mark = Text("front" if point.number in on_front else "", style="bold green")
         if point.number in fallen:
             mark = Text("fell", style="bold yellow")
-        cells = [words.cell("quality", point.found, **show), words.cell("quality", point.verified, **show, sure=True)]
-        if wide:
-            cells.append(words.cell("worst_slice", point.found, value=False))
-        cells.append(words.cell("worst_slice", point.verified, value=False, sure=wide))
-        if wide:
-            cells.append(words.cell("size_bytes", point.found, value=True, relative=not first))
-        cells += [
-            words.cell("latency_ms", point.found, **show),
-            words.cell("latency_ms", point.verified, **show, sure=True),
+        cells = [
+            phrases.cell("quality", point.found, **show),
+            phrases.cell("quality", point.verified, **show, sure=True),
         ]
-        row = [Text(str(point.number)), mark, Text(words.name(point)), *(Text(text) for text in cells)]
+        if wide:
+            cells.append(phrases.cell("worst_slice", point.found, value=False))
+        cells.append(phrases.cell("worst_slice", point.verified, value=False, sure=wide))
+        if wide:
+            cells.append(phrases.cell("size_bytes", point.found, value=True, relative=not first))
+        cells += [
+            phrases.cell("latency_ms", point.found, **show),
+            phrases.cell("latency_ms", point.verified, **show, sure=True),
+        ]
+        row = [Text(str(point.number)), mark, Text(phrases.name(point)), *(Text(text) for text in cells)]
         table.add_row(*row, style="dim" if first else "")
     return table

@@ -46,7 +46,7 @@ class Watch:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._words = "starting"
+        self._message = "starting"
         self._latest: Progress | None = None
         self._printed_at = time.monotonic()
         self._live = Live(Text(), console=console, transient=True, auto_refresh=False)
@@ -59,16 +59,16 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def opening(self, words: str) -> None:
+    def opening(self, message: str) -> None:
         """Prints what the data is."""
-        self._print(words)
+        self._print(message)
 
-    def working(self, words: str) -> None:
+    def working(self, message: str) -> None:
         """Shows what is being done."""
-        self._words = words
+        self._message = message
         self._refresh()
         if not self.console.is_terminal and time.monotonic() - self._printed_at > QUIET_S:
-            self._print(f"     {_counts(self._latest)}{words}")
+            self._print(f"     {_counts(self._latest)}{message}")
 
     def report(self, progress: Progress) -> None:
         """Prints a line for the latest candidate."""
@@ -83,14 +83,14 @@ class Watch:
     def _refresh(self) -> None:
         if self.console.is_terminal:
             self._live.update(
-                Text(f"{_counts(self._latest)}{self._words}", style="dim", overflow="ellipsis"), refresh=True
+                Text(f"{_counts(self._latest)}{self._message}", style="dim", overflow="ellipsis"), refresh=True
             )
 
 
 def _counts(progress: Progress | None) -> str:
     if progress is None:
         return ""
-    words = [
+    counts = [
         f"{progress.trials}/{progress.of} trials",
         f"{len(progress.front.feasible)} feasible",
         f"{progress.rejected} rejected",
@@ -99,16 +99,16 @@ def _counts(progress: Progress | None) -> str:
     ]
     if progress.seconds_left is not None:
         minutes, seconds = divmod(max(0, round(progress.seconds_left)), 60)
-        words.append(f"about {minutes}:{seconds:02d} left")
-    return " | ".join(words) + " | "
+        counts.append(f"about {minutes}:{seconds:02d} left")
+    return " | ".join(counts) + " | "
 
 
 def _line(progress: Progress) -> Text:
     candidate = progress.latest
-    point = progress.front.record.points[candidate.number]
+    point = progress.front.record.point(candidate.number)
     line = Text(f"{candidate.number:>4} ", style="bold")
-    words = candidate.words if candidate.name == TRIAL else candidate.name
-    line.append(f"{words:<44} ")
+    summary = candidate.summary if candidate.name == TRIAL else candidate.name
+    line.append(f"{summary:<44} ")
     if candidate.rejected:
         return line.append(f"rejected: {candidate.rejected}", style="dim")
     for objective in OBJECTIVES:

@@ -1,12 +1,12 @@
-// The plots: the figures that autoprune.plots drew, filled with what the limits leave, in the colours of the theme.
+// The plots: the figures that autoprune.views.plots drew, filled with what the limits leave, in the colours of the theme.
 
 const escaped = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const times = (ratio) => (isNumber(ratio) ? `${ratio.toFixed(3)}x` : "–");
 
-// A long line of words, broken for a tooltip.
-function broken(words) {
+// A long line of text, broken for a tooltip.
+function broken(text) {
   const lines = [""];
-  for (const word of words.split(" ")) {
+  for (const word of text.split(" ")) {
     if (lines.at(-1).length + word.length > 60) lines.push("");
     lines.push(`${lines.pop()} ${word}`.trim());
   }
@@ -20,14 +20,14 @@ function tooltip(data, n, cost) {
     : `quality ${times(known(data, n, "quality"))}, worst slice ${times(known(data, n, "worst_slice"))} (${split})`;
   const costs = data.sliders.filter((one) => one.ceiling)
     .map((one) => `${escaped(one.label)} ${times(known(data, n, one.reading))}`);
-  return [`<b>#${n}</b> ${broken(data.points.words[n])}`, quality, costs.join(", ")].join("<br>");
+  return [`<b>#${numberOf(data, n)}</b> ${broken(data.points.summary[n])}`, quality, costs.join(", ")].join("<br>");
 }
 
 // What a trace of a layer shows of these candidates; no bar goes below `least` of the cost, or 0 of the quality.
 function filled(data, trace, numbers, cost, front0, least) {
-  const { layer, part, mark, hollow } = trace.meta;
+  const { layer, kind, mark, hollow } = trace.meta;
   const place = (n) => [known(data, n, cost), known(data, n, "quality")];
-  if (part === "line" && layer === "front") {
+  if (kind === "line" && layer === "front") {
     // The steps of the front in this plot alone: from left to right, only what is better than all before.
     const steps = [];
     for (const [x, y] of [...numbers, ...front0].map(place).sort((a, b) => a[0] - b[0] || b[1] - a[1])) {
@@ -35,7 +35,7 @@ function filled(data, trace, numbers, cost, front0, least) {
     }
     return { ...trace, x: steps.map((step) => step[0]), y: steps.map((step) => step[1]) };
   }
-  if (part === "line") {
+  if (kind === "line") {
     const ends = numbers.map((n) => [[data.found.ratio[cost][n], data.found.ratio.quality[n]], place(n), [null, null]]).flat();
     return { ...trace, x: ends.map((end) => end[0]), y: ends.map((end) => end[1]) };
   }

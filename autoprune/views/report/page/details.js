@@ -116,7 +116,7 @@ function showDetails(place, data, state, judged, layers, n) {
   const letters = data.letters[n];
   const preset = data.points.name[n] === "trial" ? "" : ` (${data.points.name[n]})`;
   place.replaceChildren(
-    made("h3", {}, `#${n}${preset}`), made("p", { class: "words" }, data.points.words[n]),
+    made("h3", {}, `#${numberOf(data, n)}${preset}`), made("p", { class: "summary" }, data.points.summary[n]),
     made("p", {}, made("span", { class: `badge ${layers[n]}` }, layers[n]), " ", standing(data, state, judged, layers[n], n),
       letters ? ` Letters in quality: ${letters}.` : "", ruined(data, n, " It ")),
     ...readingTable(data, n),
@@ -125,19 +125,19 @@ function showDetails(place, data, state, judged, layers, n) {
     made("h3", {}, "Commands"),
     ...[["ship it", data.commands.pick], ["look at it", data.commands.show], ["make and measure it again", data.points.command[n]]]
       .filter((pair, at) => at || layers[n] !== "rejected")
-      .map(([word, line]) => made("p", { class: "again" }, `${word}: `, commandLine(numbered(line, n)))));
+      .map(([word, line]) => made("p", { class: "again" }, `${word}: `, commandLine(numbered(data, line, n)))));
 }
 
 // A command for a candidate; its own command has no place to fill.
-const numbered = (line, n) => line.replace("{number}", n);
+const numbered = (data, line, n) => line.replace("{number}", numberOf(data, n));
 
 // The numbers come first: a narrow screen shows them without scrolling.
 function listRow(data, layers, pick, n) {
   const unsure = isVerified(data, n) || layers[n] === "rejected" ? "" : "?";
-  const cells = [`#${n}`, times(known(data, n, "quality")) + unsure,
+  const cells = [`#${numberOf(data, n)}`, times(known(data, n, "quality")) + unsure,
     ...data.sliders.filter((one) => one.ceiling).map((one) => times(known(data, n, one.reading))),
     times(known(data, n, "worst_slice")) + (data.beyond[n].length ? "*" : ""), data.letters[n] || "",
-    n === pick ? `${layers[n]}, pick` : layers[n], data.points.words[n]];
+    n === pick ? `${layers[n]}, pick` : layers[n], data.points.summary[n]];
   return made("tr", { "data-number": n, tabindex: "-1", "aria-selected": "false" }, ...cells.map((text) => made("td", { role: "gridcell" }, text)));
 }
 

@@ -1,4 +1,6 @@
-// The front and the pick under any limits: the same rules as autoprune.record.Front, on the same numbers.
+// The front and the pick under any limits: the same rules as autoprune.fronts.front.Front, on the same numbers.
+
+// A candidate is named by its place in the columns; people see its number.
 
 const isNumber = (value) => value !== null && value !== undefined && !Number.isNaN(value);
 
@@ -31,6 +33,9 @@ function compared(data, side, n) {
   return data.objectives.map((name) => data[side].compare[name][n] * (data.readings[name][1] ? -1 : 1));
 }
 
+// The number of the candidate at a place.
+const numberOf = (data, n) => data.points.number[n];
+
 // Which of the numbers no other beats; of equal ones the first.
 function nondominated(data, side, numbers) {
   const places = new Map(numbers.map((n, at) => [n, [...compared(data, side, n), at]]));
@@ -51,7 +56,7 @@ function nondominated(data, side, numbers) {
 // feasible, searched, falls, front as in Front; pick is null where nothing fits. State: limits by reading (ratios),
 // fixed (which of the other requirements count), prefer.
 function judge(data, state) {
-  const count = data.points.words.length;
+  const count = data.points.summary.length;
   const measured = (side, n) => data.objectives.every((name) => isNumber(data[side].compare[name][n]));
   const byQuality = (a, b) => known(data, b, "quality") - known(data, a, "quality") || a - b;
   const feasible = [];
@@ -95,7 +100,7 @@ function misses(data, side, n, state) {
 // The trained candidate that misses the limits by least.
 function nearest(data, state) {
   let best = null;
-  data.points.words.forEach((_, n) => {
+  data.points.summary.forEach((_, n) => {
     if (data.points.rejected[n]) return;
     const by = Math.max(0, ...misses(data, "found", n, state).map((pair) => pair[1]))
       + data.fixed.filter((item, at) => state.fixed[at] && item.found[n] !== "1").length;
@@ -104,10 +109,10 @@ function nearest(data, state) {
   return best[0];
 }
 
-// The layer of every candidate, as autoprune.plots.layers has them.
+// The layer of every candidate, as autoprune.views.layers has them.
 function layersOf(data, judged) {
   const [front, fallen, feasible] = [judged.front, judged.falls, judged.feasible].map((list) => new Set(list));
-  return data.points.words.map((_, n) => {
+  return data.points.summary.map((_, n) => {
     if (data.points.rejected[n] || !isNumber(data.found.ratio.quality[n])) return "rejected";
     if (!n) return "baseline";
     if (fallen.has(n)) return "fell";

@@ -31,7 +31,7 @@ function drawSoon() {
 function listed() {
   const which = byId("which").value;
   const order = (n) => -(known(data, n, "quality") ?? -1);
-  const kept = data.points.words.map((_, n) => n).filter((n) => which === "all"
+  const kept = data.points.summary.map((_, n) => n).filter((n) => which === "all"
     || (which === "feasible" ? judged.feasible.includes(n) : n === judged.pick || ["front", "baseline", "presets", "fell"].includes(layers[n])));
   return kept.sort((a, b) => order(a) - order(b) || a - b);
 }
@@ -69,10 +69,10 @@ function choose(n, go = false) {
 
 // The flags of a command line that says what the page is set to.
 function flags() {
-  const words = data.sliders.filter((one) => isNumber(state.limits[one.reading]))
+  const limits = data.sliders.filter((one) => isNumber(state.limits[one.reading]))
     .map((one) => ` --${one.ceiling ? "max" : "floor"} ${one.reading}=${state.limits[one.reading]}x`);
   const fixed = data.fixed.filter((_, at) => state.fixed[at]).map((item) => ` ${item.flag}`);
-  return `${words.join("")}${fixed.join("")} --prefer ${state.prefer}`;
+  return `${limits.join("")}${fixed.join("")} --prefer ${state.prefer}`;
 }
 
 function announce() {
@@ -80,7 +80,7 @@ function announce() {
   const again = made("p", { class: "again" }, "This view again: ", commandLine(data.commands.limits.replace("{limits}", flags())));
   place.classList.toggle("pick", n !== null);
   if (n === null) {
-    const near = nearest(data, state), button = link(near, choose);
+    const near = nearest(data, state), button = link(data, near, choose);
     const short = misses(data, "found", near, state).map(([slider, by]) => `${slider.label} by ${percent(by)}`).join(", ");
     place.replaceChildren(made("h3", {}, "No pick"), made("p", {}, `No candidate of ${data.infeasible.candidates} holds these limits. Nearest: `,
       button, short ? `, which misses ${short} of the limit.` : "."), again);
@@ -89,11 +89,11 @@ function announce() {
   const facts = data.sliders.map((one) => made("div", {}, made("dt", {}, one.label), made("dd", {}, times(known(data, n, one.reading)))));
   const tested = isVerified(data, n), size = data.found.ratio.size_bytes[n] * data.found.baseline.size_bytes;
   place.replaceChildren(
-    made("h3", {}, "Pick ", link(n, choose), n ? "" : " (the dense model itself)"), made("p", { class: "words" }, data.points.words[n]),
+    made("h3", {}, "Pick ", link(data, n, choose), n ? "" : " (the dense model itself)"), made("p", { class: "summary" }, data.points.summary[n]),
     made("dl", {}, ...facts),
     made("p", {}, `${bytes(size)}. Quality on ${tested ? "test data (verified)" : "validation data, not verified"}. `
-      + `${judged.feasible.length} of ${data.points.words.length} hold these limits, ${counted(judged.front.length, "is", "are")} on the front. ${ruined(data, n)}`),
-    made("p", { class: "again" }, "Ship it: ", commandLine(numbered(data.commands.pick, n))), again);
+      + `${judged.feasible.length} of ${data.points.summary.length} hold these limits, ${counted(judged.front.length, "is", "are")} on the front. ${ruined(data, n)}`),
+    made("p", { class: "again" }, "Ship it: ", commandLine(numbered(data, data.commands.pick, n))), again);
 }
 
 // Everything after a change of what must hold.
@@ -172,7 +172,7 @@ function makeChoices() {
     byId("prefer").append(made("label", {}, radio, ` ${name}`));
   }
   for (const profile of data.profiles) {
-    const button = made("button", { type: "button", "data-profile": profile.name, title: profile.words }, profile.name);
+    const button = made("button", { type: "button", "data-profile": profile.name, title: profile.text }, profile.name);
     button.addEventListener("click", () => { setProfile(profile); follow(); });
     byId("profiles").append(button);
   }
@@ -185,7 +185,7 @@ const MARKS = {
 };
 
 function makeLayers() {
-  const traces = data.figures.tradeoff.size_bytes.data.filter((trace) => trace.meta.part === "points").reverse();
+  const traces = data.figures.tradeoff.size_bytes.data.filter((trace) => trace.meta.kind === "points").reverse();
   for (const trace of traces) {
     const { layer } = trace.meta, box = made("input", { type: "checkbox", value: layer });
     box.checked = true;
@@ -217,8 +217,8 @@ function makeList() {
   byId("which").addEventListener("change", () => { rows = PAGE; drawList(); });
   byId("more").addEventListener("click", () => { rows += PAGE; drawList(); });
   byId("number").addEventListener("change", () => {
-    const n = Number(byId("number").value);
-    if (byId("number").value !== "" && data.points.words[n] !== undefined) choose(n);
+    const n = data.points.number.indexOf(Number(byId("number").value));
+    if (byId("number").value !== "" && n >= 0) choose(n);
   });
 }
 

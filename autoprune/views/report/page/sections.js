@@ -9,8 +9,8 @@ function table(head, rows) {
 }
 
 // A number of a candidate that shows it when pressed.
-function link(n, choose) {
-  const button = made("button", { type: "button", class: "link" }, `#${n}`);
+function link(data, n, choose) {
+  const button = made("button", { type: "button", class: "link" }, `#${numberOf(data, n)}`);
   button.addEventListener("click", () => choose(n, true));
   return button;
 }
@@ -36,7 +36,7 @@ function showVerification(place, data, choose) {
   if (data.optimism) place.append(made("p", {}, data.optimism));
   if (falls.list.length) {
     place.append(table(["fell", "recipe", "validation", "test", "why"], falls.list.map(([n, why]) => [
-      link(n, choose), data.points.words[n], times(data.found.ratio.quality[n]), times(data.tested.ratio.quality[n]), why])));
+      link(data, n, choose), data.points.summary[n], times(data.found.ratio.quality[n]), times(data.tested.ratio.quality[n]), why])));
     if (falls.list.length < falls.count) place.append(made("p", { class: "note" }, `The first ${falls.list.length} of ${falls.count}.`));
   }
 }
@@ -57,10 +57,10 @@ function showInfeasible(section, data, choose) {
     text, `${count} of ${found.candidates}`, `${percent(least)} of the limit`, percent(median)])));
   if (!found.empty) return;
   place.append(made("h3", {}, "Nearest misses"), table(["", "recipe", "misses"], found.nearest.map(([n, short]) => [
-    link(n, choose), data.points.words[n], short.map(([text, by]) => `${text} by ${percent(by)}`).join(", ")])));
+    link(data, n, choose), data.points.summary[n], short.map(([text, by]) => `${text} by ${percent(by)}`).join(", ")])));
   if (found.loosenings.length) {
     place.append(made("h3", {}, "One of these alone would make something feasible"), table(["write", "instead of", "then"],
-      found.loosenings.map(([command, text, n]) => [commandLine(command), text, link(n, choose)])));
+      found.loosenings.map(([command, text, n]) => [commandLine(command), text, link(data, n, choose)])));
   } else if (found.together.length) {
     place.append(made("p", {}, "No single change is enough; together these would be: ", commandLine(found.together)));
   }
@@ -81,8 +81,8 @@ function showAgain(data) {
 
 function slicesNote(data) {
   const reason = ({ loose }) => loose.tested ?? loose.found, loose = data.slices.filter(reason);
-  const words = loose.length
+  const told = loose.length
     ? `Shown, but not binding: ${loose.map((slice) => `${slice.name} (${reason(slice)})`).join(", ")}.`
     : "All of these slices bind.";
-  return `Vermilion lost against the baseline, blue won; the deepest colour is 30${GAP}%. ${words}`;
+  return `Vermilion lost against the baseline, blue won; the deepest colour is 30${GAP}%. ${told}`;
 }

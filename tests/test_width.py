@@ -17,8 +17,9 @@ from autoprune.models.context import Context
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run, run_stage
 from autoprune.recipes.train import Trainer
-from autoprune.steps.layers import Layers, block_influence, even
-from autoprune.steps.units import Ffn, Heads, _activation, _rank_together
+from autoprune.steps.importance import layer_influence, width_activation
+from autoprune.steps.layers import Layers, even
+from autoprune.steps.width import Ffn, Heads, _rank_together
 
 CALIBRATION = TEXTS[:40]
 
@@ -113,11 +114,11 @@ def test_a_unit_that_does_nothing_goes_first(model: Encoder, importance: str) ->
 def test_padding_says_nothing(model: Encoder) -> None:
     """What is beside a text in a batch, and so how far it is padded, changes nothing."""
     texts, axes = [*TEXTS[:3], " ".join(TEXTS[3:7])], model.axes_of("ffn") | model.axes_of("heads")
-    each = [_activation(model, axes, [text]) for text in texts]
-    for name, found in _activation(model, axes, texts).items():
+    each = [width_activation(model, axes, [text]) for text in texts]
+    for name, found in width_activation(model, axes, texts).items():
         torch.testing.assert_close(found, torch.stack([one[name] for one in each]).sum(0), rtol=1e-4, atol=1e-5)
-    alone = np.sum([block_influence(model, [text]) for text in texts], axis=0)
-    np.testing.assert_allclose(block_influence(model, texts), alone, rtol=1e-4)
+    alone = np.sum([layer_influence(model, model.axes["layers"], [text]) for text in texts], axis=0)
+    np.testing.assert_allclose(layer_influence(model, model.axes["layers"], texts), alone, rtol=1e-4)
 
 
 def test_global_ranking_keeps_the_best_of_every_layer() -> None:
@@ -178,19 +179,19 @@ def test_weights_of_hidden_layers_do_not_count(encoder_task: EncoderTask) -> Non
     assert zeros == round(sum(table.weight.numel() for table in made.tables.values()) / 2)
 
 
-def test_block_influence_is_how_far_a_layer_turns_what_flows(model: Encoder) -> None:
+def test_layer_influence_is_how_far_a_layer_turns_what_flows(model: Encoder) -> None:
     with torch.no_grad():
         for name in ("output_2", "down_2"):
             model.tables[name].weight.mul_(0.01)
             model.tables[name].bias.zero_()
-    found = block_influence(model, CALIBRATION)
+    found = layer_influence(model, model.axes["layers"], CALIBRATION)
     assert len(found) == LAYERS
     assert min(found) == found[2]
     context = Context(calibration=CALIBRATION)
     step = Layers(sparsity=0.25, importance="influence")
     step.advance(model, context, 1.0)
     assert model.layer_mask.tolist() == [True, True, False, True]
-    again = block_influence(model, CALIBRATION)
+    again = layer_influence(model, model.axes["layers"], CALIBRATION)
     assert again[2] == 0.0, "a hidden layer turns nothing"
     assert all(value > 0 for at, value in enumerate(again) if at != 2)
 

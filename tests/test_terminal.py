@@ -16,14 +16,15 @@ from rich.console import Console
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
-from autoprune.fronts.profiles import load_profile
+from autoprune.fronts.limits import Limits
 from autoprune.measure.measurement import VERIFY, Measurement
 from autoprune.measure.reading import Reading
 from autoprune.record.archive import Archive
 from autoprune.record.point import Point
 from autoprune.record.record import Record
-from autoprune.views import phrases as words
-from autoprune.views.front_json import finite, front_facts, ordered
+from autoprune.views import phrases
+from autoprune.views.front_json import front_json
+from autoprune.views.order import ordered
 from autoprune.views.terminal import earlier, print_front, print_point, print_verified, say
 from autoprune.views.terminal.front import MOST, thinned
 from autoprune.views.terminal.verified import Earlier, pick_changes
@@ -74,7 +75,7 @@ def changed(record: Record, change: object, *, keep: tuple[int, ...] = ()) -> Re
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_verified_point_has_its_values_and_intervals(width: int, runs: Path) -> None:
-    front = Record(runs / "verified").front()
+    front = Front(Record(runs / "verified"))
     lines = shown(width, print_front, front)
     assert len(front) >= 3
     for point in front:
@@ -95,7 +96,7 @@ def test_every_verified_point_has_its_values_and_intervals(width: int, runs: Pat
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_picks_and_knee_are_marked(width: int, runs: Path) -> None:
-    front = Record(runs / "verified").front()
+    front = Front(Record(runs / "verified"))
     lines = shown(width, print_front, front)
     assert "pick" in row_of(lines, front.pick().number)
     assert front.knee is not None
@@ -107,11 +108,11 @@ def test_picks_and_knee_are_marked(width: int, runs: Path) -> None:
 
 
 def test_footer_says_what_fell_and_what_it_means(runs: Path) -> None:
-    front = Record(runs / "verified").front()
+    front = Front(Record(runs / "verified"))
     assert front.falls
     text = "\n".join(shown(200, print_front, front))
     for fall in front.falls:
-        assert f"{fall.point.number} fell when verified: it {fall.words}" in text
+        assert f"{fall.point.number} fell when verified: it {fall.reason}" in text
     assert "Points that share a letter cannot be told apart in quality." in text
     assert "Dropping what fell looked at test data; that flatters" in text
     assert "Latency was timed on made up, 2 cores." in text
@@ -119,7 +120,7 @@ def test_footer_says_what_fell_and_what_it_means(runs: Path) -> None:
 
 
 def test_letters_match_pairwise_comparisons(tmp_path: Path) -> None:
-    front = make_study(tmp_path / "s", 600, requirements={}).front()
+    front = Front(make_study(tmp_path / "s", 600, requirements={}))
     points = sorted([*front], key=lambda point: -point.verified["quality"].ratio)
     shared = 0
     for one, other in itertools.combinations(points, 2):
@@ -133,7 +134,7 @@ def test_letters_match_pairwise_comparisons(tmp_path: Path) -> None:
 
 
 def test_what_is_not_verified_says_so(runs: Path) -> None:
-    front = Record(runs / "raw").front()
+    front = Front(Record(runs / "raw"))
     lines = shown(80, print_front, front)
     text = "\n".join(lines)
     assert "validation" in lines[2]
@@ -145,10 +146,10 @@ def test_what_is_not_verified_says_so(runs: Path) -> None:
 def test_partly_verified_points_are_told_apart(runs: Path, tmp_path: Path) -> None:
     record = make_study(tmp_path / "s", verified=False)
     done = Record(runs / "verified")
-    some = record.front().searched[1]
+    some = Front(record).searched[1]
     for point in (done.baseline, done.points[some.number]):
         record.archive.add(point.candidate)
-    front = Record(tmp_path / "s").front()
+    front = Front(Record(tmp_path / "s"))
     lines = shown(80, print_front, front)
     for point in front:
         if point.number:
@@ -158,7 +159,7 @@ def test_partly_verified_points_are_told_apart(runs: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_long_front_is_thinned_and_says_so(width: int, runs: Path) -> None:
-    front = Record(runs / "long").front()
+    front = Front(Record(runs / "long"))
     assert len(front) > MOST + 5
     found = [point for point in front if point.number]
     kept = thinned(front, found, front.picks())
@@ -175,7 +176,7 @@ def test_long_front_is_thinned_and_says_so(width: int, runs: Path) -> None:
 
 def test_sorting_puts_the_best_first(runs: Path) -> None:
     record = Record(runs / "long")
-    front = record.front()
+    front = Front(record)
     sizes = [point.known["size_bytes"].value for point in ordered(front, record, "size")]
     assert sizes == sorted(sizes)
     tails = [point.known["recall@20.tail"].value for point in ordered(front, record, "recall@20.tail")]
@@ -189,7 +190,7 @@ def test_sorting_puts_the_best_first(runs: Path) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_infeasible_front_explains_itself(width: int, runs: Path) -> None:
-    front = Record(runs / "none").front()
+    front = Front(Record(runs / "none"))
     lines = shown(width, print_front, front)
     assert lines[0] == "no candidate of 39 meets every requirement."
     assert " ".join(" ".join(lines).split()) == " ".join(front.explain_empty().split())
@@ -202,45 +203,23 @@ def test_front_whose_points_all_fell_says_that(tmp_path: Path) -> None:
         quality = {name: {part: value / 2 for part, value in parts.items()} for name, parts in measured.quality.items()}
         return dataclasses.replace(measured, quality=quality)
 
-    front = changed(record, halved, keep=(0,)).front()
+    front = Front(changed(record, halved, keep=(0,)))
     assert not len(front)
     assert front.searched
     text = "\n".join(shown(80, print_front, front))
     assert text.startswith(f"nothing held when it was verified: all {len(front.falls)} of the search's front fell.")
     assert "misses quality >= 0.95x by" in text
-    assert front_facts(front)["explanation"].startswith("nothing held")
+    assert front_json(front)["explanation"].startswith("nothing held")
 
 
 def test_baseline_alone_is_a_front(runs: Path) -> None:
-    lines = shown(80, print_front, Record(runs / "one").front())
+    lines = shown(80, print_front, Front(Record(runs / "one")))
     assert any("Nothing beats the baseline under these requirements" in line for line in lines)
-
-
-def test_json_holds_what_the_front_holds_and_is_valid(runs: Path) -> None:
-    for name in ("verified", "raw", "none", "one", "long"):
-        front = Record(runs / name).front()
-        facts = json.loads(json.dumps(front_facts(front), allow_nan=False))
-        assert [point["number"] for point in facts["points"]] == [point.number for point in front]
-        assert (facts["explanation"] is None) == (len(front) > 0)
-        for point, kept in zip(front, facts["points"], strict=True):
-            for given, held in ((point.found, kept["search"]), (point.verified, kept["verified"])):
-                assert set(given) == set(held)
-                for label, reading in given.items():
-                    ends = (held[label]["low"], held[label]["high"])
-                    assert (held[label]["value"], held[label]["ratio"]) == (reading.value, reading.ratio)
-                    assert ends == (reading.interval or (None, None))
-    assert facts["machine"]["search"]["cpu"] == "made up"
-
-
-def test_json_has_null_for_what_is_no_number(runs: Path) -> None:
-    facts = front_facts(Record(runs / "raw").front())
-    assert facts["machine"]["verify"] is None
-    assert finite({"a": [math.nan, 1.0, {"b": math.inf}]}) == {"a": [None, 1.0, {"b": None}]}
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_verification_shows_both_looks_and_how_far_it_fell(width: int, runs: Path) -> None:
-    front = Record(runs / "verified").front()
+    front = Front(Record(runs / "verified"))
     lines = shown(width, print_verified, front)
     for point in front:
         row = row_of(lines, point.number)
@@ -248,7 +227,8 @@ def test_verification_shows_both_looks_and_how_far_it_fell(width: int, runs: Pat
             assert "front" in row
             assert f"{point.found['quality'].ratio:.3f}x" in row
             assert (
-                f"{words.ratio(point.verified['quality'].ratio)} {words.plus_minus(point.verified['quality'])}" in row
+                f"{phrases.ratio(point.verified['quality'].ratio)} {phrases.plus_minus(point.verified['quality'])}"
+                in row
             )
     for fall in front.falls:
         assert "fell" in row_of(lines, fall.point.number)
@@ -257,7 +237,7 @@ def test_verification_shows_both_looks_and_how_far_it_fell(width: int, runs: Pat
 
 
 def test_changed_picks_are_named(runs: Path) -> None:
-    front = Record(runs / "verified").front()
+    front = Front(Record(runs / "verified"))
     now, search = front.picks(), front.picks(verified=False)
     (line,) = pick_changes(front)
     for profile, point in now.items():
@@ -275,23 +255,23 @@ def test_changed_picks_are_named(runs: Path) -> None:
 
 def test_a_candidate_is_shown_as_searched_and_as_verified(runs: Path) -> None:
     record = Record(runs / "verified")
-    point = record.front().points[-1]
-    text = "\n".join(shown(200, print_point, record.front(), point))
+    point = Front(record).points[-1]
+    text = "\n".join(shown(200, print_point, Front(record), point))
     assert "item:" in text
     assert text.count("on made up, 2 cores") == 2
     assert text.count("binds, the worst") == 2
     assert f"{point.verified['quality'].error:.4f}" in text
     assert "5 rounds" in text
-    by = -record.requirements().items[0].violation(point.verified["quality"])
+    by = -Limits().requirements(record).items[0].violation(point.verified["quality"])
     assert f"{by:+.1%} holds" in text.split("requirements")[1]
     assert "make it again" in text
 
 
 def test_a_pick_is_shown_with_the_slices_of_its_metric(runs: Path) -> None:
     record = Record(runs / "verified")
-    point = record.front().points[-1]
-    whole = "\n".join(shown(200, print_point, record.front(), point))
-    short = "\n".join(shown(200, lambda *args: print_point(*args, everything=False), record.front(), point))
+    point = Front(record).points[-1]
+    whole = "\n".join(shown(200, print_point, Front(record), point))
+    short = "\n".join(shown(200, lambda *args: print_point(*args, everything=False), Front(record), point))
     assert "recall@20.tail" in whole
     assert "recall@20.tail" not in short
     assert short.count("recall@20 ") == whole.count("recall@20 ")
@@ -307,7 +287,7 @@ def test_a_slice_that_does_not_bind_says_why(tmp_path: Path) -> None:
         units = {metric: {**counts, "tail": 7} for metric, counts in measured.units.items()}
         archive.add(point.candidate.with_measurement(dataclasses.replace(measured, units=units)))
     record = Record(record.folder)
-    text = "\n".join(shown(200, print_point, record.front(), record.points[1]))
+    text = "\n".join(shown(200, print_point, Front(record), record.points[1]))
     assert "does not bind, too few: 7 units" in text
 
 
@@ -315,15 +295,15 @@ def test_what_another_machine_verified_last_is_told(tmp_path: Path) -> None:
     record = make_study(tmp_path / "s")
     elsewhere = changed(record, lambda measured: dataclasses.replace(measured, machine="elsewhere"), keep=())
     # The baseline was verified there last; a point that was verified here alone counts as not verified.
-    archive, point = Archive(elsewhere.folder / "archive.jsonl"), elsewhere.front().searched[-1]
+    archive, point = Archive(elsewhere.folder / "archive.jsonl"), Front(elsewhere).searched[-1]
     kept = tuple(found for found in point.candidate.measurements if found.machine != "elsewhere")
     archive.add(dataclasses.replace(point.candidate, measurements=kept))
     after = Record(elsewhere.folder)
-    text = "\n".join(shown(200, print_point, after.front(), after.points[point.number]))
+    text = "\n".join(shown(200, print_point, Front(after), after.points[point.number]))
     assert "not verified on test data" in text
-    text = "\n".join(shown(200, print_point, after.front(), after.baseline))
+    text = "\n".join(shown(200, print_point, Front(after), after.baseline))
     assert "also measured for verify on made up, 2 cores: single 1.000x" in text
-    lines = shown(200, print_front, after.front())
+    lines = shown(200, print_front, Front(after))
     assert (
         "Latency was timed for search on made up, 2 cores, for verify on a machine that nobody wrote down (elsewhere)."
         in lines
@@ -331,15 +311,15 @@ def test_what_another_machine_verified_last_is_told(tmp_path: Path) -> None:
 
 
 def test_standing_names_what_is_wrong(runs: Path) -> None:
-    front = Record(runs / "verified").front()
-    assert words.standing(front, front.points[-1]) == ""
+    front = Front(Record(runs / "verified"))
+    assert phrases.standing(front, front.points[-1]) == ""
     fallen = front.falls[0].point
     assert (
-        words.standing(front, fallen)
-        == f"candidate {fallen.number} fell when it was verified: it {front.falls[0].words}"
+        phrases.standing(front, fallen)
+        == f"candidate {fallen.number} fell when it was verified: it {front.falls[0].reason}"
     )
     worst = min((point for point in front.record.points if not point.candidate.rejected), key=quality)
-    assert "misses quality >= 0.95x by" in words.standing(front, worst)
+    assert "misses quality >= 0.95x by" in phrases.standing(front, worst)
 
 
 def quality(point: Point) -> float:
@@ -347,7 +327,7 @@ def quality(point: Point) -> float:
 
 
 def test_numbers_in_words() -> None:
-    assert [words.byte_count(count) for count in (7, 999, 999.6, 1_000, 2_500_000, 3_999_999_999)] == [
+    assert [phrases.byte_count(count) for count in (7, 999, 999.6, 1_000, 2_500_000, 3_999_999_999)] == [
         "7 B",
         "999 B",
         "1 kB",
@@ -355,11 +335,11 @@ def test_numbers_in_words() -> None:
         "2.5 MB",
         "4 GB",
     ]
-    assert words.ratio(0.00412) == "0.0041x"
-    assert words.ratio(math.nan) == "-"
-    assert words.plus_minus(Reading(1, 1, repeat=0.0001)) == "±0.001"
-    assert words.plus_minus(Reading(1, 1)) == ""
-    assert words.initials(dict.fromkeys(["small", "smallest", "fast"])) == {
+    assert phrases.ratio(0.00412) == "0.0041x"
+    assert phrases.ratio(math.nan) == "-"
+    assert phrases.plus_minus(Reading(1, 1, repeat=0.0001)) == "±0.001"
+    assert phrases.plus_minus(Reading(1, 1)) == ""
+    assert phrases.initials(dict.fromkeys(["small", "smallest", "fast"])) == {
         "small": "SMALL",
         "smallest": "SMALLE",
         "fast": "F",
@@ -375,21 +355,21 @@ def test_folded_lines_keep_their_indent() -> None:
 def test_five_thousand_candidates_are_shown_in_seconds(tmp_path: Path) -> None:
     make_study(tmp_path / "s", 5000)
     start = time.monotonic()
-    front = Record(tmp_path / "s").front()
+    front = Front(Record(tmp_path / "s"))
     shown(80, print_front, front)
-    json.dumps(front_facts(front), allow_nan=False)
+    json.dumps(front_json(front), allow_nan=False)
     assert time.monotonic() - start < 10
 
 
 def test_another_profile_is_another_front(runs: Path) -> None:
     record = Record(runs / "verified")
-    front = Front(record, record.requirements(load_profile("latency_sensitive")))
+    front = Front(record, Limits(profile="latency_sensitive"))
     assert "latency_ms <= 0.9x" in shown(200, print_front, front)[0]
 
 
 def test_a_ruined_tail_is_marked_although_it_does_not_bind(tmp_path: Path) -> None:
     record = make_study(tmp_path / "s")
-    number = record.front().points[-1].number
+    number = Front(record).points[-1].number
 
     def faint(measured: Measurement) -> Measurement:
         parts = {**measured.quality["ndcg@20"], "tail": 0.01}
@@ -406,7 +386,7 @@ def test_a_ruined_tail_is_marked_although_it_does_not_bind(tmp_path: Path) -> No
             ]
         archive.add(dataclasses.replace(candidate, measurements=tuple(made)))
     after = Record(record.folder)
-    front = after.front()
+    front = Front(after)
     assert after.points[number].known["worst_slice"].ratio > 0.5, "it does not bind"
     assert after.beyond(after.points[number]) == ("tail", pytest.approx(0.4))
     lines = shown(80, print_front, front)

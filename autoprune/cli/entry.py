@@ -1,0 +1,85 @@
+"""Where the command line begins: help, a verb, or a search."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+
+from autoprune.cli.verbs import app
+from autoprune.errors import AutopruneError, nearest
+from autoprune.views.terminal import exit_codes
+
+HELP = """\
+autoprune: search for the smallest and fastest form of an embedding model that is still good enough.
+
+Search (every key can be set; what is composed: autoprune --cfg job):
+
+  autoprune task=movielens                                        the defaults: 40 trials, accuracy_critical
+  autoprune task=movielens requirements=latency_sensitive study.trials=100 study.name=fast
+  autoprune task=interactions task.data.path=ratings.csv          your own: .csv, .tsv, .inter, .parquet, a folder
+  autoprune task=movielens space.encode.epochs=0 'space.prune.method.choose.dims.sparsity.float=[0.5,0.9]'
+  autoprune task=movielens requirements.quality.drop=3% requirements.size_bytes.max=0.2x
+  autoprune task=encoder task.texts=corpus.txt                    a sentence encoder, on texts of your own
+  autoprune task=stsb task.data.path=stsb/ requirements.quality.drop=1%
+  autoprune --multirun task=movielens requirements=accuracy_critical,latency_sensitive study.seed=1,2
+
+  The same command resumes a study that was stopped, or goes on with it under a larger study.trials.
+
+{groups}
+  study.*        name, trials, minutes, seed, objectives, sampler, latency_seconds, device, dir
+  --config-dir   a folder of your own with space/, requirements/ … beside the shipped ones
+
+Look and choose:
+
+  autoprune front STUDY                                           the Pareto front, with what profiles would pick
+  autoprune front STUDY --floor ndcg@20=0.97x --max latency_ms=0.5x   under other limits: nothing is trained
+  autoprune front STUDY --sort size --all                         (--csv, --json: for programs)
+  autoprune verify STUDY [--rounds 5]                             measure the front again, on test data, timed longer
+  autoprune show STUDY NUMBER                                     one candidate: recipe, measurements, margins
+  autoprune compare STUDY STUDY                                   two searches of one task: whose front beats whose
+  autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best, with a model card
+  autoprune pick STUDY --format sentence-transformers --to DIR    the best that stock sentence-transformers loads
+  autoprune report STUDY                                          one HTML file to look at the front in, offline
+  autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
+  autoprune dashboard STUDY                                       all candidates in optuna-dashboard, in a browser
+  python -c "import autoprune; print(autoprune.load('DIR').recommend(user=42, k=10))"
+
+Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune --hydra-help.
+"""
+
+STOPPED = 130
+"""The exit code after Ctrl-C."""
+
+
+def main() -> None:
+    """Entry point: exits with 0, with 2 for what a person can mend, with 130 after Ctrl-C."""
+    arguments = sys.argv[1:]
+    verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    with exit_codes():
+        if not arguments or arguments[0] in ("-h", "--help"):
+            sys.stdout.write(HELP.replace("{groups}", _groups()))
+        elif arguments[0] in verbs:
+            try:
+                app()
+            except SystemExit as ended:
+                if ended.code == STOPPED:  # Typer turns Ctrl-C into it, and says nothing
+                    raise KeyboardInterrupt from ended
+                raise
+        elif arguments[0].startswith(("-", "~")) or "=" in arguments[0]:
+            from autoprune.app import run  # here, because it takes seconds to import all that a search needs
+
+            run(arguments)
+        else:
+            near = nearest(arguments[0], verbs)
+            raise AutopruneError(f"{arguments[0]!r} is neither a verb nor key=value. {near} autoprune --help explains.")
+
+
+def _groups() -> str:
+    """The folders of conf/ that a word on the command line chooses from, a line each."""
+    found = {
+        folder.name: sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+        for folder in resources.files("autoprune.conf").iterdir()
+        if folder.is_dir()
+    }
+    chosen = {name: options for name, options in sorted(found.items()) if len(options) > 1}
+    return "\n".join(f"  {name:<14} {' | '.join(options)}" for name, options in chosen.items())

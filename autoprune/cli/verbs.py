@@ -1,0 +1,256 @@
+"""The verbs: what `autoprune VERB STUDY` does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from autoprune.artifacts.formats import OWN, find_format
+from autoprune.cli.options import Bounds, Everything, Preferred, Study, with_options
+from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.record.archive import ROUNDS
+from autoprune.record.point import Point
+from autoprune.record.record import Record
+from autoprune.views.commands import placeless, verb_command
+from autoprune.views.front_json import front_json
+from autoprune.views.order import ordered
+from autoprune.views.phrases import beyond, byte_count, standing, verifying
+from autoprune.views.terminal import (
+    Watch,
+    earlier,
+    print_comparison,
+    print_front,
+    print_point,
+    print_verified,
+    say,
+    terminal,
+)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.command()
+@with_options
+def front(
+    record: Study,
+    limits: Everything,
+    *,
+    sort: Annotated[
+        str, typer.Option(help="quality, size, latency or any reading, such as recall@20.tail; the best comes first.")
+    ] = "quality",
+    all_: Annotated[bool, typer.Option("--all", help="Show every point of a long front.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values instead of a table.")] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print JSON; autoprune/views/front_json.py says what stands in it.")
+    ] = False,
+) -> None:
+    """Show the Pareto front: the baseline first, then every candidate that no other feasible one beats.
+
+    What was verified is shown by its verified values, on test data, and stays only if it still holds. Where nothing
+    meets the requirements, it is said what was missed, by how much, and what would be enough.
+    """
+    if csv and json_:
+        raise AutopruneError("--csv and --json: one of them can be printed at a time; leave the other out.")
+    found = Front(record, limits)
+    if json_:
+        sys.stdout.write(json.dumps(front_json(found, sort=sort), indent=2, allow_nan=False) + "\n")
+    elif csv:
+        if not len(found):
+            sys.stderr.write(f"{found.explain_empty()}\n")
+        numbers = [point.number for point in ordered(found, record, sort)]
+        sys.stdout.write(found.to_frame().loc[numbers].to_csv())
+    else:
+        console = terminal()
+        print_front(console, found, sort=sort, everything=all_)
+        if found.format_note:
+            say(console, f"\n{found.format_note}")
+
+
+@app.command()
+@with_options
+def verify(
+    record: Study,
+    limits: Everything,
+    *,
+    all_: Annotated[bool, typer.Option("--all", help="Verify every candidate, not the finalists alone.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew what was verified on this machine.")] = False,
+    rounds: Annotated[
+        int, typer.Option(help="Processes that time each artifact; an interval takes at least 2.")
+    ] = ROUNDS,
+) -> None:
+    """Measure the finalists once more: quality on test data that the search never saw, latency timed longer.
+
+    Finalists are the baseline, the presets, the front and the profiles' picks. What was verified on this machine before
+    is kept, so that an interrupted verification goes on where it stopped. At the end: what fell, and which profiles now
+    pick another one.
+    """
+    from autoprune.study.verify import verify as measure  # here, because it takes seconds to import
+
+    console, before = terminal(), earlier(record)
+    with Watch(console) as watch:
+        found = measure(record.folder, limits, everything=all_, again=again, rounds=rounds, working=watch.working)
+    print_verified(console, found, everything=all_, before=before)
+
+
+@app.command()
+@with_options
+def record(
+    study: Study,
+    to: Annotated[Path, typer.Option(help="Folder to write to, such as studies/NAME.")],
+) -> None:
+    """Write what a recorded study keeps: study.yaml, front.csv, front.png. A README.md is yours: it is left alone."""
+    from autoprune.views.snapshot import write  # here, because plots take a second to import
+
+    for path in write(Front(study), to):
+        sys.stdout.write(f"wrote {path}\n")
+    unsaid = [] if study.baseline.verified else [f"verify the front on test data: {verb_command(study, 'verify')}"]
+    if not (to / "README.md").exists():
+        unsaid.append(f"write {to / 'README.md'}: what was asked, what was learned (what failed too), on which machine")
+    for line in unsaid:
+        sys.stdout.write(f"still to do: {line}\n")
+
+
+@app.command()
+@with_options
+def report(
+    record: Study,
+    *,
+    to: Annotated[Path | None, typer.Option(help="File to write; by default report.html beside the study.")] = None,
+    limits: Preferred,
+) -> None:
+    """Write one HTML file that opens offline: the plots, limits to move, the pick, every candidate."""
+    from autoprune.views.report import write  # here, because plots take a second to import
+
+    sys.stdout.write(f"wrote {write(Front(record, limits), to)}\n")
+
+
+@app.command()
+@with_options
+def show(
+    record: Study,
+    number: Annotated[int, typer.Argument(help="Number of the candidate, as in the front.")],
+    limits: Bounds,
+) -> None:
+    """Show one candidate: recipe, measurements, margins to the requirements, the command that makes it again."""
+    print_point(terminal(), Front(record, limits), record.point(number))
+
+
+@app.command()
+@with_options
+def compare(
+    record: Study,
+    other: Annotated[Record, typer.Argument(help="Name of another study of the same task.", metavar="STUDY")],
+    limits: Bounds,
+    *,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print JSON: the attributes of Comparison in autoprune/views/compare.py.")
+    ] = False,
+) -> None:
+    """Compare two searches of one task on one data set: whose front beats whose, and what each gives for what.
+
+    By verified values where both fronts are verified; latency only where one machine timed both.
+    """
+    from autoprune.views.compare import compare as compared  # here, beside a verb of that name
+
+    found = compared(Front(record, limits), Front(other, limits))
+    if json_:
+        sys.stdout.write(json.dumps(found.to_json(), indent=2, allow_nan=False) + "\n")
+    else:
+        print_comparison(terminal(), found)
+
+
+@app.command()
+@with_options
+def pick(
+    record: Study,
+    *,
+    to: Annotated[Path, typer.Option(help="Folder to make.")],
+    number: Annotated[int | None, typer.Argument(help="Number of the candidate; left out, the best that fits.")] = None,
+    limits: Everything,
+) -> None:
+    """Copy the artifact that fits best to a folder, ready to ship, with a model card (README.md) in it.
+
+    With --format sentence-transformers a sentence encoder becomes a stock folder that needs no autoprune: the best of
+    those candidates that have such a form; where there is none, it is said why, and what search finds one.
+    """
+    from autoprune.views.card import write_card
+
+    if to.exists():
+        raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
+    found = Front(record, limits)
+    point = _chosen(found) if number is None else record.point(number)
+    if point.candidate.rejected:
+        raise AutopruneError(f"candidate {number} was rejected and has no artifact; pick another.")
+    if obstacles := point.obstacles(limits.format):
+        why = ", and ".join(one.reason for one in obstacles)
+        way = "Pick another, or leave the number out."
+        raise AutopruneError(f"candidate {number} can't be written in the format {limits.format}: {why}. {way}")
+    try:
+        point.save(to, format=limits.format)
+    except AutopruneError as error:
+        raise AutopruneError(f"{error}\nOr make it again:\n  {record.command(point)}") from error
+    card = write_card(found, point, to, made_by=placeless(["autoprune", *sys.argv[1:]]))
+    console = terminal()
+    print_point(console, found, point, everything=False)
+    _say_doubts(console, found, point)
+    _say_shipped(console, found, to, card)
+
+
+@app.command()
+@with_options
+def dashboard(
+    record: Study,
+    *,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65535)] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines look.")] = "127.0.0.1",
+    limits: Bounds,
+) -> None:
+    """Show every candidate in optuna-dashboard: constraints, recipes, picks. It follows a search that is running."""
+    from autoprune.views.dashboard import Dashboard, serve  # here, because it takes a second to import Optuna
+
+    def ready(address: str) -> None:
+        sys.stdout.write(f"{address}\nA read-only mirror of {record.name!r}; Ctrl-C ends it.\n")
+        sys.stdout.flush()
+
+    shown = Dashboard(lambda: Front(Record(record.folder), limits), record.archive.path)
+    serve(shown, host=host, port=port, ready=ready)
+
+
+def _chosen(found: Front) -> Point:
+    """The pick of a front; in another format than our own never the dense model for want of candidates."""
+    if found.format != OWN and not any(point.number for point in found.candidates):
+        raise AutopruneError(f"study {found.record.name!r}: {found.format_note or found.explain_empty()}")
+    try:
+        return found.pick()
+    except AutopruneError as error:
+        raise AutopruneError(f"{error}\n{found.format_note}".rstrip()) from error
+
+
+def _say_doubts(console: Console, found: Front, point: Point) -> None:
+    """What speaks against shipping a point."""
+    warning = standing(found, point)
+    if warning:
+        say(console, f"\nWARNING: {warning}.", style="bold red")
+    if beyond(found.record, point):
+        say(console, f"\nIt {beyond(found.record, point)}.", style="bold yellow")
+    if not point.verified:
+        say(console, f"\nIt is not verified on test data: {verifying(found, point)}", style="bold yellow")
+
+
+def _say_shipped(console: Console, found: Front, to: Path, card: Path) -> None:
+    """What was written where, and how to use it."""
+    shipped, ask, form = f"Shipped to {to}", "", find_format(found.format)
+    if found.format != OWN:
+        if found.format_note:
+            say(console, f"\n{found.format_note}")
+        shipped = f"Written to {to} for {found.format}, {byte_count(form.size_bytes(to))}"
+        ask = f"; print({form.example(to)})"
+    say(console, f"\n{shipped}, with what is known of it in {card}. Use it:")
+    code = form.loading.format(folder=str(to))
+    console.print(f'  python -c "{code}{ask}"', highlight=False, soft_wrap=True)

@@ -1,0 +1,44 @@
+"""What the model that trains and the one that serves compute alike: activations, padding, pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import gelu, relu
+
+from autoprune.encoder.tokenizer import Tokens
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": gelu,
+    "gelu_new": lambda x: gelu(x, approximate="tanh"),
+    "relu": relu,
+}
+POOLINGS = ("mean", "cls", "max")
+
+
+def pool(hidden: Tensor, there: Tensor, pooling: str) -> Tensor:
+    """One vector for each text: the mean or the maximum over its tokens, or its first token's.
+
+    Args:
+        hidden: float32 [batch, tokens, hidden].
+        there: bool [batch, tokens].
+        pooling: one of `POOLINGS`.
+    """
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "max":
+        return hidden.masked_fill(~there[:, :, None], -torch.inf).amax(1)
+    weights = there.to(hidden.dtype)
+    return torch.einsum("bth,bt->bh", hidden, weights) / weights.sum(1, keepdim=True)
+
+
+def padded(tokens: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
+    """Token ids side by side, zeros behind the shorter ones, and which are there: int64 and bool [batch, longest]."""
+    lengths = np.array([len(ids) for ids in tokens])
+    there = np.arange(max(lengths.max(initial=1), 1)) < lengths[:, None]
+    ids = np.zeros(there.shape, dtype=np.int64)
+    ids[there] = np.concatenate(tokens)
+    return torch.from_numpy(ids), torch.from_numpy(there)

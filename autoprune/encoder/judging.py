@@ -1,0 +1,109 @@
+"""How an encoder is judged: by benchmarks, and by how much of a text it still reads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+
+from autoprune.encoder.benchmarks.benchmark import Benchmark, Vectors, normalized
+from autoprune.encoder.benchmarks.coverage import Coverage
+from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.slices import PERTURBATIONS, SLICES, slice_columns, word_frequency
+from autoprune.encoder.tokenizer import Tokenizer
+from autoprune.errors import unknown
+from autoprune.tasks.task import Judging
+
+UNITS = 10_000_000
+"""Units of one benchmark, at most: each has a range of numbers of its own."""
+
+
+class EncoderJudging(Judging[SentenceEncoder]):
+    """The rows of several benchmarks beside one another, with slices by the kind of text that asks.
+
+    Args:
+        benchmarks: the first one's metric is `quality` unless `metric` names another.
+        coverage: of the texts that fidelity is judged on.
+        metric: the metric that `quality` means; None: the first.
+        tokenizer: of the dense model.
+        common: texts whose words are not rare.
+    """
+
+    slices = SLICES
+
+    def __init__(
+        self,
+        benchmarks: Sequence[Benchmark],
+        coverage: Coverage,
+        *,
+        metric: str | None,
+        tokenizer: Tokenizer,
+        common: Iterable[str],
+    ) -> None:
+        self.benchmarks, self._coverage = tuple(benchmarks), coverage
+        self.metrics = {name: held for one in self.benchmarks for name, held in one.metrics.items()}
+        self.metrics |= coverage.metrics
+        if metric and metric not in self.metrics:
+            raise unknown("task.metric", metric, self.metrics)
+        self.metric = metric or next(iter(self.metrics))
+        # To a tokenizer that lower-cases, upper case is nothing new.
+        one, other = tokenizer.encode(["Deaf To Case", "DEAF TO CASE"])
+        deaf = np.array_equal(one, other)
+        self.perturbations = tuple(name for name in PERTURBATIONS if name != "upper_case" or not deaf)
+        self._words = word_frequency(common)
+        self._known: WeakKeyDictionary[SentenceEncoder, dict[str, Vectors]] = WeakKeyDictionary()
+        self._judged: WeakKeyDictionary[SentenceEncoder, dict[tuple[str, str], pd.DataFrame]] = WeakKeyDictionary()
+        self._sliced: dict[tuple[str, str], pd.DataFrame] = {}
+
+    def score(self, served: SentenceEncoder, split: str, perturbation: str | None = None) -> pd.DataFrame:
+        """The rows of every benchmark, with the columns of slices; units count on from benchmark to benchmark."""
+        perturb = PERTURBATIONS[perturbation] if perturbation else None
+
+        def encode(texts: Sequence[str]) -> Vectors:
+            return self._encode(served, texts)
+
+        found = [
+            one.rows(encode, split, perturb) if perturb else self._whole_rows(one, served, split).copy()
+            for one in self.benchmarks
+        ]
+        found.append(self._coverage.rows(served, split, perturb))
+        for number, rows in enumerate(found):
+            rows["unit"] += number * UNITS
+        columns = [self._slices(split, rows) for rows in found]
+        whole = pd.concat(
+            [pd.concat([rows.drop(columns="text"), cut], axis=1) for rows, cut in zip(found, columns, strict=True)],
+            ignore_index=True,
+        )
+        return whole.astype({"benchmark": "category"})
+
+    def glance(self, served: SentenceEncoder, metrics: Collection[str]) -> dict[str, float]:
+        """Of the first benchmark that has one of the metrics; its vectors need not be computed again."""
+        for one in self.benchmarks:
+            if not one.metrics.keys().isdisjoint(metrics):
+                rows = self._whole_rows(one, served, "validation")
+                return {name: metric(rows) for name, metric in one.metrics.items()}
+        return {}
+
+    def _whole_rows(self, benchmark: Benchmark, served: SentenceEncoder, split: str) -> pd.DataFrame:
+        """What a benchmark makes of a model, computed once: a first look and the whole one share it."""
+        known = self._judged.setdefault(served, {})
+        if (benchmark.name, split) not in known:
+            known[benchmark.name, split] = benchmark.rows(lambda texts: self._encode(served, texts), split)
+        return known[benchmark.name, split]
+
+    def _slices(self, split: str, rows: pd.DataFrame) -> pd.DataFrame:
+        """What kinds of texts ask; for one benchmark and split they are always the same."""
+        key = split, str(rows["benchmark"].iloc[0])
+        if key not in self._sliced:
+            self._sliced[key] = slice_columns(rows["text"].tolist(), self._words)
+        return self._sliced[key]
+
+    def _encode(self, served: SentenceEncoder, texts: Sequence[str]) -> Vectors:
+        """Vectors of length 1, each text of a model's computed once."""
+        known = self._known.setdefault(served, {})
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing:
+            known.update(zip(missing, normalized(served.encode(missing)), strict=True))
+        return np.stack([known[text] for text in texts])

@@ -1,0 +1,35 @@
+"""The format `sentence-transformers`, for whoever picks a candidate; to ask what it can hold nobody waits for torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoprune.artifacts.formats import Format, Obstacle
+from autoprune.encoder.obstacles import stock_obstacles
+
+
+class StockFormat(Format):
+    """A folder that an unmodified `SentenceTransformer(folder)` loads."""
+
+    name = "sentence-transformers"
+    loading = "from sentence_transformers import SentenceTransformer; model = SentenceTransformer({folder!r})"
+
+    def obstacles(self, manifest: Mapping[str, Any]) -> list[Obstacle]:
+        return stock_obstacles(manifest)
+
+    def write(self, folder: Path, to: Path) -> None:
+        from autoprune.encoder.stock import write_stock  # here, because it waits for torch
+
+        write_stock(folder, to)
+
+    def size_bytes(self, folder: Path) -> int:
+        """Of all files but the card."""
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != "README.md")
+
+    def example(self, folder: Path) -> str:
+        return "model.encode('hello').shape"
+
+
+STOCK = StockFormat()

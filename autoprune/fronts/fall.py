@@ -1,0 +1,55 @@
+"""What the verification took from the search's front, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autoprune.fronts.pareto import beats, coordinates
+from autoprune.fronts.requirements import Requirements
+from autoprune.record.point import Point
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fall:
+    """A point of the search's front that did not hold when it was verified.
+
+    Attributes:
+        point: the one that fell.
+        missed: the requirements that it no longer meets, and by what share of the limit.
+        beaten_by: a verified point of the front that is as good in everything and better in something; None if it
+            fell by its requirements.
+    """
+
+    point: Point
+    missed: dict[str, float]
+    beaten_by: Point | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why, for people."""
+        missed = [f"{text} by {by:.1%} of the limit" for text, by in self.missed.items()]
+        return (
+            f"misses {', '.join(missed)}" if missed or not self.beaten_by else f"is beaten by {self.beaten_by.number}"
+        )
+
+
+def explain_fall(point: Point, front: Sequence[Point], requirements: Requirements, objectives: Sequence[str]) -> Fall:
+    """Why a verified point of the search's front is not among those that verification left.
+
+    Args:
+        point: the one that fell.
+        front: what verification left.
+        requirements: what must hold.
+        objectives: by which points beat each other.
+    """
+    missed = {text: by for text, by in requirements.violations(point.verified).items() if by > 0}
+    if missed or not requirements.hold(point.verified):
+        return Fall(point=point, missed=missed)
+    ours = coordinates(point.verified, objectives)
+    better = [
+        one
+        for one in front
+        if beats(one.verified, point.verified, objectives) or coordinates(one.verified, objectives) == ours
+    ]
+    return Fall(point=point, missed={}, beaten_by=better[0])

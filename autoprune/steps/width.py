@@ -1,0 +1,127 @@
+"""Structured pruning of the width of layers: attention heads and feed-forward neurons go, each layer its own number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from autoprune.errors import RecipeError
+from autoprune.models.axis import removes_nothing, sparsity_by_name
+from autoprune.models.context import Context
+from autoprune.models.model import Model
+from autoprune.steps.importance import width_activation, width_norm, width_taylor
+from autoprune.steps.step import Step, check_choice, removed
+
+IMPORTANCES = ("norm", "activation", "taylor")
+SCOPES = ("layer", "global")
+CALIBRATION = 256
+"""Inputs that importance is measured on, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Width(Step):
+    """Cuts the heads, or the neurons, of layers that matter least.
+
+    Attributes:
+        sparsity: fraction of them removed; one number, or under scope `layer` a mapping from layer to number. At least
+            one of every layer stays.
+        importance: `norm`, the length of the weights that lead to one and away from it (Li et al. 2017); `activation`,
+            how strongly it answers to inputs, times the length of the weights that lead away from it (Hu et al. 2016);
+            `taylor`, by how much the vectors of inputs would move, to first order, if it were gone (Molchanov et al.
+            2019; Michel et al. 2019; of the vectors themselves, since the loss of a model against itself has no slope).
+        scope: `layer` takes the same share of every layer, `global` ranks those of all layers together.
+    """
+
+    kind: ClassVar[str]
+
+    sparsity: float | Mapping[str, float]
+    importance: str = "taylor"
+    scope: str = "layer"
+
+    def idle(self) -> bool:
+        return removes_nothing(self.sparsity)
+
+    def check(self, model: Model) -> None:
+        check_choice("importance", self.importance, IMPORTANCES)
+        check_choice("scope", self.scope, SCOPES)
+        axes = model.axes_of(self.kind)
+        if not axes:
+            raise RecipeError((), f"the model has no {self.kind}. It has: {', '.join(model.axes) or 'none'}.")
+        if self.scope == "global" and isinstance(self.sparsity, Mapping):
+            raise RecipeError(("sparsity",), "scope global takes one number; to name layers, set scope: layer.")
+        for name, sparsity in sparsity_by_name(self.sparsity, axes, path=("sparsity",)).items():
+            size = model.size(axes[name])
+            if removed(size, sparsity) >= size:
+                raise RecipeError(
+                    ("sparsity",),
+                    f"at least one of {size} {self.kind} of a layer must stay, but {sparsity} leaves none.",
+                )
+
+    def advance(self, model: Model, context: Context, reached: float) -> None:
+        axes = model.standing_axes(self.kind)
+        asked = sparsity_by_name(self.sparsity, model.axes_of(self.kind), path=("sparsity",))
+        if self.scope == "layer":
+            goals = {name: removed(model.size(axes[name]), asked[name] * reached) for name in asked if name in axes}
+            if all(model.size(axes[name]) - len(model.standing(axes[name])) >= gone for name, gone in goals.items()):
+                return  # a schedule stands still between its stairs
+            found = self._importance(model, context)
+            keep = {
+                name: found[name].topk(model.size(axes[name]) - gone).indices.sort().values
+                for name, gone in goals.items()
+            }
+        else:
+            sizes = {name: model.size(axis) for name, axis in axes.items()}
+            gone = removed(sum(sizes.values()), next(iter(asked.values())) * reached)
+            if sum(sizes.values()) - sum(len(model.standing(axis)) for axis in axes.values()) >= gone:
+                return
+            keep = _rank_together(self._importance(model, context), gone)
+        for name, positions in keep.items():
+            model.hide(axes[name], positions)
+
+    def _importance(self, model: Model, context: Context) -> dict[str, Tensor]:
+        axes, inputs = model.standing_axes(self.kind), context.calibration[:CALIBRATION]
+        if self.importance == "norm" or context.rehearsal or not inputs:
+            found = {name: width_norm(model, axis) for name, axis in axes.items()}
+        elif self.importance == "activation":
+            found = width_activation(model, axes, inputs)
+        else:
+            return width_taylor(model, axes, inputs)
+        # Lengths of different layers are no common measure: each layer's are taken as shares.
+        return {name: values / values.sum().clamp_min(1e-30) * len(values) for name, values in found.items()}
+
+    def convert(self, model: Model, context: Context) -> None:
+        for axis in model.axes_of(self.kind).values():
+            if len(model.standing(axis)) < model.size(axis):
+                model.cut(axis, model.standing(axis))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heads(Width):
+    """Cuts attention heads (Michel et al. 2019); see `Width`."""
+
+    name: ClassVar[str] = "heads"
+    kind: ClassVar[str] = "heads"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ffn(Width):
+    """Cuts feed-forward neurons; see `Width`."""
+
+    name: ClassVar[str] = "ffn"
+    kind: ClassVar[str] = "ffn"
+
+
+def _rank_together(importance: Mapping[str, Tensor], gone: int) -> dict[str, Tensor]:
+    """Positions that stay, by layer, when `gone` of all layers go; the best of every layer stays."""
+    ranked = {name: values.clone() for name, values in importance.items()}
+    for values in ranked.values():
+        values[values.argmax()] = torch.inf
+    whole = torch.cat(list(ranked.values()))
+    stays = torch.ones(len(whole), dtype=torch.bool, device=whole.device)
+    stays[whole.argsort(stable=True)[:gone]] = False
+    by_layer = torch.split(stays, [len(values) for values in ranked.values()])
+    return {name: kept.nonzero()[:, 0] for name, kept in zip(ranked, by_layer, strict=True)}

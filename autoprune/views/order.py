@@ -1,0 +1,32 @@
+"""In which order candidates are shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from autoprune.errors import unknown
+from autoprune.fronts.requirements import COSTS, OBJECTIVES
+from autoprune.record.point import Point
+from autoprune.record.record import Record
+
+
+def ordered(points: Iterable[Point], record: Record, sort: str) -> list[Point]:
+    """Points with the best first, by the readings to go by; those that have none come last.
+
+    Args:
+        sort: `quality`, `size`, `latency`, or any reading.
+
+    Raises:
+        AutopruneError: there is no such reading.
+    """
+    name = OBJECTIVES[sort][0] if sort in OBJECTIVES else sort
+    if name not in record.names:
+        raise unknown("--sort", sort, [*OBJECTIVES, *record.names])
+    sign = 1 if name.split(".")[0] in COSTS else -1
+
+    def place(point: Point) -> float:
+        value = point.known[name].ratio if name in point.known else math.inf
+        return math.inf if math.isinf(value) or math.isnan(value) else sign * value
+
+    return sorted(points, key=place)

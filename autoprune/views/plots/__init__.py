@@ -1,0 +1,17 @@
+"""Plots of a front that can be pointed at, for the report and for notebooks. The one room that knows plotly.
+
+    import autoprune
+    from autoprune.views import plots
+    front = autoprune.front("demo")
+    plots.tradeoff(front, "size_bytes").show()      # also "latency_ms", "latency_ms.batch"
+    plots.progress(front), plots.mattered(front), plots.slice_map(front)
+
+Each returns a `plotly.graph_objects.Figure`. Where a candidate was verified it is drawn filled, at its values on test
+data; otherwise hollow, at those of the search on validation data.
+"""
+
+from autoprune.views.plots.look import script
+from autoprune.views.plots.study import growth, mattered, progress, slice_map, slices
+from autoprune.views.plots.tradeoff import tradeoff
+
+__all__ = ["growth", "mattered", "progress", "script", "slice_map", "slices", "tradeoff"]

@@ -1,0 +1,189 @@
+"""A search under executors that it does not know: several evaluations in flight, other orders, other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoprune.config import compose_config, sections
+from autoprune.errors import AutopruneError
+from autoprune.record.archive import Candidate
+from autoprune.record.record import Record
+from autoprune.study.executor import Executor, FreshProcess, Serial
+from autoprune.study.job import run_study
+from autoprune.study.progress import Progress
+
+TRIALS = 6
+
+
+class LastFirst(Executor):
+    """Three calls in flight, of which the one asked for last is finished first."""
+
+    slots = 3
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Future[Any], Callable[[Any], Any], Any]] = []
+        self.most = 0
+
+    def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
+        future = Lazy(self)
+        self.waiting.append((future, function, argument))
+        self.most = max(self.most, len(self.waiting))
+        return future
+
+    def close(self) -> None:
+        assert not self.waiting, "whatever was asked for was waited for"
+
+    def work(self) -> None:
+        future, function, argument = self.waiting.pop()
+        future.set_result(function(argument))
+
+
+class Lazy(Future[Any]):
+    """Is worked on when somebody waits."""
+
+    def __init__(self, executor: LastFirst) -> None:
+        super().__init__()
+        self._executor = executor
+
+    def result(self, timeout: float | None = None) -> Any:
+        while not self.done():
+            self._executor.work()
+        return super().result(timeout)
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for the first of several lazy futures works on the last one asked for."""
+    from concurrent import futures
+
+    def wait(flying: Any, **how: Any) -> Any:
+        lazy = [future for future in flying if isinstance(future, Lazy)]
+        if lazy and not any(future.done() for future in lazy):
+            lazy[0]._executor.work()
+        return futures.wait(flying, **how)
+
+    monkeypatch.setattr("autoprune.study.driver.wait", wait)
+
+
+def search(planted: Path, runs: Path, executor: Executor, *extra: str, trials: int = TRIALS) -> Record:
+    overrides = [
+        "task=interactions",
+        f"task.data.path={planted}",
+        "task.dim=8",
+        "task.training.epochs=6",
+        "space.base.dim.any_of=[8,4]",
+        "space.prune.epochs=0",
+        "space.encode.epochs=0",
+        "space.prune.rows.sparsity.item.float=[0.0,0.4]",
+        "space.prune.method.choose.magnitude.sparsity.float=[0.3,0.7]",
+        "space.prune.method.choose.dims.sparsity.float=[0.1,0.7]",
+        "presets=none",
+        "presets.int8.quantize.bits=8",
+        "presets.also_int8.encode.method.quantize.bits=8",
+        "presets.int4.quantize.bits=4",
+        "requirements=none",
+        "study.objectives=[quality,size]",
+        "study.latency_seconds=0.01",
+        f"study.dir={runs}",
+        "study.name=s",
+        f"study.trials={trials}",
+        *extra,
+    ]
+    return run_study(sections(compose_config(overrides)), overrides, executor=executor)
+
+
+def outcome(record: Record) -> list[tuple[int, str, str, float, int]]:
+    found = []
+    for point in record.points:
+        one, measured = point.candidate, point.candidate.latest()
+        found.append((one.number, one.name, one.key, measured.quality["ndcg@20"]["all"], measured.size_bytes))
+    return found
+
+
+@pytest.fixture(scope="module")
+def serial(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
+    return search(planted, tmp_path_factory.mktemp("serial"), Serial())
+
+
+@pytest.mark.usefixtures("waiting")
+def test_candidates_in_flight_are_numbered_when_asked_for(planted: Path, tmp_path: Path) -> None:
+    executor = LastFirst()
+    record = search(planted, tmp_path, executor)
+    assert executor.most == 3
+    arrived = [candidate.number for candidate in record.archive.candidates.values()]
+    assert arrived[0] == 0, "the baseline alone comes first"
+    assert arrived != sorted(arrived), "they came back in another order"
+    assert sorted(arrived) == list(range(1 + 2 + TRIALS))
+    assert [point.number for point in record.points] == sorted(arrived)
+    assert all(record.point(number).number == number for number in arrived)
+    assert record.baseline.candidate.name == "baseline"
+
+
+@pytest.mark.usefixtures("waiting")
+def test_what_is_measured_does_not_depend_on_the_executor(serial: Record, planted: Path, tmp_path: Path) -> None:
+    """An evaluation is a function of definition, recipe and seed: equal recipes give equal candidates."""
+    found = {key: rest for _, _, key, *rest in outcome(search(planted, tmp_path, LastFirst()))}
+    before = {key: rest for _, _, key, *rest in outcome(serial)}
+    shared = found.keys() & before.keys()
+    assert len(shared) >= 3
+    assert all(found[key] == before[key] for key in shared)
+
+
+@pytest.mark.usefixtures("waiting")
+def test_the_next_search_goes_on_from_what_came_back_in_another_order(planted: Path, tmp_path: Path) -> None:
+    search(planted, tmp_path, LastFirst())
+    lines = (tmp_path / "s" / "archive.jsonl").read_bytes()
+    record = search(planted, tmp_path, Serial())
+    assert (tmp_path / "s" / "archive.jsonl").read_bytes() == lines
+    record = search(planted, tmp_path, Serial(), trials=TRIALS + 1)
+    assert [point.number for point in record.points] == list(range(1 + 2 + TRIALS + 1))
+
+
+@pytest.mark.slow
+def test_a_fresh_process_finds_what_this_one_finds(serial: Record, planted: Path, tmp_path: Path) -> None:
+    assert outcome(search(planted, tmp_path, FreshProcess())) == outcome(serial)
+
+
+def test_presets_of_one_plan_are_one_candidate(serial: Record) -> None:
+    names = [point.candidate.name for point in serial.points]
+    assert names == ["baseline", "int8", "int4", *["trial"] * TRIALS]
+
+
+def test_an_evaluation_that_fails_ends_the_search_and_loses_nothing(planted: Path, tmp_path: Path) -> None:
+    class Failing(Serial):
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
+            self.asked += 1
+            if self.asked < 6:  # the baseline, a look whether it is whole, two presets, a trial
+                return super().submit(function, argument)
+            future: Future[Any] = Future()
+            future.set_exception(AutopruneError("no room left on the disk"))
+            return future
+
+    with pytest.raises(AutopruneError, match="no room left"):
+        search(planted, tmp_path, Failing())
+    kept = outcome(Record(tmp_path / "s"))
+    assert len(kept) == 4
+    assert outcome(search(planted, tmp_path, Serial()))[: len(kept)] == kept
+
+
+def test_progress_tells_of_every_candidate(planted: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    overrides = ["task=interactions", f"task.data.path={planted}", "task.dim=8", "task.training.epochs=3"]
+    overrides += ["presets=none", "space.prune.epochs=0", "space.encode.epochs=0", "requirements=none"]
+    overrides += [f"study.dir={tmp_path}", "study.name=s", "study.trials=3", "study.latency_seconds=0.01"]
+    overrides += ["space.prune.rows.sparsity.item.float=[0.0,0.4]", "space.base.dim=8", "~space.prune.method"]
+    run_study(sections(compose_config(overrides)), overrides, report=seen.append)
+    assert [progress.trials for progress in seen] == [0, 1, 2, 3]
+    assert [progress.of for progress in seen] == [3] * 4
+    latest: list[Candidate] = [progress.latest for progress in seen]
+    assert [candidate.number for candidate in latest] == [0, 1, 2, 3]
+    assert seen[0].seconds_left is None
+    assert seen[-1].seconds_left == 0

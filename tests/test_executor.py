@@ -1,0 +1,107 @@
+"""Who runs calls: this process or a fresh one; what comes back, and what is said when something breaks."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from autoprune.errors import AutopruneError, RecipeError
+from autoprune.study.definition import Definition
+from autoprune.study.executor import Executor, FreshProcess, Serial, Worker
+
+DEFINITION = Definition(content={"study": {"seed": 0}}, places={}, folder=Path("runs/s"), latency_seconds=0.1)
+
+
+class Counter(Worker):
+    """Says in which process it lives, and how often it was asked there."""
+
+    def __init__(self, definition: Definition) -> None:
+        super().__init__(definition)
+        self.asked = 0
+
+    def count(self, seed: int) -> tuple[int, int, int]:
+        assert self.definition == DEFINITION
+        self.asked += 1
+        return seed, self.asked, os.getpid()
+
+    def refuse(self, name: str) -> None:
+        raise RecipeError(("prune", name), "it cannot be.")
+
+    def chatter(self, text: str) -> str:
+        print("a library talks")
+        return text
+
+    def die(self, how: int) -> None:
+        os.kill(os.getpid(), how)
+
+
+@pytest.fixture(params=[Serial, FreshProcess])
+def executor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    make: Callable[[], Executor] = request.param
+    with make() as made:
+        yield made
+
+
+def test_a_call_comes_back_as_a_future(executor: Executor) -> None:
+    assert executor.submit(abs, -3).result() == 3
+    assert executor.submit(len, [1, 2]).done()
+    assert executor.slots == 1
+
+
+def test_a_worker_is_kept_between_calls(executor: Executor) -> None:
+    worker = Counter(DEFINITION)
+    found = [executor.submit(worker.count, seed).result() for seed in (7, 8, 9)]
+    assert [seed for seed, _, _ in found] == [7, 8, 9]
+    assert [asked for _, asked, _ in found] == [1, 2, 3]
+    assert len({process for _, _, process in found}) == 1
+    assert (found[0][2] == os.getpid()) == isinstance(executor, Serial)
+
+
+def test_what_a_person_can_mend_comes_back_as_an_error(executor: Executor) -> None:
+    future = executor.submit(Counter(DEFINITION).refuse, "dims")
+    with pytest.raises(AutopruneError, match=r"^prune\.dims: it cannot be\.$"):
+        future.result()
+    assert executor.submit(abs, -1).result() == 1, "it goes on"
+
+
+def test_what_a_library_prints_is_no_answer(executor: Executor) -> None:
+    assert executor.submit(Counter(DEFINITION).chatter, "answer").result() == "answer"
+
+
+def test_each_fresh_process_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    found = set()
+    for _ in range(2):
+        with FreshProcess() as executor:
+            found.add(executor.submit(Counter(DEFINITION).count, 0).result()[1:])
+    assert len(found) == 2
+
+
+def test_a_process_that_dies_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    with (
+        FreshProcess() as executor,
+        pytest.raises(AutopruneError, match=r"ended with -9, see above.* goes on from here"),
+    ):
+        executor.submit(Counter(DEFINITION).die, signal.SIGKILL)
+
+
+def test_an_interrupted_call_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C reaches whoever waits; the process that works is ended, not left behind."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    with FreshProcess() as executor:
+        _, _, process = executor.submit(Counter(DEFINITION).count, 0).result()
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("autoprune.study.executor.pickle.load", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            executor.submit(abs, -1)
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)

@@ -1,0 +1,130 @@
+"""What studies and artifacts on disk rest on: keys of recipes, entries of lines and manifests. None of it may drift.
+
+The values were written down with version 0.1.0; whoever must change one reads the old form too.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from autoprune.config import compose_config, sections
+from autoprune.machine import machine
+from autoprune.measure.measurement import SEARCH, Latency, Measurement
+from autoprune.recipes.recipe import plan
+from autoprune.record.archive import Candidate
+
+KEYS = {
+    "movielens": {
+        "int8": "16148933d27a",
+        "int4": "f8b79205021d",
+        "int4_aware": "c454dcffd617",
+        "int2_aware": "e2b78e1f81a2",
+        "sign_aware": "10153d95f979",
+        "mixed_8_4": "e89c12e139a8",
+        "product": "02fc05a86aa1",
+        "half_dims": "a3e60302154f",
+        "small_dense_int4": "90f8df9276c5",
+        "magnitude_90": "0c1ad35fc203",
+        "fewer_items": "0c4277af48ca",
+        "frequency_cut": "44768860c39f",
+    },
+    "encoder": {
+        "onnx": "e30790388751",
+        "int8": "22e7161222d5",
+        "vocab_15k_int4": "fbe0beb3fa86",
+        "pca_256": "678d147d6f5b",
+        "stock_vocab_15k": "0c25383806a8",
+        "int4_aware": "1c37cb6c4b7e",
+        "layers_01345": "0d55e16e355c",
+        "layers_0245": "b520522efbbe",
+        "layers_035": "88db2ecff112",
+        "ffn_half": "a6e45afd2e0f",
+        "stock_layers_035": "f2d9691fe8dd",
+    },
+}
+
+MADE_WITH: dict[str, dict[str, Any]] = {
+    "movielens": {"base_defaults": {"dim": 64}},
+    "encoder": {"base_defaults": {}, "runtimes": ("torch", "onnx")},
+}
+
+RECIPE = {
+    "base": {"dim": 32},
+    "prune": {
+        "method": {"magnitude": {"sparsity": 0.5, "scope": "table"}},
+        "rows": {"sparsity": {"item": 0.3, "user": 0.0}, "importance": "both"},
+        "l1": {"strength": 10, "groups": "rows"},
+        "schedule": "iterative",
+        "rounds": 4,
+        "floor": 0.97,
+        "epochs": 5,
+    },
+    "encode": {"method": {"mixed": {"head": 0.3, "head_bits": 8, "tail_bits": 2}}, "epochs": 20},
+}
+
+LINE = (
+    '{"number":3,"name":"trial","key":"a1f86ee218d8","recipe":{"quantize":{"bits":8}},"words":"8 bits","rejected":"",'
+    '"measurements":[{"split":"validation","purpose":"search","machine":"c4a0096a96","quality":{"ndcg@20":{"all":0.25}},'
+    '"units":{"ndcg@20":{"all":240}},"size_bytes":5252,"memory_bytes":5000,"structure":"5f0a",'
+    '"latency":{"single":{"median_ms":0.13,"p95_ms":0.15,"ratio":1.01,"ratio_low":1.0,"ratio_high":1.02,"pairs":15,'
+    '"rounds":[]}},"errors":{"ndcg@20":0.01},"draws":[]}],"seconds":0.3}'
+)
+
+
+@pytest.mark.parametrize("task", KEYS)
+def test_presets_have_the_keys_they_had(task: str) -> None:
+    presets = sections(compose_config([f"task={task}"]))["presets"]
+    found = {name: plan(presets[name], **MADE_WITH[task]).key for name in KEYS[task]}
+    assert found == KEYS[task]
+
+
+def test_the_dense_model_has_the_key_it_had() -> None:
+    assert plan({}, base_defaults={"dim": 64}).key == "8cab4dc7758e"
+
+
+def test_a_recipe_of_many_steps_has_the_key_and_the_summary_it_had() -> None:
+    made = plan(RECIPE, base_defaults={"dim": 64})
+    assert made.key == "1cb1345f4f4b"
+    assert made.summary() == (
+        "dim 32, rows both item -30%, magnitude table -50%, l1 rows 10, 4 rounds to 0.97x, 5 epochs, 20 epochs, "
+        "30% of rows 8 bits, others 2"
+    )
+
+
+def test_a_line_of_an_archive_is_read_and_written_as_it_was() -> None:
+    candidate = Candidate.from_json(json.loads(LINE))
+    latency = Latency(median_ms=0.13, p95_ms=0.15, ratio=1.01, ratio_low=1.0, ratio_high=1.02, pairs=15)
+    measured = Measurement(
+        split="validation",
+        purpose=SEARCH,
+        machine="c4a0096a96",
+        quality={"ndcg@20": {"all": 0.25}},
+        units={"ndcg@20": {"all": 240}},
+        size_bytes=5252,
+        memory_bytes=5000,
+        structure="5f0a",
+        latency={"single": latency},
+        errors={"ndcg@20": 0.01},
+    )
+    assert candidate == Candidate(
+        number=3,
+        name="trial",
+        key="a1f86ee218d8",
+        recipe={"quantize": {"bits": 8}},
+        summary="8 bits",
+        rejected="",
+        measurements=(measured,),
+        seconds=0.3,
+    )
+    assert json.dumps(candidate.to_json(), separators=(",", ":")) == LINE
+
+
+def test_the_fingerprint_of_a_machine_names_its_device_only_beside_the_cpu() -> None:
+    """Latencies of before were timed on CPUs, and are compared with those of now."""
+    assert "device" not in machine()
+    assert machine("cpu") == machine()
+    assert machine("cuda:1")["id"] != machine()["id"]
+    assert machine("cuda:1")["device"] == "cuda:1"

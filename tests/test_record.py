@@ -1,0 +1,124 @@
+"""A study on disk: its candidates by number, in whatever order they arrived, and its renewal while it grows."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import pytest
+from made_studies import make_study, scattered
+from rich.console import Console
+
+from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.record.archive import Archive
+from autoprune.record.record import Record
+from autoprune.study.progress import Progress
+from autoprune.views.compare import compare
+from autoprune.views.front_json import front_json
+from autoprune.views.snapshot import row
+from autoprune.views.terminal import Watch, print_front, print_point
+
+MISSING = 7
+
+
+def test_points_are_in_the_order_of_their_numbers_whatever_order_they_arrived_in(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "runs" / "s", 40)
+    keys = {point.number: point.candidate.key for point in made.points}
+    record = scattered(made, MISSING)
+    arrived = [candidate.number for candidate in record.archive.candidates.values()]
+    assert arrived != sorted(arrived)
+    assert [point.number for point in record.points] == [number for number in range(40) if number != MISSING]
+    assert record.baseline.number == 0
+    for point in record.points:
+        assert record.point(point.number) is point
+        assert point.candidate.key == keys[point.number]
+    with pytest.raises(AutopruneError, match="candidate 7 is unknown: study 's' has 0 to 39, some of them missing"):
+        record.point(MISSING)
+
+
+def test_the_baseline_is_number_0_wherever_it_stands(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 10)
+    path = record.archive.path
+    path.write_text("".join(f"{line}\n" for line in reversed(path.read_text().splitlines())))
+    turned = Archive(path)
+    assert turned.baseline is not None
+    assert turned.baseline.number == 0
+    assert [point.found for point in Record(record.folder).points] == [point.found for point in record.points]
+
+
+def test_without_its_baseline_nothing_is_measured_yet(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 4, verified=False)
+    path = record.archive.path
+    path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()[1:]))
+    assert Archive(path).baseline is None
+    with pytest.raises(AutopruneError, match="nothing is measured yet"):
+        Record(record.folder)
+
+
+def test_what_people_see_does_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "runs" / "s", 80)
+    front = Front(made)
+    gone = next(number for number in range(5, 80) if number not in {point.number for point in front.finalists})
+    before = {"front": front_json(front), "rows": [row(front, point) for point in front.finalists]}
+    after = Front(scattered(made, gone))
+    assert {"front": front_json(after), "rows": [row(after, point) for point in after.finalists]} == {
+        **before,
+        "front": {**before["front"], "candidates": 79, "feasible": len(after.feasible)},
+    }
+    file = io.StringIO()
+    for point in after.record.points:
+        print_point(Console(file=file), after, point)
+    assert "candidate 79 of s" in file.getvalue()
+    print_front(Console(file=file), after, everything=True)
+    assert [side.beaten for side in compare(after, after).sides] == [{}, {}]
+
+
+def test_a_candidate_that_overtook_another_is_told_by_its_own_values(tmp_path: Path) -> None:
+    record = scattered(make_study(tmp_path / "s", 30, verified=False), MISSING)
+    console = Console(file=io.StringIO(), width=300)
+    watch = Watch(console)
+    latest = record.point(29).candidate
+    watch.report(Progress(trials=1, of=2, front=Front(record), rejected=0, latest=latest, seconds_left=None))
+    assert isinstance(console.file, io.StringIO)
+    assert latest.rejected or f"{record.point(29).found['quality'].ratio:.3f}x" in console.file.getvalue()
+
+
+def test_a_renewed_record_sees_what_came_and_reads_no_file(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "s", 20, verified=False)
+    archive = made.archive
+    held = dict(archive.candidates)
+    last = max(held.values(), key=lambda one: one.number)
+    del archive.candidates[last.key]
+    before = Record(made.folder, archive)
+    points = before.points
+    (made.folder / "study.yaml").unlink()
+    archive.candidates[last.key] = last
+    after = before.renewed()
+    assert [point.number for point in before.points] == list(range(19))
+    assert [point.number for point in after.points] == list(range(20))
+    assert all(new is old for new, old in zip(after.points, points, strict=False)), "what is the same is taken over"
+    assert after.point(19).candidate is last
+    again = dataclasses.replace(held[before.point(3).candidate.key], seconds=99.0)
+    archive.candidates[again.key] = again
+    assert after.renewed().point(3).candidate.seconds == 99.0
+
+
+def test_a_new_baseline_is_what_all_points_are_read_against(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 6, verified=False)
+    baseline = record.baseline.candidate
+    larger = dataclasses.replace(baseline.latest(), size_bytes=2 * baseline.latest().size_bytes)
+    record.archive.candidates[baseline.key] = baseline.with_measurement(larger)
+    ratios = [point.found["size_bytes"].ratio for point in record.points]
+    assert [point.found["size_bytes"].ratio for point in record.renewed().points][1:] == [one / 2 for one in ratios[1:]]
+
+
+def test_the_lines_of_an_archive_keep_their_keys(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 3, verified=False)
+    content = record.point(2).candidate.to_json()
+    keys = ["number", "name", "key", "recipe", "words", "rejected", "measurements", "seconds"]
+    assert list(content) == keys
+    assert content["words"] == record.point(2).candidate.summary
+    assert list(json.loads(record.archive.path.read_text().splitlines()[2])) == keys

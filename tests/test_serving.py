@@ -1,0 +1,63 @@
+"""What serves knows no training: an artifact is loaded, and answers, without the code that made it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import autoprune
+from autoprune.artifacts import artifact
+from autoprune.families import FAMILIES
+from autoprune.models.model import Model
+from autoprune.recommender.task import RecommenderTask
+
+if TYPE_CHECKING:
+    from autoprune.encoder.task import EncoderTask
+
+TRAINING = ("models", "recipes", "tasks", "steps", "study", "measure", "record", "fronts")
+"""Rooms of the package that no answer comes from; nor from a family's `model`, `task` and `make`."""
+
+CODE = """
+import json, sys
+import autoprune
+model = autoprune.load(".")
+answer = {example}
+print(json.dumps(sorted(name for name in sys.modules if name.startswith("autoprune."))))
+print(type(answer).__name__)
+"""
+
+
+def imported_by_asking(folder: Path) -> list[str]:
+    """The modules of the package that a fresh process has imported once the artifact in a folder has answered."""
+    code = CODE.format(example=autoprune.load(folder).example)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder)
+    assert ran.returncode == 0, ran.stderr
+    names, answer = ran.stdout.splitlines()
+    assert answer in ("list", "ndarray")
+    found: list[str] = json.loads(names)
+    return found
+
+
+def assert_serves_alone(folder: Path, kind: str) -> None:
+    names = imported_by_asking(folder)
+    assert f"autoprune.{kind}.served" in names
+    rooms = {name.split(".")[1] for name in names}
+    assert rooms.isdisjoint(TRAINING)
+    assert rooms & set(FAMILIES) == {kind}, "no other family is asked"
+    assert not {f"autoprune.{kind}.{name}" for name in ("model", "task", "make")} & set(names)
+
+
+def test_a_recommender_serves_without_what_trained_it(task: RecommenderTask, dense: Model, tmp_path: Path) -> None:
+    artifact.save(task.parts(dense), tmp_path / "made", provenance={})
+    assert_serves_alone(tmp_path / "made", "recommender")
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+def test_an_encoder_serves_without_what_trained_it(encoder_task: EncoderTask, runtime: str, tmp_path: Path) -> None:
+    artifact.save(encoder_task.parts(encoder_task.model({}, seed=0), runtime), tmp_path / "made", provenance={})
+    assert_serves_alone(tmp_path / "made", "encoder")
