@@ -37,7 +37,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of studies, with one of the baseline and the presets in it."""
     folder = tmp_path_factory.mktemp("runs")
     words = ["task=movielens", "requirements=none", "study.trials=0", "study.name=presets", "study.verify_rounds=0"]
-    autoprune.search(*words, f"study.dir={folder}")
+    autoprune.search(*words, "study.latency_seconds=0.1", f"study.dir={folder}")
     return folder
 
 
@@ -117,6 +117,7 @@ def test_a_pick_recommends_titles(searched: Path, tmp_path: Path) -> None:
         "requirements=none",
         *("~space.prune", "space.base.dim=64", "space.encode.epochs=0"),
         "study.verify_rounds=1",
+        "study.latency_seconds=0.1",
     )
     front.pick(prefer="size").save(tmp_path / "deploy")
     found = autoprune.load(tmp_path / "deploy").recommend(user=42, k=10)
