@@ -3,9 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# A process for each core, at most 8. A file stays in one process, so that what its tests share is made once.
+# A process for each core, at most 8. A file stays in one process, so that what its tests share is made once; those that
+# take longest come first (tests/conftest.py).
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n : 8)))
-PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test fast clean
 

@@ -18,6 +18,7 @@ from tiny_encoder import make_task, write_tiny_bert
 from autoprune.measure import timing
 from autoprune.models.context import Context
 from autoprune.models.model import Model
+from autoprune.recipes import space
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
@@ -36,7 +37,16 @@ hypothesis.settings.load_profile("repeatable")
 torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings, …
 os.environ["OMP_NUM_THREADS"] = "1"  # … in the processes that tests start as well
 
+LONGEST = ["conformance", "study", "movielens", "verify", "cli", "driver", "encoder_task", "stock", "report", "docs"]
+"""Files of tests by the time that they take."""
+
 USERS, ITEMS, TASTES = 240, 120, 6
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that processes that share the work end together."""
+    place = {f"test_{name}": at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 def write_planted(folder: Path, *, seed: int = 0) -> None:
@@ -71,11 +81,12 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _few_pairs() -> Iterator[None]:
-    """However short a study's timings are to be, 15 pairs of each request are timed: half of what it costs here."""
+def _short_studies() -> Iterator[None]:
+    """A study times 15 pairs of each request and builds 200 corners of a space: half of what a tiny one costs."""
     with pytest.MonkeyPatch.context() as patch:
         for timed in (timing.paired_latency, timing.own_latency):
             patch.setitem(timed.__kwdefaults__, "fewest", 3)
+        patch.setattr(space, "DRAWN_CORNERS", 40)
         yield
 
 

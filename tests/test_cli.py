@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import shlex
@@ -17,8 +16,9 @@ import pandas as pd
 import pytest
 import yaml
 from made_studies import make_study
+from shell import started
+from shell import typed as autoprune
 
-from autoprune import cli
 from autoprune.config import config_dir
 from autoprune.record.record import Record
 from autoprune.views.commands import candidate_command, search_command
@@ -37,31 +37,6 @@ SEARCH = [
     "requirements=none",
     "requirements.quality.drop=30%",
 ]
-
-
-def started(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "autoprune", *words], cwd=folder, capture_output=True, text=True, timeout=300
-    )
-
-
-def autoprune(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The command in this process, which has imported all that it needs."""
-    arguments, code, stdout, stderr = ["autoprune", *words], 0, io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.chdir(folder),
-        contextlib.redirect_stdout(stdout),
-        contextlib.redirect_stderr(stderr),
-    ):
-        patch.setattr(sys, "argv", [*arguments])
-        patch.setenv("HYDRA_FULL_ERROR", "1")  # is set by a search, and taken back here
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-    return subprocess.CompletedProcess(arguments, code, stdout.getvalue(), stderr.getvalue())
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,10 @@ def test_requirements_that_hydra_cannot_parse_are_taken() -> None:
     assert config.presets.mine.quantize.bits == 8
 
 
-def test_every_corner_of_the_shipped_space_can_be_built(planted: Path, tmp_path: Path) -> None:
+def test_every_corner_of_the_shipped_space_can_be_built(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoprune.recipes.space.DRAWN_CORNERS", 200)
     overrides = ["task=interactions", f"task.data.path={planted}", f"study.dir={tmp_path}", "study.name=..bad"]
     with pytest.raises(AutopruneError, match=r"study\.name"):  # what is checked after the corners
         run_study(sections(compose_config(overrides)), overrides)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import torch
 import yaml
 from made_studies import make_study
+from shell import Ended, typed
 
 from autoprune import cli
 from autoprune.artifacts import artifact
@@ -233,9 +233,8 @@ def test_where_nothing_fits_it_is_said_why(
     assert [point.number for point in Front(record, Limits(format="sentence-transformers"))] == [0]
 
 
-def autoprune(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "autoprune", *shlex.split(line)]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
+def autoprune(folder: Path, line: str) -> Ended:
+    return typed(folder, *shlex.split(line))
 
 
 @pytest.mark.slow

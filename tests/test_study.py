@@ -81,6 +81,12 @@ def sampler_study(folder: Path) -> optuna.Study:
     )
 
 
+def searched_apart(*overrides: str) -> None:
+    """A search in a process that knows nothing of fixtures."""
+    pytest.MonkeyPatch().setattr("autoprune.recipes.space.DRAWN_CORNERS", 40)
+    autoprune.search(*overrides)
+
+
 @pytest.fixture(scope="module")
 def runs(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study, not to be changed."""
@@ -365,11 +371,11 @@ def test_on_another_machine_every_artifact_is_timed_again(
 @pytest.mark.slow
 def test_killed_again_and_again_nothing_is_lost_or_done_twice(runs: Path, planted: Path, tmp_path: Path) -> None:
     forks = multiprocessing.get_context("forkserver")  # fresh processes that need not import torch again
-    forks.set_forkserver_preload(["autoprune.study.job", "autoprune.api", "autoprune.recommender.task"])
+    forks.set_forkserver_preload(["test_study", "autoprune.api", "autoprune.study.job", "autoprune.recommender.make"])
     archive = tmp_path / "s" / "archive.jsonl"
     seen: list[str] = []
     for number in range(40):
-        process = forks.Process(target=autoprune.search, args=words(planted, tmp_path))
+        process = forks.Process(target=searched_apart, args=words(planted, tmp_path))
         process.start()
         # At uneven moments after new candidates appear, so that kills fall into every phase.
         deadline, known = time.monotonic() + 60, len(seen)
