@@ -73,6 +73,7 @@ def test_what_a_library_prints_is_no_answer(executor: Executor) -> None:
     assert executor.submit(Counter(DEFINITION).chatter, "answer").result() == "answer"
 
 
+@pytest.mark.slow
 def test_each_fresh_process_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     found = set()
@@ -82,6 +83,7 @@ def test_each_fresh_process_is_another_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(found) == 2
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     with (
@@ -91,6 +93,7 @@ def test_a_process_that_dies_is_named_with_the_way_out(monkeypatch: pytest.Monke
         executor.submit(Counter(DEFINITION).die, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C reaches whoever waits; the process that works is ended, not left behind."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
