@@ -105,6 +105,7 @@ def serial(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
     return search(planted, tmp_path_factory.mktemp("serial"), Serial())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("waiting")
 def test_candidates_in_flight_are_numbered_when_asked_for(planted: Path, tmp_path: Path) -> None:
     executor = LastFirst()
@@ -119,6 +120,7 @@ def test_candidates_in_flight_are_numbered_when_asked_for(planted: Path, tmp_pat
     assert record.baseline.candidate.name == "baseline"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("waiting")
 def test_what_is_measured_does_not_depend_on_the_executor(planted: Path, tmp_path: Path) -> None:
     """An evaluation is a function of definition, recipe and seed: the same recipes, one by one, give the same."""
@@ -130,6 +132,7 @@ def test_what_is_measured_does_not_depend_on_the_executor(planted: Path, tmp_pat
     assert {key: rest for _, _, key, *rest in outcome(found)} == again
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("waiting")
 def test_the_next_search_goes_on_from_what_came_back_in_another_order(planted: Path, tmp_path: Path) -> None:
     search(planted, tmp_path, LastFirst())
@@ -151,6 +154,7 @@ def test_presets_of_one_plan_are_one_candidate(serial: Record) -> None:
     assert names == ["baseline", "int8", "int4", *["trial"] * TRIALS]
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_fails_ends_the_search_and_loses_nothing(planted: Path, tmp_path: Path) -> None:
     class Failing(Serial):
         def __init__(self) -> None:

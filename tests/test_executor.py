@@ -86,6 +86,7 @@ def test_what_a_library_prints_is_no_answer(executor: Executor) -> None:
     assert executor.submit(Counter(DEFINITION).chatter, "answer").result() == "answer"
 
 
+@pytest.mark.slow
 def test_each_fresh_process_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     found = set()
@@ -95,6 +96,7 @@ def test_each_fresh_process_is_another_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(found) == 2
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     said = r"the process that ran Counter\.die ended with -9, see above.* goes on from here"
@@ -119,6 +121,7 @@ def test_of_workers_a_process_keeps_one(executor: Executor) -> None:
     assert seeds == [0, 1, 0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C reaches whoever waits; the process that works is ended, not left behind."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
