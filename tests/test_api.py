@@ -52,6 +52,7 @@ def test_front_takes_the_limits_of_the_command_line(runs: Path) -> None:
         autoprune.front("nosuch", runs=runs)
 
 
+@pytest.mark.slow
 def test_no_module_takes_the_name_of_a_public_function() -> None:
     code = (
         "import importlib, inspect, pkgutil, autoprune\n"

@@ -189,6 +189,7 @@ def test_a_damaged_artifact_is_not_copied(damaged: Path, tmp_path: Path) -> None
     assert not (tmp_path / "deploy").exists()
 
 
+@pytest.mark.slow
 def test_an_artifact_loads_in_a_clean_process_without_the_search(saved: Path, task: RecommenderTask) -> None:
     user = task.data.users[3]
     code = f"""

@@ -196,6 +196,7 @@ def get(url: str, method: str = "GET") -> Any:
         return json.load(answer)
 
 
+@pytest.mark.slow
 def test_a_browser_gets_recipes_and_constraints_and_changes_nothing(front: Front, address: str) -> None:
     (study,) = get(f"{address}/api/studies")["study_summaries"]
     assert (study["study_id"], study["study_name"]) == (0, "made")

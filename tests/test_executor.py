@@ -52,7 +52,7 @@ class Seeds(Worker):
         return self.definition.seed
 
 
-@pytest.fixture(params=[Serial, FreshProcess])
+@pytest.fixture(params=[Serial, pytest.param(FreshProcess, marks=pytest.mark.slow)])
 def executor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     make: Callable[[], Executor] = request.param
@@ -96,7 +96,6 @@ def test_each_fresh_process_is_another_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(found) == 2
 
 
-@pytest.mark.slow
 def test_a_process_that_dies_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     said = r"the process that ran Counter\.die ended with -9, see above.* goes on from here"
@@ -106,6 +105,7 @@ def test_a_process_that_dies_is_named_with_the_way_out(monkeypatch: pytest.Monke
         assert executor.submit(abs, -2).result() == 2, "the next call has a process again"
 
 
+@pytest.mark.slow
 def test_an_error_of_our_own_ends_the_process_with_its_traceback(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

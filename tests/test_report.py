@@ -265,6 +265,7 @@ def test_the_page_picks_and_fells_as_python_does(driver: Any, record: Record, tm
                 assert found["pick"] == picked
 
 
+@pytest.mark.slow
 @browsing
 def test_a_slider_moves_the_pick_and_says_so(driver: Any, record: Record, tmp_path: Path) -> None:
     opened(driver, Front(record), tmp_path)

@@ -57,6 +57,7 @@ def test_a_recommender_serves_without_what_trained_it(task: RecommenderTask, den
     assert_serves_alone(tmp_path / "made", "recommender")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 def test_an_encoder_serves_without_what_trained_it(encoder_task: EncoderTask, runtime: str, tmp_path: Path) -> None:
     artifact.save(encoder_task.parts(encoder_task.model({}, seed=0), runtime), tmp_path / "made", provenance={})

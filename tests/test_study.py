@@ -32,6 +32,8 @@ from autoprune.record.record import Record
 from autoprune.study.definition import make_task
 from autoprune.study.sampler import Sampler
 
+pytestmark = pytest.mark.slow  # all of it rests on whole searches; test_driver.py has quick ones
+
 TRIALS = 8
 
 
@@ -121,19 +123,16 @@ def test_quality_is_what_the_loaded_artifact_scores(runs: Path, task: Recommende
         assert point.found["quality"].value == task.metrics["ndcg@20"](rows)
 
 
-@pytest.mark.slow
 def test_same_seed_gives_the_same_search(runs: Path, planted: Path, tmp_path: Path) -> None:
     autoprune.search(*words(planted, tmp_path))
     assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))
 
 
-@pytest.mark.slow
 def test_another_seed_gives_another_search(runs: Path, planted: Path, tmp_path: Path) -> None:
     autoprune.search(*words(planted, tmp_path, "study.seed=1", "study.trials=3"))
     assert outcome(Record(tmp_path / "s"))[7:10] != outcome(Record(runs / "s"))[7:10]
 
 
-@pytest.mark.slow
 def test_a_larger_budget_goes_on_where_the_study_stopped(runs: Path, planted: Path, tmp_path: Path) -> None:
     autoprune.search(*words(planted, tmp_path, "study.trials=3"))
     autoprune.search(*words(planted, tmp_path))
@@ -203,7 +202,6 @@ def test_parameters_are_named_by_their_path_in_the_yaml(runs: Path) -> None:
     assert all(name.startswith("space.") for name in names)
 
 
-@pytest.mark.slow
 def test_presets_outside_a_narrowed_space_are_references_only(planted: Path, tmp_path: Path) -> None:
     eight_bits = [f"space.encode.method.choose.quantize.bits.{table}=8" for table in ("user", "item")]
     others = [f"~space.encode.method.choose.{method}" for method in ("none", "mixed", "product")]
@@ -217,7 +215,6 @@ def test_presets_outside_a_narrowed_space_are_references_only(planted: Path, tmp
     assert {"int4", "half_dims"} <= set(keys)
 
 
-@pytest.mark.slow
 def test_a_ceiling_rejects_before_training(planted: Path, tmp_path: Path) -> None:
     extra = ["++requirements.size_bytes.max=0.3x", "~space.encode", "space.base.dim=16", "presets=none"]
     extra += ["space.prune.schedule=one_shot", "space.prune.epochs=2", "space.prune.l1.strength=0"]
@@ -235,7 +232,6 @@ def test_a_ceiling_rejects_before_training(planted: Path, tmp_path: Path) -> Non
     assert states.count(TrialState.PRUNED) == len(rejected)
 
 
-@pytest.mark.slow
 def test_rehearsed_size_is_the_real_size(runs: Path, planted: Path, tmp_path: Path) -> None:
     """The early verdict on size is no estimate: an untrained artifact weighs the same to the byte."""
     task = make_task(sections(compose_config(words(planted, tmp_path)))["task"])
@@ -256,7 +252,6 @@ def test_a_changed_definition_is_refused_with_the_difference(copied: Path, plant
         autoprune.search(*words(planted, copied, "space.encode.epochs.any_of=[0,1]"))
 
 
-@pytest.mark.slow
 def test_a_second_driver_is_refused(copied: Path, planted: Path) -> None:
     code = f"import autoprune; autoprune.search(*{words(planted, copied)!r})"
     with driving(copied / "s"):
@@ -264,7 +259,6 @@ def test_a_second_driver_is_refused(copied: Path, planted: Path) -> None:
     assert "is being run by another process" in ended.stderr
 
 
-@pytest.mark.slow
 def test_an_exhausted_space_ends(planted: Path, tmp_path: Path) -> None:
     fixed = ["prune.method=null", "prune.epochs=0", "prune.schedule=one_shot"]
     coded = ["encode.epochs=0", "encode.method.choose.quantize.bits.user=8"]
@@ -282,7 +276,6 @@ def test_a_recipe_is_told_once(runs: Path) -> None:
     assert len(set(told)) == len(told)
 
 
-@pytest.mark.slow
 def test_a_lost_baseline_is_made_again(runs: Path, copied: Path, planted: Path) -> None:
     record = Record(copied / "s")
     shutil.rmtree(copied / "s" / "artifacts")
@@ -342,7 +335,6 @@ def test_latency_is_measured_once_a_structure(runs: Path) -> None:
     assert all(len(timings) == 1 for timings in by_structure.values())
 
 
-@pytest.mark.slow
 def test_on_another_machine_every_artifact_is_timed_again(
     runs: Path, copied: Path, planted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,7 +360,6 @@ def test_on_another_machine_every_artifact_is_timed_again(
     assert (copied / "s" / "archive.jsonl").read_bytes() == content, "timed once"
 
 
-@pytest.mark.slow
 def test_killed_again_and_again_nothing_is_lost_or_done_twice(runs: Path, planted: Path, tmp_path: Path) -> None:
     forks = multiprocessing.get_context("forkserver")  # fresh processes that need not import torch again
     forks.set_forkserver_preload(["test_study", "autoprune.api", "autoprune.study.job", "autoprune.recommender.make"])
