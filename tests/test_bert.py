@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from needed import needs
 from tiny_encoder import HIDDEN, LONGEST, TEXTS, write_modules, write_tiny_bert
 
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.hub import find
 from autoprune.errors import AutopruneError
 
-sentence_transformers = pytest.importorskip("sentence_transformers")
+needs("sentence_transformers")
 
 IDENTITY, TANH = "torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Tanh"
 
@@ -46,6 +47,8 @@ def dense(out: int, *, bias: bool = True, activation: str = IDENTITY) -> dict[st
 
 
 def matches_sentence_transformers(folder: Path) -> None:
+    import sentence_transformers
+
     theirs = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
     expected = theirs.encode(TEXTS[:40], show_progress_bar=False)
     with torch.no_grad():

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needed import needs
 
 from autoprune.encoder.benchmarks.classification import read_classification, stratified
 from autoprune.errors import AutopruneError
 
-pytest.importorskip("sklearn", reason="the probe is scikit-learn's")
+needs("sklearn", "the probe is scikit-learn's")
 
 BANKING = Path(__file__).parents[2] / "shared" / "data" / "banking77"
 

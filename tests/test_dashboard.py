@@ -17,6 +17,7 @@ from typing import Any
 import optuna
 import pytest
 from made_studies import make_study, scattered
+from needed import needs
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
@@ -26,7 +27,7 @@ from autoprune.views.dashboard import Dashboard, mirror, serve
 from autoprune.views.dashboard.mirror import leaves
 from autoprune.views.dashboard.server import READ_ONLY
 
-pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed: pip install 'autoprune[dashboard]'")
+needs("optuna_dashboard", "optuna-dashboard is not installed: pip install 'autoprune[dashboard]'")
 
 NOTHING = {"quality": {"min": "1.5x"}, "size_bytes": {"max": "0.01x"}}
 

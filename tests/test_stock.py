@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from made_studies import make_study
+from needed import needs
 from shell import Ended, typed
 
 from autoprune import cli
@@ -33,8 +34,8 @@ from autoprune.fronts.obstacles import way_out
 from autoprune.models.model import Model
 from autoprune.record.record import Record
 
+needs("sentence_transformers")
 transformers = pytest.importorskip("transformers")
-sentence_transformers = pytest.importorskip("sentence_transformers")
 
 SPACE = yaml.safe_load((Path(__file__).parent.parent / "conf" / "space" / "encoder.yaml").read_text())
 
@@ -130,6 +131,8 @@ def coded(model: Encoder) -> None:
 
 
 def stock_vectors(folder: Path) -> np.ndarray[Any, Any]:
+    import sentence_transformers
+
     loaded = sentence_transformers.SentenceTransformer(str(folder), local_files_only=True, device="cpu")
     return np.asarray(loaded.encode(TEXTS, show_progress_bar=False))
 
