@@ -75,12 +75,14 @@ def test_cfg_shows_what_is_composed(tmp_path: Path) -> None:
     assert yaml.safe_load(ended.stdout)["task"]["name"] == "interactions"
 
 
+@pytest.mark.slow
 def test_a_search_leaves_nothing_but_its_record(home: Path) -> None:
     assert sorted(path.name for path in home.iterdir() if path.name != "deploy") == ["runs"]
     names = {path.name for path in (home / "runs" / "small").iterdir()}
     assert names == {"study.yaml", "archive.jsonl", "journal.log", "machines.json", "artifacts", "lock"}
 
 
+@pytest.mark.slow
 def test_front_shows_the_baseline_first(home: Path) -> None:
     ended = autoprune(home, "front", "small")
     rows = [line.split() for line in ended.stdout.splitlines()]
@@ -89,6 +91,7 @@ def test_front_shows_the_baseline_first(home: Path) -> None:
     assert any("pick" in row for row in rows)
 
 
+@pytest.mark.slow
 def test_front_for_programs(home: Path) -> None:
     ended = autoprune(home, "front", "small", "--json", "--sort", "size")
     content = json.loads(ended.stdout)
@@ -100,6 +103,7 @@ def test_front_for_programs(home: Path) -> None:
     assert "--max size_bytes=" in json.loads(nothing.stdout)["explanation"]
 
 
+@pytest.mark.slow
 def test_a_ceiling_that_nothing_meets_is_explained(home: Path) -> None:
     ended = autoprune(home, "front", "small", "--max", "size_bytes=1B")
     assert ended.returncode == 0
@@ -107,6 +111,7 @@ def test_a_ceiling_that_nothing_meets_is_explained(home: Path) -> None:
     assert "one of these alone would make something feasible" in ended.stdout
 
 
+@pytest.mark.slow
 def test_compare_with_itself_and_with_strangers(home: Path) -> None:
     ended = autoprune(home, "compare", "small", "small", "--json")
     assert ended.returncode == 0, ended.stderr
@@ -114,6 +119,7 @@ def test_compare_with_itself_and_with_strangers(home: Path) -> None:
     assert "small beats none of small." in autoprune(home, "compare", "small", "small").stdout
 
 
+@pytest.mark.slow
 def test_front_under_another_floor_trains_nothing(home: Path) -> None:
     before = (home / "runs/small/archive.jsonl").stat().st_mtime_ns
     ended = autoprune(home, "front", "small", "--floor", "ndcg@20=0.99x", "--csv")

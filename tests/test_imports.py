@@ -172,6 +172,7 @@ def test_looking_at_a_front_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_loading_an_artifact_imports_no_search() -> None:
     unwanted = "{'optuna', 'hydra', 'pandas', 'scipy', 'faiss', 'autoprune.recipes.train', 'autoprune.models'}"
     code = f"import sys, autoprune; autoprune.load; assert not {unwanted} & set(sys.modules)"

@@ -52,6 +52,7 @@ def assert_serves_alone(folder: Path, kind: str) -> None:
     assert not {f"autoprune.{kind}.{name}" for name in ("model", "task", "make")} & set(names)
 
 
+@pytest.mark.slow
 def test_a_recommender_serves_without_what_trained_it(task: RecommenderTask, dense: Model, tmp_path: Path) -> None:
     artifact.save(task.parts(dense), tmp_path / "made", provenance={})
     assert_serves_alone(tmp_path / "made", "recommender")
