@@ -17,8 +17,8 @@ demo: .venv/installed
 test: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(PYTEST)
+	@echo "$(BIN)/mypy & $(PYTEST)"; $(BIN)/mypy & types=$$!; $(PYTEST); passed=$$?; \
+		wait $$types || { echo "mypy found errors, see above"; exit 1; }; exit $$passed
 
 fast: .venv/installed-dev
 	$(PYTEST) -m "not slow"
