@@ -35,6 +35,9 @@ MACHINE = {
     "numpy": "2",
 }
 
+IMPOSSIBLE = {"quality": {"drop": "1%"}, "size_bytes": {"max": "0.05x"}, "recall@20.tail": {"min": "1.5x"}}
+"""What no candidate meets."""
+
 UNITS = 600
 
 
@@ -92,6 +95,16 @@ def scattered(record: Record, missing: int, *, seed: int = 0) -> Record:
     order = [baseline, *(kept[at] for at in np.random.default_rng(seed).permutation(len(kept)))]
     record.archive.path.write_text("".join(json.dumps(candidate.to_json()) + "\n" for candidate in order))
     return Record(record.folder)
+
+
+def make_kinds(folder: Path) -> Path:
+    """Writes a study of each kind that people look at, by its name; returns the folder."""
+    make_study(folder / "verified")
+    make_study(folder / "raw", verified=False)
+    make_study(folder / "none", requirements=IMPOSSIBLE)
+    make_study(folder / "one", 1)
+    make_study(folder / "long", 600, requirements={}, verified=False)
+    return folder
 
 
 def _candidate(number: int, draw: np.random.Generator, machine: str) -> Candidate:

@@ -7,26 +7,18 @@ import math
 from pathlib import Path
 
 import pytest
-from made_studies import make_study
+from made_studies import make_kinds
 
 from autoprune.fronts.front import Front
 from autoprune.record.record import Record
 from autoprune.views.front_json import front_json
 from autoprune.views.plain import finite
 
-IMPOSSIBLE = {"quality": {"drop": "1%"}, "size_bytes": {"max": "0.05x"}, "recall@20.tail": {"min": "1.5x"}}
-
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Studies, by name; not to be changed."""
-    folder = tmp_path_factory.mktemp("runs")
-    make_study(folder / "verified")
-    make_study(folder / "raw", verified=False)
-    make_study(folder / "none", requirements=IMPOSSIBLE)
-    make_study(folder / "one", 1)
-    make_study(folder / "long", 600, requirements={}, verified=False)
-    return folder
+    return make_kinds(tmp_path_factory.mktemp("runs"))
 
 
 def test_json_holds_what_the_front_holds_and_is_valid(runs: Path) -> None:

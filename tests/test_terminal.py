@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from made_studies import make_study
+from made_studies import make_kinds, make_study
 from rich.console import Console
 
 from autoprune.errors import AutopruneError
@@ -31,19 +31,11 @@ from autoprune.views.terminal.verified import Earlier, pick_changes
 
 WIDTHS = (80, 200)
 
-IMPOSSIBLE = {"quality": {"drop": "1%"}, "size_bytes": {"max": "0.05x"}, "recall@20.tail": {"min": "1.5x"}}
-
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Studies, by name; not to be changed."""
-    folder = tmp_path_factory.mktemp("runs")
-    make_study(folder / "verified")
-    make_study(folder / "raw", verified=False)
-    make_study(folder / "none", requirements=IMPOSSIBLE)
-    make_study(folder / "one", 1)
-    make_study(folder / "long", 600, requirements={}, verified=False)
-    return folder
+    return make_kinds(tmp_path_factory.mktemp("runs"))
 
 
 def shown(width: int, show: object, *args: object, **options: object) -> list[str]:
