@@ -16,6 +16,7 @@ from autoprune.fronts.front import Front
 from autoprune.record.archive import TRIAL
 from autoprune.study.job import run_study
 from autoprune.study.verify import verify
+from autoprune.views.commands import verb_command
 from autoprune.views.terminal import Watch, exit_codes, print_front, terminal
 
 
@@ -59,7 +60,5 @@ def _print_end(console: Console, front: Front, config: DictConfig) -> None:
     if asked < config.study.trials and config.study.minutes is None:
         console.print(f"The space is exhausted: no recipe beside these {asked}, baseline and presets could be found.")
     if len(front):
-        console.print(
-            f"\nNext: autoprune pick {record.name} --to DIR    (or: autoprune show {record.name} NUMBER)",
-            highlight=False,
-        )
+        pick, show = verb_command(record, "pick", "--to", "DIR"), verb_command(record, "show", "NUMBER")
+        console.print(f"\nNext: {pick}    (or: {show})", highlight=False, markup=False, soft_wrap=True)

@@ -23,8 +23,8 @@ from autoprune.fronts.limits import Limits
 from autoprune.measure.measurement import VERIFY
 from autoprune.record.record import Record
 from autoprune.views import plots, report
+from autoprune.views.headline import headline
 from autoprune.views.report.content import content
-from autoprune.views.report.headline import headline
 
 MISSING = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
 browsing = pytest.mark.skipif(bool(MISSING), reason=f"{' and '.join(MISSING)} not installed")

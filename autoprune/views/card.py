@@ -12,9 +12,13 @@ from autoprune.artifacts.formats import OWN, find_format
 from autoprune.fronts.front import Front
 from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE, Measurement
 from autoprune.measure.reading import Reading, binding_slices, reading_name
+from autoprune.record.archive import TRIAL
 from autoprune.record.point import Point
+from autoprune.record.record import Record
 from autoprune.views import phrases
 from autoprune.views.commands import candidate_command, search_command
+from autoprune.views.intervals import legend, plus_minus
+from autoprune.views.pace import faster, smaller
 
 FILE = "README.md"
 """Where the card lies in an artifact's folder; it is not among the hashed files, and can be rewritten."""
@@ -69,7 +73,6 @@ def card(
 
 def _head(front: Front, point: Point) -> str:
     record = front.record
-    size, known = point.known["size_bytes"], point.known
     task = record.definition["task"]["name"]
     lines = [f"# {record.name} {point.number}: {phrases.name(point)}"]
     warning = phrases.standing(front, point)
@@ -82,11 +85,22 @@ def _head(front: Front, point: Point) -> str:
         f"{what} of the study `{record.name}`: task `{task}`"
         + (f", {record.described}" if record.described else "")
         + f" (digest `{record.definition['data']}`). "
-        f"{phrases.byte_count(size.value)}, {phrases.ratio(size.ratio)} of the dense model's bytes; "
-        f"{phrases.ratio(known['quality'].ratio)} of its {record.metric}"
-        f" ({'test' if point.verified else 'validation'} data)."
+        + _summary(record, point)
     )
     return "\n\n".join(lines)
+
+
+def _summary(record: Record, point: Point) -> str:
+    """Bytes, quality and latency in two sentences."""
+    size, quality = point.known["size_bytes"], point.known["quality"]
+    split = "test" if point.verified else "validation"
+    if not point.number:
+        return f"{phrases.byte_count(size.value)}; {record.metric} {quality.value:.4f} ({split} data)."
+    text = (
+        f"{phrases.byte_count(size.value)}, {smaller(point)}: {phrases.ratio(size.ratio)} of the dense model's bytes; "
+        f"{_sure(quality)} of its {record.metric} ({split} data)."
+    )
+    return f"{text} To answer: {speed}." if (speed := faster(point)) else text
 
 
 def _recipe(point: Point) -> str:
@@ -108,7 +122,7 @@ def _looks(front: Front, point: Point) -> list[tuple[str, str, Measurement, Meas
 
 
 def _trade(front: Front, point: Point) -> str:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     looks = _looks(front, point)
     for _, split, measured, before, found in looks:
         for metric in measured.quality:
@@ -125,12 +139,14 @@ def _trade(front: Front, point: Point) -> str:
         else:
             was_ms = before.latency[name].median_ms
             rows.append((f"latency, {name}", f"{timed.value:.3f} ms", f"{was_ms:.3f} ms", _sure(timed)))
+    if not point.number:  # beside itself it would stand twice
+        rows = [row[:2] for row in rows]
     machine = phrases.machine(front.record, measured.machine)
     return (
         "## Lost and gained\n\n"
-        + _table(("", "this model", "dense model", "ratio"), rows)
-        + "\n\n± is where 95 of 100 re-measurements of the ratio lie. "
-        f"Latency was timed on {machine} (for {purpose}); elsewhere it is another."
+        + _table(("", "this model", "dense model", "ratio") if point.number else ("", "value"), rows)
+        + (f"\n\n{legend([*point.found.values(), *point.verified.values()])} " if point.number else "\n\n")
+        + f"Latency was timed on {machine}, for {phrases.PURPOSES[purpose]}; elsewhere it is another."
     )
 
 
@@ -144,32 +160,26 @@ def _slices(front: Front, point: Point) -> str:
             continue
         reading = found[reading_name(metric, name)]
         note = "yes" if name in binds else f"no, {phrases.why_idle(before, metric, name)}"
-        rows.append((name, f"{reading.value:.4f}", _sure(reading), note))
+        ratio = [_sure(reading)] if point.number else []
+        rows.append((name, phrases.absolute(metric, reading.value), *ratio, note))
     if not rows:
         return ""
-    worst = f"The worst of those that bind: {_sure(found['worst_slice'])}."
-    title = f"## Slices and perturbations\n\n{metric} on {split} data. {worst} Those that do not bind are too few "
-    return (
-        title
-        + "units, or too faint in the dense model, to judge by.\n\n"
-        + _table(("", metric, "ratio", "binds"), rows)
+    worst = f" The worst of those that bind: {_sure(found['worst_slice'])}." if point.number else ""
+    text = (
+        f"{metric} on {split} data.{worst} What does not bind is too small or too faint in the dense model to judge by."
     )
+    heads = ("", metric, "ratio", "binds") if point.number else ("", metric, "binds")
+    return f"## Slices and perturbations\n\n{text}\n\n{_table(heads, rows)}"
 
 
 def _required(front: Front, point: Point) -> str:
     if not front.requirements.items:
         return "## Requirements\n\nIt was picked under none."
     looks = [(split, found) for _, split, _, _, found in _looks(front, point)]
-    rows = []
-    for item in front.requirements.items:
-        cells = []
-        for _, found in looks:
-            if item.reading not in found:
-                cells.append("not measured")
-            else:
-                by = item.violation(found[item.reading])
-                cells.append(f"**missed** by {by:.1%} of the limit" if by > 0 else f"holds, {-by:.1%} to spare")
-        rows.append((f"`{item.text}`", *cells))
+    rows = [
+        (f"`{item.text}`", *(phrases.margin(item, found).replace("missed", "**missed**") for _, found in looks))
+        for item in front.requirements.items
+    ]
     return "## Requirements\n\n" + _table(("", *(f"on {split} data" for split, _ in looks)), rows)
 
 
@@ -197,7 +207,7 @@ def _caveats(front: Front, point: Point) -> str:
             lines.append(phrases.optimism(front))
         letters = front.letters
         alike = [
-            str(other)
+            f"candidate {other}" if other else "the dense model"
             for other, held in letters.items()
             if other != point.number and set(held) & set(letters.get(point.number, ""))
         ]
@@ -219,14 +229,21 @@ def _use(format: str, example: str) -> str:
     return f'## Use it\n\nIn this folder:\n\n```\npython -c "{code}"\n```'
 
 
+def _searched(record: Record) -> str:
+    """What the study consists of, so that the numbers in its command can be read."""
+    trials = sum(point.candidate.name == TRIAL for point in record.points)
+    presets = sum(point.number > 0 for point in record.points) - trials
+    tried = f"{phrases.counted(presets, 'preset')} and {phrases.counted(trials, 'trial')} of the sampler"
+    return f"Searched among the dense model, {tried}"
+
+
 def _made(front: Front, point: Point, made: Mapping[str, Any], made_by: str) -> str:
     record = front.record
     came = made.get("provenance", {})
-    lines = [f"Searched with:\n\n```\n{search_command(record)}\n```"]
+    lines = [f"{_searched(record)}, with:\n\n```\n{search_command(record)}\n```"]
     if point.number:
-        lines.append(
-            f"This candidate again, alone beside the dense model:\n\n```\n{candidate_command(record, point)}\n```"
-        )
+        again = "This candidate again, alone beside the dense model, without a search:"
+        lines.append(f"{again}\n\n```\n{candidate_command(record, point)}\n```")
     if made_by:
         lines.append(f"Picked with:\n\n```\n{made_by}\n```")
     facts = [f"key `{point.candidate.key}`"]
@@ -249,7 +266,7 @@ def _files(made: Mapping[str, Any]) -> str:
 
 
 def _sure(reading: Reading) -> str:
-    return f"{phrases.ratio(reading.ratio)} {phrases.plus_minus(reading)}".rstrip()
+    return f"{phrases.ratio(reading.ratio)} {plus_minus(reading)}".rstrip()
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

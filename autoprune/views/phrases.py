@@ -6,23 +6,33 @@ import math
 from collections.abc import Mapping
 
 from autoprune.fronts.front import Front
-from autoprune.measure.measurement import VERIFY, Measurement
+from autoprune.fronts.requirements import Requirement
+from autoprune.measure.measurement import SEARCH, VERIFY, Measurement
 from autoprune.measure.reading import FEWEST_UNITS, Reading
 from autoprune.record.archive import ROUNDS, processes
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views.commands import verb_command
+from autoprune.views.intervals import plus_minus
 from autoprune.views.marks import initials
 
 NOTHING = "-"
 """Stands where nothing was measured."""
+
+PURPOSES = {SEARCH: "the search", VERIFY: "the verification"}
+"""What measurements were taken for."""
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 core`, `2 cores`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def ratio(value: float) -> str:
     """A ratio to the baseline: three decimals, four of very small ones."""
     if math.isnan(value):
         return NOTHING
-    return f"{value:.4f}x" if 0 < value < 0.01 else f"{value:.3f}x"
+    return f"{value:.4f}x" if 0 < abs(value) < 0.01 else f"{value:.3f}x"
 
 
 def byte_count(count: float) -> str:
@@ -36,17 +46,11 @@ def byte_count(count: float) -> str:
 
 def absolute(name: str, value: float) -> str:
     """The value of a reading in its own unit."""
+    if math.isnan(value):
+        return NOTHING
     if name.endswith("_bytes"):
         return byte_count(value)
     return f"{value:.3f} ms" if name.startswith("latency_ms") else f"{value:.4f}"
-
-
-def plus_minus(reading: Reading) -> str:
-    """Half of the interval of a re-measurement's ratio, rounded up; empty where nobody knows it."""
-    if reading.interval is None:
-        return ""
-    low, high = reading.interval
-    return f"±{math.ceil((high - low) / 2 * 1000) / 1000:.3f}"
 
 
 def cell(
@@ -73,17 +77,19 @@ def machine(record: Record, number: str) -> str:
         return f"a machine that nobody wrote down ({number})"
     cores = int(facts["cores"])
     answering = f"{facts.get('gpu', '')} ({facts['device']}), " if "device" in facts else ""
-    return f"{answering}{facts['cpu']}, {cores} core{'s' * (cores != 1)}"
+    threads = int(facts.get("threads", 0))
+    used = f" ({counted(threads, 'thread')} used)" if threads and not answering else ""
+    return f"{answering}{facts['cpu']}, {counted(cores, 'core')}{used}"
 
 
 def machines(record: Record) -> str:
     """On which machine latencies were timed: the verified ones, and the search's."""
-    timed = {"search": record.baseline.candidate.latest().machine}
+    timed = {SEARCH: record.baseline.candidate.latest().machine}
     if record.baseline.verified:
-        timed["verify"] = record.baseline.candidate.latest(VERIFY).machine
+        timed[VERIFY] = record.baseline.candidate.latest(VERIFY).machine
     if len(set(timed.values())) == 1:
-        return f"Latency was timed on {machine(record, timed['search'])}."
-    places = [f"for {purpose} on {machine(record, number)}" for purpose, number in timed.items()]
+        return f"Latency was timed on {machine(record, timed[SEARCH])}."
+    places = [f"for {PURPOSES[purpose]} on {machine(record, number)}" for purpose, number in timed.items()]
     return f"Latency was timed {', '.join(places)}."
 
 
@@ -142,8 +148,9 @@ def unverified(front: Front) -> str:
             "Nothing is verified yet: these are the search's own values, on validation data that it chose by. "
             f"Verify them on test data:\n  {verb}"
         )
-    few = "is" if len(left) == 1 else "are"
-    return f"{len(left)} of {len(front)} points {few} not verified yet:\n  {verb}"
+    are = "is" if len(left) == 1 else "are"
+    of = sum(point.number > 0 for point in front)
+    return f"{len(left)} of {counted(of, 'point')} {are} not verified yet:\n  {verb}"
 
 
 def thinly_timed(front: Front) -> str:
@@ -153,21 +160,45 @@ def thinly_timed(front: Front) -> str:
     if not few:
         return ""
     were = "was" if few == 1 else "were"
-    return f"{few} of {len(timed)} points {were} timed in fewer than {ROUNDS} processes:\n  {_verify(front)}"
+    return f"{few} of {counted(len(timed), 'point')} {were} timed in fewer than {ROUNDS} processes:\n  {_verify(front)}"
 
 
 def picks(found: Mapping[str, Point | None]) -> str:
-    """What each profile picks: `accuracy_critical (A) 14, balanced (B) 27`."""
+    """What each profile picks: `accuracy_critical (A) #14, balanced (B) #27`."""
     letters = initials(found)
     return ", ".join(
-        f"{profile} ({letters[profile]}) {'nothing' if point is None else point.number}"
+        f"{profile} ({letters[profile]}) {'nothing' if point is None else f'#{point.number}'}"
         for profile, point in found.items()
     )
+
+
+def count(front: Front) -> str:
+    """How many candidates there are beside the baseline, how many are feasible, how many on the front."""
+    tried, feasible, found = (
+        sum(point.number > 0 for point in points) for points in (front.record.points, front.feasible, front.points)
+    )
+    if not tried:
+        return "nothing was tried beside the baseline"
+    return f"{counted(tried, 'candidate')} beside the baseline, {feasible} feasible, {found} on the front"
 
 
 def required(front: Front) -> str:
     """What must hold, in a line."""
     return ", ".join(item.text for item in front.requirements.items) or "no requirements"
+
+
+def all_fell(front: Front) -> str:
+    """That nothing of the search's front was left."""
+    count = len(front.falls)
+    return "the one point of the search's front fell" if count == 1 else f"all {count} of the search's front fell"
+
+
+def margin(item: Requirement, found: Mapping[str, Reading]) -> str:
+    """How a requirement stands to what was measured: `holds, 3.1% to spare`, `missed by 2.0% of the limit`."""
+    if item.reading not in found:
+        return "not measured"
+    by = item.violation(found[item.reading])
+    return f"missed by {by:.1%} of the limit" if by > 0 else f"holds, {-by:.1%} to spare"
 
 
 def standing(front: Front, point: Point) -> str:

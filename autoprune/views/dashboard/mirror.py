@@ -25,7 +25,8 @@ from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.measure.reading import Reading
 from autoprune.record.archive import TRIAL
 from autoprune.record.point import Point
-from autoprune.views.dashboard.notes import UNSAID, note, objective_name, picks_of, span
+from autoprune.views.dashboard.notes import UNSAID, note, objective_name, picks_of
+from autoprune.views.intervals import ends
 from autoprune.views.marks import pickers
 
 MOST_CHOICES = 12
@@ -158,8 +159,7 @@ def _attributes(front: Front) -> Callable[[Point], dict[str, Any]]:
 
 
 def _verified(name: str, reading: Reading) -> dict[str, Any]:
-    interval = reading.interval
-    between = {f"verified {name}, interval": span(interval)} if interval else {}
+    between = {f"verified {name}, interval": told} if (told := ends(reading)) else {}
     return {f"verified {name} / baseline": reading.ratio, **between}
 
 

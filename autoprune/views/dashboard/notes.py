@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from autoprune.fronts.front import Front
 from autoprune.record.point import Point
+from autoprune.views.commands import verb_command
+from autoprune.views.intervals import ends
+from autoprune.views.phrases import count, required
 
 UNSAID = "-"
 """Stands for what a recipe made by hand leaves out, and every trial says."""
@@ -24,10 +27,9 @@ def note(front: Front) -> str:
 # {record.name}
 
 A **read-only mirror** of an autoprune study: changes made here are refused. The authority is the archive, through
-`autoprune report {record.name}` and `autoprune front {record.name}`.
+`{verb_command(record, "report", *front.limits.flags)}` and `{verb_command(record, "front", *front.limits.flags)}`.
 
-{len(record.points)} candidates: {len(front.feasible)} feasible, {rejected} rejected, {len(front)} on
-the front. Required: {", ".join(item.text for item in front.requirements.items) or "nothing"}.
+{count(front)}; {rejected} rejected. Required: {required(front)}.
 
 | profile | picks | recipe |
 |---|---|---|
@@ -44,7 +46,7 @@ How to read it:
 - Feasible means that every requirement held in the search. `violation: ...` is the share of the limit that is
   missing; at most 0 if the requirement holds.
 - `verified ...` was measured once more: quality on test data, latency longer. The interval is where a
-  re-measurement falls in 95 cases of 100.
+  re-measurement falls in 95 cases of 100; `±?` is one so wide that it says nothing.
 - What the baseline or a preset leaves unsaid, and every trial says, stands as 0 or `{UNSAID}`.
 - The timeline lays the seconds of all candidates end to end, up to the last change of the archive.
 """
@@ -68,7 +70,7 @@ def trial_note(front: Front, point: Point, attributes: Sequence[Mapping[str, str
         f"picked by {said['picked by']}" if "picked by" in said else "",
     ]
     verified = [
-        f"- verified {name}: {reading.ratio:.4g}x{' (' + span(reading.interval) + ')' if reading.interval else ''}"
+        f"- verified {name}: {reading.ratio:.4g}x{f' ({told})' if (told := ends(reading)) else ''}"
         for name, reading in point.verified.items()
         if f"verified {name} / baseline" in said
     ]
@@ -93,8 +95,3 @@ def picks_of(front: Front) -> dict[str, Point | None]:
 
 def _link(point: Point) -> str:
     return f"[{point.number}](/dashboard/studies/0/trials?numbers={point.number})"
-
-
-def span(interval: tuple[float, float]) -> str:
-    """An interval, for people."""
-    return f"{interval[0]:.4g}x to {interval[1]:.4g}x"

@@ -12,6 +12,7 @@ from autoprune.fronts.pareto import nondominated
 from autoprune.record.point import Point
 from autoprune.views.front_png.labels import label
 from autoprune.views.front_png.places import Groups, groups, places
+from autoprune.views.intervals import telling
 from autoprune.views.marks import BLACK, BLUE, GREY, ORANGE, ringed
 from autoprune.views.phrases import required
 
@@ -164,7 +165,7 @@ def _draw_bars(axes: Axes, points: Sequence[Point], name: str, colour: str) -> N
         spans = [
             (point.verified[across].ratio, *interval)
             for point in placed
-            if (interval := point.verified[along].interval)
+            if (interval := telling(point.verified[along]))
         ]
         if spans:
             at, low, high = zip(*spans, strict=True)
@@ -197,7 +198,7 @@ def _frame(axes: Axes, drawn: Groups) -> int:
     named = [point.known["quality"].ratio for point in (baseline, *on_front, *presets, *fallen)]
     rest = [point.known["quality"].ratio for point in others]
     margin = 0.08 * max(0.1, max(named) - min(named))
-    bars = [interval[1] for point in (*on_front, *fallen) if (interval := point.known["quality"].interval)]
+    bars = [interval[1] for point in (*on_front, *fallen) if (interval := telling(point.known["quality"]))]
     lowest, highest = min(named) - margin, max([*named, *rest, *bars]) + margin
     axes.set_ylim(lowest if any(value < lowest for value in rest) else min([*named, *rest]) - margin, highest)
     return sum(value < lowest for value in rest)

@@ -11,6 +11,7 @@ from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.pareto import nondominated
 from autoprune.record.point import Point
+from autoprune.views.intervals import telling
 from autoprune.views.layers import LAYERS, layers
 from autoprune.views.marks import BLACK, BLUE, GREY, ORANGE, SKY
 from autoprune.views.plots.look import or_none, plain_layout, plotly, ratio_of, reading_of
@@ -149,11 +150,11 @@ def _label(cost: str) -> str:
 
 
 def _bars(points: Sequence[Point], name: str) -> dict[str, Any]:
-    """The 95 % interval of what was verified, never below 0; nothing elsewhere."""
+    """The 95 % interval of what was verified, never below 0; nothing elsewhere, or where it says nothing."""
     above, below = [], []
     for point in points:
         reading = point.verified.get(name)
-        low, high = (reading.interval if reading else None) or (0.0, 0.0)
+        low, high = (telling(reading) if reading else None) or (0.0, 0.0)
         above.append(high - reading.ratio if reading and high else 0.0)
         below.append(reading.ratio - low if reading and high else 0.0)
     style = {"type": "data", "symmetric": False, "thickness": 1, "width": 2}

@@ -1,7 +1,6 @@
 """The report of a study: one HTML file that opens anywhere, offline, and answers to what one moves in it.
 
-content.py   what the page knows, as plain data; limits.py what one can move, commands.py what makes it again
-headline.py  the result in a sentence
+content.py   what the page knows, as plain data; sliders.py what one can move, commands.py what makes it again
 page.html    its skeleton; page.css its looks
 judge.js     the front and the pick under any limits, as `autoprune.fronts.front.Front` has them
 charts.js    the plots: fills the figures of `autoprune.views.plots` with what the limits leave
@@ -23,8 +22,8 @@ from string import Template
 
 from autoprune.fronts.front import Front
 from autoprune.views import plots
+from autoprune.views.headline import certainty, headline
 from autoprune.views.report.content import content
-from autoprune.views.report.headline import certainty, headline
 
 SCRIPTS = ("judge.js", "charts.js", "details.js", "sections.js", "page.js")
 """In the order in which they are run."""

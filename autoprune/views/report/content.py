@@ -20,6 +20,7 @@ from autoprune.measure.reading import Reading, binding_slices, reading_name
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases, plots
+from autoprune.views.intervals import telling, vague
 from autoprune.views.report.commands import commands, verb_under
 from autoprune.views.report.sliders import limits, page_name, page_names, workloads
 
@@ -74,7 +75,9 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
     Returns:
         baseline: value of each reading.
         ratio: column by reading; what is judged by in full, the rest to five digits.
-        above: column by reading: from the ratio to the upper end of its 95 % interval, None where nobody knows.
+        above: column by reading: from the ratio to the upper end of its 95 % interval; None where that is unknown, or
+            says nothing.
+        vague: by reading, the candidates whose interval says nothing.
         compare: column by objective: what the front compares.
     """
     exact = {"quality", "worst_slice", "size_bytes", *workloads(record)}
@@ -88,6 +91,9 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
             for name in names
         },
         "above": {name: [_above(found.get(name)) for found in looked] for name in names},
+        "vague": {
+            name: [at for at, found in enumerate(looked) if name in found and vague(found[name])] for name in names
+        },
         "compare": {
             name: [coordinates(found, [name])[0] if reading in found else None for found in looked]
             for name, reading in needed.items()
@@ -96,7 +102,7 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
 
 
 def _above(reading: Reading | None) -> float | None:
-    interval = reading.interval if reading else None
+    interval = telling(reading) if reading else None
     return _number(interval[1] - reading.ratio, 3) if reading and interval else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import yaml
 from rich.console import Console
@@ -10,13 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from autoprune.fronts.front import Front
-from autoprune.fronts.requirements import Requirements
+from autoprune.fronts.requirements import Requirement
 from autoprune.measure.measurement import VERIFY, WHOLE, Latency, Measurement
 from autoprune.measure.reading import Reading, binding_slices, reading_name
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
 from autoprune.views.commands import verb_command
+from autoprune.views.intervals import legend, plus_minus
 from autoprune.views.terminal.pages import plain_table, say
 
 
@@ -31,7 +32,7 @@ def print_point(console: Console, front: Front, point: Point, *, everything: boo
     recipe = yaml.safe_dump(candidate.recipe, sort_keys=False) if candidate.recipe else "the dense model\n"
     say(console, "\nrecipe\n" + "".join(f"  {line}\n" for line in recipe.splitlines()))
     if candidate.rejected:
-        say(console, f"rejected: {candidate.rejected}\n")
+        say(console, f"rejected early, and not measured whole: it misses {candidate.rejected}\n")
     before = record.baseline.candidate
     shown = [candidate.latest()]
     searched = candidate.beside(before, "search")
@@ -43,17 +44,24 @@ def print_point(console: Console, front: Front, point: Point, *, everything: boo
         _print_measurement(console, record, *pair, point.verified, everything=everything)
     elif not candidate.rejected:
         say(console, f"\nnot verified on test data: {phrases.verifying(front, point)}", style="yellow")
-    say(console, "± is where 95 of 100 re-measurements lie, error the standard error of the ratio.", style="dim")
+    if point.number:
+        told = legend([*point.found.values(), *point.verified.values()])
+        say(console, f"error is the standard error of the ratio; {told}", style="dim")
     if not everything:
         whole = verb_command(record, "show", str(candidate.number))
         console.print(f"slices of the other metrics: {whole}", style="dim", soft_wrap=True, highlight=False)
     for other in candidate.measurements:
         if other is not searched[0] and other not in shown:
             ratios = ", ".join(f"{name} {phrases.ratio(timed.ratio)}" for name, timed in other.latency.items())
-            say(console, f"also measured for {other.purpose} on {phrases.machine(record, other.machine)}: {ratios}")
-    if requirements.items:
+            say(
+                console,
+                f"also measured for {phrases.PURPOSES[other.purpose]} on {phrases.machine(record, other.machine)}: {ratios}",
+            )
+    # What asks for a share of the baseline asks nothing of the baseline itself.
+    items = [item for item in requirements.items if point.number or not item.relative]
+    if items:
         console.print()
-        console.print(_margins(requirements, point))
+        console.print(_margins(items, point))
     if not candidate.rejected:
         console.print(f"\nartifact  {point.folder}", soft_wrap=True, highlight=False)
     console.print(f"\nmake it again\n  {record.command(point)}", soft_wrap=True, highlight=False, markup=False)
@@ -68,7 +76,7 @@ def _print_measurement(
     *,
     everything: bool,
 ) -> None:
-    say(console, f"\nmeasurements (for {measured.purpose}, on {before.split} data)", style="bold")
+    say(console, f"\nmeasurements for {phrases.PURPOSES[measured.purpose]}, on {before.split} data", style="bold")
     say(console, f"on {phrases.machine(record, measured.machine)}", style="dim")
     sliced = list(measured.quality) if everything else [record.metric]
     console.print(_measurements(before, measured, found, metric=record.metric, sliced=sliced))
@@ -77,30 +85,31 @@ def _print_measurement(
 def _measurements(
     before: Measurement, measured: Measurement, found: Mapping[str, Reading], *, metric: str, sliced: Collection[str]
 ) -> Table:
+    """What was measured beside the baseline; of the baseline itself, the values."""
+    itself = measured is before
     table = plain_table()
-    for name in ("", "value", "baseline", "ratio", "±", "error"):
+    for name in ("", "value") if itself else ("", "value", "baseline", "ratio", "±", "error"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     table.add_column("", ratio=1)
 
     def add(label: str, value: str, was: str, reading: Reading | None, note: str) -> None:
-        error = "" if reading is None or not reading.error > 0 else f"{reading.error:.4f}"
-        row = (label, value, was, phrases.ratio(reading.ratio) if reading else phrases.NOTHING)
-        table.add_row(*(Text(text) for text in (*row, phrases.plus_minus(reading)[1:] if reading else "", error, note)))
+        told = [] if itself else [was, *_against(reading)]
+        table.add_row(*(Text(text) for text in (label, value, *told, note)))
 
     for name, by_slice in measured.quality.items():
-        binds = binding_slices(before, name)
         for slice_name, value in by_slice.items():
             was = before.quality[name].get(slice_name)
             if was is None or (slice_name != WHOLE and name not in sliced):  # an older version knew fewer slices
                 continue
-            reading = found[reading_name(name, slice_name)]
-            note = (
-                "" if slice_name == WHOLE else _binding_note(before, name, slice_name, binds=binds, main=name == metric)
+            label = name if slice_name == WHOLE else f"  {name}.{slice_name}"
+            note = _slice_note(before, found, name, slice_name, main=name == metric, itself=itself)
+            add(
+                label,
+                phrases.absolute(name, value),
+                phrases.absolute(name, was),
+                found[reading_name(name, slice_name)],
+                note,
             )
-            worst = found.get("worst_slice")
-            if name == metric and slice_name in binds and worst is not None and reading.ratio == worst.ratio:
-                note = "binds, the worst"
-            add(name if slice_name == WHOLE else f"  {name}.{slice_name}", f"{value:.4f}", f"{was:.4f}", reading, note)
     for label, count, was_count in (
         ("size_bytes", measured.size_bytes, before.size_bytes),
         ("memory_bytes", measured.memory_bytes, before.memory_bytes),
@@ -112,38 +121,51 @@ def _measurements(
             add(f"latency_ms.{name}", phrases.NOTHING, phrases.NOTHING, None, "the baseline was timed elsewhere")
             continue
         value_ms, was_ms = f"{timed.value:.3f}", f"{before.latency[name].median_ms:.3f}"
-        add(f"latency_ms.{name}", value_ms, was_ms, timed, _timing_note(latency, timed))
+        add(f"latency_ms.{name}", value_ms, was_ms, timed, _timing_note(latency, timed, itself=itself))
     return table
 
 
-def _binding_note(before: Measurement, name: str, slice_name: str, *, binds: list[str], main: bool) -> str:
-    if slice_name in binds:
-        return "binds" if main else ""
-    return f"does not bind, {phrases.why_idle(before, name, slice_name)}"
+def _against(reading: Reading | None) -> tuple[str, str, str]:
+    """Ratio, interval and error of a reading."""
+    if reading is None:
+        return phrases.NOTHING, "", ""
+    error = f"{reading.error:.4f}" if reading.error > 0 else ""
+    return phrases.ratio(reading.ratio), plus_minus(reading).removeprefix("±"), error
 
 
-def _timing_note(latency: Latency, timed: Reading) -> str:
+def _slice_note(
+    before: Measurement, found: Mapping[str, Reading], name: str, slice_name: str, *, main: bool, itself: bool
+) -> str:
+    """Whether a slice binds, and whether it is the one that lost most."""
+    if slice_name == WHOLE:
+        return ""
+    if slice_name not in binding_slices(before, name):
+        return f"does not bind, {phrases.why_idle(before, name, slice_name)}"
+    if not main:
+        return ""
+    worst = found.get("worst_slice")
+    lost = worst is not None and found[reading_name(name, slice_name)].ratio == worst.ratio
+    return "binds, the worst" if lost and not itself else "binds"
+
+
+def _timing_note(latency: Latency, timed: Reading, *, itself: bool) -> str:
     p95 = f"p95 {latency.p95_ms / latency.median_ms * timed.value:.3f} ms"
+    if itself:
+        return p95
     if len(latency.rounds) < 2:
-        return f"{p95}, {latency.ratio_low:.3f}-{latency.ratio_high:.3f}x within"
-    return f"{p95}, {len(latency.rounds)} rounds {min(latency.rounds):.3f}-{max(latency.rounds):.3f}x"
+        return f"{p95}, 1 process {latency.ratio_low:.3f}-{latency.ratio_high:.3f}x"
+    return f"{p95}, {len(latency.rounds)} processes {min(latency.rounds):.3f}-{max(latency.rounds):.3f}x"
 
 
-def _margins(requirements: Requirements, point: Point) -> Table:
+def _margins(items: Sequence[Requirement], point: Point) -> Table:
     """How far inside each limit the search's values, and the verified ones, are."""
     table = plain_table("requirements")
     table.add_column("")
     looks = [("search", point.found)] + [("verified", point.verified)] * bool(point.verified)
     for name, _ in looks:
-        table.add_column(name, justify="right", no_wrap=True)
-    for item in requirements.items:
-        cells, missed = [], False
-        for _, found in looks:
-            if item.reading not in found:
-                cells.append("not measured")
-                continue
-            by = item.violation(found[item.reading])
-            missed = missed or by > 0
-            cells.append(f"{-by:+.1%} {'missed' if by > 0 else 'holds '}")
+        table.add_column(name)
+    for item in items:
+        missed = any(item.reading in found and item.violation(found[item.reading]) > 0 for _, found in looks)
+        cells = [phrases.margin(item, found) for _, found in looks]
         table.add_row(item.text, *cells, style="yellow" if missed else "")
     return table

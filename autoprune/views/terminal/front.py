@@ -11,8 +11,11 @@ from rich.text import Text
 from autoprune.fronts.front import Front
 from autoprune.record.point import Point
 from autoprune.views import phrases
+from autoprune.views.headline import headline
+from autoprune.views.intervals import legend
 from autoprune.views.marks import marks
 from autoprune.views.order import ordered
+from autoprune.views.pace import timed
 from autoprune.views.terminal.pages import WIDE, plain_table, say
 
 MOST = 20
@@ -40,18 +43,16 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
     if not len(front):
         say(console, front.explain_empty())
         return
-    title = f"{len(front)} on the front, {len(front.feasible)} of {len(record.points)} feasible"
-    say(console, f"{record.name}: {title} ({phrases.required(front)})", style="bold")
+    say(console, f"{record.name}: {phrases.count(front)} ({phrases.required(front)})", style="bold")
+    if front.pick().number:
+        say(console, headline(front))
     picks = front.picks()
     shown = found if everything else thinned(front, found, picks)
     points = [record.baseline, *shown]
     console.print(front_table(front, points, picks=picks, wide=console.width >= WIDE))
     if len(shown) < len(found):
         say(console, f"{len(shown)} of {len(found)} points are shown, spread over the front; --all shows all.")
-    if not any(point.number for point in front.feasible) and len(record.points) > 1:
-        say(console, front.infeasible().text)
-    elif not found and not front.falls:
-        say(console, "Nothing beats the baseline under these requirements; loosen one, or search on with more trials.")
+    say_alone(console, front)
     for line in footer(front, points, picks=picks):
         say(console, line, style="dim")
     say_falls(console, front, everything=everything)
@@ -62,6 +63,20 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
     ):
         if line:
             say(console, line, style="yellow")
+
+
+def say_alone(console: Console, front: Front) -> None:
+    """Why the baseline stands alone on a front; nothing where it does not."""
+    if any(point.number for point in front) or front.falls:
+        return
+    if not any(point.number for point in front.record.points):
+        say(console, "Only the baseline was measured so far: search on, with presets or more trials.")
+    elif not any(point.number for point in front.candidates):
+        return  # it is said of the format that none can be written in it
+    elif not any(point.number for point in front.feasible):
+        say(console, front.infeasible().text)
+    else:
+        say(console, "Nothing beats the baseline under these requirements; loosen one, or search on with more trials.")
 
 
 def thinned(front: Front, found: Sequence[Point], picks: Mapping[str, Point | None]) -> list[Point]:
@@ -99,8 +114,8 @@ def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Po
     if len(front.letters) > 1:
         table.add_column("", no_wrap=True)
     table.add_column(f"worst slice\n{split}" if wide else f"worst\n{split}", justify="right", no_wrap=True)
-    for name in ("size", "latency"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("\nsize", justify="right", no_wrap=True)
+    table.add_column("\n".join(["latency", *list(timed(front.record.baseline))[:1]]), justify="right", no_wrap=True)
     for point in points:
         first = not point.number
         value, relative = wide or first, wide or not first
@@ -127,19 +142,19 @@ def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point |
     """What has to be known to read the table."""
     record = front.record
     pick = "pick is what the requirements prefer" + (", knee where the front bends most" if front.knee else "")
-    lines = [f"Ratios (x) are to the baseline; {pick}."]
+    lines = [f"Ratios (x) are to the baseline; worst is the slice that lost most; {pick}."]
     lines.append(f"Profiles, each under its own limits, pick: {phrases.picks(picks)}.")
     if any(point.verified for point in points[1:]):
         lines.append(
-            f"{record.metric} and worst slice are on test data, latency is timed anew; ± is where 95 of 100 "
-            "re-measurements lie."
+            f"{record.metric} and worst slice are on test data, latency is timed anew; "
+            f"{legend(reading for point in points for reading in point.verified.values())}"
         )
         if any(not point.verified for point in points):
             lines.append("? is not verified: the search's own value, on validation data.")
     faint = [(point, beyond) for point in points if (beyond := record.beyond(point))]
     if faint:
         most = sorted(faint, key=lambda pair: pair[1][1])[:MOST_FAINT]
-        named = ", ".join(f"{point.number} keeps {phrases.ratio(ratio)} of {name}" for point, (name, ratio) in most)
+        named = ", ".join(f"#{point.number} keeps {phrases.ratio(ratio)} of {name}" for point, (name, ratio) in most)
         lines.append(f"* loses more on a slice that is too faint in the baseline to bind: {named}.")
     if len(front.letters) > 1:
         lines.append("Points that share a letter cannot be told apart in quality.")
@@ -150,6 +165,6 @@ def say_falls(console: Console, front: Front, *, everything: bool = False) -> No
     """A line for each point that the verification took from the front."""
     falls = front.falls if everything else front.falls[:MOST_FALLS]
     for fall in falls:
-        say(console, f"{fall.point.number} fell when verified: it {fall.reason}", style="yellow")
+        say(console, f"#{fall.point.number} fell when verified: it {fall.reason}", style="yellow")
     if len(falls) < len(front.falls):
         say(console, f"{len(front.falls) - len(falls)} more fell; --all names them.", style="yellow")

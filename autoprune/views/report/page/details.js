@@ -60,6 +60,7 @@ function bar(ratio) {
 function ratioCell(side, reading, n) {
   const ratio = side.ratio[reading]?.[n], above = side.above[reading]?.[n];
   if (!isNumber(ratio)) return made("td", {}, "–");
+  if (side.vague[reading].includes(n)) return made("td", {}, times(ratio), made("span", { class: "interval" }, ` ±?`));
   return made("td", {}, times(ratio), above
     ? made("span", { class: "interval" }, ` ${lowerEnd(reading, ratio, above).toFixed(3)} to ${(ratio + above).toFixed(3)}`) : null);
 }
@@ -120,7 +121,7 @@ function showDetails(place, data, state, judged, layers, n) {
     made("p", {}, made("span", { class: `badge ${layers[n]}` }, layers[n]), " ", standing(data, state, judged, layers[n], n),
       letters ? ` Letters in quality: ${letters}.` : "", ruined(data, n, " It ")),
     ...readingTable(data, n),
-    made("p", { class: "note" }, `Ratios are to the baseline, which is the middle of each bar (its ends: ±30${GAP}%). In grey: where a re-measurement falls in 95 of 100 cases.`),
+    made("p", { class: "note" }, `Ratios are to the baseline, which is the middle of each bar (its ends: ±30${GAP}%). In grey: where a re-measurement falls in 95 of 100 cases; ±? is so wide that it says nothing.`),
     made("h3", {}, "Recipe"), made("pre", {}, n ? recipeLines(data.points.recipe[n]) : "the dense model"),
     made("h3", {}, "Commands"),
     ...[["ship it", data.commands.pick], ["look at it", data.commands.show], ["make and measure it again", data.points.command[n]]]

@@ -1,0 +1,62 @@
+"""The result in a sentence, and how sure it is."""
+
+from __future__ import annotations
+
+from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.record.point import Point
+from autoprune.views import phrases
+from autoprune.views.intervals import telling
+from autoprune.views.pace import faster, smaller, surely_faster, timed
+
+
+def headline(front: Front) -> str:
+    """The result in one sentence: the pick, how much smaller and faster it is, and what that costs."""
+    pick = _pick(front)
+    if pick is None and front.falls:
+        return f"Nothing held when it was verified: {phrases.all_fell(front)}."
+    if pick is None:
+        return f"No candidate of {front.infeasible().candidates} meets every requirement."
+    if not front.record.points[1:]:
+        return "Nothing was tried yet beside the dense model."
+    if not pick.number:
+        return "Only the dense model itself meets every requirement."
+    where = "test data" if pick.verified else "validation data, not verified"
+    told = [f"{smaller(pick)} at {_kept(front, pick)} ({where})", faster(pick)]
+    if beyond := front.record.beyond(pick):
+        told.append(f"but only {phrases.ratio(beyond[1])} of {beyond[0]}, which is too faint to bind")
+    return f"{', '.join(one for one in told if one)}: pick #{pick.number}."
+
+
+def certainty(front: Front) -> str:
+    """How sure the headline is, on which machine it holds, and under which limits the pick was made."""
+    pick = _pick(front)
+    told = [f"Limits of this report: {phrases.required(front)}; the pick is the best in {front.requirements.prefer}."]
+    if pick and pick.number:
+        interval = telling(pick.known["quality"])
+        sure = [f"quality is {_change(interval[0])} to {_change(interval[1])}"] if interval else []
+        sure += [f"it is {speed}"] if (speed := surely_faster(pick)) else []
+        told += [f"In 95 of 100 repeats {' and '.join(sure)}."] if sure else []
+        told += [phrases.machines(front.record)] if timed(pick) else []
+    return " ".join(told)
+
+
+def _kept(front: Front, pick: Point) -> str:
+    """What became of the main metric, of every other that has a floor, and of the slice that lost most."""
+    record = front.record
+    others = [item.reading for item in front.requirements.items if not item.ceiling and "." not in item.reading]
+    names = dict.fromkeys([record.metric, *(name for name in others if name not in ("quality", "worst_slice"))])
+    kept = [f"{_change(pick.known[name].ratio)} {name}" for name in names if name in pick.known]
+    worst = pick.known.get("worst_slice")
+    return ", ".join([*kept, f"{_change(worst.ratio)} on the worst slice"] if worst else kept)
+
+
+def _pick(front: Front) -> Point | None:
+    try:
+        return front.pick()
+    except AutopruneError:
+        return None
+
+
+def _change(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f}%"
