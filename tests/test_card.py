@@ -15,6 +15,7 @@ from autoprune.record.archive import Archive
 from autoprune.record.record import Record
 from autoprune.views import phrases
 from autoprune.views.card import card
+from autoprune.views.intervals import plus_minus
 
 MADE = {
     "files": {"model/manifest.json": {"sha256": "ab" * 32, "bytes": 1234}},
@@ -42,12 +43,12 @@ def test_lost_and_gained_with_intervals(runs: Path) -> None:
         ("latency_ms.batch", "latency, batch"),
     ):
         (line,) = [line for line in lines if line.startswith(f"| {label} |")]
-        assert f"{point.verified[name].ratio:.3f}x {phrases.plus_minus(point.verified[name])}" in line
+        assert f"{point.verified[name].ratio:.3f}x {plus_minus(point.verified[name])}" in line
     (line,) = [line for line in lines if line.startswith("| ndcg@20, validation |")]
     assert f"{point.found['ndcg@20'].value:.4f}" in line
     (line,) = [line for line in lines if line.startswith("| size_bytes |")]
     assert phrases.byte_count(point.candidate.latest().size_bytes) in line
-    assert "Latency was timed on made up, 2 cores (for verify)" in text
+    assert "Latency was timed on made up, 2 cores, for the verification;" in text
 
 
 def test_recipe_in_words_and_as_yaml(runs: Path) -> None:

@@ -168,7 +168,9 @@ def test_beaten_points_are_listed_shortly(runs: Path) -> None:
     found = compare(front(runs, "one"), front(runs, "other"))
     many = dataclasses.replace(found.sides[0], beaten=dict.fromkeys(range(1, 10), 5), points=12)
     text = rendered(dataclasses.replace(found, sides=(many, found.sides[1])), 200)
-    assert "other beats of one: 1 (by 5), 2 (by 5), 3 (by 5), 4 (by 5), 5 (by 5), 6 (by 5) and 3 more." in text
+    assert (
+        "other beats of one: #1 (by #5), #2 (by #5), #3 (by #5), #4 (by #5), #5 (by #5), #6 (by #5) and 3 more." in text
+    )
 
 
 def test_nothing_that_reaches_a_level_is_a_dash(runs: Path) -> None:

@@ -90,12 +90,14 @@ def test_reasons_are_counted_and_ways_out_told_once() -> None:
     space = {"code": {"method": {"choose": {"none": {}, "quantize": {}}}, "epochs": 1}}
     text = explain_obstacles([[codes], [codes, kind], []], "flat", space)
     assert text.splitlines() == [
-        "1 of 3 candidates can be written in the format flat. Of the others:",
-        "  2: values are codes",
-        "  1: it is no encoder",
+        "1 of 3 candidates can be written in the format flat. What stands in the way:",
+        "  values are codes (2 candidates)",
+        "  it is no encoder (1 candidate)",
         "A search for such candidates: autoprune … '~space.code.method.choose.quantize'",
     ]
-    assert "A search" not in explain_obstacles([[codes, kind]], "flat", {})
+    alone = explain_obstacles([[codes, kind]], "flat", {})
+    assert "A search" not in alone
+    assert "none of 1 candidate can be" in alone
 
 
 def test_what_stands_in_the_way_is_known_without_torch() -> None:

@@ -19,8 +19,8 @@ from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views.commands import placeless, verb_command
 from autoprune.views.front_json import front_json
-from autoprune.views.order import ordered
 from autoprune.views.phrases import beyond, byte_count, standing, verifying
+from autoprune.views.rows import front_csv
 from autoprune.views.terminal import (
     Watch,
     earlier,
@@ -45,7 +45,9 @@ def front(
         str, typer.Option(help="quality, size, latency or any reading, such as recall@20.tail; the best comes first.")
     ] = "quality",
     all_: Annotated[bool, typer.Option("--all", help="Show every point of a long front.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values instead of a table.")] = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print comma-separated values; autoprune/views/rows.py names the columns.")
+    ] = False,
     json_: Annotated[
         bool, typer.Option("--json", help="Print JSON; autoprune/views/front_json.py says what stands in it.")
     ] = False,
@@ -63,8 +65,7 @@ def front(
     elif csv:
         if not len(found):
             sys.stderr.write(f"{found.explain_empty()}\n")
-        numbers = [point.number for point in ordered(found, record, sort)]
-        sys.stdout.write(found.to_frame().loc[numbers].to_csv())
+        sys.stdout.write(front_csv(found, sort=sort))
     else:
         console = terminal()
         print_front(console, found, sort=sort, everything=all_)

@@ -23,12 +23,18 @@ def explain_obstacles(found: Sequence[Sequence[Obstacle]], format: str, space: M
     """
     counts = Counter(obstacle for one in found for obstacle in one)
     fit = sum(not one for one in found)
-    lines = [f"{fit or 'none'} of {len(found)} candidates can be written in the format {format}. Of the others:"]
-    lines += [f"  {count}: {obstacle.reason}" for obstacle, count in counts.most_common()]
+    lines = [
+        f"{fit or 'none'} of {_candidates(len(found))} can be written in the format {format}. What stands in the way:"
+    ]
+    lines += [f"  {obstacle.reason} ({_candidates(count)})" for obstacle, count in counts.most_common()]
     ways = dict.fromkeys(way for obstacle in counts for way in way_out(obstacle, space))
     if ways:
         lines.append(f"A search for such candidates: autoprune … {' '.join(ways)}")
     return "\n".join(lines)
+
+
+def _candidates(count: int) -> str:
+    return f"{count} candidate{'s' * (count != 1)}"
 
 
 def way_out(obstacle: Obstacle, space: Mapping[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
 from autoprune.views.commands import candidate_command, search_command
-from autoprune.views.intervals import legend, plus_minus
+from autoprune.views.intervals import legend, plus_minus, telling
 from autoprune.views.pace import faster, smaller
 
 FILE = "README.md"
@@ -165,9 +165,8 @@ def _slices(front: Front, point: Point) -> str:
     if not rows:
         return ""
     worst = f" The worst of those that bind: {_sure(found['worst_slice'])}." if point.number else ""
-    text = (
-        f"{metric} on {split} data.{worst} What does not bind is too small or too faint in the dense model to judge by."
-    )
+    idle = "What does not bind is too small, or too faint in the dense model, to judge by."
+    text = f"{metric} on {split} data.{worst} {idle}"
     heads = ("", metric, "ratio", "binds") if point.number else ("", metric, "binds")
     return f"## Slices and perturbations\n\n{text}\n\n{_table(heads, rows)}"
 
@@ -175,6 +174,8 @@ def _slices(front: Front, point: Point) -> str:
 def _required(front: Front, point: Point) -> str:
     if not front.requirements.items:
         return "## Requirements\n\nIt was picked under none."
+    if not point.number:
+        return "## Requirements\n\nThey are read against this model; whatever is a share of it asks for another one."
     looks = [(split, found) for _, split, _, _, found in _looks(front, point)]
     rows = [
         (f"`{item.text}`", *(phrases.margin(item, found).replace("missed", "**missed**") for _, found in looks))
@@ -198,12 +199,12 @@ def _caveats(front: Front, point: Point) -> str:
         )
     else:
         count = sum(bool(other.verified) for other in record.points)
-        if count > 2:
+        if count > 2 and point.number:
             lines.append(
                 f"It is one of {count} that were measured on test data; who chose it by those values chose some luck "
                 "with it."
             )
-        if phrases.optimism(front):
+        if phrases.optimism(front) and point.number:
             lines.append(phrases.optimism(front))
         letters = front.letters
         alike = [
@@ -218,8 +219,10 @@ def _caveats(front: Front, point: Point) -> str:
             f"This folder gives the vectors that were measured; bytes and milliseconds are those of autoprune's own "
             f"artifact. {front.format} spends some time of its own on every request."
         )
-    if not point.number or not (point.verified or point.found)["quality"].repeat > 0:
-        lines.append("No interval of its quality is known.")
+    if point.number and not telling(point.known["quality"]):
+        lines.append("How far its quality can be relied on is not known: it has no interval, or one that says nothing.")
+    if not lines:
+        return ""
     return "## Before you use it\n\n" + "\n".join(f"- {line}" for line in lines)
 
 

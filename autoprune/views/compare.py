@@ -14,7 +14,7 @@ from autoprune.measure.measurement import SEARCH, VERIFY
 from autoprune.measure.reading import Reading
 from autoprune.record.folder import changes
 from autoprune.record.point import Point
-from autoprune.views.phrases import required
+from autoprune.views.phrases import counted, required
 from autoprune.views.plain import finite
 
 LEVELS = (1.0, 0.99, 0.95)
@@ -162,14 +162,19 @@ def _notes(one: Front, other: Front, *, verified: bool, timed: bool, compared: S
     for front, kept in zip(fronts, compared, strict=True):
         left = len(front.points if verified else front.searched) - kept
         if left:
-            notes.append(f"{left} points of {front.record.name} were not timed on the same machine and are left out.")
+            told = f"{counted(left, 'point')} of {front.record.name}"
+            notes.append(f"Not timed on the same machine, and therefore left out: {told}.")
+        if not any(point.number for point in (front.points if verified else front.searched)):
+            notes.append(f"Nothing of {front.record.name} is on its front beside the baseline.")
     return notes
 
 
 def _refuse_strangers(one: Front, other: Front) -> None:
     asked = [{key: front.record.definition[key] for key in ("task", "data")} for front in (one, other)]
     if asked[0] != asked[1]:
-        lines = changes(*asked, labels=(one.record.name, other.record.name))
+        named = [{"task": {"name": content["task"]["name"]}} for content in asked]
+        differing = named if named[0] != named[1] else asked  # of two tasks no setting need be compared
+        lines = changes(*differing, labels=(one.record.name, other.record.name))
         raise AutopruneError(
             "\n".join(
                 [

@@ -7,9 +7,13 @@ requirements    [{text, reading, kind: floor | ceiling, limit, relative, confide
 machine         {search, verify}: {id, cpu, cores, …}; null where nobody wrote it down
 candidates, feasible, verified     how many, how many, whether all of the search's front was verified
 baseline        a point, as the following
-points          [{number, name, words, recipe, artifact, letters, search, verified}]: the front, best quality first.
+points          the front, best quality first: [{number, name, words, recipe, artifact, search, verified, and what
+                `autoprune.views.rows` says of a row: front, pick, knee, profiles, letters, beyond, beyond_ratio}].
                 `search` (validation data) and `verified` (test data; empty where it was not) hold readings by
                 name: {value, ratio, low, high}, the ratio to the baseline and its interval of a re-measurement
+headline        the pick in a sentence; a text
+workload        the one that `latency_ms` means
+notes           what stands below the table of the front: texts
 pick, knee      numbers of points, or null
 picks           numbers by profile, or null
 falls           [{number, words, missed, beaten_by}]: what the verification took from the search's front
@@ -20,7 +24,7 @@ explanation     why nothing is feasible, a text; null where something is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoprune.fronts.fall import Fall
@@ -29,8 +33,12 @@ from autoprune.fronts.requirements import Requirement
 from autoprune.measure.measurement import SEARCH, VERIFY
 from autoprune.measure.reading import Reading
 from autoprune.record.point import Point
+from autoprune.views.headline import headline
 from autoprune.views.order import ordered
+from autoprune.views.pace import timed
+from autoprune.views.phrases import notes
 from autoprune.views.plain import finite
+from autoprune.views.rows import marked
 
 FORMAT = 1
 
@@ -61,8 +69,11 @@ def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "candidates": len(record.points),
         "feasible": len(front.feasible),
         "verified": front.verified,
-        "baseline": _point(record.baseline, front),
-        "points": [_point(point, front) for point in ordered(front.points, record, sort)],
+        "baseline": _points(front, [record.baseline])[0],
+        "points": _points(front, ordered(front.points, record, sort)),
+        "headline": headline(front),
+        "workload": next(iter(timed(record.baseline)), None),
+        "notes": notes(front) if some else [],
         "pick": front.pick().number if some else None,
         "knee": front.knee.number if front.knee else None,
         "picks": {name: point.number if point else None for name, point in front.picks().items()},
@@ -97,18 +108,20 @@ def _fall(fall: Fall) -> dict[str, Any]:
     }
 
 
-def _point(point: Point, front: Front) -> dict[str, Any]:
-    candidate = point.candidate
-    return {
-        "number": candidate.number,
-        "name": candidate.name,
-        "words": candidate.summary,
-        "recipe": candidate.recipe,
-        "artifact": str(point.folder),
-        "letters": front.letters.get(candidate.number, ""),
-        "search": _readings(point.found),
-        "verified": _readings(point.verified),
-    }
+def _points(front: Front, points: Sequence[Point]) -> list[dict[str, Any]]:
+    return [
+        {
+            "number": point.number,
+            "name": point.candidate.name,
+            "words": point.candidate.summary,
+            "recipe": point.candidate.recipe,
+            "artifact": str(point.folder),
+            **said,
+            "search": _readings(point.found),
+            "verified": _readings(point.verified),
+        }
+        for point, said in zip(points, marked(front, points), strict=True)
+    ]
 
 
 def _readings(found: Mapping[str, Reading]) -> dict[str, dict[str, float | None]]:

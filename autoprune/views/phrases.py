@@ -163,6 +163,12 @@ def thinly_timed(front: Front) -> str:
     return f"{few} of {counted(len(timed), 'point')} {were} timed in fewer than {ROUNDS} processes:\n  {_verify(front)}"
 
 
+def notes(front: Front) -> list[str]:
+    """What to know of a front before using it: requirements that say less than they seem to, luck, what is not done."""
+    lines = [*idle(front), optimism(front), unverified(front) or thinly_timed(front)]
+    return [line for line in lines if line]
+
+
 def picks(found: Mapping[str, Point | None]) -> str:
     """What each profile picks: `accuracy_critical (A) #14, balanced (B) #27`."""
     letters = initials(found)

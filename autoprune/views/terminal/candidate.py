@@ -53,10 +53,8 @@ def print_point(console: Console, front: Front, point: Point, *, everything: boo
     for other in candidate.measurements:
         if other is not searched[0] and other not in shown:
             ratios = ", ".join(f"{name} {phrases.ratio(timed.ratio)}" for name, timed in other.latency.items())
-            say(
-                console,
-                f"also measured for {phrases.PURPOSES[other.purpose]} on {phrases.machine(record, other.machine)}: {ratios}",
-            )
+            where = f"for {phrases.PURPOSES[other.purpose]} on {phrases.machine(record, other.machine)}"
+            say(console, f"also measured {where}: {ratios}")
     # What asks for a share of the baseline asks nothing of the baseline itself.
     items = [item for item in requirements.items if point.number or not item.relative]
     if items:
@@ -103,13 +101,8 @@ def _measurements(
                 continue
             label = name if slice_name == WHOLE else f"  {name}.{slice_name}"
             note = _slice_note(before, found, name, slice_name, main=name == metric, itself=itself)
-            add(
-                label,
-                phrases.absolute(name, value),
-                phrases.absolute(name, was),
-                found[reading_name(name, slice_name)],
-                note,
-            )
+            reading = found[reading_name(name, slice_name)]
+            add(label, phrases.absolute(name, value), phrases.absolute(name, was), reading, note)
     for label, count, was_count in (
         ("size_bytes", measured.size_bytes, before.size_bytes),
         ("memory_bytes", measured.memory_bytes, before.memory_bytes),

@@ -8,6 +8,12 @@ from autoprune.views import phrases
 from autoprune.views.compare import Best, Comparison, Side
 from autoprune.views.terminal.pages import plain_table, say
 
+LEGEND = (
+    "Sizes and latencies are ratios to the baseline; # is the number of a candidate.",
+    "The hypervolume is how much a front covers in all objectives at once: more is better.",
+)
+"""What has to be known to read the table."""
+
 NAMED = 6
 """Beaten points that are named."""
 
@@ -33,18 +39,23 @@ def print_comparison(console: Console, found: Comparison) -> None:
     console.print(table)
     for ours, theirs in ((one, other), (other, one)):
         say(console, _beaten(ours, theirs))
-    say(console, "In brackets: numbers of candidates. Sizes and latencies are ratios to the baseline.", style="dim")
+    say(
+        console,
+        "Sizes and latencies are ratios to the baseline, # is the number of a candidate. The hypervolume is how much a "
+        "front covers in all objectives at once: more is better.",
+        style="dim",
+    )
     for note in found.notes:
         say(console, note, style="yellow")
 
 
 def _best(best: Best | None) -> str:
-    return phrases.NOTHING if best is None else f"{phrases.ratio(best.ratio)} ({best.number})"
+    return phrases.NOTHING if best is None else f"{phrases.ratio(best.ratio)} (#{best.number})"
 
 
 def _beaten(ours: Side, theirs: Side) -> str:
     if not ours.beaten:
         return f"{theirs.name} beats none of {ours.name}."
-    named = [f"{number} (by {by})" for number, by in list(ours.beaten.items())[:NAMED]]
+    named = [f"#{number} (by #{by})" for number, by in list(ours.beaten.items())[:NAMED]]
     more = len(ours.beaten) - len(named)
     return f"{theirs.name} beats of {ours.name}: {', '.join(named)}{f' and {more} more' if more else ''}."

@@ -14,8 +14,8 @@ from autoprune.views import phrases
 from autoprune.views.headline import headline
 from autoprune.views.intervals import legend
 from autoprune.views.marks import marks
-from autoprune.views.order import ordered
 from autoprune.views.pace import timed
+from autoprune.views.rows import listed
 from autoprune.views.terminal.pages import WIDE, plain_table, say
 
 MOST = 20
@@ -39,7 +39,7 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
         AutopruneError: nothing is called `sort`.
     """
     record = front.record
-    found = ordered([point for point in front if point.number], record, sort)
+    found = listed(front, sort=sort)[1:]
     if not len(front):
         say(console, front.explain_empty())
         return
@@ -56,13 +56,8 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
     for line in footer(front, points, picks=picks):
         say(console, line, style="dim")
     say_falls(console, front, everything=everything)
-    for line in (
-        *phrases.idle(front),
-        phrases.optimism(front),
-        phrases.unverified(front) or phrases.thinly_timed(front),
-    ):
-        if line:
-            say(console, line, style="yellow")
+    for line in phrases.notes(front):
+        say(console, line, style="yellow")
 
 
 def say_alone(console: Console, front: Front) -> None:

@@ -15,6 +15,8 @@ from autoprune.measure.measurement import VERIFY, WHOLE
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
+from autoprune.views.headline import headline
+from autoprune.views.intervals import legend
 from autoprune.views.terminal.front import say_falls
 from autoprune.views.terminal.pages import WIDE, plain_table, say
 
@@ -51,12 +53,13 @@ def print_verified(console: Console, front: Front, *, everything: bool = False, 
     users = points[0].candidate.latest(VERIFY).units[record.metric][WHOLE]
     say(console, f"{record.name}: {len(points)} verified on test data ({users} units)", style="bold")
     console.print(verified_table(front, points, wide=console.width >= WIDE))
-    say(console, "± is where 95 of 100 re-measurements lie.", style="dim")
+    say(console, legend(reading for point in points for reading in point.verified.values()), style="dim")
     say(console, phrases.machines(record), style="dim")
     chosen = [point for point in front.searched if point.number and point.verified]
     if not chosen:
         say(console, "Only the baseline is on the front." if len(front) else front.explain_empty())
         return
+    say(console, headline(front))
     say(console, f"{len(front.falls)} of {len(chosen)} on the search's front (beside the baseline) fell.")
     say_falls(console, front, everything=everything)
     lost = [point.verified["quality"].ratio - point.found["quality"].ratio for point in chosen]
