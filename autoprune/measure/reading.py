@@ -60,7 +60,7 @@ class Reading:
             return None
         half = _quantile((1 + REPEATED) / 2, self.freedom) * self.repeat
         if math.isfinite(self.freedom):  # over rounds of timings, which err by factors
-            factor = math.exp(half / self.ratio)
+            factor = math.exp(min(half / self.ratio, 700.0))  # beyond that there is no such float
             return self.ratio / factor, self.ratio * factor
         return max(0.0, self.ratio - half), self.ratio + half
 

@@ -92,7 +92,7 @@ function announce() {
     made("h3", {}, "Pick ", link(data, n, choose), n ? "" : " (the dense model itself)"), made("p", { class: "summary" }, data.points.summary[n]),
     made("dl", {}, ...facts),
     made("p", {}, `${bytes(size)}. Quality on ${tested ? "test data (verified)" : "validation data, not verified"}. `
-      + `${judged.feasible.length} of ${data.points.summary.length} hold these limits, ${counted(judged.front.length, "is", "are")} on the front. ${ruined(data, n)}`),
+      + `Beside the dense model ${judged.feasible.filter((one) => one).length} of ${data.points.summary.length - 1} hold these limits, ${counted(judged.front.filter((one) => one).length, "is", "are")} on the front. ${ruined(data, n)}`),
     made("p", { class: "again" }, "Ship it: ", commandLine(numbered(data, data.commands.pick, n))), again);
 }
 
