@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,15 @@ def test_another_study_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(AutopruneError, match="name another folder with --to"):
         write(Front(one), one.folder)
     assert (one.folder / "study.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("override", ["+task.a=1", "++task.b.c=2", "~task.titles", "task=films", "study.device=cuda"])
+def test_what_shapes_a_candidate_is_in_the_command_that_makes_it_again(override: str, tmp_path: Path) -> None:
+    found = record(tmp_path / "s", many())
+    found.overrides = ["task=interactions", override, "study.minutes=3", "space.prune.epochs=0"]
+    command = shlex.split(found.command(found.point(1)))
+    assert command[:3] == ["autoprune", "task=interactions", override]
+    assert not {"study.minutes=3", "space.prune.epochs=0"} & set(command)
 
 
 def test_places_are_cut_wherever_they_stand() -> None:

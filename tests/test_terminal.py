@@ -22,6 +22,7 @@ from autoprune.record.archive import Archive
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
+from autoprune.views.card import card
 from autoprune.views.front_json import front_json
 from autoprune.views.intervals import plus_minus
 from autoprune.views.order import ordered
@@ -255,6 +256,54 @@ def test_a_candidate_is_shown_as_searched_and_as_verified(runs: Path) -> None:
     by = -Limits().requirements(record).items[0].violation(point.verified["quality"])
     assert f"holds, {by:.1%} to spare" in text.split("requirements")[1]
     assert "make it again" in text
+
+
+@pytest.mark.parametrize("name", ["verified", "raw", "none", "one"])
+def test_the_baseline_is_not_read_against_itself(name: str, runs: Path) -> None:
+    record = Record(runs / name)
+    for limits in (Limits(), Limits(profile="balanced"), Limits(ceilings=["latency_ms.batch=0.1x"])):
+        text = "\n".join(shown(100, print_point, Front(record, limits), record.baseline))
+        for nonsense in ("the worst", "missed", "holds", "1.000x", "ratio", "±", "spare", "requirements"):
+            assert nonsense not in text
+        assert text.count("  binds\n") + text.count("binds\n") >= 7
+        assert f"{record.baseline.found['quality'].value:.4f}" in text
+    asked = "\n".join(shown(100, print_point, Front(record, Limits(ceilings=["size_bytes=1MB"])), record.baseline))
+    assert "size_bytes <= 1000000 missed by 150.0% of the limit" in asked, "a number of bytes is asked of it as well"
+
+
+def test_what_nobody_was_measured_on_is_no_number(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 4)
+    archive = Archive(record.folder / "archive.jsonl")
+    for candidate in list(archive.candidates.values()):
+        made = [
+            dataclasses.replace(
+                found,
+                quality={metric: {**parts, "tail": math.nan} for metric, parts in found.quality.items()},
+                units={metric: {**counts, "tail": 0} for metric, counts in found.units.items()},
+            )
+            for found in candidate.measurements
+        ]
+        archive.add(dataclasses.replace(candidate, measurements=tuple(made)))
+    front = Front(Record(record.folder))
+    for point in front.record.points[:2]:
+        for text in ("\n".join(shown(100, print_point, front, point)), card(front, point)):
+            assert "nan" not in text
+            assert "too few: 0 units" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "told"),
+    [
+        ("verified", Limits(), "39 candidates beside the baseline, 13 feasible, 4 on the front"),
+        ("raw", Limits(), "39 candidates beside the baseline, 13 feasible, 5 on the front"),
+        ("one", Limits(), "nothing was tried beside the baseline"),
+        ("verified", Limits(ceilings=["size_bytes=1x"], floors=["quality=1x"]), "3 feasible, 1 on the front"),
+    ],
+)
+def test_the_baseline_is_never_counted_among_what_was_found(name: str, limits: Limits, told: str, runs: Path) -> None:
+    front = Front(Record(runs / name), limits)
+    assert told in phrases.count(front)
+    assert told in " ".join(shown(200, print_front, front))
 
 
 def test_a_pick_is_shown_with_the_slices_of_its_metric(runs: Path) -> None:

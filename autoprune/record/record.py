@@ -20,6 +20,9 @@ from autoprune.record.archive import Archive, Candidate
 from autoprune.record.folder import read_machines
 from autoprune.record.point import Point
 
+SHAPING = re.compile(r"(\+{1,2}|~)?(task\b|study\.(seed|device)=)")
+"""Overrides without which a candidate would be another one."""
+
 LOST = "Bring the file back as the study wrote it, or search anew under another study.name."
 """The way out where study.yaml is damaged."""
 
@@ -159,7 +162,7 @@ class Record:
 
     def command(self, point: Point) -> str:
         """The command line that makes and measures a candidate again, alone beside the baseline."""
-        kept = [override for override in self.overrides if re.match(r"task|study\.(seed|device)=", override)]
+        kept = [override for override in self.overrides if SHAPING.match(override)]
         arguments = [
             "autoprune",
             *(["--config-dir", self.config_dir] if self.config_dir else []),
