@@ -12,13 +12,12 @@ from autoprune.artifacts.formats import OWN, find_format
 from autoprune.fronts.front import Front
 from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE, Measurement
 from autoprune.measure.reading import Reading, binding_slices, reading_name
-from autoprune.record.archive import TRIAL
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
-from autoprune.views.commands import candidate_command, search_command
 from autoprune.views.intervals import legend, plus_minus, telling
-from autoprune.views.pace import faster, smaller
+from autoprune.views.origin import made_how
+from autoprune.views.pace import faster, smaller, workloads
 
 FILE = "README.md"
 """Where the card lies in an artifact's folder; it is not among the hashed files, and can be rewritten."""
@@ -65,7 +64,7 @@ def card(
         _required(front, point),
         _caveats(front, point),
         _use(front.format, example),
-        _made(front, point, made or {}, made_by),
+        made_how(front.record, point, made or {}, made_by=made_by),
         _files(made or {}),
     ]
     return "\n\n".join(one for one in paragraphs if one) + "\n"
@@ -100,7 +99,8 @@ def _summary(record: Record, point: Point) -> str:
         f"{phrases.byte_count(size.value)}, {smaller(point)}: {phrases.ratio(size.ratio)} of the dense model's bytes; "
         f"{_sure(quality)} of its {record.metric} ({split} data)."
     )
-    return f"{text} To answer: {speed}." if (speed := faster(point)) else text
+    where = phrases.machine(record, point.candidate.latest(VERIFY if workloads(point.verified) else SEARCH).machine)
+    return f"{text} To answer, on {where}: {speed}." if (speed := faster(point)) else text
 
 
 def _recipe(point: Point) -> str:
@@ -230,32 +230,6 @@ def _use(format: str, example: str) -> str:
     ask = f"; print({example})" if example else ""
     code = f"{find_format(format).loading.format(folder='.')}{ask}"
     return f'## Use it\n\nIn this folder:\n\n```\npython -c "{code}"\n```'
-
-
-def _searched(record: Record) -> str:
-    """What the study consists of, so that the numbers in its command can be read."""
-    trials = sum(point.candidate.name == TRIAL for point in record.points)
-    presets = sum(point.number > 0 for point in record.points) - trials
-    tried = f"{phrases.counted(presets, 'preset')} and {phrases.counted(trials, 'trial')} of the sampler"
-    return f"Searched among the dense model, {tried}"
-
-
-def _made(front: Front, point: Point, made: Mapping[str, Any], made_by: str) -> str:
-    record = front.record
-    came = made.get("provenance", {})
-    lines = [f"{_searched(record)}, with:\n\n```\n{search_command(record)}\n```"]
-    if point.number:
-        again = "This candidate again, alone beside the dense model, without a search:"
-        lines.append(f"{again}\n\n```\n{candidate_command(record, point)}\n```")
-    if made_by:
-        lines.append(f"Picked with:\n\n```\n{made_by}\n```")
-    facts = [f"key `{point.candidate.key}`"]
-    facts += [f"seed {came['seed']}"] if "seed" in came else []
-    facts += [f"{name} {version}" for name, version in came.get("versions", {}).items()]
-    if "machine" in came:
-        facts.append(f"made on {came['machine'].get('cpu')}")
-    lines.append(", ".join(facts) + ".")
-    return "## How it was made\n\n" + "\n\n".join(lines)
 
 
 def _files(made: Mapping[str, Any]) -> str:
