@@ -120,9 +120,27 @@ def test_how_it_was_made(runs: Path) -> None:
     assert "print(model.recommend(user=7, k=10))" in text
 
 
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (1, "0 presets and 0 trials of the sampler"),
+        (2, "1 preset and 0 trials of the sampler"),
+        (3, "2 presets and 0 trials of the sampler"),
+        (4, "2 presets and 1 trial of the sampler"),
+    ],
+)
+def test_the_trials_of_the_command_are_explained(count: int, told: str, tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", count, verified=False)
+    text = card(Front(record), record.points[-1])
+    assert f"Searched among the dense model, {told}, with:" in text
+    assert f"study.trials={told.split(' and ')[1].split()[0]} " in text
+
+
 def test_the_dense_model_has_a_card(runs: Path) -> None:
     front = Front(Record(runs / "one"))
     text = card(front, front.pick())
     assert "The dense model of the study `one`" in text
     assert "None: this is the dense model." in text
     assert "again, alone beside" not in text
+    for nonsense in ("missed", "ratio |", "±", "to spare", "luck"):
+        assert nonsense not in text

@@ -52,7 +52,7 @@ function showInfeasible(section, data, choose) {
     byId("choose").after(section);  // then it is what matters most
   }
   place.append(made("p", {}, found.empty ? made("strong", {}, `No candidate of ${found.candidates} meets every requirement. `) : null,
-    `Under the limits of this report, by the search's measurements; ${found.rejected} of ${found.candidates} were rejected early.`));
+    `Under the limits of this report, by the search's measurements; ${found.rejected} of ${found.candidates} ${found.rejected === 1 ? "was" : "were"} rejected early.`));
   place.append(table(["requirement", "missed by", "at best by", "in the median by"], found.missed.map(([text, count, least, median]) => [
     text, `${count} of ${found.candidates}`, `${percent(least)} of the limit`, percent(median)])));
   if (!found.empty) return;
