@@ -198,6 +198,22 @@ def test_what_passes_the_rehearsal_runs(task: RecommenderTask, context: Context,
     assert model.tables["item"].dim == 4
 
 
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ({}, "dense"),
+        ({"encode": {"quantize": {"bits": 1}, "epochs": 1}}, "1 epoch, 1 bit"),
+        (
+            {"encode": {"quantize": {"bits": {"user": 1, "item": 8}}, "epochs": 20}},
+            "20 epochs, user 1 bit, item 8 bits",
+        ),
+        ({"mixed": {"head": 0.2, "head_bits": 4, "tail_bits": 1}}, "20% of rows 4 bits, others 1"),
+    ],
+)
+def test_a_plan_in_words_counts_in_words(recipe: dict[str, Any], told: str) -> None:
+    assert planned(recipe).summary() == told
+
+
 def test_a_rehearsal_trains_nothing_and_leaves_the_sketch_alone(task: RecommenderTask, context: Context) -> None:
     told: list[str] = []
     model = sketch(task, {}, rows=50)

@@ -91,7 +91,8 @@ class Plan:
                 found.append(f"{stage.rounds} rounds to {stage.floor:.4g}x")
             if stage.epochs:
                 gradual = stage.schedule in SCHEDULES and stage.schedule != "one_shot"
-                found.append(f"{stage.schedule} {stage.epochs} epochs" if gradual else f"{stage.epochs} epochs")
+                epochs = f"{stage.epochs} epoch{'s' * (stage.epochs != 1)}"
+                found.append(f"{stage.schedule} {epochs}" if gradual else epochs)
             found += [step.summary() for step in stage.steps if step.rank == 2]
         return ", ".join([*found, *filter(None, [self.runtime])]) or "dense"
 

@@ -65,8 +65,8 @@ class Quantize(Coded):
 
     def summary(self) -> str:
         if isinstance(self.bits, Mapping):
-            return ", ".join(f"{name} {width} bits" for name, width in self.parameters()["bits"].items())
-        return f"{self.bits} bits"
+            return ", ".join(f"{name} {_bits(width)}" for name, width in self.parameters()["bits"].items())
+        return _bits(self.bits)
 
     def check(self, model: Model) -> None:
         for name, (width, path) in by_name(self.bits, model.groups, path=("bits",)).items():
@@ -101,7 +101,7 @@ class Mixed(Coded):
     tail_bits: int = 4
 
     def summary(self) -> str:
-        return f"{100 * self.head:.4g}% of rows {self.head_bits} bits, others {self.tail_bits}"
+        return f"{100 * self.head:.4g}% of rows {_bits(self.head_bits)}, others {self.tail_bits}"
 
     def check(self, model: Model) -> None:
         check_lookups(model)
@@ -128,3 +128,7 @@ def check_width(width: object, path: tuple[str, ...], widths: tuple[int, ...]) -
     """
     if type(width) is not int or width not in widths:
         raise RecipeError(path, f"one of {', '.join(map(str, widths))} must be given, but got {width!r}.")
+
+
+def _bits(width: int) -> str:
+    return f"{width} bit{'s' * (width != 1)}"
