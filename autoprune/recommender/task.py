@@ -84,6 +84,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
             f"{len(self.data.users):,} users x {len(self.data.items):,} items; "
             f"{counts[0]:,} / {counts[1]:,} / {counts[2]:,} interactions to train / validate / test"
             + (f"; split {self.data.how}" if self.data.how else "")
+            + "".join(f"; {note}" for note in self.data.notes)
         )
 
     def fingerprint(self) -> str:
