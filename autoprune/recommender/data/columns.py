@@ -46,25 +46,32 @@ def shown(row: Sequence[str]) -> str:
 def holds_names(path: Path, rows: Sequence[Sequence[str]], columns: Columns) -> bool:
     """Whether the first row of a table names the columns.
 
-    It does if a name in it is usual or was asked for, and if a column is of numbers or dates but for it; it does not
-    if it holds a number or a date itself, or what stands again in its column.
+    It does if it holds the names that were asked for, or several usual ones, or if all of a column but its first word
+    are numbers or dates. It does not if it holds a number or a date itself, or a word that stands again in its column.
 
     Raises:
         AutopruneError: it may be either.
     """
     first, rest = rows[0], rows[1:]
-    asked = [name for name in vars(columns).values() if name is not None and not name.isdecimal()]
-    if any(map(is_usual, first)) or (asked and all(name in first for name in asked)):
+    asked = [name for name in vars(columns).values() if name is not None]
+    if asked and all(name in first and not name.isdecimal() for name in asked):
         return True
-    numbered = first[first[0] == "" :] == [str(place) for place in range(len(first) - (first[0] == ""))]
-    if not (numbered and len(first) > 2):  # pandas names columns 0, 1, 2; two such are rather the first edge of a graph
-        if any(map(is_value, first)):
+    usual = sum(any(_fits(role, word) for word in first) for role in USUAL)
+    if any(map(is_value, first)):
+        # pandas calls columns 0, 1, 2 where they have no names; a mere 0, 1 is rather the first edge of a graph
+        bare = list(first[first[0] == "" :])
+        if usual < 2 and not (len(bare) > 2 and bare == list(map(str, range(len(bare))))):
             return False
+    elif usual > 1:
+        return True
+    else:
         below = [[row[place] for row in rest if len(row) > place] for place in range(len(first))]
         if any(column and all(map(is_value, column)) for column in below):
             return True
         if any(word in column for word, column in zip(first, below, strict=True)):
             return False
+        if usual and not any(map(str.isdecimal, asked)):
+            return True
     raise AutopruneError(
         f"{path}: is the first row names or data? It is: {shown(first)}. Say which: task.data.header=true, or "
         "task.data.header=false and the positions of the columns, counted from 0: task.data.columns.user=0 "

@@ -156,7 +156,7 @@ def check_split(split: str) -> None:
 def _tenths(log: Log, split: str, seed: int) -> tuple[list[Numbers], str]:
     """(user, item) pairs of train, validation and test, [n, 2] each; and what is to be said about equal times."""
     user, item, time = _distinct(log)
-    drawn = np.random.default_rng(seed).permutation(len(user))  # of pairs by their ids: the files' order is no part
+    drawn = np.random.default_rng(seed).permutation(len(user))
     user, item, time = user[drawn], item[drawn], time[drawn]
     whole = np.zeros_like(user) if split == "global" else user
     order = np.argsort(whole, kind="stable") if split == "random" else np.lexsort((time, whole))
@@ -170,12 +170,12 @@ def _tenths(log: Log, split: str, seed: int) -> tuple[list[Numbers], str]:
 
 
 def _distinct(log: Log) -> tuple[Numbers, Numbers, npt.NDArray[np.float64]]:
-    """Users, items and first times of all distinct pairs, by user and item; times are zero where nobody knows any."""
+    """Users, items and first times of all distinct pairs, by time; as in the files, and all zero, without times."""
     time = np.zeros(len(log.user)) if log.time is None else log.time
-    order = np.lexsort((time, log.item, log.user))
-    user, item, time = log.user[order], log.item[order], time[order]
-    first = (np.diff(user, prepend=-1) != 0) | (np.diff(item, prepend=-1) != 0)
-    return user[first], item[first], time[first]
+    order = np.arange(len(time)) if log.time is None else np.lexsort((log.user, log.item, time))
+    _, first = np.unique((log.user * len(log.items) + log.item)[order], return_index=True)
+    chosen = order[np.sort(first)]
+    return log.user[chosen], log.item[chosen], time[chosen]
 
 
 def _ties(whole: Numbers, time: npt.NDArray[np.float64], part: Numbers, whose: str) -> str:

@@ -72,9 +72,9 @@ class TableReader:
         if ids["user"] == ids["item"]:
             raise AutopruneError(f"{path}: {label['user']} cannot be the user and the item.")
         for frame in table.frames(list(ids.values()), others, chunk=CHUNK_ROWS):
-            for role, place in ids.items():
-                gaps[role] += (row + np.flatnonzero(frame[place].isna() | (frame[place] == ""))).tolist()
             kept: dict[str, Any] = {role: _categories(path, frame[place], label[role]) for role, place in ids.items()}
+            for role in ids:
+                gaps[role] += (row + np.flatnonzero(kept[role].isna() | (kept[role] == ""))).tolist()
             if "timestamp" in roles:
                 times = _Values(path, label["timestamp"], frame[roles["timestamp"]], row)
                 kept["time"] = times.checked(_seconds, "a number or an ISO 8601 date")
@@ -127,6 +127,9 @@ class _Values:
 
 
 def _numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
+    """Numbers, also as 3,5; NaN for what is none."""
+    if pd.api.types.is_string_dtype(column.dtype):
+        column = column.astype(str).str.replace(r"^([-+]?\d+),(\d\d?)$", r"\1.\2", regex=True)
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 

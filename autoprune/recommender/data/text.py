@@ -190,7 +190,7 @@ class TextTable:
         if OTHER.match(lines[0]):
             raise AutopruneError(f"{path}: this is JSON or XML; write it as a table (.csv, .parquet).")
         skipped, separator = _preamble(lines)
-        comments, below = skipped if separator is None else 0, lines[skipped:]
+        comments, below = sum(line.lstrip()[:1] in ("#", "%") for line in lines[:skipped]), lines[skipped:]
         separator = separator or find_separator(below)
         rows = _cells(below, separator)
         if separator in (SPACES, "\t") and len(set(map(len, rows))) > 1 and _all_whole(rows):
