@@ -44,7 +44,10 @@ def open_folder(
         draft.write_text(yaml.safe_dump(content, sort_keys=False))
         draft.rename(path)
         return
-    changed = changes(yaml.safe_load(path.read_text())["definition"], definition, labels=("was", "is"))
+    begun = yaml.safe_load(path.read_text())["definition"]
+    changed = changes(begun, definition, labels=("was", "is"))
+    if changed and begun.get("data") != definition.get("data"):
+        changed.append("What it is searched on has changed: the files, or how this version reads and splits them.")
     if changed:
         raise AutopruneError(
             "\n".join(
