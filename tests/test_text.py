@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,9 @@ UNREADABLE = {
     "JSON": ('[\n{"user": 1}]\n', r"this is JSON or XML"),
     "a page": ("<!DOCTYPE html>\n<html>", r"this is JSON or XML"),
     "LightGCN": ("1 2 3\n2 5\n", r"lines of different lengths .* by naming the folder"),
-    "truncated gzip": (gzip.compress(b"user,item\n")[:-9].decode(errors="surrogateescape"), r"cannot be read: "),
+    "nothing": ("", r"the file is empty"),
+    "blank lines": ("\n \n\n", r"the file is empty"),
+    "Excel's separator alone": ("sep=;\n", r"the file is empty"),
 }
 
 
@@ -135,6 +138,23 @@ def test_what_is_no_table_of_text_is_refused_in_one_message(kind: str, tmp_path:
     with pytest.raises(AutopruneError, match=message) as caught:
         read(tmp_path / "a.csv", content.encode(errors="surrogateescape"))
     assert "a.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize("packed", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "train.txt"])
+def test_damaged_archives_are_refused_in_one_message(
+    packed: Callable[[bytes], bytes], name: str, tmp_path: Path
+) -> None:
+    whole = packed(("user,item\n" + "".join(f"{number * 7919},{number}\n" for number in range(3000))).encode())
+    middle = len(whole) // 2
+    for damaged in (whole[:8], whole[:middle], whole[:middle] + b"\xff" * 40 + whole[middle + 40 :]):
+        (tmp_path / name).write_bytes(damaged)
+        (tmp_path / "test.txt").write_text("1 2\n")
+        with pytest.raises(AutopruneError, match=rf"{name}|{tmp_path}"):
+            read_log(tmp_path if name == "train.txt" else tmp_path / name)
+    (tmp_path / "b.zip").write_bytes(b"PK\x03\x04 no more")
+    with pytest.raises(AutopruneError, match=r"b\.zip cannot be read: "):
+        read_log(tmp_path / "b.zip")
 
 
 def test_an_archive_of_one_file_is_read_and_others_refused(tmp_path: Path) -> None:

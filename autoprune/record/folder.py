@@ -46,8 +46,8 @@ def open_folder(
         return
     begun = yaml.safe_load(path.read_text())["definition"]
     changed = changes(begun, definition, labels=("was", "is"))
-    if changed and begun.get("data") != definition.get("data"):
-        changed.append("What it is searched on has changed: the files, or how this version reads and splits them.")
+    if len(changed) == 1 and begun.get("data") != definition.get("data"):
+        changed.append("Only the data is other than it was: the files, or how this version reads and splits them.")
     if changed:
         raise AutopruneError(
             "\n".join(

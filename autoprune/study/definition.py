@@ -126,9 +126,9 @@ class Definition:
             where = f" in {', '.join(repr(str(place)) for place in self.places.values())}" if self.places else ""
             raise AutopruneError(
                 f"study {name!r} was searched on other data than there is now{where} (digest {then} then, {now} now; "
-                f"now {task.describe()}): the files differ, or this version reads or splits them otherwise, and what is "
-                f"measured now could not be compared. Bring the old data or version back, mend {keys} among the "
-                f"overrides in {source}, or search anew under another study.name."
+                f"now {task.describe()}): the files differ, or this version reads or splits them otherwise. "
+                f"What is measured now could not be compared. Bring the old data or version back, mend {keys} among "
+                f"the overrides in {source}, or search anew under another study.name."
             )
         return task
 

@@ -59,8 +59,11 @@ def holds_names(path: Path, rows: Sequence[Sequence[str]], columns: Columns) -> 
     usual = sum(any(_fits(role, word) for word in first) for role in USUAL)
     if any(map(is_value, first)):
         # pandas calls columns 0, 1, 2 where they have no names; a mere 0, 1 is rather the first edge of a graph
-        bare = list(first[first[0] == "" :])
-        if usual < 2 and not (len(bare) > 2 and bare == list(map(str, range(len(bare))))):
+        indexed = first[0] == ""
+        counted = list(first[indexed:]) == list(map(str, range(len(first) - indexed)))
+        if counted and indexed:
+            return True
+        if usual < 2 and not (counted and len(first) > 2):
             return False
     elif usual > 1:
         return True
@@ -141,9 +144,14 @@ class Finder:
 
     def _named(self, role: str, wanted: str) -> int:
         names, count = self.names or [], len(self.names or self.rows[0])
-        for place, name in enumerate(names):
-            if wanted in (name, _bare(name)):
-                return place
+        found = [place for place, name in enumerate(names) if wanted in (name, _bare(name))]
+        if len(found) > 1:
+            raise AutopruneError(
+                f"task.data.columns.{role}: {self.path} has {len(found)} columns {wanted!r}; give the position of one, "
+                f"counted from 0: {' or '.join(map(str, found))}."
+            )
+        if found:
+            return found[0]
         if wanted.isdecimal() and int(wanted) < count:
             return int(wanted)
         if wanted.isdecimal():
@@ -195,7 +203,8 @@ class Finder:
         ]
 
     def _override(self, role: str, place: int) -> str:
-        name = str(place) if self.names is None or not self.names[place] else _bare(self.names[place])
+        bare = list(map(_bare, self.names or []))
+        name = bare[place] if bare and bare[place] and bare.count(bare[place]) == 1 else str(place)
         return shlex.quote(f"task.data.columns.{role}={name}")
 
 

@@ -17,7 +17,7 @@ from autoprune.errors import AutopruneError
 from autoprune.recommender.data.columns import Columns
 from autoprune.recommender.data.lightgcn import read_lines
 from autoprune.recommender.data.parquet import is_parquet
-from autoprune.recommender.data.tables import TableReader
+from autoprune.recommender.data.tables import TableReader, readable
 from autoprune.recommender.data.text import holds_lines
 from autoprune.recommender.ids import Ids
 
@@ -90,19 +90,25 @@ def read_log(
         AutopruneError: what is read cannot be: with the file, the column and the row.
     """
     reader = TableReader(columns=columns or Columns(), header=header, min_rating=min_rating, timed=timed)
-    files = _splits_of(path) if path.is_dir() else {}
-    if not files:
+    with readable(path):
+        files = _splits_of(path) if path.is_dir() else {}
+        if files:
+            return _read_split(path, files, dataclasses.replace(reader, timed=False))
         frames, notes = reader.read(path)
         return Log.of(frames, notes=notes)
-    read = dataclasses.replace(reader, timed=False).read
+
+
+def _read_split(folder: Path, files: dict[str, Path], reader: TableReader) -> Log:
+    """The files of a folder, split → path, each with its split as a column."""
+    read = reader.read
     if not is_parquet(files["train"]) and holds_lines(files["train"]):
-        if reader != TableReader(columns=Columns(), timed=timed):
+        if reader != TableReader(columns=Columns(), timed=False):
             raise AutopruneError(
-                f"task.data: {str(path)!r} holds lines `user item item …`, without columns or ratings; "
+                f"task.data: {str(folder)!r} holds lines `user item item …`, without columns or ratings; "
                 "leave columns, header and min_rating out."
             )
         read = read_lines
-    frames, notes = [], ()
+    frames, notes = [], list[str]()
     for name, file in files.items():
         found, said = read(file)
         frames += [frame.assign(split=np.int8(SPLITS[name])) for frame in found]

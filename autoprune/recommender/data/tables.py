@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,12 @@ from autoprune.recommender.data.text import TextTable
 
 CHUNK_ROWS = 500_000
 """Rows parsed at a time: bounds what parsing takes beside the interactions themselves."""
+
+UNREADABLE = (
+    *(ValueError, TypeError, KeyError, RuntimeError, ImportError, OSError, EOFError),  # NotImplementedError among them
+    *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+)
+"""What pandas, pyarrow and the modules that unpack raise on files that are damaged or of a kind they do not know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +54,7 @@ class TableReader:
         """
         if not path.exists():
             raise AutopruneError(f"task.data.path: there is no file or folder {str(path)!r}.")
-        with _readable(path):
+        with readable(path):
             table = self._open(path)
             finder = Finder(path, table)
             needed = {"user": True, "item": True, "timestamp": self.timed, "rating": self.min_rating is not None}
@@ -143,13 +151,12 @@ def _seconds(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turns the errors of pandas and pyarrow into ours."""
+def readable(path: Path) -> Iterator[None]:
+    """Turns the errors of pandas, pyarrow and what unpacks into ours."""
     try:
         yield
     except AutopruneError:
         raise
-    except pd.errors.EmptyDataError as error:
-        raise AutopruneError(f"{path}: the file is empty; its first line names the columns.") from error
-    except (ValueError, OSError, EOFError, ImportError, zlib.error) as error:
-        raise AutopruneError(f"{path} cannot be read: {str(error).strip().splitlines()[0]}") from error
+    except UNREADABLE as error:
+        why = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise AutopruneError(f"{path} cannot be read: {why[0].strip()}") from error

@@ -185,12 +185,12 @@ class TextTable:
         """
         text = Text.of(path)
         lines = text.head()
-        if not any(line.strip() for line in lines):
-            raise AutopruneError(f"{path}: the file is empty; its first line names the columns.")
         if OTHER.match(lines[0]):
             raise AutopruneError(f"{path}: this is JSON or XML; write it as a table (.csv, .parquet).")
         skipped, separator = _preamble(lines)
         comments, below = sum(line.lstrip()[:1] in ("#", "%") for line in lines[:skipped]), lines[skipped:]
+        if not any(map(str.strip, below)):
+            raise AutopruneError(f"{path}: the file is empty; its first line names the columns.")
         separator = separator or find_separator(below)
         rows = _cells(below, separator)
         if separator in (SPACES, "\t") and len(set(map(len, rows))) > 1 and _all_whole(rows):
