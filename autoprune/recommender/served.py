@@ -20,6 +20,9 @@ from autoprune.recommender.topk import Search
 SOLVED_VALUES = 2**20
 """Values of the systems that are solved at a time: 4 MB, which stay cached."""
 
+LONGEST_SHOWN = 100
+"""Characters of an id that are repeated in an error."""
+
 
 class Recommendation(NamedTuple):
     """One recommended item: its id, its title (the id again where no titles are known) and its score."""
@@ -62,7 +65,7 @@ class Recommender(Served):
             else Histories(starts=torch.zeros(len(self.users) + 1, dtype=torch.long), items=torch.empty(0).long())
         )
         self._regression: tuple[Tensor, Tensor] | None = None
-        self._search = Search(self._item_table, self._typical)
+        self._search = Search(self._item_table, self._typical, draw=self._item_rows.draw)
 
     @property
     def memory_bytes(self) -> int:
@@ -85,7 +88,7 @@ class Recommender(Served):
         """The k best items, best first.
 
         Args:
-            user: a known user.
+            user: a known user; a whole number in any type of numbers, of numpy or torch too.
             history: item ids instead of (or in place of) what is known of the user; alone, it serves a stranger.
             k: how many; fewer come back when fewer items are left.
             include_seen: whether items of the history may be recommended again.
@@ -99,10 +102,10 @@ class Recommender(Served):
         vector = self._vector(user, seen, fold=history is not None)
         rows = self._rows(seen[:0] if include_seen else seen)
         best = self._search.topk(vector[None], k, Hidden(torch.zeros_like(rows), rows))
-        positions = self._item_of_row[best.rows[0]].tolist()
+        (positions,), (scores,) = self._item_of_row[best.rows].tolist(), best.scores.tolist()
         items = self.items.values[positions].tolist()
         titles = [self._titles[at] for at in positions] if self._titles else map(str, items)
-        found = map(Recommendation, items, titles, best.scores[0].tolist())
+        found = map(Recommendation, items, titles, scores)
         return [recommendation for recommendation in found if recommendation.score > float("-inf")]
 
     def scores(self, user: Id | None = None, *, history: Sequence[Id] | None = None) -> Tensor:
@@ -127,7 +130,7 @@ class Recommender(Served):
         if row < 0:
             removed = self.items.position(item) >= 0
             why = "was removed by pruning." if removed else f"is unknown.{self.items.hint(item)}"
-            raise AutopruneError(f"vector: item {item!r} {why}")
+            raise AutopruneError(f"vector: item {_shown(item)} {why}")
         return self._item_table.decode(torch.tensor([row], device=self.device))[0]
 
     def topk(
@@ -175,7 +178,7 @@ class Recommender(Served):
         at = self.users.position(user)
         if at < 0:
             hint = self.users.hint(user)
-            raise AutopruneError(f"user {user!r} is unknown.{hint} Give history=[item ids] to serve a stranger.")
+            raise AutopruneError(f"user {_shown(user)} is unknown.{hint} Give history=[item ids] to serve a stranger.")
         return at
 
     def _seen(self, user: Id | None, history: Sequence[Id] | None) -> Tensor:
@@ -184,13 +187,20 @@ class Recommender(Served):
             if user is None:
                 raise AutopruneError("one of user=… and history=[…] must be given.")
             return self._histories.of(self._known(user))
-        if isinstance(history, str) or not isinstance(history, Iterable):
-            raise AutopruneError(f"history: a list of item ids must be given, but got {history!r}.")
-        at = {item: self.items.position(item) for item in history}
-        for item, position in at.items():
+        if (
+            isinstance(history, str | bytes | bytearray)
+            or getattr(history, "ndim", 1) != 1
+            or not isinstance(history, Iterable)
+        ):
+            raise AutopruneError(f"history: a list of item ids must be given, but got {_shown(history)}.")
+        positions: dict[int, None] = {}  # each once, in their order
+        for item in history:
+            position = self.items.position(item)
             if position < 0:
-                raise AutopruneError(f"history: item {item!r} is unknown; leave it out.{self.items.hint(item)}")
-        return torch.tensor(list(at.values()), dtype=torch.long)
+                hint = self.items.hint(item)
+                raise AutopruneError(f"history: item {_shown(item)} is unknown; leave it out.{hint}")
+            positions[position] = None
+        return torch.tensor(list(positions), dtype=torch.long)
 
     def _vector(self, user: Id | None, seen: Tensor, *, fold: bool) -> Tensor:
         row = -1 if fold or user is None else self._user_rows.position(user)
@@ -262,6 +272,12 @@ class Recommender(Served):
         scale = gram.diagonal().mean().clamp_min(1e-12)
         penalty = self._alpha * gram + self._ridge * scale * torch.eye(dim, device=self.device)
         return penalty, total / self._user_table.rows
+
+
+def _shown(given: object) -> str:
+    """What was given, in a line: as it is written, or its type where that takes more than a line."""
+    written = repr(given)
+    return written if len(written) <= LONGEST_SHOWN and "\n" not in written else f"of type {type(given).__name__}"
 
 
 def _blocks(rows: int, device: torch.device) -> tuple[Tensor, ...]:
