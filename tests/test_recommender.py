@@ -455,7 +455,7 @@ def test_an_epoch_sees_every_user_once(task: RecommenderTask) -> None:
 def test_ranks_match_brute_force(split: str, which: str, task: RecommenderTask, request: pytest.FixtureRequest) -> None:
     recommender: Recommender = request.getfixturevalue(which)
     rows = task.score(recommender, split)
-    seen, wanted = task.data.seen_before(split), task.data.targets(split)
+    seen, wanted, known = task.data.seen_before(split), task.data.targets(split), task.data.train
     assert list(rows.columns) == ["user", "item", "popularity", "history", "rank"]
     assert len(rows) == sum(len(wanted.of(user)) for user in task.data.evaluable(split))
     assert not rows.duplicated(["user", "item"]).any()
@@ -464,8 +464,8 @@ def test_ranks_match_brute_force(split: str, which: str, task: RecommenderTask, 
         own = rows[rows["user"] == user]
         assert set(own["item"]) == set(wanted.of(user).tolist())
         name = task.data.users[user]
-        known = {"user": name} if name in stays else {"history": ids_of(task, seen.of(user))}
-        scores = recommender.scores(**known)
+        asked = {"user": name} if name in stays else {"history": ids_of(task, known.of(user))}
+        scores = recommender.scores(**asked)
         scores[seen.of(user)] = -torch.inf
         for item, rank in zip(own["item"], own["rank"], strict=True):
             place = int((scores > scores[item]).sum()) + 1

@@ -29,35 +29,35 @@ def test_popular_items_are_of_the_head(plain: Targets, data: Interactions) -> No
 
 @pytest.mark.parametrize("name", PERTURBATIONS)
 def test_a_perturbation_asks_strangers_for_the_same_items(plain: Targets, name: str) -> None:
-    made = plain.perturbed(name)
+    made = plain.asked(name)
     assert made.strangers
     assert not plain.strangers
     assert made.seen is plain.seen, "what nobody is shown stays as it is"
     assert made.wanted is plain.wanted
     assert made.rows.equals(plain.rows.reset_index(drop=True))
-    again = plain.perturbed(name)
+    again = plain.asked(name)
     assert torch.equal(made.known.items, again.known.items)
 
 
 def test_a_newcomer_has_few_of_their_own_items(plain: Targets) -> None:
-    made = plain.perturbed("newcomer")
-    assert torch.equal(made.known.counts, plain.seen.counts.clamp_max(NEWCOMER_ITEMS))
+    made = plain.asked("newcomer")
+    assert torch.equal(made.known.counts, plain.known.counts.clamp_max(NEWCOMER_ITEMS))
     for user in range(0, len(made.known), 17):
         known = set(made.known.of(user).tolist())
-        assert known <= set(plain.seen.of(user).tolist())
-        assert len(known) == min(NEWCOMER_ITEMS, len(plain.seen.of(user)))
+        assert known <= set(plain.known.of(user).tolist())
+        assert len(known) == min(NEWCOMER_ITEMS, len(plain.known.of(user)))
 
 
 def test_noise_replaces_its_share_of_a_history(plain: Targets) -> None:
-    made = plain.perturbed("noisy")
-    assert torch.equal(made.known.counts, plain.seen.counts)
-    changed = (made.known.items != plain.seen.items).double().mean().item()
+    made = plain.asked("noisy")
+    assert torch.equal(made.known.counts, plain.known.counts)
+    changed = (made.known.items != plain.known.items).double().mean().item()
     assert changed == pytest.approx(NOISE, abs=0.03)
 
 
 def test_a_large_split_is_perturbed_for_some_users(plain: Targets, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "PERTURBED_USERS", 50)
-    made = plain.perturbed("stranger")
+    made = plain.asked("stranger")
     assert len(made.users) == 50
     assert set(made.rows["user"]) == set(made.users.tolist())
     whole = plain.rows[plain.rows["user"].isin(made.users.numpy())]
@@ -68,7 +68,7 @@ def test_strangers_are_answered_as_recommend_answers_their_history(task: Recomme
     served = serve(task.parts(dense))
     assert isinstance(served, Recommender)
     rows = task.score(served, "test", "newcomer")
-    made = task._perturbed["test", "newcomer"]
+    made = task._asked["test", "newcomer"]
     for user in made.users[:5].tolist():
         seen = made.seen.of(user)
         ids = [int(task.data.items[int(at)]) for at in made.known.of(user)]

@@ -64,6 +64,8 @@ class Recommender(Served):
             if parts.beside.tensors
             else Histories(starts=torch.zeros(len(self.users) + 1, dtype=torch.long), items=torch.empty(0).long())
         )
+        stored = (parts.beside.tensors[name] for name in ("starts", "history") if parts.beside.tensors)
+        self._history_bytes = sum(tensor.nbytes for tensor in stored)
         self._regression: tuple[Tensor, Tensor] | None = None
         self._search = Search(self._item_table, self._typical, draw=self._item_rows.draw)
 
@@ -71,6 +73,11 @@ class Recommender(Served):
     def memory_bytes(self) -> int:
         held = self._user_table.memory_bytes + self._item_table.memory_bytes + self._search.memory_bytes
         return held + self._user_rows.memory_bytes + self._item_rows.memory_bytes
+
+    @property
+    def history_bytes(self) -> int:
+        """Bytes of all histories, if a known user has no row and is served from theirs; 0 if all have one."""
+        return self._history_bytes if len(self._user_rows) < len(self.users) else 0
 
     @property
     def example(self) -> str:

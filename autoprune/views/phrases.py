@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from autoprune.fronts.front import Front
 from autoprune.measure.measurement import VERIFY, Measurement
-from autoprune.measure.reading import FEWEST_UNITS, Reading
+from autoprune.measure.reading import FEWEST_UNITS, Reading, shipped
 from autoprune.record.archive import ROUNDS, processes
 from autoprune.record.point import Point
 from autoprune.record.record import Record
@@ -102,6 +102,17 @@ def optimism(front: Front) -> str:
     flattery = max(0.0, front.optimism)
     how = f"by about {flattery:.1%}" if flattery >= 0.0005 else "by less than 0.1%"
     return f"{looked}; that flatters the {front.record.metric} of the rest {how}."
+
+
+def folder(measured: Measurement, baseline: Measurement) -> str:
+    """What the whole folder takes, and what of it a model without rows for all users needs; empty if nobody knows."""
+    whole = shipped(measured, baseline)
+    if whole is None:
+        return ""
+    text = f"the whole folder takes {byte_count(whole.value)}, {ratio(whole.ratio)} of the dense model's"
+    if not measured.history_bytes:
+        return text
+    return f"{text}; the users' histories in it ({byte_count(measured.history_bytes)}) serve those who have no row"
 
 
 def why_idle(baseline: Measurement, metric: str, slice_name: str) -> str:
