@@ -13,9 +13,12 @@ from rich.console import Console
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
+from autoprune.measure.measurement import RULES, VERIFY
 from autoprune.record.archive import Archive
+from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.progress import Progress
+from autoprune.study.remeasure import rounds_of
 from autoprune.views.compare import compare
 from autoprune.views.front_json import front_json
 from autoprune.views.snapshot import row
@@ -47,6 +50,28 @@ def test_the_baseline_is_number_0_wherever_it_stands(tmp_path: Path) -> None:
     assert turned.baseline is not None
     assert turned.baseline.number == 0
     assert [point.found for point in Record(record.folder).points] == [point.found for point in record.points]
+
+
+def test_what_was_judged_by_other_rules_is_not_compared(tmp_path: Path) -> None:
+    """Somebody verifies one candidate of a study that was verified by an older version."""
+    record = make_study(tmp_path / "s", 12)
+    first, second = [point for point in record.points if point.number and point.verified][:2]
+
+    def by_rules_of_now(point: Point) -> None:
+        measured = dataclasses.replace(point.candidate.latest(VERIFY), rules=RULES)
+        record.archive.add(point.candidate.with_measurement(measured))
+        assert rounds_of(point.candidate, machine=measured.machine) == 0, "to be verified once more"
+        assert rounds_of(record.archive.candidates[point.candidate.key], machine=measured.machine) > 0
+
+    by_rules_of_now(first)
+    half = Record(record.folder)
+    assert not half.point(first.number).verified
+    assert half.point(second.number).verified == second.verified
+    by_rules_of_now(record.baseline)
+    done = Record(record.folder)
+    assert done.point(first.number).verified == first.verified
+    assert not done.point(second.number).verified
+    assert len(Front(done))
 
 
 def test_without_its_baseline_nothing_is_measured_yet(tmp_path: Path) -> None:
