@@ -106,9 +106,9 @@ class Recommender(Served):
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise AutopruneError(f"recommend: a whole number k >= 1 must be given, but got {k!r}.")
         seen = self._seen(user, history)
-        vector = self._vector(user, seen, fold=history is not None)
+        query = self._query(user, seen, fold=history is not None)
         rows = self._rows(seen[:0] if include_seen else seen)
-        best = self._search.topk(vector[None], k, Hidden(torch.zeros_like(rows), rows))
+        best = self._search.topk(query, k, Hidden(torch.zeros_like(rows), rows))
         (positions,), (scores,) = self._item_of_row[best.rows].tolist(), best.scores.tolist()
         items = self.items.values[positions].tolist()
         titles = [self._titles[at] for at in positions] if self._titles else map(str, items)
@@ -117,8 +117,8 @@ class Recommender(Served):
 
     def scores(self, user: Id | None = None, *, history: Sequence[Id] | None = None) -> Tensor:
         """The score of every item of `items`, float32 [len(items)]; -inf for removed items."""
-        vector = self._vector(user, self._seen(user, history), fold=history is not None)
-        scores = self._item_table.scores(vector[None])[0]
+        query = self._query(user, self._seen(user, history), fold=history is not None)
+        scores = self._item_table.scores(query)[0]
         whole = torch.full((len(self.items),), float("-inf"), device=self.device)
         whole[self._item_of_row] = scores
         return whole
@@ -132,7 +132,7 @@ class Recommender(Served):
         if (user is None) == (item is None):
             raise AutopruneError("vector: exactly one of user=… and item=… must be given.")
         if item is None:
-            return self._vector(user, self._seen(user, None), fold=False)
+            return self._query(user, self._seen(user, None), fold=False)[0]
         row = self._item_rows.position(item)
         if row < 0:
             removed = self.items.position(item) >= 0
@@ -209,14 +209,15 @@ class Recommender(Served):
             positions[position] = None
         return torch.tensor(list(positions), dtype=torch.long)
 
-    def _vector(self, user: Id | None, seen: Tensor, *, fold: bool) -> Tensor:
+    def _query(self, user: Id | None, seen: Tensor, *, fold: bool) -> Tensor:
+        """The vector that stands for a user, float32 [1, dim]."""
         row = -1 if fold or user is None else self._user_rows.position(user)
         if row >= 0:
-            vector = self._user_table.decode(torch.tensor([row], device=self.device))[0]
+            vector = self._user_table.decode(torch.tensor([row], device=self.device))
             if vector.any():
                 return vector
         rows = self._rows(seen)  # no row, or one that was never trained
-        return self._fold_in(torch.zeros_like(rows), rows, count=1)[0]
+        return self._fold_in(torch.zeros_like(rows), rows, count=1)
 
     def _vectors(self, users: Sequence[Id], owner: Tensor, rows: Tensor) -> Tensor:
         """Vectors of known users, who have seen `rows` of the item table, `owner` by `owner`: float32 [users, dim]."""
