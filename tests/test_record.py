@@ -13,12 +13,12 @@ from rich.console import Console
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
-from autoprune.measure.measurement import RULES, VERIFY
+from autoprune.measure.measurement import VERIFY
 from autoprune.record.archive import Archive
-from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.progress import Progress
 from autoprune.study.remeasure import rounds_of
+from autoprune.views import phrases
 from autoprune.views.compare import compare
 from autoprune.views.front_json import front_json
 from autoprune.views.snapshot import row
@@ -53,25 +53,32 @@ def test_the_baseline_is_number_0_wherever_it_stands(tmp_path: Path) -> None:
 
 
 def test_what_was_judged_by_other_rules_is_not_compared(tmp_path: Path) -> None:
-    """Somebody verifies one candidate of a study that was verified by an older version."""
+    """Somebody verifies one candidate of a study that an older version verified."""
     record = make_study(tmp_path / "s", 12)
-    first, second = [point for point in record.points if point.number and point.verified][:2]
+    verified = [point for point in record.points if point.verified]
+    before, now = {}, {point.number: point.candidate for point in verified}
+    for number, candidate in now.items():
+        measured = candidate.latest(VERIFY)
+        before[number] = candidate.with_measurement(dataclasses.replace(measured, rules=1))
+        assert rounds_of(candidate, machine=measured.machine) > 0
+        assert rounds_of(before[number], machine=measured.machine) == 0, "to be verified once more"
 
-    def by_rules_of_now(point: Point) -> None:
-        measured = dataclasses.replace(point.candidate.latest(VERIFY), rules=RULES)
-        record.archive.add(point.candidate.with_measurement(measured))
-        assert rounds_of(point.candidate, machine=measured.machine) == 0, "to be verified once more"
-        assert rounds_of(record.archive.candidates[point.candidate.key], machine=measured.machine) > 0
+    def left(*changed: int) -> Record:
+        """The study with some of its candidates verified by the rules of now."""
+        for number, candidate in before.items():
+            record.archive.add(now[number] if number in changed else candidate)
+        return Record(record.folder)
 
-    by_rules_of_now(first)
-    half = Record(record.folder)
-    assert not half.point(first.number).verified
-    assert half.point(second.number).verified == second.verified
-    by_rules_of_now(record.baseline)
-    done = Record(record.folder)
-    assert done.point(first.number).verified == first.verified
-    assert not done.point(second.number).verified
-    assert len(Front(done))
+    old, (first, second) = left(), [number for number in now if number][:2]
+    assert {point.number: point.verified for point in old.points if point.verified} == {
+        point.number: point.verified for point in verified
+    }, "what is old throughout can be read as it was"
+    assert "Verified by an older version" in phrases.judged_before(Front(old))
+    assert "autoprune verify s" in phrases.judged_before(Front(old))
+    assert [bool(left(first).point(number).verified) for number in (0, first, second)] == [True, False, True]
+    done = left(0, first)
+    assert [bool(done.point(number).verified) for number in (0, first, second)] == [True, True, False]
+    assert not phrases.judged_before(Front(done))
 
 
 def test_without_its_baseline_nothing_is_measured_yet(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from autoprune.fronts.front import Front
-from autoprune.measure.measurement import VERIFY, Measurement
+from autoprune.measure.measurement import RULES, VERIFY, Measurement
 from autoprune.measure.reading import FEWEST_UNITS, Reading, shipped
 from autoprune.record.archive import ROUNDS, processes
 from autoprune.record.point import Point
@@ -155,6 +155,14 @@ def unverified(front: Front) -> str:
         )
     few = "is" if len(left) == 1 else "are"
     return f"{len(left)} of {len(front)} points {few} not verified yet:\n  {verb}"
+
+
+def judged_before(front: Front) -> str:
+    """That quality was verified by the rules of an older version, and what mends it; empty where it was not."""
+    baseline = front.record.baseline
+    if not baseline.verified or baseline.candidate.latest(VERIFY).rules == RULES:
+        return ""
+    return f"Verified by an older version, which judged by other rules. By those of now:\n  {_verify(front)}"
 
 
 def thinly_timed(front: Front) -> str:
