@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from autoprune.fronts.front import Front
-from autoprune.measure.measurement import SEARCH, VERIFY, Latency, Measurement
+from autoprune.measure.measurement import RULES, SEARCH, VERIFY, Latency, Measurement
 from autoprune.record.archive import TRIAL, Archive, Candidate
 from autoprune.record.folder import note_machine
 from autoprune.record.record import Record
@@ -127,6 +127,7 @@ def _candidate(number: int, draw: np.random.Generator, machine: str) -> Candidat
     found = Measurement(
         split=None if rejected else "validation",
         purpose=SEARCH,
+        rules=RULES,
         machine=machine,
         quality={} if rejected else _quality(max(kept, 0.05), draw),
         units={} if rejected else {metric: dict.fromkeys(["all", *SLICES], UNITS) for metric in METRICS},

@@ -24,7 +24,7 @@ ROOMS = {
     "artifacts": "manifest served artifact formats",
     "tasks": "metric task",
     "recommender": "ids histories loss ranking data data.looks data.columns data.text data.parquet data.lightgcn "
-    "data.tables data.log data.interactions config targets kernels topk served model task make",
+    "data.tables data.log data.interactions config targets kernels ties topk served model task make",
     "encoder": "tokenizer functional weights architecture onnx_session onnx_spec onnx_graph served model parts "
     "obstacles stock stock_format hub modules bert config slices workloads benchmarks benchmarks.tables "
     "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.retrieval benchmarks.pairs "

@@ -167,7 +167,7 @@ def test_a_judge_pairs_every_artifact_with_the_baseline(task: RecommenderTask, d
     assert same.quality == judge.baseline.quality
     assert max(same.errors.values()) == 0.0, "what answers alike differs by nothing, whoever is asked"
     assert set(same.draws) == {1.0}
-    parts = ["head", "middle", "tail", "short", "long", "stranger", "newcomer", "noisy"]
+    parts = ["head", "middle", "tail", "short", "long", "stranger", "newcomer", "noisy", "live"]
     assert list(same.quality["ndcg@20"]) == ["all", *parts]
     assert {f"ndcg@20.{part}" for part in parts} | {"worst_slice"} < set(same.errors)
 

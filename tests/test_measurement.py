@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from autoprune.measure.measurement import Latency, Measurement
-from autoprune.measure.reading import CAUTION, Reading, binding_slices, reading_names, readings
+from autoprune.measure.measurement import LATER, RULES, Latency, Measurement
+from autoprune.measure.reading import CAUTION, Reading, binding_slices, reading_names, readings, shipped
 
 
 def timed(ms: float, ratio: float) -> Latency:
@@ -47,6 +47,32 @@ SMALLER = dataclasses.replace(
 
 def test_a_measurement_survives_json() -> None:
     assert Measurement.from_json(json.loads(json.dumps(BASELINE.to_json()))) == BASELINE
+
+
+def test_what_a_measurement_says_beside_its_values_survives_json_too() -> None:
+    said = dataclasses.replace(
+        BASELINE, asides={"faint": "told"}, rules=RULES, folder_bytes=3000, history_bytes=0, draws=(1.0, 1.1)
+    )
+    assert Measurement.from_json(json.loads(json.dumps(said.to_json()))) == said
+    assert not set(LATER) & set(BASELINE.to_json()), "lines of older archives stay as they were"
+    assert set(LATER) <= set(said.to_json())
+
+
+def test_an_aside_binds_nothing_however_much_it_loses() -> None:
+    baseline = dataclasses.replace(BASELINE, asides={"tail": "told"})
+    assert binding_slices(baseline, "ndcg@20") == ["head"]
+    found = readings(SMALLER, baseline, metric="ndcg@20")
+    assert math.isclose(found["worst_slice"].ratio, 0.98)
+    assert math.isclose(found["ndcg@20.tail"].ratio, 0.75)
+    assert not found["ndcg@20.tail"].binds
+
+
+def test_the_whole_folder_is_read_against_the_baselines() -> None:
+    assert shipped(SMALLER, BASELINE) is None, "older archives do not say"
+    large, small = (dataclasses.replace(BASELINE, folder_bytes=count) for count in (4000, 2400))
+    found = shipped(small, large)
+    assert found is not None
+    assert (found.value, found.ratio, found.error) == (2400, 0.6, 0.0)
 
 
 def test_names_of_readings_are_known_before_anything_is_measured() -> None:

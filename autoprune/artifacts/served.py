@@ -58,6 +58,11 @@ class Served(ABC):
         """Bytes that the model holds in memory to answer, without what lies beside it."""
 
     @property
+    def history_bytes(self) -> int:
+        """Bytes of what lies beside the model and yet is asked for answers: 0 unless a family says otherwise."""
+        return 0
+
+    @property
     @abstractmethod
     def example(self) -> str:
         """Python that asks `model` for something it knows, to show what can be asked."""

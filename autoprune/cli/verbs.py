@@ -54,6 +54,9 @@ def front(
 
     What was verified is shown by its verified values, on test data, and stays only if it still holds. Where nothing
     meets the requirements, it is said what was missed, by how much, and what would be enough.
+
+    The size is that of what answers (model/ in the artifact). `show` tells what the whole folder takes, with titles
+    and the histories that users without a row are served from.
     """
     if csv and json_:
         raise AutopruneError("--csv and --json: one of them can be printed at a time; leave the other out.")

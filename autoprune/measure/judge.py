@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ class Judged:
     units: dict[str, dict[str, int]]
     errors: dict[str, float]
     draws: tuple[float, ...]
+    asides: dict[str, str] = field(default_factory=dict)
 
 
 class Judge:
@@ -67,9 +68,10 @@ class Comparison:
             for slice_name, sliced in rows.items()
         }
         values, units = quality(task, rows)
-        self._binding = binding(values[task.metric], units[task.metric])
+        self._asides = {name: told for name, told in task.asides.items() if name in rows}
+        self._binding = binding(values[task.metric], units[task.metric], asides=self._asides)
         exact = dict.fromkeys([*self._before, "worst_slice"], 0.0)
-        self.baseline = Judged(quality=values, units=units, errors=exact, draws=(1.0,) * DRAWS)
+        self.baseline = Judged(quality=values, units=units, errors=exact, draws=(1.0,) * DRAWS, asides=self._asides)
 
     def judge(self, rows: Mapping[str, pd.DataFrame]) -> Judged:
         """What rows are worth, and the standard error of each ratio to the baseline's."""
@@ -95,6 +97,7 @@ class Comparison:
             units=units,
             errors={name: error for name, error in errors.items() if math.isfinite(error)},
             draws=tuple(round(float(ratio), 5) for ratio in ratios[self._task.metric]),
+            asides=self._asides,
         )
 
     def _ratio(self, slice_name: str, values: dict[str, dict[str, float]]) -> float:
@@ -121,12 +124,13 @@ class Comparison:
 
 
 def score(task: Judging, served: Served, split: str) -> dict[str, pd.DataFrame]:
-    """The rows of every slice, by its name: the whole, its slices, and the perturbations."""
+    """The rows of every slice, by its name: the whole, its slices, the perturbations, and on test data the asides."""
     whole = task.score(served, split)
     rows = {WHOLE: whole}
     for column, names in task.slices.items():
         rows |= {name: whole[whole[column] == name] for name in names}
-    return rows | {name: task.score(served, split, name) for name in task.perturbations}
+    asked = [*task.perturbations, *(task.asides if split == "test" else ())]
+    return rows | {name: task.score(served, split, name) for name in asked}
 
 
 def quality(

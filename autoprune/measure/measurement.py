@@ -16,6 +16,18 @@ SEARCH, VERIFY = "search", "verify"
 """Why a measurement was taken: for the search to steer by, or to judge what the search found."""
 
 
+RULES = 2
+"""By which quality is judged now.
+
+1. On test data users without a row were served from training and validation data, while rows know the training data
+   alone; equal scores came in the order of ids.
+2. Both sides know the same; equal scores come in an order that says nothing.
+"""
+
+LATER: dict[str, Any] = {"asides": {}, "rules": 1, "folder_bytes": None, "history_bytes": None}
+"""What older archives do not hold, and what that means; it is not written either, so that their lines stay the same."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Latency:
     """Milliseconds of one workload, timed in turns with the baseline.
@@ -80,6 +92,10 @@ class Measurement:
             differ (`autoprune.tasks.metric.cautious_error`). What has none is not there.
         draws: the bootstrap's ratios of the main metric, the same units drawn for all that are verified; empty for
             the search.
+        asides: slices that tell something else than how good the artifact is, and what they tell.
+        rules: by which quality was judged, see `RULES`; what was judged by others is not compared.
+        folder_bytes: of all that lies in `model/` and `beside/`; None where nobody wrote it down.
+        history_bytes: of the histories in `beside/`, if users without a row are served from them; 0 if nobody is.
     """
 
     split: str | None
@@ -93,10 +109,14 @@ class Measurement:
     latency: dict[str, Latency]
     errors: dict[str, float] = field(default_factory=dict)
     draws: tuple[float, ...] = ()
+    asides: dict[str, str] = field(default_factory=dict)
+    rules: int = 1
+    folder_bytes: int | None = None
+    history_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return dataclasses.asdict(self)
+        return {name: held for name, held in dataclasses.asdict(self).items() if LATER.get(name, ...) != held}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Measurement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,8 @@ class Reading:
         repeat: standard deviation of what a re-measurement would find around this ratio: on as many other users, or
             in another process. nan where nobody knows.
         freedom: degrees of freedom of both.
-        binds: whether a requirement can be put on it; a slice of few units, or with little to lose, is shown only.
+        binds: whether a requirement can be put on it; a slice of few units, or with little to lose, is shown only, and
+            so is an aside.
     """
 
     value: float
@@ -116,6 +117,13 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
     return found
 
 
+def shipped(measured: Measurement, baseline: Measurement) -> Reading | None:
+    """The bytes of the whole folder against the baseline's; None where nobody wrote them down."""
+    if measured.folder_bytes is None or baseline.folder_bytes is None:
+        return None
+    return Reading(measured.folder_bytes, measured.folder_bytes / baseline.folder_bytes, error=0.0)
+
+
 def reading_names(metric: str, metrics: Iterable[str], slices: Iterable[str], workloads: Iterable[str]) -> list[str]:
     """The names that `readings` gives what a task measures, before anything is measured.
 
@@ -173,13 +181,16 @@ def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:
 
 def binding_slices(baseline: Measurement, metric: str) -> list[str]:
     """The slices with enough units, and enough of a baseline, to hold a candidate to."""
-    return binding(baseline.quality[metric], baseline.units[metric])
+    return binding(baseline.quality[metric], baseline.units[metric], asides=baseline.asides)
 
 
-def binding(values: Mapping[str, float], units: Mapping[str, int]) -> list[str]:
-    """Of the slices of one metric of the baseline, those that bind."""
+def binding(values: Mapping[str, float], units: Mapping[str, int], *, asides: Collection[str] = ()) -> list[str]:
+    """Of the slices of one metric of the baseline, those that bind; an aside never does."""
     return [
         name
         for name, value in values.items()
-        if name != WHOLE and units[name] >= FEWEST_UNITS and value > 0 and value >= FAINTEST * values[WHOLE]
+        if name not in (WHOLE, *asides)
+        and units[name] >= FEWEST_UNITS
+        and value > 0
+        and value >= FAINTEST * values[WHOLE]
     ]

@@ -123,8 +123,8 @@ class Record:
     def _point(self, candidate: Candidate, baseline: Candidate) -> Point:
         searched, verified = candidate.beside(baseline, SEARCH), candidate.beside(baseline, VERIFY)
         assert searched is not None, "whatever is archived was measured for the search"
-        if verified and verified[0].machine != verified[1].machine:
-            verified = None  # what was verified elsewhere is not, where the baseline was last
+        if verified and any(getattr(verified[0], one) != getattr(verified[1], one) for one in ("machine", "rules")):
+            verified = None  # what was verified elsewhere, or by other rules, is not, where the baseline was last
         return Point(
             candidate=candidate,
             found=readings(*searched, metric=self.metric),
@@ -150,7 +150,7 @@ class Record:
         found = {
             slice_name: point.known[reading].ratio
             for slice_name in baseline.quality[self.metric]
-            if slice_name not in binding
+            if slice_name not in (*binding, *baseline.asides)
             and units[slice_name] >= FEWEST_UNITS
             and (reading := reading_name(self.metric, slice_name)) in point.known
         }

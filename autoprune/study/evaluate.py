@@ -18,7 +18,7 @@ from autoprune.errors import AutopruneError
 from autoprune.fronts.requirements import Requirements, parse_requirements
 from autoprune.machine import THREADS, give_back_memory, machine
 from autoprune.measure.judge import Judge, Judged
-from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
+from autoprune.measure.measurement import RULES, SEARCH, WHOLE, Latency, Measurement
 from autoprune.measure.reading import reading_names
 from autoprune.measure.timing import on_threads, own_latency, paired_latency
 from autoprune.models.context import Context
@@ -211,7 +211,10 @@ class Evaluator(Worker):
             machine=self._machine,
             quality={name: {WHOLE: value} for name, value in values.items()},
             units={},
+            rules=RULES,
             size_bytes=artifact.size_bytes(loaded.folder),
+            folder_bytes=artifact.folder_bytes(loaded.folder),
+            history_bytes=loaded.served.history_bytes,
             memory_bytes=loaded.served.memory_bytes,
             structure="",  # not timed
             latency={},
@@ -225,7 +228,10 @@ class Evaluator(Worker):
             quality=judged.quality if judged else {},
             units=judged.units if judged else {},
             errors=judged.errors if judged else {},
+            rules=RULES,
             size_bytes=artifact.size_bytes(loaded.folder),
+            folder_bytes=artifact.folder_bytes(loaded.folder),
+            history_bytes=loaded.served.history_bytes,
             memory_bytes=loaded.served.memory_bytes,
             structure=loaded.structure,
             latency=self._latency(loaded, request),

@@ -16,7 +16,7 @@ from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Served
 from autoprune.machine import THREADS, machine
 from autoprune.measure.judge import Judge
-from autoprune.measure.measurement import VERIFY, Latency, Measurement
+from autoprune.measure.measurement import RULES, VERIFY, Latency, Measurement
 from autoprune.measure.timing import on_threads, own_latency, paired_latency
 from autoprune.record.archive import Candidate, processes
 from autoprune.study.definition import Definition
@@ -70,6 +70,7 @@ class Remeasurer(Worker):
         reference, served = self._load(pair)
         if self._judge is None:
             self._judge = Judge(self.task, "test", reference)
+        folder = self.definition.artifacts / pair.candidate.key
         judged = self._judge.baseline if pair.own else self._judge.judge(served)
         return Measurement(
             split="test",
@@ -77,7 +78,11 @@ class Remeasurer(Worker):
             machine=str(machine(self.definition.device)["id"]),
             quality=judged.quality,
             units=judged.units,
-            size_bytes=artifact.size_bytes(self.definition.artifacts / pair.candidate.key),
+            asides=judged.asides,
+            rules=RULES,
+            size_bytes=artifact.size_bytes(folder),
+            folder_bytes=artifact.folder_bytes(folder),
+            history_bytes=served.history_bytes,
             memory_bytes=served.memory_bytes,
             structure=pair.candidate.latest().structure,
             latency=self._timed(served, reference, own=pair.own),
@@ -112,9 +117,9 @@ class Remeasurer(Worker):
 
 
 def rounds_of(candidate: Candidate, *, machine: str) -> int:
-    """How many processes have timed a candidate on a machine for its verification; 0 if it is not verified there."""
+    """How many processes have timed a candidate on a machine for its verification; 0 if none has, by today's rules."""
     measured = candidate.measured(VERIFY, machine=machine)
-    return processes(measured) if measured else 0
+    return processes(measured) if measured and measured.rules == RULES else 0
 
 
 def with_round(candidate: Candidate, latency: dict[str, Latency], *, machine: str) -> Candidate:

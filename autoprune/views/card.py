@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import yaml
 from autoprune.artifacts.formats import OWN, find_format
 from autoprune.fronts.front import Front
 from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE, Measurement
-from autoprune.measure.reading import Reading, binding_slices, reading_name
+from autoprune.measure.reading import Reading, binding_slices, reading_name, shipped
 from autoprune.record.point import Point
 from autoprune.views import phrases
 from autoprune.views.commands import candidate_command, search_command
@@ -114,10 +115,21 @@ def _trade(front: Front, point: Point) -> str:
         for metric in measured.quality:
             reading, was = found[metric], before.quality[metric][WHOLE]
             rows.append((f"{metric}, {split}", f"{reading.value:.4f}", f"{was:.4f}", _sure(reading)))
+        for metric, name in itertools.product(measured.quality, before.asides):
+            reading, was = found[reading_name(metric, name)], before.quality[metric][name]
+            rows.append((f"{metric}, {split}, {name}", f"{reading.value:.4f}", f"{was:.4f}", _sure(reading)))
     purpose, _, measured, before, found = looks[0]
     for name, was_bytes in (("size_bytes", before.size_bytes), ("memory_bytes", before.memory_bytes)):
         reading = found[name]
         rows.append((name, phrases.byte_count(reading.value), phrases.byte_count(was_bytes), _sure(reading)))
+    whole = shipped(measured, before)
+    if whole is not None:
+        was_bytes = before.folder_bytes or 0
+        rows.append(("whole folder", phrases.byte_count(whole.value), phrases.byte_count(was_bytes), _sure(whole)))
+    if measured.history_bytes:
+        needed, was_bytes = measured.history_bytes, before.history_bytes or 0
+        label = "of it, histories of users, for those without a row"
+        rows.append((label, phrases.byte_count(needed), phrases.byte_count(was_bytes), phrases.NOTHING))
     for name in measured.latency:
         timed = found.get(f"latency_ms.{name}")
         if timed is None:
@@ -126,11 +138,12 @@ def _trade(front: Front, point: Point) -> str:
             was_ms = before.latency[name].median_ms
             rows.append((f"latency, {name}", f"{timed.value:.3f} ms", f"{was_ms:.3f} ms", _sure(timed)))
     machine = phrases.machine(front.record, measured.machine)
+    asides = "".join(f" {name}: {told}." for name, told in before.asides.items())
     return (
         "## Lost and gained\n\n"
         + _table(("", "this model", "dense model", "ratio"), rows)
         + "\n\n± is where 95 of 100 re-measurements of the ratio lie. "
-        f"Latency was timed on {machine} (for {purpose}); elsewhere it is another."
+        f"Latency was timed on {machine} (for {purpose}); elsewhere it is another.{asides}"
     )
 
 
@@ -140,7 +153,7 @@ def _slices(front: Front, point: Point) -> str:
     binds = binding_slices(before, metric)
     rows = []
     for name in measured.quality[metric]:
-        if name == WHOLE or name not in before.quality[metric]:
+        if name == WHOLE or name in before.asides or name not in before.quality[metric]:
             continue
         reading = found[reading_name(metric, name)]
         note = "yes" if name in binds else f"no, {phrases.why_idle(before, metric, name)}"

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 from autoprune.fronts.front import Front
-from autoprune.measure.measurement import VERIFY, Measurement
-from autoprune.measure.reading import FEWEST_UNITS, Reading
+from autoprune.measure.measurement import RULES, VERIFY, Measurement
+from autoprune.measure.reading import FEWEST_UNITS, Reading, shipped
 from autoprune.record.archive import ROUNDS, processes
 from autoprune.record.point import Point
 from autoprune.record.record import Record
@@ -104,6 +104,17 @@ def optimism(front: Front) -> str:
     return f"{looked}; that flatters the {front.record.metric} of the rest {how}."
 
 
+def folder(measured: Measurement, baseline: Measurement) -> str:
+    """What the whole folder takes, and what of it a model without rows for all users needs; empty if nobody knows."""
+    whole = shipped(measured, baseline)
+    if whole is None:
+        return ""
+    text = f"the whole folder takes {byte_count(whole.value)}, {ratio(whole.ratio)} of the dense model's"
+    if not measured.history_bytes:
+        return text
+    return f"{text}; the users' histories in it ({byte_count(measured.history_bytes)}) serve those who have no row"
+
+
 def why_idle(baseline: Measurement, metric: str, slice_name: str) -> str:
     """Why a slice does not bind: by its units, or by the baseline's value on it."""
     units = baseline.units[metric][slice_name]
@@ -144,6 +155,14 @@ def unverified(front: Front) -> str:
         )
     few = "is" if len(left) == 1 else "are"
     return f"{len(left)} of {len(front)} points {few} not verified yet:\n  {verb}"
+
+
+def judged_before(front: Front) -> str:
+    """That quality was verified by the rules of an older version, and what mends it; empty where it was not."""
+    baseline = front.record.baseline
+    if not baseline.verified or baseline.candidate.latest(VERIFY).rules == RULES:
+        return ""
+    return f"Verified by an older version, which judged by other rules. By those of now:\n  {_verify(front)}"
 
 
 def thinly_timed(front: Front) -> str:

@@ -64,6 +64,7 @@ def _points(record: Record) -> dict[str, list[Any]]:
         "recipe": [one.recipe for one in candidates],
         "rejected": [one.rejected for one in candidates],
         "seconds": [one.seconds for one in candidates],
+        "folder": [phrases.folder(one.latest(), record.baseline.candidate.latest()) for one in candidates],
         "command": [record.command(point) for point in record.points],
     }
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from autoprune.fronts.front import Front
 from autoprune.fronts.requirements import Requirements
 from autoprune.measure.measurement import VERIFY, WHOLE, Latency, Measurement
-from autoprune.measure.reading import Reading, binding_slices, reading_name
+from autoprune.measure.reading import Reading, binding_slices, reading_name, shipped
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
@@ -106,6 +106,13 @@ def _measurements(
         ("memory_bytes", measured.memory_bytes, before.memory_bytes),
     ):
         add(label, f"{count:,}", f"{was_count:,}", found[label], "")
+    whole = shipped(measured, before)
+    if whole is not None:
+        note = "all that lies in the folder: titles, ids, histories"
+        add("folder_bytes", f"{measured.folder_bytes:,}", f"{before.folder_bytes:,}", whole, note)
+    if measured.history_bytes:
+        note = "of the folder: histories, that users without a row are served from"
+        add("history_bytes", f"{measured.history_bytes:,}", f"{before.history_bytes or 0:,}", None, note)
     for name, latency in measured.latency.items():
         timed = found.get(f"latency_ms.{name}")
         if timed is None:
@@ -119,6 +126,8 @@ def _measurements(
 def _binding_note(before: Measurement, name: str, slice_name: str, *, binds: list[str], main: bool) -> str:
     if slice_name in binds:
         return "binds" if main else ""
+    if slice_name in before.asides:
+        return f"aside: {before.asides[slice_name]}"
     return f"does not bind, {phrases.why_idle(before, name, slice_name)}"
 
 

@@ -58,7 +58,7 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
     for line in (
         *phrases.idle(front),
         phrases.optimism(front),
-        phrases.unverified(front) or phrases.thinly_timed(front),
+        phrases.unverified(front) or phrases.judged_before(front) or phrases.thinly_timed(front),
     ):
         if line:
             say(console, line, style="yellow")

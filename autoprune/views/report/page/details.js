@@ -120,7 +120,8 @@ function showDetails(place, data, state, judged, layers, n) {
     made("p", {}, made("span", { class: `badge ${layers[n]}` }, layers[n]), " ", standing(data, state, judged, layers[n], n),
       letters ? ` Letters in quality: ${letters}.` : "", ruined(data, n, " It ")),
     ...readingTable(data, n),
-    made("p", { class: "note" }, `Ratios are to the baseline, which is the middle of each bar (its ends: ±30${GAP}%). In grey: where a re-measurement falls in 95 of 100 cases.`),
+    made("p", { class: "note" }, `Ratios are to the baseline, which is the middle of each bar (its ends: ±30${GAP}%). In grey: where a re-measurement falls in 95 of 100 cases.`
+      + (data.points.folder[n] ? ` size_bytes is what answers; ${data.points.folder[n]}.` : "")),
     made("h3", {}, "Recipe"), made("pre", {}, n ? recipeLines(data.points.recipe[n]) : "the dense model"),
     made("h3", {}, "Commands"),
     ...[["ship it", data.commands.pick], ["look at it", data.commands.show], ["make and measure it again", data.points.command[n]]]
