@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Unpack
 
-from autoprune.config import compose_config, sections
+from autoprune.config import compose_sections
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Asked, Limits
 from autoprune.record.archive import ROUNDS
@@ -31,7 +31,7 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
         front = autoprune.search("task=movielens", "study.name=careful", "study.trials=10")
         front.pick(prefer="size").save("deploy")
     """
-    content = sections(compose_config(overrides))
+    content = compose_sections(overrides)
     record, rounds = run_study(content, overrides, report=report), content["study"]["verify_rounds"]
     return verify(record.folder, rounds=rounds) if rounds else Front(record)
 

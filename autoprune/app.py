@@ -11,7 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from autoprune.config import CONFIG_MODULE, config_dir, hydra_arguments, readable_errors, require, sections
+from autoprune.arguments import config_dir
+from autoprune.config import CONFIG_MODULE, chosen, hydra_arguments, readable_errors, require, sections
 from autoprune.fronts.front import Front
 from autoprune.record.archive import TRIAL
 from autoprune.study.job import run_study
@@ -47,7 +48,10 @@ def run(arguments: list[str]) -> None:
         _print_end(console, front, config)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way
-    with tempfile.TemporaryDirectory() as scratch, readable_errors():  # Hydra keeps a note of a sweep; the studies do
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        readable_errors(words=chosen(arguments)),
+    ):  # Hydra keeps a note of a sweep; the studies do
         sys.argv[1:] = [*theirs, f"hydra.sweep.dir={scratch}"]
         run_one()
 

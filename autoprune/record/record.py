@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import yaml
 from autoprune.errors import AutopruneError, nearest
 from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE
 from autoprune.measure.reading import FEWEST_UNITS, binding_slices, reading_name, readings
+from autoprune.overrides import written
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.folder import read_machines
 from autoprune.record.point import Point
@@ -169,9 +169,9 @@ class Record:
             f"study.name={self.name}-{point.candidate.number}",
         ]
         if point.candidate.number:
-            arguments.insert(-2, f"+presets.again={_hydra_value(point.candidate.recipe)}")
+            arguments.insert(-2, f"+presets.again={written(point.candidate.recipe)}")
         if self.folder.parent != Path("runs"):
-            arguments.append(f"study.dir={_hydra_value(str(self.folder.parent))}")
+            arguments.append(f"study.dir={written(str(self.folder.parent))}")
         return shlex.join(arguments)
 
 
@@ -205,12 +205,3 @@ def _missing(folder: Path) -> AutopruneError:
         f"autoprune task=… study.name={folder.name}"
     )
     return AutopruneError(f"{str(folder.parent)!r} holds no study {folder.name!r}. {way}")
-
-
-def _hydra_value(value: Any) -> str:
-    """A nested value in the grammar of Hydra's overrides."""
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_hydra_value(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, str) and re.fullmatch(r"[/.\w-]*/[/.\w-]*", value):  # a path, which needs no quotes
-        return value
-    return json.dumps(value)

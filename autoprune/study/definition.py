@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoprune.config import overridden, structured
+from autoprune.arguments import overridden
+from autoprune.config import structured
 from autoprune.errors import AutopruneError
 from autoprune.families import task_maker
 from autoprune.recipes.recipe import digest
