@@ -66,7 +66,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
 
 
 def readable(override: str, kind: Callable[[str], Kind], *, many: bool) -> str:
-    """The override as Hydra can read it: values that are texts in quotes, several where a key takes several in brackets.
+    """The override as Hydra can read it: texts in quotes, several values where a key takes several in brackets.
 
     What has been quoted or escaped for Hydra stays as it is, and so does `${…}`, for which OmegaConf puts a value.
 
@@ -81,10 +81,10 @@ def readable(override: str, kind: Callable[[str], Kind], *, many: bool) -> str:
     if match is None or (BARE.fullmatch(match["value"]) and match["value"].lower() not in RESERVED):
         return override  # it reads the same with and without quotes
     value, taken = match["value"], kind(match["key"])
-    return f"{match['mark']}{match['key']}={_value(value, taken, override=override, many=many)}"
+    return f"{match['mark']}{match['key']}={_value(value, taken, key=match['key'], many=many)}"
 
 
-def _value(value: str, kind: Kind, *, override: str, many: bool) -> str:
+def _value(value: str, kind: Kind, *, key: str, many: bool) -> str:
     read = _read(value)
     swept = isinstance(read, Sweep | Glob)
     listed = isinstance(read, ChoiceSweep) and read.simple_form
@@ -96,9 +96,9 @@ def _value(value: str, kind: Kind, *, override: str, many: bool) -> str:
         within = value[1:-1] if value.startswith("[") and value.endswith("]") else value
         return value if isinstance(read, list) else f"[{','.join(_text(text) for text in several(within))}]"
     if swept and (kind is Kind.ONE or not listed):
-        raise AutopruneError(f"{override}: one value is taken; to search with each of several in turn, add --multirun.")
+        raise AutopruneError(f"{key}={value}: one value is taken; to search with each of several in turn, add --multirun.")
     if read is UNREADABLE and value.startswith(("[", "{")):
-        raise AutopruneError(f"{override}: the brackets do not fit, or a text within them needs quotes.")
+        raise AutopruneError(f"{key}={value}: the brackets do not fit, or a text within them needs quotes.")
     return f"[{value}]" if listed else _text(value) if read is UNREADABLE else value
 
 

@@ -164,10 +164,10 @@ def _composed(*overrides: str) -> DictConfig:
 def _kind_of(key: str, *, words: tuple[str, ...]) -> Kind:
     """What a key takes, in the tasks that are chosen."""
     section, *path = key.split(".")
-    if key in GROUPS:
-        return Kind.TEXT
     if section not in ("task", "study"):
-        return Kind.ONE if section == "requirements" else Kind.ANY
+        return Kind.ONE if section == "requirements" or key in GROUPS else Kind.ANY
+    if not path:
+        return Kind.ONE
     schemas = [pkgutil.resolve_name(STUDY_SCHEMA)] if section == "study" else list(_task_schemas(words))
     found = [kind for schema in schemas if (kind := _entry_kind(schema, path)) is not None]
     return found[0] if found else Kind.ANY
@@ -280,14 +280,14 @@ def readable_errors(where: str = "", *, words: tuple[str, ...] = ()) -> Iterator
         ) from error
     except OmegaConfBaseException as error:
         key = ".".join(piece for piece in (where, str(error.full_key or "")) if piece)
-        way = " A ${ that is meant as such is written \\${." if isinstance(error, InterpolationResolutionError) else ""
-        raise AutopruneError(f"{key or 'config'}: {str(error.msg or error).splitlines()[0]}{way}") from error
+        way = "; a ${ that is meant as such is written \\${" if isinstance(error, InterpolationResolutionError) else ""
+        raise AutopruneError(f"{key or 'config'}: {str(error.msg or error).splitlines()[0].rstrip('.')}{way}.") from error
     except OverrideParseException as error:
         raise AutopruneError(f"{error.override}: Hydra cannot read this; put the value in quotes.") from error
     except ConfigCompositionException as error:
         missing = re.match(r"Could not override '([^']*)'", str(error))
         if missing is None:
-            raise AutopruneError(_plainly(error)) from error
+            raise AutopruneError(f"{_plainly(error)}{f': {error.__cause__}' if error.__cause__ else ''}".splitlines()[0]) from error
         raise AutopruneError(f"{missing[1]}: there is no such entry. {_neighbours(missing[1], words)}") from error
     except HydraException as error:
         raise AutopruneError(_plainly(error)) from error
