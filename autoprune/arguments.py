@@ -6,8 +6,9 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Sweep
 from hydra.errors import HydraException
@@ -96,7 +97,9 @@ def _value(value: str, kind: Kind, *, key: str, many: bool) -> str:
         within = value[1:-1] if value.startswith("[") and value.endswith("]") else value
         return value if isinstance(read, list) else f"[{','.join(_text(text) for text in several(within))}]"
     if swept and (kind is Kind.ONE or not listed):
-        raise AutopruneError(f"{key}={value}: one value is taken; to search with each of several in turn, add --multirun.")
+        raise AutopruneError(
+            f"{key}={value}: one value is taken; to search with each of several in turn, add --multirun."
+        )
     if read is UNREADABLE and value.startswith(("[", "{")):
         raise AutopruneError(f"{key}={value}: the brackets do not fit, or a text within them needs quotes.")
     return f"[{value}]" if listed else _text(value) if read is UNREADABLE else value
@@ -150,3 +153,32 @@ def config_dir(arguments: Sequence[str]) -> str | None:
         if flag in CONFIG_DIR:
             found = value if equals else following
     return found
+
+
+def check_flags(arguments: Sequence[str]) -> None:
+    """Refuses flags that Hydra does not have, or that would run what somebody else has pickled.
+
+    Args:
+        arguments: flags first.
+
+    Raises:
+        AutopruneError: in place of the pages that a parser prints.
+    """
+
+    def refuse(message: str) -> NoReturn:
+        raise AutopruneError(f"{message}. autoprune --help explains; of Hydra's own flags autoprune --hydra-help.")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]  # where argparse ends the process
+    if parser.parse_args(list(arguments)).experimental_rerun is not None:
+        refuse("--experimental-rerun: a pickled job is code of whoever wrote it, and is not run")
+
+
+def with_config_dir(arguments: Sequence[str], folder: str) -> list[str]:
+    """The same command line with another folder behind `--config-dir`, as one word."""
+    kept, names = list[str](), False
+    for argument in arguments:
+        if not names and argument.partition("=")[0] not in CONFIG_DIR:
+            kept.append(argument)
+        names = argument in CONFIG_DIR
+    return [f"{CONFIG_DIR[0]}={folder}", *kept]

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -122,7 +123,9 @@ def undisturbed() -> Iterator[None]:
     Plugins.instance()  # imports what registers itself, once in a process
     ours = (GlobalHydra, HydraConfig, JobRuntime, VersionBase, ConfigStore)
     with _ONE_AT_A_TIME:
-        theirs = {kind: Singleton._instances.pop(kind) for kind in ours if kind in Singleton._instances}
+        theirs: dict[type, Singleton] = {
+            kind: Singleton._instances.pop(kind) for kind in ours if kind in Singleton._instances
+        }
         resolvers = dict(BaseContainer._resolvers)
         registered: Any = theirs.get(ConfigStore)
         shipped = registered.repo.items() if registered else ()
@@ -278,16 +281,22 @@ def readable_errors(where: str = "", *, words: tuple[str, ...] = ()) -> Iterator
         raise AutopruneError(
             f"{group}={option}: there is no such {group}. {nearest(option, error.options or [])}"
         ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:  # in a folder of the user's
+        raise AutopruneError(f"a file of the config is no YAML: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         key = ".".join(piece for piece in (where, str(error.full_key or "")) if piece)
         way = "; a ${ that is meant as such is written \\${" if isinstance(error, InterpolationResolutionError) else ""
-        raise AutopruneError(f"{key or 'config'}: {str(error.msg or error).splitlines()[0].rstrip('.')}{way}.") from error
+        raise AutopruneError(
+            f"{key or 'config'}: {str(error.msg or error).splitlines()[0].rstrip('.')}{way}."
+        ) from error
     except OverrideParseException as error:
         raise AutopruneError(f"{error.override}: Hydra cannot read this; put the value in quotes.") from error
     except ConfigCompositionException as error:
         missing = re.match(r"Could not override '([^']*)'", str(error))
         if missing is None:
-            raise AutopruneError(f"{_plainly(error)}{f': {error.__cause__}' if error.__cause__ else ''}".splitlines()[0]) from error
+            raise AutopruneError(
+                f"{_plainly(error)}{f': {error.__cause__}' if error.__cause__ else ''}".splitlines()[0]
+            ) from error
         raise AutopruneError(f"{missing[1]}: there is no such entry. {_neighbours(missing[1], words)}") from error
     except HydraException as error:
         raise AutopruneError(_plainly(error)) from error

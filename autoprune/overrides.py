@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 from autoprune.errors import AutopruneError
@@ -48,6 +49,14 @@ def quoted(text: str) -> str:
 def literal(text: str) -> str:
     """The text as OmegaConf must be given it, which would put another value in place of `${…}`."""
     return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
+
+
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """The path, with the home folder in place of `~`, which a shell leaves alone behind an equals sign."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # nobody has that name
+        return Path(path)
 
 
 def written(value: Any) -> str:
