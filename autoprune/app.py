@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> None:
     @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")
     def run_one(config: DictConfig) -> None:
         console = terminal()
-        with exit_codes(), Watch(console) as watch:
+        with exit_codes(), readable_errors(), Watch(console) as watch:
             require(config, requirements)
             overrides = [*HydraConfig.get().overrides.task, *requirements]
             content = sections(config)

@@ -60,7 +60,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if not argument.startswith("-") and "=" in argument and not is_override(argument):
             raise AutopruneError(f"{argument!r}: an override is written key=value. autoprune --help explains.")
-        if key_of(argument) in GROUPS and argument.partition("=")[2].startswith(("[", "{")):
+        if key_of(argument) in GROUPS and re.match(r"[\[{]|(null)?$", argument.partition("=")[2], flags=re.IGNORECASE):
             raise AutopruneError(
                 f"{argument!r}: the name of a file in its folder of conf/ is chosen here; set single keys one by one."
             )

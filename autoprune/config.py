@@ -80,6 +80,9 @@ def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def require(config: DictConfig, overrides: Sequence[str]) -> None:
     """Puts requirements from the command line in their place in a composed config."""
+    for name in GROUPS:
+        if name not in config:
+            raise AutopruneError(f"{name}: the section cannot be taken out; take out what is in it: ~{name}.KEY.")
     requirements = dict(_plain(config.requirements))
     for override in overrides:
         match = REQUIREMENT.match(override)
@@ -245,7 +248,9 @@ def _refuse_unknown(schema: type[Any], section: Mapping[str, Any], where: str) -
         if key not in fields:
             raise AutopruneError(f"{where}.{key}: there is no such entry. {nearest(key, fields)}")
         inner = getattr(defaults, str(key))
-        if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
+        if dataclasses.is_dataclass(inner):
+            if not isinstance(value, Mapping):
+                raise AutopruneError(f"{where}.{key}: it has entries that are set one by one, but got {value!r}.")
             _refuse_unknown(type(inner), value, f"{where}.{key}")
 
 
