@@ -5,32 +5,39 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from autoprune.config import CONFIG_MODULE, config_dir, hydra_arguments, readable_errors, require, sections
+from autoprune.arguments import check_flags, config_dir, with_config_dir
+from autoprune.config import CONFIG_MODULE, chosen, hydra_arguments, readable_errors, require, sections
 from autoprune.fronts.front import Front
+from autoprune.overrides import at_home
 from autoprune.record.archive import TRIAL
 from autoprune.study.job import run_study
 from autoprune.study.verify import verify
 from autoprune.views.terminal import Watch, exit_codes, print_front, terminal
 
 
-def run(arguments: list[str]) -> None:
+def run(arguments: Sequence[str]) -> None:
     """Runs one study, or under --multirun one for each combination.
 
     Args:
         arguments: the command line without the program's name.
     """
+    folder = config_dir(arguments)
+    if folder is not None:
+        arguments = with_config_dir(arguments, str(at_home(folder)))
     theirs, requirements = hydra_arguments(arguments)
+    check_flags(theirs)
 
     @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")
     def run_one(config: DictConfig) -> None:
         console = terminal()
-        with exit_codes(), Watch(console) as watch:
+        with exit_codes(), readable_errors(), Watch(console) as watch:
             require(config, requirements)
             overrides = [*HydraConfig.get().overrides.task, *requirements]
             content = sections(config)
@@ -47,7 +54,8 @@ def run(arguments: list[str]) -> None:
         _print_end(console, front, config)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way
-    with tempfile.TemporaryDirectory() as scratch, readable_errors():  # Hydra keeps a note of a sweep; the studies do
+    # Hydra keeps a note of a sweep; the studies do
+    with tempfile.TemporaryDirectory() as scratch, readable_errors(words=chosen(arguments)):
         sys.argv[1:] = [*theirs, f"hydra.sweep.dir={scratch}"]
         run_one()
 

@@ -16,6 +16,8 @@ PACKAGE = Path(__file__).parent.parent / "autoprune"
 ROOMS = {
     "version": "",
     "errors": "",
+    "overrides": "",
+    "quiet": "",
     "machine": "",
     "families": "",
     "packing": "codes packed product rows parts",
@@ -33,6 +35,7 @@ ROOMS = {
     "measure": "measurement reading timing judge",
     "record": "archive folder point record",
     "fronts": "requirements profiles pareto pool letters infeasible fall optimism obstacles limits front",
+    "arguments": "",
     "config": "",
     "study": "settings definition request executor provenance verdict evaluate sampler progress driver job "
     "remeasure verify",
@@ -54,9 +57,9 @@ ORDER = [
 DOORS = {
     "optuna": {"study.sampler", "views.dashboard.mirror"},
     "optuna_dashboard": {"views.dashboard.mirror"},
-    "hydra": {"config", "app"},
-    "omegaconf": {"config", "app"},
-    "typer": {"cli.options", "cli.verbs"},
+    "hydra": {"arguments", "config", "app"},
+    "omegaconf": {"arguments", "config", "app"},
+    "typer": {"cli"},
     "rich": {"views.terminal", "app", "cli.verbs"},
     "matplotlib": {"views.front_png"},
     "plotly": {"views.plots"},

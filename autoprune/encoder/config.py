@@ -37,8 +37,8 @@ class EncoderConfig:
         name: of the task.
         model: a folder or a hub name; None: the packaged all-MiniLM-L6-v2.
         texts: the user's own, without labels: what is distilled on, what counts pieces of the vocabulary, and what
-            fidelity is judged on (each text serves one of the three splits). Paths, separated by commas; None: news
-            texts that come inside gensim.
+            fidelity is judged on (each text serves one of the three splits). Paths; None: news texts that come inside
+            gensim.
         data: what else embeddings are judged by.
         metric: what `quality` means; None: that of the first of pairs, retrieval and classification that is given,
             else `similarity`.
@@ -54,7 +54,7 @@ class EncoderConfig:
 
     name: str = "encoder"
     model: str | None = None
-    texts: str | None = None
+    texts: list[str] | None = None
     data: EncoderData = field(default_factory=EncoderData)
     metric: str | None = None
     texts_per_epoch: int = 8192

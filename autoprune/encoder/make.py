@@ -38,7 +38,7 @@ def make_encoder(config: EncoderConfig) -> EncoderTask:
     config.check()
     # Everything small is read, and refused, before the model.
     benchmarks = _read_benchmarks(config)
-    corpus = read_texts(config.texts) if config.texts else packaged_texts()
+    corpus = packaged_texts() if config.texts is None else read_texts(config.texts)
     return EncoderTask(config, read_encoder(config.model), corpus, benchmarks)
 
 

@@ -136,7 +136,7 @@ class FreshProcess(Executor):
     def _call(self, function: Callable[..., Any], argument: Any) -> tuple[Any, AutopruneError | None]:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", ANSWERING], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                [sys.executable, "-W", "ignore", "-c", ANSWERING], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
         asked, answered = self._process.stdin, self._process.stdout
         assert asked is not None, "it was asked for"

@@ -71,9 +71,13 @@ def run_study(
         open_folder(
             folder,
             definition=definition.content,
-            overrides=list(overrides),
-            described=task.describe(),
-            config_dir=config_dir,
+            told={
+                "overrides": list(overrides),
+                "described": task.describe(),
+                "places": dict(definition.places),
+                "latency_seconds": definition.latency_seconds,
+                **({"config_dir": config_dir} if config_dir else {}),
+            },
         )
         archive = Archive(folder / "archive.jsonl", mending=True)
         driver = Driver(config, evaluator=evaluator, archive=archive, executor=running, report=report)

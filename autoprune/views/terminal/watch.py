@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, reason_of
 from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.record.archive import TRIAL
 from autoprune.study.progress import Progress
@@ -27,15 +28,21 @@ def exit_codes() -> Iterator[None]:
     try:
         yield
     except AutopruneError as error:
-        Console(stderr=True).print(f"autoprune: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _complain(str(error))
+    except BrokenPipeError:  # `| head` has seen enough
+        _complain("the output was closed before all of it was written.")
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        Console(stderr=True).print(f"autoprune: {where}{error.strerror or error}", style="red", markup=False)
-        sys.exit(2)
+        what = "the output" if error.filename is None else "a file"
+        _complain(f"{what} could not be read or written: {reason_of(error)}.")
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from here.")
         sys.exit(130)
+
+
+def _complain(message: str) -> NoReturn:
+    console = Console(stderr=True)
+    console.print(f"autoprune: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 class Watch:
