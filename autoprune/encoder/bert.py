@@ -225,8 +225,8 @@ def _read_tokenizer(source: Source, folder: Path, *, places: int, counted: bool)
         raise source.refusal(f"there is no tokenizer in it; one of {', '.join(TOKENIZER_FILES)} is needed.")
     for path in there:
         check_file(path)
-    source.read(folder / "tokenizer_config.json", "tokenizer_config.json")
-    source.read(folder / "tokenizer.json", "tokenizer.json")
+    for name in ("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"):
+        source.read(folder / name, name)
     reading = read_reading(source, folder)
     try:
         with _quiet_transformers():

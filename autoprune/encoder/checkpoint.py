@@ -52,12 +52,10 @@ def check_finite(weight: Tensor, name: str, where: Path | str) -> None:
     wrong = ~torch.isfinite(weight)
     if bool(wrong.any()):
         first = wrong.nonzero()[0].tolist()
-        count = int(wrong.sum())
-        value = float(weight[tuple(first)])
-        place = f"row {first[0]:,}" if weight.dim() > 1 else f"position {first[0]:,}" if first else "its only value"
+        place = f"row {first[0]}" if weight.dim() > 1 else f"position {first[0]}" if first else "its only place"
         raise AutopruneError(
-            f"{where}: {name} holds {count:,} value{'s' * (count > 1)} that {'are' if count > 1 else 'is'} no number, "
-            f"the first ({value}) in {place}; such a model cannot be compressed."
+            f"{where}: {name} holds what is no number ({int(wrong.sum()):,} of {weight.numel():,} values), the first "
+            f"({float(weight[tuple(first)])}) in {place}; such a model cannot be compressed."
         )
 
 

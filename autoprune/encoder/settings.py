@@ -151,10 +151,16 @@ DENSE: dict[str, Fate] = {
 
 NORMALIZE: dict[str, Fate] = dict.fromkeys(("module_input_name", "module_output_name"), SENTENCE)
 
+SPECIAL_TOKENS: dict[str, Fate] = {
+    **_each(HONOURED, "unk_token sep_token pad_token cls_token mask_token bos_token eos_token"),
+    **_each(HONOURED, "additional_special_tokens extra_special_tokens"),
+}
+
 FILES: dict[str, dict[str, Fate]] = {
     "config.json": CONFIG,
     "tokenizer_config.json": TOKENIZER_CONFIG,
     "tokenizer.json": TOKENIZER,
+    "special_tokens_map.json": SPECIAL_TOKENS,
     "sentence_bert_config.json": READING,
     "config_sentence_transformers.json": DECLARED,
     "modules.json": MODULE,
@@ -162,7 +168,11 @@ FILES: dict[str, dict[str, Fate]] = {
     "Dense": DENSE,
     "Normalize": NORMALIZE,
 }
-"""What becomes of the settings of each file; of the files of modules by the module's kind."""
+"""What becomes of the settings of each file; of the files of modules by the module's kind.
+
+`added_tokens.json` and files of vocabularies hold pieces and no settings; all of them are followed. What other files
+hold (`generation_config.json`, `README.md`, weights of other libraries) is not read.
+"""
 
 
 def check_settings(kind: str, content: Mapping[str, Any], *, file: str, where: str) -> list[str]:

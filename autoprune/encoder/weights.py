@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -104,8 +104,8 @@ def checked_weights(held: Mapping[str, Tensor], shape: Shape, where: str) -> dic
     missing = [name for name in wanted if name not in own]
     if missing:
         raise AutopruneError(
-            f"task.model: {where}: {len(missing)} weights are missing from its files, such as {missing[0]}; a model "
-            "with random weights in it is nothing to compress."
+            f"task.model: {where}: {_weights(missing)} missing from its files, such as {missing[0]}; a model with "
+            "random weights in it is nothing to compress."
         )
     for name, sizes in wanted.items():
         if tuple(own[name].shape) != sizes:
@@ -116,8 +116,8 @@ def checked_weights(held: Mapping[str, Tensor], shape: Shape, where: str) -> dic
     more = sorted(name for name in own if name not in wanted and name.startswith(INSIDE))
     if more:
         raise AutopruneError(
-            f"task.model: {where}: its files hold {len(more)} weights more than a {shape.family} of "
-            f"{shape.layers} layers has, such as {more[0]}; without them its vectors would be others."
+            f"task.model: {where}: {_weights(more)} in its files for which a {shape.family} of {shape.layers} layers "
+            f"has no place, such as {more[0]}; without them its vectors would be others."
         )
     return {name: own[name] for name in wanted}
 
@@ -147,6 +147,10 @@ def _own(held: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
             stem, dot, last = name.removeprefix(prefix).rpartition(".")
             found[stem + renamed.get(dot + last, dot + last)] = tensor
     return found
+
+
+def _weights(names: Sized) -> str:
+    return "1 weight is" if len(names) == 1 else f"{len(names)} weights are"
 
 
 def _some(names: Iterable[str]) -> str:
