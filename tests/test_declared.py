@@ -69,8 +69,17 @@ def changed(path: Path, **entries: Any) -> None:
     path.write_text(json.dumps({**(json.loads(path.read_text()) if path.is_file() else {}), **entries}))
 
 
-@pytest.mark.parametrize("family", ["roberta", "xlm-roberta", "camembert"])
-@pytest.mark.parametrize("padding", [0, 1, 3, 7])
+@pytest.mark.parametrize(
+    ("family", "padding"),
+    [
+        ("roberta", 3),
+        *(
+            pytest.param(family, padding, marks=pytest.mark.slow)
+            for family in ("roberta", "xlm-roberta", "camembert")
+            for padding in (0, 1, 7)
+        ),
+    ],
+)
 def test_positions_are_counted_from_the_padding(family: str, padding: int, tmp_path: Path) -> None:
     """3 ends every text, and 0, 1 and 7 occur in some: what equals the padding has its place, and is not counted."""
     folder = write_tiny_bert(tmp_path / "model", family=family, config={"pad_token_id": padding})
@@ -91,8 +100,7 @@ def test_positions_are_counted_in_a_smaller_vocabulary(gone: bool, tmp_path: Pat
         agrees(model, tmp_path, model.calibrate(ASKED).numpy())
 
 
-@pytest.mark.parametrize("embedding", [16, 48])
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize(("embedding", "pooling"), [(16, "cls"), pytest.param(48, "mean", marks=pytest.mark.slow)])
 def test_tables_of_another_width_are_projected(embedding: int, pooling: str, tmp_path: Path) -> None:
     folder = write_tiny_bert(
         tmp_path / "model", family="electra", config={"embedding_size": embedding}, pooling=pooling
@@ -102,6 +110,7 @@ def test_tables_of_another_width_are_projected(embedding: int, pooling: str, tmp
     agrees(model, tmp_path, theirs(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "entries"),
     [
@@ -126,6 +135,7 @@ def test_no_constant_stands_for_a_setting(family: str, entries: dict[str, Any], 
     agrees(read_encoder(str(folder)), tmp_path, theirs(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entries", [{"do_lower_case": False}, {"strip_accents": False}, {"model_max_length": 9}])
 def test_the_tokenizer_is_that_of_its_settings(entries: dict[str, Any], tiny: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny, tmp_path / "model"))
@@ -172,9 +182,10 @@ PROMPTS: list[dict[str, Any]] = [
     {"similarity_fn_name": "manhattan"},
     {"prompts": {"query": "river: " * 30}},  # longer than what is read
 ]
+REST = [told for at, told in enumerate(PROMPTS) if at not in (3, 4)]
 
 
-@pytest.mark.parametrize("told", PROMPTS)
+@pytest.mark.parametrize("told", [*PROMPTS[3:5], *(pytest.param(told, marks=pytest.mark.slow) for told in REST)])
 def test_prompts_are_used_and_carried(told: dict[str, Any], tiny: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny, tmp_path / "model"))
     (folder / "config_sentence_transformers.json").write_text(json.dumps(told))
@@ -251,7 +262,9 @@ def test_similarities_match_sentence_transformers(similarity: str) -> None:
     np.testing.assert_allclose(compared(*ours, similarity), np.diag(right), atol=1e-5)
 
 
-@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize(
+    "similarity", ["dot", *(pytest.param(one, marks=pytest.mark.slow) for one in SIMILARITIES if one != "dot")]
+)
 def test_a_task_asks_as_the_model_declares(similarity: str, tmp_path: Path) -> None:
     folder = write_tiny_bert(tmp_path / "model", normalize=False)
     told = {"prompts": {"query": "river: ", "document": "stone: "}, "default_prompt_name": "document"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ def test_every_setting_of_sentence_transformers_is_in_the_list() -> None:
     assert {name for name in ("prompts", "truncate_dim", "similarity_fn_name") if name in parsed} <= told
 
 
-@pytest.mark.parametrize("family", sorted(NAMES))
+@pytest.mark.parametrize(
+    "family", ["bert", *(pytest.param(family, marks=pytest.mark.slow) for family in sorted(set(NAMES) - {"bert"}))]
+)
 def test_every_setting_that_is_written_is_in_the_list(family: str, tmp_path: Path) -> None:
     import sentence_transformers
 
@@ -106,6 +109,31 @@ def test_a_setting_that_would_be_lost_is_refused(
     with pytest.raises(AutopruneError) as caught:
         read_encoder(str(folder))
     assert words in str(caught.value)
+
+
+@pytest.mark.slow
+def test_whatever_stands_in_a_setting_is_read_or_refused(tiny: Path, tmp_path: Path) -> None:
+    """Drawn by a seed: nothing but the one error, and nobody else speaks."""
+    draw, folder = random.Random(0), Path(shutil.copytree(tiny, tmp_path / "model"))
+    files = [path for path in sorted(folder.rglob("*.json")) if path.name != "tokenizer.json"]
+    values = [None, True, -1, 0, 1, 2.5, 10**30, 1e-30, "x", "left", "null", "é", [], [1], ["x"], {}, {"x": 1}, [[]]]
+    read, said = 0, []
+    for _ in range(400):
+        path = draw.choice(files)
+        before = path.read_text()
+        content = json.loads(before)
+        target = draw.choice(content) if isinstance(content, list) else content
+        names = sorted({*target, *FILES.get(path.name, FILES["Pooling"])})
+        target[draw.choice(names)] = draw.choice(values)
+        path.write_text(json.dumps(content))
+        try:
+            read_encoder(str(folder))
+            read += 1
+        except AutopruneError as error:
+            said.append(str(error))
+        path.write_text(before)
+    assert 50 < read < 350
+    assert [one for one in said if "\n" in one] == []
 
 
 def test_a_setting_that_nobody_knows_is_told(tiny: Path, tmp_path: Path) -> None:

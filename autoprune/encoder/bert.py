@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -102,7 +103,7 @@ def _read(source: Source) -> Encoder:
         pooling=pooling,
         normalize=normalize,
         activation=_activation(source, told),
-        epsilon=EPSILON if shape.family == "distilbert" else float(told["layer_norm_eps"]),
+        epsilon=_epsilon(source, told),
         embedding=shape.embedding if shape.embedding != shape.hidden else None,
         padding=shape.padding,
         prompts=prompts,
@@ -180,6 +181,8 @@ def _shape(source: Source, told: Mapping[str, Any]) -> Shape:
     """
     family = str(told["model_type"])
     names = DISTILBERT_SIZES if family == "distilbert" else SIZES
+    if family == "electra":
+        names = {**names, "embedding": "embedding_size"}
     sizes: dict[str, int] = {name: told.get(theirs) for name, theirs in names.items()}  # type: ignore[misc]  # checked
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
@@ -196,10 +199,17 @@ def _shape(source: Source, told: Mapping[str, Any]) -> Shape:
     return Shape(
         family=family,
         segments=sizes.pop("segments", 0),
-        embedding=told["embedding_size"] if family == "electra" else sizes["hidden"],
+        embedding=sizes.pop("embedding", sizes["hidden"]),
         padding=padding,
         **sizes,
     )
+
+
+def _epsilon(source: Source, told: Mapping[str, Any]) -> float:
+    epsilon = EPSILON if told["model_type"] == "distilbert" else told["layer_norm_eps"]
+    if not isinstance(epsilon, int | float) or isinstance(epsilon, bool) or not 0 < epsilon < math.inf:
+        raise source.refusal(f"config.json: layer_norm_eps must be a number above 0, but is {epsilon!r}.")
+    return float(epsilon)
 
 
 def _activation(source: Source, told: Mapping[str, Any]) -> str:
@@ -233,7 +243,10 @@ def _read_tokenizer(source: Source, folder: Path, *, places: int, counted: bool)
             read = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             backend, sides = read.backend_tokenizer.to_str(), (read.truncation_side, read.padding_side)
     except Exception as error:  # whatever transformers makes of files that it did not expect
-        raise source.refusal(f"the tokenizer cannot be loaded ({_first_line(error)}).") from error
+        raise source.refusal(
+            f"the tokenizer cannot be loaded ({_first_line(error)}); it must be one that runs without code of the "
+            "model's own and can be written as a tokenizer.json."
+        ) from error
     if sides[1] == "left" and not counted:
         raise source.refusal(
             "its tokenizer pads on the left (padding_side), so that what a text's vector is would depend on the texts "
@@ -241,9 +254,9 @@ def _read_tokenizer(source: Source, folder: Path, *, places: int, counted: bool)
         )
     # As sentence-transformers has it; newer versions write the length into the tokenizer's settings alone.
     longest = reading.get("max_seq_length") or read.model_max_length
-    if not isinstance(longest, int) or isinstance(longest, bool) or longest < FEWEST:
+    if not isinstance(longest, int | float) or isinstance(longest, bool) or not longest >= FEWEST:
         raise source.refusal(f"the longest text must have {FEWEST} tokens or more, but got {longest!r}.")
-    longest = min(longest, places)
+    longest = int(min(longest, places))
     backend = lower_cased(backend) if reading.get("do_lower_case") else backend
     return Tokenizer.read(backend, max_tokens=longest, keeps_end=sides[0] == "left")
 

@@ -132,9 +132,12 @@ def read_pooling(source: Source, folder: Path | None, prompts: Prompts) -> str:
     """
     if folder is None:
         return "mean"
-    config = source.read(folder / "config.json", "Pooling")
+    path = folder / "config.json"
+    if not path.is_file():
+        raise source.refusal(f"{path.relative_to(source.folder)} is missing, which says how tokens become a vector.")
+    config = source.read(path, "Pooling")
     named = config.get("pooling_mode") or [mode for key, mode in MODES.items() if config.get(key)] or "mean"
-    modes = [named] if isinstance(named, str) else list(named)
+    modes = named if isinstance(named, list) else [named]
     if len(modes) != 1 or modes[0] not in POOLINGS:
         raise source.refusal(f"the pooling {' and '.join(map(str, modes))} is unknown; one of mean, cls and max is.")
     if not config.get("include_prompt", True) and prompts.describe():

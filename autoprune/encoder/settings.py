@@ -47,6 +47,7 @@ CONFIG: dict[str, Fate] = {
     "position_embedding_type": Only((None, "absolute"), "only absolute positions are known"),
     "is_decoder": Only((None, False), "a decoder is no encoder"),
     "add_cross_attention": Only((None, False), "a decoder is no encoder"),
+    "is_causal": Only((None, False), "a decoder is no encoder"),
     "is_encoder_decoder": Only((None, False), "an encoder alone is known"),
     "auto_map": NO_CODE,
     "custom_pipelines": NO_CODE,
