@@ -46,7 +46,8 @@ class EncoderConfig:
         texts_per_update: batch size.
         similarities: weight of the squared error of the similarities within a batch, beside the cosine to the dense
             embedding.
-        longest: tokens of a text that distillation reads, which costs as much as they are.
+        longest: tokens of a text that distillation reads, the dense model and the smaller one the same text; None: as
+            many as the model reads. Costs as much as they are.
         precision: of the matrix products of distillation, one of `PRECISIONS`; None: the fastest here.
         seed: splits the texts.
         training: of distillation; the dense model comes trained.
@@ -60,7 +61,7 @@ class EncoderConfig:
     texts_per_epoch: int = 8192
     texts_per_update: int = 32
     similarities: float = 10.0
-    longest: int = 128
+    longest: int | None = None
     precision: str | None = None
     seed: int = 0
     training: Training = field(default_factory=lambda: Training(learning_rate=3e-4, warmup=50, decay=True, epochs=0))
@@ -78,8 +79,9 @@ class EncoderConfig:
                 "what a recipe trains for is space.<stage>.epochs."
             )
         for name, least in (("texts_per_epoch", 1), ("texts_per_update", 2), ("longest", 8), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise AutopruneError(f"task.{name} >= {least} must hold, but got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise AutopruneError(f"task.{name} >= {least} must hold, but got {value}.")
         if self.precision is not None and self.precision not in PRECISIONS:
             raise unknown("task.precision", self.precision, PRECISIONS)
         if not 0 <= self.similarities < float("inf"):

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -116,9 +117,9 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
 
     def batches(self) -> Sequence[Tensor]:
         """An epoch's texts by number; those of a batch are of like length, so that little of it is padding."""
-        count = min(self.config.texts_per_epoch, len(self._texts["train"]))
-        chosen = torch.randperm(len(self._texts["train"]))[:count]
-        lengths = torch.tensor([len(self._texts["train"][at]) for at in chosen.tolist()])
+        count = min(self.config.texts_per_epoch, len(self._distilled))
+        chosen = torch.randperm(len(self._distilled))[:count]
+        lengths = torch.tensor([len(self._distilled[at]) for at in chosen.tolist()])
         # Within a window of batches only: texts of one length alone would make odd batches.
         size, window = self.config.texts_per_update, 16 * self.config.texts_per_update
         batches: list[Tensor] = []
@@ -131,9 +132,9 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
     def loss(self, model: Encoder, batch: Tensor) -> Tensor:
         """1 - cosine to the dense vectors, and the squared error of the similarities within the batch."""
         if self._wanted is None:
-            self._wanted = torch.from_numpy(self.teacher.vectors(self._texts["train"]))
+            self._wanted = torch.from_numpy(self.teacher.vectors(self._distilled))
         tokens = self._tokenized(model)
-        ids, there = padded([_cut_off(tokens[at], self.config.longest) for at in batch.tolist()])
+        ids, there = padded([tokens[at] for at in batch.tolist()])
         device, precision = model.device, self.config.precision
         products = getattr(torch, precision) if precision else fastest_products(device)
         vectors = normalize(model(ids.to(device), there.to(device), products=products))
@@ -159,24 +160,25 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         """Ready to answer on onnxruntime, whatever ships."""
         return serve_encoder(self.parts(model, "onnx"), device="cpu")
 
+    @cached_property
+    def _distilled(self) -> list[str]:
+        """The training texts as both models read them, the dense one and the smaller."""
+        texts, longest = self._texts["train"], self.config.longest
+        return texts if longest is None else self._dense.tokenizer.shortened(texts, longest)
+
     def _tokenized(self, model: Encoder) -> list[Tokens]:
         """The training texts as token ids under the pieces that stand."""
         word = model.tables["word"]
         vocabulary = word.index.cpu().numpy().tobytes() + word.row_mask.cpu().numpy().tobytes()
         key = hashlib.sha256(vocabulary).digest()
         if self._tokens is None or self._tokens[0] != key:
-            self._tokens = key, model.tokens(self._texts["train"])
+            self._tokens = key, model.tokens(self._distilled)
         return self._tokens[1]
 
 
 def _some(texts: Sequence[str], count: int) -> list[str]:
     chosen = np.random.default_rng(0).choice(len(texts), size=min(count, len(texts)), replace=False)
     return [texts[at] for at in chosen]
-
-
-def _cut_off(tokens: Tokens, longest: int) -> Tokens:
-    """The first tokens of a text, and the one that ends it."""
-    return tokens if len(tokens) <= longest else np.append(tokens[: longest - 1], tokens[-1])
 
 
 def _worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
