@@ -25,7 +25,8 @@ ROOMS = {
     "tasks": "metric task",
     "recommender": "ids histories loss ranking data data.lightgcn data.tables data.log data.interactions config "
     "targets kernels topk served model task make",
-    "encoder": "tokenizer functional weights architecture onnx_session onnx_spec onnx_graph served model parts "
+    "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
+    "onnx_spec onnx_graph served model parts "
     "obstacles stock stock_format hub modules bert config slices workloads benchmarks benchmarks.tables "
     "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.retrieval benchmarks.pairs "
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
@@ -66,7 +67,7 @@ DOORS = {
     "faiss": {"packing.product"},
     "onnx": {"encoder.onnx_graph"},
     "onnxruntime": {"encoder.onnx_session"},
-    "safetensors": {"artifacts.artifact", "encoder.bert", "encoder.modules", "encoder.stock", "study.provenance"},
+    "safetensors": {"artifacts.artifact", "encoder.checkpoint", "encoder.stock", "study.provenance"},
     "tokenizers": {"encoder.tokenizer"},
     "transformers": {"encoder.bert"},
     "huggingface_hub": {"encoder.hub"},

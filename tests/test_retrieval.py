@@ -19,7 +19,7 @@ DOCUMENTS = 40
 QUERIES = 12
 
 
-def by_number(texts: Sequence[str]) -> np.ndarray:
+def by_number(texts: Sequence[str], role: str | None = None) -> np.ndarray:
     """A direction on the circle by the number in the text."""
     turn = np.array([float("".join(filter(str.isdigit, text)) or 0) for text in texts]) / 100
     return np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32)
@@ -171,7 +171,7 @@ def test_a_query_is_no_answer_to_itself(tmp_path: Path) -> None:
     lines = ["", "query-id\tcorpus-id\tscore", *[f"a{at}\tb{at}\t1" for at in range(QUERIES)]]
     (tmp_path / "qrels" / "test.tsv").write_text("\n".join(lines))
 
-    def by_pair(texts: Sequence[str]) -> np.ndarray:
+    def by_pair(texts: Sequence[str], role: str | None = None) -> np.ndarray:
         """A claim is nearest to itself, then to its counter."""
         found = np.zeros((len(texts), QUERIES + 1), dtype=np.float32)
         for row, text in zip(found, texts, strict=True):

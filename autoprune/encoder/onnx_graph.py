@@ -131,8 +131,20 @@ def _embed(graph: _Graph, encoder: Encoder) -> str:
         return graph.node("Slice", [table, graph.numbers(0), tokens, graph.numbers(0)])
 
     words = _decode(graph, encoder.word, looked_up)
-    places = graph.node("Unsqueeze", [_decode(graph, encoder.position, first), graph.numbers(1)])
-    return _normed(graph, [words, places], encoder.norm, encoder.epsilon)
+    if encoder.padding is None:
+        places = graph.node("Unsqueeze", [_decode(graph, encoder.position, first), graph.numbers(1)])
+    else:
+        places = _decode(graph, encoder.position, _counted(graph, ids, encoder.padding))
+    normed = _normed(graph, [words, places], encoder.norm, encoder.epsilon)
+    return normed if encoder.project is None else _linear(graph, normed, encoder.project)
+
+
+def _counted(graph: _Graph, ids: str, padding: int) -> Callable[[str], str]:
+    """Looks up the places of ids, counted over those that are not the padding, which takes row 0."""
+    same = graph.node("Equal", [ids, graph.constant(np.array(padding, np.int64))])
+    counted = graph.node("Cast", [graph.node("Not", [same])], to=TensorProto.INT64)
+    places = graph.node("Mul", [graph.node("CumSum", [counted, graph.constant(np.array(0, np.int64))]), counted])
+    return lambda table: graph.node("Gather", [table, places])
 
 
 def _decode(graph: _Graph, table: Embedding, rows: Callable[[str], str]) -> str:

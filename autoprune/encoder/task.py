@@ -66,32 +66,39 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         self._texts = split_texts(corpus.texts, seed=config.seed)
         self._digest = digest_of(dense)
         self.teacher = Teacher(self._digest, lambda: self._served(dense), report=lambda message: self.report(message))
-        train = self._texts["train"]
-        own = [kind(self._texts, lambda split: self.teacher.vectors(self._texts[split])) for kind in FIDELITY]
+        prompts, train = dense.architecture.prompts, self._texts["train"]
+        self._train = prompts.spread(train)  # what distillation reads: texts as the model will be asked for them
+        own = [
+            kind(self._texts, lambda split: self.teacher.vectors(prompts.before(self._texts[split])))
+            for kind in FIDELITY
+        ]
         super().__init__(
-            [*benchmarks, *own],
+            [one.under(dense.architecture.similarity) for one in (*benchmarks, *own)],
             Coverage(self._texts, dense.tokenizer.count),
             metric=config.metric,
             tokenizer=dense.tokenizer,
             common=train,
         )
-        self._calibration = _some(train, CALIBRATION_TEXTS)
-        self._frequency = _worth(dense.tokenizer, train)
+        self._calibration = _some(self._train, CALIBRATION_TEXTS)
+        self._frequency = _worth(dense.tokenizer, self._train)
         self._requests = make_requests(dense.tokenizer, _some(train, REQUEST_TEXTS))
         self._tokens: tuple[bytes, list[Tokens]] | None = None
         self._wanted: Tensor | None = None
 
     def describe(self) -> str:
-        judged = "; ".join(one.describe() for one in self.benchmarks)
-        vocabulary = (
-            ""
-            if self._dense.tokenizer.reducible
-            else (f"; the vocabulary stays whole: its tokenizer is {self._dense.tokenizer.kind}, not WordPiece")
-        )
-        return (
-            f"{self._dense.architecture.name}: {len(self._dense.layers)} layers, {len(self._dense.pieces):,} pieces; "
-            f"{self._corpus.describe()}; {judged}{vocabulary}"
-        )
+        dense, architecture = self._dense, self._dense.architecture
+        said = [
+            f"{architecture.name}: {len(dense.layers)} layers, {len(dense.pieces):,} pieces",
+            self._corpus.describe(),
+            *(one.describe() for one in self.benchmarks),
+        ]
+        if not dense.tokenizer.reducible:
+            said.append(f"the vocabulary stays whole: its tokenizer is {dense.tokenizer.kind}, not WordPiece")
+        if architecture.prompts.describe():
+            said.append(f"prompts: {architecture.prompts.describe()}")
+        if architecture.similarity != "cosine":
+            said.append(f"similarity: {architecture.similarity}")
+        return "; ".join([*said, *dense.notes])
 
     def fingerprint(self) -> str:
         settings = dataclasses.asdict(self.config)
@@ -130,18 +137,27 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         return [full[at] for at in torch.randperm(len(full)).tolist()]
 
     def loss(self, model: Encoder, batch: Tensor) -> Tensor:
-        """1 - cosine to the dense vectors, and the squared error of the similarities within the batch."""
+        """1 - cosine to the dense vectors, and the squared error of the cosines within the batch.
+
+        Where a similarity rests on lengths, their squared relative error too.
+        """
         if self._wanted is None:
             self._wanted = torch.from_numpy(self.teacher.vectors(self._distilled))
         tokens = self._tokenized(model)
         ids, there = padded([tokens[at] for at in batch.tolist()])
         device, precision = model.device, self.config.precision
         products = getattr(torch, precision) if precision else fastest_products(device)
-        vectors = normalize(model(ids.to(device), there.to(device), products=products))
-        wanted = normalize(self._wanted[batch].to(device) @ model.wanted().T)
+        found = model(ids.to(device), there.to(device), products=products)
+        dense = self._wanted[batch].to(device) @ model.wanted().T
+        vectors, wanted = normalize(found), normalize(dense)
         apart = (1 - (vectors * wanted).sum(1)).mean()
         wrong = (vectors @ vectors.T - wanted @ wanted.T).square().mean()
-        return apart + self.config.similarities * wrong
+        loss: Tensor = apart + self.config.similarities * wrong
+        architecture = self._dense.architecture
+        if architecture.similarity == "cosine" or architecture.normalize:
+            return loss
+        lengths: Tensor = found.norm(dim=1) / dense.norm(dim=1).clamp(min=1e-12)
+        return loss + (lengths - 1).square().mean()
 
     def beside(self) -> Beside:
         return Beside(values={"model": self._dense.architecture.name}, tensors={})
@@ -163,8 +179,8 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
     @cached_property
     def _distilled(self) -> list[str]:
         """The training texts as both models read them, the dense one and the smaller."""
-        texts, longest = self._texts["train"], self.config.longest
-        return texts if longest is None else self._dense.tokenizer.shortened(texts, longest)
+        longest = self.config.longest
+        return self._train if longest is None else self._dense.tokenizer.shortened(self._train, longest)
 
     def _tokenized(self, model: Encoder) -> list[Tokens]:
         """The training texts as token ids under the pieces that stand."""

@@ -22,6 +22,7 @@ from autoprune.encoder.benchmarks.benchmark import (
 )
 from autoprune.encoder.benchmarks.judgements import WHERE, Collection
 from autoprune.encoder.benchmarks.trec import read_trec
+from autoprune.encoder.similarity import SIMILARITIES, all_compared
 from autoprune.errors import AutopruneError
 
 K = 10
@@ -65,10 +66,10 @@ class Retrieval(Benchmark):
         texts, grades = self.collection.queries[split], self.collection.grades[split]
         asked = [perturb(text) for text in texts] if perturb else texts
         places = self.candidates[split]
-        documents = embedded(encode, [self.collection.documents[at] for at in places])
-        queries = embedded(encode, asked)
+        documents = embedded(encode, [self.collection.documents[at] for at in places], role="document")
+        queries = embedded(encode, asked, role="query")
         own = self.collection.own.get(split)
-        near = places[nearest_documents(queries, documents, K + bool(own))]
+        near = places[nearest_documents(queries, documents, K + bool(own), similarity=self.similarity)]
         found = [row[row != itself][:K] for row, itself in zip(near, own, strict=True)] if own else near
         values = [
             ndcg([known.get(int(at), 0.0) for at in row], known) for row, known in zip(found, grades, strict=True)
@@ -99,19 +100,22 @@ class Retrieval(Benchmark):
         return sha256_of([*held.documents, *asked, self.candidates["validation"].tolist(), *own])
 
 
-def nearest_documents(queries: Vectors, documents: Vectors, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The positions of the `count` documents of the largest products, best first, int64 [queries, min(count, docs)].
+def nearest_documents(
+    queries: Vectors, documents: Vectors, count: int, *, similarity: str = SIMILARITIES[0]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The positions of the `count` documents that are most similar, best first, int64 [queries, min(count, docs)].
 
     Args:
         queries: float32 [queries, dim].
         documents: float32 [docs, dim], docs > 0.
         count: of answers.
+        similarity: one of `autoprune.encoder.similarity.SIMILARITIES`.
     """
     count = min(count, len(documents))
     found = np.empty((len(queries), count), dtype=np.int64)
     step = max(1, SCORES_AT_ONCE // len(documents))
     for start in range(0, len(queries), step):
-        scores = np.round(queries[start : start + step] @ documents.T, 6)
+        scores = np.round(all_compared(queries[start : start + step], documents, similarity), 6)
         least = np.partition(scores, len(documents) - count, axis=1)[:, len(documents) - count]
         for at, (row, bound) in enumerate(zip(scores, least, strict=True), start=start):
             close = np.flatnonzero(row >= bound)  # in the order of documents, which a stable sort keeps among ties
