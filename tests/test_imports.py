@@ -28,8 +28,9 @@ ROOMS = {
     "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
     "onnx_spec onnx_graph served model parts "
     "obstacles stock stock_format hub modules bert config slices workloads benchmarks benchmarks.tables "
-    "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.retrieval benchmarks.pairs "
-    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
+    "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
+    "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage texts "
+    "teacher judging task make",
     "recipes": "schedule space store recipe train stages",
     "measure": "measurement reading timing judge",
     "record": "archive folder point record",

@@ -9,6 +9,8 @@ from autoprune.tasks.task import Training
 
 PRECISIONS = ("float32", "bfloat16")
 
+VALIDATION_DOCUMENTS, FEWEST_DOCUMENTS, ALL = 2000, 100, "all"
+
 
 @dataclass(kw_only=True)
 class EncoderData:
@@ -17,6 +19,8 @@ class EncoderData:
     Attributes:
         pairs: sentence pairs with human scores; see `autoprune.encoder.benchmarks.pairs`.
         retrieval: documents, queries and relevance; see `autoprune.encoder.benchmarks.retrieval`.
+        documents: among how many documents retrieval searches on validation, a number or `all`; where there are more,
+            the hardest; see `autoprune.encoder.benchmarks.retrieval`. On test it always searches among all.
         classification: texts with labels; see `autoprune.encoder.benchmarks.classification`.
         scale: the least and the largest score of the pairs; None: as the scores suggest.
         path: of the one that a task is named after.
@@ -24,9 +28,22 @@ class EncoderData:
 
     pairs: str | None = None
     retrieval: str | None = None
+    documents: int | str = VALIDATION_DOCUMENTS
     classification: str | None = None
     scale: tuple[float, float] | None = None
     path: str | None = None
+
+    def check(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+            AutopruneError: with the path of the entry.
+        """
+        if self.documents != ALL and not (isinstance(self.documents, int) and self.documents >= FEWEST_DOCUMENTS):
+            raise AutopruneError(
+                f"task.data.documents: a number >= {FEWEST_DOCUMENTS} or {ALL} must be given, "
+                f"but got {self.documents!r}."
+            )
 
 
 @dataclass(kw_only=True)
@@ -73,6 +90,7 @@ class EncoderConfig:
             AutopruneError: with the path of the entry.
         """
         self.training.check()
+        self.data.check()
         if self.training.epochs:
             raise AutopruneError(
                 f"task.training.epochs: an encoder comes trained, so 0 must be given, but got {self.training.epochs}; "

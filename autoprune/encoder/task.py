@@ -79,6 +79,8 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
             tokenizer=dense.tokenizer,
             common=train,
         )
+        for one in self.benchmarks:
+            one.prepare(lambda texts, role=None: self.teacher.vectors(prompts.before(texts, role)))
         self._calibration = _some(self._train, CALIBRATION_TEXTS)
         self._frequency = _worth(dense.tokenizer, self._train)
         self._requests = make_requests(dense.tokenizer, _some(train, REQUEST_TEXTS))
