@@ -24,6 +24,7 @@ from autoprune.encoder.functional import padded
 from autoprune.encoder.judging import EncoderJudging
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
+from autoprune.encoder.reach import within_reach, without
 from autoprune.encoder.served import SentenceEncoder, serve_encoder
 from autoprune.encoder.teacher import Teacher, digest_of
 from autoprune.encoder.texts import Corpus, split_texts
@@ -113,13 +114,13 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         return Context(seed=seed, device=device, frequency={"vocab": self._frequency}, calibration=self._calibration)
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        if self._dense.tokenizer.reducible:
-            return dict(recipe)
-        stages = {name: stage for name, stage in recipe.items() if name != "rows"}
-        return {
-            name: {key: value for key, value in stage.items() if key != "rows"} if isinstance(stage, Mapping) else stage
-            for name, stage in stages.items()
-        }
+        dense = self._dense
+        sizes: dict[str, tuple[int, ...]] = {"layers": (len(dense.layers),)}
+        for kind in ("heads", "ffn"):
+            of_layers = [dense.size(axis) for axis in dense.axes_of(kind).values()]
+            sizes[kind] = (min(of_layers), sum(of_layers))
+        found = within_reach(recipe, sizes)
+        return found if dense.tokenizer.reducible else without(found, "rows")
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> Encoder:  # it comes trained
         return copy.deepcopy(self._dense)
