@@ -28,17 +28,18 @@ ROOMS = {
     "recommender": "ids histories loss ranking data data.looks data.columns data.text data.parquet data.lightgcn "
     "data.tables data.log data.interactions config targets kernels ties topk served model task make",
     "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
-    "onnx_spec onnx_graph served model parts "
+    "onnx_spec onnx_graph served model parts reach "
     "obstacles stock stock_format hub modules bert config slices workloads benchmarks benchmarks.tables "
-    "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.retrieval benchmarks.pairs "
-    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
+    "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
+    "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage texts "
+    "teacher judging task make",
     "recipes": "schedule space store recipe train stages",
     "measure": "measurement reading timing judge",
     "record": "archive folder point record",
     "fronts": "requirements profiles pareto pool letters infeasible fall optimism obstacles limits front",
     "arguments": "",
     "config": "",
-    "study": "settings definition request executor provenance verdict evaluate sampler progress driver job "
+    "study": "settings definition request executor provenance verdict evaluate sampler progress driver suited job "
     "remeasure verify",
     "api": "",
     "views": "plain commands layers marks order effects phrases front_json compare card front_png.places "

@@ -38,15 +38,15 @@ KEYS = {
     "encoder": {
         "onnx": "e30790388751",
         "int8": "22e7161222d5",
-        "vocab_15k_int4": "fbe0beb3fa86",
-        "pca_256": "678d147d6f5b",
-        "stock_vocab_15k": "0c25383806a8",
+        "vocab_half_int4": "fbe0beb3fa86",
+        "pca_two_thirds": "678d147d6f5b",
+        "stock_vocab_half": "0c25383806a8",
         "int4_aware": "1c37cb6c4b7e",
-        "layers_01345": "0d55e16e355c",
-        "layers_0245": "b520522efbbe",
-        "layers_035": "88db2ecff112",
+        "layers_most": "0d55e16e355c",
+        "layers_many": "b520522efbbe",
+        "layers_few": "88db2ecff112",
         "ffn_half": "a6e45afd2e0f",
-        "stock_layers_035": "f2d9691fe8dd",
+        "stock_layers_few": "f2d9691fe8dd",
     },
 }
 

@@ -68,7 +68,8 @@ def _read_benchmarks(config: EncoderConfig) -> list[Benchmark]:
     elif pairs:
         found.append(read_pairs(Path(pairs), scale=data.scale, seed=seed, where=where))
     if data.retrieval:
-        found.append(read_retrieval(Path(data.retrieval), seed=seed, where="task.data.retrieval"))
+        documents = data.documents if isinstance(data.documents, int) else None
+        found.append(read_retrieval(Path(data.retrieval), documents=documents, seed=seed, where="task.data.retrieval"))
     if data.classification:
         found.append(read_classification(Path(data.classification), seed=seed, where="task.data.classification"))
     return found

@@ -24,8 +24,8 @@ class Linear:
     Attributes:
         weight: float32 [out, in], or int8 codes [out, in] in [-63, 63]; of fewer bits, in [-8, 7] and [-2, 1].
         bias: float32 [out].
-        scale: float32 [out], for codes: value = code * scale. The input is then quantised as it comes, to unsigned
-            bytes between its own smallest and largest number.
+        scale: float32 [out], for codes: value = code * scale. The input is then quantised as it comes, each row (a
+            token) to whole numbers from -127 to 127, which stand for its largest absolute value.
         bits: of a code in the file: 8, 4 or 2.
     """
 

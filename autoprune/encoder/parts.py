@@ -29,8 +29,10 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         widths = {name: _written_bits(table) for name, table in model.tables.items()}
         # what latency depends on; a graph says the same, but not in a few words
         rows = {"word": model.tables["word"].rows, "position": _positions(model)}
+        coded = any(isinstance(table, Linear) and table.coded is not None for table in model.tables.values())
+        scales = {"activation_scales": "token"} if coded else {}  # without: one for a whole request
         return Parts(
-            manifest={**settings, "rows": rows, "bits": widths},
+            manifest={**settings, **scales, "rows": rows, "bits": widths},
             tensors={},
             beside=beside,
             files={"model.onnx": build(_graph(model)), "tokenizer.json": tokenizer},

@@ -131,6 +131,18 @@ class Tokenizer:
                 encoded[at] = self._backend.encode(text)
         return [np.asarray(one.ids, dtype=np.int32) for one in encoded]
 
+    def shortened(self, texts: Sequence[str], tokens: int) -> list[str]:
+        """Texts without what lies beyond so many tokens, special ones included; one that fits stays as it is."""
+        limited = Tokenizer(self.content, max_tokens=min(tokens, self.max_tokens))
+        long = [at for at, ids in enumerate(self.encode(texts)) if len(ids) > limited.max_tokens]
+        found = list(texts)
+        for at in long:
+            text = found[at].encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
+            read = limited._backend.encode(text)
+            spans = [span for span, added in zip(read.offsets, read.special_tokens_mask, strict=True) if not added]
+            found[at] = text[min(start for start, _ in spans) : max(end for _, end in spans)]
+        return found
+
     def frequency(self, texts: Sequence[str]) -> Tensor:
         """How often each id occurs in texts: int64 [size]."""
         counts = np.zeros(self.size, dtype=np.int64)

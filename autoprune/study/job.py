@@ -23,10 +23,7 @@ from autoprune.study.executor import Executor, Serial
 from autoprune.study.progress import Progress
 from autoprune.study.sampler import Sampler
 from autoprune.study.settings import StudyConfig
-from autoprune.tasks.task import Task
-
-Sections = Mapping[str, dict[str, Any]]
-"""Task, space, presets, requirements and study, as plain values."""
+from autoprune.study.suited import Sections, suited
 
 
 def run_study(
@@ -59,8 +56,8 @@ def run_study(
     config.check()
     working("reading data")
     task = make_task(sections["task"])
-    opening(task.describe())
-    sections = _suited(sections, task)
+    sections, left_out = suited(sections, task)
+    opening("; ".join([task.describe(), *left_out]))
     space = Space(sections["space"])
     definition = Definition.of_sections(sections, config, task)
     evaluator = Evaluator(definition, task, working=working)
@@ -83,12 +80,6 @@ def run_study(
         driver = Driver(config, evaluator=evaluator, archive=archive, executor=running, report=report)
         driver.run(sections["presets"], lambda: _open_sampler(config, evaluator, space))
     return Record(folder, archive)
-
-
-def _suited(sections: Sections, task: Task) -> Sections:
-    """The sections without what the task's model can never do."""
-    presets = {name: task.suited(recipe) for name, recipe in sections["presets"].items()}
-    return {**sections, "space": task.suited(sections["space"]), "presets": presets}
 
 
 def _open_sampler(config: StudyConfig, evaluator: Evaluator, space: Space) -> Sampler:

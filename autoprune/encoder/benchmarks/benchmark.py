@@ -34,17 +34,23 @@ class Benchmark(ABC):
         name: of the benchmark, as it stands in the rows.
         metrics: by name; each reads no other rows than those of this benchmark.
         similarity: how vectors are compared, as the dense model declares it.
+        dense: the dense model, once it is known.
     """
 
     name: str
     metrics: Mapping[str, Metric]
     similarity: str = SIMILARITIES[0]
+    dense: Encode | None = None
 
     def under(self, similarity: str) -> Self:
         """The same benchmark with another similarity."""
         changed = copy.copy(self)
         changed.similarity = similarity
         return changed
+
+    def prepare(self, dense: Encode) -> None:
+        """Tells the benchmark the dense model, before rows are asked for."""
+        self.dense = dense
 
     @abstractmethod
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
