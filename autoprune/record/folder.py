@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ def open_folder(
     definition: Mapping[str, Any],
     overrides: list[str],
     described: str,
+    metrics: Sequence[str],
     config_dir: str | None = None,
 ) -> None:
     """Makes a study of the folder, or sees that the study in it is the same one; what has measured nothing is none yet.
@@ -30,6 +31,7 @@ def open_folder(
         definition: what the study is.
         overrides: the arguments that it was started with.
         described: its data in a line, for people.
+        metrics: the main ones; a study of an older version, which knew one alone, learns the others.
         config_dir: the folder of configs that it was started with, beside the shipped ones.
 
     Raises:
@@ -37,14 +39,14 @@ def open_folder(
     """
     path = folder / "study.yaml"
     if not path.exists() or not whole_lines(folder / "archive.jsonl"):
-        draft = path.with_suffix(".tmp")
         content: dict[str, Any] = {"definition": dict(definition), "overrides": overrides, "described": described}
+        content["metrics"] = list(metrics)
         if config_dir is not None:
             content["config_dir"] = config_dir
-        draft.write_text(yaml.safe_dump(content, sort_keys=False))
-        draft.rename(path)
+        _write(path, content)
         return
-    changed = changes(yaml.safe_load(path.read_text())["definition"], definition, labels=("was", "is"))
+    content = yaml.safe_load(path.read_text())
+    changed = changes(content["definition"], definition, labels=("was", "is"))
     if changed:
         raise AutopruneError(
             "\n".join(
@@ -55,6 +57,14 @@ def open_folder(
                 ]
             )
         )
+    if content.get("metrics") != list(metrics):
+        _write(path, {**content, "metrics": list(metrics)})
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    draft = path.with_suffix(".tmp")
+    draft.write_text(yaml.safe_dump(dict(content), sort_keys=False))
+    draft.rename(path)
 
 
 def changes(one: Any, other: Any, *, labels: tuple[str, str]) -> list[str]:

@@ -73,6 +73,7 @@ def run_study(
             definition=definition.content,
             overrides=list(overrides),
             described=task.describe(),
+            metrics=task.main_metrics,
             config_dir=config_dir,
         )
         archive = Archive(folder / "archive.jsonl", mending=True)

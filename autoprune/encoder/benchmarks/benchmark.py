@@ -36,10 +36,12 @@ class Benchmark(ABC):
 
     Attributes:
         name: of the benchmark, as it stands in the rows.
-        metrics: by name; each reads no other rows than those of this benchmark.
+        metrics: by name, the main one first; each reads no other rows than those of this benchmark.
+        labelled: whether people said what is right; what only repeats the dense model is no purpose of its own.
     """
 
     name: str
+    labelled: bool = True
     metrics: Mapping[str, Metric]
 
     @abstractmethod
