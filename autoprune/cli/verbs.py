@@ -236,18 +236,9 @@ def _chosen(found: Front, *, dense: bool) -> Point:
         raise AutopruneError(f"{error}\n{found.format_note}".rstrip()) from error
     if point.number or dense:
         return point
-    raise AutopruneError(
-        "\n".join(
-            part
-            for part in (
-                f"study {found.record.name!r}: what fits best is the dense model itself, and nothing was written.",
-                found.explain_dense(),
-                found.format_note,
-                "--dense ships the dense model all the same.",
-            )
-            if part
-        )
-    )
+    why = [part for part in (found.explain_dense(), found.format_note) if part]
+    first = "what fits best is the dense model itself, so that nothing was written; --dense ships it all the same."
+    raise AutopruneError("\n".join([first, f"study {found.record.name!r}: {why[0]}", *why[1:]]))
 
 
 def _say_doubts(console: Console, found: Front, point: Point) -> None:

@@ -249,7 +249,7 @@ class Front:
         """One row a point, indexed by candidate number; ratios to the baseline end in `_ratio`.
 
         Where points were verified, `test_…` is quality on test data and `verified_…` what was timed again, each with
-        the interval of a re-measurement's ratio in `_low` and `_high`.
+        the interval of a re-measurement's ratio in `_low` and `_high`, and the bound of the true one in `_bound`.
         """
         import pandas as pd
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import moocore
 import numpy as np
 
-from autoprune.fronts.requirements import OBJECTIVES, SURE
-from autoprune.measure.reading import Reading
+from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.measure.reading import SURE, Reading
 
 SLOWEST = 2.0
 """A point slower than this multiple of the baseline adds nothing to the hypervolume."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoprune.errors import AutopruneError, nearest, unknown
-from autoprune.measure.reading import Reading
+from autoprune.measure.reading import SURE, Reading
 
 OBJECTIVES: dict[str, tuple[str, bool]] = {
     "quality": ("quality", True),
@@ -30,10 +30,12 @@ OBJECTIVES: dict[str, tuple[str, bool]] = {
 COSTS = ("size_bytes", "memory_bytes", "latency_ms")
 """Readings of which less is better, and so take ceilings; all others take floors."""
 
-SURE = 0.95
-"""One-sided confidence of the bounds that candidates are compared by, and that are shown beside a value."""
-
 BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def is_cost(name: str) -> bool:
+    """Whether less of a reading is better."""
+    return name.split(".")[0] in COSTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +193,7 @@ def _parse_one(name: str, kind: str, limit: Any, names: Collection[str] | None, 
         raise AutopruneError(f"{path}: nothing called {name!r} is measured. {nearest(name, names)}")
     if kind not in ("drop", "min", "max"):
         raise AutopruneError(f"{path}: {nearest(kind, ('drop', 'min', 'max', 'confidence'))}")
-    cost = name.split(".")[0] in COSTS
+    cost = is_cost(name)
     if cost != (kind == "max"):
         rule = "less is better, so it takes max" if cost else "more is better, so it takes drop or min"
         raise AutopruneError(f"{path}: {name} cannot have {kind!r}: {rule}.")

@@ -21,6 +21,9 @@ FAINTEST = 0.2
 REPEATED = 0.95
 """Share of the re-measurements that a published interval is made for."""
 
+SURE = 0.95
+"""One-sided confidence of the bounds that candidates are compared by, and that are shown beside a value."""
+
 CAUTION = 1.4
 """Factor on the spread of a re-measured latency: five processes in a row say little of how busy a machine is an hour
 later, and now and then one is far off. Found, and checked with it, by `studies/calibration`."""

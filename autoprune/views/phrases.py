@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 
 from autoprune.fronts.front import Front
+from autoprune.fronts.requirements import Requirement
 from autoprune.measure.measurement import VERIFY, Measurement
-from autoprune.measure.reading import FEWEST_UNITS, Reading
+from autoprune.measure.reading import FEWEST_UNITS, SURE, Reading
 from autoprune.record.archive import ROUNDS, processes
 from autoprune.record.point import Point
 from autoprune.record.record import Record
@@ -47,6 +48,11 @@ def plus_minus(reading: Reading) -> str:
         return ""
     low, high = reading.interval
     return f"±{math.ceil((high - low) / 2 * 1000) / 1000:.3f}"
+
+
+def for_sure(reading: Reading, *, upper: bool = False) -> str:
+    """The ratio that the true one is not worse than, with 95 % confidence (one-sided): `0.981x`."""
+    return ratio(reading.bound(SURE, upper=upper)) if reading.sure else NOTHING
 
 
 def cell(
@@ -168,6 +174,37 @@ def picks(found: Mapping[str, Point | None]) -> str:
 def required(front: Front) -> str:
     """What must hold, in a line."""
     return ", ".join(item.text for item in front.requirements.items) or "no requirements"
+
+
+def bound(item: Requirement, reading: Reading) -> str:
+    """What is true of a reading with 95 % confidence, as the requirement counts it: `0.981x`."""
+    value = item.bound(reading)
+    if math.isnan(value):
+        return NOTHING
+    return ratio(value) if item.relative else absolute(item.reading, value)
+
+
+def certainty(item: Requirement, reading: Reading) -> str:
+    """Whether a requirement holds, and whether its bound holds, too: a second look at the evidence."""
+    if not reading.binds:
+        return "does not bind"
+    if item.violation(reading) > 0:
+        return "missed for doubt alone" if item.doubted(reading) else "missed"
+    return {True: "holds", False: "holds by value alone", None: "holds by value; the bound is not known"}[
+        item.sure(reading)
+    ]
+
+
+def evidence(front: Front, point: Point) -> str:
+    """Which requirements a verified point holds by value alone, in a sentence; empty where it was not verified."""
+    found = {item: point.verified[item.reading] for item in front.requirements.items if item.reading in point.verified}
+    held = {item: reading for item, reading in found.items() if reading.binds and item.violation(reading) <= 0}
+    alone = [f"{item.text} (bound {bound(item, reading)})" for item, reading in held.items() if not item.sure(reading)]
+    if not held:
+        return ""
+    if not alone:
+        return "Each requirement that holds does so by its bound at 95 %, too."
+    return f"By value alone, not by the bound at 95 %, it holds {', '.join(alone)}."
 
 
 def standing(front: Front, point: Point) -> str:

@@ -34,6 +34,7 @@ def content(front: Front) -> dict[str, Any]:
     return {
         "study": record.name,
         "metric": record.metric,
+        "metrics": record.metrics,
         "verified": front.verified,
         "objectives": record.objectives,
         "readings": {name: [page_name(record, reading), larger] for name, (reading, larger) in OBJECTIVES.items()},
@@ -77,7 +78,7 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
         above: column by reading: from the ratio to the upper end of its 95 % interval, None where nobody knows.
         compare: columns: what the front compares, more is better; None where an objective was not measured.
     """
-    exact = {"quality", "worst_slice", "size_bytes", *workloads(record)}
+    exact = {"quality", *record.metrics[1:], "worst_slice", "size_bytes", *workloads(record)}
     names, looked = page_names(record), [look(point) for point in record.points]
     needed = [OBJECTIVES[name][0] for name in record.objectives]
     compared = [
