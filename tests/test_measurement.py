@@ -196,3 +196,15 @@ def test_no_interval_reaches_below_nothing() -> None:
     assert 0 < found.interval[0] < found.ratio < found.interval[1]
     low, _ = Reading(0.01, 0.1, error=0.2, repeat=0.3).interval or (1.0, 1.0)
     assert low == 0.0
+
+
+def test_the_worst_slice_is_the_worst_of_every_main_metric() -> None:
+    quality = {"ndcg@20": {"all": 0.4, "head": 0.4}, "accuracy": {"all": 0.9, "head": 0.9, "tail": 0.8}}
+    units = {"ndcg@20": {"all": 500, "head": 500}, "accuracy": {"all": 500, "head": 500, "tail": 500}}
+    before = dataclasses.replace(BASELINE, quality=quality, units=units)
+    lost = {**quality, "accuracy": {"all": 0.9, "head": 0.9, "tail": 0.6}}
+    after = dataclasses.replace(before, quality=lost, errors={"worst_slice": 0.01})
+    assert readings(after, before, metrics=["ndcg@20"])["worst_slice"].ratio == 1.0
+    both = readings(after, before, metrics=["ndcg@20", "accuracy"])
+    assert both["worst_slice"].ratio == pytest.approx(0.75)
+    assert both["quality"] == both["ndcg@20"]

@@ -10,6 +10,7 @@ from autoprune.fronts.requirements import Requirements
 from autoprune.record.point import Point
 
 DOUBT = " (for doubt alone: its value holds)"
+"""Stands behind a requirement that is missed by its bound only."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,7 +148,9 @@ def _notes(one: Front, other: Front, *, verified: bool, timed: bool, compared: S
         compared: how many points of each front were.
     """
     fronts = (one, other)
-    notes = [] if timed else ["Latency is left out: the two were timed on different machines."]
+    left_out = one.record.metrics[1:]
+    notes = [f"By {one.record.metric} alone: {', '.join(left_out)} are in each study's own front."] if left_out else []
+    notes += [] if timed else ["Latency is left out: the two were timed on different machines."]
     if not verified:
         waiting = [front.record.name for front in fronts if not front.verified]
         notes.append(

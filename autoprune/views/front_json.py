@@ -13,7 +13,8 @@ points          [{number, name, words, recipe, artifact, letters, search, verifi
                 and what the true ratio is not worse than with 95 % confidence (one-sided)
 pick, knee      numbers of points, or null
 picks           numbers by profile, or null
-falls           [{number, words, missed, beaten_by}]: what the verification took from the search's front
+falls           [{number, words, missed, doubted, beaten_by}]: what the verification took from the search's front;
+                `doubted` are those of `missed` whose value holds
 letters         by number: points that share one cannot be told apart in quality
 hypervolume, floor, optimism       numbers, or null
 explanation     why nothing is feasible, a text; null where something is
@@ -95,6 +96,7 @@ def _fall(fall: Fall) -> dict[str, Any]:
         "number": fall.point.number,
         "words": fall.reason,
         "missed": fall.missed,
+        "doubted": list(fall.doubted),
         "beaten_by": fall.beaten_by.number if fall.beaten_by else None,
     }
 

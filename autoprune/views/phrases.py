@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from autoprune.fronts.fall import DOUBT
 from autoprune.fronts.front import Front
 from autoprune.fronts.requirements import Requirement
 from autoprune.measure.measurement import VERIFY, Measurement
@@ -213,9 +214,14 @@ def standing(front: Front, point: Point) -> str:
     if fall is not None:
         return f"candidate {point.number} fell when it was verified: it {fall.reason}"
     for found, when in ((point.verified, "as verified on test data"), (point.found, "by the search's measurements")):
-        missed = [f"{text} by {by:.1%}" for text, by in front.requirements.violations(found).items() if by > 0]
+        held = {item: found[item.reading] for item in front.requirements.items if item.reading in found}
+        missed = [
+            f"{item.text} by {item.violation(reading):.1%} of the limit{DOUBT * item.doubted(reading)}"
+            for item, reading in held.items()
+            if item.violation(reading) > 0
+        ]
         if missed:
-            return f"candidate {point.number} misses {', '.join(missed)} of the limit, {when}"
+            return f"candidate {point.number} misses {', '.join(missed)}, {when}"
     return ""
 
 
