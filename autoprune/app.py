@@ -66,7 +66,7 @@ def _print_end(console: Console, front: Front, config: DictConfig) -> None:
     asked = sum(point.candidate.name == TRIAL for point in record.points)
     if asked < config.study.trials and config.study.minutes is None:
         console.print(f"The space is exhausted: no recipe beside these {asked}, baseline and presets could be found.")
-    if len(front):
+    if len(front) and front.pick().number:
         console.print(
             f"\nNext: autoprune pick {record.name} --to DIR    (or: autoprune show {record.name} NUMBER)",
             highlight=False,

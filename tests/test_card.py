@@ -28,7 +28,7 @@ MADE = {
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    make_study(folder / "verified")
+    make_study(folder / "verified", seed=2)
     make_study(folder / "raw", verified=False)
     make_study(folder / "one", 1)
     return folder

@@ -58,6 +58,12 @@ class EncoderJudging(Judging[SentenceEncoder]):
         self._judged: WeakKeyDictionary[SentenceEncoder, dict[tuple[str, str], pd.DataFrame]] = WeakKeyDictionary()
         self._sliced: dict[tuple[str, str], pd.DataFrame] = {}
 
+    @property
+    def main_metrics(self) -> tuple[str, ...]:
+        """`metric`, then the first metric of every other benchmark that people labelled."""
+        others = [one.metrics for one in self.benchmarks if one.labelled and self.metric not in one.metrics]
+        return (self.metric, *(next(iter(metrics)) for metrics in others))
+
     def score(self, served: SentenceEncoder, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """The rows of every benchmark, with the columns of slices; units count on from benchmark to benchmark."""
         perturb = PERTURBATIONS[perturbation] if perturbation else None

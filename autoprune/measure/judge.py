@@ -69,7 +69,9 @@ class Comparison:
         }
         values, units = quality(task, rows)
         self._asides = {name: told for name, told in task.asides.items() if name in rows}
-        self._binding = binding(values[task.metric], units[task.metric], asides=self._asides)
+        self._binding = [
+            (name, of) for name in task.main_metrics for of in binding(values[name], units[name], asides=self._asides)
+        ]
         exact = dict.fromkeys([*self._before, "worst_slice"], 0.0)
         self.baseline = Judged(quality=values, units=units, errors=exact, draws=(1.0,) * DRAWS, asides=self._asides)
 
@@ -79,17 +81,15 @@ class Comparison:
         drawn = self._draws(rows)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = {name: drawn[name] / self._before[name] for name in drawn}
-        binds = [reading_name(self._task.metric, slice_name) for slice_name in self._binding]
         errors = {}
         for metric, by_slice in values.items():
             for slice_name, value in by_slice.items():
                 name = reading_name(metric, slice_name)
                 errors[name] = self._error(metric, slice_name, ratios[name], rows[slice_name], value)
-        if binds:
-            worst = min(self._binding, key=lambda slice_name: self._ratio(slice_name, values))
-            lowest = np.min([ratios[name] for name in binds], axis=0)
-            value = values[self._task.metric][worst]
-            errors["worst_slice"] = self._error(self._task.metric, worst, lowest, rows[worst], value)
+        if self._binding:
+            metric, worst = min(self._binding, key=lambda pair: values[pair[0]][pair[1]] / self._before_of(*pair))
+            lowest = np.min([ratios[reading_name(*pair)] for pair in self._binding], axis=0)
+            errors["worst_slice"] = self._error(metric, worst, lowest, rows[worst], values[metric][worst])
         else:
             errors["worst_slice"] = errors[self._task.metric]
         return Judged(
@@ -100,12 +100,11 @@ class Comparison:
             asides=self._asides,
         )
 
-    def _ratio(self, slice_name: str, values: dict[str, dict[str, float]]) -> float:
-        metric = self._task.metric
-        return values[metric][slice_name] / self.baseline.quality[metric][slice_name]
+    def _before_of(self, metric: str, slice_name: str) -> float:
+        return self.baseline.quality[metric][slice_name]
 
     def _error(self, metric: str, slice_name: str, drawn: Numbers, rows: pd.DataFrame, value: float) -> float:
-        before = self.baseline.quality[metric][slice_name]
+        before = self._before_of(metric, slice_name)
         return cautious_error(
             drawn,
             ratio=value / before if before > 0 else math.nan,

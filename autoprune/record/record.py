@@ -30,6 +30,7 @@ class Record:
         definition: what the study is, whatever its budget.
         overrides: what was asked for on top of the defaults.
         described: its data in a line, for people; of studies of older versions nothing is known.
+        metrics: the main ones, first the one that `quality` means; of studies of older versions that one alone.
         config_dir: the folder of configs that it was started with, beside the shipped ones, as seen from here.
         places: where the task's data lies, by override, as seen from here; None of studies of older versions.
         latency_seconds: for how long each workload is timed; None likewise.
@@ -45,6 +46,7 @@ class Record:
         self.definition: dict[str, Any] = content["definition"]
         self.overrides: list[str] = content["overrides"]
         self.described: str = content.get("described", "")
+        self.metrics: list[str] = content.get("metrics") or [self.metric]
         self._started_in: list[str] = content.get("started_in") or ["../.."]
         self.config_dir: str | None = self.seen_from_here(content.get("config_dir"))
         self._given_places: dict[str, Any] = content.get("places") or {}
@@ -134,9 +136,9 @@ class Record:
             verified = None  # what was verified elsewhere, or by other rules, is not, where the baseline was last
         return Point(
             candidate=candidate,
-            found=readings(*searched, metric=self.metric),
+            found=readings(*searched, metrics=self.metrics),
             folder=self.folder / "artifacts" / candidate.key,
-            verified=readings(*verified, metric=self.metric) if verified else {},
+            verified=readings(*verified, metrics=self.metrics) if verified else {},
             draws=tuple(verified[0].draws) if verified else (),
         )
 
@@ -153,15 +155,16 @@ class Record:
     def beyond(self, point: Point) -> tuple[str, float] | None:
         """The slice that loses most of those too faint to bind, if it loses more than all that bind: name and ratio."""
         baseline = self.baseline.candidate.latest(VERIFY if point.verified else SEARCH)
-        binding, units = {WHOLE, *binding_slices(baseline, self.metric)}, baseline.units[self.metric]
         found = {
-            slice_name: point.known[reading].ratio
-            for slice_name in baseline.quality[self.metric]
-            if slice_name not in (*binding, *baseline.asides)
-            and units[slice_name] >= FEWEST_UNITS
-            and (reading := reading_name(self.metric, slice_name)) in point.known
+            # The main metric goes without saying.
+            slice_name if metric == self.metric else reading: point.known[reading].ratio
+            for metric in self.metrics
+            for slice_name, units in baseline.units[metric].items()
+            if slice_name not in (WHOLE, *baseline.asides, *binding_slices(baseline, metric))
+            and units >= FEWEST_UNITS
+            and (reading := reading_name(metric, slice_name)) in point.known
         }
-        lost = {slice_name: ratio for slice_name, ratio in found.items() if ratio < point.known["worst_slice"].ratio}
+        lost = {name: ratio for name, ratio in found.items() if ratio < point.known["worst_slice"].ratio}
         return min(lost.items(), key=lambda entry: entry[1]) if lost else None
 
     def command(self, point: Point) -> str:

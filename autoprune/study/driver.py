@@ -219,7 +219,7 @@ class Driver:
         """A candidate for the sampler; a requirement that is unknown while another fails is told as 0."""
         pair = candidate.beside(self._baseline(), SEARCH)
         assert pair is not None, "whatever is archived was measured for the search"
-        found, requirements = readings(*pair, metric=self.evaluator.task.metric), self.evaluator.requirements
+        found, requirements = readings(*pair, metrics=self.evaluator.task.main_metrics), self.evaluator.requirements
         violations = requirements.violations(found)
         return Told(
             key=candidate.key,

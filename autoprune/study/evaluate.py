@@ -103,7 +103,7 @@ class Evaluator(Worker):
         task = self.task
         slices = [*(name for names in task.slices.values() for name in names), *task.perturbations]
         names = reading_names(task.metric, task.metrics, slices, task.workload_names)
-        return parse_requirements(self.definition.content["requirements"], names)
+        return parse_requirements(self.definition.content["requirements"], names).of_metrics(task.main_metrics)
 
     def check(self) -> None:
         """Refuses a device and requirements that cannot be.
@@ -115,7 +115,7 @@ class Evaluator(Worker):
 
     @cached_property
     def _verdict(self) -> Verdict:
-        return Verdict(self.requirements, metric=self.task.metric)
+        return Verdict(self.requirements, metrics=self.task.main_metrics)
 
     @cached_property
     def _machine(self) -> str:

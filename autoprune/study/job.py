@@ -71,6 +71,7 @@ def run_study(
             told={
                 "overrides": list(overrides),
                 "described": task.describe(),
+                "metrics": list(task.main_metrics),
                 "places": dict(definition.places),
                 "latency_seconds": definition.latency_seconds,
                 **({"config_dir": config_dir} if config_dir else {}),

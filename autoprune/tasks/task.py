@@ -155,6 +155,11 @@ class Judging(ABC, Generic[S]):
         """The name of the metric that `quality` means, e.g. `ndcg@20`; the first unless a task says otherwise."""
         return next(iter(self.metrics))
 
+    @property
+    def main_metrics(self) -> tuple[str, ...]:
+        """What must not be lost: `metric`, then the main metric of every other benchmark that there is data for."""
+        return (self.metric,)
+
     @abstractmethod
     def score(self, served: S, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """Rows that every metric, slice and interval is computed from.

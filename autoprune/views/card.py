@@ -84,7 +84,7 @@ def _head(front: Front, point: Point) -> str:
         + (f", {record.described}" if record.described else "")
         + f" (digest `{record.definition['data']}`). "
         f"{phrases.byte_count(size.value)}, {phrases.ratio(size.ratio)} of the dense model's bytes; "
-        f"{phrases.ratio(known['quality'].ratio)} of its {record.metric}"
+        f"{', '.join(f'{phrases.ratio(known[metric].ratio)} of its {metric}' for metric in record.metrics)}"
         f" ({'test' if point.verified else 'validation'} data)."
     )
     return "\n\n".join(lines)
@@ -183,7 +183,8 @@ def _required(front: Front, point: Point) -> str:
                 by = item.violation(found[item.reading])
                 cells.append(f"**missed** by {by:.1%} of the limit" if by > 0 else f"holds, {-by:.1%} to spare")
         rows.append((f"`{item.text}`", *cells))
-    return "## Requirements\n\n" + _table(("", *(f"on {split} data" for split, _ in looks)), rows)
+    table = _table(("", *(f"on {split} data" for split, _ in looks)), rows)
+    return "\n\n".join(part for part in ("## Requirements", table, phrases.evidence(front, point)) if part)
 
 
 def _caveats(front: Front, point: Point) -> str:

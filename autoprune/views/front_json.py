@@ -1,7 +1,7 @@
 """A front for programs: plain values that are valid JSON, whatever was measured or not.
 
 format          1
-study, task     names; `data` is the digest of the data, `metric` what quality means
+study, task     names; `data` is the digest of the data, `metric` what quality means, `metrics` all main ones
 objectives      what the search traded off
 requirements    [{text, reading, kind: floor | ceiling, limit, relative, confidence}], and `prefer`
 machine         {search, verify}: {id, cpu, cores, …}; null where nobody wrote it down
@@ -9,10 +9,12 @@ candidates, feasible, verified     how many, how many, whether all of the search
 baseline        a point, as the following
 points          [{number, name, words, recipe, artifact, letters, search, verified}]: the front, best quality first.
                 `search` (validation data) and `verified` (test data; empty where it was not) hold readings by
-                name: {value, ratio, low, high}, the ratio to the baseline and its interval of a re-measurement
+                name: {value, ratio, low, high, bound}, the ratio to the baseline, its interval of a re-measurement,
+                and what the true ratio is not worse than with 95 % confidence (one-sided)
 pick, knee      numbers of points, or null
 picks           numbers by profile, or null
-falls           [{number, words, missed, beaten_by}]: what the verification took from the search's front
+falls           [{number, words, missed, doubted, beaten_by}]: what the verification took from the search's front;
+                `doubted` are those of `missed` whose value holds
 letters         by number: points that share one cannot be told apart in quality
 hypervolume, floor, optimism       numbers, or null
 explanation     why nothing is feasible, a text; null where something is
@@ -25,9 +27,9 @@ from typing import Any
 
 from autoprune.fronts.fall import Fall
 from autoprune.fronts.front import Front
-from autoprune.fronts.requirements import Requirement
+from autoprune.fronts.requirements import Requirement, is_cost
 from autoprune.measure.measurement import SEARCH, VERIFY
-from autoprune.measure.reading import Reading
+from autoprune.measure.reading import SURE, Reading
 from autoprune.record.point import Point
 from autoprune.views.order import ordered
 from autoprune.views.plain import finite
@@ -54,6 +56,7 @@ def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "task": record.definition["task"]["name"],
         "data": record.definition["data"],
         "metric": record.metric,
+        "metrics": record.metrics,
         "objectives": record.objectives,
         "requirements": [_requirement(item) for item in front.requirements.items],
         "prefer": front.requirements.prefer,
@@ -93,6 +96,7 @@ def _fall(fall: Fall) -> dict[str, Any]:
         "number": fall.point.number,
         "words": fall.reason,
         "missed": fall.missed,
+        "doubted": list(fall.doubted),
         "beaten_by": fall.beaten_by.number if fall.beaten_by else None,
     }
 
@@ -115,5 +119,6 @@ def _readings(found: Mapping[str, Reading]) -> dict[str, dict[str, float | None]
     rows = {}
     for name, reading in found.items():
         low, high = reading.interval or (None, None)
-        rows[name] = {"value": reading.value, "ratio": reading.ratio, "low": low, "high": high}
+        bound = reading.bound(SURE, upper=is_cost(name)) if reading.sure else None
+        rows[name] = {"value": reading.value, "ratio": reading.ratio, "low": low, "high": high, "bound": bound}
     return rows

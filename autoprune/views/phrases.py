@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from autoprune.fronts.fall import DOUBT
 from autoprune.fronts.front import Front
+from autoprune.fronts.requirements import Requirement
 from autoprune.measure.measurement import RULES, VERIFY, Measurement
-from autoprune.measure.reading import FEWEST_UNITS, Reading, shipped
+from autoprune.measure.reading import FEWEST_UNITS, SURE, Reading, shipped
 from autoprune.record.archive import ROUNDS, processes
 from autoprune.record.point import Point
 from autoprune.record.record import Record
@@ -47,6 +49,11 @@ def plus_minus(reading: Reading) -> str:
         return ""
     low, high = reading.interval
     return f"±{math.ceil((high - low) / 2 * 1000) / 1000:.3f}"
+
+
+def for_sure(reading: Reading, *, upper: bool = False) -> str:
+    """The ratio that the true one is not worse than, with 95 % confidence (one-sided): `0.981x`."""
+    return ratio(reading.bound(SURE, upper=upper)) if reading.sure else NOTHING
 
 
 def cell(
@@ -189,15 +196,51 @@ def required(front: Front) -> str:
     return ", ".join(item.text for item in front.requirements.items) or "no requirements"
 
 
+def bound(item: Requirement, reading: Reading) -> str:
+    """What is true of a reading with 95 % confidence, as the requirement counts it: `0.981x`."""
+    value = item.bound(reading)
+    if math.isnan(value):
+        return NOTHING
+    return ratio(value) if item.relative else absolute(item.reading, value)
+
+
+def certainty(item: Requirement, reading: Reading) -> str:
+    """Whether a requirement holds, and whether its bound holds, too: a second look at the evidence."""
+    if not reading.binds:
+        return "does not bind"
+    if item.violation(reading) > 0:
+        return "missed for doubt alone" if item.doubted(reading) else "missed"
+    return {True: "holds", False: "holds by value alone", None: "holds by value; the bound is not known"}[
+        item.sure(reading)
+    ]
+
+
+def evidence(front: Front, point: Point) -> str:
+    """Which requirements a verified point holds by value alone, in a sentence; empty where it was not verified."""
+    found = {item: point.verified[item.reading] for item in front.requirements.items if item.reading in point.verified}
+    held = {item: reading for item, reading in found.items() if reading.binds and item.violation(reading) <= 0}
+    alone = [f"{item.text} (bound {bound(item, reading)})" for item, reading in held.items() if not item.sure(reading)]
+    if not held:
+        return ""
+    if not alone:
+        return "Each requirement that holds does so by its bound at 95 %, too."
+    return f"By value alone, not by the bound at 95 %, it holds {', '.join(alone)}."
+
+
 def standing(front: Front, point: Point) -> str:
     """What keeps a point from being a sound choice under the front's requirements; empty if nothing does."""
     fall = next((fall for fall in front.falls if fall.point.number == point.number), None)
     if fall is not None:
         return f"candidate {point.number} fell when it was verified: it {fall.reason}"
     for found, when in ((point.verified, "as verified on test data"), (point.found, "by the search's measurements")):
-        missed = [f"{text} by {by:.1%}" for text, by in front.requirements.violations(found).items() if by > 0]
+        held = {item: found[item.reading] for item in front.requirements.items if item.reading in found}
+        missed = [
+            f"{item.text} by {item.violation(reading):.1%} of the limit{DOUBT * item.doubted(reading)}"
+            for item, reading in held.items()
+            if item.violation(reading) > 0
+        ]
         if missed:
-            return f"candidate {point.number} misses {', '.join(missed)} of the limit, {when}"
+            return f"candidate {point.number} misses {', '.join(missed)}, {when}"
     return ""
 
 

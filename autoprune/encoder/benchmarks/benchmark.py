@@ -32,12 +32,14 @@ class Benchmark(ABC):
 
     Attributes:
         name: of the benchmark, as it stands in the rows.
-        metrics: by name; each reads no other rows than those of this benchmark.
+        metrics: by name, the main one first; each reads no other rows than those of this benchmark.
+        labelled: whether people said what is right; what only repeats the dense model is no purpose of its own.
         similarity: how vectors are compared, as the dense model declares it.
         dense: the dense model, once it is known.
     """
 
     name: str
+    labelled: bool = True
     metrics: Mapping[str, Metric]
     similarity: str = SIMILARITIES[0]
     dense: Encode | None = None

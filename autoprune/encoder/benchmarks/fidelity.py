@@ -43,6 +43,8 @@ class Fidelity(Benchmark):
         dense: asked for a split when its rows are first wanted.
     """
 
+    labelled = False
+
     def __init__(self, texts: Mapping[str, Sequence[str]], dense: Dense) -> None:
         self.texts = {split: list(texts[split]) for split in ("validation", "test")}
         self._dense = dense

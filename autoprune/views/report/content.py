@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autoprune.fronts.front import Front
-from autoprune.fronts.pareto import coordinates
+from autoprune.fronts.pareto import comparison
 from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.measure.measurement import VERIFY, Measurement
 from autoprune.measure.reading import Reading, binding_slices, reading_name
@@ -34,6 +34,7 @@ def content(front: Front) -> dict[str, Any]:
     return {
         "study": record.name,
         "metric": record.metric,
+        "metrics": record.metrics,
         "verified": front.verified,
         "objectives": record.objectives,
         "readings": {name: [page_name(record, reading), larger] for name, (reading, larger) in OBJECTIVES.items()},
@@ -76,11 +77,15 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
         baseline: value of each reading.
         ratio: column by reading; what is judged by in full, the rest to five digits.
         above: column by reading: from the ratio to the upper end of its 95 % interval, None where nobody knows.
-        compare: column by objective: what the front compares.
+        compare: columns: what the front compares, more is better; None where an objective was not measured.
     """
-    exact = {"quality", "worst_slice", "size_bytes", *workloads(record)}
+    exact = {"quality", *record.metrics[1:], "worst_slice", "size_bytes", *workloads(record)}
     names, looked = page_names(record), [look(point) for point in record.points]
-    needed = {name: OBJECTIVES[name][0] for name in record.objectives}
+    needed = [OBJECTIVES[name][0] for name in record.objectives]
+    compared = [
+        comparison(found, record.objectives) if all(name in found for name in needed) else None for found in looked
+    ]
+    width = max(len(row) for row in compared if row)
     digits = {name: 17 if name in exact else 5 for name in names}
     return {
         "baseline": {name: _number(looked[0][name].value, 9) for name in names if name in looked[0]},
@@ -89,10 +94,7 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
             for name in names
         },
         "above": {name: [_above(found.get(name)) for found in looked] for name in names},
-        "compare": {
-            name: [coordinates(found, [name])[0] if reading in found else None for found in looked]
-            for name, reading in needed.items()
-        },
+        "compare": [[row[at] if row else None for row in compared] for at in range(width)],
     }
 
 

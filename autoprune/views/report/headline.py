@@ -20,9 +20,10 @@ def headline(front: Front) -> str:
         return f"No candidate of {front.infeasible().candidates} meets every requirement."
     if not pick.number:
         return "Only the dense model itself meets every requirement."
-    size, quality = pick.known["size_bytes"].ratio, pick.known["quality"].ratio
+    size = pick.known["size_bytes"].ratio
     where = "test data" if pick.verified else "validation data, not verified"
-    told = [f"{_times(1 / size)} smaller at {_change(quality)} {front.record.metric} ({where})"]
+    changes = [f"{_change(pick.known[metric].ratio)} {metric}" for metric in front.record.metrics]
+    told = [f"{_times(1 / size)} smaller at {', '.join(changes)} ({where})"]
     latency = pick.known.get("latency_ms") or pick.found.get("latency_ms")
     if latency is not None:
         told.append(f"{_times(latency.ratio)} the time to answer")
@@ -40,6 +41,8 @@ def certainty(front: Front) -> str:
     if interval:
         low, high = (_change(end) for end in interval)
         told.append(f"In 95 of 100 repeats quality is {low} to {high}.")
+    if pick and pick.number and phrases.evidence(front, pick):
+        told.append(phrases.evidence(front, pick))
     return " ".join(told)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import yaml
 from rich.console import Console
@@ -70,12 +70,17 @@ def _print_measurement(
 ) -> None:
     say(console, f"\nmeasurements (for {measured.purpose}, on {before.split} data)", style="bold")
     say(console, f"on {phrases.machine(record, measured.machine)}", style="dim")
-    sliced = list(measured.quality) if everything else [record.metric]
-    console.print(_measurements(before, measured, found, metric=record.metric, sliced=sliced))
+    sliced = list(measured.quality) if everything else record.metrics
+    console.print(_measurements(before, measured, found, metrics=record.metrics, sliced=sliced))
 
 
 def _measurements(
-    before: Measurement, measured: Measurement, found: Mapping[str, Reading], *, metric: str, sliced: Collection[str]
+    before: Measurement,
+    measured: Measurement,
+    found: Mapping[str, Reading],
+    *,
+    metrics: Sequence[str],
+    sliced: Collection[str],
 ) -> Table:
     table = plain_table()
     for name in ("", "value", "baseline", "ratio", "±", "error"):
@@ -95,10 +100,12 @@ def _measurements(
                 continue
             reading = found[reading_name(name, slice_name)]
             note = (
-                "" if slice_name == WHOLE else _binding_note(before, name, slice_name, binds=binds, main=name == metric)
+                ""
+                if slice_name == WHOLE
+                else _binding_note(before, name, slice_name, binds=binds, main=name in metrics)
             )
             worst = found.get("worst_slice")
-            if name == metric and slice_name in binds and worst is not None and reading.ratio == worst.ratio:
+            if name in metrics and slice_name in binds and worst is not None and reading.ratio == worst.ratio:
                 note = "binds, the worst"
             add(name if slice_name == WHOLE else f"  {name}.{slice_name}", f"{value:.4f}", f"{was:.4f}", reading, note)
     for label, count, was_count in (
@@ -139,12 +146,14 @@ def _timing_note(latency: Latency, timed: Reading) -> str:
 
 
 def _margins(requirements: Requirements, point: Point) -> Table:
-    """How far inside each limit the search's values, and the verified ones, are."""
+    """How far inside each limit the search's values, and the verified ones, are; and what is sure of the latter."""
     table = plain_table("requirements")
     table.add_column("")
     looks = [("search", point.found)] + [("verified", point.verified)] * bool(point.verified)
     for name, _ in looks:
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("bound at 95 %", justify="right", no_wrap=True)
+    table.add_column("")
     for item in requirements.items:
         cells, missed = [], False
         for _, found in looks:
@@ -154,5 +163,7 @@ def _margins(requirements: Requirements, point: Point) -> Table:
             by = item.violation(found[item.reading])
             missed = missed or by > 0
             cells.append(f"{-by:+.1%} {'missed' if by > 0 else 'holds '}")
-        table.add_row(item.text, *cells, style="yellow" if missed else "")
+        known = point.known.get(item.reading)
+        sure = [phrases.bound(item, known), phrases.certainty(item, known)] if known else ["", ""]
+        table.add_row(item.text, *cells, *sure, style="yellow" if missed else "")
     return table

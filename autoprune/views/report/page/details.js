@@ -79,7 +79,7 @@ function readingRow(data, n, reading, slice) {
 function readingTable(data, n) {
   const slices = new Map(data.slices.map((slice) => [slice.reading, slice]));
   const names = Object.keys(data.found.ratio).filter((name) => isNumber(data.found.ratio[name][n]) || isNumber(data.tested.ratio[name][n]));
-  const main = names.filter((name) => ["quality", "worst_slice"].includes(name) || /^(size|memory)_bytes|^latency_ms/.test(name));
+  const main = names.filter((name) => ["quality", "worst_slice", ...data.metrics].includes(name) || /^(size|memory)_bytes|^latency_ms/.test(name));
   const rest = names.filter((name) => !main.includes(name) && !slices.has(name));
   const head = () => made("thead", {}, made("tr", {}, ...["reading", "test / verified", "validation", "value", ""].map((word) => made("th", { scope: "col" }, word))));
   const table = (rows) => made("div", { class: "scroll" }, made("table", {}, head(), made("tbody", {}, ...rows)));
