@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "autoprune"
 ROOMS = {
     "version": "",
     "errors": "",
+    "deadline": "",
     "machine": "",
     "families": "",
     "packing": "codes packed product rows parts",
@@ -29,7 +30,7 @@ ROOMS = {
     "obstacles stock stock_format hub modules bert config slices workloads benchmarks benchmarks.tables "
     "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.retrieval benchmarks.pairs "
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
-    "recipes": "schedule space store recipe train stages",
+    "recipes": "schedule pace space store recipe fit train stages",
     "measure": "measurement reading timing judge",
     "record": "archive folder point record",
     "fronts": "requirements profiles pareto pool letters infeasible fall optimism obstacles limits front",
