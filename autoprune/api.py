@@ -84,7 +84,7 @@ def verify_study(
         runs: where studies live.
         everything: whether every candidate is verified, not the baseline, the presets and the front alone.
         again: whether what was verified on this machine is measured anew, in place of what it was.
-        rounds: processes that time each artifact; an interval of latency takes at least 2.
+        rounds: processes that time each artifact; an interval of latency takes at least 3.
         working: called with a short message about the work in progress.
         limits: in place of the study's, as in `front`.
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from autoprune.artifacts.served import serve
+from autoprune.deadline import Deadline, OutOfTime
 from autoprune.measure.judge import Judge, quality
 from autoprune.measure.timing import FEWEST_PAIRS, WARM_UP, median_interval, own_latency, paired_latency
 from autoprune.models.model import Model
@@ -63,6 +64,57 @@ def test_requests_are_timed_in_turns_and_in_both_orders() -> None:
 def test_more_pairs_can_be_asked_for() -> None:
     most = [paired_latency({"w": nothing}, {"w": nothing}, seconds=5.0, most=most)["w"].pairs for most in (20, 500)]
     assert most == [20, 500]
+
+
+def waiting(seconds: float) -> None:
+    """What a request does while others have the processor."""
+    time.sleep(seconds)
+
+
+def computing(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_load_is_the_share_of_time_that_requests_wait(share: float) -> None:
+    def request() -> None:
+        computing((1 - share) * 4e-3)
+        waiting(share * 4e-3)
+
+    found = min(paired_latency({"w": request}, {"w": request}, seconds=0.0, tries=3)["w"].load for _ in range(2))
+    assert share - 0.1 <= found <= share + 0.3
+
+
+def test_what_was_timed_under_load_is_timed_again_and_the_quietest_try_counts() -> None:
+    calls: list[int] = []
+    disturbed = 2 * (WARM_UP + 2 * 3)  # calls of one try of 3 pairs, in which each request follows an untimed one
+
+    def request() -> None:
+        calls.append(1)
+        waiting(2e-3) if len(calls) <= disturbed else computing(5e-4)
+
+    found = paired_latency({"w": request}, {"w": request}, seconds=0.0, fewest=3, tries=3)["w"]
+    assert len(calls) in (2 * disturbed, 3 * disturbed)
+    assert found.median_ms < 2.0, "of the quiet try"
+    calls.clear()
+    busy = paired_latency({"w": lambda: waiting(1e-3)}, {"w": lambda: calls.append(1)}, seconds=0.0, fewest=3, tries=3)
+    assert busy["w"].busy
+    assert len(calls) == 3 * (WARM_UP + 2 * 3), "tries are bounded"
+
+
+def test_timing_stops_when_the_time_is_over() -> None:
+    calls: list[int] = []
+
+    def request() -> None:
+        calls.append(1)
+        time.sleep(0.01)
+
+    with pytest.raises(OutOfTime):
+        paired_latency({"w": request}, {"w": request}, seconds=60.0, most=10_000, deadline=Deadline.after(0.1))
+    assert 1 < len(calls) < 100
+    assert gc.isenabled()
 
 
 def test_the_baseline_is_once_itself() -> None:

@@ -42,7 +42,7 @@ def verify(
         limits: under which finalists are chosen, in place of the study's own requirements.
         everything: whether every candidate that has an artifact is verified, not the finalists alone.
         again: whether what was verified on this machine is measured anew, in place of what it was.
-        rounds: processes that time each artifact; an interval of latency takes at least 2.
+        rounds: processes that time each artifact; an interval of latency takes at least 3.
         working: called with a few words about the work in progress.
 
     Raises:
