@@ -12,8 +12,8 @@ from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Asked, Limits
 from autoprune.record.archive import ROUNDS
 from autoprune.record.record import Record
-from autoprune.study.job import run_study
 from autoprune.study.progress import Progress
+from autoprune.study.search import search as run_search
 from autoprune.study.verify import verify
 
 
@@ -31,9 +31,7 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
         front = autoprune.search("task=movielens", "study.name=careful", "study.trials=10")
         front.pick(prefer="size").save("deploy")
     """
-    content = sections(compose_config(overrides))
-    record, rounds = run_study(content, overrides, report=report), content["study"]["verify_rounds"]
-    return verify(record.folder, rounds=rounds) if rounds else Front(record)
+    return run_search(sections(compose_config(overrides)), overrides, report=report)
 
 
 def open_study(name: str, *, runs: str | os.PathLike[str] = "runs") -> Record:

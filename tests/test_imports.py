@@ -32,11 +32,11 @@ ROOMS = {
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
     "recipes": "schedule pace space store recipe fit train stages",
     "measure": "measurement reading timing judge",
-    "record": "archive folder point record",
+    "record": "archive folder point unfinished record",
     "fronts": "requirements profiles pareto pool letters infeasible fall optimism obstacles limits front",
     "config": "",
-    "study": "settings definition request executor provenance verdict evaluate sampler progress driver job "
-    "remeasure verify",
+    "study": "settings definition request executor provenance verdict evaluate sampler progress outlook driver job "
+    "remeasure verify search",
     "api": "",
     "views": "plain commands layers marks order effects phrases front_json compare card front_png.places "
     "front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff plots.study plots report.sliders "

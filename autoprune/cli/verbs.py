@@ -94,7 +94,15 @@ def verify(
 
     console, before = terminal(), earlier(record)
     with Watch(console) as watch:
-        found = measure(record.folder, limits, everything=all_, again=again, rounds=rounds, working=watch.working)
+        found = measure(
+            record.folder,
+            limits,
+            everything=all_,
+            again=again,
+            rounds=rounds,
+            working=watch.working,
+            expect=watch.expect,
+        )
     print_verified(console, found, everything=all_, before=before)
 
 

@@ -19,6 +19,7 @@ from autoprune.measure.reading import FEWEST_UNITS, binding_slices, reading_name
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.folder import read_machines
 from autoprune.record.point import Point
+from autoprune.record.unfinished import Unfinished
 
 LOST = "Bring the file back as the study wrote it, or search anew under another study.name."
 """The way out where study.yaml is damaged."""
@@ -51,7 +52,17 @@ class Record:
         self.config_dir: str | None = content.get("config_dir")
         self.archive = archive or Archive(folder / "archive.jsonl")
         if self.archive.baseline is None:
-            raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; run the study first.")
+            way = self.unfinished or "run the study first."
+            raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; {way}")
+
+    @property
+    def unfinished(self) -> str:
+        """What the search had no time for, and what goes on with it; empty where it did not end for want of time."""
+        found = Unfinished.read(self.folder)
+        if found is None:
+            return ""
+        flags = ["--config-dir", self.config_dir] if self.config_dir else []
+        return found.text(self.archive.candidates, command=shlex.join(["autoprune", *flags, *self.overrides]))
 
     def renewed(self) -> Record:
         """The same study with what its archive holds now; reads no file.
