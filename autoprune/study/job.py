@@ -73,6 +73,7 @@ def run_study(
     definition = Definition.of_sections(sections, config, task)
     evaluator = Evaluator(definition, task, working=working, note=note)
     evaluator.check()
+    working("trying every recipe on a small model")
     _check_recipes(evaluator, space, sections["presets"])
     folder = definition.folder
     with driving(folder), Serial() if executor is None else nullcontext(executor) as running:
