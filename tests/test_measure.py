@@ -14,7 +14,15 @@ import torch
 from autoprune.artifacts.served import serve
 from autoprune.deadline import Deadline, OutOfTime
 from autoprune.measure.judge import Judge, quality
-from autoprune.measure.timing import FEWEST_PAIRS, WARM_UP, median_interval, own_latency, paired_latency
+from autoprune.measure.timing import (
+    FEWEST_PAIRS,
+    WARM_UP,
+    Timed,
+    load_of,
+    median_interval,
+    own_latency,
+    paired_latency,
+)
 from autoprune.models.model import Model
 from autoprune.recommender.task import RecommenderTask
 
@@ -77,14 +85,32 @@ def computing(seconds: float) -> None:
         pass
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("share", [0.5, 1.0])
 def test_load_is_the_share_of_time_that_requests_wait(share: float) -> None:
     def request() -> None:
         computing((1 - share) * 4e-3)
         waiting(share * 4e-3)
 
-    found = min(paired_latency({"w": request}, {"w": request}, seconds=0.0, tries=3)["w"].load for _ in range(2))
-    assert share - 0.1 <= found <= share + 0.3
+    found = paired_latency({"w": request}, {"w": request}, seconds=0.0, tries=1)["w"]
+    assert found.load >= share - 0.1, "whatever else the machine does adds to it"
+    assert found.busy
+
+
+@pytest.mark.parametrize(
+    ("seconds", "load"),
+    [
+        ([(1.0, 1.0), (1.0, 0.5)], 0.25),
+        ([(1.0, 1.0)], 0.0),
+        ([(1.0, 1.02)], 0.0),  # two clocks
+        ([(1.0, 4.0)], 0.0),  # on several threads
+        ([(0.0, 0.0)], 0.0),
+        ([(9.0, 0.0), (1.0, 1.0)], 0.9),
+    ],
+)
+def test_load_is_what_the_clock_on_the_wall_counts_beyond_the_processors(
+    seconds: list[tuple[float, float]], load: float
+) -> None:
+    assert load_of([Timed(wall, cpu) for wall, cpu in seconds]) == pytest.approx(load)
 
 
 def test_what_was_timed_under_load_is_timed_again_and_the_quietest_try_counts() -> None:
@@ -97,7 +123,7 @@ def test_what_was_timed_under_load_is_timed_again_and_the_quietest_try_counts() 
 
     found = paired_latency({"w": request}, {"w": request}, seconds=0.0, fewest=3, tries=3)["w"]
     assert len(calls) in (2 * disturbed, 3 * disturbed)
-    assert found.median_ms < 2.0, "of the quiet try"
+    assert found.load < 0.9, "of a quieter try"
     calls.clear()
     busy = paired_latency({"w": lambda: waiting(1e-3)}, {"w": lambda: calls.append(1)}, seconds=0.0, fewest=3, tries=3)
     assert busy["w"].busy

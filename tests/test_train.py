@@ -217,7 +217,7 @@ def test_a_message_says_how_far_a_training_is_and_how_good(
     within = (
         r"training the dense model: epoch \d+ of at most 20, [123] of 4 updates, about .* left, loss [\d.]+, best .*"
     )
-    assert sum(re.fullmatch(within, words) is not None for words in told) == 3 * 20
+    assert sum(re.fullmatch(within, words) is not None for words in told) == 3 * 20  # and one an epoch
     assert told[-1].startswith("training the dense model: epoch 20 of at most 20")
 
 

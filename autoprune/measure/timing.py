@@ -93,7 +93,7 @@ def _time_pairs(candidate: Callable[[], object], baseline: Callable[[], object],
     for _ in range(WARM_UP):
         baseline(), candidate()
         budget.deadline.check("timing")
-    times: list[tuple[_Timed, _Timed]] = []
+    times: list[tuple[Timed, Timed]] = []
     until = time.perf_counter() + budget.seconds
     while len(times) < budget.fewest or (len(times) < budget.most and time.perf_counter() < until):
         # Whoever goes second finds colder caches: the order changes every time.
@@ -113,7 +113,7 @@ def _time_pairs(candidate: Callable[[], object], baseline: Callable[[], object],
         ratio_low=low,
         ratio_high=high,
         pairs=len(times),
-        load=_load([one for pair in times for one in pair]),
+        load=load_of([one for pair in times for one in pair]),
     )
 
 
@@ -128,22 +128,22 @@ def median_interval(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tup
 
 
 @dataclass(frozen=True)
-class _Timed:
+class Timed:
     """Seconds of one request: of the clock on the wall, and of processors."""
 
     wall: float
     cpu: float
 
 
-def _clock(call: Callable[[], object]) -> _Timed:
+def _clock(call: Callable[[], object]) -> Timed:
     call()  # fills the caches again that the other one has emptied: a model in service follows itself
     cpu, start = time.process_time(), time.perf_counter()
     call()
     wall = time.perf_counter() - start
-    return _Timed(wall, time.process_time() - cpu)
+    return Timed(wall, time.process_time() - cpu)
 
 
-def _load(requests: list[_Timed]) -> float:
+def load_of(requests: list[Timed]) -> float:
     """The share of the time for which requests waited for a processor; 0 where they may wait for a GPU.
 
     A request on one thread computes from its beginning to its end: where the clock on the wall counts more than that

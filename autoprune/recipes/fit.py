@@ -78,7 +78,7 @@ class Fit:
         self._epochs, self._updates, self._finished = 0, 0, False
         self._random: torch.Tensor | None = None
         self._loss, self._pace, self._noted = math.nan, Pace(), False
-        self._saved_at = time.monotonic()
+        self._saved_at = self._told_at = time.monotonic()
         self._length = self._look_every = 1  # updates of an epoch; epochs between two looks
 
     def run(self) -> None:
@@ -102,8 +102,7 @@ class Fit:
             if not self._finished:
                 self._epoch()
                 self._epochs, self._updates = self._epochs + 1, 0
-                if not self._run.validate:
-                    self._report(self._message())
+                self._tell(always=not self._run.validate)
             if self._finished and self._run.validate:
                 self._model.load_state_dict(self._best["model"])
             self._keep(always=self._finished)
@@ -123,14 +122,13 @@ class Fit:
         if quality > self._best["quality"]:
             state = copy.deepcopy(self._model.state_dict())
             self._best = {"quality": quality, "epoch": self._epochs, "model": state}
-        self._warn()
-        self._report(self._message())
+        self._tell(always=True)
 
     def _epoch(self) -> None:
         """What is left of an epoch."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._context.seed * 1_000_003 + self._epochs)
-            batches, told_at = self._task.batches(), time.monotonic()
+            batches = self._task.batches()
             if self._random is not None:
                 torch.set_rng_state(self._random)
                 self._random = None
@@ -138,14 +136,11 @@ class Fit:
             for number in range(self._updates, self._length):
                 start = time.monotonic()
                 self._update(batches[number], number)
-                self._updates, now = number + 1, time.monotonic()
-                self._pace.add(now - start)
+                self._updates = number + 1
+                self._pace.add(time.monotonic() - start)
                 if self._updates == self._length:
                     return
-                if now - told_at > TELL_EVERY_S:
-                    told_at = now
-                    self._warn()
-                    self._report(self._message())
+                self._tell()
                 self._keep()
 
     def _update(self, batch: Any, number: int) -> None:
@@ -228,12 +223,18 @@ class Fit:
         name = "training the dense model"
         return f"{name}: epoch {epoch} of at most {most}{within}{left(*self._bounds())}{loss}{best}"
 
-    def _warn(self) -> None:
-        """Says once if the dense model will not be finished in time."""
-        (fewest, most), time_left = self._bounds(), self._context.deadline.left
-        if self._run.validate and not self._noted and fewest is not None and most is not None and fewest > time_left:
-            self._noted = True
-            self._note(
-                f"The dense model alone takes about {clock(fewest)} to {clock(most)} more, and study.minutes leaves "
-                f"{clock(time_left)}: it is kept as it is then, and the same command goes on from there."
-            )
+    def _tell(self, *, always: bool = False) -> None:
+        """Says how far the training is, now and then; and once if the dense model will not be finished in time."""
+        if not always and time.monotonic() - self._told_at <= TELL_EVERY_S:
+            return
+        self._told_at = time.monotonic()
+        fewest, most = self._bounds()
+        if self._run.validate and not self._noted and fewest is not None and most is not None:
+            time_left = self._context.deadline.left
+            if fewest > time_left:
+                self._noted = True
+                self._note(
+                    f"The dense model alone takes about {clock(fewest)} to {clock(most)} more, and study.minutes "
+                    f"leaves {clock(time_left)}: it is kept as it is then, and the same command goes on from there."
+                )
+        self._report(self._message())

@@ -196,6 +196,9 @@ class Evaluator(Worker):
         self._working(message)
         self._deadline.check(message)
 
+    def _pause(self) -> None:
+        self._deadline.check("measuring")
+
     def _rehearsed(self, request: Request, made: Plan) -> tuple[Measurement | None, str]:
         """Size and latency of what a plan would give, without training anything, and the ceilings that they break.
 
@@ -286,6 +289,7 @@ class Evaluator(Worker):
         parts = artifact.read(folder)
         with on_threads(THREADS):
             served = serve(parts, device=self.context.device)
+        served.pause = self._pause
         return Loaded(folder, served, structure_of(parts))
 
     def _run(self, request: Request, made: Plan, *, train: bool = True) -> Model:

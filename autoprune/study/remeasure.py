@@ -81,6 +81,9 @@ class Remeasurer(Worker):
         self._working(message)
         self._deadline.check(message)
 
+    def _pause(self) -> None:
+        self._deadline.check("verifying")
+
     def measure(self, pair: Pair) -> Measurement:
         """Quality on test data, and one round of latency.
 
@@ -125,7 +128,11 @@ class Remeasurer(Worker):
 
     def _loaded(self, candidate: Candidate) -> Served:
         with on_threads(THREADS):
-            return artifact.load(self.definition.artifacts / candidate.key, device=find_device(self.definition.device))
+            served = artifact.load(
+                self.definition.artifacts / candidate.key, device=find_device(self.definition.device)
+            )
+        served.pause = self._pause
+        return served
 
     def _timed(self, served: Served, reference: Served, *, own: bool) -> dict[str, Latency]:
         workloads, seconds = self.task.workloads(served), self.definition.latency_seconds
