@@ -143,6 +143,16 @@ def test_timing_stops_when_the_time_is_over() -> None:
     assert gc.isenabled()
 
 
+def test_scoring_looks_at_the_clock(task: RecommenderTask, dense: Model) -> None:
+    served = serve(task.parts(dense))
+    served.pause = lambda: Deadline.after(0.0).check("measuring")
+    with pytest.raises(OutOfTime, match="measuring"):
+        task.score(served, "validation")
+    said: list[str] = []
+    Judge(task, "validation", serve(task.parts(dense)), working=said.append)
+    assert said == [f"judging on validation data{name}" for name in ("", *(f": {one}" for one in task.perturbations))]
+
+
 def test_the_baseline_is_once_itself() -> None:
     found = own_latency({"w": light}, seconds=0.0)["w"]
     assert (found.ratio, found.ratio_low, found.ratio_high) == (1.0, 1.0, 1.0)
