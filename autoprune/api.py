@@ -13,8 +13,8 @@ from autoprune.fronts.limits import Asked, Limits
 from autoprune.overrides import written
 from autoprune.record.archive import ROUNDS
 from autoprune.record.record import Record
-from autoprune.study.job import run_study
 from autoprune.study.progress import Progress
+from autoprune.study.search import search as run_search
 from autoprune.study.verify import verify
 
 
@@ -37,9 +37,7 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
         autoprune.search(task="interactions", **{"task.data.path": Path("my ratings (1).csv"), "study.trials": 10})
     """
     overrides = (*overrides, *(f"{key}={written(value)}" for key, value in values.items()))
-    content = compose_sections(overrides)
-    record, rounds = run_study(content, overrides, report=report), content["study"]["verify_rounds"]
-    return verify(record.folder, rounds=rounds) if rounds else Front(record)
+    return run_search(compose_sections(overrides), overrides, report=report)
 
 
 def open_study(name: str, *, runs: str | os.PathLike[str] = "runs") -> Record:
@@ -90,7 +88,7 @@ def verify_study(
         runs: where studies live.
         everything: whether every candidate is verified, not the baseline, the presets and the front alone.
         again: whether what was verified on this machine is measured anew, in place of what it was.
-        rounds: processes that time each artifact; an interval of latency takes at least 2.
+        rounds: processes that time each artifact; an interval of latency takes at least 3.
         working: called with a short message about the work in progress.
         limits: in place of the study's, as in `front`.
 

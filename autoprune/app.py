@@ -17,8 +17,7 @@ from autoprune.config import CONFIG_MODULE, chosen, hydra_arguments, readable_er
 from autoprune.fronts.front import Front
 from autoprune.overrides import at_home
 from autoprune.record.archive import TRIAL
-from autoprune.study.job import run_study
-from autoprune.study.verify import verify
+from autoprune.study.search import search
 from autoprune.views.terminal import Watch, exit_codes, print_front, terminal
 
 
@@ -41,16 +40,15 @@ def run(arguments: Sequence[str]) -> None:
             require(config, requirements)
             overrides = [*HydraConfig.get().overrides.task, *requirements]
             content = sections(config)
-            record = run_study(
+            front = search(
                 content,
                 overrides,
                 config_dir=config_dir(arguments),
                 report=watch.report,
                 working=watch.working,
-                opening=watch.opening,
+                note=watch.note,
+                expect=watch.expect,
             )
-            rounds = content["study"]["verify_rounds"]
-            front = verify(record.folder, rounds=rounds, working=watch.working) if rounds else Front(record)
         _print_end(console, front, config)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way
@@ -64,7 +62,7 @@ def _print_end(console: Console, front: Front, config: DictConfig) -> None:
     record = front.record
     print_front(console, front)
     asked = sum(point.candidate.name == TRIAL for point in record.points)
-    if asked < config.study.trials and config.study.minutes is None:
+    if asked < config.study.trials and not record.unfinished:
         console.print(f"The space is exhausted: no recipe beside these {asked}, baseline and presets could be found.")
     if len(front) and front.pick().number:
         console.print(

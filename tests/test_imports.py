@@ -18,6 +18,7 @@ ROOMS = {
     "errors": "",
     "overrides": "",
     "quiet": "",
+    "deadline": "",
     "machine": "",
     "families": "",
     "packing": "codes packed product rows parts",
@@ -33,14 +34,14 @@ ROOMS = {
     "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
     "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage texts "
     "teacher judging task make",
-    "recipes": "schedule space store recipe train stages",
+    "recipes": "schedule pace space store recipe fit train stages",
     "measure": "measurement reading timing judge",
-    "record": "archive folder point record",
+    "record": "archive folder point unfinished record",
     "fronts": "requirements profiles pareto pool letters infeasible fall optimism obstacles limits front",
     "arguments": "",
     "config": "",
-    "study": "settings definition request executor provenance verdict evaluate sampler progress driver suited job "
-    "remeasure verify",
+    "study": "settings definition request executor provenance verdict evaluate sampler progress outlook driver suited "
+    "job remeasure verify search",
     "api": "",
     "views": "plain commands layers marks order effects phrases front_json compare card front_png.places "
     "front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff plots.study plots report.sliders "

@@ -191,6 +191,42 @@ def test_one_round_has_no_interval_for_another_process() -> None:
     assert found.error == pytest.approx(0.1 / 1.96, rel=1e-3)
 
 
+@pytest.mark.parametrize("ratios", [(0.2, 0.47), (0.309, 0.31), (1.0, 1.0)])
+def test_two_rounds_have_a_bound_and_no_interval(ratios: tuple[float, float]) -> None:
+    """Student's t of one degree of freedom is 12.7: the interval of two rounds would say nothing, or too much."""
+    joined = timed(1.0, ratios[0]).with_round(timed(1.0, ratios[1]))
+    found = readings(dataclasses.replace(SMALLER, latency={"single": joined}), BASELINE, metric="ndcg@20")["latency_ms"]
+    assert found.interval is None
+    assert not found.vague
+    assert found.bound(0.95, upper=True) >= found.ratio
+
+
+@pytest.mark.parametrize(
+    ("ratios", "vague"), [((0.3, 0.31, 0.32), False), ((0.2, 0.6, 1.8), True), ((0.18, 0.52, 0.2, 0.5), True)]
+)
+def test_an_interval_that_says_nothing_is_vague(ratios: tuple[float, ...], vague: bool) -> None:
+    first, *others = [timed(1.0, ratio) for ratio in ratios]
+    for other in others:
+        first = first.with_round(other)
+    found = readings(dataclasses.replace(SMALLER, latency={"single": first}), BASELINE, metric="ndcg@20")["latency_ms"]
+    assert found.vague == vague
+    assert found.interval is not None
+    if vague:
+        assert found.bound(0.95, upper=True) > 1.5 * found.ratio, "so a ceiling near it does not hold for sure"
+
+
+def test_load_is_kept_and_joined_and_quiet_lines_stay_as_they_were() -> None:
+    quiet, busy = timed(1.0, 0.5), dataclasses.replace(timed(1.0, 0.5), load=0.4)
+    assert "load" not in quiet.to_json()
+    assert Latency.from_json(busy.to_json()) == busy
+    joined = quiet.with_round(busy).with_round(quiet)
+    assert joined.load == pytest.approx(0.4 / 3, abs=1e-3)
+    assert [one.busy for one in (quiet, busy, joined)] == [False, True, True]
+    measured = dataclasses.replace(SMALLER, latency={"single": quiet, "batch": busy})
+    assert measured.busy
+    assert Measurement.from_json(measured.to_json()) == measured
+
+
 def test_bounds_are_one_sided() -> None:
     reading = Reading(0.09, 0.9, error=0.02)
     assert reading.bound(0.95, upper=False) == pytest.approx(0.9 + scipy.stats.norm.ppf(0.05) * 0.02)
@@ -216,7 +252,7 @@ def test_a_slice_of_few_or_with_little_to_lose_does_not_bind() -> None:
 
 
 def test_no_interval_reaches_below_nothing() -> None:
-    rounds = timed(1.0, 0.75).with_round(timed(1.0, 0.85))
+    rounds = timed(1.0, 0.75).with_round(timed(1.0, 0.85)).with_round(timed(1.0, 0.8))
     found = readings(dataclasses.replace(SMALLER, latency={"single": rounds}), BASELINE, metrics=METRICS)["latency_ms"]
     assert found.interval is not None
     assert 0 < found.interval[0] < found.ratio < found.interval[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +51,13 @@ class Beside:
 
 
 class Served(ABC):
-    """A model that answers; made from `Parts` alone, in a process that never saw the training code run."""
+    """A model that answers; made from `Parts` alone, in a process that never saw the training code run.
+
+    Attributes:
+        pause: called between the batches of a long answer; whoever measures looks at the clock then.
+    """
+
+    pause: Callable[[], None] = staticmethod(lambda: None)
 
     @property
     @abstractmethod

@@ -84,7 +84,7 @@ def verify(
     all_: Annotated[bool, typer.Option("--all", help="Verify every candidate, not the finalists alone.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Measure anew what was verified on this machine.")] = False,
     rounds: Annotated[
-        int, typer.Option(help="Processes that time each artifact; an interval takes at least 2.")
+        int, typer.Option(help="Processes that time each artifact; an interval takes at least 3.")
     ] = ROUNDS,
 ) -> None:
     """Measure the finalists once more: quality on test data that the search never saw, latency timed longer.
@@ -97,7 +97,15 @@ def verify(
 
     console, before = terminal(), earlier(record)
     with Watch(console) as watch:
-        found = measure(record.folder, limits, everything=all_, again=again, rounds=rounds, working=watch.working)
+        found = measure(
+            record.folder,
+            limits,
+            everything=all_,
+            again=again,
+            rounds=rounds,
+            working=watch.working,
+            expect=watch.expect,
+        )
     print_verified(console, found, everything=all_, before=before)
 
 

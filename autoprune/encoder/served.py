@@ -84,6 +84,7 @@ class SentenceEncoder(Served):
             chosen = order[start : start + batch_size]
             ids, there = padded([tokens[at] for at in chosen])
             found[chosen] = self.forward(ids, there)
+            self.pause()
         return found
 
     def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

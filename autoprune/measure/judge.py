@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,11 +34,14 @@ class Judge:
         task: scores.
         split: `validation` or `test`.
         baseline: what all others are compared with.
+        working: called with a few words before each set of requests is scored.
     """
 
-    def __init__(self, task: Judging, split: str, baseline: Served) -> None:
-        self._task, self._split = task, split
-        self._comparison = Comparison(task, score(task, baseline, split))
+    def __init__(
+        self, task: Judging, split: str, baseline: Served, *, working: Callable[[str], None] = lambda message: None
+    ) -> None:
+        self._task, self._split, self._working = task, split, working
+        self._comparison = Comparison(task, score(task, baseline, split, working=working))
 
     @property
     def baseline(self) -> Judged:
@@ -47,7 +50,7 @@ class Judge:
 
     def judge(self, served: Served) -> Judged:
         """What an artifact scored, and how sure one can be of its distance from the baseline."""
-        return self._comparison.judge(score(self._task, served, self._split))
+        return self._comparison.judge(score(self._task, served, self._split, working=self._working))
 
 
 class Comparison:
@@ -122,14 +125,21 @@ class Comparison:
         }
 
 
-def score(task: Judging, served: Served, split: str) -> dict[str, pd.DataFrame]:
+def score(
+    task: Judging, served: Served, split: str, *, working: Callable[[str], None] = lambda message: None
+) -> dict[str, pd.DataFrame]:
     """The rows of every slice, by its name: the whole, its slices, the perturbations, and on test data the asides."""
-    whole = task.score(served, split)
+
+    def scored(perturbation: str | None = None) -> pd.DataFrame:
+        working(f"judging on {split} data" + (f": {perturbation}" if perturbation else ""))
+        return task.score(served, split, perturbation)
+
+    whole = scored()
     rows = {WHOLE: whole}
     for column, names in task.slices.items():
         rows |= {name: whole[whole[column] == name] for name in names}
     asked = [*task.perturbations, *(task.asides if split == "test" else ())]
-    return rows | {name: task.score(served, split, name) for name in asked}
+    return rows | {name: scored(name) for name in asked}
 
 
 def quality(

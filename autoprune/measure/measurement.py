@@ -15,6 +15,9 @@ WHOLE = "all"
 SEARCH, VERIFY = "search", "verify"
 """Why a measurement was taken: for the search to steer by, or to judge what the search found."""
 
+BUSY = 0.1
+"""A machine is busy if requests wait for a processor for a larger share of their time."""
+
 
 RULES = 2
 """By which quality is judged now.
@@ -38,6 +41,8 @@ class Latency:
         ratio_low, ratio_high: 95 % interval of that median, within the processes that timed it.
         pairs: how many pairs were timed.
         rounds: the ratio that each process found; what differs between them no timing within one can show.
+        load: the share of their time for which requests waited for a processor that somebody else had; over rounds,
+            its mean. Of what older versions timed it is not known, and 0.
     """
 
     median_ms: float
@@ -47,11 +52,22 @@ class Latency:
     ratio_high: float
     pairs: int
     rounds: tuple[float, ...] = ()
+    load: float = 0.0
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Latency:
-        """The inverse of `dataclasses.asdict`."""
+        """The inverse of `to_json`."""
         return Latency(**{**content, "rounds": tuple(content.get("rounds", ()))})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; a load of 0 is not written down."""
+        content = dataclasses.asdict(self)
+        return content if self.load else {name: value for name, value in content.items() if name != "load"}
+
+    @property
+    def busy(self) -> bool:
+        """Whether it was timed while the machine was busy with something else."""
+        return self.load > BUSY
 
     def with_round(self, other: Latency) -> Latency:
         """What this and one more process found, together."""
@@ -69,6 +85,7 @@ class Latency:
             ratio_high=mean(self.ratio_high, other.ratio_high),
             pairs=self.pairs + other.pairs,
             rounds=rounds,
+            load=round((1 - share) * self.load + share * other.load, 3),
         )
 
 
@@ -116,7 +133,16 @@ class Measurement:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {name: held for name, held in dataclasses.asdict(self).items() if LATER.get(name, ...) != held}
+        content = {
+            **dataclasses.asdict(self),
+            "latency": {name: timed.to_json() for name, timed in self.latency.items()},
+        }
+        return {name: held for name, held in content.items() if LATER.get(name, ...) != held}
+
+    @property
+    def busy(self) -> bool:
+        """Whether any of its latencies was timed while the machine was busy."""
+        return any(timed.busy for timed in self.latency.values())
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Measurement:

@@ -28,6 +28,10 @@ CAUTION = 1.4
 """Factor on the spread of a re-measured latency: five processes in a row say little of how busy a machine is an hour
 later, and now and then one is far off. Found, and checked with it, by `studies/calibration`."""
 
+FEWEST_ROUNDS = 3
+"""Processes that an interval of latency takes. The spread of two has one degree of freedom, whose Student's t is 12.7:
+two that differ by a half of one another, as on a busy machine, would give an interval of thousands."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -72,6 +76,11 @@ class Reading:
             factor = math.exp(half / self.ratio)
             return self.ratio / factor, self.ratio * factor
         return max(0.0, self.ratio - half), self.ratio + half
+
+    @property
+    def vague(self) -> bool:
+        """Whether the interval says nothing: half of it is more than the ratio itself."""
+        return self.interval is not None and self.interval[1] - self.interval[0] > 2 * self.ratio
 
 
 def _quantile(share: float, freedom: float) -> float:
@@ -182,7 +191,7 @@ def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:
         baseline_ms * latency.ratio,
         latency.ratio,
         error=spread / math.sqrt(count),
-        repeat=CAUTION * spread * math.sqrt(1 + 1 / count),
+        repeat=CAUTION * spread * math.sqrt(1 + 1 / count) if count >= FEWEST_ROUNDS else math.nan,
         freedom=count - 1,
     )
 

@@ -225,6 +225,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
             owner, wanted = targets.wanted.take(batch)
             found = best[owner] == wanted[:, None]
             ranks.append(torch.where(found.any(1), found.int().argmax(1) + 1.0, torch.inf))
+            served.pause()
         return targets.rows.assign(rank=torch.cat(ranks).numpy())
 
     def validate(self, model: Factorization) -> float:

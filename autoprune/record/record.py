@@ -17,6 +17,7 @@ from autoprune.overrides import key_of, written
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.folder import read_machines, read_study, seen_from_here
 from autoprune.record.point import Point
+from autoprune.record.unfinished import Unfinished
 
 
 class Record:
@@ -54,7 +55,17 @@ class Record:
         self.latency_seconds: float | None = content.get("latency_seconds")
         self.archive = archive or Archive(folder / "archive.jsonl")
         if self.archive.baseline is None:
-            raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; run the study first.")
+            way = self.unfinished or "run the study first."
+            raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; {way}")
+
+    @property
+    def unfinished(self) -> str:
+        """What the search had no time for, and what goes on with it; empty where it did not end for want of time."""
+        found = Unfinished.read(self.folder)
+        if found is None:
+            return ""
+        flags = ["--config-dir", self.config_dir] if self.config_dir else []
+        return found.text(self.archive.candidates, command=shlex.join(["autoprune", *flags, *self.overrides]))
 
     def seen_from_here(self, place: Any) -> Any:
         """A place, or several, given where the study was started, as reached from the folder this process works in."""

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
+from autoprune.deadline import OutOfTime
 from autoprune.errors import AutopruneError
 from autoprune.study.definition import Definition
 
@@ -193,6 +194,8 @@ def answer_calls(calls: IO[bytes], answers: IO[bytes]) -> None:
             return
         try:
             outcome: tuple[Any, AutopruneError | None] = function(argument), None
+        except OutOfTime as stopped:
+            outcome = None, OutOfTime(stopped.doing)
         except AutopruneError as error:
             outcome = None, AutopruneError(str(error))
         try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from autoprune.fronts.fall import DOUBT
 from autoprune.fronts.front import Front
 from autoprune.fronts.requirements import Requirement
-from autoprune.measure.measurement import RULES, VERIFY, Measurement
+from autoprune.measure.measurement import RULES, SEARCH, VERIFY, Measurement
 from autoprune.measure.reading import FEWEST_UNITS, SURE, Reading, shipped
 from autoprune.record.archive import ROUNDS, processes
 from autoprune.record.point import Point
@@ -180,6 +180,20 @@ def thinly_timed(front: Front) -> str:
         return ""
     were = "was" if few == 1 else "were"
     return f"{few} of {len(timed)} points {were} timed in fewer than {ROUNDS} processes:\n  {_verify(front)}"
+
+
+def timed_under_load(front: Front) -> str:
+    """Which points were timed while the machine was busy, and what mends it; empty where none was."""
+    busy = [point.number for point in front if point.number and _timed(point).busy]
+    if not busy:
+        return ""
+    numbers, verb = ", ".join(map(str, busy)), _verify(front, "--again")
+    return f"Timed while the machine was busy with other work, so that latency is unsure: {numbers}.\n  {verb}"
+
+
+def _timed(point: Point) -> Measurement:
+    """The measurement whose latency counts."""
+    return point.candidate.latest(VERIFY if point.verified else SEARCH)
 
 
 def picks(found: Mapping[str, Point | None]) -> str:

@@ -25,6 +25,9 @@ MOST_FAINT = 4
 MOST_FALLS = 8
 """Points that fell that are named without being asked for all."""
 
+NOTHING_BEATS = "Nothing beats the baseline under these requirements; loosen one, or search on with more trials."
+NOTHING_TRIED = "Nothing was tried yet beside the baseline."
+
 
 def print_front(console: Console, front: Front, *, sort: str = "quality", everything: bool = False) -> None:
     """The front with what would be picked, or why it is empty.
@@ -40,6 +43,8 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
     found = ordered([point for point in front if point.number], record, sort)
     if not len(front):
         say(console, front.explain_empty())
+        if record.unfinished:
+            say(console, record.unfinished, style="yellow")
         return
     title = f"{len(front)} on the front, {len(front.feasible)} of {len(record.points)} feasible"
     say(console, f"{record.name}: {title} ({phrases.required(front)})", style="bold")
@@ -52,7 +57,7 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
     if not any(point.number for point in front.feasible) and len(record.points) > 1:
         say(console, front.infeasible().text)
     elif not found and not front.falls:
-        say(console, "Nothing beats the baseline under these requirements; loosen one, or search on with more trials.")
+        say(console, NOTHING_BEATS if len(record.points) > 1 else NOTHING_TRIED)
     for line in footer(front, points, picks=picks, wide=console.width >= WIDE):
         say(console, line, style="dim")
     say_falls(console, front, everything=everything)
@@ -60,6 +65,8 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
         *phrases.idle(front),
         phrases.optimism(front),
         phrases.unverified(front) or phrases.judged_before(front) or phrases.thinly_timed(front),
+        phrases.timed_under_load(front),
+        record.unfinished,
     ):
         if line:
             say(console, line, style="yellow")
