@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from autoprune.fronts.front import Front
-from autoprune.study.job import Sections, run_study, study_config, time_of
+from autoprune.study.job import run_study, study_config, time_of
 from autoprune.study.progress import Expected, Progress
+from autoprune.study.suited import Sections
 from autoprune.study.verify import verify
 
 
