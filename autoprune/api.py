@@ -7,22 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Unpack
 
-from autoprune.config import compose_config, sections
+from autoprune.config import compose_sections
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Asked, Limits
+from autoprune.overrides import written
 from autoprune.record.archive import ROUNDS
 from autoprune.record.record import Record
-from autoprune.study.job import run_study
 from autoprune.study.progress import Progress
+from autoprune.study.search import search as run_search
 from autoprune.study.verify import verify
 
 
-def search(*overrides: str, report: Callable[[Progress], None] = lambda progress: None) -> Front:
+def search(*overrides: str, report: Callable[[Progress], None] = lambda progress: None, **values: object) -> Front:
     """Runs a study, or goes on with one that was stopped; verifies its finalists, and returns its front.
 
     Args:
         overrides: as on the command line, e.g. "task=movielens", "study.trials=40".
         report: called whenever a candidate is finished.
+        values: the same by key, taken as they are: texts, paths, numbers, lists, mappings or None. Keys have dots, so
+            that most are given as `**{"task.data.path": path}`.
 
     Raises:
         AutopruneError: an override cannot be; nothing is written then.
@@ -30,10 +33,11 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
     Example:
         front = autoprune.search("task=movielens", "study.name=careful", "study.trials=10")
         front.pick(prefer="size").save("deploy")
+
+        autoprune.search(task="interactions", **{"task.data.path": Path("my ratings (1).csv"), "study.trials": 10})
     """
-    content = sections(compose_config(overrides))
-    record, rounds = run_study(content, overrides, report=report), content["study"]["verify_rounds"]
-    return verify(record.folder, rounds=rounds) if rounds else Front(record)
+    overrides = (*overrides, *(f"{key}={written(value)}" for key, value in values.items()))
+    return run_search(compose_sections(overrides), overrides, report=report)
 
 
 def open_study(name: str, *, runs: str | os.PathLike[str] = "runs") -> Record:
@@ -84,7 +88,7 @@ def verify_study(
         runs: where studies live.
         everything: whether every candidate is verified, not the baseline, the presets and the front alone.
         again: whether what was verified on this machine is measured anew, in place of what it was.
-        rounds: processes that time each artifact; an interval of latency takes at least 2.
+        rounds: processes that time each artifact; an interval of latency takes at least 3.
         working: called with a short message about the work in progress.
         limits: in place of the study's, as in `front`.
 

@@ -5,50 +5,56 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from autoprune.config import CONFIG_MODULE, config_dir, hydra_arguments, readable_errors, require, sections
+from autoprune.arguments import check_flags, config_dir, with_config_dir
+from autoprune.config import CONFIG_MODULE, chosen, hydra_arguments, readable_errors, require, sections
 from autoprune.fronts.front import Front
+from autoprune.overrides import at_home
 from autoprune.record.archive import TRIAL
-from autoprune.study.job import run_study
-from autoprune.study.verify import verify
+from autoprune.study.search import search
 from autoprune.views.commands import verb_command
 from autoprune.views.terminal import Watch, exit_codes, print_front, terminal
 
 
-def run(arguments: list[str]) -> None:
+def run(arguments: Sequence[str]) -> None:
     """Runs one study, or under --multirun one for each combination.
 
     Args:
         arguments: the command line without the program's name.
     """
+    folder = config_dir(arguments)
+    if folder is not None:
+        arguments = with_config_dir(arguments, str(at_home(folder)))
     theirs, requirements = hydra_arguments(arguments)
+    check_flags(theirs)
 
     @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name="config", version_base="1.3")
     def run_one(config: DictConfig) -> None:
         console = terminal()
-        with exit_codes(), Watch(console) as watch:
+        with exit_codes(), readable_errors(), Watch(console) as watch:
             require(config, requirements)
             overrides = [*HydraConfig.get().overrides.task, *requirements]
             content = sections(config)
-            record = run_study(
+            front = search(
                 content,
                 overrides,
                 config_dir=config_dir(arguments),
                 report=watch.report,
                 working=watch.working,
-                opening=watch.opening,
+                note=watch.note,
+                expect=watch.expect,
             )
-            rounds = content["study"]["verify_rounds"]
-            front = verify(record.folder, rounds=rounds, working=watch.working) if rounds else Front(record)
         _print_end(console, front, config)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way
-    with tempfile.TemporaryDirectory() as scratch, readable_errors():  # Hydra keeps a note of a sweep; the studies do
+    # Hydra keeps a note of a sweep; the studies do
+    with tempfile.TemporaryDirectory() as scratch, readable_errors(words=chosen(arguments)):
         sys.argv[1:] = [*theirs, f"hydra.sweep.dir={scratch}"]
         run_one()
 
@@ -57,8 +63,8 @@ def _print_end(console: Console, front: Front, config: DictConfig) -> None:
     record = front.record
     print_front(console, front)
     asked = sum(point.candidate.name == TRIAL for point in record.points)
-    if asked < config.study.trials and config.study.minutes is None:
+    if asked < config.study.trials and not record.unfinished:
         console.print(f"The space is exhausted: no recipe beside these {asked}, baseline and presets could be found.")
-    if len(front):
+    if len(front) and front.pick().number:
         pick, show = verb_command(record, "pick", "--to", "DIR"), verb_command(record, "show", "NUMBER")
         console.print(f"\nNext: {pick}    (or: {show})", highlight=False, markup=False, soft_wrap=True)

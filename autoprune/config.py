@@ -3,39 +3,65 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import pkgutil
 import re
+import threading
+import typing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import UnionType
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobRuntime
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.basecontainer import BaseContainer
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from autoprune.arguments import (
+    FREE,
+    GROUPS,
+    MANY,
+    REQUIREMENT,
+    Kind,
+    check_arguments,
+    config_dir,
+    is_override,
+    readable,
+)
 from autoprune.errors import AutopruneError, nearest, unknown
+from autoprune.families import task_maker
+from autoprune.overrides import key_of, literal, quoted, several, written
 
 CONFIG_MODULE = "autoprune.conf"
 
-OVERRIDE = re.compile(r"\+{0,2}[\w@/.]+=|~[\w@/.]+(=|$)")
+STUDY_SCHEMA = "autoprune.study.settings:StudyConfig"
+"""Of the section `study`; the schema of `task` comes with the task."""
 
-GROUP_VALUE = re.compile(r"\+{0,2}(task|space|presets|requirements|study)=[\[{]")
+SEARCHPATH = "hydra.searchpath"
+"""The key of folders of configs beside the shipped ones."""
 
-FREE = re.compile(r"(requirements|presets)\.")
-"""Sections that hold what people name: a key need not be there to be set."""
+HYDRAS_OWN = ("hydra", "_dummy_empty_config_.yaml")
+"""What Hydra itself has registered among the configs of a program."""
 
-REQUIREMENT = re.compile(r"\+{0,2}requirements\.(\w+[@.][\w@.]+)\.(drop|min|max|confidence)=(.*)")
-"""A requirement on a metric or slice whose name Hydra cannot parse."""
-
-SECTIONS = ("task", "space", "presets", "requirements", "study")
+_ONE_AT_A_TIME = threading.RLock()
 
 
 def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """What people write, split into what Hydra can read and requirements that it cannot.
 
-    Hydra wants a `+` before new keys, has no `@` or second dot in a key, and takes flags before overrides only.
+    Hydra wants a `+` before new keys, has no `@` or second dot in a key, takes flags before overrides only, and reads
+    few characters without quotes.
 
     Returns:
         The arguments for Hydra, and those such as `requirements.recall@20.min=0.2` for `require`.
@@ -43,30 +69,20 @@ def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises:
         AutopruneError: an argument is neither a flag, nor belongs to one, nor key=value.
     """
-    for argument in arguments:
-        if not argument.startswith("-") and "=" in argument and not OVERRIDE.match(argument):
-            raise AutopruneError(f"{argument!r}: an override is written key=value. autoprune --help explains.")
-        if GROUP_VALUE.match(argument):
-            raise AutopruneError(
-                f"{argument!r}: the name of a file in its folder of conf/ is chosen here; set single keys one by one."
-            )
+    check_arguments(arguments)
     ours = [argument for argument in arguments if REQUIREMENT.match(argument)]
-    theirs = [f"++{argument}" if FREE.match(argument) else argument for argument in arguments if argument not in ours]
-    return sorted(theirs, key=lambda argument: OVERRIDE.match(argument) is not None), ours
-
-
-def config_dir(arguments: Sequence[str]) -> str | None:
-    """The folder that `--config-dir` (`-cd`) names on a command line; None where it is not given."""
-    found = None
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
-        flag, equals, value = argument.partition("=")
-        if flag in ("--config-dir", "-cd"):
-            found = value if equals else following
-    return found
+    rest = [f"++{argument}" if FREE.match(argument) else argument for argument in arguments if argument not in ours]
+    many = any(argument in MANY for argument in arguments)
+    kind = functools.partial(_kind_of, words=chosen(arguments))
+    theirs = [readable(argument, kind, many=many) if is_override(argument) else argument for argument in rest]
+    return sorted(theirs, key=is_override), ours
 
 
 def require(config: DictConfig, overrides: Sequence[str]) -> None:
     """Puts requirements from the command line in their place in a composed config."""
+    for name in GROUPS:
+        if name not in config:
+            raise AutopruneError(f"{name}: the section cannot be taken out; take out what is in it: ~{name}.KEY.")
     requirements = dict(_plain(config.requirements))
     for override in overrides:
         match = REQUIREMENT.match(override)
@@ -82,19 +98,108 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     Raises:
         AutopruneError: an override names what is not there, or cannot be read.
     """
+    with undisturbed():
+        return _compose(overrides)
+
+
+def compose_sections(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The sections of the config that a list of overrides gives, as plain values.
+
+    Raises:
+        AutopruneError: as `compose_config` and `sections`.
+    """
+    with undisturbed():  # also while ${…} is looked up
+        return sections(_compose(overrides))
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
     theirs, requirements = hydra_arguments(overrides)
-    with readable_errors():
-        GlobalHydra.instance().clear()
-        with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-            config = compose("config", overrides=theirs)
+    with readable_errors(words=chosen(overrides)), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        config = compose("config", overrides=theirs)
         require(config, requirements)
         return config
 
 
-def overridden(overrides: Sequence[str], key: str) -> Any:
-    """The value that a list of overrides ends up giving a key; None where it gives none."""
-    given = [override for override in overrides if re.match(rf"\+{{0,2}}{re.escape(key)}=", override)]
-    return OverridesParser.create().parse_override(given[-1]).value() if given else None
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hydra and OmegaConf as nobody has set them up; afterwards they are as they were, for a program that uses them."""
+    Plugins.instance()  # imports what registers itself, once in a process
+    ours = (GlobalHydra, HydraConfig, JobRuntime, VersionBase, ConfigStore)
+    with _ONE_AT_A_TIME:
+        theirs: dict[type, Singleton] = {
+            kind: Singleton._instances.pop(kind) for kind in ours if kind in Singleton._instances
+        }
+        resolvers = dict(BaseContainer._resolvers)
+        registered: Any = theirs.get(ConfigStore)
+        shipped = registered.repo.items() if registered else ()
+        ConfigStore.instance().repo = {name: node for name, node in shipped if name in HYDRAS_OWN}
+        try:
+            yield
+        finally:
+            for kind in ours:
+                Singleton._instances.pop(kind, None)
+            Singleton._instances.update(theirs)
+            BaseContainer._resolvers.clear()
+            BaseContainer._resolvers.update(resolvers)
+
+
+def chosen(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The overrides that say which files are composed, in their order; `--config-dir` as one of them."""
+    folder = config_dir(arguments)
+    own = [f"{SEARCHPATH}=[{written(str(Path(folder).absolute()))}]"] if folder else []
+    return (*own, *(argument for argument in arguments if key_of(argument) in (*GROUPS, SEARCHPATH)))
+
+
+def _base(words: tuple[str, ...]) -> DictConfig:
+    """The config of the files that are chosen, of several the first, before any key is set."""
+    firsts = [
+        f"{key}={quoted(next(iter(several(value)), ''))}" if key in GROUPS else word
+        for word in words
+        for key, _, value in [word.lstrip("+").partition("=")]
+    ]
+    shipped = not any(key_of(word) == SEARCHPATH for word in words)  # others can change while this process runs
+    return (_composed if shipped else _composed.__wrapped__)(*firsts)
+
+
+@functools.cache
+def _composed(*overrides: str) -> DictConfig:
+    with undisturbed(), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def _kind_of(key: str, *, words: tuple[str, ...]) -> Kind:
+    """What a key takes, in the tasks that are chosen."""
+    section, *path = key.split(".")
+    if section not in ("task", "study"):
+        return Kind.ONE if section == "requirements" or key in GROUPS else Kind.ANY
+    if not path:
+        return Kind.ONE
+    schemas = [pkgutil.resolve_name(STUDY_SCHEMA)] if section == "study" else list(_task_schemas(words))
+    found = [kind for schema in schemas if (kind := _entry_kind(schema, path)) is not None]
+    return found[0] if found else Kind.ANY
+
+
+def _task_schemas(words: tuple[str, ...]) -> Iterator[type[Any]]:
+    """The schemas of the tasks that are chosen; of what there is not none, which others say."""
+    given = [word.partition("=")[2] for word in words if key_of(word) == "task"]
+    paths = [word for word in words if key_of(word) == SEARCHPATH]
+    for option in several(given[-1]) if given else [""]:
+        with suppress(AutopruneError, HydraException, OmegaConfBaseException):
+            name = _base((*paths, f"task={option}") if option else tuple(paths)).task.name
+            yield task_maker(name).config
+
+
+def _entry_kind(schema: Any, path: Sequence[str]) -> Kind | None:
+    """What an entry of a config dataclass takes; None where it has no such entry."""
+    for name in path:
+        hint = typing.get_type_hints(schema).get(name) if dataclasses.is_dataclass(schema) else None
+        options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        schema = next((option for option in options if option is not type(None)), None)
+    if schema is None or dataclasses.is_dataclass(schema):
+        return None
+    if typing.get_origin(schema) in (list, tuple):
+        return Kind.TEXTS if typing.get_args(schema)[0] is str else Kind.ANY
+    return Kind.TEXT if schema is str else Kind.ONE
 
 
 def sections(config: DictConfig) -> dict[str, dict[str, Any]]:
@@ -104,19 +209,36 @@ def sections(config: DictConfig) -> dict[str, dict[str, Any]]:
         AutopruneError: a section is unknown, or is no mapping.
     """
     for key in config:
-        if key not in SECTIONS:
-            raise unknown("config section", key, SECTIONS)
-    for name in SECTIONS:
+        if key not in GROUPS:
+            raise unknown("config section", key, GROUPS)
+    for name in GROUPS:
         if config[name] is not None and not OmegaConf.is_dict(config[name]):
             raise AutopruneError(f"{name}: a mapping must be given, but got {config[name]!r}.")
-    return {name: _plain(config[name]) for name in SECTIONS}
+    return {name: _plain(config[name]) for name in GROUPS}
 
 
 def structured(schema: type[Any], section: Mapping[str, Any], where: str) -> Any:
-    """A config dataclass filled from a mapping; wrong types and unknown keys name their path."""
+    """A config dataclass filled from a mapping; wrong types and unknown keys name their path.
+
+    Where a list of texts is due, one text with commas will do.
+    """
     _refuse_unknown(schema, section, where)
+    content = OmegaConf.create(_typed(schema, section, where))
     with readable_errors(where):
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(section))))
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
+
+
+def _typed(schema: Any, value: Any, where: str, path: tuple[str, ...] = ()) -> Any:
+    """A plain value with its texts as OmegaConf must be given them."""
+    if isinstance(value, Mapping):
+        return {key: _typed(schema, inner, where, (*path, str(key))) for key, inner in value.items()}
+    if isinstance(value, str) and "\0" in value:
+        raise AutopruneError(f"{'.'.join((where, *path))}: no text or name holds the character NUL, but got {value!r}.")
+    if isinstance(value, str) and _entry_kind(schema, path) is Kind.TEXTS:
+        return [literal(text) for text in several(value)]
+    if isinstance(value, list | tuple):
+        return [_typed(schema, inner, where, (*path, str(place))) for place, inner in enumerate(value)]
+    return literal(value) if isinstance(value, str) else value
 
 
 def _refuse_unknown(schema: type[Any], section: Mapping[str, Any], where: str) -> None:
@@ -126,7 +248,9 @@ def _refuse_unknown(schema: type[Any], section: Mapping[str, Any], where: str) -
         if key not in fields:
             raise AutopruneError(f"{where}.{key}: there is no such entry. {nearest(key, fields)}")
         inner = getattr(defaults, str(key))
-        if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
+        if dataclasses.is_dataclass(inner):
+            if not isinstance(value, Mapping):
+                raise AutopruneError(f"{where}.{key}: it has entries that are set one by one, but got {value!r}.")
             _refuse_unknown(type(inner), value, f"{where}.{key}")
 
 
@@ -137,9 +261,9 @@ def _plain(node: Any) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def _neighbours(path: str) -> str:
-    """What the default config holds beside the first unknown key of a path."""
-    node: Any = OmegaConf.to_container(compose_config([]))
+def _neighbours(path: str, words: tuple[str, ...]) -> str:
+    """What the config of the chosen files holds beside the first unknown key of a path."""
+    node: Any = OmegaConf.to_container(_base(words))
     for key in path.split("."):
         if not isinstance(node, dict) or key not in node:
             return nearest(key, node if isinstance(node, dict) else ())
@@ -148,8 +272,13 @@ def _neighbours(path: str) -> str:
 
 
 @contextmanager
-def readable_errors(where: str = "") -> Iterator[None]:
-    """Turns Hydra's and OmegaConf's errors into ours: one message, with the nearest names."""
+def readable_errors(where: str = "", *, words: tuple[str, ...] = ()) -> Iterator[None]:
+    """Turns Hydra's and OmegaConf's errors into ours: one message, with the nearest names.
+
+    Args:
+        where: the path of what is read.
+        words: what chooses the files that are composed, see `chosen`.
+    """
     try:
         yield
     except MissingConfigException as error:
@@ -157,13 +286,27 @@ def readable_errors(where: str = "") -> Iterator[None]:
         raise AutopruneError(
             f"{group}={option}: there is no such {group}. {nearest(option, error.options or [])}"
         ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:  # in a folder of the user's
+        raise AutopruneError(f"a file of the config is no YAML: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         key = ".".join(piece for piece in (where, str(error.full_key or "")) if piece)
-        raise AutopruneError(f"{key or 'config'}: {str(error.msg or error).splitlines()[0]}") from error
+        way = "; a ${ that is meant as such is written \\${" if isinstance(error, InterpolationResolutionError) else ""
+        raise AutopruneError(
+            f"{key or 'config'}: {str(error.msg or error).splitlines()[0].rstrip('.')}{way}."
+        ) from error
+    except OverrideParseException as error:
+        raise AutopruneError(f"{error.override}: Hydra cannot read this; put the value in quotes.") from error
     except ConfigCompositionException as error:
         missing = re.match(r"Could not override '([^']*)'", str(error))
         if missing is None:
-            raise AutopruneError(" ".join(str(error).split())) from error
-        raise AutopruneError(f"{missing[1]}: there is no such entry. {_neighbours(missing[1])}") from error
+            raise AutopruneError(
+                f"{_plainly(error)}{f': {error.__cause__}' if error.__cause__ else ''}".splitlines()[0]
+            ) from error
+        raise AutopruneError(f"{missing[1]}: there is no such entry. {_neighbours(missing[1], words)}") from error
     except HydraException as error:
-        raise AutopruneError(" ".join(str(error).split())) from error
+        raise AutopruneError(_plainly(error)) from error
+
+
+def _plainly(error: HydraException) -> str:
+    """What Hydra says, in a line, without its links."""
+    return " ".join(re.sub(r"See https\S+( for \w+)*", "", str(error)).split())

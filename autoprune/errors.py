@@ -28,6 +28,31 @@ class RecipeError(AutopruneError):
 
 
 @contextmanager
+def doing(what: str, way_out: str = "") -> Iterator[None]:
+    """Says what was being done when a file or folder could not be read or written.
+
+    Args:
+        what: begins the message, such as `study 'x' cannot be opened`.
+        way_out: ends it: a sentence.
+
+    Raises:
+        AutopruneError: in place of an `OSError`.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # of a pipe, not of a file: whoever owns the pipe knows what it means
+        raise
+    except OSError as error:
+        raise AutopruneError(f"{what}: {reason_of(error)}. {way_out}".rstrip()) from error
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says, and of which file: `Permission denied: 'runs/x'`."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{reason}: {str(error.filename)!r}" if error.filename is not None else reason
+
+
+@contextmanager
 def seen_from(path: tuple[str, ...]) -> Iterator[None]:
     """Puts `path` before that of every `RecipeError` that is raised inside."""
     try:

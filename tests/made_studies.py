@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from autoprune.fronts.front import Front
-from autoprune.measure.measurement import SEARCH, VERIFY, Latency, Measurement
+from autoprune.measure.measurement import RULES, SEARCH, VERIFY, Latency, Measurement
 from autoprune.record.archive import TRIAL, Archive, Candidate
 from autoprune.record.folder import note_machine
 from autoprune.record.record import Record
@@ -52,11 +52,13 @@ def make_study(
     machine: str = "0123456789",
     seed: int = 0,
     space: dict[str, Any] | None = None,
+    metrics: tuple[str, ...] = (),
 ) -> Record:
     """Writes a study of a baseline, two presets and trials, `count` in all; verifies its finalists if asked to.
 
     Args:
         folder: `runs/NAME`.
+        metrics: the main ones, as of several benchmarks; by default the study knows of one alone.
         requirements: as in YAML; by default at most 5 % of quality and 20 % of the worst slice may go.
     """
     draw = np.random.default_rng(seed)
@@ -72,7 +74,8 @@ def make_study(
     }
     folder.mkdir(parents=True)
     overrides = [f"task={task}", "task.data.path=log.csv"]
-    (folder / "study.yaml").write_text(yaml.safe_dump({"definition": definition, "overrides": overrides}))
+    content: dict[str, Any] = {"definition": definition, "overrides": overrides}
+    (folder / "study.yaml").write_text(yaml.safe_dump({**content, **({"metrics": list(metrics)} if metrics else {})}))
     note_machine(folder, {**MACHINE, "id": machine})
     archive = Archive(folder / "archive.jsonl")
     lines = [_candidate(number, draw, machine) for number in range(count)]
@@ -99,7 +102,7 @@ def scattered(record: Record, missing: int, *, seed: int = 0) -> Record:
 
 def make_kinds(folder: Path) -> Path:
     """Writes a study of each kind that people look at, by its name; returns the folder."""
-    make_study(folder / "verified")
+    make_study(folder / "verified", seed=2)  # one whose front loses a point, and has no baseline
     make_study(folder / "raw", verified=False)
     make_study(folder / "none", requirements=IMPOSSIBLE)
     make_study(folder / "one", 1)
@@ -127,6 +130,7 @@ def _candidate(number: int, draw: np.random.Generator, machine: str) -> Candidat
     found = Measurement(
         split=None if rejected else "validation",
         purpose=SEARCH,
+        rules=RULES,
         machine=machine,
         quality={} if rejected else _quality(max(kept, 0.05), draw),
         units={} if rejected else {metric: dict.fromkeys(["all", *SLICES], UNITS) for metric in METRICS},

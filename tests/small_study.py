@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from autoprune.measure.measurement import Latency, Measurement
+from autoprune.measure.measurement import RULES, Latency, Measurement
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.record import Record
 
@@ -19,6 +19,7 @@ def measured(quality: float, size_bytes: int, ratio: float, *, purpose: str = "s
     return Measurement(
         split="validation" if purpose == "search" else "test",
         purpose=purpose,
+        rules=RULES,
         machine="here",
         quality={"ndcg@20": {"all": quality, "tail": quality / 2}},
         units={"ndcg@20": {"all": 200, "tail": 150}},

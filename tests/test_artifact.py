@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -80,6 +81,29 @@ def test_the_card_says_where_the_artifact_came_from(saved: Path) -> None:
 
 def test_size_bytes_are_the_bytes_of_the_model_folder(saved: Path) -> None:
     assert artifact.size_bytes(saved) == sum(path.stat().st_size for path in (saved / "model").iterdir())
+
+
+def test_folder_bytes_are_the_bytes_of_all_that_was_saved(saved: Path, tmp_path: Path) -> None:
+    whole = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
+    assert artifact.folder_bytes(saved) == whole > artifact.size_bytes(saved)
+    shutil.copytree(saved, tmp_path / "copy")
+    (tmp_path / "copy" / "README.md").write_text("a card is no part of it")
+    assert artifact.folder_bytes(tmp_path / "copy") == whole
+
+
+def test_histories_count_where_a_user_has_no_row(
+    saved: Path, task: RecommenderTask, dense: Model, tmp_path: Path
+) -> None:
+    assert artifact.load(saved).history_bytes == 0
+    fewer = copy.deepcopy(dense)
+    fewer.cut(fewer.axes["rows.user"], torch.arange(1, len(task.data.users)))
+    artifact.save(task.parts(fewer), tmp_path / "fewer", provenance={})
+    beside = safetensors.torch.load_file(tmp_path / "fewer" / "beside" / "tensors.safetensors")
+    expected = sum(beside[name].nbytes for name in ("starts", "history"))
+    assert artifact.load(tmp_path / "fewer").history_bytes == expected > 0
+    less = copy.deepcopy(dense)
+    less.cut(less.axes["rows.item"], torch.arange(50))
+    assert serve(task.parts(less)).history_bytes == 0, "items that are gone need no history"
 
 
 def test_saving_twice_writes_the_same_bytes(saved: Path, task: RecommenderTask, dense: Model, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 
 import pytest
 import yaml
 from made_studies import make_study
+from rich.console import Console
 
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
@@ -16,6 +18,7 @@ from autoprune.record.record import Record
 from autoprune.views import phrases
 from autoprune.views.card import card
 from autoprune.views.intervals import plus_minus
+from autoprune.views.terminal import print_point
 
 MADE = {
     "files": {"model/manifest.json": {"sha256": "ab" * 32, "bytes": 1234}},
@@ -26,7 +29,7 @@ MADE = {
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    make_study(folder / "verified")
+    make_study(folder / "verified", seed=2)
     make_study(folder / "raw", verified=False)
     make_study(folder / "one", 1)
     return folder
@@ -56,6 +59,43 @@ def test_recipe_in_words_and_as_yaml(runs: Path) -> None:
     text = card(front, front.pick())
     assert front.pick().candidate.summary in text
     assert yaml.safe_load(text.split("```yaml")[1].split("```")[0]) == front.pick().candidate.recipe
+
+
+def test_the_whole_folder_and_what_is_aside_are_told(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 12)
+    pick = Front(record).pick()
+    for point, folder, histories in ((record.baseline, 4_000_000, 0), (pick, 2_400_000, 700_000)):
+        candidate = point.candidate
+        for measured in candidate.measurements:
+            quality, units = (
+                {metric: {**held, "live": held["all"]} for metric, held in values.items()}
+                for values in (measured.quality, measured.units)
+            )
+            more = {"asides": {"live": "told as it is"}, "quality": quality, "units": units}
+            candidate = candidate.with_measurement(
+                dataclasses.replace(measured, folder_bytes=folder, history_bytes=histories, **more)
+            )
+        record.archive.add(candidate)
+    front = Front(Record(record.folder))
+    text = card(front, front.record.point(pick.number))
+    trade, slices = text.split("## Lost and gained")[1].split("## Slices")
+    assert "| whole folder | 2.4 MB | 4 MB | 0.600x |" in trade
+    assert "| of it, histories of users, for those without a row | 700 kB | 0 B | - |" in trade
+    assert "| ndcg@20, test, live |" in trade
+    assert "live: told as it is." in trade
+    assert "live" not in slices.split("## ")[0]
+    assert phrases.folder(
+        front.record.point(pick.number).candidate.latest(), front.record.baseline.candidate.latest()
+    ) == (
+        "the whole folder takes 2.4 MB, 0.600x of the dense model's; the users' histories in it (700 kB) serve those "
+        "who have no row"
+    )
+    file = io.StringIO()
+    print_point(Console(width=200, file=file), front, front.record.point(pick.number))
+    lines = file.getvalue().splitlines()
+    assert sum(line.split()[:4] == ["folder_bytes", "2,400,000", "4,000,000", "0.600x"] for line in lines) == 2
+    assert sum(line.split()[:2] == ["history_bytes", "700,000"] for line in lines) == 2
+    assert any(line.split()[:1] == ["ndcg@20.live"] and "aside: told as it is" in line for line in lines)
 
 
 def test_every_slice_says_whether_it_binds(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from made_studies import make_study
 from shell import started
 from shell import typed as autoprune
 
-from autoprune.config import config_dir
+from autoprune.arguments import config_dir
 from autoprune.record.record import Record
 from autoprune.views.commands import candidate_command, search_command
 

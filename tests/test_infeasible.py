@@ -86,14 +86,14 @@ def test_the_nearest_misses_least(record: Record) -> None:
 
 def test_a_pick_says_why_there_is_none(record: Record) -> None:
     with pytest.raises(
-        AutopruneError, match=r"(?s)no candidate of 59 meets every requirement.*missed by.*nearest misses"
+        AutopruneError, match=r"(?s)No candidate of 59 meets every requirement.*missed by.*Nearest misses"
     ):
         Front(record).pick()
 
 
 def test_the_baseline_alone_is_explained_too(tmp_path: Path) -> None:
     front = Front(make_study(tmp_path / "s", 1, requirements={"size_bytes": {"max": "0.5x"}}, verified=False))
-    assert "no candidate of 1 meets every requirement" in front.explain_empty()
+    assert "No candidate of 1 meets every requirement" in front.explain_empty()
     assert "--max size_bytes=1x" in front.explain_empty()
 
 
@@ -107,3 +107,24 @@ def test_advice_is_enough_although_decimals_are_rounded(tmp_path: Path) -> None:
         flags = explain([record.points[0], point], strict).loosenings
         assert len(flags) == 1
         assert Limits(ceilings=[flags[0].flag.removeprefix("--max ")]).requirements(record).hold(point.found)
+
+
+def test_doubt_is_told_from_loss_and_the_way_out_works(tmp_path: Path) -> None:
+    record = make_study(
+        tmp_path / "s", 60, requirements={"quality": {"drop": "1%", "confidence": 0.999}}, verified=False
+    )
+    front = Front(record)
+    (item,) = front.requirements.items
+    (missed,) = front.infeasible().missed
+    found = [point.found["quality"] for point in record.points[1:] if "quality" in point.found]
+    doubted = [reading for reading in found if reading.ratio >= 0.99 and item.violation(reading) > 0]
+    assert missed.doubted == len(doubted) > 1
+    doubts = sorted(reading.ratio - reading.bound(0.999, upper=False) for reading in doubted)
+    assert missed.doubt == doubts[len(doubts) // 2]
+    assert (
+        f"{len(doubted)} of them hold by their values: that is doubt, not loss; the bound lies"
+        in front.infeasible().text
+    )
+    assert missed.by_value == "--floor quality=0.99x"
+    by_value = Front(record, loosened([missed.by_value]))
+    assert sum(bool(point.number) for point in by_value.feasible) >= len(doubted)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
+import re
 import shutil
 from pathlib import Path
 
@@ -159,6 +161,65 @@ def test_a_split_per_user_holds_out_the_latest_of_each() -> None:
     for user in set(users.tolist()):
         train, validation, test = ([time for who, time in part if who == user] for part in parts)
         assert max(train) <= min(validation) <= max(validation) <= min(test)
+
+
+@functools.cache
+def baskets(days: int, *, order: str = "by user") -> tuple[Numbers, Numbers, Numbers]:
+    """400 users × 20 of 300 items, the popular of low ids; a user's rows have one of a few times."""
+    draw = np.random.default_rng(0)
+    popularity = 1 / np.arange(1, 301)
+    items = np.concatenate(
+        [draw.choice(300, size=20, replace=False, p=popularity / popularity.sum()) for _ in range(400)]
+    )
+    users, times = np.repeat(np.arange(400), 20), draw.integers(0, days, 8000) * 86400
+    rows = {
+        "by user": np.arange(8000),
+        "by item": np.argsort(items, kind="stable"),
+        "by item, the last first": np.argsort(-items, kind="stable"),
+    }[order]
+    return users[rows], items[rows], times[rows]
+
+
+@pytest.mark.parametrize("split", ["per_user", "global"])
+@pytest.mark.parametrize("days", [1, 3])
+@pytest.mark.parametrize("order", ["by item", "by item, the last first"])
+def test_what_has_the_same_time_is_held_out_at_random(split: str, days: int, order: str) -> None:
+    users, items, times = baskets(days, order=order)
+    data = split_by(split, users, items, times)
+    means = [part.items.double().mean() for part in (data.train, data.validation, data.test)]
+    spread = np.std(items) / np.sqrt(len(data.test.items))
+    assert max(abs(mean - np.mean(items)) for mean in means) < 4 * spread
+    assert data.fingerprint() == split_by(split, *baskets(days)).fingerprint()
+    assert data.fingerprint() != split_by(split, users, items, times, seed=1).fingerprint()
+    (note,) = data.notes
+    assert re.search(r"of 8,000 interactions share their time .* across a boundary .* drawn by task\.data\.seed", note)
+    if days == 1:
+        whose = "of their user, " if split == "per_user" else ""
+        assert note.startswith(f"8,000 of 8,000 interactions share their time with another {whose}".rstrip(" ,"))
+
+
+def test_ties_are_counted_and_those_that_do_not_matter_are_not_said() -> None:
+    users, items, times = np.repeat(np.arange(300), 10), np.tile(np.arange(10), 300), np.tile(np.arange(10), 300)
+    assert split_by("per_user", users, items, times).notes == ()
+    early = np.where(times < 5, 0, times)
+    assert split_by("per_user", users, items, early).notes == ()
+    late = np.where((users < 100) & (times > 7), 8, early)
+    (note,) = split_by("per_user", users, items, late).notes
+    assert note.startswith(
+        "1,700 of 3,000 interactions share their time with another of their user, 200 of them across"
+    )
+    assert split_by("random", users, items, late).notes == ()
+    assert split_by("global", users, items, times).notes == ()  # its boundaries fall between two times
+    (whole,) = split_by("global", users, items, times // 4).notes
+    assert whole.startswith("3,000 of 3,000 interactions share their time with another, 600 of them across")
+
+
+def test_the_files_order_is_no_part_of_a_split_by_time() -> None:
+    users, items, times = baskets(5)
+    shuffled = np.random.default_rng(1).permutation(8000)
+    for split in ("per_user", "global"):
+        one = split_by(split, users, items, times).fingerprint()
+        assert split_by(split, users[shuffled], items[shuffled], times[shuffled]).fingerprint() == one
 
 
 @pytest.mark.usefixtures("any_number_of_users")

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
+from made_studies import make_study
 
 from autoprune.config import compose_config, sections
 from autoprune.machine import machine
@@ -19,6 +22,8 @@ from autoprune.packing import StoredTable, pack
 from autoprune.packing.codes import quantize_rows
 from autoprune.recipes.recipe import plan
 from autoprune.record.archive import Candidate
+from autoprune.record.folder import open_folder
+from autoprune.record.record import Record
 
 KEYS = {
     "movielens": {
@@ -38,15 +43,15 @@ KEYS = {
     "encoder": {
         "onnx": "e30790388751",
         "int8": "22e7161222d5",
-        "vocab_15k_int4": "fbe0beb3fa86",
-        "pca_256": "678d147d6f5b",
-        "stock_vocab_15k": "0c25383806a8",
+        "vocab_half_int4": "fbe0beb3fa86",
+        "pca_two_thirds": "678d147d6f5b",
+        "stock_vocab_half": "0c25383806a8",
         "int4_aware": "1c37cb6c4b7e",
-        "layers_01345": "0d55e16e355c",
-        "layers_0245": "b520522efbbe",
-        "layers_035": "88db2ecff112",
+        "layers_most": "0d55e16e355c",
+        "layers_many": "b520522efbbe",
+        "layers_few": "88db2ecff112",
         "ffn_half": "a6e45afd2e0f",
-        "stock_layers_035": "f2d9691fe8dd",
+        "stock_layers_few": "f2d9691fe8dd",
     },
 }
 
@@ -168,3 +173,13 @@ def test_the_fingerprint_of_a_machine_names_its_device_only_beside_the_cpu() -> 
     assert machine("cpu") == machine()
     assert machine("cuda:1")["id"] != machine()["id"]
     assert machine("cuda:1")["device"] == "cuda:1"
+
+
+def test_a_study_that_names_no_main_metrics_has_one_and_learns_the_others_when_it_goes_on(tmp_path: Path) -> None:
+    folder = make_study(tmp_path / "s", 3, verified=False).folder
+    assert Record(folder).metrics == ["ndcg@20"]
+    content = yaml.safe_load((folder / "study.yaml").read_text())
+    told = {"overrides": [], "described": "", "metrics": ["ndcg@20", "recall@20"]}
+    open_folder(folder, definition=content["definition"], told=told)
+    assert Record(folder).metrics == ["ndcg@20", "recall@20"]
+    assert yaml.safe_load((folder / "study.yaml").read_text())["definition"] == content["definition"]

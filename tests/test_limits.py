@@ -112,3 +112,27 @@ def test_limits_stay_as_they_are() -> None:
 def test_a_single_text_is_no_list_of_limits() -> None:
     with pytest.raises(AutopruneError, match=r"floors: a list must be given, such as floors=\['ndcg@20=0\.9x'\]"):
         Limits(floors="ndcg@20=0.9x")
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (Limits(profile="latency_sensitive"), ["ndcg@20 >= 0.95x", "recall@20 >= 0.95x", "latency_ms <= 0.9x"]),
+        (Limits(profile="none", floors=["quality=0.9x"]), ["ndcg@20 >= 0.9x", "recall@20 >= 0.9x"]),
+        (
+            Limits(profile="latency_sensitive", floors=["recall@20=0.8x"]),
+            ["ndcg@20 >= 0.95x", "latency_ms <= 0.9x", "recall@20 >= 0.8x"],
+        ),
+        (
+            Limits(profile="latency_sensitive", floors=["quality=0.9x", "recall@20=0.8x:0.95"]),
+            ["latency_ms <= 0.9x", "ndcg@20 >= 0.9x", "recall@20 >= 0.8x (0.95)"],
+        ),
+        (
+            Limits(profile="latency_sensitive", floors=["quality=0.05"]),
+            ["recall@20 >= 0.95x", "latency_ms <= 0.9x", "quality >= 0.05"],
+        ),
+    ],
+)
+def test_of_several_benchmarks_every_main_metric_is_bound(limits: Limits, expected: list[str], tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 3, verified=False, metrics=("ndcg@20", "recall@20"))
+    assert texts(limits, record) == expected

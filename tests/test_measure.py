@@ -12,8 +12,17 @@ import pytest
 import torch
 
 from autoprune.artifacts.served import serve
+from autoprune.deadline import Deadline, OutOfTime
 from autoprune.measure.judge import Judge, quality
-from autoprune.measure.timing import FEWEST_PAIRS, WARM_UP, median_interval, own_latency, paired_latency
+from autoprune.measure.timing import (
+    FEWEST_PAIRS,
+    WARM_UP,
+    Timed,
+    load_of,
+    median_interval,
+    own_latency,
+    paired_latency,
+)
 from autoprune.models.model import Model
 from autoprune.recommender.task import RecommenderTask
 
@@ -63,6 +72,85 @@ def test_requests_are_timed_in_turns_and_in_both_orders() -> None:
 def test_more_pairs_can_be_asked_for() -> None:
     most = [paired_latency({"w": nothing}, {"w": nothing}, seconds=5.0, most=most)["w"].pairs for most in (20, 500)]
     assert most == [20, 500]
+
+
+def waiting(seconds: float) -> None:
+    """What a request does while others have the processor."""
+    time.sleep(seconds)
+
+
+def computing(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_load_is_the_share_of_time_that_requests_wait(share: float) -> None:
+    def request() -> None:
+        computing((1 - share) * 4e-3)
+        waiting(share * 4e-3)
+
+    found = paired_latency({"w": request}, {"w": request}, seconds=0.0, tries=1)["w"]
+    assert found.load >= share - 0.1, "whatever else the machine does adds to it"
+    assert found.busy
+
+
+@pytest.mark.parametrize(
+    ("seconds", "load"),
+    [
+        ([(1.0, 1.0), (1.0, 0.5)], 0.25),
+        ([(1.0, 1.0)], 0.0),
+        ([(1.0, 1.02)], 0.0),  # two clocks
+        ([(1.0, 4.0)], 0.0),  # on several threads
+        ([(0.0, 0.0)], 0.0),
+        ([(9.0, 0.0), (1.0, 1.0)], 0.9),
+    ],
+)
+def test_load_is_what_the_clock_on_the_wall_counts_beyond_the_processors(
+    seconds: list[tuple[float, float]], load: float
+) -> None:
+    assert load_of([Timed(wall, cpu) for wall, cpu in seconds]) == pytest.approx(load)
+
+
+def test_what_was_timed_under_load_is_timed_again_and_the_quietest_try_counts() -> None:
+    calls: list[int] = []
+    disturbed = 2 * (WARM_UP + 2 * 3)  # calls of one try of 3 pairs, in which each request follows an untimed one
+
+    def request() -> None:
+        calls.append(1)
+        waiting(2e-3) if len(calls) <= disturbed else computing(5e-4)
+
+    found = paired_latency({"w": request}, {"w": request}, seconds=0.0, fewest=3, tries=3)["w"]
+    assert len(calls) in (2 * disturbed, 3 * disturbed)
+    assert found.load < 0.9, "of a quieter try"
+    calls.clear()
+    busy = paired_latency({"w": lambda: waiting(1e-3)}, {"w": lambda: calls.append(1)}, seconds=0.0, fewest=3, tries=3)
+    assert busy["w"].busy
+    assert len(calls) == 3 * (WARM_UP + 2 * 3), "tries are bounded"
+
+
+def test_timing_stops_when_the_time_is_over() -> None:
+    calls: list[int] = []
+
+    def request() -> None:
+        calls.append(1)
+        time.sleep(0.01)
+
+    with pytest.raises(OutOfTime):
+        paired_latency({"w": request}, {"w": request}, seconds=60.0, most=10_000, deadline=Deadline.after(0.1))
+    assert 1 < len(calls) < 100
+    assert gc.isenabled()
+
+
+def test_scoring_looks_at_the_clock(task: RecommenderTask, dense: Model) -> None:
+    served = serve(task.parts(dense))
+    served.pause = lambda: Deadline.after(0.0).check("measuring")
+    with pytest.raises(OutOfTime, match="measuring"):
+        task.score(served, "validation")
+    said: list[str] = []
+    Judge(task, "validation", serve(task.parts(dense)), working=said.append)
+    assert said == [f"judging on validation data{name}" for name in ("", *(f": {one}" for one in task.perturbations))]
 
 
 def test_the_baseline_is_once_itself() -> None:
@@ -167,7 +255,7 @@ def test_a_judge_pairs_every_artifact_with_the_baseline(task: RecommenderTask, d
     assert same.quality == judge.baseline.quality
     assert max(same.errors.values()) == 0.0, "what answers alike differs by nothing, whoever is asked"
     assert set(same.draws) == {1.0}
-    parts = ["head", "middle", "tail", "short", "long", "stranger", "newcomer", "noisy"]
+    parts = ["head", "middle", "tail", "short", "long", "stranger", "newcomer", "noisy", "live"]
     assert list(same.quality["ndcg@20"]) == ["all", *parts]
     assert {f"ndcg@20.{part}" for part in parts} | {"worst_slice"} < set(same.errors)
 

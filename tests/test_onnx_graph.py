@@ -84,15 +84,13 @@ def values(table: Embedding) -> Array:
 
 
 def reference(encoder: Encoder, ids: Array, mask: Array) -> Array:
-    """The encoder written down in float64; the input of a coded linear is quantised as DynamicQuantizeLinear says."""
+    """The encoder written down in float64; each row that a coded linear takes is quantised alone."""
 
     def linear(x: Array, part: Linear) -> Array:
         if part.scale is None:
             return x @ part.weight.T.astype(np.float64) + part.bias
-        low, high = min(x.min(), 0.0), max(x.max(), 0.0)
-        step = (high - low) / 255
-        zero = np.rint(-low / step)
-        rounded = (np.clip(np.rint(x / step) + zero, 0, 255) - zero) * step
+        step = np.maximum(np.abs(x).max(-1, keepdims=True), 1e-30) / 127
+        rounded = np.rint(x / step) * step
         return rounded @ (part.weight * part.scale[:, None].astype(np.float64)).T + part.bias
 
     def normed(x: Array, norm: Norm) -> Array:
@@ -213,6 +211,48 @@ def test_padding_changes_nothing() -> None:
     ids, mask = random_inputs(1, 6)
     padded_ids, padded_mask = np.pad(ids, ((0, 0), (0, 9)), constant_values=3), np.pad(mask, ((0, 0), (0, 9)))
     np.testing.assert_allclose(run(session, padded_ids, padded_mask), run(session, ids, mask), atol=1e-6)
+
+
+def of_bits(encoder: Encoder, bits: int) -> Encoder:
+    """With codes of so many bits in every linear map."""
+    most = 2 ** (bits - 1) - 1
+
+    def narrow(part: Linear) -> Linear:
+        codes = np.rint(part.weight * (most / 63)).astype(np.int8)
+        return Linear(weight=codes, bias=part.bias, scale=part.scale * np.float32(63 / most), bits=bits)
+
+    layers = tuple(
+        replace(layer, **{name: narrow(part) for name, part in vars(layer).items() if isinstance(part, Linear)})
+        for layer in encoder.layers
+    )
+    return replace(encoder, layers=layers)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 2])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
+def test_a_coded_answer_does_not_depend_on_its_neighbours(activation: str, pooling: str, bits: int) -> None:
+    encoder = random_encoder(coded=True, pooling=pooling, activation=activation)
+    encoder = encoder if bits == 8 else of_bits(encoder, bits)
+    loud = encoder.word.table.copy()
+    loud[7] *= 30  # a neighbour that would stretch a scale that others share
+    session = open_session(build(replace(encoder, word=replace(encoder.word, table=loud))), 1)
+    ids, mask = random_inputs(4, 9)
+    ids[2:] = np.where(ids[2:] == 7, 8, ids[2:])
+    ids[:2, 0] = 7
+    together = run(session, ids, mask)
+    for row, there, found in zip(ids, mask, together, strict=True):
+        alone = run(session, row[None, : there.sum()], there[None, : there.sum()])[0]
+        assert alone @ found > 0.9999
+
+
+def test_rows_of_zeros_are_quantised() -> None:
+    encoder = random_encoder(coded=True, activation="relu")
+    dead = replace(encoder.layers[0].up, bias=np.full(64, -1e6, np.float32))  # relu leaves nothing of it
+    encoder = replace(encoder, layers=(replace(encoder.layers[0], up=dead), *encoder.layers[1:]))
+    ids, mask = random_inputs()
+    got, wanted = answers(encoder, ids, mask), reference(encoder, ids, mask)
+    assert (got * wanted).sum(1).min() > 0.9995
 
 
 def test_a_coded_file_is_small() -> None:

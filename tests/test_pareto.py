@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.fronts.pareto import SLOWEST, coordinates, hypervolume, nondominated
+from autoprune.fronts.pareto import SLOWEST, beats, comparison, coordinates, front_of, hypervolume, nondominated
 from autoprune.measure.reading import Reading
 
 
-def beats(one: list[float], other: list[float], maximise: list[bool]) -> bool:
+def dominates(one: list[float], other: list[float], maximise: list[bool]) -> bool:
     gains = [(a - b) if up else (b - a) for a, b, up in zip(one, other, maximise, strict=True)]
     return all(gain >= 0 for gain in gains) and any(gain > 0 for gain in gains)
 
@@ -24,7 +24,7 @@ def test_nondominated_matches_brute_force(points: list[list[float]], maximise: l
     expected = [
         at
         for at, point in enumerate(points)
-        if not any(beats(other, point, maximise) for other in points) and point not in points[:at]
+        if not any(dominates(other, point, maximise) for other in points) and point not in points[:at]
     ]
     assert nondominated(points, maximise=maximise) == expected
 
@@ -68,3 +68,67 @@ def test_what_gains_nothing_adds_nothing(useless: dict[str, Reading]) -> None:
 def test_an_empty_front_covers_nothing() -> None:
     assert nondominated([], maximise=[True, False]) == []
     assert hypervolume([], ["quality", "size"], floor=0.5) == 0
+
+
+OBJECTIVES = ["quality", "size", "latency"]
+
+
+def known(
+    quality: float, error: float = math.nan, *, size: float = 0.5, latency: float = 1.0, spread: float = math.nan
+) -> dict[str, Reading]:
+    """Readings whose quality has a standard error, and whose latency was timed in five processes; nan: not known."""
+    return {
+        "quality": Reading(quality, quality, error=error, repeat=2**0.5 * error),
+        "size_bytes": Reading(size, size, error=0.0),
+        "latency_ms": Reading(latency, latency, error=spread, repeat=2 * spread, freedom=4),
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "falls"),
+    [
+        # int8 at 1.004x ±0.014 beside 1.011x ±0.093, which is smaller
+        pytest.param(known(1.011, 0.0336, size=0.2), known(1.004, 0.0051, size=0.25), False, id="looks better, unsure"),
+        pytest.param(known(1.011, 0.004, size=0.2), known(1.004, 0.0051, size=0.25), True, id="better and surer"),
+        pytest.param(known(1.004, 0.005), known(1.004, 0.006), True, id="surer alone"),
+        pytest.param(known(1.004, 0.006), known(1.004, 0.005), False, id="less sure alone"),
+        pytest.param(known(1.2, 0.15), known(1.0, 0.0), False, id="the dense model, which is certain"),
+        pytest.param(known(1.02, 0.01), known(1.0, 0.0), True, id="better than the dense model for sure"),
+        pytest.param(known(1.0), known(0.99), True, id="of neither anything is known"),
+        pytest.param(known(1.0), known(0.99, 0.02), False, id="what nobody knows beats nothing known"),
+        pytest.param(known(1.0, 0.02), known(0.99), True, id="what is known beats what nobody knows"),
+        pytest.param(
+            known(1, 0.0, latency=0.09, spread=1300), known(1, 0.0, latency=0.25, spread=0.01), False, id="wild timing"
+        ),
+        pytest.param(
+            known(1, 0.0, latency=0.09, spread=0.01), known(1, 0.0, latency=0.25, spread=0.01), True, id="sure timing"
+        ),
+    ],
+)
+def test_what_is_surer_falls_to_nothing_that_merely_looks_better(
+    one: dict[str, Reading], other: dict[str, Reading], falls: bool
+) -> None:
+    assert beats(one, other, OBJECTIVES) == falls
+    assert (1 not in front_of([one, other], OBJECTIVES)) == falls
+
+
+errors = st.sampled_from([0.0, 0.01, 0.02, math.nan])
+read = st.builds(
+    known,
+    st.sampled_from([0.97, 0.98, 1.0]),
+    errors,
+    size=st.sampled_from([0.2, 0.5]),
+    latency=st.sampled_from([0.9, 1.0]),
+    spread=errors,
+)
+
+
+@given(st.lists(read, min_size=3, max_size=8))
+def test_who_beats_whom_is_transitive_and_the_front_is_what_nobody_beats(some: list[dict[str, Reading]]) -> None:
+    one, other, third = some[:3]
+    if beats(one, other, OBJECTIVES) and beats(other, third, OBJECTIVES):
+        assert beats(one, third, OBJECTIVES)
+    assert not beats(one, one, OBJECTIVES)
+    unbeaten = [point for point in some if not any(beats(rival, point, OBJECTIVES) for rival in some)]
+    kept = [comparison(some[at], OBJECTIVES) for at in front_of(some, OBJECTIVES)]
+    assert sorted(kept) == sorted(map(list, {tuple(comparison(point, OBJECTIVES)) for point in unbeaten}))

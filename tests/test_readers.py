@@ -14,9 +14,9 @@ import autoprune
 from autoprune import machine
 from autoprune.errors import AutopruneError
 from autoprune.recommender.data import tables as readers
+from autoprune.recommender.data.columns import Columns
 from autoprune.recommender.data.interactions import split_log
 from autoprune.recommender.data.log import Log, read_log
-from autoprune.recommender.data.tables import Columns
 
 USERS, EACH = 220, 12
 
@@ -155,14 +155,14 @@ BAD = {
     "user,user_id,item\na,b,c\n": r"user and user_id may each be the user; say which: task\.data\.columns\.user=user",
     "": r"the file is empty; its first line names the columns",
     "user,item\n": r"there are no rows",
-    "user,item\na,b\n,c\nb,c\nNaN,d\n": r"'user' names no user in 2 of 4 rows, the first is row 2 \(empty, NA",
+    'user,item\na,b\n,c\nb,c\n"",d\n': r"'user' names no user in 2 of 4 rows, the first is row 2; take",
     "user,item\na,b\na\n": r"'item' names no item in 1 of 2 rows, the first is row 2",
     "user,item\na,b\na,b,c\n": r"cannot be read: .*Expected 2 fields in line 3, saw 3",
-    "user,item\na,b,c\na,b,c\n": r"the rows have more fields than the first line names columns",
+    "user,item\na,b,c\na,b,c\n": r"the rows have more fields than the first line",
     "user,item,time\na,b,1\na,c,soon\n": r"'time': a number or an ISO 8601 date is expected, but row 2 holds 'soon'",
     "user,item,time\na,b,2026-01-01\na,c,31/12/2026\n": r"'time': .* row 2 holds '31/12/2026'",
     "user,item,time\na,b,1\na,c,\n": r"'time': .* row 2 holds nothing",
-    "196 242 3\n186 302 3\n": r"which column is the user\? .* It has: 196 242 3",
+    "1::242::3::good\n": r"columns have no names, and which is which is not plain.* first row is: 1, 242, 3, good",
 }
 
 
@@ -201,20 +201,11 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
 def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AutopruneError, match=r"there is no file or folder"):
         read_log(tmp_path / "a.csv")
-    (tmp_path / "a.dat").write_text("1::2\n")
-    with pytest.raises(AutopruneError, match=r"ends in \.csv, \.tsv, \.inter, \.parquet .* but got '.*a\.dat'"):
-        read_log(tmp_path / "a.dat")
     with pytest.raises(AutopruneError, match=r"holds neither train\.txt and test\.txt .*name the file itself: .*\.csv"):
         read_log(tmp_path)
     (tmp_path / "a.parquet").write_text("user,item\n")
     with pytest.raises(AutopruneError, match=r"a\.parquet cannot be read: .*"):
         read_log(tmp_path / "a.parquet")
-    (tmp_path / "a.csv.gz").write_text("user,item\n")
-    with pytest.raises(AutopruneError, match=r"a\.csv\.gz cannot be read: .*gzip"):
-        read_log(tmp_path / "a.csv.gz")
-    (tmp_path / "b.csv").write_bytes(b"user,item\n\xff,1\n")
-    with pytest.raises(AutopruneError, match=r"b\.csv: the text is not UTF-8: invalid start byte"):
-        read_log(tmp_path / "b.csv")
 
 
 def test_parquet_without_pyarrow_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import enum
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +27,7 @@ from autoprune.recipes.stages import run_stage
 from autoprune.recipes.train import Trainer
 from autoprune.recommender import served as runtime
 from autoprune.recommender.histories import Histories
+from autoprune.recommender.ids import Ids
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.task import RecommenderTask
 from autoprune.steps.rows import Rows
@@ -232,6 +237,140 @@ def test_who_and_what_is_unknown_is_said(
             call()
 
 
+class Numbered(enum.IntEnum):
+    """Ids by name."""
+
+    THIRD = 3
+
+
+@pytest.mark.parametrize(
+    "three",
+    [
+        3,
+        3.0,
+        np.int64(3),
+        np.uint8(3),
+        np.float32(3),
+        np.array(3),
+        np.array(3.0),
+        torch.tensor(3),
+        torch.tensor(3.0, requires_grad=True),
+        torch.tensor(3, dtype=torch.int32),
+        Decimal("3.00"),
+        Fraction(6, 2),
+        Numbered.THIRD,
+    ],
+    ids=repr,
+)
+def test_a_whole_number_in_any_type_is_the_id_it_means(three: Any, served: Recommender) -> None:
+    assert served.recommend(three, k=5) == served.recommend(3, k=5)
+    assert torch.equal(served.vector(user=three), served.vector(user=3))
+    assert torch.equal(served.topk([three, 0], 5), served.topk([3, 0], 5))
+
+
+@pytest.mark.parametrize(
+    "three",
+    [
+        True,
+        np.bool_(True),
+        torch.tensor(True),
+        "3",
+        np.str_("3"),
+        b"3",
+        np.bytes_(b"3"),
+        3.5,
+        Decimal("3.5"),
+        float("nan"),
+        float("inf"),
+        Decimal("NaN"),
+        3 + 0j,
+        np.datetime64("2020-01-01"),
+        pd.NA,
+        [3],
+        (3,),
+        np.array([3]),
+        torch.tensor([3]),
+        pd.Series([3]),
+        object(),
+    ],
+    ids=repr,
+)
+def test_what_is_no_whole_number_is_refused_with_a_hint(three: Any, served: Recommender) -> None:
+    hint = "is unknown.* Ids are whole numbers here, such as"
+    with pytest.raises(AutopruneError, match=f"user .* {hint} 0"):
+        served.recommend(three)
+    with pytest.raises(AutopruneError, match=f"item .* {hint} 100"):
+        served.recommend(history=[three])
+    with pytest.raises(AutopruneError, match=f"item .* {hint} 100"):
+        served.vector(item=three)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        (130, 100),
+        [130.0, 100.0],
+        [130, 100, 130.0, torch.tensor(100)],
+        np.array([130, 100]),
+        np.array([130, 100], dtype=np.float32),
+        np.array([130, 100], dtype=object),
+        torch.tensor([130, 100]),
+        torch.tensor([130, 100], dtype=torch.int16),
+        pd.Series([130, 100], index=[7, 9]),
+        pd.Series([130, 100], dtype="Int64"),
+        pd.Index([130, 100]),
+        pd.Categorical([130, 100]),
+        {130: 4.5, 100: 3.0},
+        range(130, 99, -30),
+    ],
+    ids=repr,
+)
+def test_a_history_may_come_in_any_kind_of_list(history: Any, served: Recommender) -> None:
+    assert served.recommend(history=history, k=5) == served.recommend(history=[130, 100], k=5)
+    assert served.recommend(history=iter(history), k=5) == served.recommend(history=[130, 100], k=5)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        "130",
+        b"\x82\x64",
+        bytearray(b"\x82\x64"),
+        130,
+        np.array(130),
+        torch.tensor(130),
+        np.array([[130, 100]]),
+        torch.tensor([[130]]),
+        pd.DataFrame({"item": range(130, 200)}),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_what_is_no_list_is_no_history(history: Any, served: Recommender) -> None:
+    with pytest.raises(AutopruneError, match=r"^history: a list of item ids must be given, but got .*$") as found:
+        served.recommend(history=history)
+    assert len(str(found.value)) < 200
+    assert "\n" not in str(found.value)
+
+
+def test_large_floats_name_no_id() -> None:
+    ids = Ids(np.array([2**53, 2**53 + 1, 2**60]))
+    assert [ids.position(one) for one in (2**53, 2**60, Decimal(2**53 + 1), np.int64(2**60))] == [0, 2, 1, 2]
+    assert [ids.position(one) for one in (2.0**53, 2.0**60, np.float64(2**53), 1e300)] == [-1] * 4
+    assert "whole numbers" in ids.hint(2.0**60)
+
+
+@pytest.mark.parametrize("word", ["b", np.str_("b"), np.array("b"), enum.StrEnum("Word", {"B": "b"}).B], ids=repr)
+def test_a_string_in_any_type_is_the_id_it_means(word: Any) -> None:
+    assert Ids(np.array(["a", "b"])).position(word) == 1
+
+
+@pytest.mark.parametrize("word", [b"b", np.bytes_(b"b"), 1, None, ["b"], np.array(["b"]), True], ids=repr)
+def test_what_is_no_string_names_no_string(word: Any) -> None:
+    ids = Ids(np.array(["a", "b"]))
+    assert ids.position(word) == -1
+    assert ids.hint(word) == " Ids are strings here, such as 'a'."
+
+
 def test_a_removed_item_may_stand_in_a_history(
     served_pruned: Recommender, pruned: Model, task: RecommenderTask
 ) -> None:
@@ -316,7 +455,7 @@ def test_an_epoch_sees_every_user_once(task: RecommenderTask) -> None:
 def test_ranks_match_brute_force(split: str, which: str, task: RecommenderTask, request: pytest.FixtureRequest) -> None:
     recommender: Recommender = request.getfixturevalue(which)
     rows = task.score(recommender, split)
-    seen, wanted = task.data.seen_before(split), task.data.targets(split)
+    seen, wanted, known = task.data.seen_before(split), task.data.targets(split), task.data.train
     assert list(rows.columns) == ["user", "item", "popularity", "history", "rank"]
     assert len(rows) == sum(len(wanted.of(user)) for user in task.data.evaluable(split))
     assert not rows.duplicated(["user", "item"]).any()
@@ -325,8 +464,8 @@ def test_ranks_match_brute_force(split: str, which: str, task: RecommenderTask, 
         own = rows[rows["user"] == user]
         assert set(own["item"]) == set(wanted.of(user).tolist())
         name = task.data.users[user]
-        known = {"user": name} if name in stays else {"history": ids_of(task, seen.of(user))}
-        scores = recommender.scores(**known)
+        asked = {"user": name} if name in stays else {"history": ids_of(task, known.of(user))}
+        scores = recommender.scores(**asked)
         scores[seen.of(user)] = -torch.inf
         for item, rank in zip(own["item"], own["rank"], strict=True):
             place = int((scores > scores[item]).sum()) + 1

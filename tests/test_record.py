@@ -13,9 +13,12 @@ from rich.console import Console
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
+from autoprune.measure.measurement import VERIFY
 from autoprune.record.archive import Archive
 from autoprune.record.record import Record
 from autoprune.study.progress import Progress
+from autoprune.study.remeasure import rounds_of
+from autoprune.views import phrases
 from autoprune.views.compare import compare
 from autoprune.views.front_json import front_json
 from autoprune.views.snapshot import row
@@ -47,6 +50,35 @@ def test_the_baseline_is_number_0_wherever_it_stands(tmp_path: Path) -> None:
     assert turned.baseline is not None
     assert turned.baseline.number == 0
     assert [point.found for point in Record(record.folder).points] == [point.found for point in record.points]
+
+
+def test_what_was_judged_by_other_rules_is_not_compared(tmp_path: Path) -> None:
+    """Somebody verifies one candidate of a study that an older version verified."""
+    record = make_study(tmp_path / "s", 12)
+    verified = [point for point in record.points if point.verified]
+    before, now = {}, {point.number: point.candidate for point in verified}
+    for number, candidate in now.items():
+        measured = candidate.latest(VERIFY)
+        before[number] = candidate.with_measurement(dataclasses.replace(measured, rules=1))
+        assert rounds_of(candidate, machine=measured.machine) > 0
+        assert rounds_of(before[number], machine=measured.machine) == 0, "to be verified once more"
+
+    def left(*changed: int) -> Record:
+        """The study with some of its candidates verified by the rules of now."""
+        for number, candidate in before.items():
+            record.archive.add(now[number] if number in changed else candidate)
+        return Record(record.folder)
+
+    old, (first, second) = left(), [number for number in now if number][:2]
+    assert {point.number: point.verified for point in old.points if point.verified} == {
+        point.number: point.verified for point in verified
+    }, "what is old throughout can be read as it was"
+    assert "Verified by an older version" in phrases.judged_before(Front(old))
+    assert "autoprune verify s" in phrases.judged_before(Front(old))
+    assert [bool(left(first).point(number).verified) for number in (0, first, second)] == [True, False, True]
+    done = left(0, first)
+    assert [bool(done.point(number).verified) for number in (0, first, second)] == [True, True, False]
+    assert not phrases.judged_before(Front(done))
 
 
 def test_without_its_baseline_nothing_is_measured_yet(tmp_path: Path) -> None:
@@ -81,7 +113,7 @@ def test_a_candidate_that_overtook_another_is_told_by_its_own_values(tmp_path: P
     console = Console(file=io.StringIO(), width=300)
     watch = Watch(console)
     latest = record.point(29).candidate
-    watch.report(Progress(trials=1, of=2, front=Front(record), rejected=0, latest=latest, seconds_left=None))
+    watch.report(Progress(trials=1, of=2, front=Front(record), rejected=0, latest=latest, expected=None))
     assert isinstance(console.file, io.StringIO)
     assert latest.rejected or f"{record.point(29).found['quality'].ratio:.3f}x" in console.file.getvalue()
 

@@ -184,3 +184,74 @@ def test_what_does_not_bind_holds() -> None:
     assert item.violation(Reading(0.001, 0.1)) > 0
     assert item.violation(Reading(0.001, 0.1, binds=False)) == 0
     assert item.violation(Reading(0.0, float("nan"), binds=False)) == 0
+
+
+MAIN = ("spearman", "ndcg@10", "accuracy")
+
+
+@pytest.mark.parametrize(
+    ("content", "metrics", "texts"),
+    [
+        ({"quality": {"drop": "1%"}}, ("spearman",), ["quality >= 0.99x"]),
+        ({"quality": {"drop": "1%"}}, MAIN, ["spearman >= 0.99x", "ndcg@10 >= 0.99x", "accuracy >= 0.99x"]),
+        (
+            {"quality": {"drop": "1%", "confidence": 0.95}},
+            MAIN[:2],
+            ["spearman >= 0.99x (0.95)", "ndcg@10 >= 0.99x (0.95)"],
+        ),
+        (
+            {"quality": {"drop": "1%"}, "ndcg@10": {"drop": "3%"}},
+            MAIN,
+            ["spearman >= 0.99x", "accuracy >= 0.99x", "ndcg@10 >= 0.97x"],
+        ),
+        (
+            {"spearman": {"min": 0.8}, "quality": {"drop": "1%"}, "size_bytes": {"max": "0.5x"}},
+            MAIN[:2],
+            ["spearman >= 0.8", "ndcg@10 >= 0.99x", "size_bytes <= 0.5x"],
+        ),
+        ({"quality": {"min": 0.8}}, MAIN, ["quality >= 0.8"]),
+        (
+            {"quality": {"drop": "1%"}, "ndcg@10.short": {"drop": "5%"}},
+            MAIN[:2],
+            ["spearman >= 0.99x", "ndcg@10 >= 0.99x", "ndcg@10.short >= 0.95x"],
+        ),
+        (
+            {"quality": {"drop": "1%"}, "spearman": {"min": "0.9x"}},
+            ("spearman",),
+            ["quality >= 0.99x", "spearman >= 0.9x"],
+        ),
+    ],
+)
+def test_quality_is_said_of_every_main_metric_that_is_not_named(
+    content: dict[str, Any], metrics: tuple[str, ...], texts: list[str]
+) -> None:
+    assert [item.text for item in parse_requirements(content).of_metrics(metrics).items] == texts
+
+
+@pytest.mark.parametrize(
+    ("flag", "kind", "reading", "bound", "sure", "doubted"),
+    [
+        ("quality=0.95x", "min", Reading(0.3, 1.0, error=0.01, repeat=0.02), 0.98355, True, False),
+        ("quality=0.95x", "min", Reading(0.3, 0.96, error=0.01, repeat=0.02), 0.94355, False, False),
+        ("quality=0.95x:0.95", "min", Reading(0.3, 0.96, error=0.01, repeat=0.02), 0.94355, False, True),
+        ("quality=0.95x:0.95", "min", Reading(0.3, 0.9, error=0.01, repeat=0.02), 0.88355, False, False),
+        ("quality=0.95x:0.95", "min", Reading(0.3, 0.96), math.nan, None, True),
+        ("quality=0.95x:0.5", "min", Reading(0.3, 0.96, error=0.01, repeat=0.02), 0.96, True, False),
+        ("quality=0.28", "min", Reading(0.3, 0.5, error=0.01, repeat=0.02), 0.290131, True, False),
+        ("size_bytes=0.5x", "max", Reading(4.0, 0.4, error=0.0), 0.4, True, False),
+        ("latency_ms=0.5x", "max", Reading(1.0, 0.48, error=0.01, repeat=0.02, freedom=4), 0.501318, False, False),
+        ("latency_ms=0.5x", "max", Reading(1.0, 0.48, error=0.01), math.nan, None, False),  # timed in one process
+    ],
+)
+def test_a_bound_is_in_the_unit_of_the_limit_and_says_what_is_sure(
+    flag: str, kind: str, reading: Reading, bound: float, sure: bool | None, doubted: bool
+) -> None:
+    item = parse_flag(flag, kind, None)
+    assert item.bound(reading) == pytest.approx(bound, rel=1e-4, nan_ok=True)
+    assert item.sure(reading) is sure
+    assert item.doubted(reading) is doubted
+
+
+def test_a_confidence_is_of_the_relative_limit_beside_an_absolute_one() -> None:
+    content = {"quality": {"drop": "1%", "min": 0.08, "confidence": 0.95}}
+    assert [item.text for item in parse_requirements(content).items] == ["quality >= 0.99x (0.95)", "quality >= 0.08"]

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from autoprune.encoder.benchmarks.retrieval import ndcg, nearest_documents, read_retrieval
+from autoprune.encoder.benchmarks.hardest import fitting_queries
+from autoprune.encoder.benchmarks.judgements import Collection
+from autoprune.encoder.benchmarks.retrieval import Retrieval, ndcg, nearest_documents, read_retrieval
 from autoprune.errors import AutopruneError
 
 CRANFIELD = Path(__file__).parents[2] / "shared" / "data" / "cranfield"
@@ -19,7 +22,7 @@ DOCUMENTS = 40
 QUERIES = 12
 
 
-def by_number(texts: Sequence[str]) -> np.ndarray:
+def by_number(texts: Sequence[str], **_role: str) -> np.ndarray:
     """A direction on the circle by the number in the text."""
     turn = np.array([float("".join(filter(str.isdigit, text)) or 0) for text in texts]) / 100
     return np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32)
@@ -110,16 +113,83 @@ def test_who_finds_all_has_1_and_who_finds_nothing_0(tmp_path: Path) -> None:
     assert far["text"].tolist() == rows["text"].tolist(), "slices are made from the text as it is"
 
 
-def test_validation_searches_among_fewer(tmp_path: Path) -> None:
+class Drawn:
+    """An encoder whose vector of a text is drawn by it: what every model says, and noise of its own."""
+
+    def __init__(self, noise: float = 0) -> None:
+        self.noise = noise
+
+    def __call__(self, texts: Sequence[str], role: str | None = None) -> np.ndarray:
+        assert role in ("query", "document")
+        found = np.stack([self._of(text) for text in texts])
+        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+    def _of(self, text: str) -> np.ndarray:
+        kind, number = text.split()
+        topic = np.random.default_rng(int(number) // 7).normal(size=24)
+        shared = np.random.default_rng([int(number), len(kind)]).normal(size=24)
+        own = np.random.default_rng([int(number), len(kind), 1]).normal(size=24)
+        return topic + shared + self.noise * own
+
+
+def made_collection(*, relevant: int, own: bool) -> Collection:
+    """600 documents in topics of seven; a query is about its topic, and perhaps is a document of it."""
+    draw = np.random.default_rng(0)
+    documents = [f"text {at}" for at in range(600)]
+    documents[590] = ""
+    starts = {"validation": draw.permutation(80)[:40] * 7, "test": draw.permutation(80)[:20] * 7}
+    grades = {
+        split: [{int(at) + more: float(1 + more % 2) for more in range(1, 1 + relevant)} for at in held]
+        for split, held in starts.items()
+    }
+    queries = {split: [f"query {at}" for at in held] for split, held in starts.items()}
+    selves = {split: [int(at) for at in held] for split, held in starts.items()} if own else {}
+    return Collection(documents=documents, queries=queries, grades=grades, own=selves)
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("relevant", [1, 3, 15])
+@pytest.mark.parametrize("documents", [100, 300, 590])
+def test_validation_among_fewer_documents_is_as_hard(documents: int, relevant: int, own: bool) -> None:
+    dense, smaller, held = Drawn(), Drawn(0.3), made_collection(relevant=relevant, own=own)
+    part, whole = Retrieval(held, documents=documents), Retrieval(held)
+    part.prepare(dense)
+    assert len(part.candidates("validation")) == documents
+    assert len(part.candidates("test")) == len(whole.candidates("validation")) == 599
+
+    def scores(made: Retrieval, encode: Drawn) -> dict[str, float]:
+        rows = made.rows(encode, "validation")
+        return dict(zip(rows["text"], rows["value"], strict=True))
+
+    found, right = scores(part, dense), scores(whole, dense)
+    assert 0 < len(found) <= 40
+    assert found == {text: right[text] for text in found}, "the dense model does not tell the part from the whole"
+    found, right = scores(part, smaller), scores(whole, smaller)
+    assert found != scores(part, dense)
+    assert np.mean([*found.values()]) == pytest.approx(np.mean([right[text] for text in found]), abs=0.05)
+
+
+def test_a_part_of_validation_says_so(tmp_path: Path) -> None:
     folder = write_beir(tmp_path / "a")
-    made = read_retrieval(folder, validation_documents=15)
-    relevant = {at for grades in made.collection.grades["validation"] for at in grades}
-    assert len(made.candidates["validation"]) == 15
-    assert relevant <= set(made.candidates["validation"].tolist())
-    assert len(made.candidates["test"]) == DOCUMENTS
-    few = read_retrieval(folder, validation_documents=1)
-    assert set(few.candidates["validation"].tolist()) == relevant
-    assert 0 < made.rows(by_number, "validation")["value"].mean() <= 1
+    made, whole = read_retrieval(folder, documents=20), read_retrieval(folder)
+    assert made.describe().startswith(
+        "1 of 5 validation queries among the 20 of 40 documents that are nearest to them under the dense model or "
+        "relevant and 6 test queries among 40 documents ("
+    )
+    assert whole.describe().startswith("5 validation queries among 40 documents and 6 test")
+    assert read_retrieval(folder, documents=40).fingerprint() == whole.fingerprint() != made.fingerprint()
+    assert read_retrieval(folder, documents=30).fingerprint() != made.fingerprint()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_queries_that_fit_leave_room_for_what_they_need(seed: int) -> None:
+    relevant = np.random.default_rng(seed).integers(1, 40, size=60).tolist()
+    chosen = fitting_queries(relevant, 400, k=10, seed=seed)
+    needed = [10 + min(relevant[at], 10) for at in chosen]
+    assert sum(needed) <= 400 < sum(needed) + 20
+    assert chosen.tolist() == sorted(set(chosen.tolist()))
+    assert len(fitting_queries(relevant, 1, k=10, seed=seed)) == 1
+    assert fitting_queries(relevant, 10**6, k=10, seed=seed).tolist() == list(range(60))
 
 
 def test_a_trec_folder_is_read(tmp_path: Path) -> None:
@@ -145,11 +215,6 @@ def test_judgements_may_number_queries_by_position(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (
-            "7 0 d399 1",
-            r"judged\.txt, line 13: document 'd399' is judged, but absent\. Nearest: d.*There are 40, from",
-        ),
-        ("8 0 d3 1", r"judged\.txt, line 13: query '8' is judged, but absent.*There are 12, from '0' to '77'"),
         ("7 0 d3", r"line 13: 4 fields are expected \(query, 0, document, grade, a number\), but got '7 0 d3'"),
         ("7 0 d3 good", r"line 13: 4 fields are expected"),
     ],
@@ -171,7 +236,7 @@ def test_a_query_is_no_answer_to_itself(tmp_path: Path) -> None:
     lines = ["", "query-id\tcorpus-id\tscore", *[f"a{at}\tb{at}\t1" for at in range(QUERIES)]]
     (tmp_path / "qrels" / "test.tsv").write_text("\n".join(lines))
 
-    def by_pair(texts: Sequence[str]) -> np.ndarray:
+    def by_pair(texts: Sequence[str], **_role: str) -> np.ndarray:
         """A claim is nearest to itself, then to its counter."""
         found = np.zeros((len(texts), QUERIES + 1), dtype=np.float32)
         for row, text in zip(found, texts, strict=True):
@@ -216,12 +281,117 @@ def test_documents_in_latin_1_are_named(tmp_path: Path) -> None:
         read_retrieval(folder)
 
 
-def test_absent_documents_of_beir_are_named(tmp_path: Path) -> None:
+def write_judgements(folder: Path, lines: Sequence[str]) -> None:
+    (folder / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
+
+
+@pytest.mark.parametrize("form", ["beir", "trec"])
+def test_what_is_judged_but_absent_is_counted(tmp_path: Path, form: str) -> None:
+    """As pytrec_eval has it: who can't be found stands in the ideal list; a query that is not asked is none."""
+    if form == "beir":
+        folder = write_beir(tmp_path / "a")
+        file, line = folder / "qrels" / "test.tsv", "{0}\t{1}\t{2}\n"
+        ids = [f"q{at}" for at in range(QUERIES)]
+    else:
+        folder = write_trec(tmp_path / "a")
+        file, line = folder / "judged.txt", "{0} 0 {1} {2}\n"
+        ids = [str(at * 7) for at in range(QUERIES)]
+    judged = [(ids[at], f"d{at}", 1) for at in range(QUERIES)]
+    judged += [(ids[3], "gone", 2), ("nobody", "d3", 1), (ids[4], "gone", 0), (ids[5], "lost", -1)]
+    judged = [one for one in judged if one[0] != ids[6]] + [(ids[6], "gone", 1), (ids[6], "lost", 1)]
+    file.write_text("".join(line.format(*one) for one in judged))
+    made = read_retrieval(folder)
+    assert "queries that are judged, but absent: 1; documents that are judged, but absent: 2" in made.describe()
+    assert "queries whose relevant documents are all absent, which score 0: 1" in made.describe()
+    rows = pd.concat([made.rows(by_number, split) for split in ("validation", "test")])
+    found = dict(zip(rows["text"], rows["value"], strict=True))
+    assert found["query 3"] == pytest.approx(1 / (2 + 1 / np.log2(3)))
+    assert found["query 6"] == 0
+    assert len(found) == QUERIES
+    assert all(found[f"query {at}"] == 1 for at in (0, 1, 2, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["q1\td399\t1", "q2\td400\t1"], "no document that is judged is there: 'd399', for one, is absent. Nearest: d"),
+        (
+            ["8\td3\t1", "9\td4\t1"],
+            "no query that is judged is there: '8', for one, is absent.*There are 12, from 'q0'",
+        ),
+    ],
+)
+def test_judgements_of_something_else_are_refused(tmp_path: Path, lines: list[str], message: str) -> None:
     folder = write_beir(tmp_path / "a")
-    with (folder / "qrels" / "test.tsv").open("a") as file:
-        file.write("q1\td77\t1\n")
-    with pytest.raises(AutopruneError, match=r"test\.tsv, line 26: document 'd77' is judged, but absent"):
+    write_judgements(folder, lines)
+    with pytest.raises(AutopruneError, match=message):
         read_retrieval(folder)
+
+
+def test_a_pair_that_is_judged_twice_has_its_larger_grade_and_an_empty_query_is_left_out(tmp_path: Path) -> None:
+    folder = write_beir(tmp_path / "a")
+    lines = [f"q{at}\td{at}\t{grade}" for at in range(QUERIES) for grade in (1, 3, 2)]
+    write_judgements(folder, lines)
+    queries = (folder / "queries.jsonl").read_text().replace('"query 4"', '""')
+    (folder / "queries.jsonl").write_text(queries)
+    made = read_retrieval(folder)
+    assert all(list(known.values()) == [3.0] for held in made.collection.grades.values() for known in held)
+    assert "queries that are judged, but without text: 1" in made.describe()
+    assert sum(len(held) for held in made.collection.queries.values()) == QUERIES - 1
+
+
+FORMS = {
+    "test.tsv": ("{0}\t{1}\t{2}", "query-id\tcorpus-id\tscore"),
+    "bare.tsv": ("{0}\t{1}\t{2}", ""),
+    "test.csv": ("{0},{1},{2}", "query-id,corpus-id,score"),
+    "qrels.test.tsv": ("{0}\t0\t{1}\t{2}", ""),
+    "trec.txt": ("{0} 0 {1} {2}", ""),
+    "testing.jsonl": ('{{"query-id": "{0}", "corpus-id": "{1}", "score": {2}}}', ""),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("place", ["qrels", "."])
+def test_judgements_are_read_in_the_forms_they_come_in(tmp_path: Path, name: str, place: str) -> None:
+    folder = write_beir(tmp_path / "a")
+    wanted = read_retrieval(folder).fingerprint()
+    held = [line.split("\t") for line in (folder / "qrels" / "test.tsv").read_text().splitlines()[1:]]
+    (folder / "qrels" / "test.tsv").unlink()
+    line, header = FORMS[name]
+    written = [header, *(line.format(*fields) for fields in held)]
+    (folder / place / (name if place == "qrels" else f"qrels-{name}")).write_text("\n".join(written))
+    assert read_retrieval(folder).fingerprint() == wanted
+
+
+@pytest.mark.parametrize("dev", ["dev", "development", "valid", "validation", "val"])
+def test_splits_are_told_by_the_names_of_files(tmp_path: Path, dev: str) -> None:
+    folder = write_beir(tmp_path / "a", dev=True)
+    wanted = read_retrieval(folder).fingerprint()
+    (folder / "qrels" / "dev.tsv").rename(folder / "qrels" / f"{dev}.tsv")
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nelsewhere\td1\t1\n")
+    assert read_retrieval(folder).fingerprint() == wanted
+    (folder / "qrels" / "test.tsv").unlink()
+    assert "2 validation queries among 40 documents and 2 test queries" in read_retrieval(folder).describe()
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ({"_id": 0, "title": None, "text": "text 0"}, "text 0"),
+        ({"_id": "0", "text": "text 0"}, "text 0"),
+        ({"_id": "0", "title": "text 0", "text": None}, "text 0"),
+        ({"_id": "0", "title": "text 0"}, "text 0"),
+        ({"_id": "0", "title": "", "text": "text 0", "metadata": {}}, "text 0"),
+    ],
+)
+def test_documents_lack_this_or_that(tmp_path: Path, entry: dict[str, object], text: str) -> None:
+    folder = write_beir(tmp_path / "a")
+    lines = (folder / "corpus.jsonl").read_text().splitlines()
+    (folder / "corpus.jsonl").write_text("\n".join([json.dumps(entry), *lines[1:]]))
+    write_judgements(folder, ["q0\t0\t1", "q1\td1\t1"])
+    made = read_retrieval(folder)
+    assert made.collection.documents[0] == text
+    assert "absent" not in made.describe()
 
 
 def test_folders_that_are_no_collection_are_refused(tmp_path: Path) -> None:
@@ -247,7 +417,7 @@ def test_folders_that_are_no_collection_are_refused(tmp_path: Path) -> None:
 def test_cranfield_is_read_whole() -> None:
     made = read_retrieval(CRANFIELD)
     assert made.describe() == (
-        "112 validation queries among 600 documents and 113 test queries among 1,398 documents (queries in halves; "
+        "112 validation queries among 1,398 documents and 113 test queries among 1,398 documents (queries in halves; "
         "judgements number queries by position; documents without text, never answers: 2)"
     )
     assert sum(len(known) for grades in made.collection.grades.values() for known in grades) == 1612

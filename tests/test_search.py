@@ -16,11 +16,12 @@ from autoprune.errors import AutopruneError
 from autoprune.models.model import Model
 from autoprune.packing import PackedTable, pack, restore
 from autoprune.packing.codes import best_shares, quantize_rows
-from autoprune.recommender import kernels
+from autoprune.recommender import kernels, ties
 from autoprune.recommender import topk as search
 from autoprune.recommender.kernels import HalfPrecision, Hidden, IntegerScan, Kernel, Proposal, has_plain_codes
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.task import RecommenderTask
+from autoprune.recommender.ties import Best, Ordering, largest
 from autoprune.recommender.topk import PLAIN, SIZES, Search, fastest, plain, rescored
 
 BITS = [32, 8, 4, 2, 1]
@@ -47,7 +48,7 @@ def hide(*pairs: tuple[int, int]) -> Hidden:
     return Hidden(*torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T)
 
 
-def assert_matches_numpy(found: search.Best, table: PackedTable, queries: Tensor, k: int, hidden: Hidden) -> None:
+def assert_matches_numpy(found: Best, table: PackedTable, queries: Tensor, k: int, hidden: Hidden) -> None:
     """The scores are the k best there are, and each belongs to the row it is given for."""
     values = table.decode(torch.arange(table.rows)).double().numpy()
     scores = queries.double().numpy() @ values.T
@@ -69,11 +70,11 @@ def assert_matches_numpy(found: search.Best, table: PackedTable, queries: Tensor
 @pytest.mark.parametrize("bits", BITS)
 def test_every_kernel_matches_numpy(kernel: Callable[[PackedTable], Kernel], count: int, bits: int) -> None:
     table, queries = table_of(drawn(ROWS, DIM), bits), drawn(count, DIM, seed=1)
-    best = plain(table, queries, 60, NOTHING).rows
+    best = plain(Ordering(table), queries, 60, NOTHING).rows
     hidden = hide(*[(query, int(best[query, place])) for query in range(0, count, 2) for place in range(0, 40, 3)])
     for k in (1, 60):
-        assert_matches_numpy(rescored(table, kernel(table), queries, k, hidden), table, queries, k, hidden)
-        assert_matches_numpy(plain(table, queries, k, hidden), table, queries, k, hidden)
+        assert_matches_numpy(rescored(Ordering(table), kernel(table), queries, k, hidden), table, queries, k, hidden)
+        assert_matches_numpy(plain(Ordering(table), queries, k, hidden), table, queries, k, hidden)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -82,7 +83,7 @@ def test_every_kernel_matches_numpy(kernel: Callable[[PackedTable], Kernel], cou
 def test_every_kernel_serves_sparse_tables(kernel: Callable[[PackedTable], Kernel], kept: float, bits: int) -> None:
     table, queries = table_of(drawn(ROWS, 40), bits, kept=kept), drawn(9, 40, seed=1)
     assert table.pattern != "full"
-    assert_matches_numpy(rescored(table, kernel(table), queries, 20, NOTHING), table, queries, 20, NOTHING)
+    assert_matches_numpy(rescored(Ordering(table), kernel(table), queries, 20, NOTHING), table, queries, 20, NOTHING)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -95,7 +96,7 @@ def test_ties_zeros_and_outliers_break_nothing(kernel: Callable[[PackedTable], K
     queries = torch.stack([values[0], -values[0], torch.zeros(DIM), values[1600], torch.full((DIM,), 1e-20)])
     hidden = hide((0, 100), (0, 101), (2, 5), (3, 1600))
     for k in (1, 50, 900):
-        assert_matches_numpy(rescored(table, kernel(table), queries, k, hidden), table, queries, k, hidden)
+        assert_matches_numpy(rescored(Ordering(table), kernel(table), queries, k, hidden), table, queries, k, hidden)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -104,7 +105,7 @@ def test_k_beyond_the_rows_returns_them_all(kernel: Callable[[PackedTable], Kern
     table, queries = table_of(drawn(rows, DIM)), drawn(3, DIM, seed=1)
     hidden = hide((0, 0), *[(1, row) for row in range(rows)])
     for k in (rows, rows + 5):
-        assert_matches_numpy(rescored(table, kernel(table), queries, k, hidden), table, queries, k, hidden)
+        assert_matches_numpy(rescored(Ordering(table), kernel(table), queries, k, hidden), table, queries, k, hidden)
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -124,16 +125,16 @@ def test_a_scan_goes_over_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "BLOCK_BOUNDS", 300)
     monkeypatch.setattr(kernels, "BUILD_ROWS", 77)
     table, queries = table_of(drawn(ROWS, DIM), 4), drawn(6, DIM, seed=1)
-    best = plain(table, queries, 9, NOTHING).rows
+    best = plain(Ordering(table), queries, 9, NOTHING).rows
     hidden = hide(*[(query, int(best[query, 2])) for query in range(6)])
-    assert_matches_numpy(rescored(table, IntegerScan(table), queries, 9, hidden), table, queries, 9, hidden)
+    assert_matches_numpy(rescored(Ordering(table), IntegerScan(table), queries, 9, hidden), table, queries, 9, hidden)
 
 
 def test_the_best_of_many_scores_are_found_in_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "GROUPING", 0)
+    monkeypatch.setattr(ties, "GROUPING", 0)
     scores = drawn(5, ROWS)
     scores[:, -1] = 9.0  # in the rest that fills no group
-    assert torch.equal(search._best(scores, 20).rows, scores.topk(20, dim=1).indices)
+    assert torch.equal(largest(scores, 20).rows, scores.topk(20, dim=1).indices)
 
 
 class Careless(Kernel):
@@ -150,7 +151,10 @@ class Careless(Kernel):
 
 def test_what_a_kernel_cannot_promise_is_scored_in_full() -> None:
     table, queries, hidden = table_of(drawn(ROWS, DIM)), drawn(4, DIM, seed=1), hide((0, 1), (2, 7), (3, 9))
-    found, expected = rescored(table, Careless(), queries, 5, hidden), plain(table, queries, 5, hidden)
+    found, expected = (
+        rescored(Ordering(table), Careless(), queries, 5, hidden),
+        plain(Ordering(table), queries, 5, hidden),
+    )
     torch.testing.assert_close(found.scores[1:], expected.scores[1:])
     assert torch.equal(found.rows[1:], expected.rows[1:])
     assert int(found.rows[0].max()) < 5 + 2 + search.SPARE

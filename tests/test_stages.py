@@ -79,7 +79,7 @@ def test_rounds_that_all_pass_reach_the_whole_target_in_equal_shares(
         *(round(0.6 * part / 3 * 360 * width) for part, width in zip((1, 2, 3), widths[1:], strict=True)),
     ]
     assert same(made, asked[-1])
-    epochs = [words.removeprefix("fine-tuning: epoch ") for words in told]
+    epochs = [words.removeprefix("fine-tuning: epoch ").split(",")[0] for words in told]
     assert epochs == ["1 of 2", "2 of 2", "1 of 2", "2 of 2", "1 of 3", "2 of 3", "3 of 3"]
 
 

@@ -306,7 +306,7 @@ def test_other_floors_judge_the_same_archive(runs: Path) -> None:
 def test_an_empty_front_explains_itself(runs: Path) -> None:
     record = Record(runs / "s")
     front = Front(record, Limits(floors=["quality=2x"]))
-    with pytest.raises(AutopruneError, match=r"quality >= 2x: missed by 20 of 20, by (?s:.*)nearest misses:\n  \d+ "):
+    with pytest.raises(AutopruneError, match=r"quality >= 2x: missed by 20 of 20, by (?s:.*)Nearest misses:\n  #\d+ "):
         front.pick()
 
 

@@ -225,14 +225,15 @@ def test_rows_have_the_columns_that_are_declared(examinee: Examinee, split: str)
     task, served = examinee.task, examinee.served()
     whole = task.score(served, split)
     assert len(whole)
-    for rows in (whole, *(task.score(served, split, name) for name in task.perturbations)):
+    asked = [*task.perturbations, *(task.asides if split == "test" else ())]
+    for rows in (whole, *(task.score(served, split, name) for name in asked)):
         assert isinstance(rows, pd.DataFrame)
         assert {task.unit, *task.slices} <= set(rows.columns)
         assert list(rows.columns) == list(whole.columns)
         assert rows.index.is_unique
     for column, names in task.slices.items():
         assert set(whole[column].unique()) <= set(names)
-    names = [WHOLE, *task.perturbations, *(name for found in task.slices.values() for name in found)]
+    names = [WHOLE, *task.perturbations, *task.asides, *(name for found in task.slices.values() for name in found)]
     assert len(names) == len(set(names)), "a reading is named by its slice"
 
 

@@ -105,7 +105,7 @@ def test_footer_says_what_fell_and_what_it_means(runs: Path) -> None:
     assert front.falls
     text = "\n".join(shown(200, print_front, front))
     for fall in front.falls:
-        assert f"{fall.point.number} fell when verified: it {fall.reason}" in text
+        assert f"#{fall.point.number} fell when verified: it {fall.reason}" in text
     assert "Points that share a letter cannot be told apart in quality." in text
     assert "Dropping what fell looked at test data; that flatters" in text
     assert "Latency was timed on made up, 2 cores." in text
@@ -185,7 +185,7 @@ def test_sorting_puts_the_best_first(runs: Path) -> None:
 def test_infeasible_front_explains_itself(width: int, runs: Path) -> None:
     front = Front(Record(runs / "none"))
     lines = shown(width, print_front, front)
-    assert lines[0] == "no candidate of 39 meets every requirement."
+    assert lines[0] == "No candidate of 39 meets every requirement."
     assert " ".join(" ".join(lines).split()) == " ".join(front.explain_empty().split())
 
 
@@ -200,9 +200,9 @@ def test_front_whose_points_all_fell_says_that(tmp_path: Path) -> None:
     assert not len(front)
     assert front.searched
     text = "\n".join(shown(80, print_front, front))
-    assert text.startswith(f"nothing held when it was verified: all {len(front.falls)} of the search's front fell.")
+    assert text.startswith(f"Nothing held when it was verified: all {len(front.falls)} of the search's front fell.")
     assert "misses quality >= 0.95x by" in text
-    assert front_json(front)["explanation"].startswith("nothing held")
+    assert front_json(front)["explanation"].startswith("Nothing held")
 
 
 def test_baseline_alone_is_a_front(runs: Path) -> None:
@@ -232,11 +232,11 @@ def test_changed_picks_are_named(runs: Path) -> None:
     now, search = front.picks(), front.picks(verified=False)
     (line,) = pick_changes(front)
     for profile, point in now.items():
-        assert (f"{profile} {search[profile].number} -> {point.number}" in line) == (point != search[profile])
+        assert (f"{profile} #{search[profile].number} -> #{point.number}" in line) == (point != search[profile])
     other = front.record.points[3]
     before = Earlier(machine="elsewhere", picks={**now, "balanced": other, "smallest": None})
     line = pick_changes(front, before)[1]
-    assert f"balanced 3 -> {now['balanced'].number}, smallest nothing -> {now['smallest'].number}." in line
+    assert f"balanced #3 -> #{now['balanced'].number}, smallest nothing -> #{now['smallest'].number}." in line
     assert "(elsewhere)" in line
     same = earlier(front.record)
     assert same is not None

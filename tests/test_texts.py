@@ -15,7 +15,7 @@ TEXTS = [f"This is text number {at}." for at in range(60)]
 
 def test_a_line_is_a_text(tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("\n".join([*TEXTS, "", TEXTS[0], "  ", f"  {TEXTS[1]}  "]) + "\n")
-    corpus = read_texts(str(tmp_path / "texts.txt"))
+    corpus = read_texts([str(tmp_path / "texts.txt")])
     assert corpus.texts == TEXTS
     assert corpus.describe() == "60 texts (texts.txt; 2 duplicates and 2 empty dropped)"
 
@@ -24,11 +24,11 @@ def test_a_table_has_a_column_of_texts(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(
         "id,Sentence\n" + "\n".join(f'{at},"{text}, ""said"""' for at, text in enumerate(TEXTS))
     )
-    assert read_texts(str(tmp_path / "a.csv")).texts[0] == 'This is text number 0., "said"'
+    assert read_texts([str(tmp_path / "a.csv")]).texts[0] == 'This is text number 0., "said"'
     (tmp_path / "b.tsv").write_text("text\tlabel\n" + "\n".join(f"{text}\tx" for text in TEXTS))
-    assert read_texts(str(tmp_path / "b.tsv")).texts == TEXTS
+    assert read_texts([str(tmp_path / "b.tsv")]).texts == TEXTS
     (tmp_path / "c.csv").write_text("text\n" + "\n".join(TEXTS))
-    assert read_texts(str(tmp_path / "c.csv")).describe() == "60 texts (c.csv)"
+    assert read_texts([str(tmp_path / "c.csv")]).describe() == "60 texts (c.csv)"
 
 
 def test_json_lines_and_folders_and_several_paths(tmp_path: Path) -> None:
@@ -38,22 +38,22 @@ def test_json_lines_and_folders_and_several_paths(tmp_path: Path) -> None:
     (folder / "b.txt").write_text("\n".join(TEXTS[30:50]))
     (folder / "notes.md").write_text("no text")
     (tmp_path / "c.txt").write_text("\r\n".join(TEXTS[50:]))
-    assert read_texts(f"{folder}, {tmp_path / 'c.txt'}").texts == TEXTS
+    assert read_texts([str(folder), str(tmp_path / "c.txt")]).texts == TEXTS
 
 
 def test_documents_of_trec_are_texts(tmp_path: Path) -> None:
     (tmp_path / "docs.xml").write_text(
         "".join(f"<doc>\n<docno>{at}</docno>\n<text>{text}</text>\n</doc>\n" for at, text in enumerate(TEXTS))
     )
-    assert read_texts(str(tmp_path / "docs.xml")).texts == TEXTS
+    assert read_texts([str(tmp_path / "docs.xml")]).texts == TEXTS
 
 
 def test_a_long_text_is_a_text(tmp_path: Path) -> None:
     long = "word " * 2000
     (tmp_path / "texts.txt").write_text("\n".join([long, *TEXTS]))
-    assert read_texts(str(tmp_path / "texts.txt")).texts[0] == long.strip()
+    assert read_texts([str(tmp_path / "texts.txt")]).texts[0] == long.strip()
     (tmp_path / "texts.csv").write_text("\n".join(["text", "a" * 200_000, *TEXTS]))
-    assert len(read_texts(str(tmp_path / "texts.csv")).texts[0]) == 200_000
+    assert len(read_texts([str(tmp_path / "texts.csv")]).texts[0]) == 200_000
 
 
 @pytest.mark.parametrize(
@@ -73,19 +73,19 @@ def test_a_long_text_is_a_text(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(AutopruneError, match=message):
-        read_texts(str(tmp_path / name))
+        read_texts([str(tmp_path / name)])
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(AutopruneError, match=r"task\.texts: there is no file '.*none\.txt'"):
-        read_texts(str(tmp_path / "none.txt"))
+        read_texts([str(tmp_path / "none.txt")])
     with pytest.raises(AutopruneError, match=r"a folder must hold \.txt, \.csv, \.tsv, \.jsonl, but"):
-        read_texts(str(tmp_path))
+        read_texts([str(tmp_path)])
     with pytest.raises(AutopruneError, match="must be named"):
-        read_texts(" , ")
+        read_texts([])
     (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
     with pytest.raises(AutopruneError, match=r"the text is not UTF-8: .* at byte 3"):
-        read_texts(str(tmp_path / "latin.txt"))
+        read_texts([str(tmp_path / "latin.txt")])
 
 
 def test_texts_are_split_by_seed() -> None:

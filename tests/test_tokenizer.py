@@ -125,3 +125,15 @@ def test_other_kinds_stay_whole() -> None:
     assert not Tokenizer.read(unigrams.to_str(), max_tokens=8).reducible
     unknown = tokenizers.Tokenizer(tokenizers.models.WordPiece({"a": 0, "##a": 1}, unk_token="[UNK]"))
     assert not Tokenizer.read(unknown.to_str(), max_tokens=8).reducible, "there is nothing for what it cannot read"
+
+
+@pytest.mark.parametrize("tokens", [8, 9, 13, LONGEST, 500])
+@pytest.mark.parametrize(
+    "text", ["", "Water!", " ".join(TEXTS[:9]), "waterwalking " * 40, "Ünïted " * 30, "a\ud800b " * 30]
+)
+def test_a_shortened_text_has_the_first_tokens_of_the_whole(whole: Tokenizer, text: str, tokens: int) -> None:
+    [found] = whole.shortened([text], tokens)
+    [ids], [before] = whole.encode([found]), whole.encode([text])
+    wanted = min(tokens, len(before))
+    assert ids.tolist() == [*before[: wanted - 1], before[-1]]
+    assert len(before) > tokens or found == text

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
+from autoprune.deadline import Deadline, OutOfTime
 from autoprune.errors import AutopruneError
 from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.recipes import train
+from autoprune.recipes import fit, pace
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.schedule import one_shot
 from autoprune.recipes.stages import run
@@ -75,7 +78,7 @@ def test_training_stops_early_and_keeps_the_best(task: RecommenderTask, context:
     told: list[str] = []
     settings = dataclasses.replace(task.training, epochs=400, patience=1)
     made = train_dense(task, context, trainer=Trainer(settings, report=told.append))
-    looks = [(int(words.split()[5].rstrip(",")), float(words.split()[-1])) for words in told]
+    looks = [(int(words.split()[5]), float(words.split()[-1])) for words in told]
     epochs, qualities = zip(*looks, strict=True)
     assert epochs == tuple(range(0, epochs[-1] + 1, 5))  # 20 updates between looks, 4 an epoch
     assert epochs[-1] < 400
@@ -88,7 +91,7 @@ def test_training_ends_with_its_budget(task: RecommenderTask, context: Context) 
     told: list[str] = []
     trainer = Trainer(dataclasses.replace(task.training, epochs=10), report=told.append)
     train_dense(task, context, trainer=trainer)
-    assert [words.split()[5] for words in told] == ["0,", "5,", "10,"]
+    assert [words.split()[5] for words in told] == ["0", "5", "10"]
 
 
 def test_one_seed_repeats_itself_and_another_differs(
@@ -109,6 +112,10 @@ def test_training_leaves_the_callers_generator_alone(task: RecommenderTask, cont
     assert torch.equal(torch.rand(3), expected)
 
 
+UPDATES = 4
+"""Of an epoch."""
+
+
 class Killed(Exception):
     """Stands for the end of the process."""
 
@@ -117,12 +124,12 @@ class Killed(Exception):
 def test_a_killed_dense_training_resumes_bit_identically(
     at: int, task: RecommenderTask, context: Context, dense: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(fit, "SAVE_EVERY_S", -1.0)
     store = Store(tmp_path)
     told: list[str] = []
 
     def die(words: str) -> None:
-        if f"epoch {at}," in words:
+        if f"epoch {at} of" in words:
             raise Killed
 
     with pytest.raises(Killed):
@@ -131,7 +138,7 @@ def test_a_killed_dense_training_resumes_bit_identically(
     assert checkpoint is not None
     assert (checkpoint["epochs"], checkpoint["finished"]) == (at, False)
     resumed = train_dense(task, context, trainer=Trainer(task.training, report=told.append), store=store)
-    assert f"epoch {at}," in told[0]
+    assert f"epoch {at} of" in told[0]
     assert same(resumed, dense)
 
 
@@ -149,29 +156,89 @@ def test_a_finished_training_is_loaded_not_repeated(
     assert "optimizer" not in checkpoint  # nobody goes on from here
 
 
-def test_a_short_run_is_the_beginning_of_a_long_one(
-    task: RecommenderTask, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_short_run_is_the_beginning_of_a_long_one(task: RecommenderTask, context: Context, tmp_path: Path) -> None:
     """The learning rate does not know the budget, so a checkpoint of 2 epochs is that of a run of 2."""
-    store = Store(tmp_path)
+    store, settings = Store(tmp_path), dataclasses.replace(task.training, epochs=0)
 
-    def die(words: str) -> None:
-        if "epoch 3 of" in words:
-            raise Killed
+    def tune(key: str, epochs: int, context: Context) -> None:
+        steps, schedule = (), one_shot
+        Trainer(settings).tune(
+            started(task), task, context, steps=steps, schedule=schedule, epochs=epochs, key=key, store=store
+        )
 
-    def tune(key: str, epochs: int) -> None:
-        trainer = Trainer(task.training, report=die)
-        trainer.tune(started(task), task, context, steps=(), schedule=one_shot, epochs=epochs, key=key, store=store)
-
-    monkeypatch.setattr(train, "SAVE_EVERY_S", -1.0)
-    with pytest.raises(Killed):
-        tune("long", 4)
-    tune("short", 2)
+    with pytest.raises(OutOfTime):
+        tune("long", 4, dataclasses.replace(context, deadline=Looks(2 * UPDATES)))
+    tune("short", 2, context)
     halfway, finished = store.load("long"), store.load("short")
     assert halfway is not None
     assert finished is not None
-    assert halfway["epochs"] == finished["epochs"] == 2
+    assert (halfway["epochs"], halfway["updates"], finished["epochs"]) == (2, 0, 2)
     assert all(torch.equal(tensor, finished["model"][name]) for name, tensor in halfway["model"].items())
+
+
+class Looks(Deadline):
+    """Is over after so many looks at the clock: one after each update."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.__dict__["count"] = count
+
+    @property
+    def left(self) -> float:
+        self.__dict__["count"] -= 1
+        return float(self.__dict__["count"])
+
+
+@pytest.mark.parametrize("looks", [1, 3, 6])
+def test_a_training_that_is_stopped_anywhere_goes_on_bit_identically(
+    looks: int, task: RecommenderTask, context: Context, tmp_path: Path
+) -> None:
+    trainer = Trainer(dataclasses.replace(task.training, epochs=6, evaluate_every=8))
+    store, reached = Store(tmp_path), [0]
+    while "made" not in locals():
+        try:
+            stopping = dataclasses.replace(context, deadline=Looks(looks))
+            made = train_dense(task, stopping, trainer=trainer, store=store)
+        except OutOfTime:
+            checkpoint = store.load("k") or {}
+            reached.append(checkpoint["epochs"] * UPDATES + checkpoint["updates"])
+            assert reached[-1] > reached[-2], "each run goes on from where the one before it was"
+    assert len(reached) >= 4
+    assert same(made, train_dense(task, context, trainer=trainer))
+
+
+def test_a_message_says_how_far_a_training_is_and_how_good(
+    task: RecommenderTask, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "TELL_EVERY_S", -1.0)
+    monkeypatch.setattr(pace, "MEASURABLE_S", 0.0)
+    told: list[str] = []
+    train_dense(task, context, trainer=Trainer(task.training, report=told.append))
+    within = (
+        r"training the dense model: epoch \d+ of at most 20, [123] of 4 updates, about .* left, loss [\d.]+, best .*"
+    )
+    assert sum(re.fullmatch(within, words) is not None for words in told) == 3 * 20  # and one an epoch
+    assert told[-1].startswith("training the dense model: epoch 20 of at most 20")
+
+
+@pytest.mark.parametrize("seconds", [0.01, 1e6])
+def test_a_dense_model_that_takes_too_long_is_noted_early_and_once(
+    seconds: float, task: RecommenderTask, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit, "TELL_EVERY_S", -1.0)
+    monkeypatch.setattr(pace, "MEASURABLE_S", 0.0)
+    monkeypatch.setattr(fit.time, "monotonic", itertools.count().__next__)  # an update takes a second, and more
+    noted: list[str] = []
+
+    class Left(Deadline):
+        @property
+        def left(self) -> float:
+            return seconds
+
+    context = dataclasses.replace(context, deadline=Left())
+    train_dense(task, context, trainer=Trainer(dataclasses.replace(task.training, epochs=6), note=noted.append))
+    assert len(noted) == (seconds < 1)
+    assert all("The dense model alone takes about" in note and "study.minutes leaves" in note for note in noted)
 
 
 def test_a_model_is_left_ready_to_answer(

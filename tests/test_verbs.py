@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,30 +17,43 @@ from made_studies import make_study
 from rich.console import Console
 
 from autoprune import cli
+from autoprune.artifacts import artifact
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
 from autoprune.fronts.profiles import load_profile
 from autoprune.measure.measurement import VERIFY, Measurement
+from autoprune.models.model import Model
+from autoprune.recommender.task import RecommenderTask
 from autoprune.record.archive import Archive
 from autoprune.record.point import all_names
 from autoprune.record.record import Record
 from autoprune.views import phrases
 from autoprune.views.card import card
 from autoprune.views.compare import compare
+from autoprune.views.front_json import front_json
 from autoprune.views.snapshot import row
-from autoprune.views.terminal import print_front, print_point
+from autoprune.views.terminal import print_front, print_point, print_verified
 
 Run = Callable[[str], tuple[int, str, str]]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three studies: one not verified, one verified, one of two main metrics; to be copied."""
+    folder = tmp_path_factory.mktemp("made")
+    make_study(folder / "raw", verified=False)
+    make_study(folder / "verified")
+    make_study(folder / "both", metrics=("ndcg@20", "recall@20"))
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder where one stands, with two studies in runs/."""
+def home(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder where one stands, with the studies in runs/."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    make_study(Path("runs/raw"), verified=False)
-    make_study(Path("runs/verified"))
+    shutil.copytree(made, "runs")
 
 
 @pytest.fixture
@@ -225,3 +239,121 @@ def test_an_interval_stands_next_to_its_ratio() -> None:
         at = names.index("test_ndcg@20_ratio")
         assert names[at + 1 : at + 3] == ["test_ndcg@20_low", "test_ndcg@20_high"]
         assert names[-1] in ("recipe", "artifact")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("--floor worst_slice=1x", "No candidate of 39 meets every requirement"),
+        (
+            "--floor quality=1x:0.999999 --floor worst_slice=0.1x",
+            "of them hold by their values: that is doubt, not loss",
+        ),
+        ("--floor worst_slice=1x --max latency_ms=1x --prefer latency", "Nearest misses:"),
+        ("--for accuracy_critical --floor worst_slice=1x --prefer quality", "worst_slice >= 1x: missed by"),
+    ],
+)
+def test_the_dense_model_ships_only_for_who_asks_for_it(
+    words: str, why: str, ran: Run, task: RecommenderTask, dense: Model
+) -> None:
+    artifact.save(task.parts(dense), Record(Path("runs/raw")).baseline.folder, provenance={})
+    code, _, stderr = ran(f"pick raw --to out {words}")
+    assert code == 2
+    assert stderr.startswith(
+        "autoprune: what fits best is the dense model itself, so that nothing was written; --dense"
+    )
+    assert why in stderr
+    assert not Path("out").exists()
+    for word, to in (("--dense", "asked"), ("0", "named")):
+        code, stdout, stderr = ran(f"pick raw {word} --to {to} {words}")
+        assert code == 0, stderr
+        assert (Path(to) / "artifact.json").is_file()
+        assert "candidate 0 of raw (baseline" in stdout
+
+
+def test_where_not_even_the_dense_model_fits_none_is_shipped(ran: Run) -> None:
+    code, _, stderr = ran("pick raw --to out --floor quality=1.4x --dense")
+    assert code == 2
+    assert "No candidate of 39 meets every requirement" in stderr
+    assert not Path("out").exists()
+
+
+def test_where_others_fit_too_it_is_said_what_the_dense_model_is_best_in(ran: Run) -> None:
+    record = make_study(Path("runs/best"), 30, verified=False, requirements={"ndcg@20": {"min": "0.5x"}})
+    best = record.baseline.candidate.latest()
+    for point in record.points[1:]:
+        measured = point.candidate.latest()
+        if measured.quality:
+            lost = {name: {part: 0.9 * value for part, value in parts.items()} for name, parts in best.quality.items()}
+            record.archive.add(point.candidate.with_measurement(dataclasses.replace(measured, quality=lost)))
+    code, _, stderr = ran("pick best --prefer quality --to out")
+    assert code == 2
+    assert "Others fit, too, but none is better in quality; --prefer size" in stderr
+    assert Front(Record(Path("runs/best"))).pick(prefer="size").number
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize(
+    ("study", "limits", "sort", "shown_too"),
+    [
+        ("both", Limits(), "quality", ["recall@20"]),
+        ("both", Limits(), "recall@20", ["recall@20"]),
+        ("both", Limits(), "recall@20.tail", ["recall@20", "recall@20.tail"]),
+        ("verified", Limits(), "quality", []),
+        ("verified", Limits(), "recall@20", ["recall@20"]),
+        ("verified", Limits(), "memory_bytes", ["memory_bytes"]),
+        ("verified", Limits(floors=["recall@20=0.5x"]), "size", ["recall@20"]),
+        (
+            "verified",
+            Limits(floors=["ndcg@20.tail=0.5x"], ceilings=["latency_ms.batch=3x"]),
+            "latency",
+            ["ndcg@20.tail", "latency_ms.batch"],
+        ),
+    ],
+)
+def test_what_is_required_or_sorted_by_has_a_column(
+    study: str, limits: Limits, sort: str, shown_too: list[str], width: int
+) -> None:
+    front, file = Front(Record(Path("runs") / study), limits), io.StringIO()
+    print_front(Console(width=width, file=file), front, sort=sort)
+    lines = file.getvalue().splitlines()
+    start = next(at for at, line in enumerate(lines) if line.split()[:1] == ["#"])
+    head = "".join(lines[start - 1 : start + 1])
+    for name in ("recall@20", "ndcg@20.tail", "recall@20.tail", "memory_bytes", "latency_ms.batch"):
+        there = all(part in head for part in name.split("."))
+        assert there or name not in shown_too
+    for point in front:
+        row = next(line for line in lines[start:] if line.split()[:1] == [str(point.number)])
+        for name in shown_too if point.number else []:
+            assert phrases.ratio(point.known[name].ratio) in row
+    assert {f"{name}_ratio" for name in shown_too} <= set(front.to_frame().columns)
+    assert front_json(front)["metrics"] == (["ndcg@20", "recall@20"] if study == "both" else ["ndcg@20"])
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(),
+        Limits(floors=["quality=0.97x"]),
+        Limits(floors=["recall@20.tail=0.9x"], ceilings=["latency_ms=2x"]),
+        Limits(profile="none"),
+    ],
+)
+def test_verify_says_which_requirements_hold_by_their_bounds(limits: Limits) -> None:
+    front = Front(Record(Path("runs/verified")), limits)
+    text, pick = shown(print_verified, front), front.pick()
+    if not front.requirements.items:
+        assert "bound at 95 %" not in text
+        return
+    for item in front.requirements.items:
+        reading = pick.verified[item.reading]
+        (row,) = [line for line in text.splitlines() if line.startswith(f"{item.text} ")]
+        bound = reading.bound(0.95, upper=item.ceiling)
+        assert f"{reading.ratio:.3f}x" in row
+        assert f"{bound:.3f}x" in row
+        assert ("holds by value alone" in row) == (bound > item.limit if item.ceiling else bound < item.limit)
+    told = [line for line in text.splitlines() if line.startswith("Also on the front")]
+    others = [point for point in front if point.number not in (0, pick.number)]
+    assert all(any(str(point.number) in line for line in told) for point in others)
+    for page in (shown(print_point, front, pick), card(front, pick)):
+        assert ("by value alone" in page.lower()) == ("holds by value alone" in text)

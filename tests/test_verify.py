@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import autoprune
+from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
@@ -21,6 +22,8 @@ from autoprune.record.folder import driving
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
+from autoprune.study.progress import Expected
+from autoprune.study.verify import verify
 
 WORDS = [
     "task=interactions",
@@ -153,6 +156,21 @@ def test_an_interrupted_verification_goes_on(runs: Path, monkeypatch: pytest.Mon
     purposes = [[found.purpose for found in point.candidate.measurements] for point in finalists]
     assert purposes == [["search", "verify"]] * len(finalists), "nothing is measured twice"
     assert archive.read_bytes().endswith(b"}\n")
+
+
+def test_out_of_time_the_baseline_and_the_pick_are_verified_and_the_rest_goes_on(runs: Path) -> None:
+    before = Front(Record(runs / "s"))
+    pick = before.pick(verified=False).number
+    assert len(before.finalists) > 2
+    said: list[Expected] = []
+    found = verify(runs / "s", rounds=3, deadline=Deadline.after(0.0), expect=said.append)
+    assert numbers([point for point in found.finalists if point.verified]) == {0, pick}
+    assert found.pick().number == pick
+    assert all(one.left() >= 1.0 for one in said)
+    found = verify(runs / "s", rounds=2, expect=said.append)
+    assert all(point.verified for point in found.finalists)
+    assert {len(point.candidate.latest("verify").latency["single"].rounds) for point in found.finalists} == {2}
+    assert len(said) == len(before.finalists) * 2
 
 
 def test_another_machine_measures_again(verified: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

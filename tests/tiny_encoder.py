@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,11 +65,16 @@ def write_texts(count: int = 200, *, seed: int = 0) -> list[str]:
 TEXTS = write_texts()
 
 
-def write_tiny_bert(folder: Path, *, family: str = "bert", seed: int = 0, **pooling: Any) -> Path:
+def write_tiny_bert(
+    folder: Path, *, family: str = "bert", seed: int = 0, config: Mapping[str, Any] | None = None, **pooling: Any
+) -> Path:
     """Writes a folder of sentence-transformers; see `write_modules` for the rest of the arguments.
 
     Args:
-        family: `bert`, `electra`, `distilbert`, `roberta` or `camembert`; all with this module's WordPiece vocabulary.
+        family: `bert`, `electra`, `distilbert`, `roberta`, `xlm-roberta` or `camembert`; all with this module's
+            WordPiece vocabulary.
+        seed: draws the weights.
+        config: entries of config.json that are to be others.
     """
     import torch
     import transformers
@@ -84,6 +90,7 @@ def write_tiny_bert(folder: Path, *, family: str = "bert", seed: int = 0, **pool
         "bert": (transformers.BertConfig, transformers.BertModel, plain),
         "electra": (transformers.ElectraConfig, transformers.ElectraModel, {**plain, "embedding_size": HIDDEN}),
         "roberta": (transformers.RobertaConfig, transformers.RobertaModel, padded),
+        "xlm-roberta": (transformers.XLMRobertaConfig, transformers.XLMRobertaModel, padded),
         "camembert": (transformers.CamembertConfig, transformers.CamembertModel, padded),
         "distilbert": (
             transformers.DistilBertConfig,
@@ -91,10 +98,10 @@ def write_tiny_bert(folder: Path, *, family: str = "bert", seed: int = 0, **pool
             {"dim": HIDDEN, "n_layers": LAYERS, "n_heads": HEADS, "hidden_dim": NEURONS},
         ),
     }
-    config, kind, shapes = kinds[family]
+    settings, kind, shapes = kinds[family]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = kind(config(**sizes, **shapes)).eval()
+        model = kind(settings(**{**sizes, **shapes, **(config or {})})).eval()
         with torch.no_grad():
             for name, weight in model.named_parameters():
                 if "word_embeddings" in name:  # rows of different length, so that norms rank them

@@ -147,6 +147,12 @@ def size_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in (folder / "model").iterdir())
 
 
+def folder_bytes(folder: Path) -> int:
+    """Bytes of the whole artifact: `model/`, what lies beside it, and `artifact.json`."""
+    named = [*read_card(folder)["files"], "artifact.json"]
+    return sum((folder / name).stat().st_size for name in named)
+
+
 def copy(folder: Path, to: Path) -> None:
     """Copies an artifact to a new place, whole or not at all.
 

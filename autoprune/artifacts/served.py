@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,12 +51,23 @@ class Beside:
 
 
 class Served(ABC):
-    """A model that answers; made from `Parts` alone, in a process that never saw the training code run."""
+    """A model that answers; made from `Parts` alone, in a process that never saw the training code run.
+
+    Attributes:
+        pause: called between the batches of a long answer; whoever measures looks at the clock then.
+    """
+
+    pause: Callable[[], None] = staticmethod(lambda: None)
 
     @property
     @abstractmethod
     def memory_bytes(self) -> int:
         """Bytes that the model holds in memory to answer, without what lies beside it."""
+
+    @property
+    def history_bytes(self) -> int:
+        """Bytes of what lies beside the model and yet is asked for answers: 0 unless a family says otherwise."""
+        return 0
 
     @property
     @abstractmethod

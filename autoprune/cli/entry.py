@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
 import sys
+import warnings
 from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import typer
 
 from autoprune.cli.verbs import app
-from autoprune.errors import AutopruneError, nearest
+from autoprune.errors import AutopruneError, doing, nearest
+from autoprune.version import VERSION
 from autoprune.views.terminal import exit_codes
 
 HELP = """\
@@ -47,31 +56,82 @@ Look and choose:
 Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune --hydra-help.
 """
 
-STOPPED = 130
-"""The exit code after Ctrl-C."""
+SPELLED = {"±": "~", "×": "x", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "–": "-", "·": "."}
+"""What we print, where the encoding of the output lacks it."""
+
+USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
+"""What Typer raises for a command line that it cannot read; click's, wherever Typer keeps that."""
 
 
 def main() -> None:
     """Entry point: exits with 0, with 2 for what a person can mend, with 130 after Ctrl-C."""
-    arguments = sys.argv[1:]
-    verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
-    with exit_codes():
-        if not arguments or arguments[0] in ("-h", "--help"):
-            sys.stdout.write(HELP.replace("{groups}", _groups()))
-        elif arguments[0] in verbs:
-            try:
-                app()
-            except SystemExit as ended:
-                if ended.code == STOPPED:  # Typer turns Ctrl-C into it, and says nothing
-                    raise KeyboardInterrupt from ended
-                raise
-        elif arguments[0].startswith(("-", "~")) or "=" in arguments[0]:
-            from autoprune.app import run  # here, because it takes seconds to import all that a search needs
+    _open_streams()
+    try:
+        with exit_codes(), warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")  # other libraries' talk to their own authors
+            _answer(sys.argv[1:])
+            with doing("the output cannot be written"):
+                sys.stdout.flush()
+    finally:
+        _close_streams()
 
-            run(arguments)
-        else:
-            near = nearest(arguments[0], verbs)
-            raise AutopruneError(f"{arguments[0]!r} is neither a verb nor key=value. {near} autoprune --help explains.")
+
+def _answer(arguments: list[str]) -> None:
+    verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(HELP.replace("{groups}", _groups()))
+    elif arguments[0] == "--version":
+        sys.stdout.write(f"autoprune {VERSION}\n")
+    elif arguments[0] in verbs:
+        _run_verb(arguments)
+    elif arguments[0].startswith(("-", "~", "+")) or "=" in arguments[0]:
+        from autoprune.app import run  # here, because it takes seconds to import all that a search needs
+
+        run(arguments)
+    else:
+        near = nearest(arguments[0], verbs)
+        raise AutopruneError(f"{arguments[0]!r} is neither a verb nor key=value. {near} autoprune --help explains.")
+
+
+def _run_verb(arguments: list[str]) -> None:
+    """Runs a verb as Typer would, but for its own handling of errors: all of them are printed in one way."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("autoprune", arguments) as context:
+            command.invoke(context)
+    except typer.Exit as ended:  # of --help
+        sys.exit(ended.exit_code)
+    except USAGE_ERROR as error:
+        message = str(error.format_message()).rstrip(".")
+        raise AutopruneError(f"{arguments[0]}: {message}. autoprune {arguments[0]} --help explains.") from error
+
+
+def _open_streams() -> None:
+    """What cannot be encoded is spelled; what is closed is as good as /dev/null."""
+    codecs.register_error("autoprune", _spelled)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell: the next file that is opened must not take its place
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="autoprune")
+
+
+def _close_streams() -> None:
+    """Leaves nothing to be flushed to whoever does not listen any more, of which Python would complain at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with Path(os.devnull).open("w") as nothing:
+                os.dup2(nothing.fileno(), stream.fileno())
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError), "streams of output alone use it"
+    unknown = error.object[error.start : error.end]
+    return "".join(SPELLED.get(one) or one.encode("ascii", "backslashreplace").decode() for one in unknown), error.end
 
 
 def _groups() -> str:

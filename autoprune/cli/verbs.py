@@ -56,6 +56,9 @@ def front(
 
     What was verified is shown by its verified values, on test data, and stays only if it still holds. Where nothing
     meets the requirements, it is said what was missed, by how much, and what would be enough.
+
+    The size is that of what answers (model/ in the artifact). `show` tells what the whole folder takes, with titles
+    and the histories that users without a row are served from.
     """
     if csv and json_:
         raise AutopruneError("--csv and --json: one of them can be printed at a time; leave the other out.")
@@ -82,7 +85,7 @@ def verify(
     all_: Annotated[bool, typer.Option("--all", help="Verify every candidate, not the finalists alone.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Measure anew what was verified on this machine.")] = False,
     rounds: Annotated[
-        int, typer.Option(help="Processes that time each artifact; an interval takes at least 2.")
+        int, typer.Option(help="Processes that time each artifact; an interval takes at least 3.")
     ] = ROUNDS,
 ) -> None:
     """Measure the finalists once more: quality on test data that the search never saw, latency timed longer.
@@ -95,7 +98,15 @@ def verify(
 
     console, before = terminal(), earlier(record)
     with Watch(console) as watch:
-        found = measure(record.folder, limits, everything=all_, again=again, rounds=rounds, working=watch.working)
+        found = measure(
+            record.folder,
+            limits,
+            everything=all_,
+            again=again,
+            rounds=rounds,
+            working=watch.working,
+            expect=watch.expect,
+        )
     print_verified(console, found, everything=all_, before=before)
 
 
@@ -173,9 +184,15 @@ def pick(
     *,
     to: Annotated[Path, typer.Option(help="Folder to make.")],
     number: Annotated[int | None, typer.Argument(help="Number of the candidate; left out, the best that fits.")] = None,
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Ship the dense model if that is what fits best; otherwise it is refused.")
+    ] = False,
     limits: Everything,
 ) -> None:
     """Copy the artifact that fits best to a folder, ready to ship, with a model card (README.md) in it.
+
+    Where that is the dense model itself, because no smaller one fits, it is said and nothing is written: --dense, or
+    its number 0, ships it all the same.
 
     With --format sentence-transformers a sentence encoder becomes a stock folder that needs no autoprune: the best of
     those candidates that have such a form; where there is none, it is said why, and what search finds one.
@@ -185,7 +202,7 @@ def pick(
     if to.exists():
         raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
     found = Front(record, limits)
-    point = _chosen(found) if number is None else record.point(number)
+    point = _chosen(found, dense=dense) if number is None else record.point(number)
     if point.candidate.rejected:
         raise AutopruneError(f"candidate {number} was rejected and has no artifact; pick another.")
     if obstacles := point.obstacles(limits.format):
@@ -223,14 +240,17 @@ def dashboard(
     serve(shown, host=host, port=port, ready=ready)
 
 
-def _chosen(found: Front) -> Point:
-    """The pick of a front; in another format than our own never the dense model for want of candidates."""
-    if found.format != OWN and not any(point.number for point in found.candidates):
-        raise AutopruneError(f"study {found.record.name!r}: {found.format_note or found.explain_empty()}")
+def _chosen(found: Front, *, dense: bool) -> Point:
+    """The pick of a front; the dense model only for who asked for it."""
     try:
-        return found.pick()
+        point = found.pick()
     except AutopruneError as error:
         raise AutopruneError(f"{error}\n{found.format_note}".rstrip()) from error
+    if point.number or dense:
+        return point
+    why = [part for part in (found.explain_dense(), found.format_note) if part]
+    first = "what fits best is the dense model itself, so that nothing was written; --dense ships it all the same."
+    raise AutopruneError("\n".join([first, f"study {found.record.name!r}: {why[0]}", *why[1:]]))
 
 
 def _say_doubts(console: Console, found: Front, point: Point) -> None:

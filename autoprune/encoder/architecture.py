@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
+from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.models.axis import Axis
 from autoprune.models.table import Linear, Table
 
 MAPS = ("query", "key", "value", "output", "up", "down")
 """The linear maps of a layer; `up_3` is that of layer 3."""
+
+
+LATER = ("embedding", "padding", "similarity")
+"""Settings that older artifacts lack."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +36,11 @@ class Architecture:
         normalize: whether vectors have length 1.
         activation: of the neurons, one of `autoprune.encoder.functional.ACTIVATIONS`.
         epsilon: of the layer norms.
+        embedding: width of the word and position tables, which are then projected; None: `hidden`, and they are not.
+        padding: the id of the piece that has no place of its own: places are counted over the other pieces, and the
+            first row of the position table is its; None: every piece has the place where it stands.
+        prompts: what the model wants before a text.
+        similarity: how vectors are compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
         name: of the dense model, for people.
     """
 
@@ -39,7 +51,18 @@ class Architecture:
     normalize: bool = True
     activation: str = "gelu"
     epsilon: float = 1e-12
+    embedding: int | None = None
+    padding: int | None = None
+    prompts: Prompts = field(default_factory=Prompts)
+    similarity: str = "cosine"
     name: str = ""
+
+    def settings(self) -> dict[str, Any]:
+        """For a manifest. What an encoder does not have is left out, as in artifacts from before it was known."""
+        plain = {one.name: one.default for one in dataclasses.fields(self) if one.name in LATER}
+        said = {name: value for name, value in dataclasses.asdict(self).items() if name != "prompts"}
+        said = {name: value for name, value in said.items() if name not in plain or value != plain[name]}
+        return said if self.prompts == Prompts() else {**said, "prompts": dataclasses.asdict(self.prompts)}
 
 
 class LayerNorm(nn.Module):
@@ -73,11 +96,14 @@ def tables_and_axes(
         out: dimensions of the vectors.
     """
     size, hidden = architecture.head_dim, architecture.hidden
+    embedding = architecture.embedding or hidden
     tables = {
-        "word": Table(tokenizer.size, hidden),
-        "position": Table(positions, hidden),
+        "word": Table(tokenizer.size, embedding),
+        "position": Table(positions, embedding),
         "out": Linear(out, hidden),
     }
+    if embedding != hidden:
+        tables["project"] = Linear(hidden, embedding)
     axes = [Axis(name="layers", kind="layers"), Axis(name="out", kind="dim", pairs=(("out", 0),))]
     if tokenizer.reducible:
         axes.append(Axis(name="vocab", kind="rows", pairs=(("word", 0),)))

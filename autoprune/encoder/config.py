@@ -9,6 +9,8 @@ from autoprune.tasks.task import Training
 
 PRECISIONS = ("float32", "bfloat16")
 
+VALIDATION_DOCUMENTS, FEWEST_DOCUMENTS, ALL = 2000, 100, "all"
+
 
 @dataclass(kw_only=True)
 class EncoderData:
@@ -17,6 +19,8 @@ class EncoderData:
     Attributes:
         pairs: sentence pairs with human scores; see `autoprune.encoder.benchmarks.pairs`.
         retrieval: documents, queries and relevance; see `autoprune.encoder.benchmarks.retrieval`.
+        documents: among how many documents retrieval searches on validation, a number or `all`; where there are more,
+            the hardest; see `autoprune.encoder.benchmarks.retrieval`. On test it always searches among all.
         classification: texts with labels; see `autoprune.encoder.benchmarks.classification`.
         scale: the least and the largest score of the pairs; None: as the scores suggest.
         path: of the one that a task is named after.
@@ -24,9 +28,22 @@ class EncoderData:
 
     pairs: str | None = None
     retrieval: str | None = None
+    documents: int | str = VALIDATION_DOCUMENTS
     classification: str | None = None
     scale: tuple[float, float] | None = None
     path: str | None = None
+
+    def check(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+            AutopruneError: with the path of the entry.
+        """
+        if self.documents != ALL and not (isinstance(self.documents, int) and self.documents >= FEWEST_DOCUMENTS):
+            raise AutopruneError(
+                f"task.data.documents: a number >= {FEWEST_DOCUMENTS} or {ALL} must be given, "
+                f"but got {self.documents!r}."
+            )
 
 
 @dataclass(kw_only=True)
@@ -37,8 +54,8 @@ class EncoderConfig:
         name: of the task.
         model: a folder or a hub name; None: the packaged all-MiniLM-L6-v2.
         texts: the user's own, without labels: what is distilled on, what counts pieces of the vocabulary, and what
-            fidelity is judged on (each text serves one of the three splits). Paths, separated by commas; None: news
-            texts that come inside gensim.
+            fidelity is judged on (each text serves one of the three splits). Paths; None: news texts that come inside
+            gensim.
         data: what else embeddings are judged by.
         metric: what `quality` means; None: that of the first of pairs, retrieval and classification that is given,
             else `similarity`.
@@ -46,7 +63,8 @@ class EncoderConfig:
         texts_per_update: batch size.
         similarities: weight of the squared error of the similarities within a batch, beside the cosine to the dense
             embedding.
-        longest: tokens of a text that distillation reads, which costs as much as they are.
+        longest: tokens of a text that distillation reads, the dense model and the smaller one the same text; None: as
+            many as the model reads. Costs as much as they are.
         precision: of the matrix products of distillation, one of `PRECISIONS`; None: the fastest here.
         seed: splits the texts.
         training: of distillation; the dense model comes trained.
@@ -54,13 +72,13 @@ class EncoderConfig:
 
     name: str = "encoder"
     model: str | None = None
-    texts: str | None = None
+    texts: list[str] | None = None
     data: EncoderData = field(default_factory=EncoderData)
     metric: str | None = None
     texts_per_epoch: int = 8192
     texts_per_update: int = 32
     similarities: float = 10.0
-    longest: int = 128
+    longest: int | None = None
     precision: str | None = None
     seed: int = 0
     training: Training = field(default_factory=lambda: Training(learning_rate=3e-4, warmup=50, decay=True, epochs=0))
@@ -72,14 +90,16 @@ class EncoderConfig:
             AutopruneError: with the path of the entry.
         """
         self.training.check()
+        self.data.check()
         if self.training.epochs:
             raise AutopruneError(
                 f"task.training.epochs: an encoder comes trained, so 0 must be given, but got {self.training.epochs}; "
                 "what a recipe trains for is space.<stage>.epochs."
             )
         for name, least in (("texts_per_epoch", 1), ("texts_per_update", 2), ("longest", 8), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise AutopruneError(f"task.{name} >= {least} must hold, but got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise AutopruneError(f"task.{name} >= {least} must hold, but got {value}.")
         if self.precision is not None and self.precision not in PRECISIONS:
             raise unknown("task.precision", self.precision, PRECISIONS)
         if not 0 <= self.similarities < float("inf"):

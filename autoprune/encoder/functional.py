@@ -16,6 +16,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_new": lambda x: gelu(x, approximate="tanh"),
     "relu": relu,
 }
+GONE = -1
+"""In place of the row of a piece: it is no longer there."""
+
 POOLINGS = ("mean", "cls", "max")
 
 
@@ -42,3 +45,17 @@ def padded(tokens: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
     ids = np.zeros(there.shape, dtype=np.int64)
     ids[there] = np.concatenate(tokens)
     return torch.from_numpy(ids), torch.from_numpy(there)
+
+
+def places(ids: Tensor, padding: int | None) -> Tensor:
+    """The rows of the position table: int64 [tokens], or [batch, tokens] where the padding has no place of its own.
+
+    Args:
+        ids: int64 [batch, tokens].
+        padding: the id that is not counted, and takes row 0 (as in RoBERTa, Liu et al. 2019), perhaps `GONE`; None: all
+            ids are counted.
+    """
+    if padding is None:
+        return torch.arange(ids.shape[1], device=ids.device)
+    counted = ids != padding
+    return counted.cumsum(1) * counted

@@ -8,9 +8,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 
-from autoprune.encoder.benchmarks.benchmark import Benchmark, Vectors, normalized
+from autoprune.encoder.benchmarks.benchmark import Benchmark, Vectors
 from autoprune.encoder.benchmarks.coverage import Coverage
 from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.similarity import prepared
 from autoprune.encoder.slices import PERTURBATIONS, SLICES, slice_columns, word_frequency
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.errors import unknown
@@ -57,12 +58,18 @@ class EncoderJudging(Judging[SentenceEncoder]):
         self._judged: WeakKeyDictionary[SentenceEncoder, dict[tuple[str, str], pd.DataFrame]] = WeakKeyDictionary()
         self._sliced: dict[tuple[str, str], pd.DataFrame] = {}
 
+    @property
+    def main_metrics(self) -> tuple[str, ...]:
+        """`metric`, then the first metric of every other benchmark that people labelled."""
+        others = [one.metrics for one in self.benchmarks if one.labelled and self.metric not in one.metrics]
+        return (self.metric, *(next(iter(metrics)) for metrics in others))
+
     def score(self, served: SentenceEncoder, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """The rows of every benchmark, with the columns of slices; units count on from benchmark to benchmark."""
         perturb = PERTURBATIONS[perturbation] if perturbation else None
 
-        def encode(texts: Sequence[str]) -> Vectors:
-            return self._encode(served, texts)
+        def encode(texts: Sequence[str], role: str | None = None) -> Vectors:
+            return self._encode(served, texts, role)
 
         found = [
             one.rows(encode, split, perturb) if perturb else self._whole_rows(one, served, split).copy()
@@ -90,7 +97,9 @@ class EncoderJudging(Judging[SentenceEncoder]):
         """What a benchmark makes of a model, computed once: a first look and the whole one share it."""
         known = self._judged.setdefault(served, {})
         if (benchmark.name, split) not in known:
-            known[benchmark.name, split] = benchmark.rows(lambda texts: self._encode(served, texts), split)
+            known[benchmark.name, split] = benchmark.rows(
+                lambda texts, role=None: self._encode(served, texts, role), split
+            )
         return known[benchmark.name, split]
 
     def _slices(self, split: str, rows: pd.DataFrame) -> pd.DataFrame:
@@ -100,10 +109,11 @@ class EncoderJudging(Judging[SentenceEncoder]):
             self._sliced[key] = slice_columns(rows["text"].tolist(), self._words)
         return self._sliced[key]
 
-    def _encode(self, served: SentenceEncoder, texts: Sequence[str]) -> Vectors:
-        """Vectors of length 1, each text of a model's computed once."""
+    def _encode(self, served: SentenceEncoder, texts: Sequence[str], role: str | None) -> Vectors:
+        """Vectors prepared for the model's similarity, each text of a role computed once."""
         known = self._known.setdefault(served, {})
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        asked = served.prompts.before(texts, role)
+        missing = [text for text in dict.fromkeys(asked) if text not in known]
         if missing:
-            known.update(zip(missing, normalized(served.encode(missing)), strict=True))
-        return np.stack([known[text] for text in texts])
+            known.update(zip(missing, prepared(served.vectors(missing), served.similarity), strict=True))
+        return np.stack([known[text] for text in asked])

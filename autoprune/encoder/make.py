@@ -38,7 +38,7 @@ def make_encoder(config: EncoderConfig) -> EncoderTask:
     config.check()
     # Everything small is read, and refused, before the model.
     benchmarks = _read_benchmarks(config)
-    corpus = read_texts(config.texts) if config.texts else packaged_texts()
+    corpus = packaged_texts() if config.texts is None else read_texts(config.texts)
     return EncoderTask(config, read_encoder(config.model), corpus, benchmarks)
 
 
@@ -68,7 +68,8 @@ def _read_benchmarks(config: EncoderConfig) -> list[Benchmark]:
     elif pairs:
         found.append(read_pairs(Path(pairs), scale=data.scale, seed=seed, where=where))
     if data.retrieval:
-        found.append(read_retrieval(Path(data.retrieval), seed=seed, where="task.data.retrieval"))
+        documents = data.documents if isinstance(data.documents, int) else None
+        found.append(read_retrieval(Path(data.retrieval), documents=documents, seed=seed, where="task.data.retrieval"))
     if data.classification:
         found.append(read_classification(Path(data.classification), seed=seed, where="task.data.classification"))
     return found

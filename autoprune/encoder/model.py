@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, scaled_dot_product_attention
 
 from autoprune.encoder.architecture import MAPS, Architecture, LayerNorm, tables_and_axes
-from autoprune.encoder.functional import ACTIVATIONS, padded, pool
+from autoprune.encoder.functional import ACTIVATIONS, GONE, padded, places, pool
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
@@ -33,6 +32,9 @@ class Encoder(Model):
         positions: rows of the position table.
         heads, ffn: of each layer.
         out: dimensions of the vectors; None: as many as `architecture.hidden`.
+
+    Attributes:
+        notes: what people should know of where it was read from.
     """
 
     layer_mask: Tensor
@@ -56,7 +58,8 @@ class Encoder(Model):
         super().__init__(tables, axes, groups={"word": ("word",), "body": body})
         self.architecture = architecture
         self.tokenizer = tokenizer
-        self.norms = nn.ModuleDict({"embedding": LayerNorm(architecture.hidden, architecture.epsilon)})
+        self.notes: tuple[str, ...] = ()
+        self.norms = nn.ModuleDict({"embedding": LayerNorm(self._table("word").dim, architecture.epsilon)})
         for layer in range(len(heads)):
             for place in ("attention", "ffn"):
                 self.norms[f"{place}_{layer}"] = LayerNorm(architecture.hidden, architecture.epsilon)
@@ -94,6 +97,14 @@ class Encoder(Model):
         word = self._table("word")
         return word.index[word.row_mask].cpu()
 
+    @property
+    def padding(self) -> int | None:
+        """The row of the piece that has no place of its own; -1: it is gone; None: every piece has one."""
+        if self.architecture.padding is None:
+            return None
+        rows = (self._table("word").index == self.architecture.padding).nonzero().flatten().tolist()
+        return int(rows[0]) if rows else GONE
+
     def wanted(self) -> Tensor:
         """What takes vectors of the dense model to where this one's should be: float32 [out, out of the dense one]."""
         return self.basis * self._table("out").row_mask[:, None]
@@ -116,7 +127,9 @@ class Encoder(Model):
         """
         word, norms = self._table("word"), self.norms
         hidden = word.values(ids.flatten()).view(*ids.shape, -1)
-        hidden = norms["embedding"](hidden + self._table("position").values()[: ids.shape[1]])
+        hidden = norms["embedding"](hidden + self._table("position").values()[places(ids, self.padding)])
+        if "project" in self._tables:
+            hidden = self._mapped("project", hidden, products)
         mask = there[:, None, None, :] if not there.all() else None
         for layer, stands in self._layers():
             if stands:
@@ -140,8 +153,11 @@ class Encoder(Model):
         return self._map("output", layer, context.transpose(1, 2).reshape(batch, tokens, -1), products)
 
     def _map(self, name: str, layer: int, vectors: Tensor, products: torch.dtype) -> Tensor:
+        return self._mapped(f"{name}_{layer}", vectors, products)
+
+    def _mapped(self, name: str, vectors: Tensor, products: torch.dtype) -> Tensor:
         with torch.autocast(vectors.device.type, dtype=products, enabled=products != torch.float32):
-            mapped: Tensor = self._tables[f"{name}_{layer}"](vectors)
+            mapped: Tensor = self._tables[name](vectors)
         return mapped.float()
 
     def tokens(self, texts: Sequence[str]) -> list[Tokens]:
@@ -237,7 +253,8 @@ class Encoder(Model):
             {"heads": self.size(self.axes[f"heads.{layer}"]), "ffn": self.size(self.axes[f"ffn.{layer}"])}
             for layer in self.layers
         ]
-        return {"kind": "encoder", **dataclasses.asdict(self.architecture), "out": self.out, "layers": layers}
+        counted = {} if self.padding is None else {"padding": self.padding}
+        return {"kind": "encoder", **self.architecture.settings(), **counted, "out": self.out, "layers": layers}
 
 
 def _blind_to_padding(watch: Watch, there: Tensor) -> Watch:

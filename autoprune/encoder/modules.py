@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,59 +10,83 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoprune.errors import AutopruneError
+from autoprune.encoder.checkpoint import read_checkpoint
+from autoprune.encoder.functional import POOLINGS
+from autoprune.encoder.prompts import Prompts, read_prompts
+from autoprune.encoder.similarity import SIMILARITIES
+from autoprune.encoder.source import Source, read_json
+from autoprune.errors import nearest
 
 MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 """Of sentence-transformers, in the order in which they can follow one another."""
 
-SETTINGS = tuple(
+PACKAGE = "sentence_transformers"
+"""Whose modules are known."""
+
+READING = tuple(
     f"sentence_{family}_config.json"
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 """Files in which sentence-transformers says how it reads a text; the first that is there counts."""
 
+MODES = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+"""The settings by which older versions choose a pooling."""
 
-def find_modules(folder: Path, where: str) -> dict[str, Path]:
-    """The folder of each module that sentence-transformers lists; none where it lists nothing."""
-    listing = folder / "modules.json"
+TANH = "torch.nn.modules.activation.Tanh"
+"""Of a Dense module that names no activation."""
+
+IDENTITIES = ("torch.nn.modules.linear.Identity", "torch.nn.Identity")
+
+
+def find_modules(source: Source) -> dict[str, Path]:
+    """The folder of each module that sentence-transformers lists; none where it lists nothing.
+
+    Raises:
+        AutopruneError: there are others, or they stand in another order.
+    """
+    listing = source.folder / "modules.json"
     if not listing.is_file():
         return {}
-    try:
-        modules = [(module["type"].rpartition(".")[2], folder / module["path"]) for module in _read_json(listing)]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise AutopruneError(f"{listing}: a list of modules, each with a type and a path, must stand there.") from error
-    kinds = [kind for kind, _ in modules]
+    modules = read_json(listing)
+    if not isinstance(modules, list) or not all(
+        isinstance(module, dict) and all(isinstance(module.get(key), str) for key in ("type", "path"))
+        for module in modules
+    ):
+        raise source.refusal("modules.json: a list of modules, each with a type and a path, must stand there.")
+    for module in modules:
+        source.check(module, listing, "modules.json")
+        package, _, place = module["type"].partition(".")
+        if package != PACKAGE or not place:
+            raise source.refusal(
+                f"modules.json names {module['type']}, which is code that comes with the model and is never run; only "
+                f"modules of sentence_transformers are known: {', '.join(MODULES)}."
+            )
+        if Path(module["path"]).is_absolute() or ".." in Path(module["path"]).parts:
+            raise source.refusal(f"modules.json: the path {module['path']!r} leads out of the model's folder.")
+    kinds = [module["type"].rpartition(".")[2] for module in modules]
     if kinds != [kind for kind in MODULES if kind in kinds]:
-        raise AutopruneError(
-            f"task.model: {where}: modules.json names {', '.join(kinds)}; each of {', '.join(MODULES[:-1])} and "
-            f"{MODULES[-1]}, once and in this order, is known."
+        raise source.refusal(
+            f"modules.json names {', '.join(kinds)}; each of {', '.join(MODULES[:-1])} and {MODULES[-1]}, once and in "
+            "this order, is known."
         )
-    return dict(modules)
+    return {kind: source.folder / module["path"] for kind, module in zip(kinds, modules, strict=True)}
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
+def read_reading(source: Source, folder: Path) -> dict[str, Any]:
     """What sentence-transformers sets of the transformer, by whichever name its version gave the file."""
-    there = [path for name in SETTINGS if (path := folder / name).is_file()]
-    return read_object(there[0]) if there else {}
+    there = [path for name in READING if (path := folder / name).is_file()]
+    return source.read(there[0], "sentence_bert_config.json") if there else {}
 
 
-def prepared_tokenizer(backend: str, told: Mapping[str, Any], *, lower: bool, where: str) -> str:
-    """A `tokenizer.json` that does what sentence-transformers would do to a text before.
-
-    Args:
-        backend: the tokenizer as it comes.
-        told: what sentence-transformers was told of the model.
-        lower: whether it lower-cases, whatever the tokenizer does.
-        where: the model.
-    """
-    prompt = (told.get("prompts") or {}).get(told.get("default_prompt_name"))
-    if prompt:
-        raise AutopruneError(
-            f"task.model: {where}: it puts {prompt!r} before every text (default_prompt_name); set that to null in "
-            "config_sentence_transformers.json, and put it before your texts where you want it."
-        )
-    if not lower:
-        return backend
+def lower_cased(backend: str) -> str:
+    """A `tokenizer.json` that lower-cases first, as sentence-transformers does where it is told to."""
     content = json.loads(backend)
     before = [{"type": "Lowercase"}]
     content["normalizer"] = {
@@ -73,20 +96,35 @@ def prepared_tokenizer(backend: str, told: Mapping[str, Any], *, lower: bool, wh
     return json.dumps(content)
 
 
-def truncated(dense: dict[str, Tensor], told: Mapping[str, Any], hidden: int, where: str) -> dict[str, Tensor]:
-    """A projection whose vectors have the first dimensions only, where sentence-transformers keeps no others."""
-    kept = told.get("truncate_dim")
-    if kept is None:
-        return dense
-    if not isinstance(kept, int) or isinstance(kept, bool) or kept < 1:
-        raise AutopruneError(
-            f"task.model: {where}: truncate_dim in config_sentence_transformers.json must be a whole number above 0, "
-            f"but is {kept!r}."
+def read_declared(source: Source) -> tuple[Prompts, str, int | None]:
+    """The prompts, the similarity, and to how many dimensions vectors are cut (None: to none) of a model.
+
+    Raises:
+        AutopruneError: it declares what cannot be meant or is not known here.
+    """
+    told = source.read(source.folder / "config_sentence_transformers.json", "config_sentence_transformers.json")
+    similarity = told.get("similarity_fn_name") or SIMILARITIES[0]
+    if similarity not in SIMILARITIES:
+        raise source.refusal(
+            f"config_sentence_transformers.json: the similarity_fn_name {similarity!r} is unknown. "
+            f"{nearest(similarity, SIMILARITIES)}"
         )
+    kept = told.get("truncate_dim")
+    if kept is not None and (not isinstance(kept, int) or isinstance(kept, bool) or kept < 1):
+        raise source.refusal(
+            f"truncate_dim in config_sentence_transformers.json must be a whole number above 0, but is {kept!r}."
+        )
+    return read_prompts(told, source.where), str(similarity), kept
+
+
+def truncated(dense: Mapping[str, Tensor], kept: int | None, hidden: int) -> dict[str, Tensor]:
+    """A projection whose vectors have the first dimensions only, where sentence-transformers keeps no others."""
+    if kept is None:
+        return dict(dense)
     return {name: weight[:kept] for name, weight in (dense or {"out": torch.eye(hidden)}).items()}
 
 
-def read_pooling(folder: Path | None, where: str) -> str:
+def read_pooling(source: Source, folder: Path | None, prompts: Prompts) -> str:
     """How tokens become a vector; without a folder of it by the mean, as sentence-transformers would.
 
     Raises:
@@ -94,63 +132,54 @@ def read_pooling(folder: Path | None, where: str) -> str:
     """
     if folder is None:
         return "mean"
-    config = read_object(folder / "config.json")
-    modes = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
-    found = [name for name, mode in modes.items() if config.get(f"pooling_mode_{mode}")]
-    other = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
-    named = config.get("pooling_mode")
-    if isinstance(named, str):
-        found, other = [named] if named in modes else [], [named]
-    if len(found) != 1 or len(other) != 1:
-        raise AutopruneError(
-            f"task.model: {where}: the pooling {', '.join(other) or 'none'} is unknown; one of mean, cls and max is."
+    path = folder / "config.json"
+    if not path.is_file():
+        raise source.refusal(f"{path.relative_to(source.folder)} is missing, which says how tokens become a vector.")
+    config = source.read(path, "Pooling")
+    named = config.get("pooling_mode") or [mode for key, mode in MODES.items() if config.get(key)] or "mean"
+    modes = named if isinstance(named, list) else [named]
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        raise source.refusal(f"the pooling {' and '.join(map(str, modes))} is unknown; one of mean, cls and max is.")
+    if not config.get("include_prompt", True) and prompts.describe():
+        raise source.refusal(
+            "its pooling leaves prompts out (include_prompt is false), which is not known here; set it to true, or "
+            "take the prompts out of config_sentence_transformers.json."
         )
-    return found[0]
+    return str(modes[0])
 
 
-def read_dense(folder: Path, where: str) -> dict[str, Tensor]:
+def read_dense(source: Source, folder: Path, hidden: int) -> dict[str, Tensor]:
     """The projection of vectors: `out` and perhaps `out.bias`, float32.
 
     Raises:
-        AutopruneError: it is no linear map, or its weights cannot be read.
+        AutopruneError: it is no linear map, or its weights cannot be read or do not fit.
     """
-    import safetensors.torch
-
-    config = read_object(folder / "config.json")
-    if not str(config.get("activation_function", "Identity")).endswith("Identity"):
-        raise AutopruneError(
-            f"task.model: {where}: a Dense module with the activation {config['activation_function']} is unknown; only "
-            "Identity is known."
+    config = source.read(folder / "config.json", "Dense")
+    activation = config.get(
+        "activation_function", "torch.nn.modules.activation.Tanh"
+    )  # as sentence-transformers has it
+    if activation not in IDENTITIES:
+        raise source.refusal(f"a Dense module with the activation {activation} is unknown; only Identity is known.")
+    held = read_checkpoint(folder, ("model.safetensors", "pytorch_model.bin"))
+    out = config.get("out_features", len(held.get("linear.weight", ())))
+    wanted = {"linear.weight": (out, hidden), **({"linear.bias": (out,)} if config.get("bias", True) else {})}
+    found = {name: tuple(weight.shape) for name, weight in held.items()}
+    if found != wanted:
+        raise source.refusal(
+            f"{folder.name}: its config.json and the {hidden} dimensions of the model ask for {_shapes(wanted)}, but "
+            f"its weights are {_shapes(found)}."
         )
-    safe, pickled = folder / "model.safetensors", folder / "pytorch_model.bin"
-    try:
-        held = (
-            safetensors.torch.load_file(safe)
-            if safe.is_file()
-            else torch.load(pickled, weights_only=True, map_location="cpu")
-        )
-    except FileNotFoundError as error:
-        raise AutopruneError(f"{folder}: neither {safe.name} nor {pickled.name} is there.") from error
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise AutopruneError(f"{folder}: the weights cannot be read ({error}).") from error
-    found = {"out": held["linear.weight"].float()}
-    return {**found, "out.bias": held["linear.bias"].float()} if "linear.bias" in held else found
+    return {name.replace("linear.weight", "out").replace("linear.bias", "out.bias"): held[name] for name in wanted}
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is no file.
+def check_normalize(source: Source, folder: Path) -> None:
+    """Refuses a normalisation of something else than the vectors of texts.
 
     Raises:
-        AutopruneError: something else stands there.
+        AutopruneError: it is one.
     """
-    content = _read_json(path) if path.is_file() else {}
-    if not isinstance(content, dict):
-        raise AutopruneError(f"{path}: a JSON object must stand there, but it holds a {type(content).__name__}.")
-    return content
+    source.read(folder / "config.json", "Normalize")
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise AutopruneError(f"{path}: it is no JSON ({error}).") from error
+def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "none"

@@ -7,11 +7,14 @@ onnxruntime 1.31, decides among them:
   only what the heads read is transposed. MultiHeadAttention and Attention copied more: a tenth slower for 32 sentences.
 - Sums come before LayerNormalization, and are Sum, not Add, which onnxruntime would join with it to
   SkipLayerNormalization: that took eight times as long. Likewise BiasGelu took longer than Sum and Gelu.
-- DynamicQuantizeMatMul works at what VNNI can do; MatMulNBits with 8 bits took twice as long.
+- MatMulIntegerToFloat works at what VNNI can do; MatMulNBits took twice as long with 8 bits, and longer with 4.
+- Activations have a scale for each token, which onnxruntime has no operator for: DynamicQuantizeMatMul has one for all
+  tokens of a request, so that a text's vector depends on the texts beside it (`docs/numbers.md` has what that costs).
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +31,9 @@ OPSET, IR_VERSION = 18, 8
 """Version 18 brings BitwiseAnd; onnxruntime reads both since 1.14."""
 CONTRIB = "com.microsoft"
 LOWEST = float(np.finfo(np.float32).min)
+SMALLEST = float(np.finfo(np.float32).tiny)
+STEP, ZERO = 1 / 127, np.array(128, np.uint8)
+"""Of the codes of activations, whose rows are divided by their largest number: value = (code - ZERO) * STEP."""
 GELU = {"gelu": "Gelu", "gelu_new": "FastGelu"}
 
 
@@ -64,6 +70,7 @@ class _Graph:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        self.known: dict[tuple[Any, ...], str] = {}
         self.names = (f"v{number}" for number in itertools.count())
 
     def node(self, operator: str, inputs: list[str], *, output: str = "", domain: str = "", **attributes: Any) -> str:
@@ -76,16 +83,24 @@ class _Graph:
         """Adds a node of com.microsoft."""
         return self.node(operator, inputs, domain=CONTRIB, **attributes)
 
-    def quantize(self, value: str) -> tuple[str, str, str]:
-        """Codes, scale and zero point of a float32 tensor."""
-        codes, scale, zero = (next(self.names) for _ in range(3))
-        self.nodes.append(helper.make_node("DynamicQuantizeLinear", [value], [codes, scale, zero]))
-        return codes, scale, zero
+    def quantize(self, value: str) -> tuple[str, str]:
+        """Codes of a float32 tensor [..., in], uint8 with `ZERO` for 0, and the largest of each row, [..., 1].
+
+        A row alone decides its codes: what stands beside it, padding included, changes nothing.
+        """
+        largest = self.node("ReduceMax", [self.node("Abs", [value]), self.numbers(-1)], keepdims=1)
+        largest = self.node("Max", [largest, self.number(SMALLEST)])  # a row of zeros is divided as well
+        even = self.node("Div", [value, largest])
+        return self.node("QuantizeLinear", [even, self.number(STEP), self.constant(ZERO)]), largest
 
     def constant(self, value: Array) -> str:
-        name = next(self.names)
-        self.constants.append(numpy_helper.from_array(np.array(value, order="C"), name))
-        return name
+        """The name of a value; equal ones stand in the file once."""
+        value = np.array(value, order="C")
+        content = value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).digest()
+        if content not in self.known:
+            self.known[content] = next(self.names)
+            self.constants.append(numpy_helper.from_array(value, self.known[content]))
+        return self.known[content]
 
     def number(self, value: float) -> str:
         return self.constant(np.array(value, np.float32))
@@ -116,8 +131,20 @@ def _embed(graph: _Graph, encoder: Encoder) -> str:
         return graph.node("Slice", [table, graph.numbers(0), tokens, graph.numbers(0)])
 
     words = _decode(graph, encoder.word, looked_up)
-    places = graph.node("Unsqueeze", [_decode(graph, encoder.position, first), graph.numbers(1)])
-    return _normed(graph, [words, places], encoder.norm, encoder.epsilon)
+    if encoder.padding is None:
+        places = graph.node("Unsqueeze", [_decode(graph, encoder.position, first), graph.numbers(1)])
+    else:
+        places = _decode(graph, encoder.position, _counted(graph, ids, encoder.padding))
+    normed = _normed(graph, [words, places], encoder.norm, encoder.epsilon)
+    return normed if encoder.project is None else _linear(graph, normed, encoder.project)
+
+
+def _counted(graph: _Graph, ids: str, padding: int) -> Callable[[str], str]:
+    """Looks up the places of ids, counted over those that are not the padding, which takes row 0."""
+    same = graph.node("Equal", [ids, graph.constant(np.array(padding, np.int64))])
+    counted = graph.node("Cast", [graph.node("Not", [same])], to=TensorProto.INT64)
+    places = graph.node("Mul", [graph.node("CumSum", [counted, graph.constant(np.array(0, np.int64))]), counted])
+    return lambda table: graph.node("Gather", [table, places])
 
 
 def _decode(graph: _Graph, table: Embedding, rows: Callable[[str], str]) -> str:
@@ -202,16 +229,15 @@ def _attend(graph: _Graph, asking: str, told: str, penalty: str, layer: Layer, h
     return graph.node("Reshape", [read, graph.numbers(0, 0, layer.heads * head_dim)])
 
 
-def _linear(graph: _Graph, fed: str, linear: Linear, *, codes: tuple[str, str, str] | None = None) -> str:
+def _linear(graph: _Graph, fed: str, linear: Linear, *, codes: tuple[str, str] | None = None) -> str:
     """`codes`: what `_Graph.quantize` made of `fed`, where others need it as well."""
     weight, bias = _weight(graph, linear), graph.constant(linear.bias)
     if linear.scale is None:
         return graph.node("Sum", [graph.node("MatMul", [fed, weight]), bias])
-    scale = graph.constant(linear.scale)
-    if codes is None:
-        return graph.contrib("DynamicQuantizeMatMul", [fed, weight, scale, "", bias])
-    number, step, zero = codes
-    return graph.contrib("MatMulIntegerToFloat", [number, weight, step, scale, zero, "", bias])
+    coded, largest = codes or graph.quantize(fed)
+    scales = graph.number(STEP), graph.constant(linear.scale)
+    product = graph.contrib("MatMulIntegerToFloat", [coded, weight, *scales, graph.constant(ZERO)])
+    return graph.node("Sum", [graph.node("Mul", [product, largest]), bias])
 
 
 def _activate(graph: _Graph, inner: str, activation: str) -> str:

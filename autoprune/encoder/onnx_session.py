@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.errors import AutopruneError
+from autoprune.quiet import environment
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -27,7 +28,9 @@ def open_session(model: bytes, threads: int) -> InferenceSession:
         AutopruneError: onnxruntime is not installed.
     """
     try:
-        import onnxruntime
+        # Imported without it, onnxruntime reports home, and leaves the number of the device in the home folder.
+        with environment(ORT_DISABLE_TELEMETRY="1"):
+            import onnxruntime
     except ImportError as error:
         raise AutopruneError(
             "text encoders run on onnxruntime; install it with: pip install 'autoprune[text]'"

@@ -24,8 +24,8 @@ class Linear:
     Attributes:
         weight: float32 [out, in], or int8 codes [out, in] in [-63, 63]; of fewer bits, in [-8, 7] and [-2, 1].
         bias: float32 [out].
-        scale: float32 [out], for codes: value = code * scale. The input is then quantised as it comes, to unsigned
-            bytes between its own smallest and largest number.
+        scale: float32 [out], for codes: value = code * scale. The input is then quantised as it comes, each row (a
+            token) to whole numbers from -127 to 127, which stand for its largest absolute value.
         bits: of a code in the file: 8, 4 or 2.
     """
 
@@ -120,7 +120,9 @@ class Encoder:
 
     Attributes:
         word, position: the tables; the row of the one token type is already added to `position`.
+        padding: the id that takes row 0 of `position` and is not counted; None: places are counted over all ids.
         norm: of the sum of both.
+        project: applied to what was normed; None: the tables are as wide as the layers.
         layers: at least one.
         head_dim: numbers of a head, the same in all layers.
         activation: gelu (exact), gelu_new (with tanh) or relu.
@@ -138,6 +140,8 @@ class Encoder:
     activation: str = "gelu"
     epsilon: float = 1e-12
     pooling: str = "mean"
+    padding: int | None = None
+    project: Linear | None = None
     dense: Linear | None = None
     normalize: bool = True
 
@@ -147,8 +151,12 @@ class Encoder:
         if self.pooling not in POOLINGS:
             raise unknown("pooling", self.pooling, POOLINGS)
         _holds(len(self.layers) > 0, "there is at least one layer", self.layers)
-        hidden = self.word.dim
-        _holds(self.position.dim == hidden, f"position has {hidden} columns, as word", self.position.dim)
+        embedding = self.word.dim
+        _holds(self.position.dim == embedding, f"position has {embedding} columns, as word", self.position.dim)
+        if self.project is not None:
+            weight = self.project.weight
+            _holds(weight.shape[1] == embedding, f"project takes {embedding} numbers", weight)
+        hidden = self.hidden
         for number, layer in enumerate(self.layers):
             inner, neurons = layer.heads * self.head_dim, len(layer.up.bias)
             _holds(inner > 0 and neurons > 0, f"layer {number} has a head and a neuron", (layer.heads, neurons))
@@ -162,9 +170,14 @@ class Encoder:
             _holds(self.dense.weight.shape[1] == hidden, f"dense takes {hidden} numbers", self.dense.weight)
 
     @property
+    def hidden(self) -> int:
+        """Numbers of a token between layers."""
+        return self.word.dim if self.project is None else len(self.project.bias)
+
+    @property
     def out(self) -> int:
         """Numbers of an embedding."""
-        return self.word.dim if self.dense is None else len(self.dense.bias)
+        return self.hidden if self.dense is None else len(self.dense.bias)
 
 
 def _holds(rule: bool, what: str, got: object) -> None:

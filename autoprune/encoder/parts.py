@@ -28,9 +28,11 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
     if runtime == "onnx":
         widths = {name: _written_bits(table) for name, table in model.tables.items()}
         # what latency depends on; a graph says the same, but not in a few words
-        rows = {"word": model.tables["word"].rows, "position": model.architecture.max_tokens}
+        rows = {"word": model.tables["word"].rows, "position": _positions(model)}
+        coded = any(isinstance(table, Linear) and table.coded is not None for table in model.tables.values())
+        scales = {"activation_scales": "token"} if coded else {}  # without: one for a whole request
         return Parts(
-            manifest={**settings, "rows": rows, "bits": widths},
+            manifest={**settings, **scales, "rows": rows, "bits": widths},
             tensors={},
             beside=beside,
             files={"model.onnx": build(_graph(model)), "tokenizer.json": tokenizer},
@@ -56,6 +58,11 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
     return Parts(
         manifest={**settings, "tables": tables}, tensors=tensors, beside=beside, files={"tokenizer.json": tokenizer}
     )
+
+
+def _positions(model: Encoder) -> int:
+    """Rows of the position table that a text can need; the padding has one of its own where it is not counted."""
+    return model.architecture.max_tokens + (model.padding is not None)
 
 
 def _written_bits(table: Table) -> int:
@@ -88,13 +95,15 @@ def _graph(model: Encoder) -> onnx_spec.Encoder:
     )
     return onnx_spec.Encoder(
         word=_embedding(tables["word"]),
-        position=_embedding(tables["position"], rows=architecture.max_tokens),
+        position=_embedding(tables["position"], rows=_positions(model)),
         norm=norm("embedding"),
         layers=layers,
         head_dim=architecture.head_dim,
         activation=architecture.activation,
         epsilon=architecture.epsilon,
         pooling=architecture.pooling,
+        padding=model.padding,
+        project=_linear(tables["project"]) if "project" in tables else None,
         dense=_linear(tables["out"]) if "out" in tables else None,
         normalize=architecture.normalize,
     )

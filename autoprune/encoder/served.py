@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, linear, normalize, scaled_dot_product_attention
 
 from autoprune.artifacts.served import Parts, Served
-from autoprune.encoder.functional import ACTIVATIONS, padded, pool
+from autoprune.encoder.functional import ACTIVATIONS, padded, places, pool
 from autoprune.encoder.onnx_session import open_session, run
+from autoprune.encoder.prompts import Prompts
+from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.errors import AutopruneError
 from autoprune.packing import PackedTable
@@ -23,34 +25,45 @@ Vectors = NDArray[np.float32]
 
 
 class SentenceEncoder(Served):
-    """Texts to vectors."""
+    """Texts to vectors.
+
+    Attributes:
+        out: dimensions of a vector.
+        prompts: what stands before a text, by its role.
+        similarity: how vectors are to be compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._tokenizer = Tokenizer.read(
             parts.files["tokenizer.json"].decode(), max_tokens=parts.manifest["max_tokens"]
         )
         self.out = int(parts.manifest["out"])
+        self.prompts = Prompts(**parts.manifest.get("prompts", {}))
+        self.similarity = str(parts.manifest.get("similarity", SIMILARITIES[0]))
 
     @property
     def example(self) -> str:
-        return "model.encode(['a text', 'another one'])"
+        role = ", role='query'" if self.prompts.describe() else ""
+        return f"model.encode(['a text', 'another one']{role})"
 
     @overload
-    def encode(self, texts: str, *, batch_size: int = 32) -> Vectors: ...
+    def encode(self, texts: str, *, role: str | None = None, batch_size: int = 32) -> Vectors: ...
     @overload
-    def encode(self, texts: Sequence[str], *, batch_size: int = 32) -> Vectors: ...
-    def encode(self, texts: str | Sequence[str], *, batch_size: int = 32) -> Vectors:
+    def encode(self, texts: Sequence[str], *, role: str | None = None, batch_size: int = 32) -> Vectors: ...
+    def encode(self, texts: str | Sequence[str], *, role: str | None = None, batch_size: int = 32) -> Vectors:
         """The vectors of texts, float32 [n, out]; of a single text, [out].
 
         Args:
             texts: one that is longer than the model reads is cut off.
+            role: `query` or `document` where texts are searched for or in, or the name of a prompt: what the model
+                wants before such a text is put there. None: what it wants before any text, mostly nothing.
             batch_size: texts that are computed at a time, those of like length together.
 
         Raises:
-            AutopruneError: something is no text, or `batch_size` is not positive.
+            AutopruneError: something is no text, there is no such role, or `batch_size` is not positive.
         """
         if isinstance(texts, str):
-            only: Vectors = self.encode([texts])[0]
+            only: Vectors = self.encode([texts], role=role)[0]
             return only
         if not isinstance(batch_size, int) or batch_size < 1:
             raise AutopruneError(f"encode: batch_size >= 1 must hold, but got {batch_size!r}.")
@@ -60,6 +73,10 @@ class SentenceEncoder(Served):
         for text in texts:
             if not isinstance(text, str):
                 raise AutopruneError(f"encode: texts are strings, but among them is {text!r}.")
+        return self.vectors(self.prompts.before(texts, role), batch_size=batch_size)
+
+    def vectors(self, texts: Sequence[str], *, batch_size: int = 32) -> Vectors:
+        """The vectors of texts as they stand, with no prompt before them: float32 [n, out]."""
         tokens = self._tokenizer.encode(texts)
         order = np.argsort([len(ids) for ids in tokens], kind="stable")
         found = np.empty((len(texts), self.out), dtype=np.float32)
@@ -67,6 +84,7 @@ class SentenceEncoder(Served):
             chosen = order[start : start + batch_size]
             ids, there = padded([tokens[at] for at in chosen])
             found[chosen] = self.forward(ids, there)
+            self.pause()
         return found
 
     def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -129,9 +147,12 @@ class TorchEncoder(SentenceEncoder):
     @torch.inference_mode()
     def forward(self, ids: Tensor, there: Tensor) -> Vectors:
         ids, there = ids.to(self._device), there.to(self._device)
-        places = torch.arange(ids.shape[1], device=self._device)
+        rows = places(ids, self._settings.get("padding"))
         words = self._tables["word"].decode(ids.flatten()).view(*ids.shape, -1)
-        hidden = self._norm("embedding", words + self._tables["position"].decode(places))
+        placed = self._tables["position"].decode(rows.flatten()).view(*rows.shape, -1)
+        hidden = self._norm("embedding", words + placed)
+        if "project" in self._weights:
+            hidden = self._map("project", hidden)
         mask = None if there.all() else there[:, None, None, :]
         activate = ACTIVATIONS[self._settings["activation"]]
         for layer in range(len(self._settings["layers"])):

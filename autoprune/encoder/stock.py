@@ -1,8 +1,11 @@
 """Encoders as folders that an unmodified `SentenceTransformer(folder)` loads: safetensors and JSON, nothing else.
 
-    config.json, model.safetensors             BertModel, whatever family the dense model was of
+    config.json, model.safetensors             BertModel, whatever family the dense model was of; RobertaModel where
+                                               positions are counted from the padding, ElectraModel where the tables are
+                                               projected
     tokenizer.json, tokenizer_config.json, special_tokens_map.json
     modules.json, sentence_bert_config.json    what follows upon what
+    config_sentence_transformers.json          prompts and similarity
     1_Pooling/config.json                      tokens to a vector
     2_Dense/config.json, model.safetensors     where vectors are projected, as by PCA
     3_Normalize/                               where vectors have length 1
@@ -26,13 +29,19 @@ from torch import Tensor
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Parts
+from autoprune.encoder.functional import GONE
 from autoprune.encoder.obstacles import stock_obstacles
+from autoprune.encoder.prompts import Prompts
+from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.tokenizer import Tokenizer
-from autoprune.encoder.weights import BERT
+from autoprune.encoder.weights import BERT, PROJECTION
 from autoprune.errors import AutopruneError
 
 SEGMENTS = 2
 """Rows of the table of token types: what pairs of texts are marked by, and what `BertConfig` takes for granted."""
+
+PROJECTED = {"weight": "project", "bias": "project.bias"}
+"""What the projection of the tables consists of there → here."""
 
 SPECIAL_TOKENS = {
     "unk_token": ("[UNK]", "<unk>"),
@@ -82,6 +91,7 @@ def _write(parts: Parts, folder: Path) -> None:
     places = ["", *(f"{at}_{name}" for at, name in enumerate(modules[1:], start=1))]
     for place in places:
         (folder / place).mkdir(parents=True)
+    weights["position"] = _positions(weights["position"], manifest.get("padding"))
     _write_json(
         folder / "config.json", _config(manifest, weights, padding=tokenizer.pieces.index(special["pad_token"]))
     )
@@ -89,6 +99,7 @@ def _write(parts: Parts, folder: Path) -> None:
     (folder / "tokenizer.json").write_bytes(parts.files["tokenizer.json"])
     _write_json(folder / "special_tokens_map.json", special)
     settings = {"model_max_length": manifest["max_tokens"], "model_input_names": ["input_ids", "attention_mask"]}
+    settings["truncation_side"] = "left" if tokenizer.keeps_end else "right"
     # BertTokenizerFast would build a tokenizer of its own from the vocabulary; this one takes tokenizer.json as it is.
     _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **special, **settings})
     listed = [
@@ -97,7 +108,11 @@ def _write(parts: Parts, folder: Path) -> None:
     ]
     _write_json(folder / "modules.json", listed)
     reading = {"max_seq_length": manifest["max_tokens"], "do_lower_case": False}
-    _write_json(folder / "sentence_bert_config.json", {**reading, "model_args": {"add_pooling_layer": False}})
+    unpooled = {} if "project" in weights else {"model_args": {"add_pooling_layer": False}}  # ElectraModel has none
+    _write_json(folder / "sentence_bert_config.json", {**reading, **unpooled})
+    declared = Prompts(**manifest.get("prompts", {})).declared()
+    declared |= {"similarity_fn_name": manifest.get("similarity", SIMILARITIES[0])}
+    _write_json(folder / "config_sentence_transformers.json", declared)
     for name, place in zip(modules, places, strict=True):
         if name == "Pooling":
             _write_json(folder / place / "config.json", _pooling(manifest))
@@ -120,6 +135,7 @@ def _weights(parts: Parts) -> dict[str, Tensor]:
 def _named(weights: Mapping[str, Tensor], *, layers: int) -> dict[str, Tensor]:
     """The weights as `BertModel` calls them."""
     found = {
+        **{f"{PROJECTION}.{part}": weights[name] for part, name in PROJECTED.items() if name in weights},
         "embeddings.word_embeddings.weight": weights["word"],
         "embeddings.position_embeddings.weight": weights["position"],
         "embeddings.token_type_embeddings.weight": torch.zeros(SEGMENTS, weights["word"].shape[1]),
@@ -138,10 +154,10 @@ def _named(weights: Mapping[str, Tensor], *, layers: int) -> dict[str, Tensor]:
 
 
 def _config(manifest: Mapping[str, Any], weights: Mapping[str, Tensor], *, padding: int) -> dict[str, Any]:
-    hidden, layers = manifest["hidden"], manifest["layers"]
+    hidden, layers, counted = manifest["hidden"], manifest["layers"], manifest.get("padding")
     return {
-        "architectures": ["BertModel"],
-        "model_type": "bert",
+        **_family(manifest, weights),
+        "pad_token_id": padding if counted is None or counted == GONE else counted,
         "vocab_size": len(weights["word"]),
         "hidden_size": hidden,
         "num_hidden_layers": len(layers),
@@ -152,10 +168,24 @@ def _config(manifest: Mapping[str, Any], weights: Mapping[str, Tensor], *, paddi
         "max_position_embeddings": len(weights["position"]),
         "position_embedding_type": "absolute",
         "type_vocab_size": SEGMENTS,
-        "pad_token_id": padding,
         "dtype": "float32",
         "torch_dtype": "float32",
     }
+
+
+def _family(manifest: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What tells `transformers` how positions are counted and whether tables are projected."""
+    if "project" in weights:
+        return {"architectures": ["ElectraModel"], "model_type": "electra", "embedding_size": weights["word"].shape[1]}
+    kind = "Bert" if manifest.get("padding", GONE) == GONE else "Roberta"
+    return {"architectures": [f"{kind}Model"], "model_type": kind.lower()}
+
+
+def _positions(table: Tensor, padding: int | None) -> Tensor:
+    """The position table as `transformers` has it: a padding that is not counted stands in the row of its id."""
+    if padding is None:
+        return table
+    return table[1:] if padding == GONE else torch.cat([torch.zeros(padding, table.shape[1]), table])
 
 
 def _pooling(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from autoprune.encoder.functional import padded
 from autoprune.encoder.judging import EncoderJudging
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
+from autoprune.encoder.reach import within_reach, without
 from autoprune.encoder.served import SentenceEncoder, serve_encoder
 from autoprune.encoder.teacher import Teacher, digest_of
 from autoprune.encoder.texts import Corpus, split_texts
@@ -65,32 +67,41 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         self._texts = split_texts(corpus.texts, seed=config.seed)
         self._digest = digest_of(dense)
         self.teacher = Teacher(self._digest, lambda: self._served(dense), report=lambda message: self.report(message))
-        train = self._texts["train"]
-        own = [kind(self._texts, lambda split: self.teacher.vectors(self._texts[split])) for kind in FIDELITY]
+        prompts, train = dense.architecture.prompts, self._texts["train"]
+        self._train = prompts.spread(train)  # what distillation reads: texts as the model will be asked for them
+        own = [
+            kind(self._texts, lambda split: self.teacher.vectors(prompts.before(self._texts[split])))
+            for kind in FIDELITY
+        ]
         super().__init__(
-            [*benchmarks, *own],
+            [one.under(dense.architecture.similarity) for one in (*benchmarks, *own)],
             Coverage(self._texts, dense.tokenizer.count),
             metric=config.metric,
             tokenizer=dense.tokenizer,
             common=train,
         )
-        self._calibration = _some(train, CALIBRATION_TEXTS)
-        self._frequency = _worth(dense.tokenizer, train)
+        for one in self.benchmarks:
+            one.prepare(lambda texts, role=None: self.teacher.vectors(prompts.before(texts, role)))
+        self._calibration = _some(self._train, CALIBRATION_TEXTS)
+        self._frequency = _worth(dense.tokenizer, self._train)
         self._requests = make_requests(dense.tokenizer, _some(train, REQUEST_TEXTS))
         self._tokens: tuple[bytes, list[Tokens]] | None = None
         self._wanted: Tensor | None = None
 
     def describe(self) -> str:
-        judged = "; ".join(one.describe() for one in self.benchmarks)
-        vocabulary = (
-            ""
-            if self._dense.tokenizer.reducible
-            else (f"; the vocabulary stays whole: its tokenizer is {self._dense.tokenizer.kind}, not WordPiece")
-        )
-        return (
-            f"{self._dense.architecture.name}: {len(self._dense.layers)} layers, {len(self._dense.pieces):,} pieces; "
-            f"{self._corpus.describe()}; {judged}{vocabulary}"
-        )
+        dense, architecture = self._dense, self._dense.architecture
+        said = [
+            f"{architecture.name}: {len(dense.layers)} layers, {len(dense.pieces):,} pieces",
+            self._corpus.describe(),
+            *(one.describe() for one in self.benchmarks),
+        ]
+        if not dense.tokenizer.reducible:
+            said.append(f"the vocabulary stays whole: its tokenizer is {dense.tokenizer.kind}, not WordPiece")
+        if architecture.prompts.describe():
+            said.append(f"prompts: {architecture.prompts.describe()}")
+        if architecture.similarity != "cosine":
+            said.append(f"similarity: {architecture.similarity}")
+        return "; ".join([*said, *dense.notes])
 
     def fingerprint(self) -> str:
         settings = dataclasses.asdict(self.config)
@@ -103,22 +114,22 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         return Context(seed=seed, device=device, frequency={"vocab": self._frequency}, calibration=self._calibration)
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        if self._dense.tokenizer.reducible:
-            return dict(recipe)
-        stages = {name: stage for name, stage in recipe.items() if name != "rows"}
-        return {
-            name: {key: value for key, value in stage.items() if key != "rows"} if isinstance(stage, Mapping) else stage
-            for name, stage in stages.items()
-        }
+        dense = self._dense
+        sizes: dict[str, tuple[int, ...]] = {"layers": (len(dense.layers),)}
+        for kind in ("heads", "ffn"):
+            of_layers = [dense.size(axis) for axis in dense.axes_of(kind).values()]
+            sizes[kind] = (min(of_layers), sum(of_layers))
+        found = within_reach(recipe, sizes)
+        return found if dense.tokenizer.reducible else without(found, "rows")
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> Encoder:  # it comes trained
         return copy.deepcopy(self._dense)
 
     def batches(self) -> Sequence[Tensor]:
         """An epoch's texts by number; those of a batch are of like length, so that little of it is padding."""
-        count = min(self.config.texts_per_epoch, len(self._texts["train"]))
-        chosen = torch.randperm(len(self._texts["train"]))[:count]
-        lengths = torch.tensor([len(self._texts["train"][at]) for at in chosen.tolist()])
+        count = min(self.config.texts_per_epoch, len(self._distilled))
+        chosen = torch.randperm(len(self._distilled))[:count]
+        lengths = torch.tensor([len(self._distilled[at]) for at in chosen.tolist()])
         # Within a window of batches only: texts of one length alone would make odd batches.
         size, window = self.config.texts_per_update, 16 * self.config.texts_per_update
         batches: list[Tensor] = []
@@ -129,18 +140,27 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         return [full[at] for at in torch.randperm(len(full)).tolist()]
 
     def loss(self, model: Encoder, batch: Tensor) -> Tensor:
-        """1 - cosine to the dense vectors, and the squared error of the similarities within the batch."""
+        """1 - cosine to the dense vectors, and the squared error of the cosines within the batch.
+
+        Where a similarity rests on lengths, their squared relative error too.
+        """
         if self._wanted is None:
-            self._wanted = torch.from_numpy(self.teacher.vectors(self._texts["train"]))
+            self._wanted = torch.from_numpy(self.teacher.vectors(self._distilled))
         tokens = self._tokenized(model)
-        ids, there = padded([_cut_off(tokens[at], self.config.longest) for at in batch.tolist()])
+        ids, there = padded([tokens[at] for at in batch.tolist()])
         device, precision = model.device, self.config.precision
         products = getattr(torch, precision) if precision else fastest_products(device)
-        vectors = normalize(model(ids.to(device), there.to(device), products=products))
-        wanted = normalize(self._wanted[batch].to(device) @ model.wanted().T)
+        found = model(ids.to(device), there.to(device), products=products)
+        dense = self._wanted[batch].to(device) @ model.wanted().T
+        vectors, wanted = normalize(found), normalize(dense)
         apart = (1 - (vectors * wanted).sum(1)).mean()
         wrong = (vectors @ vectors.T - wanted @ wanted.T).square().mean()
-        return apart + self.config.similarities * wrong
+        loss: Tensor = apart + self.config.similarities * wrong
+        architecture = self._dense.architecture
+        if architecture.similarity == "cosine" or architecture.normalize:
+            return loss
+        lengths: Tensor = found.norm(dim=1) / dense.norm(dim=1).clamp(min=1e-12)
+        return loss + (lengths - 1).square().mean()
 
     def beside(self) -> Beside:
         return Beside(values={"model": self._dense.architecture.name}, tensors={})
@@ -159,24 +179,25 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         """Ready to answer on onnxruntime, whatever ships."""
         return serve_encoder(self.parts(model, "onnx"), device="cpu")
 
+    @cached_property
+    def _distilled(self) -> list[str]:
+        """The training texts as both models read them, the dense one and the smaller."""
+        longest = self.config.longest
+        return self._train if longest is None else self._dense.tokenizer.shortened(self._train, longest)
+
     def _tokenized(self, model: Encoder) -> list[Tokens]:
         """The training texts as token ids under the pieces that stand."""
         word = model.tables["word"]
         vocabulary = word.index.cpu().numpy().tobytes() + word.row_mask.cpu().numpy().tobytes()
         key = hashlib.sha256(vocabulary).digest()
         if self._tokens is None or self._tokens[0] != key:
-            self._tokens = key, model.tokens(self._texts["train"])
+            self._tokens = key, model.tokens(self._distilled)
         return self._tokens[1]
 
 
 def _some(texts: Sequence[str], count: int) -> list[str]:
     chosen = np.random.default_rng(0).choice(len(texts), size=min(count, len(texts)), replace=False)
     return [texts[at] for at in chosen]
-
-
-def _cut_off(tokens: Tokens, longest: int) -> Tokens:
-    """The first tokens of a text, and the one that ends it."""
-    return tokens if len(tokens) <= longest else np.append(tokens[: longest - 1], tokens[-1])
 
 
 def _worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:

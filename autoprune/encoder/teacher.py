@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import platformdirs
 
-from autoprune.encoder.benchmarks.benchmark import Vectors, normalized
+from autoprune.encoder.benchmarks.benchmark import Vectors
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.similarity import prepared
 
 CHUNK_TEXTS = 4096
 """Vectors are kept on disk in chunks of so many texts: a kill costs at most one."""
@@ -31,7 +32,7 @@ class Teacher:
         self._digest, self._serve, self._report = digest, serve, report
 
     def vectors(self, texts: Sequence[str]) -> Vectors:
-        """Float32 [n, out], of length 1."""
+        """Of texts as they stand, float32 [n, out]: prepared for the similarity that the dense model declares."""
         folder = platformdirs.user_cache_path("autoprune") / "vectors" / self._digest[:16]
         dense: SentenceEncoder | None = None
         found = []
@@ -43,7 +44,7 @@ class Teacher:
             except (OSError, ValueError, EOFError):
                 self._report(f"embedding texts with the dense model: {start:,} of {len(texts):,}")
                 dense = dense or self._serve()
-                found.append(normalized(dense.encode(chunk)))
+                found.append(prepared(dense.vectors(chunk), dense.similarity))
                 folder.mkdir(parents=True, exist_ok=True)
                 draft = path.with_name(f"{path.stem}-{os.getpid()}.draft.npy")
                 np.save(draft, found[-1])

@@ -82,8 +82,8 @@ class Corpus:
         return sha256_of(self.texts)
 
 
-def read_texts(paths: str) -> Corpus:
-    """Reads files and folders of files, separated by commas.
+def read_texts(paths: Sequence[str]) -> Corpus:
+    """Reads files and folders of files.
 
     Args:
         paths: of `.txt` (a text a line), `.csv` and `.tsv` (column text or sentence), `.jsonl` (key text), `.xml` and
@@ -93,14 +93,12 @@ def read_texts(paths: str) -> Corpus:
         AutopruneError: what is read cannot be: with the file and perhaps the line; too few texts are left.
     """
     texts: list[str] = []
-    names = [name.strip() for name in paths.split(",") if name.strip()]
-    if not names:
-        raise AutopruneError(f"{WHERE}: a file or folder of texts must be named, but got {paths!r}.")
-    for name in names:
-        path = Path(name)
+    if not paths:
+        raise AutopruneError(f"{WHERE}: a file or folder of texts must be named, or null for the packaged news.")
+    for path in map(Path, paths):
         for file in _files(path) if path.is_dir() else [path]:
             texts += _reader(file)(file)
-    return Corpus.of(texts, ", ".join(Path(name).name for name in names))
+    return Corpus.of(texts, ", ".join(Path(path).name for path in paths))
 
 
 def packaged_texts() -> Corpus:

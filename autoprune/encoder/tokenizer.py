@@ -27,19 +27,30 @@ class Tokenizer:
 
     Args:
         content: what `tokenizers.Tokenizer.to_str` says, as JSON values; never changed.
-        max_tokens: longer texts are cut off there, special tokens included.
+        max_tokens: longer texts are cut off there, special tokens included: at their end, unless the truncation in
+            `content` has the direction `Left`.
     """
 
     def __init__(self, content: dict[str, Any], *, max_tokens: int) -> None:
         self.content = content
         self.max_tokens = max_tokens
+        self.keeps_end = bool((content.get("truncation") or {}).get("direction") == "Left")
         self._last: tuple[bytes, Tokenizer] | None = None
 
     @staticmethod
-    def read(text: str, *, max_tokens: int) -> Tokenizer:
-        """From the text of a `tokenizer.json`."""
+    def read(text: str, *, max_tokens: int, keeps_end: bool | None = None) -> Tokenizer:
+        """From the text of a `tokenizer.json`.
+
+        Args:
+            text: of the file.
+            max_tokens: of a text.
+            keeps_end: whether a text that is too long loses its beginning; None: as the file says.
+        """
         content = json.loads(text)
-        content |= {"truncation": None, "padding": None}
+        if keeps_end is None:
+            keeps_end = (content.get("truncation") or {}).get("direction") == "Left"
+        cut = {"direction": "Left", "max_length": max_tokens, "strategy": "LongestFirst", "stride": 0}
+        content |= {"truncation": cut if keeps_end else None, "padding": None}
         return Tokenizer(content, max_tokens=max_tokens)
 
     @property
@@ -108,16 +119,29 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """The token ids of texts; one that is too long is cut off at `max_tokens`."""
-        # What lies far behind the end need not be looked at, unless what lies before it is mostly empty.
+        # What lies far beyond what is read need not be looked at, unless what is read is mostly empty.
         longest = 40 * self.max_tokens
+        near = slice(-longest, None) if self.keeps_end else slice(longest)
         try:
-            encoded = self._backend.encode_batch_fast([text[:longest] for text in texts])
+            encoded = self._backend.encode_batch_fast([text[near] for text in texts])
         except TypeError:  # half of a surrogate pair is no character
             return self.encode([text.encode("utf-8", "replace").decode() for text in texts])
         for at, text in enumerate(texts):
             if len(text) > longest and len(encoded[at].ids) < self.max_tokens:
                 encoded[at] = self._backend.encode(text)
         return [np.asarray(one.ids, dtype=np.int32) for one in encoded]
+
+    def shortened(self, texts: Sequence[str], tokens: int) -> list[str]:
+        """Texts without what lies beyond so many tokens, special ones included; one that fits stays as it is."""
+        limited = Tokenizer(self.content, max_tokens=min(tokens, self.max_tokens))
+        long = [at for at, ids in enumerate(self.encode(texts)) if len(ids) > limited.max_tokens]
+        found = list(texts)
+        for at in long:
+            text = found[at].encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
+            read = limited._backend.encode(text)
+            spans = [span for span, added in zip(read.offsets, read.special_tokens_mask, strict=True) if not added]
+            found[at] = text[min(start for start, _ in spans) : max(end for _, end in spans)]
+        return found
 
     def frequency(self, texts: Sequence[str]) -> Tensor:
         """How often each id occurs in texts: int64 [size]."""
@@ -151,7 +175,7 @@ class Tokenizer:
         import tokenizers  # here, since a recommender has none
 
         made = tokenizers.Tokenizer.from_str(json.dumps(self.content))
-        made.enable_truncation(self.max_tokens)
+        made.enable_truncation(self.max_tokens, direction="left" if self.keeps_end else "right")
         made.no_padding()
         return made
 

@@ -54,7 +54,7 @@ def asking(served: SentenceEncoder, requests: Sequence[Request]) -> Callable[[],
 
     def ask() -> object:
         turn["next"] = (turn["next"] + 1) % len(requests)
-        return served.encode(requests[turn["next"]])
+        return served.vectors(requests[turn["next"]])
 
     return ask
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoprune.fronts.pareto import beats, coordinates
+from autoprune.fronts.pareto import beats, comparison
 from autoprune.fronts.requirements import Requirements
 from autoprune.record.point import Point
+
+DOUBT = " (for doubt alone: its value holds)"
+"""Stands behind a requirement that is missed by its bound only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,21 +20,32 @@ class Fall:
     Attributes:
         point: the one that fell.
         missed: the requirements that it no longer meets, and by what share of the limit.
+        doubted: those of them that it misses for doubt alone: its value still meets them.
         beaten_by: a verified point of the front that is as good in everything and better in something; None if it
             fell by its requirements.
     """
 
     point: Point
     missed: dict[str, float]
+    doubted: tuple[str, ...] = ()
     beaten_by: Point | None = None
 
     @property
     def reason(self) -> str:
         """Why, for people."""
-        missed = [f"{text} by {by:.1%} of the limit" for text, by in self.missed.items()]
-        return (
-            f"misses {', '.join(missed)}" if missed or not self.beaten_by else f"is beaten by {self.beaten_by.number}"
-        )
+        missed = [
+            f"{text} by {by:.1%} of the limit{DOUBT * (text in self.doubted)}" for text, by in self.missed.items()
+        ]
+        if missed or not self.beaten_by:
+            return f"misses {', '.join(missed)}"
+        return f"is beaten by #{self.beaten_by.number}"
+
+
+def all_fell(falls: Sequence[Fall]) -> str:
+    """That nothing of the search's front was left."""
+    count = len(falls)
+    what = "the one point of the search's front fell" if count == 1 else f"all {count} of the search's front fell"
+    return f"Nothing held when it was verified: {what}."
 
 
 def explain_fall(point: Point, front: Sequence[Point], requirements: Requirements, objectives: Sequence[str]) -> Fall:
@@ -45,11 +59,13 @@ def explain_fall(point: Point, front: Sequence[Point], requirements: Requirement
     """
     missed = {text: by for text, by in requirements.violations(point.verified).items() if by > 0}
     if missed or not requirements.hold(point.verified):
-        return Fall(point=point, missed=missed)
-    ours = coordinates(point.verified, objectives)
+        doubted = [item for item in requirements.items if item.text in missed]
+        texts = tuple(item.text for item in doubted if item.doubted(point.verified[item.reading]))
+        return Fall(point=point, missed=missed, doubted=texts)
+    ours = comparison(point.verified, objectives)
     better = [
         one
         for one in front
-        if beats(one.verified, point.verified, objectives) or coordinates(one.verified, objectives) == ours
+        if beats(one.verified, point.verified, objectives) or comparison(one.verified, objectives) == ours
     ]
     return Fall(point=point, missed={}, beaten_by=better[0])

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from autoprune.errors import AutopruneError, unknown
-from autoprune.fronts.fall import Fall, explain_fall
+from autoprune.fronts.fall import Fall, all_fell, explain_fall
 from autoprune.fronts.infeasible import Infeasible, explain
 from autoprune.fronts.letters import apart, letters
 from autoprune.fronts.limits import UNCHANGED, Limits
@@ -23,6 +23,8 @@ from autoprune.record.record import Record
 
 if TYPE_CHECKING:  # to look at a front nobody should wait for pandas
     import pandas as pd
+
+NOTHING_TRIED = "Only the baseline was measured so far: search on, with presets or more trials."
 
 LOWEST_FLOOR = 0.9
 """The ratio of quality below which nothing counts for the hypervolume, where no floor says otherwise."""
@@ -105,6 +107,18 @@ class Front:
             if point.verified and point.number not in stay
         ]
 
+    @property
+    def columns(self) -> list[str]:
+        """What a table shows beside quality, worst slice, size and latency: other main metrics, and what is required.
+
+        In the order of the study's readings, so that no floor is about something that nobody sees.
+        """
+        names = self.record.names
+        first = next((name for name in names if name.startswith("latency_ms.")), "")
+        always = {"quality", self.record.metric, "worst_slice", "size_bytes", "latency_ms", first}
+        wanted = {*self.record.metrics, *(item.reading for item in self.requirements.items)} - always
+        return [name for name in names if name in wanted]
+
     def pick(self, *, prefer: str | None = None, verified: bool = True) -> Point:
         """The point that is best in one objective; of equal ones the best in quality.
 
@@ -139,7 +153,8 @@ class Front:
     def _profile_pools(self) -> dict[str, Pool]:
         objectives = self.record.objectives
         return {
-            name: Pool(self._measured, requirements, objectives) for name, requirements in shipped_profiles().items()
+            name: Pool(self._measured, requirements.of_metrics(self.record.metrics), objectives)
+            for name, requirements in shipped_profiles().items()
         }
 
     @property
@@ -206,11 +221,22 @@ class Front:
         """Why nothing is feasible, or nothing held, as a text for people."""
         if not self.candidates:
             return self.format_note
-        if not self.falls:
-            return self.infeasible().text
-        lines = [f"nothing held when it was verified: all {len(self.falls)} of the search's front fell."]
-        lines += [f"  {fall.point.number} {fall.point.candidate.summary}: {fall.reason}" for fall in self.falls]
+        return self._explain_falls() if self.falls else self.infeasible().text
+
+    def _explain_falls(self) -> str:
+        lines = [all_fell(self.falls)]
+        lines += [f"  #{fall.point.number} {fall.point.candidate.summary}: {fall.reason}" for fall in self.falls]
         return "\n".join([*lines, "Loosen a requirement, take another profile (--for), or search on with more trials."])
+
+    def explain_dense(self) -> str:
+        """Why the pick is the dense model: nothing else fits, or held, or it is best in what is preferred."""
+        prefer = self.requirements.prefer
+        if any(point.number for point in self._pool.able(verified=True)):
+            other = "latency" if prefer == "size" else "size"
+            return f"Others fit, too, but none is better in {prefer}; --prefer {other} looks for another thing."
+        if len(self.candidates) == 1:
+            return "" if self.format_note else NOTHING_TRIED
+        return self._explain_falls() if self.falls else self.infeasible().text
 
     @property
     def format_note(self) -> str:
@@ -225,7 +251,7 @@ class Front:
         """One row a point, indexed by candidate number; ratios to the baseline end in `_ratio`.
 
         Where points were verified, `test_…` is quality on test data and `verified_…` what was timed again, each with
-        the interval of a re-measurement's ratio in `_low` and `_high`.
+        the interval of a re-measurement's ratio in `_low` and `_high`, and the bound of the true one in `_bound`.
         """
         import pandas as pd
 

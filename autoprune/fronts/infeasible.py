@@ -22,12 +22,32 @@ class Missed:
         text: the requirement.
         times: by how many candidates.
         least, median: by what share of the limit, at best and in the middle of those that missed it.
+        doubted: of the times, for doubt alone: the value holds, the bound does not.
+        doubt: how far the bound is from the value, as a ratio to the baseline, in the median of these; nan where that
+            is not known.
+        by_value: the flag that asks for the value alone.
     """
 
     text: str
     times: int
     least: float
     median: float
+    doubted: int = 0
+    doubt: float = math.nan
+    by_value: str = ""
+
+    @property
+    def words(self) -> str:
+        """What was missed for doubt alone, and what helps; empty if nothing was."""
+        if not self.doubted:
+            return ""
+        hold = "of them holds by its value" if self.doubted == 1 else "of them hold by their values"
+        known = f"the bound lies {self.doubt:.3f}x beyond the value (median), and more validation data narrows that"
+        return (
+            f"{self.doubted} {hold}: that is doubt, not loss; "
+            f"{known if math.isfinite(self.doubt) else 'how large it is was not measured'}. "
+            f"{self.by_value} asks for the value alone."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,21 +88,22 @@ class Infeasible:
     @property
     def text(self) -> str:
         """For people."""
-        lines = [f"no candidate of {self.candidates} meets every requirement."]
+        lines = [f"No candidate of {self.candidates} meets every requirement."]
         if self.rejected:
-            lines[0] += f" {self.rejected} of them were rejected early."
+            lines[0] += f" {self.rejected} of them {'was' if self.rejected == 1 else 'were'} rejected early."
         for one in self.missed:
             spread = f"by {one.least:.1%} of the limit at best, {one.median:.1%} in the median"
             lines.append(f"  {one.text}: missed by {one.times} of {self.candidates}, {spread}")
-        lines.append("nearest misses:")
+            lines += [f"    {one.words}"] if one.words else []
+        lines.append("Nearest misses:")
         for point, violations in self.nearest:
             short = ", ".join(f"{text} by {by:.1%}" for text, by in violations.items() if by > 0)
-            lines.append(f"  {point.number} {point.candidate.summary or 'baseline'}: {short}")
+            lines.append(f"  #{point.number} {point.candidate.summary or 'baseline'}: {short}")
         if self.loosenings:
-            lines.append("one of these alone would make something feasible:")
+            lines.append("One of these alone would make something feasible:")
             lines += [f"  {one.flag}  ({point_summary(one.point)}, instead of {one.text})" for one in self.loosenings]
         elif self.together:
-            lines.append("no single change is enough; together these would be:")
+            lines.append("No single change is enough; together these would be:")
             lines.append(f"  {' '.join(self.together)}  ({point_summary(self.nearest[0][0])})")
         lines.append("Loosen a requirement, take another profile (--for), or search on with more trials.")
         return "\n".join(lines)
@@ -101,15 +122,7 @@ def explain(points: Sequence[Point], requirements: Requirements) -> Infeasible:
         requirements: what must hold.
     """
     judged = [point for point in points if point.number] or list(points)
-    missed = []
-    for item in requirements.items:
-        by = sorted(
-            violation
-            for point in judged
-            if item.reading in point.found and (violation := item.violation(point.found[item.reading])) > 0
-        )
-        if by:
-            missed.append(Missed(text=item.text, times=len(by), least=by[0], median=by[len(by) // 2]))
+    missed = [one for item in requirements.items if (one := _missed(item, judged))]
     whole = [point for point in judged if not point.candidate.rejected]
     nearest = sorted(
         ((point, requirements.violations(point.found)) for point in whole), key=lambda pair: _miss(pair[1])
@@ -123,6 +136,24 @@ def explain(points: Sequence[Point], requirements: Requirements) -> Infeasible:
         nearest=nearest[:NEAREST],
         loosenings=[found for _, found in sorted(loosenings, key=lambda pair: pair[0])],
         together=[_flag(item, nearest[0][0]) for item in last],
+    )
+
+
+def _missed(item: Requirement, points: Sequence[Point]) -> Missed | None:
+    found = [point.found[item.reading] for point in points if item.reading in point.found]
+    by = sorted(violation for reading in found if (violation := item.violation(reading)) > 0)
+    if not by:
+        return None
+    doubts = [abs(reading.ratio - item.judged(reading)) for reading in found if item.doubted(reading)]
+    known = sorted(doubt for doubt in doubts if math.isfinite(doubt))
+    return Missed(
+        text=item.text,
+        times=len(by),
+        least=by[0],
+        median=by[len(by) // 2],
+        doubted=len(doubts),
+        doubt=known[len(known) // 2] if known else math.nan,
+        by_value=f"--{'max' if item.ceiling else 'floor'} {item.reading}={item.limit:.10g}x",
     )
 
 

@@ -62,9 +62,10 @@ class Limits:
         """
         names = record.names
         content = load_profile(self.profile) if self.profile else record.definition["requirements"]
-        own = parse_requirements(content, names)
-        changed = [parse_flag(floor, "min", names) for floor in self.floors]
-        changed += [parse_flag(ceiling, "max", names) for ceiling in self.ceilings]
+        own = parse_requirements(content, names).of_metrics(record.metrics)
+        flags = [parse_flag(floor, "min", names) for floor in self.floors]
+        flags += [parse_flag(ceiling, "max", names) for ceiling in self.ceilings]
+        changed = Requirements(items=tuple(flags)).of_metrics(record.metrics).items
         alias = {record.metric: "quality"}
         taken = {alias.get(item.reading, item.reading) for item in changed}
         kept = [item for item in own.items if alias.get(item.reading, item.reading) not in taken]

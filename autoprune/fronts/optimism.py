@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autoprune.fronts.pareto import nondominated
-from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.fronts.pareto import UNKNOWN, bound, comparison, nondominated
 from autoprune.record.point import Point
 
 
@@ -30,13 +29,13 @@ def optimism(points: Sequence[Point], objectives: Sequence[str], *, floor: float
         return None
     drawn = np.array([point.draws for point in points])
     values = np.array([point.verified["quality"].ratio for point in points])
-    costs = [[point.verified[OBJECTIVES[name][0]].ratio for point in points] for name in objectives[1:]]
+    bounds = np.array([bound(point.verified, "quality") for point in points])
+    doubts = values - np.where(np.isnan(bounds), UNKNOWN, bounds)
+    costs = np.array([comparison(point.verified, objectives[1:]) for point in points])
     surplus: list[float] = []
     for sample in drawn.T:
         held = np.flatnonzero(np.isfinite(sample) & (sample >= floor))
-        chosen = nondominated(
-            np.column_stack([sample[held], *(np.array(cost)[held] for cost in costs)]).tolist(),
-            maximise=[True, *(False for _ in costs)],
-        )
+        compared = np.column_stack([sample, sample - doubts, costs])[held]
+        chosen = nondominated(compared.tolist(), maximise=[True] * compared.shape[1])
         surplus += (sample[held] - values[held])[chosen].tolist()
     return float(np.mean(surplus)) if surplus else None

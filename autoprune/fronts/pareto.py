@@ -9,10 +9,13 @@ import moocore
 import numpy as np
 
 from autoprune.fronts.requirements import OBJECTIVES
-from autoprune.measure.reading import Reading
+from autoprune.measure.reading import SURE, Reading
 
 SLOWEST = 2.0
 """A point slower than this multiple of the baseline adds nothing to the hypervolume."""
+
+UNKNOWN = -1e300
+"""Stands for a bound that nobody knows: worse than any. moocore and JSON want it finite."""
 
 Readings = Mapping[str, Reading]
 
@@ -20,11 +23,11 @@ Readings = Mapping[str, Reading]
 def nondominated(points: Sequence[Sequence[float]], *, maximise: Sequence[bool]) -> list[int]:
     """Positions of the points that no other point beats, in order; of equal points the first.
 
-    A point beats another if it is at least as good in every objective and better in one.
+    A point beats another if it is at least as good in every coordinate and better in one.
 
     Args:
-        points: [n][objectives].
-        maximise: for each objective, whether larger is better.
+        points: [n][coordinates].
+        maximise: for each coordinate, whether larger is better.
     """
     if not points:
         return []
@@ -34,20 +37,40 @@ def nondominated(points: Sequence[Sequence[float]], *, maximise: Sequence[bool])
 
 def front_of(found: Sequence[Readings], objectives: Sequence[str]) -> list[int]:
     """Positions of the readings that no others beat."""
-    compared = [coordinates(one, objectives) for one in found]
-    return nondominated(compared, maximise=[OBJECTIVES[name][1] for name in objectives])
+    compared = [comparison(one, objectives) for one in found]
+    return nondominated(compared, maximise=[True] * len(compared[0]) if compared else [])
 
 
 def beats(one: Readings, other: Readings, objectives: Sequence[str]) -> bool:
-    """Whether one is at least as good in every objective and better in at least one."""
-    signs = [1 if OBJECTIVES[name][1] else -1 for name in objectives]
-    pairs = zip(coordinates(one, objectives), coordinates(other, objectives), signs, strict=True)
-    ahead = [sign * (ours - theirs) for ours, theirs, sign in pairs]
-    return min(ahead) >= 0 and max(ahead) > 0
+    """Whether one is at least as good in every objective, by its value and by its bound, and better in something."""
+    pairs = list(zip(comparison(one, objectives), comparison(other, objectives), strict=True))
+    return all(ours >= theirs for ours, theirs in pairs) and any(ours > theirs for ours, theirs in pairs)
+
+
+def comparison(found: Readings, objectives: Sequence[str]) -> list[float]:
+    """What decides who beats whom: every objective by its value, then by its bound; more is always better.
+
+    The bound is what the true ratio is not worse than, with 95 % confidence (one-sided). So a candidate of which much
+    is certain falls to none that merely looks better. A bound that nobody knows is worse than any: such candidates are
+    compared with one another by their values, and none beats what is known. Sizes are counted, and have no bound.
+
+    To ask instead whether the difference of two candidates is significant was tried: that is not transitive, and on
+    671 users it leaves 10 of 16 verified candidates on the front where this leaves 4.
+    """
+    signs = {name: 1 if OBJECTIVES[name][1] else -1 for name in objectives}
+    values = zip(signs.values(), coordinates(found, objectives), strict=True)
+    bounds = [sign * bound(found, name) for name, sign in signs.items() if name != "size"]
+    return [*(sign * value for sign, value in values), *(UNKNOWN if math.isnan(one) else one for one in bounds)]
+
+
+def bound(found: Readings, objective: str) -> float:
+    """What the true ratio of an objective is not worse than, with 95 % confidence; nan where nobody knows."""
+    name, larger = OBJECTIVES[objective]
+    return found[name].bound(SURE, upper=not larger) if found[name].sure else math.nan
 
 
 def coordinates(found: Readings, objectives: Sequence[str]) -> list[float]:
-    """What a candidate is compared by: values, and for latency the paired ratio, which drift does not touch."""
+    """The values of objectives: each in its own unit, for latency the paired ratio, which drift does not touch."""
     read = [found[OBJECTIVES[objective][0]] for objective in objectives]
     return [
         reading.ratio if objective == "latency" else reading.value

@@ -43,6 +43,17 @@ class Pool:
         """Whether every point of the search's front was verified."""
         return bool(self.searched) and all(point.verified for point in self.searched)
 
+    def able(self, *, verified: bool) -> list[Point]:
+        """What can be picked.
+
+        Args:
+            verified: whether what the verification found counts. Then nothing is that was verified and did not hold,
+                and nothing that was not verified where the whole of the search's front was.
+        """
+        if not verified:
+            return self.feasible
+        return self.held if self.verified else [*self.held, *(point for point in self.feasible if not point.verified)]
+
     def pick(self, prefer: str, *, verified: bool) -> Point | None:
         """The candidate that is best in one objective, of equal ones the best in quality; None where there is none.
 
@@ -50,20 +61,18 @@ class Pool:
 
         Args:
             prefer: the objective.
-            verified: whether what the verification found counts. Then nothing is picked that was verified and did not
-                hold, and nothing that was not verified where the whole of the search's front was.
+            verified: as in `able`, of which it is one.
         """
         reading, larger = OBJECTIVES[prefer]
-        able = self.feasible
-        if verified:
-            able = self.held if self.verified else [*self.held, *(point for point in able if not point.verified)]
 
         def badness(point: Point) -> tuple[float, float, int]:
             found = point.known if verified and reading in point.known else point.found
             value, quality = found[reading].ratio, found["quality"].ratio
             return (-value if larger else value, -quality, point.number)
 
-        return min((point for point in able if reading in point.found), key=badness, default=None)
+        return min(
+            (point for point in self.able(verified=verified) if reading in point.found), key=badness, default=None
+        )
 
 
 def by_quality(point: Point) -> float:

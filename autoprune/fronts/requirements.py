@@ -13,12 +13,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autoprune.errors import AutopruneError, nearest, unknown
-from autoprune.measure.reading import Reading
+from autoprune.measure.reading import SURE, Reading
 
 OBJECTIVES: dict[str, tuple[str, bool]] = {
     "quality": ("quality", True),
@@ -31,6 +31,11 @@ COSTS = ("size_bytes", "memory_bytes", "latency_ms")
 """Readings of which less is better, and so take ceilings; all others take floors."""
 
 BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def is_cost(name: str) -> bool:
+    """Whether less of a reading is better."""
+    return name.split(".")[0] in COSTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,24 @@ class Requirement:
             return 1.0
         return (value - self.limit if self.ceiling else self.limit - value) / self.limit
 
+    def doubted(self, reading: Reading) -> bool:
+        """Whether it is missed for doubt alone: the bound is beyond the limit, the value is not."""
+        return self.violation(reading) > 0 >= dataclasses.replace(self, confidence=None).violation(reading)
+
+    def bound(self, reading: Reading) -> float:
+        """What is true of the reading with 95 % confidence, in the unit of the limit; nan where nobody knows."""
+        if not reading.sure:
+            return math.nan
+        ratio = reading.bound(self.confidence or SURE, upper=self.ceiling)
+        return ratio if self.relative else ratio * reading.value / reading.ratio
+
+    def sure(self, reading: Reading) -> bool | None:
+        """Whether its bound holds, too; None where nobody knows the bound."""
+        bound = self.bound(reading)
+        if math.isnan(bound):
+            return None
+        return bound <= self.limit if self.ceiling else bound >= self.limit
+
     def judged(self, reading: Reading) -> float:
         """What is compared with the limit: the value or the ratio, or the bound of the ratio."""
         if self.confidence is not None:
@@ -81,6 +104,27 @@ class Requirements:
 
     items: tuple[Requirement, ...]
     prefer: str = "size"
+
+    def of_metrics(self, metrics: Sequence[str]) -> Requirements:
+        """The same where `quality` is said of every main metric by its name, as far as no requirement names it itself.
+
+        An absolute limit is in the unit of the first metric, and stays said of it alone.
+
+        Args:
+            metrics: the main ones; one alone stays `quality`.
+        """
+        if len(metrics) == 1:
+            return self
+        named = {item.reading for item in self.items}
+        found: list[Requirement] = []
+        for item in self.items:
+            spread = item.reading == "quality" and item.relative
+            found += (
+                [dataclasses.replace(item, reading=metric) for metric in metrics if metric not in named]
+                if spread
+                else [item]
+            )
+        return dataclasses.replace(self, items=tuple(dict.fromkeys(found)))
 
     def violations(self, found: Mapping[str, Reading]) -> dict[str, float]:
         """By requirement text, in one order; what is not measured yet is left out."""
@@ -120,9 +164,9 @@ def parse_requirements(
         kinds = [kind for kind in limits if kind != "confidence"]
         if not kinds:
             raise AutopruneError(f"{path}: confidence belongs to a limit; give drop, min or max beside it.")
-        for kind in kinds:
-            one = _parse_one(str(name), str(kind), limits[kind], names, f"{path}.{kind}")
-            found.append(_with_confidence(one, confidence, f"{path}.confidence"))
+        items = [_parse_one(str(name), str(kind), limits[kind], names, f"{path}.{kind}") for kind in kinds]
+        sure = [item for item in items if item.relative] or items  # beside a relative limit, an absolute one has none
+        found += [_with_confidence(item, confidence, f"{path}.confidence") if item in sure else item for item in items]
     return Requirements(items=tuple(dict.fromkeys(found)), prefer=prefer)
 
 
@@ -149,7 +193,7 @@ def _parse_one(name: str, kind: str, limit: Any, names: Collection[str] | None, 
         raise AutopruneError(f"{path}: nothing called {name!r} is measured. {nearest(name, names)}")
     if kind not in ("drop", "min", "max"):
         raise AutopruneError(f"{path}: {nearest(kind, ('drop', 'min', 'max', 'confidence'))}")
-    cost = name.split(".")[0] in COSTS
+    cost = is_cost(name)
     if cost != (kind == "max"):
         rule = "less is better, so it takes max" if cost else "more is better, so it takes drop or min"
         raise AutopruneError(f"{path}: {name} cannot have {kind!r}: {rule}.")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ class Judged:
     units: dict[str, dict[str, int]]
     errors: dict[str, float]
     draws: tuple[float, ...]
+    asides: dict[str, str] = field(default_factory=dict)
 
 
 class Judge:
@@ -33,11 +34,14 @@ class Judge:
         task: scores.
         split: `validation` or `test`.
         baseline: what all others are compared with.
+        working: called with a few words before each set of requests is scored.
     """
 
-    def __init__(self, task: Judging, split: str, baseline: Served) -> None:
-        self._task, self._split = task, split
-        self._comparison = Comparison(task, score(task, baseline, split))
+    def __init__(
+        self, task: Judging, split: str, baseline: Served, *, working: Callable[[str], None] = lambda message: None
+    ) -> None:
+        self._task, self._split, self._working = task, split, working
+        self._comparison = Comparison(task, score(task, baseline, split, working=working))
 
     @property
     def baseline(self) -> Judged:
@@ -46,7 +50,7 @@ class Judge:
 
     def judge(self, served: Served) -> Judged:
         """What an artifact scored, and how sure one can be of its distance from the baseline."""
-        return self._comparison.judge(score(self._task, served, self._split))
+        return self._comparison.judge(score(self._task, served, self._split, working=self._working))
 
 
 class Comparison:
@@ -67,9 +71,12 @@ class Comparison:
             for slice_name, sliced in rows.items()
         }
         values, units = quality(task, rows)
-        self._binding = binding(values[task.metric], units[task.metric])
+        self._asides = {name: told for name, told in task.asides.items() if name in rows}
+        self._binding = [
+            (name, of) for name in task.main_metrics for of in binding(values[name], units[name], asides=self._asides)
+        ]
         exact = dict.fromkeys([*self._before, "worst_slice"], 0.0)
-        self.baseline = Judged(quality=values, units=units, errors=exact, draws=(1.0,) * DRAWS)
+        self.baseline = Judged(quality=values, units=units, errors=exact, draws=(1.0,) * DRAWS, asides=self._asides)
 
     def judge(self, rows: Mapping[str, pd.DataFrame]) -> Judged:
         """What rows are worth, and the standard error of each ratio to the baseline's."""
@@ -77,17 +84,15 @@ class Comparison:
         drawn = self._draws(rows)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = {name: drawn[name] / self._before[name] for name in drawn}
-        binds = [reading_name(self._task.metric, slice_name) for slice_name in self._binding]
         errors = {}
         for metric, by_slice in values.items():
             for slice_name, value in by_slice.items():
                 name = reading_name(metric, slice_name)
                 errors[name] = self._error(metric, slice_name, ratios[name], rows[slice_name], value)
-        if binds:
-            worst = min(self._binding, key=lambda slice_name: self._ratio(slice_name, values))
-            lowest = np.min([ratios[name] for name in binds], axis=0)
-            value = values[self._task.metric][worst]
-            errors["worst_slice"] = self._error(self._task.metric, worst, lowest, rows[worst], value)
+        if self._binding:
+            metric, worst = min(self._binding, key=lambda pair: values[pair[0]][pair[1]] / self._before_of(*pair))
+            lowest = np.min([ratios[reading_name(*pair)] for pair in self._binding], axis=0)
+            errors["worst_slice"] = self._error(metric, worst, lowest, rows[worst], values[metric][worst])
         else:
             errors["worst_slice"] = errors[self._task.metric]
         return Judged(
@@ -95,14 +100,14 @@ class Comparison:
             units=units,
             errors={name: error for name, error in errors.items() if math.isfinite(error)},
             draws=tuple(round(float(ratio), 5) for ratio in ratios[self._task.metric]),
+            asides=self._asides,
         )
 
-    def _ratio(self, slice_name: str, values: dict[str, dict[str, float]]) -> float:
-        metric = self._task.metric
-        return values[metric][slice_name] / self.baseline.quality[metric][slice_name]
+    def _before_of(self, metric: str, slice_name: str) -> float:
+        return self.baseline.quality[metric][slice_name]
 
     def _error(self, metric: str, slice_name: str, drawn: Numbers, rows: pd.DataFrame, value: float) -> float:
-        before = self.baseline.quality[metric][slice_name]
+        before = self._before_of(metric, slice_name)
         return cautious_error(
             drawn,
             ratio=value / before if before > 0 else math.nan,
@@ -120,13 +125,21 @@ class Comparison:
         }
 
 
-def score(task: Judging, served: Served, split: str) -> dict[str, pd.DataFrame]:
-    """The rows of every slice, by its name: the whole, its slices, and the perturbations."""
-    whole = task.score(served, split)
+def score(
+    task: Judging, served: Served, split: str, *, working: Callable[[str], None] = lambda message: None
+) -> dict[str, pd.DataFrame]:
+    """The rows of every slice, by its name: the whole, its slices, the perturbations, and on test data the asides."""
+
+    def scored(perturbation: str | None = None) -> pd.DataFrame:
+        working(f"judging on {split} data" + (f": {perturbation}" if perturbation else ""))
+        return task.score(served, split, perturbation)
+
+    whole = scored()
     rows = {WHOLE: whole}
     for column, names in task.slices.items():
         rows |= {name: whole[whole[column] == name] for name in names}
-    return rows | {name: task.score(served, split, name) for name in task.perturbations}
+    asked = [*task.perturbations, *(task.asides if split == "test" else ())]
+    return rows | {name: scored(name) for name in asked}
 
 
 def quality(

@@ -15,6 +15,21 @@ WHOLE = "all"
 SEARCH, VERIFY = "search", "verify"
 """Why a measurement was taken: for the search to steer by, or to judge what the search found."""
 
+BUSY = 0.1
+"""A machine is busy if requests wait for a processor for a larger share of their time."""
+
+
+RULES = 2
+"""By which quality is judged now.
+
+1. On test data users without a row were served from training and validation data, while rows know the training data
+   alone; equal scores came in the order of ids.
+2. Both sides know the same; equal scores come in an order that says nothing.
+"""
+
+LATER: dict[str, Any] = {"asides": {}, "rules": 1, "folder_bytes": None, "history_bytes": None}
+"""What older archives do not hold, and what that means; it is not written either, so that their lines stay the same."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
@@ -26,6 +41,8 @@ class Latency:
         ratio_low, ratio_high: 95 % interval of that median, within the processes that timed it.
         pairs: how many pairs were timed.
         rounds: the ratio that each process found; what differs between them no timing within one can show.
+        load: the share of their time for which requests waited for a processor that somebody else had; over rounds,
+            its mean. Of what older versions timed it is not known, and 0.
     """
 
     median_ms: float
@@ -35,11 +52,22 @@ class Latency:
     ratio_high: float
     pairs: int
     rounds: tuple[float, ...] = ()
+    load: float = 0.0
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Latency:
-        """The inverse of `dataclasses.asdict`."""
+        """The inverse of `to_json`."""
         return Latency(**{**content, "rounds": tuple(content.get("rounds", ()))})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; a load of 0 is not written down."""
+        content = dataclasses.asdict(self)
+        return content if self.load else {name: value for name, value in content.items() if name != "load"}
+
+    @property
+    def busy(self) -> bool:
+        """Whether it was timed while the machine was busy with something else."""
+        return self.load > BUSY
 
     def with_round(self, other: Latency) -> Latency:
         """What this and one more process found, together."""
@@ -57,6 +85,7 @@ class Latency:
             ratio_high=mean(self.ratio_high, other.ratio_high),
             pairs=self.pairs + other.pairs,
             rounds=rounds,
+            load=round((1 - share) * self.load + share * other.load, 3),
         )
 
 
@@ -80,6 +109,10 @@ class Measurement:
             differ (`autoprune.tasks.metric.cautious_error`). What has none is not there.
         draws: the bootstrap's ratios of the main metric, the same units drawn for all that are verified; empty for
             the search.
+        asides: slices that tell something else than how good the artifact is, and what they tell.
+        rules: by which quality was judged, see `RULES`; what was judged by others is not compared.
+        folder_bytes: of all that lies in `model/` and `beside/`; None where nobody wrote it down.
+        history_bytes: of the histories in `beside/`, if users without a row are served from them; 0 if nobody is.
     """
 
     split: str | None
@@ -93,10 +126,23 @@ class Measurement:
     latency: dict[str, Latency]
     errors: dict[str, float] = field(default_factory=dict)
     draws: tuple[float, ...] = ()
+    asides: dict[str, str] = field(default_factory=dict)
+    rules: int = 1
+    folder_bytes: int | None = None
+    history_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return dataclasses.asdict(self)
+        content = {
+            **dataclasses.asdict(self),
+            "latency": {name: timed.to_json() for name, timed in self.latency.items()},
+        }
+        return {name: held for name, held in content.items() if LATER.get(name, ...) != held}
+
+    @property
+    def busy(self) -> bool:
+        """Whether any of its latencies was timed while the machine was busy."""
+        return any(timed.busy for timed in self.latency.values())
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Measurement:

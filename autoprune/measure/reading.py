@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +21,16 @@ FAINTEST = 0.2
 REPEATED = 0.95
 """Share of the re-measurements that a published interval is made for."""
 
+SURE = 0.95
+"""One-sided confidence of the bounds that candidates are compared by, and that are shown beside a value."""
+
 CAUTION = 1.4
 """Factor on the spread of a re-measured latency: five processes in a row say little of how busy a machine is an hour
 later, and now and then one is far off. Found, and checked with it, by `studies/calibration`."""
+
+FEWEST_ROUNDS = 3
+"""Processes that an interval of latency takes. The spread of two has one degree of freedom, whose Student's t is 12.7:
+two that differ by a half of one another, as on a busy machine, would give an interval of thousands."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,8 @@ class Reading:
         repeat: standard deviation of what a re-measurement would find around this ratio: on as many other users, or
             in another process. nan where nobody knows.
         freedom: degrees of freedom of both.
-        binds: whether a requirement can be put on it; a slice of few units, or with little to lose, is shown only.
+        binds: whether a requirement can be put on it; a slice of few units, or with little to lose, is shown only, and
+            so is an aside.
     """
 
     value: float
@@ -54,6 +62,11 @@ class Reading:
         return self.ratio + (1 if upper else -1) * _quantile(confidence, self.freedom) * self.error
 
     @property
+    def sure(self) -> bool:
+        """Whether its bound can be relied on: what is counted, or known beyond one process that timed."""
+        return self.error == 0 or self.repeat > 0
+
+    @property
     def interval(self) -> tuple[float, float] | None:
         """The ratios that a re-measurement finds in 95 cases of 100; None where nobody knows."""
         if not self.repeat > 0 or math.isnan(self.ratio):
@@ -63,6 +76,11 @@ class Reading:
             factor = math.exp(min(half / self.ratio, 700.0))  # beyond that there is no such float
             return self.ratio / factor, self.ratio * factor
         return max(0.0, self.ratio - half), self.ratio + half
+
+    @property
+    def vague(self) -> bool:
+        """Whether the interval says nothing: half of it is more than the ratio itself."""
+        return self.interval is not None and self.interval[1] - self.interval[0] > 2 * self.ratio
 
 
 def _quantile(share: float, freedom: float) -> float:
@@ -74,14 +92,14 @@ def _quantile(share: float, freedom: float) -> float:
     return float(scipy.special.stdtrit(freedom, share))
 
 
-def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> dict[str, Reading]:
+def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[str]) -> dict[str, Reading]:
     """Every value that a requirement or an objective can name.
 
-    `quality` is `metric`; `METRIC` and `METRIC.SLICE` are values of metrics; `worst_slice` is the lowest ratio to the
-    baseline among the slices that bind; `size_bytes`, `memory_bytes`, `latency_ms` (the first workload) and
-    `latency_ms.WORKLOAD` are costs. What was not measured is not there. The ratio of a latency is the
-    paired one, and its value is that ratio times the baseline's median, so that candidates timed at different hours
-    can be compared; of another machine than the baseline's there is none.
+    `quality` is the first of `metrics`, the main ones; `METRIC` and `METRIC.SLICE` are values of metrics; `worst_slice`
+    is the lowest ratio to the baseline among the slices of main metrics that bind; `size_bytes`, `memory_bytes`,
+    `latency_ms` (the first workload) and `latency_ms.WORKLOAD` are costs. What was not measured is not there. The ratio
+    of a latency is the paired one, and its value is that ratio times the baseline's median, so that candidates timed at
+    different hours can be compared; of another machine than the baseline's there is none.
     """
     found: dict[str, Reading] = {}
     for name, by_slice in measured.quality.items():
@@ -94,12 +112,12 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
             ratio = value / before if before > 0 else math.nan
             reading = scored_reading(value, ratio, measured.errors.get(label))
             found[label] = dataclasses.replace(reading, binds=slice_name in binds)
-    if metric in measured.quality:
-        found["quality"] = found[metric]
-        bind = binding_slices(baseline, metric)
-        ratios = [found[name].ratio for one in bind if (name := reading_name(metric, one)) in found]
+    if metrics[0] in measured.quality:
+        found["quality"] = found[metrics[0]]
+        bind = binding_readings(baseline, metrics)
+        ratios = [found[name].ratio for name in bind if name in found]
         if ratios or not bind:
-            worst = float(np.min(ratios)) if ratios else found[metric].ratio
+            worst = float(np.min(ratios)) if ratios else found["quality"].ratio
             found["worst_slice"] = scored_reading(worst, worst, measured.errors.get("worst_slice"))
     for name, count, before in (
         ("size_bytes", measured.size_bytes, baseline.size_bytes),
@@ -116,12 +134,19 @@ def readings(measured: Measurement, baseline: Measurement, *, metric: str) -> di
     return found
 
 
+def shipped(measured: Measurement, baseline: Measurement) -> Reading | None:
+    """The bytes of the whole folder against the baseline's; None where nobody wrote them down."""
+    if measured.folder_bytes is None or baseline.folder_bytes is None:
+        return None
+    return Reading(measured.folder_bytes, measured.folder_bytes / baseline.folder_bytes, error=0.0)
+
+
 def reading_names(metric: str, metrics: Iterable[str], slices: Iterable[str], workloads: Iterable[str]) -> list[str]:
     """The names that `readings` gives what a task measures, before anything is measured.
 
     Args:
         metric: that `quality` means.
-        metrics: all of them, the main one included.
+        metrics: all of them, that one included.
         slices: and perturbations, without the whole.
         workloads: of which latency is timed.
     """
@@ -139,7 +164,7 @@ def reading_names(metric: str, metrics: Iterable[str], slices: Iterable[str], wo
         structure="",
         latency=dict.fromkeys(workloads, timed),
     )
-    return list(readings(blank, blank, metric=metric))
+    return list(readings(blank, blank, metrics=[metric]))
 
 
 def reading_name(metric: str, slice_name: str) -> str:
@@ -166,20 +191,33 @@ def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:
         baseline_ms * latency.ratio,
         latency.ratio,
         error=spread / math.sqrt(count),
-        repeat=CAUTION * spread * math.sqrt(1 + 1 / count),
+        repeat=CAUTION * spread * math.sqrt(1 + 1 / count) if count >= FEWEST_ROUNDS else math.nan,
         freedom=count - 1,
     )
 
 
 def binding_slices(baseline: Measurement, metric: str) -> list[str]:
     """The slices with enough units, and enough of a baseline, to hold a candidate to."""
-    return binding(baseline.quality[metric], baseline.units[metric])
+    return binding(baseline.quality[metric], baseline.units[metric], asides=baseline.asides)
 
 
-def binding(values: Mapping[str, float], units: Mapping[str, int]) -> list[str]:
-    """Of the slices of one metric of the baseline, those that bind."""
+def binding_readings(baseline: Measurement, metrics: Sequence[str]) -> list[str]:
+    """The readings that `worst_slice` is the lowest of: the slices that bind, of every main metric."""
+    return [
+        reading_name(metric, one)
+        for metric in metrics
+        if metric in baseline.quality
+        for one in binding_slices(baseline, metric)
+    ]
+
+
+def binding(values: Mapping[str, float], units: Mapping[str, int], *, asides: Collection[str] = ()) -> list[str]:
+    """Of the slices of one metric of the baseline, those that bind; an aside never does."""
     return [
         name
         for name, value in values.items()
-        if name != WHOLE and units[name] >= FEWEST_UNITS and value > 0 and value >= FAINTEST * values[WHOLE]
+        if name not in (WHOLE, *asides)
+        and units[name] >= FEWEST_UNITS
+        and value > 0
+        and value >= FAINTEST * values[WHOLE]
     ]

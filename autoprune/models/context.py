@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autoprune.deadline import NEVER, Deadline
+
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
@@ -21,6 +23,7 @@ class Context:
         frequency: by axis name, how often each original row occurs in the training data (int64 [original rows]).
         calibration: inputs from the training data, as `Model.calibrate` takes them; empty where importance rests on
             tables alone.
+        deadline: when the run has to stop.
     """
 
     seed: int = 0
@@ -28,3 +31,4 @@ class Context:
     rehearsal: bool = False
     frequency: Mapping[str, Tensor] = field(default_factory=dict)
     calibration: Sequence[Any] = ()
+    deadline: Deadline = NEVER

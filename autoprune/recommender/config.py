@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from autoprune.errors import AutopruneError
-from autoprune.recommender.data.tables import Columns
+from autoprune.recommender.data.columns import Columns
 from autoprune.tasks.task import Training
 
 WIDEST = 4096
@@ -72,7 +72,7 @@ class RecommenderConfig:
 
 @dataclass(kw_only=True)
 class MovielensData:
-    """How MovieLens is split: `per_user`, `global` or `random` (by `seed`)."""
+    """How MovieLens is split: `per_user`, `global` or `random`; `seed` draws it, and the order of equal times."""
 
     split: str = "per_user"
     seed: int = 0
@@ -92,14 +92,16 @@ class InteractionsData:
 
     Attributes:
         path: a table, or a folder of train, test and perhaps valid.
-        columns: what the table's columns are called; None: what is usual.
+        columns: which of the table's columns are what, by name or position; None: by their usual names.
+        header: whether a text's first row names the columns; None: as it looks.
         min_rating: rows rated lower are left out; None: every row counts.
         split: `per_user`, `global` or `random`; None: by what the data has.
-        seed: draws what is drawn.
+        seed: draws what is drawn, and the order of what has the same time.
     """
 
     path: str | None = None
     columns: Columns = field(default_factory=Columns)
+    header: bool | None = None
     min_rating: float | None = None
     split: str | None = None
     seed: int = 0

@@ -41,7 +41,8 @@ class Histories:
 
     def of(self, user: int) -> Tensor:
         """The items of one user, int64 [n]."""
-        return self.items[self.starts[user] : self.starts[user + 1]]
+        first, last = self.starts[user : user + 2].tolist()
+        return self.items[first:last]
 
     def take(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """The items of several users: (position in `users`, item), int64 [n] each."""

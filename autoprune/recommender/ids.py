@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import zlib
 from bisect import bisect_left
+from numbers import Number
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 Id = int | str
+
+Draw = npt.NDArray[np.uint64]
+"""Numbers that say nothing of what they belong to, uint64 [n]."""
+
+WHOLE_FLOATS = 2**53
+"""From here on a float stands for several whole numbers, and names none of them."""
 
 INLINE = 15
 """Bytes of a string that numpy keeps in the array itself; longer ones lie outside it."""
@@ -55,17 +63,20 @@ class Ids:
         """What tells these ids from others."""
         return self.values.tobytes() if self.numeric else json.dumps(self.values.tolist()).encode()
 
-    def position(self, wanted: Id) -> int:
-        """The row of an id; -1 if there is none."""
-        kind = (int, np.integer) if self.numeric else str
-        if not isinstance(wanted, kind) or isinstance(wanted, bool):
+    def position(self, wanted: object) -> int:
+        """The row of an id; -1 if there is none.
+
+        A whole number may come in any type of numbers, of numpy or torch too; truth values are no numbers.
+        """
+        plain = wanted if type(wanted) in (int, str) else _plain(wanted)
+        if not isinstance(plain, int if self.numeric else str):
             return -1
-        at = bisect_left(self.values, wanted)  # np.searchsorted would first copy all ids to the wanted one's type
-        return at if at < len(self.values) and self.values[at] == wanted else -1
+        at = bisect_left(self.values, plain)  # np.searchsorted would first copy all ids to the wanted one's type
+        return at if at < len(self.values) and self.values[at] == plain else -1
 
     def hint(self, wanted: object) -> str:
         """Words for an error about an id that is of another kind than these."""
-        if len(self) == 0 or self.numeric != isinstance(wanted, str):
+        if len(self) == 0 or isinstance(_plain(wanted), int if self.numeric else str):
             return ""
         return f" Ids are {'whole numbers' if self.numeric else 'strings'} here, such as {self[0]!r}."
 
@@ -79,6 +90,13 @@ class Ids:
     def take(self, rows: Tensor) -> Ids:
         """The ids of some rows (int64, ascending)."""
         return Ids(self.values[rows.cpu().numpy()])
+
+    def draw(self, rows: Tensor) -> Draw:
+        """A number for each of some rows (int64 [n]) that depends on its id alone, and says nothing of it."""
+        values = self.values[rows.numpy()]
+        if self.numeric:
+            return scrambled(values.astype(np.int64).view(np.uint64))
+        return scrambled(np.array([zlib.crc32(one.encode()) for one in values.tolist()], dtype=np.uint64))
 
     def encode(self) -> Tensor:
         """Compressed bytes, uint8 [m]: JSON under zlib, whole numbers as differences."""
@@ -96,6 +114,33 @@ class Ids:
         if "strings" in content:
             return Ids(np.array(content["strings"], dtype=np.dtypes.StringDType()))
         return Ids(np.array(content["differences"], dtype=np.int64).cumsum())
+
+
+def scrambled(numbers: Draw) -> Draw:
+    """Numbers that look drawn, one to one, [n].
+
+    Steele et al. 2014, "Fast Splittable Pseudorandom Number Generators".
+    """
+    mixed = numbers + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _plain(wanted: object) -> Id | None:
+    """The whole number or string that somebody means; None where it is neither."""
+    if getattr(wanted, "ndim", None) == 0 and hasattr(wanted, "item"):  # a scalar of numpy or torch
+        wanted = wanted.item()
+    if isinstance(wanted, str):
+        return str.__str__(wanted)
+    if isinstance(wanted, bool) or not isinstance(wanted, Number):
+        return None
+    try:
+        whole = int(wanted)  # type: ignore[call-overload]  # complex numbers refuse
+    except (TypeError, ValueError, OverflowError):
+        return None
+    exact = not isinstance(wanted, float) or abs(whole) < WHOLE_FLOATS
+    return whole if exact and whole == wanted else None
 
 
 def _sizes(words: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -57,6 +57,7 @@ def make_interactions(config: InteractionsConfig) -> RecommenderTask:
     log = read_log(
         Path(data.path),
         columns=data.columns,
+        header=data.header,
         min_rating=data.min_rating,
         timed={None: None, "random": False}.get(data.split, True),
     )

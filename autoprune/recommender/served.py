@@ -20,6 +20,9 @@ from autoprune.recommender.topk import Search
 SOLVED_VALUES = 2**20
 """Values of the systems that are solved at a time: 4 MB, which stay cached."""
 
+LONGEST_SHOWN = 100
+"""Characters of an id that are repeated in an error."""
+
 
 class Recommendation(NamedTuple):
     """One recommended item: its id, its title (the id again where no titles are known) and its score."""
@@ -61,13 +64,20 @@ class Recommender(Served):
             if parts.beside.tensors
             else Histories(starts=torch.zeros(len(self.users) + 1, dtype=torch.long), items=torch.empty(0).long())
         )
+        stored = (parts.beside.tensors[name] for name in ("starts", "history") if parts.beside.tensors)
+        self._history_bytes = sum(tensor.nbytes for tensor in stored)
         self._regression: tuple[Tensor, Tensor] | None = None
-        self._search = Search(self._item_table, self._typical)
+        self._search = Search(self._item_table, self._typical, draw=self._item_rows.draw)
 
     @property
     def memory_bytes(self) -> int:
         held = self._user_table.memory_bytes + self._item_table.memory_bytes + self._search.memory_bytes
         return held + self._user_rows.memory_bytes + self._item_rows.memory_bytes
+
+    @property
+    def history_bytes(self) -> int:
+        """Bytes of all histories, if a known user has no row and is served from theirs; 0 if all have one."""
+        return self._history_bytes if len(self._user_rows) < len(self.users) else 0
 
     @property
     def example(self) -> str:
@@ -85,7 +95,7 @@ class Recommender(Served):
         """The k best items, best first.
 
         Args:
-            user: a known user.
+            user: a known user; a whole number in any type of numbers, of numpy or torch too.
             history: item ids instead of (or in place of) what is known of the user; alone, it serves a stranger.
             k: how many; fewer come back when fewer items are left.
             include_seen: whether items of the history may be recommended again.
@@ -96,19 +106,19 @@ class Recommender(Served):
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise AutopruneError(f"recommend: a whole number k >= 1 must be given, but got {k!r}.")
         seen = self._seen(user, history)
-        vector = self._vector(user, seen, fold=history is not None)
+        query = self._query(user, seen, fold=history is not None)
         rows = self._rows(seen[:0] if include_seen else seen)
-        best = self._search.topk(vector[None], k, Hidden(torch.zeros_like(rows), rows))
-        positions = self._item_of_row[best.rows[0]].tolist()
+        best = self._search.topk(query, k, Hidden(torch.zeros_like(rows), rows))
+        (positions,), (scores,) = self._item_of_row[best.rows].tolist(), best.scores.tolist()
         items = self.items.values[positions].tolist()
         titles = [self._titles[at] for at in positions] if self._titles else map(str, items)
-        found = map(Recommendation, items, titles, best.scores[0].tolist())
+        found = map(Recommendation, items, titles, scores)
         return [recommendation for recommendation in found if recommendation.score > float("-inf")]
 
     def scores(self, user: Id | None = None, *, history: Sequence[Id] | None = None) -> Tensor:
         """The score of every item of `items`, float32 [len(items)]; -inf for removed items."""
-        vector = self._vector(user, self._seen(user, history), fold=history is not None)
-        scores = self._item_table.scores(vector[None])[0]
+        query = self._query(user, self._seen(user, history), fold=history is not None)
+        scores = self._item_table.scores(query)[0]
         whole = torch.full((len(self.items),), float("-inf"), device=self.device)
         whole[self._item_of_row] = scores
         return whole
@@ -122,12 +132,12 @@ class Recommender(Served):
         if (user is None) == (item is None):
             raise AutopruneError("vector: exactly one of user=… and item=… must be given.")
         if item is None:
-            return self._vector(user, self._seen(user, None), fold=False)
+            return self._query(user, self._seen(user, None), fold=False)[0]
         row = self._item_rows.position(item)
         if row < 0:
             removed = self.items.position(item) >= 0
             why = "was removed by pruning." if removed else f"is unknown.{self.items.hint(item)}"
-            raise AutopruneError(f"vector: item {item!r} {why}")
+            raise AutopruneError(f"vector: item {_shown(item)} {why}")
         return self._item_table.decode(torch.tensor([row], device=self.device))[0]
 
     def topk(
@@ -175,7 +185,7 @@ class Recommender(Served):
         at = self.users.position(user)
         if at < 0:
             hint = self.users.hint(user)
-            raise AutopruneError(f"user {user!r} is unknown.{hint} Give history=[item ids] to serve a stranger.")
+            raise AutopruneError(f"user {_shown(user)} is unknown.{hint} Give history=[item ids] to serve a stranger.")
         return at
 
     def _seen(self, user: Id | None, history: Sequence[Id] | None) -> Tensor:
@@ -184,22 +194,30 @@ class Recommender(Served):
             if user is None:
                 raise AutopruneError("one of user=… and history=[…] must be given.")
             return self._histories.of(self._known(user))
-        if isinstance(history, str) or not isinstance(history, Iterable):
-            raise AutopruneError(f"history: a list of item ids must be given, but got {history!r}.")
-        at = {item: self.items.position(item) for item in history}
-        for item, position in at.items():
+        if (
+            isinstance(history, str | bytes | bytearray)
+            or getattr(history, "ndim", 1) != 1
+            or not isinstance(history, Iterable)
+        ):
+            raise AutopruneError(f"history: a list of item ids must be given, but got {_shown(history)}.")
+        positions: dict[int, None] = {}  # each once, in their order
+        for item in history:
+            position = self.items.position(item)
             if position < 0:
-                raise AutopruneError(f"history: item {item!r} is unknown; leave it out.{self.items.hint(item)}")
-        return torch.tensor(list(at.values()), dtype=torch.long)
+                hint = self.items.hint(item)
+                raise AutopruneError(f"history: item {_shown(item)} is unknown; leave it out.{hint}")
+            positions[position] = None
+        return torch.tensor(list(positions), dtype=torch.long)
 
-    def _vector(self, user: Id | None, seen: Tensor, *, fold: bool) -> Tensor:
+    def _query(self, user: Id | None, seen: Tensor, *, fold: bool) -> Tensor:
+        """The vector that stands for a user, float32 [1, dim]."""
         row = -1 if fold or user is None else self._user_rows.position(user)
         if row >= 0:
-            vector = self._user_table.decode(torch.tensor([row], device=self.device))[0]
+            vector = self._user_table.decode(torch.tensor([row], device=self.device))
             if vector.any():
                 return vector
         rows = self._rows(seen)  # no row, or one that was never trained
-        return self._fold_in(torch.zeros_like(rows), rows, count=1)[0]
+        return self._fold_in(torch.zeros_like(rows), rows, count=1)
 
     def _vectors(self, users: Sequence[Id], owner: Tensor, rows: Tensor) -> Tensor:
         """Vectors of known users, who have seen `rows` of the item table, `owner` by `owner`: float32 [users, dim]."""
@@ -262,6 +280,12 @@ class Recommender(Served):
         scale = gram.diagonal().mean().clamp_min(1e-12)
         penalty = self._alpha * gram + self._ridge * scale * torch.eye(dim, device=self.device)
         return penalty, total / self._user_table.rows
+
+
+def _shown(given: object) -> str:
+    """What was given, in a line: as it is written, or its type where that takes more than a line."""
+    written = repr(given)
+    return written if len(written) <= LONGEST_SHOWN and "\n" not in written else f"of type {type(given).__name__}"
 
 
 def _blocks(rows: int, device: torch.device) -> tuple[Tensor, ...]:

@@ -25,7 +25,7 @@ from autoprune.recommender.loss import SOFTMAX_USERS, log_partition
 from autoprune.recommender.model import Factorization
 from autoprune.recommender.ranking import longest_list, ranking_metrics
 from autoprune.recommender.served import Recommender
-from autoprune.recommender.targets import PERTURBATIONS, SLICES, Targets
+from autoprune.recommender.targets import ASIDES, PERTURBATIONS, SLICES, Targets
 from autoprune.tasks.task import Task
 
 SCORE_USERS = 256
@@ -54,6 +54,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
 
     slices = SLICES
     perturbations = PERTURBATIONS
+    asides = ASIDES
     workload_names: tuple[str, ...] = ("single", "batch")
     unit = "user"
 
@@ -70,7 +71,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
         self.training = config.training
         self._fingerprint = data.fingerprint()
         self._targets = {split: Targets(data, split, data.evaluable(split)) for split in ("validation", "test")}
-        self._perturbed: dict[tuple[str, str], Targets] = {}
+        self._asked: dict[tuple[str, str], Targets] = {}
         users = data.evaluable("validation")
         some = np.random.default_rng(0).choice(users, size=min(len(users), LOOK_USERS), replace=False)
         self._look = Targets(data, "validation", np.sort(some))
@@ -84,6 +85,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
             f"{len(self.data.users):,} users x {len(self.data.items):,} items; "
             f"{counts[0]:,} / {counts[1]:,} / {counts[2]:,} interactions to train / validate / test"
             + (f"; split {self.data.how}" if self.data.how else "")
+            + "".join(f"; {note}" for note in self.data.notes)
         )
 
     def fingerprint(self) -> str:
@@ -202,14 +204,14 @@ class RecommenderTask(Task[Factorization, Recommender]):
     def score(self, served: Recommender, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """One row for every (user, target): columns user, item, rank, popularity, history.
 
-        `user` and `item` are positions; `rank` is infinite beyond the longest cut-off. Perturbations are those of
-        `autoprune.recommender.targets`.
+        `user` and `item` are positions; `rank` is infinite beyond the longest cut-off. Perturbations and asides are
+        those of `autoprune.recommender.targets`.
         """
         targets = self._targets[split]
         if perturbation is not None:
-            if (split, perturbation) not in self._perturbed:
-                self._perturbed[split, perturbation] = targets.perturbed(perturbation)
-            targets = self._perturbed[split, perturbation]
+            if (split, perturbation) not in self._asked:
+                self._asked[split, perturbation] = targets.asked(perturbation)
+            targets = self._asked[split, perturbation]
         return self._score(served, targets)
 
     def _score(self, served: Recommender, targets: Targets) -> pd.DataFrame:
@@ -223,6 +225,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
             owner, wanted = targets.wanted.take(batch)
             found = best[owner] == wanted[:, None]
             ranks.append(torch.where(found.any(1), found.int().argmax(1) + 1.0, torch.inf))
+            served.pause()
         return targets.rows.assign(rank=torch.cat(ranks).numpy())
 
     def validate(self, model: Factorization) -> float:

@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import platformdirs
 import torch
@@ -25,6 +24,7 @@ from autoprune.errors import AutopruneError
 from autoprune.machine import machine
 from autoprune.packing import PackedTable
 from autoprune.packing.rows import FEW_QUERIES
+from autoprune.recommender.ids import Draw
 from autoprune.recommender.kernels import (
     HalfPrecision,
     Hidden,
@@ -34,6 +34,7 @@ from autoprune.recommender.kernels import (
     has_plain_codes,
     multiplies_exactly,
 )
+from autoprune.recommender.ties import Best, Ordering, by_place
 from autoprune.version import VERSION
 
 LARGE = 2**22
@@ -49,22 +50,9 @@ CLEARLY = 0.9
 SPARE = 32
 """Candidates beyond k and a half: too few, and the k-th best score does not reach the bound on what is left out."""
 
-GROUPING, GROUPED = 2**16, 64
-"""Scores from which on the best are found in two steps, and how many share a group in the first."""
-
 PLAIN = "plain"
 VARIABLE = "AUTOPRUNE_KERNELS"
 """Environment variable: `fastest` (the default) or `plain`."""
-
-
-class Best(NamedTuple):
-    """The best rows of each query, best first: scores float32 and rows int64, [queries, min(k, rows)].
-
-    Hidden rows come last, with a score of -inf.
-    """
-
-    scores: Tensor
-    rows: Tensor
 
 
 class Search:
@@ -73,10 +61,13 @@ class Search:
     Args:
         table: what is searched.
         queries: gives n typical queries, float32 [n, dim]; asked only where kernels are measured.
+        draw: as `Ordering` takes it.
     """
 
-    def __init__(self, table: PackedTable, queries: Callable[[int], Tensor]) -> None:
-        self._table = table
+    def __init__(
+        self, table: PackedTable, queries: Callable[[int], Tensor], *, draw: Callable[[Tensor], Draw] = by_place
+    ) -> None:
+        self._ordering = Ordering(table, draw)
         self._kernels: dict[str, Kernel] = {}
         self._choice: dict[int, str] = dict.fromkeys(SIZES, PLAIN)
         makers = _makers(table)
@@ -109,56 +100,42 @@ class Search:
         """The k best rows of each query (float32 [n, dim]) that are not hidden."""
         kernel = self._kernels.get(self.kernel(len(queries))) if self._kernels else None
         if kernel is None or len(queries) == 0:
-            return plain(self._table, queries, k, hidden)
-        return rescored(self._table, kernel, queries, k, hidden)
+            return plain(self._ordering, queries, k, hidden)
+        return rescored(self._ordering, kernel, queries, k, hidden)
 
     def _fastest(self, queries: Tensor) -> str:
         nothing = Hidden(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long))
-        calls: dict[str, Callable[[], object]] = {PLAIN: lambda: plain(self._table, queries, K, nothing)}
+        calls: dict[str, Callable[[], object]] = {PLAIN: lambda: plain(self._ordering, queries, K, nothing)}
         for name, kernel in self._kernels.items():
             if len(queries) > 1 and not kernel.for_many:
                 continue
             # mypy cannot infer the default
-            calls[name] = lambda kernel=kernel: rescored(self._table, kernel, queries, K, nothing)  # type: ignore[misc]
+            calls[name] = lambda kernel=kernel: rescored(self._ordering, kernel, queries, K, nothing)  # type: ignore[misc]
         return fastest(calls)
 
 
-def plain(table: PackedTable, queries: Tensor, k: int, hidden: Hidden) -> Best:
+def plain(ordering: Ordering, queries: Tensor, k: int, hidden: Hidden) -> Best:
     """Scores every row."""
-    scores = table.scores(queries)
+    scores = ordering.table.scores(queries)
     if len(queries) == 1:
         scores[0].index_fill_(0, hidden.row, float("-inf"))
     else:
         scores[hidden.query, hidden.row] = float("-inf")
-    return _best(scores, min(k, table.rows))
+    return ordering.best(queries, scores, min(k, ordering.table.rows))
 
 
-def _best(scores: Tensor, k: int) -> Best:
-    """The k largest of each row. Of many, in two steps: a group none of whose k betters is larger cannot hold one."""
-    n, count = scores.shape
-    if count < max(GROUPING, GROUPED * k):
-        return Best(*scores.topk(k, dim=1))
-    stride = count // GROUPED
-    whole = stride * GROUPED
-    groups = scores[:, :whole].view(n, GROUPED, stride).amax(1).topk(k, dim=1).indices
-    members = groups[:, :, None] + torch.arange(0, whole, stride, device=scores.device)
-    rest = torch.arange(whole, count, device=scores.device).expand(n, -1)
-    candidates = torch.cat([members.reshape(n, -1), rest], dim=1)
-    best = scores.gather(1, candidates).topk(k, dim=1)
-    return Best(best.values, candidates.gather(1, best.indices))
-
-
-def rescored(table: PackedTable, kernel: Kernel, queries: Tensor, k: int, hidden: Hidden) -> Best:
+def rescored(ordering: Ordering, kernel: Kernel, queries: Tensor, k: int, hidden: Hidden) -> Best:
     """Scores what a kernel proposes; a query whose proposal may lack one of the best is answered by `plain`.
 
     The k-th score found is compared with the kernel's bound on all other rows. So the answers are those of `plain`:
-    the same rows in the same order, but for rows whose scores differ by no more than the rounding of float32.
+    the same rows in the same order.
     """
+    table = ordering.table
     k = min(k, table.rows)
     rows, bound = kernel.propose(queries, k + k // 2 + SPARE, hidden)
     if rows.shape[1] < k:
-        return plain(table, queries, k, hidden)
-    best = Best(torch.empty(len(queries), k), torch.empty(len(queries), k, dtype=torch.long))
+        return plain(ordering, queries, k, hidden)
+    scores = torch.empty(rows.shape)
     out = torch.zeros(table.rows + 1, dtype=torch.bool)  # row -1, which stands for none, is the last
     out[-1] = True
     order = hidden.query.argsort(stable=True)
@@ -166,17 +143,17 @@ def rescored(table: PackedTable, kernel: Kernel, queries: Tensor, k: int, hidden
     for at in range(len(queries)):
         own = hidden.row[order[ends[at] : ends[at + 1]]]
         out[own] = True
-        scores = table.decode(rows[at].clamp_min(0)) @ queries[at]
-        scores.masked_fill_(out[rows[at]], float("-inf"))
+        torch.mv(table.decode(rows[at].clamp_min(0)), queries[at], out=scores[at])
+        scores[at].masked_fill_(out[rows[at]], float("-inf"))
         out[own] = False
-        best.scores[at], places = scores.topk(k)
-        best.rows[at] = rows[at][places]
-    (missed,) = torch.where(best.scores[:, -1] < bound)
+    best = ordering.best(queries, scores, k, rows=rows)
+    # what is left out may be as good as the last, and come before it
+    (missed,) = torch.where((best.scores[:, -1] - ordering.doubts(queries) <= bound) & (bound > -torch.inf))
     if len(missed):
         place = torch.full((len(queries),), -1)
         place[missed] = torch.arange(len(missed))
         concerned = place[hidden.query] >= 0
-        again = plain(table, queries[missed], k, Hidden(place[hidden.query[concerned]], hidden.row[concerned]))
+        again = plain(ordering, queries[missed], k, Hidden(place[hidden.query[concerned]], hidden.row[concerned]))
         best.scores[missed], best.rows[missed] = again
     return best
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,50 +12,94 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, doing, nearest
 from autoprune.record.archive import whole_lines
 
+LOST = "Bring the file back as the study wrote it, or search anew under another study.name."
+"""The way out where study.yaml is damaged."""
 
-def open_folder(
-    folder: Path,
-    *,
-    definition: Mapping[str, Any],
-    overrides: list[str],
-    described: str,
-    config_dir: str | None = None,
-) -> None:
+
+def read_study(folder: Path) -> dict[str, Any]:
+    """What stands in the study.yaml of a folder: at least `definition`, a mapping, and `overrides`, a list.
+
+    Raises:
+        AutopruneError: there is none, or it is damaged.
+    """
+    path = folder / "study.yaml"
+    if not path.is_file():
+        raise _missing(folder)
+    try:
+        with doing(f"study {folder.name!r} cannot be read"):
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date that is none
+        if isinstance(error, AutopruneError):
+            raise
+        raise AutopruneError(f"{path}: the file is no YAML ({' '.join(str(error).split())}).\n{LOST}") from error
+    if isinstance(content, dict) and isinstance(content.get("command"), str) and "overrides" not in content:
+        raise AutopruneError(
+            f"{path}: this is what was recorded of a study, without its candidates; to have them, search again:\n"
+            f"  {content['command']}"
+        )
+    for name, kind in (("definition", dict), ("overrides", list)):
+        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+            raise AutopruneError(f"{path}: {name} is missing, so that nobody knows what was asked. {LOST}")
+    return dict(content)
+
+
+def open_folder(folder: Path, *, definition: Mapping[str, Any], told: Mapping[str, Any]) -> None:
     """Makes a study of the folder, or sees that the study in it is the same one; what has measured nothing is none yet.
 
     Args:
         folder: held by this process, see `driving`.
         definition: what the study is.
-        overrides: the arguments that it was started with.
-        described: its data in a line, for people.
-        config_dir: the folder of configs that it was started with, beside the shipped ones.
+        told: all else that `Record` knows of it. It may differ when a study goes on; the latest is kept.
 
     Raises:
         AutopruneError: the folder holds a study with another definition; the message shows the difference.
     """
     path = folder / "study.yaml"
-    if not path.exists() or not whole_lines(folder / "archive.jsonl"):
-        draft = path.with_suffix(".tmp")
-        content: dict[str, Any] = {"definition": dict(definition), "overrides": overrides, "described": described}
-        if config_dir is not None:
-            content["config_dir"] = config_dir
-        draft.write_text(yaml.safe_dump(content, sort_keys=False))
-        draft.rename(path)
-        return
-    changed = changes(yaml.safe_load(path.read_text())["definition"], definition, labels=("was", "is"))
-    if changed:
-        raise AutopruneError(
-            "\n".join(
-                [
-                    f"study {folder.name!r} was started with another definition:",
-                    *changed,
-                    "Give the new study a name of its own (study.name=…), or go back to the old settings to resume.",
-                ]
+    content = {
+        "definition": dict(definition),
+        **told,
+        "started_in": [os.path.relpath(Path.cwd(), folder), str(Path.cwd())],
+    }
+    if path.exists() and whole_lines(folder / "archive.jsonl"):
+        known = read_study(folder)
+        begun = known["definition"]
+        changed = changes(begun, definition, labels=("was", "is"))
+        if len(changed) == 1 and begun.get("data") != definition.get("data"):
+            changed.append("Only the data is other than it was: the files, or how this version reads and splits them.")
+        if changed:
+            lines = "\n".join(changed)
+            raise AutopruneError(
+                f"study {folder.name!r} was started with another definition:\n{lines}\n"
+                "Give the new study a name of its own (study.name=…), or go back to the old settings to resume."
             )
-        )
+        if known == content:
+            return
+    draft = path.with_suffix(".tmp")
+    draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    draft.rename(path)
+
+
+def seen_from_here(place: Any, folder: Path, started_in: Sequence[str]) -> Any:
+    """A place that was given where a study was started, as it is reached from the folder that this process works in.
+
+    Args:
+        place: a path, or several. One that is not found stays as it is: it may name what is no file.
+        folder: of the study.
+        started_in: where relative paths begin, as seen from the folder of the study or absolute; the first where
+            something lies counts.
+    """
+    if isinstance(place, list):
+        return [seen_from_here(one, folder, started_in) for one in place]
+    if not isinstance(place, str) or place.startswith("~") or Path(place).is_absolute():
+        return place
+    for base in started_in:
+        there = (folder / base).resolve()
+        if (there / place).exists():
+            return place if there == Path.cwd().resolve() else str(there / place)
+    return place
 
 
 def changes(one: Any, other: Any, *, labels: tuple[str, str]) -> list[str]:
@@ -96,10 +141,11 @@ def driving(folder: Path) -> Iterator[None]:
     Raises:
         AutopruneError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock", timeout=0)
     try:
-        lock.acquire()
+        with doing(f"study {folder.name!r} cannot be opened for writing", "study.dir=… names another place."):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
     except Timeout:
         raise AutopruneError(
             f"study {folder.name!r} is being run by another process; wait for it, or give a search another study.name."
@@ -108,6 +154,18 @@ def driving(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _missing(folder: Path) -> AutopruneError:
+    """There is no study in a folder: which one might be meant."""
+    siblings = [child.parent.name for child in folder.parent.glob("*/study.yaml")]
+    way = (
+        nearest(folder.name, siblings)
+        if siblings
+        else "There is none at all: name the folder they live in with --runs, or search: "
+        f"autoprune task=… study.name={folder.name}"
+    )
+    return AutopruneError(f"{str(folder.parent)!r} holds no study {folder.name!r}. {way}")
 
 
 def _flat(tree: Any, path: str = "") -> dict[str, Any]:

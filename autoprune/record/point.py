@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.artifacts.formats import OWN, Obstacle, find_format
 from autoprune.artifacts.manifest import read_manifest
 from autoprune.errors import AutopruneError
-from autoprune.measure.reading import Reading
+from autoprune.measure.reading import SURE, Reading
 from autoprune.record.archive import Candidate
 
 if TYPE_CHECKING:  # to look at a front nobody should wait for torch
@@ -84,7 +84,8 @@ class Point:
 def columns(point: Point, names: Iterable[str]) -> dict[str, float]:
     """Readings of a point as columns of a table: value and ratio of each, and verified ones where there are any.
 
-    A verified ratio has the interval of its re-measurement beside it, in `…_low` and `…_high`.
+    A verified ratio has the interval of its re-measurement beside it, in `…_low` and `…_high`; and what the true one is
+    not worse than, with 95 % confidence (one-sided), in `…_bound`.
 
     Args:
         names: of the readings; `quality` is left out, for it is another name of a metric.
@@ -100,6 +101,8 @@ def columns(point: Point, names: Iterable[str]) -> dict[str, float]:
             row[label], row[f"{label}_ratio"] = reading.value, reading.ratio
             if reading.interval:
                 row[f"{label}_low"], row[f"{label}_high"] = reading.interval
+            if reading.sure:
+                row[f"{label}_bound"] = reading.bound(SURE, upper=name.startswith("latency_ms"))
     return row
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -11,17 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from autoprune.errors import AutopruneError, nearest
+from autoprune.errors import AutopruneError
 from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE
 from autoprune.measure.reading import FEWEST_UNITS, binding_slices, reading_name, readings
+from autoprune.overrides import key_of, written
 from autoprune.record.archive import Archive, Candidate
-from autoprune.record.folder import read_machines
+from autoprune.record.folder import read_machines, read_study, seen_from_here
 from autoprune.record.point import Point
+from autoprune.record.unfinished import Unfinished
 
-SHAPING = re.compile(r"(\+{1,2}|~)?(task\b|study\.(seed|device)=)")
-"""Overrides without which a candidate would be another one."""
+SHAPING = re.compile(r"(\+{1,2}|~)?(task\b|hydra\.|study\.(seed|device)=)")
+"""Overrides without which a candidate would be another one, or could not be made at all."""
 
 LOST = "Bring the file back as the study wrote it, or search anew under another study.name."
 """The way out where study.yaml is damaged."""
@@ -38,7 +37,10 @@ class Record:
         definition: what the study is, whatever its budget.
         overrides: what was asked for on top of the defaults.
         described: its data in a line, for people; of studies of older versions nothing is known.
-        config_dir: the folder of configs that it was started with, beside the shipped ones.
+        metrics: the main ones, first the one that `quality` means; of studies of older versions that one alone.
+        config_dir: the folder of configs that it was started with, beside the shipped ones, as seen from here.
+        places: where the task's data lies, by override, as seen from here; None of studies of older versions.
+        latency_seconds: for how long each workload is timed; None likewise.
         archive: every candidate.
 
     Raises:
@@ -47,14 +49,35 @@ class Record:
 
     def __init__(self, folder: Path, archive: Archive | None = None) -> None:
         self.folder = folder
-        content = _read(folder)
+        content = read_study(folder)
         self.definition: dict[str, Any] = content["definition"]
         self.overrides: list[str] = content["overrides"]
         self.described: str = content.get("described", "")
-        self.config_dir: str | None = content.get("config_dir")
+        self.metrics: list[str] = content.get("metrics") or [self.metric]
+        self._started_in: list[str] = content.get("started_in") or ["../.."]
+        self.config_dir: str | None = self.seen_from_here(content.get("config_dir"))
+        self._given_places: dict[str, Any] = content.get("places") or {}
+        self.places: dict[str, Any] | None = self.seen_from_here(content.get("places"))
+        self.latency_seconds: float | None = content.get("latency_seconds")
         self.archive = archive or Archive(folder / "archive.jsonl")
         if self.archive.baseline is None:
-            raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; run the study first.")
+            way = self.unfinished or "run the study first."
+            raise AutopruneError(f"{str(folder)!r}: nothing is measured yet; {way}")
+
+    @property
+    def unfinished(self) -> str:
+        """What the search had no time for, and what goes on with it; empty where it did not end for want of time."""
+        found = Unfinished.read(self.folder)
+        if found is None:
+            return ""
+        flags = ["--config-dir", self.config_dir] if self.config_dir else []
+        return found.text(self.archive.candidates, command=shlex.join(["autoprune", *flags, *self.overrides]))
+
+    def seen_from_here(self, place: Any) -> Any:
+        """A place, or several, given where the study was started, as reached from the folder this process works in."""
+        if isinstance(place, Mapping):
+            return {key: self.seen_from_here(one) for key, one in place.items()}
+        return seen_from_here(place, self.folder, self._started_in)
 
     def renewed(self) -> Record:
         """The same study with what its archive holds now; reads no file.
@@ -126,13 +149,13 @@ class Record:
     def _point(self, candidate: Candidate, baseline: Candidate) -> Point:
         searched, verified = candidate.beside(baseline, SEARCH), candidate.beside(baseline, VERIFY)
         assert searched is not None, "whatever is archived was measured for the search"
-        if verified and verified[0].machine != verified[1].machine:
-            verified = None  # what was verified elsewhere is not, where the baseline was last
+        if verified and any(getattr(verified[0], one) != getattr(verified[1], one) for one in ("machine", "rules")):
+            verified = None  # what was verified elsewhere, or by other rules, is not, where the baseline was last
         return Point(
             candidate=candidate,
-            found=readings(*searched, metric=self.metric),
+            found=readings(*searched, metrics=self.metrics),
             folder=self.folder / "artifacts" / candidate.key,
-            verified=readings(*verified, metric=self.metric) if verified else {},
+            verified=readings(*verified, metrics=self.metrics) if verified else {},
             draws=tuple(verified[0].draws) if verified else (),
         )
 
@@ -149,20 +172,21 @@ class Record:
     def beyond(self, point: Point) -> tuple[str, float] | None:
         """The slice that loses most of those too faint to bind, if it loses more than all that bind: name and ratio."""
         baseline = self.baseline.candidate.latest(VERIFY if point.verified else SEARCH)
-        binding, units = {WHOLE, *binding_slices(baseline, self.metric)}, baseline.units[self.metric]
         found = {
-            slice_name: point.known[reading].ratio
-            for slice_name in baseline.quality[self.metric]
-            if slice_name not in binding
-            and units[slice_name] >= FEWEST_UNITS
-            and (reading := reading_name(self.metric, slice_name)) in point.known
+            # The main metric goes without saying.
+            slice_name if metric == self.metric else reading: point.known[reading].ratio
+            for metric in self.metrics
+            for slice_name, units in baseline.units[metric].items()
+            if slice_name not in (WHOLE, *baseline.asides, *binding_slices(baseline, metric))
+            and units >= FEWEST_UNITS
+            and (reading := reading_name(metric, slice_name)) in point.known
         }
-        lost = {slice_name: ratio for slice_name, ratio in found.items() if ratio < point.known["worst_slice"].ratio}
+        lost = {name: ratio for name, ratio in found.items() if ratio < point.known["worst_slice"].ratio}
         return min(lost.items(), key=lambda entry: entry[1]) if lost else None
 
     def command(self, point: Point) -> str:
         """The command line that makes and measures a candidate again, alone beside the baseline."""
-        kept = [override for override in self.overrides if SHAPING.match(override)]
+        kept = [self._told_here(override) for override in self.overrides if SHAPING.match(override)]
         arguments = [
             "autoprune",
             *(["--config-dir", self.config_dir] if self.config_dir else []),
@@ -172,48 +196,14 @@ class Record:
             f"study.name={self.name}-{point.candidate.number}",
         ]
         if point.candidate.number:
-            arguments.insert(-2, f"+presets.again={_hydra_value(point.candidate.recipe)}")
+            arguments.insert(-2, f"+presets.again={written(point.candidate.recipe)}")
         if self.folder.parent != Path("runs"):
-            arguments.append(f"study.dir={_hydra_value(str(self.folder.parent))}")
+            arguments.append(f"study.dir={written(str(self.folder.parent))}")
         return shlex.join(arguments)
 
-
-def _read(folder: Path) -> dict[str, Any]:
-    """What stands in the study.yaml of a folder."""
-    path = folder / "study.yaml"
-    if not path.is_file():
-        raise _missing(folder)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AutopruneError(f"{path}: the file is no YAML ({error}).\n{LOST}") from error
-    if isinstance(content, dict) and isinstance(content.get("command"), str) and "overrides" not in content:
-        raise AutopruneError(
-            f"{path}: this is what was recorded of a study, without its candidates; to have them, search again:\n"
-            f"  {content['command']}"
-        )
-    for name, kind in (("definition", dict), ("overrides", list)):
-        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
-            raise AutopruneError(f"{path}: {name} is missing, so that nobody knows what was asked. {LOST}")
-    return dict(content)
-
-
-def _missing(folder: Path) -> AutopruneError:
-    """There is no study in a folder: which one might be meant."""
-    siblings = [child.parent.name for child in folder.parent.glob("*/study.yaml")]
-    way = (
-        nearest(folder.name, siblings)
-        if siblings
-        else "There is none at all: name the folder they live in with --runs, or search: "
-        f"autoprune task=… study.name={folder.name}"
-    )
-    return AutopruneError(f"{str(folder.parent)!r} holds no study {folder.name!r}. {way}")
-
-
-def _hydra_value(value: Any) -> str:
-    """A nested value in the grammar of Hydra's overrides."""
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_hydra_value(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, str) and re.fullmatch(r"[/.\w-]*/[/.\w-]*", value):  # a path, which needs no quotes
-        return value
-    return json.dumps(value)
+    def _told_here(self, override: str) -> str:
+        """The override, with the place that it names as seen from here."""
+        key, place = key_of(override), (self.places or {}).get(key_of(override))
+        if place is None or place == self._given_places.get(key):
+            return override
+        return f"{override.partition('=')[0]}={written(place)}"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoprune.config import overridden, structured
+from autoprune.arguments import overridden
+from autoprune.config import structured
 from autoprune.errors import AutopruneError
 from autoprune.families import task_maker
+from autoprune.overrides import at_home
 from autoprune.recipes.recipe import digest
 from autoprune.record.record import Record
 from autoprune.study.settings import StudyConfig
@@ -20,6 +23,10 @@ from autoprune.tasks.task import Task, TaskMaker
 
 SEARCHED = ("seed", "objectives", "sampler", "device")
 """Entries of `study` that change what is found; the others are budget."""
+
+
+LONGEST_NAME = 150
+"""Bytes. File systems take 255; folders beside it have longer names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,22 +68,23 @@ class Definition:
             "study": {key: sections["study"][key] for key in SEARCHED},
         }
         name = config.name or f"{task.name}-{digest(content)[:8]}"
-        if not re.fullmatch(r"\w[\w.-]*", name):
-            raise AutopruneError(
-                f"study.name: letters, digits, dots, dashes and underscores make a name, but got {name!r}."
-            )
-        folder = Path(config.dir) / name
+        _check_name(name)
+        folder = at_home(config.dir) / name
         return Definition(content=content, places=places, folder=folder, latency_seconds=config.latency_seconds)
 
     @staticmethod
     def of_record(record: Record) -> Definition:
         """The definition of a study that was begun before."""
-        keys = [f"task.{path}" for path in _maker(record.definition["task"]).located]
-        found = {key: overridden(record.overrides, key) for key in keys}
-        seconds = overridden(record.overrides, "study.latency_seconds")
+        places, seconds = record.places, record.latency_seconds
+        if places is None:  # older versions wrote down no more than the overrides
+            keys = [f"task.{path}" for path in _maker(record.definition["task"]).located]
+            found = {key: record.seen_from_here(overridden(record.overrides, key)) for key in keys}
+            places = {key: place for key, place in found.items() if place is not None}
+        if seconds is None:
+            seconds = overridden(record.overrides, "study.latency_seconds")
         return Definition(
             content=record.definition,
-            places={key: place for key, place in found.items() if place is not None},
+            places=places,
             folder=record.folder,
             latency_seconds=StudyConfig.latency_seconds if seconds is None else float(seconds),
         )
@@ -114,20 +122,21 @@ class Definition:
             section.pop(added, None)
         source, name = self.folder / "study.yaml", self.folder.name
         keys = ", ".join(f"{key}=…" for key in self.places or ["task.data.path"])
+        mend = f"give its search the new place once ({keys}), which is then remembered, or mend it in {source}"
         try:
             task = make_task(section)
         except AutopruneError as error:
             raise AutopruneError(
-                f"study {name!r} cannot read its data again: {error}\n"
-                f"If it has moved, mend {keys} among the overrides in {source}."
+                f"study {name!r} cannot read its data again: {error}\nIf it has moved, {mend}."
             ) from error
         then, now = self.content["data"], digest(task.fingerprint())
         if now != then:
             where = f" in {', '.join(repr(str(place)) for place in self.places.values())}" if self.places else ""
             raise AutopruneError(
                 f"study {name!r} was searched on other data than there is now{where} (digest {then} then, {now} now; "
-                f"now {task.describe()}): what is measured now could not be compared. Bring the old data back, mend "
-                f"{keys} among the overrides in {source}, or search anew under another study.name."
+                f"now {task.describe()}): the files differ, or this version reads or splits them otherwise. "
+                f"What is measured now could not be compared. Bring the old data or version back, {mend}, or search "
+                "anew under another study.name."
             )
         return task
 
@@ -139,7 +148,40 @@ def make_task(section: Mapping[str, Any]) -> Task:
         AutopruneError: it is unknown, or cannot be made.
     """
     maker = _maker(section)
-    return maker.make(structured(maker.config, section, "task"))
+    return maker.make(structured(maker.config, _at_home(section, maker.located), "task"))
+
+
+def _check_name(name: str) -> None:
+    """Refuses what is no name of a folder on every system."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise AutopruneError(
+            f"study.name: letters, digits, dots, dashes and underscores make a name, but got {name!r}."
+        )
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        raise AutopruneError(
+            f"study.name: at most {LONGEST_NAME} bytes make a name of a folder, but got {len(os.fsencode(name))}: "
+            f"{name[:20]!r}…"
+        )
+    if re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name, flags=re.IGNORECASE):
+        raise AutopruneError(f"study.name: {name!r} names a device on Windows, and no folder; take another.")
+
+
+def _at_home(section: Mapping[str, Any], located: Collection[str], outer: str = "") -> dict[str, Any]:
+    """The same section with the home folder in place of `~` in what stands at dotted paths."""
+
+    def expanded(value: Any) -> Any:
+        if isinstance(value, list):
+            return [expanded(one) for one in value]
+        return str(at_home(value)) if isinstance(value, str) and value.startswith("~") else value
+
+    return {
+        key: _at_home(value, located, f"{outer}{key}.")
+        if isinstance(value, Mapping)
+        else expanded(value)
+        if f"{outer}{key}" in located
+        else value
+        for key, value in section.items()
+    }
 
 
 def _maker(section: Mapping[str, Any]) -> TaskMaker:

@@ -14,11 +14,12 @@ from typing import Any
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Served, serve
+from autoprune.deadline import NEVER, Deadline
 from autoprune.errors import AutopruneError
 from autoprune.fronts.requirements import Requirements, parse_requirements
 from autoprune.machine import THREADS, give_back_memory, machine
 from autoprune.measure.judge import Judge, Judged
-from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
+from autoprune.measure.measurement import RULES, SEARCH, WHOLE, Latency, Measurement
 from autoprune.measure.reading import reading_names
 from autoprune.measure.timing import on_threads, own_latency, paired_latency
 from autoprune.models.context import Context
@@ -56,14 +57,21 @@ class Evaluator(Worker):
         definition: of the study.
         task: the study's, if it is at hand; read again otherwise.
         working: called with a few words about the work in progress.
+        note: called with what should be known early.
     """
 
     def __init__(
-        self, definition: Definition, task: Task | None = None, *, working: Callable[[str], None] = lambda message: None
+        self,
+        definition: Definition,
+        task: Task | None = None,
+        *,
+        working: Callable[[str], None] = lambda message: None,
+        note: Callable[[str], None] = lambda message: None,
     ) -> None:
         super().__init__(definition)
         self._given = task
-        self._working = working
+        self._working, self._note = working, note
+        self._deadline = NEVER
         self._judge: Judge | None = None
         self._reference: Served | None = None
         self._timed: dict[str, dict[str, Latency]] = {}
@@ -76,7 +84,7 @@ class Evaluator(Worker):
             AutopruneError: its data is not where it was, or not what it was.
         """
         task = self._given or self.definition.make_task()
-        task.report = self._working
+        task.report = self._work
         return task
 
     @cached_property
@@ -91,7 +99,7 @@ class Evaluator(Worker):
     @cached_property
     def trainer(self) -> Trainer:
         """Trains models as the task says."""
-        return Trainer(self.task.training, report=self._working)
+        return Trainer(self.task.training, report=self._working, note=self._note)
 
     @cached_property
     def requirements(self) -> Requirements:
@@ -103,7 +111,7 @@ class Evaluator(Worker):
         task = self.task
         slices = [*(name for names in task.slices.values() for name in names), *task.perturbations]
         names = reading_names(task.metric, task.metrics, slices, task.workload_names)
-        return parse_requirements(self.definition.content["requirements"], names)
+        return parse_requirements(self.definition.content["requirements"], names).of_metrics(task.main_metrics)
 
     def check(self) -> None:
         """Refuses a device and requirements that cannot be.
@@ -115,7 +123,7 @@ class Evaluator(Worker):
 
     @cached_property
     def _verdict(self) -> Verdict:
-        return Verdict(self.requirements, metric=self.task.metric)
+        return Verdict(self.requirements, metrics=self.task.main_metrics)
 
     @cached_property
     def _machine(self) -> str:
@@ -134,8 +142,10 @@ class Evaluator(Worker):
         and whole.
 
         Raises:
+            OutOfTime: the request's seconds are over; training goes on from where it was when it is asked for again.
             AutopruneError: nothing can be a share of the baseline, or training diverged.
         """
+        self._deadline = Deadline.after(request.seconds)
         start, made = time.monotonic(), self.plan(request.recipe)
         measured, rejected = self._rehearsed(request, made)
         if measured is None or not rejected:
@@ -155,7 +165,12 @@ class Evaluator(Worker):
         )
 
     def restore(self, request: Request) -> None:
-        """Sees that the artifact of an archived candidate is whole, and makes it again if it is not."""
+        """Sees that the artifact of an archived candidate is whole, and makes it again if it is not.
+
+        Raises:
+            OutOfTime: as `evaluate`.
+        """
+        self._deadline = Deadline.after(request.seconds)
         made = self.plan(request.recipe)
         try:
             artifact.read(self.definition.artifacts / made.key)
@@ -166,13 +181,23 @@ class Evaluator(Worker):
         """An archived candidate with what its artifact takes on this machine.
 
         Raises:
+            OutOfTime: the seconds are over.
             AutopruneError: the artifact is missing or damaged.
         """
+        self._deadline = Deadline.after(asked.seconds)
         loaded, known = self._load(self.definition.artifacts / asked.candidate.key), asked.candidate.latest()
         latency, held = self._latency(loaded, asked), loaded.served.memory_bytes
         return asked.candidate.with_measurement(
             dataclasses.replace(known, machine=self._machine, latency=latency, memory_bytes=held)
         )
+
+    def _work(self, message: str) -> None:
+        """Says what is being done, and stops if the time is over: whatever takes long says so now and then."""
+        self._working(message)
+        self._deadline.check(message)
+
+    def _pause(self) -> None:
+        self._deadline.check("measuring")
 
     def _rehearsed(self, request: Request, made: Plan) -> tuple[Measurement | None, str]:
         """Size and latency of what a plan would give, without training anything, and the ceilings that they break.
@@ -191,7 +216,7 @@ class Evaluator(Worker):
     def _made(self, request: Request, made: Plan) -> tuple[Measurement, str]:
         """The artifact's measurement, and the floors for which it was rejected at a first look."""
         loaded = self._load(self._save(request, made))
-        self._working("measuring")
+        self._work("measuring")
         if request.name == TRIAL:
             glanced = self._glanced(loaded)
             missed = self._verdict.missed_by_far(glanced, _before(request)) if glanced else ""
@@ -211,7 +236,10 @@ class Evaluator(Worker):
             machine=self._machine,
             quality={name: {WHOLE: value} for name, value in values.items()},
             units={},
+            rules=RULES,
             size_bytes=artifact.size_bytes(loaded.folder),
+            folder_bytes=artifact.folder_bytes(loaded.folder),
+            history_bytes=loaded.served.history_bytes,
             memory_bytes=loaded.served.memory_bytes,
             structure="",  # not timed
             latency={},
@@ -225,7 +253,10 @@ class Evaluator(Worker):
             quality=judged.quality if judged else {},
             units=judged.units if judged else {},
             errors=judged.errors if judged else {},
+            rules=RULES,
             size_bytes=artifact.size_bytes(loaded.folder),
+            folder_bytes=artifact.folder_bytes(loaded.folder),
+            history_bytes=loaded.served.history_bytes,
             memory_bytes=loaded.served.memory_bytes,
             structure=loaded.structure,
             latency=self._latency(loaded, request),
@@ -233,15 +264,16 @@ class Evaluator(Worker):
 
     def _judged(self, request: Request, served: Served) -> Judged:
         if request.baseline is None:
-            self._judge = Judge(self.task, "validation", served)
+            self._judge = Judge(self.task, "validation", served, working=self._work)
             return self._judge.baseline
         if self._judge is None:
-            self._judge = Judge(self.task, "validation", self._baseline(request.baseline))
+            self._judge = Judge(self.task, "validation", self._baseline(request.baseline), working=self._work)
         return self._judge.judge(served)
 
     def _latency(self, loaded: Loaded, asked: Request | Retiming) -> dict[str, Latency]:
         known = {**self._timed, **asked.timed.get(self._machine, {})}
         if loaded.structure not in known:
+            self._work("timing")
             known[loaded.structure] = self._time(loaded.served, asked.baseline)
         self._timed[loaded.structure] = known[loaded.structure]  # also where a candidate is rejected later on
         return known[loaded.structure]
@@ -249,8 +281,9 @@ class Evaluator(Worker):
     def _time(self, served: Served, baseline: Candidate | None) -> dict[str, Latency]:
         workloads, seconds = self.task.workloads(served), self.definition.latency_seconds
         if baseline is None:
-            return own_latency(workloads, seconds=LONGER * seconds)
-        return paired_latency(workloads, self.task.workloads(self._baseline(baseline)), seconds=seconds)
+            return own_latency(workloads, seconds=LONGER * seconds, deadline=self._deadline)
+        before = self.task.workloads(self._baseline(baseline))
+        return paired_latency(workloads, before, seconds=seconds, deadline=self._deadline)
 
     def _baseline(self, baseline: Candidate) -> Served:
         """The baseline's artifact, loaded once."""
@@ -262,10 +295,11 @@ class Evaluator(Worker):
         parts = artifact.read(folder)
         with on_threads(THREADS):
             served = serve(parts, device=self.context.device)
+        served.pause = self._pause
         return Loaded(folder, served, structure_of(parts))
 
     def _run(self, request: Request, made: Plan, *, train: bool = True) -> Model:
-        context = dataclasses.replace(self.context, seed=request.seed)
+        context = dataclasses.replace(self.context, seed=request.seed, deadline=self._deadline)
         store = Store(self.definition.folder.parent / ".store") if train else None
         return run(made, self.task, context, trainer=self.trainer, store=store, train=train)
 

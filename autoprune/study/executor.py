@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
+from autoprune.deadline import OutOfTime
 from autoprune.errors import AutopruneError
 from autoprune.study.definition import Definition
 
@@ -136,7 +137,7 @@ class FreshProcess(Executor):
     def _call(self, function: Callable[..., Any], argument: Any) -> tuple[Any, AutopruneError | None]:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", ANSWERING], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                [sys.executable, "-W", "ignore", "-c", ANSWERING], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
         asked, answered = self._process.stdin, self._process.stdout
         assert asked is not None, "it was asked for"
@@ -193,6 +194,8 @@ def answer_calls(calls: IO[bytes], answers: IO[bytes]) -> None:
             return
         try:
             outcome: tuple[Any, AutopruneError | None] = function(argument), None
+        except OutOfTime as stopped:
+            outcome = None, OutOfTime(stopped.doing)
         except AutopruneError as error:
             outcome = None, AutopruneError(str(error))
         try:

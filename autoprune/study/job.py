@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 from autoprune.config import structured
+from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError
 from autoprune.models.model import Model
 from autoprune.recipes.recipe import digest
@@ -23,10 +26,7 @@ from autoprune.study.executor import Executor, Serial
 from autoprune.study.progress import Progress
 from autoprune.study.sampler import Sampler
 from autoprune.study.settings import StudyConfig
-from autoprune.tasks.task import Task
-
-Sections = Mapping[str, dict[str, Any]]
-"""Task, space, presets, requirements and study, as plain values."""
+from autoprune.study.suited import Sections, suited
 
 
 def run_study(
@@ -37,7 +37,8 @@ def run_study(
     executor: Executor | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     working: Callable[[str], None] = lambda message: None,
-    opening: Callable[[str], None] = lambda message: None,
+    note: Callable[[str], None] = lambda message: None,
+    deadline: Deadline | None = None,
 ) -> Record:
     """Runs the study that a config describes, from where it was left; returns its record.
 
@@ -50,41 +51,69 @@ def run_study(
         executor: runs the evaluations, and is closed by whoever made it; None: this process, one after the other.
         report: called whenever a candidate is finished.
         working: called with a few words about the work in progress.
-        opening: called once, with what the data is.
+        note: called with what should stay in sight: what the data is, and that the time will not do.
+        deadline: when the run is to end; None: `study.minutes` from now.
 
     Raises:
-        AutopruneError: something in the config cannot be, or the study was started with another definition.
+        AutopruneError: something in the config cannot be, the study was started with another definition, or the time
+            was over before the dense model was finished.
     """
-    config: StudyConfig = structured(StudyConfig, sections["study"], "study")
-    config.check()
+    config = study_config(sections)
+    deadline = deadline or time_of(config)
     working("reading data")
+    start = time.monotonic()
     task = make_task(sections["task"])
-    opening(task.describe())
-    sections = _suited(sections, task)
+    reading = time.monotonic() - start
+    sections, left_out = suited(sections, task)
+    note("; ".join([task.describe(), *left_out]))
     space = Space(sections["space"])
     definition = Definition.of_sections(sections, config, task)
-    evaluator = Evaluator(definition, task, working=working)
+    evaluator = Evaluator(definition, task, working=working, note=note)
     evaluator.check()
+    working("trying every recipe on a small model")
     _check_recipes(evaluator, space, sections["presets"])
     folder = definition.folder
     with driving(folder), Serial() if executor is None else nullcontext(executor) as running:
         open_folder(
             folder,
             definition=definition.content,
-            overrides=list(overrides),
-            described=task.describe(),
-            config_dir=config_dir,
+            told={
+                "overrides": list(overrides),
+                "described": task.describe(),
+                "metrics": list(task.main_metrics),
+                "places": dict(definition.places),
+                "latency_seconds": definition.latency_seconds,
+                **({"config_dir": config_dir} if config_dir else {}),
+            },
         )
         archive = Archive(folder / "archive.jsonl", mending=True)
-        driver = Driver(config, evaluator=evaluator, archive=archive, executor=running, report=report)
+        driver = Driver(
+            config,
+            evaluator=evaluator,
+            archive=archive,
+            executor=running,
+            report=report,
+            deadline=deadline,
+            reading=reading,
+        )
         driver.run(sections["presets"], lambda: _open_sampler(config, evaluator, space))
     return Record(folder, archive)
 
 
-def _suited(sections: Sections, task: Task) -> Sections:
-    """The sections without what the task's model can never do."""
-    presets = {name: task.suited(recipe) for name, recipe in sections["presets"].items()}
-    return {**sections, "space": task.suited(sections["space"]), "presets": presets}
+def study_config(sections: Sections) -> StudyConfig:
+    """What the section `study` says.
+
+    Raises:
+        AutopruneError: with the path of an entry that cannot be.
+    """
+    config: StudyConfig = structured(StudyConfig, sections["study"], "study")
+    config.check()
+    return config
+
+
+def time_of(config: StudyConfig) -> Deadline:
+    """When a run that begins now is to end."""
+    return Deadline.after(math.inf if config.minutes is None else 60 * config.minutes)
 
 
 def _open_sampler(config: StudyConfig, evaluator: Evaluator, space: Space) -> Sampler:

@@ -1,11 +1,35 @@
-"""How far a running search is."""
+"""How far a running search is, and how long it still takes."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from autoprune.fronts.front import Front
 from autoprune.record.archive import Candidate
+
+OVERDUE = 0.1
+"""Of what has taken longer than expected, so much of what it has taken is expected still."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What is still to come, by what was measured before; plain values.
+
+    Attributes:
+        current: seconds that what is in the making takes, from when this was said.
+        after: seconds of all that follows it.
+        limit: seconds until the time is over.
+    """
+
+    current: float
+    after: float = 0.0
+    limit: float = math.inf
+
+    def left(self, elapsed: float = 0.0) -> float:
+        """Seconds to the end, `elapsed` seconds after this was said; never less than one while there is work."""
+        current = max(self.current - elapsed, OVERDUE * elapsed)
+        return max(1.0, min(current + self.after, self.limit - elapsed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +41,8 @@ class Progress:
         front: the front so far.
         rejected: candidates given up before they were measured whole.
         latest: the candidate that was just finished.
-        seconds_left: estimated; None while nothing is known.
+        expected: what is still to come: presets, trials and verification; None while nothing is known of it, and where
+            nothing is to come.
     """
 
     trials: int
@@ -25,4 +50,9 @@ class Progress:
     front: Front
     rejected: int
     latest: Candidate
-    seconds_left: float | None
+    expected: Expected | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated; None where nothing is expected."""
+        return self.expected.left() if self.expected else None

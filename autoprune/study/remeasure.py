@@ -9,14 +9,17 @@ memory changes a ratio by more than any number of requests within it can show.
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Served
+from autoprune.deadline import NEVER, Deadline
 from autoprune.machine import THREADS, machine
 from autoprune.measure.judge import Judge
-from autoprune.measure.measurement import VERIFY, Latency, Measurement
+from autoprune.measure.measurement import RULES, VERIFY, Latency, Measurement
 from autoprune.measure.timing import on_threads, own_latency, paired_latency
 from autoprune.record.archive import Candidate, processes
 from autoprune.study.definition import Definition
@@ -31,10 +34,16 @@ ROUND_PAIRS = 7
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """What is measured, and against what: archived candidates, the same one for the baseline itself; plain values."""
+    """What is measured, and against what; plain values.
+
+    Attributes:
+        candidate, baseline: archived, the same one for the baseline itself.
+        seconds: that it may take, from when it is begun.
+    """
 
     candidate: Candidate
     baseline: Candidate
+    seconds: float = math.inf
 
     @property
     def own(self) -> bool:
@@ -48,28 +57,45 @@ class Remeasurer(Worker):
     Args:
         definition: of the study.
         task: the study's, if it is at hand; read again otherwise.
+        working: called with a few words about the work in progress.
     """
 
-    def __init__(self, definition: Definition, task: Task | None = None) -> None:
+    def __init__(
+        self, definition: Definition, task: Task | None = None, *, working: Callable[[str], None] = lambda message: None
+    ) -> None:
         super().__init__(definition)
         self._given = task
+        self._working, self._deadline = working, NEVER
         self._reference: Served | None = None
         self._judge: Judge | None = None
 
     @cached_property
     def task(self) -> Task:
         """The study's task."""
-        return self._given or self.definition.make_task()
+        task = self._given or self.definition.make_task()
+        task.report = self._work
+        return task
+
+    def _work(self, message: str) -> None:
+        """Says what is being done, and stops if the time is over."""
+        self._working(message)
+        self._deadline.check(message)
+
+    def _pause(self) -> None:
+        self._deadline.check("verifying")
 
     def measure(self, pair: Pair) -> Measurement:
         """Quality on test data, and one round of latency.
 
         Raises:
+            OutOfTime: the pair's seconds are over.
             AutopruneError: an artifact is missing or damaged, or the data is not what it was.
         """
+        self._deadline = Deadline.after(pair.seconds)
         reference, served = self._load(pair)
         if self._judge is None:
-            self._judge = Judge(self.task, "test", reference)
+            self._judge = Judge(self.task, "test", reference, working=self._work)
+        folder = self.definition.artifacts / pair.candidate.key
         judged = self._judge.baseline if pair.own else self._judge.judge(served)
         return Measurement(
             split="test",
@@ -77,7 +103,11 @@ class Remeasurer(Worker):
             machine=str(machine(self.definition.device)["id"]),
             quality=judged.quality,
             units=judged.units,
-            size_bytes=artifact.size_bytes(self.definition.artifacts / pair.candidate.key),
+            asides=judged.asides,
+            rules=RULES,
+            size_bytes=artifact.size_bytes(folder),
+            folder_bytes=artifact.folder_bytes(folder),
+            history_bytes=served.history_bytes,
             memory_bytes=served.memory_bytes,
             structure=pair.candidate.latest().structure,
             latency=self._timed(served, reference, own=pair.own),
@@ -89,8 +119,9 @@ class Remeasurer(Worker):
         """One round of latency, by workload.
 
         Raises:
-            AutopruneError: as `measure`.
+            OutOfTime, AutopruneError: as `measure`.
         """
+        self._deadline = Deadline.after(pair.seconds)
         reference, served = self._load(pair)
         return self._timed(served, reference, own=pair.own)
 
@@ -102,19 +133,24 @@ class Remeasurer(Worker):
 
     def _loaded(self, candidate: Candidate) -> Served:
         with on_threads(THREADS):
-            return artifact.load(self.definition.artifacts / candidate.key, device=find_device(self.definition.device))
+            served = artifact.load(
+                self.definition.artifacts / candidate.key, device=find_device(self.definition.device)
+            )
+        served.pause = self._pause
+        return served
 
     def _timed(self, served: Served, reference: Served, *, own: bool) -> dict[str, Latency]:
         workloads, seconds = self.task.workloads(served), self.definition.latency_seconds
         if own:
-            return own_latency(workloads, seconds=LONGER * seconds, fewest=ROUND_PAIRS)
-        return paired_latency(workloads, self.task.workloads(reference), seconds=seconds, fewest=ROUND_PAIRS)
+            return own_latency(workloads, seconds=LONGER * seconds, fewest=ROUND_PAIRS, deadline=self._deadline)
+        before = self.task.workloads(reference)
+        return paired_latency(workloads, before, seconds=seconds, fewest=ROUND_PAIRS, deadline=self._deadline)
 
 
 def rounds_of(candidate: Candidate, *, machine: str) -> int:
-    """How many processes have timed a candidate on a machine for its verification; 0 if it is not verified there."""
+    """How many processes have timed a candidate on a machine for its verification; 0 if none has, by today's rules."""
     measured = candidate.measured(VERIFY, machine=machine)
-    return processes(measured) if measured else 0
+    return processes(measured) if measured and measured.rules == RULES else 0
 
 
 def with_round(candidate: Candidate, latency: dict[str, Latency], *, machine: str) -> Candidate:

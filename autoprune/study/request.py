@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ class Request:
         seed: of everything random in making it.
         baseline: what it is measured against; None for the baseline itself.
         timed: what need not be timed again.
+        seconds: that it may take, from when it is begun.
     """
 
     recipe: Mapping[str, Any]
@@ -32,6 +34,7 @@ class Request:
     seed: int
     baseline: Candidate | None = None
     timed: Timings = field(default_factory=dict)
+    seconds: float = math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +45,10 @@ class Retiming:
         candidate: not rejected.
         baseline: timed on that machine before; None where the candidate is the baseline itself.
         timed: what need not be timed again.
+        seconds: that it may take, from when it is begun.
     """
 
     candidate: Candidate
     baseline: Candidate | None
     timed: Timings
+    seconds: float = math.inf

@@ -7,7 +7,8 @@ never archived is told as failed; where one is asked for at a time, it is then a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -49,6 +50,19 @@ class Told:
     violations: Mapping[str, float]
 
 
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Optuna logs errors alone, and does not warn of what is new in it; afterwards it is as talkative as it was."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
 class Sampler:
     """Asks for recipes of a space, several at a time if need be, and learns from what came of them.
 
@@ -79,17 +93,17 @@ class Sampler:
         self._kind = kind
         self._seed = seed
         self._asked: dict[str, Trial] = {}
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         path = folder / "journal.log"
         mend(path)  # a torn last line would make the next append unreadable
         for stale in folder.glob("journal.log.lock*"):
             stale.unlink(missing_ok=True)  # this process holds the study's own lock: nobody else can be writing
-        self._study = optuna.create_study(
-            study_name=folder.name,
-            storage=JournalStorage(JournalFileBackend(str(path))),
-            directions=["maximize" if OBJECTIVES[name][1] else "minimize" for name in objectives],
-            load_if_exists=True,
-        )
+        with quiet_optuna():
+            self._study = optuna.create_study(
+                study_name=folder.name,
+                storage=JournalStorage(JournalFileBackend(str(path))),
+                directions=["maximize" if OBJECTIVES[name][1] else "minimize" for name in objectives],
+                load_if_exists=True,
+            )
 
     @property
     def told(self) -> set[str]:
@@ -160,8 +174,7 @@ class Sampler:
     def _ask(self, stalled: int) -> Trial:
         ordinal = len(self._finished()) + len(self._asked)
         seed = (self._seed * 1_000_003 + ordinal * STALLED + stalled) % 2**32
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group=True
+        with quiet_optuna():
             self._study.sampler = (
                 optuna.samplers.RandomSampler(seed=seed)
                 if self._kind == "random" or stalled >= REPEATS
@@ -170,7 +183,7 @@ class Sampler:
                     seed=seed, multivariate=True, group=True, constant_liar=bool(self._asked)
                 )
             )
-        return self._study.ask()
+            return self._study.ask()
 
     def _add(self, told: Told, parameters: dict[str, Any]) -> None:
         """Tells a candidate that no open trial stands for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.requirements import Requirements
@@ -20,11 +20,11 @@ class Verdict:
 
     Args:
         requirements: of the study.
-        metric: what quality means.
+        metrics: the main ones, first the one that quality means.
     """
 
-    def __init__(self, requirements: Requirements, *, metric: str) -> None:
-        self._metric = metric
+    def __init__(self, requirements: Requirements, *, metrics: Sequence[str]) -> None:
+        self._metrics = metrics
         self._ceilings = Requirements(items=tuple(item for item in requirements.items if item.ceiling))
         self._floors = tuple(item for item in requirements.items if not item.ceiling)
 
@@ -36,16 +36,16 @@ class Verdict:
     @property
     def floored(self) -> Collection[str]:
         """The metrics that have a floor."""
-        return {self._metric if item.reading == "quality" else item.reading for item in self._floors}
+        return {self._metrics[0] if item.reading == "quality" else item.reading for item in self._floors}
 
     def broken_ceilings(self, measured: Measurement, baseline: Measurement) -> str:
         """The ceilings that a measurement breaks; empty if none."""
-        broken = self._ceilings.violations(readings(measured, baseline, metric=self._metric))
+        broken = self._ceilings.violations(readings(measured, baseline, metrics=self._metrics))
         return ", ".join(text for text, violation in broken.items() if violation > 0)
 
     def missed_by_far(self, measured: Measurement, baseline: Measurement) -> str:
         """The floors that a measurement misses by more than `HOPELESS`; empty if none."""
-        found, missed = readings(measured, baseline, metric=self._metric), []
+        found, missed = readings(measured, baseline, metrics=self._metrics), []
         for item in self._floors:
             reading = found.get(item.reading)
             # Of a bound nothing is known yet: it is the value that must come near.
@@ -60,11 +60,11 @@ class Verdict:
         Raises:
             AutopruneError: with the likely cause.
         """
-        found = readings(baseline, baseline, metric=self._metric)
+        found = readings(baseline, baseline, metrics=self._metrics)
         for name in ("quality", *(item.reading for item in self._floors if item.relative)):
             reading = found.get(name)
             if reading is not None and reading.binds and math.isnan(reading.ratio):
-                metric = self._metric if name == "quality" else name
+                metric = self._metrics[0] if name == "quality" else name
                 raise AutopruneError(
                     f"{metric}: the dense model has {reading.value:.4f} on validation data, and of what is not above 0 "
                     "no share can be kept. Do larger scores mean less alike there? Turn them round; otherwise judge by "

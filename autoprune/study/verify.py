@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from autoprune.artifacts import artifact
+from autoprune.deadline import NEVER, Deadline, OutOfTime
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import UNCHANGED, Limits
@@ -18,6 +21,8 @@ from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
 from autoprune.study.executor import Executor, FreshProcess, Serial
+from autoprune.study.outlook import STARTING_S
+from autoprune.study.progress import Expected
 from autoprune.study.remeasure import Pair, Remeasurer, rounds_of, with_round
 
 Found = TypeVar("Found")
@@ -31,19 +36,24 @@ def verify(
     again: bool = False,
     rounds: int = ROUNDS,
     working: Callable[[str], None] = lambda message: None,
+    expect: Callable[[Expected], None] = lambda expected: None,
+    deadline: Deadline = NEVER,
 ) -> Front:
     """Measures the finalists of a study once more, on test data; returns the front with what was found.
 
     This process measures quality and times each artifact once, then `rounds` - 1 others time each once more. What
     was verified on this machine before is left as it is, so that an interrupted verification goes on where it stopped.
+    Once its time is over it stops likewise; the baseline and what would be picked come first, and are always measured.
 
     Args:
         folder: of the study.
         limits: under which finalists are chosen, in place of the study's own requirements.
         everything: whether every candidate that has an artifact is verified, not the finalists alone.
         again: whether what was verified on this machine is measured anew, in place of what it was.
-        rounds: processes that time each artifact; an interval of latency takes at least 2.
+        rounds: processes that time each artifact; an interval of latency takes at least 3.
         working: called with a few words about the work in progress.
+        expect: called with what is still to come, by what was measured so far.
+        deadline: when it is to end.
 
     Raises:
         AutopruneError: another process drives the study, its data is not what it was, or an artifact is damaged.
@@ -55,30 +65,49 @@ def verify(
         record = Record(folder, Archive(folder / "archive.jsonl", mending=True))
         front = Front(record, limits)
         whole = [point for point in record.points if not point.candidate.rejected]
-        verification = _Verification(record, rounds=rounds, working=working)
-        verification.run(whole if everything else front.finalists, again=again)
+        points = whole if everything else front.finalists
+        verification = _Verification(record, rounds=rounds, working=working, expect=expect, deadline=deadline)
+        verification.run(points, first=_first(front), again=again)
     return Front(record.renewed(), limits)
+
+
+def _first(front: Front) -> set[int]:
+    """The numbers of what is verified however late it is: the baseline, and what would be picked."""
+    return {0, front.pick(verified=False).number} if front.feasible else {0}
 
 
 class _Verification:
     """The rounds of one verification."""
 
-    def __init__(self, record: Record, *, rounds: int, working: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        record: Record,
+        *,
+        rounds: int,
+        working: Callable[[str], None],
+        expect: Callable[[Expected], None],
+        deadline: Deadline,
+    ) -> None:
         self._record = record
         self._rounds = rounds
-        self._working = working
+        self._working, self._expect = working, expect
+        self._deadline = deadline
         self._definition = Definition.of_record(record)
         facts = machine(self._definition.device)
         self._machine = str(facts["id"])
+        self._round = 0.0  # seconds that a process takes for all
         note_machine(record.folder, facts)
 
-    def run(self, points: Sequence[Point], *, again: bool) -> None:
+    def run(self, points: Sequence[Point], *, first: set[int], again: bool) -> None:
+        points = sorted(points, key=lambda point: point.number not in first)
+        timing = self._definition.latency_seconds * len(self._record.baseline.candidate.latest().latency)
+        self._round = STARTING_S + len(points) * timing
         missing = [point for point in points if again or not self._rounds_of(point)]
         if missing:
-            self._measure(missing)  # in a call of its own: the processes that follow need the memory of its data
+            self._measure(missing, first)  # in a call of its own: the processes that follow need the memory of its data
         for number in range(2, self._rounds + 1):
-            late = [point for point in points if self._rounds_of(point) < number]
-            if any(point.number for point in late):  # of the baseline alone there is no ratio
+            late = [point for point in points if 0 < self._rounds_of(point) < number]
+            if any(point.number for point in late) and self._deadline.left > 0:  # of the baseline alone: no ratio
                 self._working(f"timing in process {number} of {self._rounds}: reading data")
                 with FreshProcess() as executor:
                     self._time(late, executor, number=number)
@@ -86,8 +115,8 @@ class _Verification:
         if baseline is not None:  # verified here before, and elsewhere since
             self._record.archive.add(baseline)
 
-    def _measure(self, points: Sequence[Point]) -> None:
-        """Measures artifacts on test data and times them once.
+    def _measure(self, points: Sequence[Point], first: set[int]) -> None:
+        """Measures artifacts on test data and times them once; what is not among the first, while there is time.
 
         The baseline comes last, also if it is not among them and was not measured on this machine: what is read
         against it counts once all of it is there.
@@ -96,26 +125,44 @@ class _Verification:
         needed = any(not point.number for point in points) or not self._rounds_of(baseline)
         missing = [point for point in points if point.number] + [baseline] * needed
         self._working("reading data")
-        remeasurer = Remeasurer(self._definition, task=self._definition.make_task())
+        remeasurer = Remeasurer(self._definition, task=self._definition.make_task(), working=self._working)
+        start = time.monotonic()
         with Serial() as executor:
             for place, point in enumerate(missing, start=1):
                 label = point.candidate.summary or "baseline"
-                self._working(f"verifying {place}/{len(missing)}: {point.number} {label}")
-                measured = self._ask(executor, remeasurer.measure, point)
+                self._working(f"verifying {place}/{len(missing)}: #{point.number} {label}")
+                seconds = math.inf if point.number in first else self._deadline.left
+                try:
+                    measured = self._ask(executor, remeasurer.measure, point, seconds=seconds)
+                except OutOfTime:
+                    continue
                 self._record.archive.add(self._archived(point).with_measurement(measured))
+                self._tell(start, place, len(missing), rounds=self._rounds - 1)
 
     def _time(self, points: Sequence[Point], executor: Executor, *, number: int) -> None:
         """Has another process time artifacts once; each is archived as soon as it is known."""
-        remeasurer = Remeasurer(self._definition)
+        remeasurer, start = Remeasurer(self._definition), time.monotonic()
         for done, point in enumerate(points, start=1):
-            latency = self._ask(executor, remeasurer.time, point)
+            try:
+                latency = self._ask(executor, remeasurer.time, point, seconds=self._deadline.left)
+            except OutOfTime:
+                return
             self._record.archive.add(with_round(self._archived(point), latency, machine=self._machine))
             self._working(f"timing in process {number} of {self._rounds}: {done}/{len(points)}")
+            self._tell(start, done, len(points), rounds=self._rounds - number)
+        self._round = time.monotonic() - start
 
-    def _ask(self, executor: Executor, function: Callable[[Pair], Found], point: Point) -> Found:
-        pair = Pair(candidate=self._archived(point), baseline=self._archived(self._record.baseline))
+    def _tell(self, start: float, done: int, of: int, *, rounds: int) -> None:
+        """Says what is still to come: the rest of this process, and `rounds` more."""
+        current = (time.monotonic() - start) / done * (of - done)
+        self._expect(Expected(current=current, after=rounds * self._round, limit=max(0.0, self._deadline.left)))
+
+    def _ask(self, executor: Executor, function: Callable[[Pair], Found], point: Point, *, seconds: float) -> Found:
+        pair = Pair(candidate=self._archived(point), baseline=self._archived(self._record.baseline), seconds=seconds)
         try:
             return executor.submit(function, pair).result()
+        except OutOfTime:
+            raise
         except AutopruneError as error:
             raise self._explained(error, point) from error
 

@@ -139,12 +139,15 @@ class Judging(ABC, Generic[S]):
         metrics: all metrics that are reported, by name; larger is better.
         slices: columns of the rows that split them, each with the slices it splits them into.
         perturbations: ways to make the same requests harder, by name; each is reported as one more slice.
+        asides: ways to ask the test data that tell something else than how good a model is, such as what it gains by
+            knowing more than the baseline, and what each tells; it is one more slice, which no requirement counts.
         unit: the column of the rows that counts as one observation of a slice (a user, a pair, …).
     """
 
     metrics: Mapping[str, Metric]
     slices: Mapping[str, tuple[str, ...]] = {}
     perturbations: tuple[str, ...] = ()
+    asides: Mapping[str, str] = {}
     unit: str = "unit"
 
     @cached_property
@@ -152,13 +155,18 @@ class Judging(ABC, Generic[S]):
         """The name of the metric that `quality` means, e.g. `ndcg@20`; the first unless a task says otherwise."""
         return next(iter(self.metrics))
 
+    @property
+    def main_metrics(self) -> tuple[str, ...]:
+        """What must not be lost: `metric`, then the main metric of every other benchmark that there is data for."""
+        return (self.metric,)
+
     @abstractmethod
     def score(self, served: S, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """Rows that every metric, slice and interval is computed from.
 
         Args:
             split: `validation` (what the search sees) or `test`.
-            perturbation: one of `perturbations`: what is asked instead; perhaps of some of the units only.
+            perturbation: one of `perturbations` or `asides`: what is asked instead; perhaps of some of the units only.
         """
 
     def glance(self, served: S, metrics: Collection[str]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import yaml
 from autoprune.artifacts.formats import OWN, find_format
 from autoprune.fronts.front import Front
 from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE, Measurement
-from autoprune.measure.reading import Reading, binding_slices, reading_name
+from autoprune.measure.reading import Reading, binding_slices, reading_name, shipped
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
@@ -91,13 +92,14 @@ def _head(front: Front, point: Point) -> str:
 
 def _summary(record: Record, point: Point) -> str:
     """Bytes, quality and latency in two sentences."""
-    size, quality = point.known["size_bytes"], point.known["quality"]
-    split = "test" if point.verified else "validation"
+    size, split = point.known["size_bytes"], "test" if point.verified else "validation"
+    scores = {metric: point.known[metric] for metric in record.metrics}
     if not point.number:
-        return f"{phrases.byte_count(size.value)}; {record.metric} {quality.value:.4f} ({split} data)."
+        told = ", ".join(f"{metric} {score.value:.4f}" for metric, score in scores.items())
+        return f"{phrases.byte_count(size.value)}; {told} ({split} data)."
     text = (
         f"{phrases.byte_count(size.value)}, {smaller(point)}: {phrases.ratio(size.ratio)} of the dense model's bytes; "
-        f"{_sure(quality)} of its {record.metric} ({split} data)."
+        f"{', '.join(f'{_sure(score)} of its {metric}' for metric, score in scores.items())} ({split} data)."
     )
     where = phrases.machine(record, point.candidate.latest(VERIFY if workloads(point.verified) else SEARCH).machine)
     return f"{text} To answer, on {where}: {speed}." if (speed := faster(point)) else text
@@ -128,10 +130,21 @@ def _trade(front: Front, point: Point) -> str:
         for metric in measured.quality:
             reading, was = found[metric], before.quality[metric][WHOLE]
             rows.append((f"{metric}, {split}", f"{reading.value:.4f}", f"{was:.4f}", _sure(reading)))
+        for metric, name in itertools.product(measured.quality, before.asides):
+            reading, was = found[reading_name(metric, name)], before.quality[metric][name]
+            rows.append((f"{metric}, {split}, {name}", f"{reading.value:.4f}", f"{was:.4f}", _sure(reading)))
     purpose, _, measured, before, found = looks[0]
     for name, was_bytes in (("size_bytes", before.size_bytes), ("memory_bytes", before.memory_bytes)):
         reading = found[name]
         rows.append((name, phrases.byte_count(reading.value), phrases.byte_count(was_bytes), _sure(reading)))
+    whole = shipped(measured, before)
+    if whole is not None:
+        was_bytes = before.folder_bytes or 0
+        rows.append(("whole folder", phrases.byte_count(whole.value), phrases.byte_count(was_bytes), _sure(whole)))
+    if measured.history_bytes:
+        needed, was_bytes = measured.history_bytes, before.history_bytes or 0
+        label = "of it, histories of users, for those without a row"
+        rows.append((label, phrases.byte_count(needed), phrases.byte_count(was_bytes), phrases.NOTHING))
     for name in measured.latency:
         timed = found.get(f"latency_ms.{name}")
         if timed is None:
@@ -142,11 +155,12 @@ def _trade(front: Front, point: Point) -> str:
     if not point.number:  # beside itself it would stand twice
         rows = [row[:2] for row in rows]
     machine = phrases.machine(front.record, measured.machine)
+    asides = "".join(f" {name}: {told}." for name, told in before.asides.items())
     return (
         "## Lost and gained\n\n"
         + _table(("", "this model", "dense model", "ratio") if point.number else ("", "value"), rows)
         + (f"\n\n{legend([*point.found.values(), *point.verified.values()])} " if point.number else "\n\n")
-        + f"Latency was timed on {machine}, for {phrases.PURPOSES[purpose]}; elsewhere it is another."
+        + f"Latency was timed on {machine}, for {phrases.PURPOSES[purpose]}; elsewhere it is another.{asides}"
     )
 
 
@@ -156,7 +170,7 @@ def _slices(front: Front, point: Point) -> str:
     binds = binding_slices(before, metric)
     rows = []
     for name in measured.quality[metric]:
-        if name == WHOLE or name not in before.quality[metric]:
+        if name == WHOLE or name in before.asides or name not in before.quality[metric]:
             continue
         reading = found[reading_name(metric, name)]
         note = "yes" if name in binds else f"no, {phrases.why_idle(before, metric, name)}"
@@ -181,7 +195,8 @@ def _required(front: Front, point: Point) -> str:
         (f"`{item.text}`", *(phrases.margin(item, found).replace("missed", "**missed**") for _, found in looks))
         for item in front.requirements.items
     ]
-    return "## Requirements\n\n" + _table(("", *(f"on {split} data" for split, _ in looks)), rows)
+    table = _table(("", *(f"on {split} data" for split, _ in looks)), rows)
+    return "\n\n".join(part for part in ("## Requirements", table, phrases.evidence(front, point)) if part)
 
 
 def _caveats(front: Front, point: Point) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -147,7 +148,9 @@ def _notes(one: Front, other: Front, *, verified: bool, timed: bool, compared: S
         compared: how many points of each front were.
     """
     fronts = (one, other)
-    notes = [] if timed else ["Latency is left out: the two were timed on different machines."]
+    left_out = one.record.metrics[1:]
+    notes = [f"By {one.record.metric} alone: {', '.join(left_out)} are in each study's own front."] if left_out else []
+    notes += [] if timed else ["Latency is left out: the two were timed on different machines."]
     if not verified:
         waiting = [front.record.name for front in fronts if not front.verified]
         notes.append(
@@ -200,12 +203,16 @@ def _readings(
         names = [OBJECTIVES[name][0] for name in OBJECTIVES if timed or name != "latency"]
         if all(name in look for name in names):
             rows[point.number] = {
-                name: look[name]
-                if name == "latency_ms"
-                else Reading(look[name].value, look[name].value / reference[name].value)
-                for name in names
+                name: look[name] if name == "latency_ms" else _against(look[name], reference[name]) for name in names
             }
     return rows
+
+
+def _against(reading: Reading, reference: Reading) -> Reading:
+    """A reading whose ratio is to another baseline's value; errors grow and shrink with the ratio."""
+    ratio = reading.value / reference.value
+    scale = ratio / reading.ratio
+    return dataclasses.replace(reading, ratio=ratio, error=reading.error * scale, repeat=reading.repeat * scale)
 
 
 def _beaten(

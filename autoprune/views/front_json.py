@@ -1,22 +1,25 @@
 """A front for programs: plain values that are valid JSON, whatever was measured or not.
 
 format          1
-study, task     names; `data` is the digest of the data, `metric` what quality means
+study, task     names; `data` is the digest of the data, `metric` what quality means, `metrics` all main ones
 objectives      what the search traded off
 requirements    [{text, reading, kind: floor | ceiling, limit, relative, confidence}], and `prefer`
 machine         {search, verify}: {id, cpu, cores, …}; null where nobody wrote it down
 candidates, feasible, verified     how many, how many, whether all of the search's front was verified
 baseline        a point, as the following
 points          the front, best quality first: [{number, name, words, recipe, artifact, search, verified, and what
-                `autoprune.views.rows` says of a row: front, pick, knee, profiles, letters, beyond, beyond_ratio}].
+                `autoprune.views.rows` says of a row: front, pick, knee, profiles, letters, for_sure, beyond,
+                beyond_ratio}].
                 `search` (validation data) and `verified` (test data; empty where it was not) hold readings by
-                name: {value, ratio, low, high}, the ratio to the baseline and its interval of a re-measurement
+                name: {value, ratio, low, high, bound}, the ratio to the baseline, its interval of a re-measurement,
+                and what the true ratio is not worse than with 95 % confidence (one-sided)
 headline        the pick in a sentence; a text
 workload        the one that `latency_ms` means
 notes           what stands below the table of the front: texts
 pick, knee      numbers of points, or null
 picks           numbers by profile, or null
-falls           [{number, words, missed, beaten_by}]: what the verification took from the search's front
+falls           [{number, words, missed, doubted, beaten_by}]: what the verification took from the search's front;
+                `doubted` are those of `missed` whose value holds
 letters         by number: points that share one cannot be told apart in quality
 hypervolume, floor, optimism       numbers, or null
 explanation     why nothing is feasible, a text; null where something is
@@ -29,9 +32,9 @@ from typing import Any
 
 from autoprune.fronts.fall import Fall
 from autoprune.fronts.front import Front
-from autoprune.fronts.requirements import Requirement
+from autoprune.fronts.requirements import Requirement, is_cost
 from autoprune.measure.measurement import SEARCH, VERIFY
-from autoprune.measure.reading import Reading
+from autoprune.measure.reading import SURE, Reading
 from autoprune.record.point import Point
 from autoprune.views.headline import headline
 from autoprune.views.order import ordered
@@ -62,6 +65,7 @@ def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "task": record.definition["task"]["name"],
         "data": record.definition["data"],
         "metric": record.metric,
+        "metrics": record.metrics,
         "objectives": record.objectives,
         "requirements": [_requirement(item) for item in front.requirements.items],
         "prefer": front.requirements.prefer,
@@ -73,7 +77,7 @@ def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "points": _points(front, ordered(front.points, record, sort)),
         "headline": headline(front),
         "workload": next(iter(timed(record.baseline)), None),
-        "notes": notes(front) if some else [],
+        "notes": notes(front),
         "pick": front.pick().number if some else None,
         "knee": front.knee.number if front.knee else None,
         "picks": {name: point.number if point else None for name, point in front.picks().items()},
@@ -104,6 +108,7 @@ def _fall(fall: Fall) -> dict[str, Any]:
         "number": fall.point.number,
         "words": fall.reason,
         "missed": fall.missed,
+        "doubted": list(fall.doubted),
         "beaten_by": fall.beaten_by.number if fall.beaten_by else None,
     }
 
@@ -128,5 +133,6 @@ def _readings(found: Mapping[str, Reading]) -> dict[str, dict[str, float | None]
     rows = {}
     for name, reading in found.items():
         low, high = reading.interval or (None, None)
-        rows[name] = {"value": reading.value, "ratio": reading.ratio, "low": low, "high": high}
+        bound = reading.bound(SURE, upper=is_cost(name)) if reading.sure else None
+        rows[name] = {"value": reading.value, "ratio": reading.ratio, "low": low, "high": high, "bound": bound}
     return rows

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from autoprune.errors import AutopruneError
-from autoprune.fronts.front import Front
+from autoprune.fronts.fall import all_fell
+from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.record.point import Point
 from autoprune.views import phrases
 from autoprune.views.intervals import telling
@@ -14,11 +15,11 @@ def headline(front: Front) -> str:
     """The result in one sentence: the pick, how much smaller and faster it is, and what that costs."""
     pick = _pick(front)
     if pick is None and front.falls:
-        return f"Nothing held when it was verified: {phrases.all_fell(front)}."
+        return all_fell(front.falls)
     if pick is None:
         return f"No candidate of {front.infeasible().candidates} meets every requirement."
     if not front.record.points[1:]:
-        return "Nothing was tried yet beside the dense model."
+        return NOTHING_TRIED
     if not pick.number:
         return "Only the dense model itself meets every requirement."
     where = "test data" if pick.verified else "validation data, not verified"
@@ -37,15 +38,15 @@ def certainty(front: Front) -> str:
         sure = [f"quality is {_change(interval[0])} to {_change(interval[1])}"] if interval else []
         sure += [f"it is {speed}"] if (speed := surely_faster(pick)) else []
         told += [f"In 95 of 100 repeats {' and '.join(sure)}."] if sure else []
-        told += [phrases.machines(front.record)] if timed(pick) else []
-    return " ".join(told)
+        told += [phrases.evidence(front, pick), phrases.machines(front.record) if timed(pick) else ""]
+    return " ".join(one for one in told if one)
 
 
 def _kept(front: Front, pick: Point) -> str:
-    """What became of the main metric, of every other that has a floor, and of the slice that lost most."""
+    """What became of the main metrics, of every other that has a floor, and of the slice that lost most."""
     record = front.record
     others = [item.reading for item in front.requirements.items if not item.ceiling and "." not in item.reading]
-    names = dict.fromkeys([record.metric, *(name for name in others if name not in ("quality", "worst_slice"))])
+    names = dict.fromkeys([*record.metrics, *(name for name in others if name not in ("quality", "worst_slice"))])
     kept = [f"{_change(pick.known[name].ratio)} {name}" for name in names if name in pick.known]
     worst = pick.known.get("worst_slice")
     return ", ".join([*kept, f"{_change(worst.ratio)} on the worst slice"] if worst else kept)

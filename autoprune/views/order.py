@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from autoprune.errors import unknown
-from autoprune.fronts.requirements import COSTS, OBJECTIVES
+from autoprune.fronts.requirements import OBJECTIVES, is_cost
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 
@@ -23,7 +23,7 @@ def ordered(points: Iterable[Point], record: Record, sort: str) -> list[Point]:
     name = OBJECTIVES[sort][0] if sort in OBJECTIVES else sort
     if name not in record.names:
         raise unknown("--sort", sort, [*OBJECTIVES, *record.names])
-    sign = 1 if name.split(".")[0] in COSTS else -1
+    sign = 1 if is_cost(name) else -1
 
     def place(point: Point) -> float:
         value = point.known[name].ratio if name in point.known else math.inf

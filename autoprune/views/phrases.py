@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from autoprune.fronts.front import Front
+from autoprune.fronts.fall import DOUBT
+from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.fronts.requirements import Requirement
-from autoprune.measure.measurement import SEARCH, VERIFY, Measurement
-from autoprune.measure.reading import FEWEST_UNITS, Reading
+from autoprune.measure.measurement import RULES, SEARCH, VERIFY, Measurement
+from autoprune.measure.reading import FEWEST_UNITS, SURE, Reading, shipped
 from autoprune.record.archive import ROUNDS, processes
 from autoprune.record.point import Point
 from autoprune.record.record import Record
@@ -18,6 +19,8 @@ from autoprune.views.marks import initials
 
 NOTHING = "-"
 """Stands where nothing was measured."""
+
+NOTHING_BEATS = "Nothing beats the baseline under these requirements; loosen one, or search on with more trials."
 
 PURPOSES = {SEARCH: "the search", VERIFY: "the verification"}
 """What measurements were taken for."""
@@ -51,6 +54,11 @@ def absolute(name: str, value: float) -> str:
     if name.endswith("_bytes"):
         return byte_count(value)
     return f"{value:.3f} ms" if name.startswith("latency_ms") else f"{value:.4f}"
+
+
+def for_sure(reading: Reading) -> str:
+    """The ratio that the true one is not below, with 95 % confidence (one-sided): `0.981x`."""
+    return ratio(reading.bound(SURE, upper=False)) if reading.sure else NOTHING
 
 
 def cell(
@@ -110,6 +118,17 @@ def optimism(front: Front) -> str:
     return f"{looked}; that flatters the {front.record.metric} of the rest {how}."
 
 
+def folder(measured: Measurement, baseline: Measurement) -> str:
+    """What the whole folder takes, and what of it a model without rows for all users needs; empty if nobody knows."""
+    whole = shipped(measured, baseline)
+    if whole is None:
+        return ""
+    text = f"the whole folder takes {byte_count(whole.value)}, {ratio(whole.ratio)} of the dense model's"
+    if not measured.history_bytes:
+        return text
+    return f"{text}; the users' histories in it ({byte_count(measured.history_bytes)}) serve those who have no row"
+
+
 def why_idle(baseline: Measurement, metric: str, slice_name: str) -> str:
     """Why a slice does not bind: by its units, or by the baseline's value on it."""
     units = baseline.units[metric][slice_name]
@@ -153,6 +172,14 @@ def unverified(front: Front) -> str:
     return f"{len(left)} of {counted(of, 'point')} {are} not verified yet:\n  {verb}"
 
 
+def judged_before(front: Front) -> str:
+    """That quality was verified by the rules of an older version, and what mends it; empty where it was not."""
+    baseline = front.record.baseline
+    if not baseline.verified or baseline.candidate.latest(VERIFY).rules == RULES:
+        return ""
+    return f"Verified by an older version, which judged by other rules. By those of now:\n  {_verify(front)}"
+
+
 def thinly_timed(front: Front) -> str:
     """How many points were timed in fewer processes than a verification takes, and what mends it; empty if none."""
     timed = [point.candidate.latest(VERIFY) for point in front if point.number and point.verified]
@@ -163,10 +190,47 @@ def thinly_timed(front: Front) -> str:
     return f"{few} of {counted(len(timed), 'point')} {were} timed in fewer than {ROUNDS} processes:\n  {_verify(front)}"
 
 
+def alone(front: Front) -> str:
+    """Why the baseline stands alone on a front; empty where it does not, or where a format keeps others away."""
+    if not len(front) or any(point.number for point in front) or front.falls:
+        return ""
+    if len(front.record.points) == 1:
+        return NOTHING_TRIED
+    if len(front.candidates) == 1:
+        return ""
+    return NOTHING_BEATS if any(point.number for point in front.feasible) else front.infeasible().text
+
+
 def notes(front: Front) -> list[str]:
-    """What to know of a front before using it: requirements that say less than they seem to, luck, what is not done."""
-    lines = [*idle(front), optimism(front), unverified(front) or thinly_timed(front)]
+    """What to know of a front before using it: what it lacks, what says less than it seems to, luck, what is not done.
+
+    Of one that is empty, what else is said of it tells why.
+    """
+    if not len(front):
+        return [front.record.unfinished] if front.record.unfinished else []
+    lines = [
+        alone(front),
+        *idle(front),
+        optimism(front),
+        unverified(front) or judged_before(front) or thinly_timed(front),
+        timed_under_load(front),
+        front.record.unfinished,
+    ]
     return [line for line in lines if line]
+
+
+def timed_under_load(front: Front) -> str:
+    """Which points were timed while the machine was busy, and what mends it; empty where none was."""
+    busy = [point.number for point in front if point.number and _timed(point).busy]
+    if not busy:
+        return ""
+    numbers, verb = ", ".join(f"#{number}" for number in busy), _verify(front, "--again")
+    return f"Timed while the machine was busy with other work, so that latency is unsure: {numbers}.\n  {verb}"
+
+
+def _timed(point: Point) -> Measurement:
+    """The measurement whose latency counts."""
+    return point.candidate.latest(VERIFY if point.verified else SEARCH)
 
 
 def picks(found: Mapping[str, Point | None]) -> str:
@@ -193,12 +257,6 @@ def required(front: Front) -> str:
     return ", ".join(item.text for item in front.requirements.items) or "no requirements"
 
 
-def all_fell(front: Front) -> str:
-    """That nothing of the search's front was left."""
-    count = len(front.falls)
-    return "the one point of the search's front fell" if count == 1 else f"all {count} of the search's front fell"
-
-
 def margin(item: Requirement, found: Mapping[str, Reading]) -> str:
     """How a requirement stands to what was measured: `holds, 3.1% to spare`, `missed by 2.0% of the limit`."""
     if item.reading not in found:
@@ -207,15 +265,51 @@ def margin(item: Requirement, found: Mapping[str, Reading]) -> str:
     return f"missed by {by:.1%} of the limit" if by > 0 else f"holds, {-by:.1%} to spare"
 
 
+def bound(item: Requirement, reading: Reading) -> str:
+    """What is true of a reading with 95 % confidence, as the requirement counts it: `0.981x`."""
+    value = item.bound(reading)
+    if math.isnan(value):
+        return NOTHING
+    return ratio(value) if item.relative else absolute(item.reading, value)
+
+
+def certainty(item: Requirement, reading: Reading) -> str:
+    """Whether a requirement holds, and whether its bound holds, too: a second look at the evidence."""
+    if not reading.binds:
+        return "does not bind"
+    if item.violation(reading) > 0:
+        return "missed for doubt alone" if item.doubted(reading) else "missed"
+    return {True: "holds", False: "holds by value alone", None: "holds by value; the bound is not known"}[
+        item.sure(reading)
+    ]
+
+
+def evidence(front: Front, point: Point) -> str:
+    """Which requirements a verified point holds by value alone, in a sentence; empty where it was not verified."""
+    found = {item: point.verified[item.reading] for item in front.requirements.items if item.reading in point.verified}
+    held = {item: reading for item, reading in found.items() if reading.binds and item.violation(reading) <= 0}
+    alone = [f"{item.text} (bound {bound(item, reading)})" for item, reading in held.items() if not item.sure(reading)]
+    if not held:
+        return ""
+    if not alone:
+        return "Each requirement that holds does so by its bound at 95 %, too."
+    return f"By value alone, not by the bound at 95 %, it holds {', '.join(alone)}."
+
+
 def standing(front: Front, point: Point) -> str:
     """What keeps a point from being a sound choice under the front's requirements; empty if nothing does."""
     fall = next((fall for fall in front.falls if fall.point.number == point.number), None)
     if fall is not None:
         return f"candidate {point.number} fell when it was verified: it {fall.reason}"
     for found, when in ((point.verified, "as verified on test data"), (point.found, "by the search's measurements")):
-        missed = [f"{text} by {by:.1%}" for text, by in front.requirements.violations(found).items() if by > 0]
+        held = {item: found[item.reading] for item in front.requirements.items if item.reading in found}
+        missed = [
+            f"{item.text} by {item.violation(reading):.1%} of the limit{DOUBT * item.doubted(reading)}"
+            for item, reading in held.items()
+            if item.violation(reading) > 0
+        ]
         if missed:
-            return f"candidate {point.number} misses {', '.join(missed)} of the limit, {when}"
+            return f"candidate {point.number} misses {', '.join(missed)}, {when}"
     return ""
 
 

@@ -7,10 +7,12 @@ number, name, recipe               `name` is `baseline`, `trial` or a preset's; 
 front, pick, knee                  `yes` or `no`: on the front, what the requirements prefer, where the front bends most
 profiles                           that pick it, with spaces between
 letters                            points that share one cannot be told apart in quality
+for_sure                           the ratio of quality that the true one is not below, with 95 % confidence (one-sided)
 verified                           `yes` or `no`
 beyond, beyond_ratio               the slice that it loses most on of those too faint to bind (the table's `*`)
 READING, READING_ratio             of the search: value, and ratio to the baseline
-test_READING…, verified_READING…   of the verification, with `_ratio`, `_low` and `_high`; see `record.point.columns`
+test_READING…, verified_READING…   of the verification, with `_ratio`, `_low`, `_high` and `_bound`; see
+                                   `record.point.columns`
 artifact                           the folder
 """
 
@@ -22,6 +24,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autoprune.fronts.front import Front
+from autoprune.measure.reading import SURE
 from autoprune.record.point import Point, all_names, columns
 from autoprune.views.marks import pickers
 from autoprune.views.order import ordered
@@ -43,7 +46,7 @@ def marked(front: Front, points: Sequence[Point]) -> list[dict[str, Any]]:
     profiles, on_front = pickers(front.picks()), {point.number for point in front}
     rows: list[dict[str, Any]] = []
     for point in points:
-        beyond = front.record.beyond(point)
+        beyond, quality = front.record.beyond(point), point.known["quality"]
         rows.append(
             {
                 "front": point.number in on_front,
@@ -51,6 +54,7 @@ def marked(front: Front, points: Sequence[Point]) -> list[dict[str, Any]]:
                 "knee": knee is not None and point.number == knee.number,
                 "profiles": profiles.get(point.number, []),
                 "letters": front.letters.get(point.number, ""),
+                "for_sure": quality.bound(SURE, upper=False) if quality.sure else None,
                 "beyond": beyond[0] if beyond else None,
                 "beyond_ratio": beyond[1] if beyond else None,
             }

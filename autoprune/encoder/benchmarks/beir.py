@@ -9,6 +9,9 @@ from autoprune.encoder.benchmarks.judgements import WHERE, Collection, Found, by
 from autoprune.encoder.benchmarks.tables import json_lines
 from autoprune.errors import AutopruneError
 
+JUDGEMENTS = (".tsv", ".jsonl", ".csv", ".txt")
+"""How files of judgements end."""
+
 
 def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
     """Reads a folder in BEIR's form.
@@ -16,20 +19,22 @@ def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
     As BEIR judges, a document of the query's own id (ArguAna has such) is no answer to it unless judged relevant.
 
     Args:
-        folder: with corpus.jsonl (`_id`, `title`, `text`), queries.jsonl (`_id`, `text`) and qrels/test.tsv (a header,
-            then query, document, grade), perhaps qrels/dev.tsv; without it the queries of test are split in halves.
+        folder: with corpus.jsonl (`_id`, `title`, `text`; either of the last may be missing), queries.jsonl (`_id`,
+            `text`) and qrels/test.tsv (perhaps a header, then query, document, grade; or .jsonl, .csv, or TREC's four
+            columns), perhaps qrels/dev.tsv; without it the queries of test are split in halves.
         seed: splits them.
         where: the entry that names the folder.
 
     Raises:
-        AutopruneError: a file is missing or cannot be read, or a judgement names what is absent.
+        AutopruneError: a file is missing or cannot be read, or nothing that is judged is there.
     """
     documents = {name: _joined(entry) for name, entry in _objects(folder / "corpus.jsonl", where)}
     queries = {name: str(entry.get("text") or "").strip() for name, entry in _objects(folder / "queries.jsonl", where)}
-    files = sorted((folder / "qrels").glob("*.tsv"))
+    there = [*folder.glob("qrels*.*"), *folder.glob("qrels/*.*")]
+    files = sorted(file for file in there if file.suffix.lower() in JUDGEMENTS)
     if not files:
         raise AutopruneError(f"{where}: {str(folder)!r} has no qrels/test.tsv, which says what is relevant to what.")
-    judgements = {name: read_judgements(file, (0, 1, 2), header=True) for name, file in by_split(files, where).items()}
+    judgements = {name: read_judgements(file) for name, file in by_split(files, where).items()}
     return collected(Found(documents, queries, judgements), seed, folder, where, own=True)
 
 
@@ -37,7 +42,12 @@ def _objects(file: Path, where: str) -> Iterable[tuple[str, dict[str, object]]]:
     """`_id` → the object of each line."""
     seen = set()
     for number, entry in json_lines(file, where):
-        if not isinstance(entry, dict) or "_id" not in entry or not isinstance(entry.get("text"), str):
+        if (
+            not isinstance(entry, dict)
+            or "_id" not in entry
+            or not ("text" in entry or "title" in entry)
+            or not all(isinstance(entry.get(key), str | None) for key in ("title", "text"))
+        ):
             raise AutopruneError(f"{file}, line {number:,}: an object with _id and a string text is expected.")
         name = str(entry["_id"])
         if name in seen:
@@ -47,4 +57,4 @@ def _objects(file: Path, where: str) -> Iterable[tuple[str, dict[str, object]]]:
 
 
 def _joined(entry: Mapping[str, object]) -> str:
-    return f"{entry.get('title') or ''} {entry['text']}".strip()
+    return f"{entry.get('title') or ''} {entry.get('text') or ''}".strip()

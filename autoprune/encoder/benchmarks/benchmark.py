@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
+from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.tasks.metric import DRAWS, MeanMetric, Metric, Numbers, Resamples
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 """Float32 [n, dim]."""
 
-Encode = Callable[[Sequence[str]], Vectors]
-"""Texts → float32 [n, dim], rows of length 1."""
+Encode = Callable[..., Vectors]
+"""Texts, perhaps with `role=`, → float32 [n, dim], as `autoprune.encoder.similarity.prepared` gives them."""
 
 Perturb = Callable[[str], str]
 
@@ -25,22 +27,32 @@ DRAWS_AT_ONCE = 50
 """Bootstrap samples that are ranked at a time: bounds memory."""
 
 
-def normalized(vectors: Vectors) -> Vectors:
-    """Rows of length 1."""
-    found: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return found
-
-
 class Benchmark(ABC):
     """Something to do with embeddings for which it is known what would be right.
 
     Attributes:
         name: of the benchmark, as it stands in the rows.
-        metrics: by name; each reads no other rows than those of this benchmark.
+        metrics: by name, the main one first; each reads no other rows than those of this benchmark.
+        labelled: whether people said what is right; what only repeats the dense model is no purpose of its own.
+        similarity: how vectors are compared, as the dense model declares it.
+        dense: the dense model, once it is known.
     """
 
     name: str
+    labelled: bool = True
     metrics: Mapping[str, Metric]
+    similarity: str = SIMILARITIES[0]
+    dense: Encode | None = None
+
+    def under(self, similarity: str) -> Self:
+        """The same benchmark with another similarity."""
+        changed = copy.copy(self)
+        changed.similarity = similarity
+        return changed
+
+    def prepare(self, dense: Encode) -> None:
+        """Tells the benchmark the dense model, before rows are asked for."""
+        self.dense = dense
 
     @abstractmethod
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
@@ -184,9 +196,9 @@ def _correlations(value: Ordered, gold: Ordered, counts: np.ndarray[Any, np.dtyp
     return found
 
 
-def embedded(encode: Encode, texts: Sequence[str]) -> Vectors:
-    """What the encoder makes of texts; a vector that is not finite becomes 0, which is like nothing."""
-    found = np.asarray(encode(texts), dtype=np.float32)
+def embedded(encode: Encode, texts: Sequence[str], *, role: str | None = None) -> Vectors:
+    """What the encoder makes of texts of a role; a vector that is not finite becomes 0, which is like nothing."""
+    found = np.asarray(encode(texts) if role is None else encode(texts, role=role), dtype=np.float32)
     assert found.shape[:-1] == (len(texts),), f"{len(texts)} texts gave {found.shape}"
     return np.where(np.isfinite(found).all(axis=1, keepdims=True), found, np.float32(0))
 

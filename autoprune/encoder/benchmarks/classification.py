@@ -14,8 +14,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from autoprune.encoder.benchmarks.benchmark import Benchmark, Encode, MeanValue, Perturb, as_rows, embedded, sha256_of
+from autoprune.encoder.benchmarks.benchmark import (
+    Benchmark,
+    Encode,
+    MeanValue,
+    Perturb,
+    Vectors,
+    as_rows,
+    embedded,
+    sha256_of,
+)
 from autoprune.encoder.benchmarks.tables import Row, read_table, split_files
+from autoprune.encoder.similarity import normalized
 from autoprune.errors import AutopruneError, nearest
 
 WHERE = "task.data.path"
@@ -69,10 +79,14 @@ class Classification(Benchmark):
 
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
         train, judged = self.train[split], self.judged[split]
-        probe = self._probe(embedded(encode, train.texts), train.labels)
+        probe = self._probe(self._unit(embedded(encode, train.texts)), train.labels)
         asked = [perturb(text) for text in judged.texts] if perturb else judged.texts
-        hits = probe.predict(embedded(encode, asked)) == np.array(judged.labels, dtype=object)
+        hits = probe.predict(self._unit(embedded(encode, asked))) == np.array(judged.labels, dtype=object)
         return as_rows(self.name, judged.texts, hits)
+
+    def _unit(self, vectors: Vectors) -> Vectors:
+        """Rows of length 1, for which `C` is meant; by cosine they come so."""
+        return vectors if self.similarity == "cosine" else normalized(vectors)
 
     def describe(self) -> str:
         counts = [

@@ -20,6 +20,7 @@ from autoprune.encoder.benchmarks.benchmark import (
     sha256_of,
 )
 from autoprune.encoder.benchmarks.retrieval import nearest_documents
+from autoprune.encoder.similarity import SIMILARITIES, compared
 
 K = 10
 
@@ -29,7 +30,7 @@ PAIRS_OF_A_TEXT = 4
 """Pairs for every text, where there are few texts: more would say the same again."""
 
 Dense = Callable[[str], Vectors]
-"""Split → the dense model's vectors of its texts as they are, float32 [n, dim], rows of length 1."""
+"""Split → the dense model's vectors of its texts as they are, float32 [n, dim], prepared for the similarity."""
 
 
 class Fidelity(Benchmark):
@@ -41,6 +42,8 @@ class Fidelity(Benchmark):
         texts: by split, `validation` and `test`; two or more, all different.
         dense: asked for a split when its rows are first wanted.
     """
+
+    labelled = False
 
     def __init__(self, texts: Mapping[str, Sequence[str]], dense: Dense) -> None:
         self.texts = {split: list(texts[split]) for split in ("validation", "test")}
@@ -74,8 +77,9 @@ class Neighbours(Fidelity):
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
         if split not in self._right:
             dense = self._dense(split)
-            self._right[split] = neighbours(dense, dense, K)
-        right, found = self._right[split], neighbours(*self._vectors(encode, split, perturb), K)
+            self._right[split] = neighbours(dense, dense, K, similarity=self.similarity)
+        asked, answers = self._vectors(encode, split, perturb)
+        right, found = self._right[split], neighbours(asked, answers, K, similarity=self.similarity)
         shared = (right[:, :, None] == found[:, None, :]).any(axis=2)
         return as_rows(self.name, self.texts[split], shared.mean(axis=1))
 
@@ -101,27 +105,30 @@ class Similarities(Fidelity):
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
         if split not in self._pairs:
             dense = self._dense(split)
-            one, other = drawn_pairs(dense, seed=self._seed)
-            self._pairs[split] = one, other, _cosines(dense[one], dense[other])
+            one, other = drawn_pairs(dense, seed=self._seed, similarity=self.similarity)
+            self._pairs[split] = one, other, compared(dense[one], dense[other], self.similarity)
         one, other, gold = self._pairs[split]
         asked, found = self._vectors(encode, split, perturb)
         texts = [self.texts[split][at] for at in one]
-        return as_rows(self.name, texts, _cosines(asked[one], found[other]), gold)
+        return as_rows(self.name, texts, compared(asked[one], found[other], self.similarity), gold)
 
     def describe(self) -> str:
         return f"the dense model's cosines of up to {MOST_PAIRS:,} pairs each of {self._counted()} texts"
 
 
-def neighbours(asked: Vectors, found: Vectors, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def neighbours(
+    asked: Vectors, found: Vectors, count: int, *, similarity: str = SIMILARITIES[0]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The nearest other texts, best first, int64 [n, min(count, n - 1)].
 
     Args:
         asked: float32 [n, dim].
         found: of the same n texts, perhaps in another form.
         count: of neighbours.
+        similarity: one of `autoprune.encoder.similarity.SIMILARITIES`.
     """
     count = min(count, len(found) - 1)
-    nearest = nearest_documents(asked, found, count + 1)
+    nearest = nearest_documents(asked, found, count + 1, similarity=similarity)
     other = nearest != np.arange(len(asked))[:, None]
     other[other.all(axis=1), -1] = False  # who is not found among its own neighbours drops the last
     kept: np.ndarray[Any, np.dtype[np.int64]] = nearest[other].reshape(len(asked), count)
@@ -129,27 +136,23 @@ def neighbours(asked: Vectors, found: Vectors, count: int) -> np.ndarray[Any, np
 
 
 def drawn_pairs(
-    dense: Vectors, *, seed: int
+    dense: Vectors, *, seed: int, similarity: str = SIMILARITIES[0]
 ) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
     """Positions of who asks and of whom, at most `MOST_PAIRS` different pairs: random ones, then neighbours.
 
     Args:
         dense: float32 [n, dim], n > 1.
         seed: draws them.
+        similarity: one of `autoprune.encoder.similarity.SIMILARITIES`.
     """
     count = len(dense)
     draw = np.random.default_rng(seed)
     half = min(MOST_PAIRS, PAIRS_OF_A_TEXT * count) // 2
     asking = np.resize(draw.permutation(count), half)
     random = (asking + draw.integers(1, count, size=half)) % count
-    near = neighbours(dense, dense, K)
+    near = neighbours(dense, dense, K, similarity=similarity)
     close = near[asking, draw.integers(near.shape[1], size=half)]
     pairs = np.stack([np.concatenate([asking, asking]), np.concatenate([random, close])], axis=1)
     _, first = np.unique(np.sort(pairs, axis=1), axis=0, return_index=True)
     kept = pairs[np.sort(first)]
     return kept[:, 0], kept[:, 1]
-
-
-def _cosines(one: Vectors, other: Vectors) -> np.ndarray[Any, np.dtype[np.float64]]:
-    found: np.ndarray[Any, np.dtype[np.float64]] = np.einsum("nd,nd->n", one, other, dtype=np.float64)
-    return found

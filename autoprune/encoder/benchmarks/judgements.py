@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from autoprune.encoder.benchmarks.tables import is_number, read_text
+from autoprune.encoder.benchmarks.tables import is_number, json_lines, read_text
 from autoprune.errors import AutopruneError
 
 WHERE = "task.data.path"
 
-SPLITS = {"dev": "validation", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
-"""What a file of judgements is called → its split."""
+SPLITS = {
+    **dict.fromkeys(("dev", "development", "validation", "valid", "val"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("train", "training"), "train"),
+}
+"""What a file of judgements is called → its split; what is called train is not read."""
 
 JUDGED = ("validation", "test")
 
@@ -36,7 +41,8 @@ class Collection:
     Attributes:
         documents: texts; empty where a document has none.
         queries: by split, `validation` and `test`; each has a relevant document.
-        grades: by split, for each query: position of a document → its gain, above 0.
+        grades: by split, for each query: position of a document → its gain, above 0; a position behind the last one is
+            that of a document that is judged, but absent.
         notes: what was done to the files, for people.
         own: by split, for each query: position of the document that is the query itself, and no answer; -1: there is
             none. Empty: no query is a document.
@@ -48,11 +54,18 @@ class Collection:
     notes: tuple[str, ...] = ()
     own: dict[str, list[int]] = field(default_factory=dict)
 
+    def asking(self, split: str, chosen: Sequence[int]) -> Collection:
+        """The same with some queries of a split alone, by position."""
+
+        def part(held: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+            return {**held, split: [held[split][at] for at in chosen]} if held else {}
+
+        return replace(self, queries=part(self.queries), grades=part(self.grades), own=part(self.own))
+
 
 class Judgement(NamedTuple):
     """A line of a file of judgements; `grade` is larger for the more relevant."""
 
-    where: str
     query: str
     document: str
     grade: float
@@ -69,7 +82,10 @@ class Found:
 
 
 def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = False) -> Collection:
-    """Checks that all that is judged is there, and splits.
+    """Puts judgements and what is judged together, and splits.
+
+    As evaluators of retrieval do, it goes on where a judgement names what is absent (BEIR's ArguAna has such): a query
+    is left out; a relevant document can't be found, and stands in the ideal list.
 
     Args:
         found: in the files.
@@ -79,19 +95,17 @@ def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = 
         own: whether a document that has the id of a query is that query, and no answer to it unless judged so.
 
     Raises:
-        AutopruneError: a judgement names what is absent, or a split has no query.
+        AutopruneError: nothing that is judged is there, or a split has no query.
     """
+    _check_ids(found, folder)
+    lines = [line for held in found.judgements.values() for line in held]
+    asking = [name for name, text in found.queries.items() if text]
     place = {name: at for at, name in enumerate(found.documents)}
-    grades = {split: _graded(lines, found, place) for split, lines in found.judgements.items()}
-    asked = {name for known in grades.values() for name in known}
-    for name in sorted(asked):
-        if not found.queries[name]:
-            raise AutopruneError(f"{folder}: query {name!r} is judged, but its text is empty; a query asks something.")
-    judged = {split: [name for name in found.queries if by.get(name)] for split, by in grades.items()}
-    notes = [*found.notes]
-    useless = len(asked) - len({name for names in judged.values() for name in names})
-    if useless:
-        notes.append(f"queries left out for want of a relevant document: {useless:,}")
+    for line in lines:
+        place.setdefault(line.document, len(place))  # behind those that are there
+    grades = {split: _graded(held, found.queries, place) for split, held in found.judgements.items()}
+    judged = {split: [name for name in asking if by.get(name)] for split, by in grades.items()}
+    notes = [*found.notes, *_notes(found, grades, judged)]
     if "" in judged:
         judged, both = _halved(judged[""], seed), grades[""]
         grades = dict.fromkeys(judged, both)
@@ -102,7 +116,7 @@ def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = 
             f"{where}: validation and test each need a query with a relevant document, "
             f"but {str(folder)!r} has {counts}; a grade above 0 says relevant."
         )
-    selves = _selves(judged, grades, place) if own else {}
+    selves = _selves(judged, grades, {name: place[name] for name in found.documents}) if own else {}
     count = sum(at >= 0 for held in selves.values() for at in held)
     if count:
         notes.append(f"queries that are documents, no answers to themselves: {count:,}")
@@ -115,21 +129,49 @@ def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = 
     )
 
 
-def _graded(lines: Iterable[Judgement], found: Found, place: Mapping[str, int]) -> Grades:
-    """What lines of judgements say of what is there; of a pair that is judged twice the larger grade."""
+def _check_ids(found: Found, folder: Path) -> None:
+    """Refuses judgements of which none is of what is there: they are of something else, or write ids otherwise."""
+    lines = [line for held in found.judgements.values() for line in held]
+    for what, named, there in (
+        ("query", [line.query for line in lines], found.queries),
+        ("document", [line.document for line in lines], found.documents),
+    ):
+        if not any(name in there for name in named):
+            raise AutopruneError(
+                f"{folder}: no {what} that is judged is there: {named[0]!r}, for one, is absent. "
+                f"{_nearest(named[0], there)}"
+            )
+
+
+def _notes(found: Found, grades: Mapping[str, Grades], judged: Mapping[str, Sequence[str]]) -> list[str]:
+    """What is amiss in the files, counted, for people."""
+    lines = [line for held in found.judgements.values() for line in held]
+    asked, used = {line.query for line in lines}, {name for names in judged.values() for name in names}
+    absent = {name for name in asked if name not in found.queries}
+    missing = {line.document for line in lines if line.document not in found.documents}
+    lost = [
+        name
+        for split, names in judged.items()
+        for name in names
+        if min(grades[split][name]) >= len(found.documents)  # positions behind all that are there
+    ]
+    empty = {name for name in asked - absent if not found.queries[name]}
+    counts = {
+        "queries that are judged, but absent": absent,
+        "queries that are judged, but without text": empty,
+        "queries left out for want of a relevant document": asked - used - absent - empty,
+        "documents that are judged, but absent": missing,
+        "queries whose relevant documents are all absent, which score 0": lost,
+    }
+    return [f"{what}: {len(names):,}" for what, names in counts.items() if names]
+
+
+def _graded(lines: Iterable[Judgement], queries: Mapping[str, str], place: Mapping[str, int]) -> Grades:
+    """What lines of judgements say of the queries that are there; of a pair that is judged twice the larger grade."""
     grades: Grades = {}
     for line in lines:
-        for what, name, there in (
-            ("query", line.query, found.queries),
-            ("document", line.document, found.documents),
-        ):
-            if name not in there:
-                raise AutopruneError(
-                    f"{line.where}: {what} {name!r} is judged, but absent. {_nearest(name, there)} "
-                    f"Add the {what} or take the line out."
-                )
-        known = grades.setdefault(line.query, {})
-        if line.grade > 0:
+        if line.query in queries and line.grade > 0:
+            known = grades.setdefault(line.query, {})
             known[place[line.document]] = max(line.grade, known.get(place[line.document], 0.0))
     return grades
 
@@ -158,54 +200,76 @@ def by_split(files: list[Path], where: str) -> dict[str, Path]:
         AutopruneError: their names don't say which is for which.
     """
     named: dict[str, Path] = {}
+    other = 0
     for file in files:
-        words = set(file.name.lower().replace("-", ".").replace("_", ".").split("."))
-        split = next((SPLITS[word] for word in sorted(words) if word in SPLITS), "")
-        if split and split in named:
+        words = re.split(r"[\W_]+", file.name.lower())
+        split = next((SPLITS[word] for word in words if word in SPLITS), "")
+        if split in named and split != "train":
             raise AutopruneError(f"{where}: {named[split].name} and {file.name} are both for {split}; take one out.")
+        other += not split
         if split:
             named[split] = file
-    if set(named) == {"validation", "test"}:
-        return named
-    if set(named) == {"test"} or len(files) == 1:
-        return {"": named.get("test", files[0])}
+    judged = {split: file for split, file in named.items() if split in JUDGED}
+    if len(judged) == 2:
+        return judged
+    if "test" in judged or (judged and not other):
+        return {"": next(iter(judged.values()))}
+    if len(files) == 1:
+        return {"": files[0]}
     raise AutopruneError(
         f"{where}: which judgements are for test? There is {', '.join(file.name for file in files)}; "
         "there must be one file, or one with test in its name and perhaps one with dev."
     )
 
 
-def read_judgements(file: Path, columns: tuple[int, int, int], *, header: bool = False) -> list[Judgement]:
-    """The lines of a file of judgements.
+def read_judgements(file: Path) -> list[Judgement]:
+    """The lines of a file of judgements, perhaps below a header.
 
     Args:
-        file: of TREC's four fields, or of BEIR's three below a header.
-        columns: where the query, the document and the grade stand; the grade is last.
-        header: whether the first line that holds something is one.
+        file: of TREC's four fields (query, 0, document, grade), of BEIR's three (query, document, grade), or of JSON
+            lines with `query-id`, `corpus-id` and `score`.
 
     Raises:
         AutopruneError: a line has other fields, or its grade is no number.
     """
-    found = []
-    lines = [(number, line) for number, line in enumerate(read_text(file, WHERE).splitlines(), start=1) if line.strip()]
-    for at, (number, line) in enumerate(lines):
-        fields = line.split("\t") if header and "\t" in line else line.split()
-        if header and at == 0 and not is_number(fields[-1]):
+    found: list[Judgement] = []
+    width = 0
+    entries = _objects(file) if file.suffix.lower() == ".jsonl" else _lines(file)
+    for number, fields in entries:
+        if not found and not width and len(fields) in FIELDS and not is_number(fields[-1]):
+            width = len(fields)
             continue
-        where, wanted = f"{file}, line {number:,}", max(columns) + 1
-        try:
-            grade = float(fields[columns[2]])
-        except (IndexError, ValueError):
-            grade = math.nan
-        if len(fields) != wanted or not math.isfinite(grade):
-            names = "query, document, grade" if header else "query, 0, document, grade"
+        width = width or (len(fields) if len(fields) in FIELDS else min(FIELDS))
+        if len(fields) != width or not is_number(fields[-1]) or not math.isfinite(float(fields[-1])):
             raise AutopruneError(
-                f"{where}: {wanted} fields are expected ({names}, a number), but got {line.strip()!r}."
+                f"{file}, line {number:,}: {width} fields are expected ({FIELDS[width]}, a number), "
+                f"but got {' '.join(fields)!r}."
             )
-        found.append(Judgement(where, fields[columns[0]], fields[columns[1]], grade))
+        found.append(Judgement(fields[0], fields[-2], float(fields[-1])))
     if not found:
         raise AutopruneError(f"{file}: there are no judgements.")
     return found
+
+
+FIELDS = {3: "query, document, grade", 4: "query, 0, document, grade"}
+"""How many a line of judgements has → what they are."""
+
+
+def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """The number and the fields of each line that holds something."""
+    for number, line in enumerate(read_text(file, WHERE).splitlines(), start=1):
+        if line.strip():
+            separator = "\t" if "\t" in line else "," if file.suffix.lower() == ".csv" else None
+            yield number, [field.strip().strip('"') for field in line.strip().split(separator)]
+
+
+def _objects(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """The same of JSON lines, whose keys are BEIR's."""
+    for number, entry in json_lines(file, WHERE):
+        keys = ("query-id", "corpus-id", "score")
+        if not isinstance(entry, dict) or any(key not in entry for key in keys):
+            raise AutopruneError(f"{file}, line {number:,}: an object with {', '.join(keys)} is expected.")
+        yield number, [str(entry[key]) for key in keys]
 
 
 def _nearest(name: str, there: Mapping[str, str]) -> str:

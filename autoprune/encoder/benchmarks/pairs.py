@@ -13,6 +13,7 @@ import pandas as pd
 
 from autoprune.encoder.benchmarks.benchmark import Benchmark, Encode, Perturb, Spearman, as_rows, embedded, sha256_of
 from autoprune.encoder.benchmarks.tables import Row, read_table, split_files
+from autoprune.encoder.similarity import compared
 from autoprune.errors import AutopruneError
 
 WHERE = "task.data.path"
@@ -49,7 +50,7 @@ class Scored:
 
 
 class Pairs(Benchmark):
-    """Spearman's ρ of cosine and human score (Cer et al. 2017, STS Benchmark).
+    """Spearman's ρ of similarity (cosine, unless the model declares another) and human score (Cer et al. 2017).
 
     The bootstrap draws pairs: where few sentences stand in many pairs (`lee_pairs`) its errors are too small.
 
@@ -69,9 +70,9 @@ class Pairs(Benchmark):
         first = [perturb(text) for text in pairs.first] if perturb else pairs.first
         vectors = embedded(encode, [*first, *pairs.second])
         one, other = vectors[: len(first)], vectors[len(first) :]
-        cosines = np.einsum("nd,nd->n", one, other, dtype=np.float64)
+        likeness = compared(one, other, self.similarity)
         texts = [f"{a}\n{b}" for a, b in zip(pairs.first, pairs.second, strict=True)]
-        return as_rows(self.name, texts, cosines, np.array(pairs.score))
+        return as_rows(self.name, texts, likeness, np.array(pairs.score))
 
     def describe(self) -> str:
         counts = " and ".join(f"{len(pairs.score):,} {split}" for split, pairs in self.pairs.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ from autoprune.encoder.benchmarks.benchmark import (
     embedded,
     sha256_of,
 )
+from autoprune.encoder.benchmarks.hardest import Positions, fitting_queries, hardest_documents
 from autoprune.encoder.benchmarks.judgements import WHERE, Collection
 from autoprune.encoder.benchmarks.trec import read_trec
+from autoprune.encoder.similarity import SIMILARITIES, all_compared
 from autoprune.errors import AutopruneError
 
 K = 10
-
-VALIDATION_DOCUMENTS = 600
 
 SCORES_AT_ONCE = 2**25
 """Scores of queries × documents that are held at a time: 128 MiB."""
@@ -35,57 +35,81 @@ SCORES_AT_ONCE = 2**25
 class Retrieval(Benchmark):
     """nDCG@10 as `trec_eval` has it: linear gains, grades below 0 count as 0, the ideal list holds all relevant ones.
 
-    Queries without a relevant document are left out. Documents without text are never answers. Ties go to the document
-    that stands first; scores that differ by less than 1e-6 are one, so that rounding decides nothing.
+    Relevant documents that the collection lacks stand in the ideal list as well. Queries without a relevant document
+    are left out. Documents without text are never answers. Ties go to the document that stands first; scores that
+    differ by less than 1e-6 are one, so that rounding decides nothing.
 
     Args:
         collection: documents, queries and who is relevant to what.
-        validation_documents: among how many is searched on validation, which the search does often: those relevant to
-            its queries, and others drawn by the seed up to this number; None: among all, as on test.
-        seed: draws them.
+        documents: among how many is searched on validation, which the search does often; None: among all, as on test.
+            Where the collection has more, they are those hardest to tell from the relevant ones
+            (`autoprune.encoder.benchmarks.hardest`), and of the queries as many as they are enough for.
+        seed: draws the queries.
     """
 
-    def __init__(
-        self, collection: Collection, *, validation_documents: int | None = VALIDATION_DOCUMENTS, seed: int = 0
-    ) -> None:
+    def __init__(self, collection: Collection, *, documents: int | None = None, seed: int = 0) -> None:
         self.name = "retrieval"
         self.metrics = {f"ndcg@{K}": MeanValue(self.name)}
+        self._filled = np.flatnonzero([bool(text) for text in collection.documents])
+        self._documents = documents if documents is not None and documents < len(self._filled) else None
+        self._asked = {split: len(texts) for split, texts in collection.queries.items()}
+        self._hardest: Positions | None = None
+        if self._documents is not None:
+            relevant = [len(grades) for grades in collection.grades["validation"]]
+            chosen = fitting_queries(relevant, self._documents, k=K, seed=seed)
+            collection = collection.asking("validation", chosen.tolist())
         self.collection = collection
-        filled = np.array([bool(text) for text in collection.documents], dtype=bool)
-        self.candidates = {"validation": np.flatnonzero(filled), "test": np.flatnonzero(filled)}
-        if validation_documents is not None and validation_documents < filled.sum():
-            wanted = np.zeros(len(filled), dtype=bool)
-            for grades in collection.grades["validation"]:
-                wanted[list(grades)] = True
-            others = np.random.default_rng(seed).permutation(np.flatnonzero(filled & ~wanted))
-            wanted[others[: max(0, validation_documents - int((wanted & filled).sum()))]] = True
-            self.candidates["validation"] = np.flatnonzero(wanted & filled)
 
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
         texts, grades = self.collection.queries[split], self.collection.grades[split]
         asked = [perturb(text) for text in texts] if perturb else texts
-        places = self.candidates[split]
-        documents = embedded(encode, [self.collection.documents[at] for at in places])
-        queries = embedded(encode, asked)
-        own = self.collection.own.get(split)
-        near = places[nearest_documents(queries, documents, K + bool(own))]
-        found = [row[row != itself][:K] for row, itself in zip(near, own, strict=True)] if own else near
+        found = self._answers(encode, split, asked, self.candidates(split), K)
         values = [
             ndcg([known.get(int(at), 0.0) for at in row], known) for row, known in zip(found, grades, strict=True)
         ]
         return as_rows(self.name, texts, np.array(values))
 
+    def candidates(self, split: str) -> Positions:
+        """Positions of the documents that are searched among: int64, ascending."""
+        if split == "test" or self._documents is None:
+            return self._filled
+        if self._hardest is None:
+            assert self.dense is not None, "which documents are hard is known once the dense model is"
+            near = self._answers(self.dense, split, self.collection.queries[split], self._filled, self._documents)
+            there = set(self._filled.tolist())
+            known = [
+                {at: gain for at, gain in grades.items() if at in there} for grades in self.collection.grades[split]
+            ]
+            self._hardest = hardest_documents(np.stack(near), known, self._documents, k=K)
+        return self._hardest
+
+    def _answers(
+        self, encode: Encode, split: str, asked: Sequence[str], places: Positions, count: int
+    ) -> list[Positions]:
+        """For each query the positions of its nearest documents, best first, itself left out."""
+        documents = embedded(encode, [self.collection.documents[at] for at in places], role="document")
+        queries = embedded(encode, asked, role="query")
+        own = self.collection.own.get(split) or [-1] * len(asked)
+        near = places[nearest_documents(queries, documents, count + 1, similarity=self.similarity)]
+        return [row[row != itself][:count] for row, itself in zip(near, own, strict=True)]
+
     def describe(self) -> str:
-        queries = {split: len(texts) for split, texts in self.collection.queries.items()}
-        counts = [
-            f"{queries[split]:,} {split} queries among {len(self.candidates[split]):,} documents"
-            for split in ("validation", "test")
-        ]
         notes = [*self.collection.notes]
-        empty = sum(not text for text in self.collection.documents)
+        empty = len(self.collection.documents) - len(self._filled)
         if empty:
             notes.append(f"documents without text, never answers: {empty:,}")
-        return " and ".join(counts) + (f" ({'; '.join(notes)})" if notes else "")
+        said = f"{self._counted('validation')} and {self._counted('test')}"
+        return said + (f" ({'; '.join(notes)})" if notes else "")
+
+    def _counted(self, split: str) -> str:
+        queries, asked, documents = len(self.collection.queries[split]), self._asked[split], len(self._filled)
+        if split == "test" or self._documents is None:
+            return f"{queries:,} {split} queries among {documents:,} documents"
+        of = f"{queries:,}" if queries == asked else f"{queries:,} of {asked:,}"
+        return (
+            f"{of} {split} queries among the {self._documents:,} of {documents:,} documents that are nearest to them "
+            "under the dense model or relevant"
+        )
 
     def fingerprint(self) -> str:
         held = self.collection
@@ -96,22 +120,26 @@ class Retrieval(Benchmark):
             for value in (split, text, sorted(grades.items()))
         ]
         own = [held.own] if held.own else []  # none leaves the fingerprint as it was
-        return sha256_of([*held.documents, *asked, self.candidates["validation"].tolist(), *own])
+        among = self._filled.tolist() if self._documents is None else self._documents
+        return sha256_of([*held.documents, *asked, among, *own])
 
 
-def nearest_documents(queries: Vectors, documents: Vectors, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The positions of the `count` documents of the largest products, best first, int64 [queries, min(count, docs)].
+def nearest_documents(
+    queries: Vectors, documents: Vectors, count: int, *, similarity: str = SIMILARITIES[0]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The positions of the `count` documents that are most similar, best first, int64 [queries, min(count, docs)].
 
     Args:
         queries: float32 [queries, dim].
         documents: float32 [docs, dim], docs > 0.
         count: of answers.
+        similarity: one of `autoprune.encoder.similarity.SIMILARITIES`.
     """
     count = min(count, len(documents))
     found = np.empty((len(queries), count), dtype=np.int64)
     step = max(1, SCORES_AT_ONCE // len(documents))
     for start in range(0, len(queries), step):
-        scores = np.round(queries[start : start + step] @ documents.T, 6)
+        scores = np.round(all_compared(queries[start : start + step], documents, similarity), 6)
         least = np.partition(scores, len(documents) - count, axis=1)[:, len(documents) - count]
         for at, (row, bound) in enumerate(zip(scores, least, strict=True), start=start):
             close = np.flatnonzero(row >= bound)  # in the order of documents, which a stable sort keeps among ties
@@ -131,15 +159,13 @@ def ndcg(gains: list[float], known: Mapping[int, float]) -> float:
     return float(np.dot(gains, discounts[: len(gains)]) / np.dot(ideal, discounts[: len(ideal)]))
 
 
-def read_retrieval(
-    path: Path, *, validation_documents: int | None = VALIDATION_DOCUMENTS, seed: int = 0, where: str = WHERE
-) -> Retrieval:
+def read_retrieval(path: Path, *, documents: int | None = None, seed: int = 0, where: str = WHERE) -> Retrieval:
     """Reads a folder in BEIR's form (corpus.jsonl, queries.jsonl, qrels/) or in TREC's (documents, topics, qrels).
 
     Args:
         path: of the folder.
-        validation_documents: see `Retrieval`.
-        seed: splits queries in halves where the folder has no split, and draws documents.
+        documents: see `Retrieval`.
+        seed: splits queries in halves where the folder has no split, and draws those of validation.
         where: the entry that names the path.
 
     Raises:
@@ -148,4 +174,4 @@ def read_retrieval(
     if not path.is_dir():
         raise AutopruneError(f"{where}: there is no folder {str(path)!r}; retrieval reads a folder.")
     read = read_beir if (path / "corpus.jsonl").exists() else read_trec
-    return Retrieval(read(path, seed=seed, where=where), validation_documents=validation_documents, seed=seed)
+    return Retrieval(read(path, seed=seed, where=where), documents=documents, seed=seed)

@@ -23,7 +23,7 @@ def read_trec(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
         where: the entry that names the folder.
 
     Raises:
-        AutopruneError: a file is missing or cannot be read, or a judgement names what is absent.
+        AutopruneError: a file is missing or cannot be read, or nothing that is judged is there.
     """
     sorts: dict[str, list[Path]] = {"documents": [], "queries": [], "judgements": []}
     for file in sorted(file for file in folder.iterdir() if file.is_file()):
@@ -47,7 +47,7 @@ def read_trec(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
             raise AutopruneError(f"{file}: document {min(twice)!r} stands in another file as well; a docno names one.")
         documents |= read
     queries = read_queries(sorts["queries"][0], where)
-    judgements = {name: read_judgements(file, (0, 2, 3)) for name, file in by_split(sorts["judgements"], where).items()}
+    judgements = {name: read_judgements(file) for name, file in by_split(sorts["judgements"], where).items()}
     found = Found(documents, queries, judgements)
     asked = {line.query for lines in judgements.values() for line in lines}
     positions = [str(at) for at in range(1, len(queries) + 1)]

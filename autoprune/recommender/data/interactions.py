@@ -44,6 +44,7 @@ class Interactions:
         train, validation, test: what each user did, a list each.
         titles: of the items, or None.
         how: the split in words.
+        notes: what else is to be known of how the data was read and split.
     """
 
     users: Ids
@@ -53,6 +54,7 @@ class Interactions:
     test: Histories
     titles: list[str] | None = None
     how: str = ""
+    notes: tuple[str, ...] = ()
 
     def seen_before(self, split: str) -> Histories:
         """What a user had seen when `split` began: train for validation, train and validation for test."""
@@ -89,6 +91,9 @@ def split_log(
 ) -> Interactions:
     """Splits a log of interactions; a repeated pair counts once, at its first time.
 
+    What has the same time stands in an order drawn by `seed`: that of ids or of the file may follow the content, and
+    the last tenths would then be another kind of item than the rest.
+
     Args:
         split: `per_user` holds out the last tenths of every user by time (it leaks across users: some train
             interactions are later than other users' test interactions); `global` the last tenths of the whole log,
@@ -105,7 +110,7 @@ def split_log(
             raise AutopruneError(
                 f"task.data.split: {where} is split by its files, but got {split!r}; leave it out or name one file."
             )
-        pairs, how = _as_given(log, seed)
+        (pairs, how), tied = _as_given(log, seed), ""
     else:
         split = split or ("random" if log.time is None else "per_user")
         check_split(split)
@@ -114,7 +119,7 @@ def split_log(
                 f"task.data.split: {split} needs times, but {where} has none; name their column "
                 "(task.data.columns.timestamp=NAME) or take random."
             )
-        pairs, how = _tenths(log, split, seed), HOW[split]
+        (pairs, tied), how = _tenths(log, split, seed), HOW[split]
     train, validation, test = pairs
     validation = _unseen(validation, train, len(log.items))
     test = _unseen(test, np.concatenate([train, validation]), len(log.items))
@@ -126,6 +131,7 @@ def split_log(
         test=_histories(test, len(log.users)),
         titles=[titles.get(item, str(item)) for item in log.items.values.tolist()] if titles else None,
         how=how,
+        notes=(*log.notes, *([tied] if tied else [])),
     )
     counts = {name: len(data.evaluable(name)) for name in ("validation", "test")}
     if min(counts.values()) < FEWEST_USERS:
@@ -147,29 +153,43 @@ def check_split(split: str) -> None:
         raise unknown("task.data.split", split, HOW)
 
 
-def _tenths(log: Log, split: str, seed: int) -> list[Numbers]:
-    """(user, item) pairs of train, validation and test, [n, 2] each."""
-    user, item = log.user, log.item
-    if log.time is not None:
-        order = np.lexsort((item, log.time))
-        user, item = user[order], item[order]
-    _, first = np.unique(user * len(log.items) + item, return_index=True)
-    first.sort()
-    user, item = user[first], item[first]  # distinct pairs, by time
-    if split == "global":
-        place, size = np.arange(len(user)), np.full(len(user), len(user))
-    else:
-        if split == "random":
-            shuffled = np.random.default_rng(seed).permutation(len(user))
-            user, item = user[shuffled], item[shuffled]
-        grouped = np.argsort(user, kind="stable")
-        user, item = user[grouped], item[grouped]
-        place, size = _rank_within(user), np.bincount(user)[user]
+def _tenths(log: Log, split: str, seed: int) -> tuple[list[Numbers], str]:
+    """(user, item) pairs of train, validation and test, [n, 2] each; and what is to be said about equal times."""
+    user, item, time = _distinct(log)
+    drawn = np.random.default_rng(seed).permutation(len(user))
+    user, item, time = user[drawn], item[drawn], time[drawn]
+    whole = np.zeros_like(user) if split == "global" else user
+    order = np.argsort(whole, kind="stable") if split == "random" else np.lexsort((time, whole))
+    user, item, time, whole = user[order], item[order], time[order], whole[order]
+    place, size = _rank_within(whole), np.bincount(whole)[whole]
     held = np.maximum(1, np.round(size * HELD_OUT)) * (size >= 3)
-    in_test = place >= size - held
-    in_valid = (place >= size - 2 * held) & ~in_test
+    part = (place >= size - 2 * held).astype(np.int64) + (place >= size - held)
     pairs = np.stack([user, item], axis=1)
-    return [pairs[~in_test & ~in_valid], pairs[in_valid], pairs[in_test]]
+    said = "" if split == "random" else _ties(whole, time, part, "of their user" if split == "per_user" else "")
+    return [pairs[part == each] for each in range(3)], said
+
+
+def _distinct(log: Log) -> tuple[Numbers, Numbers, npt.NDArray[np.float64]]:
+    """Users, items and first times of all distinct pairs, by time; as in the files, and all zero, without times."""
+    time = np.zeros(len(log.user)) if log.time is None else log.time
+    order = np.arange(len(time)) if log.time is None else np.lexsort((log.user, log.item, time))
+    _, first = np.unique((log.user * len(log.items) + log.item)[order], return_index=True)
+    chosen = order[np.sort(first)]
+    return log.user[chosen], log.item[chosen], time[chosen]
+
+
+def _ties(whole: Numbers, time: npt.NDArray[np.float64], part: Numbers, whose: str) -> str:
+    """How many interactions, by `whole` and time, have another's time, and how many of these a boundary takes apart."""
+    starts = np.flatnonzero((np.diff(whole, prepend=-1) != 0) | (np.diff(time, prepend=np.nan) != 0))
+    counts = np.diff(starts, append=len(whole))
+    ends = starts + counts - 1
+    tied, apart = int(counts[counts > 1].sum()), int(counts[part[starts] != part[ends]].sum())
+    if not apart:
+        return ""
+    return (
+        f"{tied:,} of {len(whole):,} interactions share their time with another {whose}".rstrip()
+        + f", {apart:,} of them across a boundary of the split: their order is drawn by task.data.seed"
+    )
 
 
 def _as_given(log: Log, seed: int) -> tuple[list[Numbers], str]:

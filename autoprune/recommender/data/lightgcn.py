@@ -10,19 +10,21 @@ import numpy.typing as npt
 import pandas as pd
 
 from autoprune.errors import AutopruneError
+from autoprune.recommender.data.text import Text
 
 
-def read_lines(path: Path) -> list[pd.DataFrame]:
-    """The (user, item) pairs of a file; an item that stands twice on a line comes twice.
+def read_lines(path: Path) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
+    """The (user, item) pairs of a file, and notes; an item that stands twice on a line comes twice.
 
     Raises:
         AutopruneError: a line is malformed, with its number.
     """
     if path.stat().st_size == 0:
         raise AutopruneError(f"{path}: the file is empty; each line of it is `user item item …`.")
+    text = Text.of(path)
     first_line: dict[int, int] = {}
     users, items = [], []
-    for number, words in _lines(path):
+    for number, words in _lines(text):
         user = int(words[0])
         if user in first_line:
             raise AutopruneError(
@@ -32,18 +34,18 @@ def read_lines(path: Path) -> list[pd.DataFrame]:
         items.append(words[1:])
         users.append(np.full(len(words) - 1, user))
     none = [np.empty(0, dtype=np.int64)]
-    return [pd.DataFrame({"user": np.concatenate(users or none), "item": np.concatenate(items or none)})]
+    pairs = pd.DataFrame({"user": np.concatenate(users or none), "item": np.concatenate(items or none)})
+    return [pairs], text.notes
 
 
-def _lines(path: Path) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    with path.open("rb") as file:
+def _lines(text: Text) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    with text.open() as file:
         for number, line in enumerate(file, start=1):
             words = line.split()
             for word in words:
-                if not word.isdigit() or len(word) > 18:
-                    shown = word.decode(errors="replace")[:40]
+                if not (word.isascii() and word.isdigit()) or len(word) > 18:
                     raise AutopruneError(
-                        f"{path}:{number}: whole numbers >= 0 are expected, but got {shown!r}; "
+                        f"{text.path}:{number}: whole numbers >= 0 are expected, but got {word[:40]!r}; "
                         "each line is `user item item …`. A table (.csv, .inter, .parquet) may have ids of any kind."
                     )
             if words:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,22 @@ import numpy.typing as npt
 import pandas as pd
 
 from autoprune.errors import AutopruneError
+from autoprune.recommender.data.columns import Columns
 from autoprune.recommender.data.lightgcn import read_lines
-from autoprune.recommender.data.tables import COMPRESSED, FORMATS, Columns, TableReader, format_of
+from autoprune.recommender.data.parquet import is_parquet
+from autoprune.recommender.data.tables import TableReader, readable
+from autoprune.recommender.data.text import holds_lines
 from autoprune.recommender.ids import Ids
 
 Numbers = npt.NDArray[np.int64]
 
 SPLITS = {"train": 0, "valid": 1, "validation": 1, "test": 2}
+
+SPLIT_FILE = re.compile(
+    rf"(?:.+\.)?({'|'.join(SPLITS)})(?:-\d+-of-\d+)?(|\.txt|\.csv|\.tsv|\.inter|\.dat|\.data|\.rating|\.parquet)"
+    r"(?:\.gz|\.bz2|\.xz|\.zip)?"
+)
+"""The name of a file of a folder: what it is for, and its format."""
 
 WHOLE = re.compile(r"(0|-?[1-9]\d*)(\.0)?")
 """A whole number in its one way of writing, or as pandas writes it where some are missing."""
@@ -33,6 +44,7 @@ class Log:
         user, item: who did what, as positions in them, int64 [n].
         time: when, float64 [n], in whatever unit; None where nobody asked or nobody knows.
         split: 0 train, 1 validation, 2 test, int8 [n]; None where the files leave it open.
+        notes: what was guessed about the files, for people.
     """
 
     users: Ids
@@ -41,9 +53,10 @@ class Log:
     item: Numbers
     time: npt.NDArray[np.float64] | None = None
     split: npt.NDArray[np.int8] | None = None
+    notes: tuple[str, ...] = ()
 
     @staticmethod
-    def of(frames: list[pd.DataFrame]) -> Log:
+    def of(frames: list[pd.DataFrame], *, notes: Iterable[str] = ()) -> Log:
         """From columns user, item and perhaps time and split, with raw ids; a list, to be numbered frame by frame."""
         users, user = _numbered([frame["user"] for frame in frames])
         items, item = _numbered([frame["item"] for frame in frames])
@@ -52,58 +65,80 @@ class Log:
             for name in ("time", "split")
             if name in frames[0]
         }
-        return Log(users=users, items=items, user=user, item=item, **rest)
+        return Log(users=users, items=items, user=user, item=item, notes=tuple(dict.fromkeys(notes)), **rest)
 
 
 def read_log(
-    path: Path, *, columns: Columns | None = None, min_rating: float | None = None, timed: bool | None = None
+    path: Path,
+    *,
+    columns: Columns | None = None,
+    header: bool | None = None,
+    min_rating: float | None = None,
+    timed: bool | None = None,
 ) -> Log:
-    """Reads a file, or a folder that holds train, test and perhaps valid(ation) in one format.
+    """Reads a table, or a folder that holds train, test and perhaps valid(ation) in one format.
 
     Args:
-        path: a table by its suffix (`FORMATS`, the text formats also compressed), or a folder of such tables or of
+        path: a table of text or parquet, whatever it is called, also compressed; or a folder of such tables, or of
             LightGCN's `train.txt` and `test.txt` (a line a user, `user item item …`).
-        columns: what the columns of a table are called.
+        columns: which columns of a table are what.
+        header: whether a table's first row names them; None: as it looks.
         min_rating: rows rated lower are left out.
         timed: whether a table must have times; None: they are read where there are any.
 
     Raises:
         AutopruneError: what is read cannot be: with the file, the column and the row.
     """
-    columns = columns or Columns()
-    if path.is_dir() and not format_of(path):
-        files = _splits_of(path)
-        if files["train"].suffix == ".txt":
-            if columns != Columns() or min_rating is not None:
-                raise AutopruneError(
-                    f"task.data: {str(path)!r} holds lines `user item item …`, without columns or ratings; "
-                    "leave columns and min_rating out."
-                )
-            read = read_lines
-        else:
-            read = TableReader(columns, min_rating, timed=False).read
-        frames = [frame.assign(split=np.int8(SPLITS[name])) for name, file in files.items() for frame in read(file)]
-    else:
-        frames = TableReader(columns, min_rating, timed=timed).read(path)
-    return Log.of(frames)
+    reader = TableReader(columns=columns or Columns(), header=header, min_rating=min_rating, timed=timed)
+    with readable(path):
+        files = _splits_of(path) if path.is_dir() else {}
+        if files:
+            return _read_split(path, files, dataclasses.replace(reader, timed=False))
+        frames, notes = reader.read(path)
+        return Log.of(frames, notes=notes)
+
+
+def _read_split(folder: Path, files: dict[str, Path], reader: TableReader) -> Log:
+    """The files of a folder, split → path, each with its split as a column."""
+    read = reader.read
+    if not is_parquet(files["train"]) and holds_lines(files["train"]):
+        if reader != TableReader(columns=Columns(), timed=False):
+            raise AutopruneError(
+                f"task.data: {str(folder)!r} holds lines `user item item …`, without columns or ratings; "
+                "leave columns, header and min_rating out."
+            )
+        read = read_lines
+    frames, notes = [], list[str]()
+    for name, file in files.items():
+        found, said = read(file)
+        frames += [frame.assign(split=np.int8(SPLITS[name])) for frame in found]
+        notes += said
+    return Log.of(frames, notes=notes)
 
 
 def _splits_of(folder: Path) -> dict[str, Path]:
-    """The files of a folder by what they are for: train, test and perhaps valid or validation."""
-    endings = "|".join(re.escape(suffix) for suffix in [".txt", *FORMATS])
-    pattern = re.compile(rf"(?:.+\.)?({'|'.join(SPLITS)})({endings})({'|'.join(map(re.escape, COMPRESSED))})?")
+    """The files of a folder by what they are for: train, test and perhaps valid or validation.
+
+    None where the folder is one table: it is called .parquet, or holds such files and none of these names.
+    """
     found: dict[str, Path] = {}
+    if folder.suffix == ".parquet":
+        return found
+    formats = set()
     for file in sorted(folder.iterdir()):
-        match = pattern.fullmatch(file.name)
-        if match is None:
+        match = SPLIT_FILE.fullmatch(file.name)
+        if match is None or (file.is_dir() and not is_parquet(file)):
             continue
         name = "valid" if match[1] == "validation" else match[1]
-        if name in found or any(format_of(other) != format_of(file) for other in found.values()):
+        formats.add(match[2])
+        if name in found or len(formats) > 1:
             raise AutopruneError(
                 f"task.data.path: {str(folder)!r} must hold one train, one test and at most one valid in one format, "
                 f"but {file.name} is beside {', '.join(other.name for other in found.values())}."
             )
         found[name] = file
+    if not found and is_parquet(folder):
+        return found
     if not found:
         raise AutopruneError(
             f"task.data.path: {str(folder)!r} holds neither train.txt and test.txt (each line `user item item …`) nor "

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import json
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -25,6 +24,7 @@ from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.measure.reading import Reading
 from autoprune.record.archive import TRIAL
 from autoprune.record.point import Point
+from autoprune.study.sampler import quiet_optuna
 from autoprune.views.dashboard.notes import UNSAID, note, objective_name, picks_of
 from autoprune.views.intervals import ends
 from autoprune.views.marks import pickers
@@ -47,18 +47,12 @@ def mirror(front: Front) -> optuna.Study:
     """
     save_note = package().save_note
     record = front.record
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
+    with quiet_optuna():
         study = optuna.create_study(
             study_name=record.name,
             storage=optuna.storages.InMemoryStorage(),
             directions=["maximize" if OBJECTIVES[name][1] else "minimize" for name in record.objectives],
         )
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([objective_name(front, name) for name in record.objectives])
     study.set_user_attr("read-only mirror of", str(record.folder))
     study.set_user_attr("requirements", ", ".join(item.text for item in front.requirements.items) or "none")

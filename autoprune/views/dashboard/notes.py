@@ -42,7 +42,8 @@ How to read it:
 
 - A trial has the number of its candidate; 0 is the baseline. *Pruned* is what was rejected early.
 - Objective values are those of the search ({", ".join(objective_name(front, name) for name in record.objectives)});
-  the plots' own Pareto front is the search's. *Best trials* are the front that verification left.
+  the plots' own Pareto front goes by these values alone, not by how sure they are. *Best trials* are the front that
+  verification left.
 - Feasible means that every requirement held in the search. `violation: ...` is the share of the limit that is
   missing; at most 0 if the requirement holds.
 - `verified ...` was measured once more: quality on test data, latency longer. The interval is where a

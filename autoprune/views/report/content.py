@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autoprune.fronts.front import Front
-from autoprune.fronts.pareto import coordinates
+from autoprune.fronts.pareto import comparison
 from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.measure.measurement import VERIFY, Measurement
 from autoprune.measure.reading import Reading, binding_slices, reading_name
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases, plots
-from autoprune.views.intervals import telling, vague
+from autoprune.views.intervals import telling
 from autoprune.views.report.commands import commands, verb_under
 from autoprune.views.report.sliders import limits, page_name, page_names, workloads
 
@@ -35,6 +35,7 @@ def content(front: Front) -> dict[str, Any]:
     return {
         "study": record.name,
         "metric": record.metric,
+        "metrics": record.metrics,
         "verified": front.verified,
         "objectives": record.objectives,
         "readings": {name: [page_name(record, reading), larger] for name, (reading, larger) in OBJECTIVES.items()},
@@ -65,6 +66,7 @@ def _points(record: Record) -> dict[str, list[Any]]:
         "recipe": [one.recipe for one in candidates],
         "rejected": [one.rejected for one in candidates],
         "seconds": [one.seconds for one in candidates],
+        "folder": [phrases.folder(one.latest(), record.baseline.candidate.latest()) for one in candidates],
         "command": [record.command(point) for point in record.points],
     }
 
@@ -78,11 +80,15 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
         above: column by reading: from the ratio to the upper end of its 95 % interval; None where that is unknown, or
             says nothing.
         vague: by reading, the candidates whose interval says nothing.
-        compare: column by objective: what the front compares.
+        compare: columns: what the front compares, more is better; None where an objective was not measured.
     """
-    exact = {"quality", "worst_slice", "size_bytes", *workloads(record)}
+    exact = {"quality", *record.metrics[1:], "worst_slice", "size_bytes", *workloads(record)}
     names, looked = page_names(record), [look(point) for point in record.points]
-    needed = {name: OBJECTIVES[name][0] for name in record.objectives}
+    needed = [OBJECTIVES[name][0] for name in record.objectives]
+    compared = [
+        comparison(found, record.objectives) if all(name in found for name in needed) else None for found in looked
+    ]
+    width = max(len(row) for row in compared if row)
     digits = {name: 17 if name in exact else 5 for name in names}
     return {
         "baseline": {name: _number(looked[0][name].value, 9) for name in names if name in looked[0]},
@@ -92,12 +98,9 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
         },
         "above": {name: [_above(found.get(name)) for found in looked] for name in names},
         "vague": {
-            name: [at for at, found in enumerate(looked) if name in found and vague(found[name])] for name in names
+            name: [at for at, found in enumerate(looked) if name in found and found[name].vague] for name in names
         },
-        "compare": {
-            name: [coordinates(found, [name])[0] if reading in found else None for found in looked]
-            for name, reading in needed.items()
-        },
+        "compare": [[row[at] if row else None for row in compared] for at in range(width)],
     }
 
 

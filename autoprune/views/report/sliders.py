@@ -8,7 +8,7 @@ from typing import Any
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.fronts.profiles import profile_names
-from autoprune.fronts.requirements import Requirement, Requirements
+from autoprune.fronts.requirements import Requirement, Requirements, is_cost
 from autoprune.record.record import Record
 
 
@@ -41,8 +41,12 @@ def limits(front: Front) -> dict[str, Any]:
 
 
 def sliders(record: Record) -> list[dict[str, Any]]:
-    """What can be moved: two floors, and a ceiling on the size and on each workload; limits are ratios."""
-    labels = {"quality": f"quality ({record.metric})", "worst_slice": "worst slice", "size_bytes": "size"}
+    """What can be moved: a floor on each main metric and on the worst slice, ceilings on the size and each workload.
+
+    Limits are ratios.
+    """
+    labels = {"quality": f"quality ({record.metric})", **{name: name for name in record.metrics[1:]}}
+    labels |= {"worst_slice": "worst slice", "size_bytes": "size"}
     labels |= {name: f"latency, {name.partition('.')[2]}" for name in workloads(record)}
     found = []
     for reading, label in labels.items():
@@ -50,7 +54,7 @@ def sliders(record: Record) -> list[dict[str, Any]]:
         ratios = [ratio for ratio in ratios if math.isfinite(ratio)]
         if not ratios:
             continue
-        ceiling = reading not in ("quality", "worst_slice")
+        ceiling = is_cost(reading)
         low = min(ratios) if ceiling else max(0.5, min(ratios))
         high = min(max(ratios), 3.0) if ceiling else max(ratios)
         ends = {"min": math.floor(low * 100) / 100, "max": math.ceil(max(high, 1.0) * 100) / 100}
@@ -60,7 +64,7 @@ def sliders(record: Record) -> list[dict[str, Any]]:
 
 def _profile(record: Record, name: str, requirements: Requirements, fixed: list[Requirement]) -> dict[str, Any]:
     """Requirements as settings of the page: limits of sliders, and the rest by their place in `fixed`, which grows."""
-    movable = {"quality", "worst_slice", "size_bytes", *workloads(record)}
+    movable = {"quality", *record.metrics[1:], "worst_slice", "size_bytes", *workloads(record)}
     limits: dict[str, float] = {}
     rest = []
     for item in requirements.items:

@@ -12,7 +12,7 @@ from rich.text import Text
 from autoprune.fronts.front import Front
 from autoprune.fronts.requirements import Requirement
 from autoprune.measure.measurement import VERIFY, WHOLE, Latency, Measurement
-from autoprune.measure.reading import Reading, binding_slices, reading_name
+from autoprune.measure.reading import Reading, binding_slices, reading_name, shipped
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
@@ -76,12 +76,17 @@ def _print_measurement(
 ) -> None:
     say(console, f"\nmeasurements for {phrases.PURPOSES[measured.purpose]}, on {before.split} data", style="bold")
     say(console, f"on {phrases.machine(record, measured.machine)}", style="dim")
-    sliced = list(measured.quality) if everything else [record.metric]
-    console.print(_measurements(before, measured, found, metric=record.metric, sliced=sliced))
+    sliced = list(measured.quality) if everything else record.metrics
+    console.print(_measurements(before, measured, found, metrics=record.metrics, sliced=sliced))
 
 
 def _measurements(
-    before: Measurement, measured: Measurement, found: Mapping[str, Reading], *, metric: str, sliced: Collection[str]
+    before: Measurement,
+    measured: Measurement,
+    found: Mapping[str, Reading],
+    *,
+    metrics: Sequence[str],
+    sliced: Collection[str],
 ) -> Table:
     """What was measured beside the baseline; of the baseline itself, the values."""
     itself = measured is before
@@ -100,7 +105,7 @@ def _measurements(
             if was is None or (slice_name != WHOLE and name not in sliced):  # an older version knew fewer slices
                 continue
             label = name if slice_name == WHOLE else f"  {name}.{slice_name}"
-            note = _slice_note(before, found, name, slice_name, main=name == metric, itself=itself)
+            note = _slice_note(before, found, name, slice_name, main=name in metrics, itself=itself)
             reading = found[reading_name(name, slice_name)]
             add(label, phrases.absolute(name, value), phrases.absolute(name, was), reading, note)
     for label, count, was_count in (
@@ -108,6 +113,13 @@ def _measurements(
         ("memory_bytes", measured.memory_bytes, before.memory_bytes),
     ):
         add(label, f"{count:,}", f"{was_count:,}", found[label], "")
+    whole = shipped(measured, before)
+    if whole is not None:
+        note = "all that lies in the folder: titles, ids, histories"
+        add("folder_bytes", f"{measured.folder_bytes:,}", f"{before.folder_bytes:,}", whole, note)
+    if measured.history_bytes:
+        note = "of the folder: histories, that users without a row are served from"
+        add("history_bytes", f"{measured.history_bytes:,}", f"{before.history_bytes or 0:,}", None, note)
     for name, latency in measured.latency.items():
         timed = found.get(f"latency_ms.{name}")
         if timed is None:
@@ -132,6 +144,8 @@ def _slice_note(
     """Whether a slice binds, and whether it is the one that lost most."""
     if slice_name == WHOLE:
         return ""
+    if slice_name in before.asides:
+        return f"aside: {before.asides[slice_name]}"
     if slice_name not in binding_slices(before, name):
         return f"does not bind, {phrases.why_idle(before, name, slice_name)}"
     if not main:
@@ -151,14 +165,18 @@ def _timing_note(latency: Latency, timed: Reading, *, itself: bool) -> str:
 
 
 def _margins(items: Sequence[Requirement], point: Point) -> Table:
-    """How far inside each limit the search's values, and the verified ones, are."""
+    """How far inside each limit the search's values, and the verified ones, are; and what is sure of the latter."""
     table = plain_table("requirements")
     table.add_column("")
     looks = [("search", point.found)] + [("verified", point.verified)] * bool(point.verified)
     for name, _ in looks:
         table.add_column(name)
+    table.add_column("bound at 95 %", justify="right", no_wrap=True)
+    table.add_column("")
     for item in items:
         missed = any(item.reading in found and item.violation(found[item.reading]) > 0 for _, found in looks)
         cells = [phrases.margin(item, found) for _, found in looks]
-        table.add_row(item.text, *cells, style="yellow" if missed else "")
+        known = point.known.get(item.reading)
+        sure = [phrases.bound(item, known), phrases.certainty(item, known)] if known else ["", ""]
+        table.add_row(item.text, *cells, *sure, style="yellow" if missed else "")
     return table

@@ -39,12 +39,8 @@ def print_comparison(console: Console, found: Comparison) -> None:
     console.print(table)
     for ours, theirs in ((one, other), (other, one)):
         say(console, _beaten(ours, theirs))
-    say(
-        console,
-        "Sizes and latencies are ratios to the baseline, # is the number of a candidate. The hypervolume is how much a "
-        "front covers in all objectives at once: more is better.",
-        style="dim",
-    )
+    for line in LEGEND:
+        say(console, line, style="dim")
     for note in found.notes:
         say(console, note, style="yellow")
 

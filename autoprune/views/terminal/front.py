@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoprune.fronts.front import Front
+from autoprune.fronts.requirements import OBJECTIVES, is_cost
 from autoprune.record.point import Point
 from autoprune.views import phrases
 from autoprune.views.headline import headline
@@ -16,7 +17,7 @@ from autoprune.views.intervals import legend
 from autoprune.views.marks import marks
 from autoprune.views.pace import timed
 from autoprune.views.rows import listed
-from autoprune.views.terminal.pages import WIDE, plain_table, say
+from autoprune.views.terminal.pages import WIDE, plain_table, print_table, say
 
 MOST = 20
 """Points of a front that are shown without being asked for all."""
@@ -38,40 +39,29 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
     Raises:
         AutopruneError: nothing is called `sort`.
     """
+    if len(front):
+        _print_points(console, front, sort=sort, everything=everything)
+    else:
+        say(console, front.explain_empty())
+    for line in phrases.notes(front):
+        say(console, line, style="yellow")
+
+
+def _print_points(console: Console, front: Front, *, sort: str, everything: bool) -> None:
     record = front.record
     found = listed(front, sort=sort)[1:]
-    if not len(front):
-        say(console, front.explain_empty())
-        return
     say(console, f"{record.name}: {phrases.count(front)} ({phrases.required(front)})", style="bold")
     if front.pick().number:
         say(console, headline(front))
     picks = front.picks()
     shown = found if everything else thinned(front, found, picks)
-    points = [record.baseline, *shown]
-    console.print(front_table(front, points, picks=picks, wide=console.width >= WIDE))
+    points, wide = [record.baseline, *shown], console.width >= WIDE
+    print_table(console, front_table(front, points, picks=picks, sort=sort, wide=wide))
     if len(shown) < len(found):
         say(console, f"{len(shown)} of {len(found)} points are shown, spread over the front; --all shows all.")
-    say_alone(console, front)
-    for line in footer(front, points, picks=picks):
+    for line in footer(front, points, picks=picks, wide=wide):
         say(console, line, style="dim")
     say_falls(console, front, everything=everything)
-    for line in phrases.notes(front):
-        say(console, line, style="yellow")
-
-
-def say_alone(console: Console, front: Front) -> None:
-    """Why the baseline stands alone on a front; nothing where it does not."""
-    if any(point.number for point in front) or front.falls:
-        return
-    if not any(point.number for point in front.record.points):
-        say(console, "Only the baseline was measured so far: search on, with presets or more trials.")
-    elif not any(point.number for point in front.candidates):
-        return  # it is said of the format that none can be written in it
-    elif not any(point.number for point in front.feasible):
-        say(console, front.infeasible().text)
-    else:
-        say(console, "Nothing beats the baseline under these requirements; loosen one, or search on with more trials.")
 
 
 def thinned(front: Front, found: Sequence[Point], picks: Mapping[str, Point | None]) -> list[Point]:
@@ -86,16 +76,20 @@ def thinned(front: Front, found: Sequence[Point], picks: Mapping[str, Point | No
     return [point for point in found if point.number in kept]
 
 
-def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point | None], wide: bool) -> Table:
+def front_table(
+    front: Front, points: Sequence[Point], *, picks: Mapping[str, Point | None], wide: bool, sort: str = "quality"
+) -> Table:
     """The baseline, then the front, relative to the baseline; on test data where verified.
 
     Args:
         points: the rows, the baseline first.
         picks: what each profile would pick.
+        sort: what the points are ordered by; it has a column as well.
         wide: whether there is room for absolute values and for the search's; without it only the baseline shows
             values, and search values stand only where there are no verified ones.
     """
     metric, verified = front.record.metric, any(point.verified for point in points)
+    others = shown_beside(front, sort)
     beside = marks(front, picks, short=not wide)
     table = plain_table()
     table.add_column("#", justify="right", no_wrap=True)
@@ -108,6 +102,11 @@ def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Po
     table.add_column(f"{metric}\n{split}", justify="right", no_wrap=True)
     if len(front.letters) > 1:
         table.add_column("", no_wrap=True)
+    if wide:
+        table.add_column(f"{metric}\nfor sure", justify="right", no_wrap=True)
+    for name in others:
+        head = f"{name}\n{'' if is_cost(name) else split}" if wide else name.replace(".", ".\n", 1)
+        table.add_column(head.rstrip(), justify="right", no_wrap=True)
     table.add_column(f"worst slice\n{split}" if wide else f"worst\n{split}", justify="right", no_wrap=True)
     table.add_column("\nsize", justify="right", no_wrap=True)
     table.add_column("\n".join(["latency", *list(timed(front.record.baseline))[:1]]), justify="right", no_wrap=True)
@@ -125,25 +124,39 @@ def front_table(front: Front, points: Sequence[Point], *, picks: Mapping[str, Po
         cells.append(phrases.cell("quality", point.known, value=value, relative=relative, sure=sure) + unsure)
         if len(front.letters) > 1:
             cells.append(front.letters.get(point.number, ""))
+        if wide:
+            cells.append(phrases.for_sure(point.known["quality"]) + unsure)
+        cells += [
+            phrases.cell(name, point.known, value=first, relative=not first, sure=sure and wide) + unsure
+            for name in others
+        ]
         beyond = "*" if front.record.beyond(point) else ""
         cells.append(phrases.cell("worst_slice", point.known, value=False, sure=sure and wide) + beyond + unsure)
         cells.append(phrases.cell("size_bytes", point.known, value=value, relative=relative))
-        cells.append(phrases.cell("latency_ms", point.known, value=value, relative=relative, sure=sure) + unsure)
+        room = wide or not others
+        cells.append(
+            phrases.cell("latency_ms", point.known, value=value, relative=relative, sure=sure and room) + unsure
+        )
         table.add_row(*(Text(text) for text in cells), style="dim" if first else "")
     return table
 
 
-def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point | None]) -> list[str]:
+def shown_beside(front: Front, sort: str) -> list[str]:
+    """The readings with a column of their own: those of `Front.columns`, and what the points are ordered by."""
+    usual = {"quality", front.record.metric, "worst_slice", "size_bytes", "latency_ms", *OBJECTIVES}
+    return [*front.columns, *([sort] if sort not in usual and sort not in front.columns else [])]
+
+
+def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point | None], wide: bool) -> list[str]:
     """What has to be known to read the table."""
     record = front.record
     pick = "pick is what the requirements prefer" + (", knee where the front bends most" if front.knee else "")
     lines = [f"Ratios (x) are to the baseline; worst is the slice that lost most; {pick}."]
     lines.append(f"Profiles, each under its own limits, pick: {phrases.picks(picks)}.")
     if any(point.verified for point in points[1:]):
-        lines.append(
-            f"{record.metric} and worst slice are on test data, latency is timed anew; "
-            f"{legend(reading for point in points for reading in point.verified.values())}"
-        )
+        tested = " and ".join([", ".join(record.metrics), "worst slice"])
+        shown = (reading for point in points for reading in point.verified.values())
+        lines.append(f"{tested} are on test data, latency is timed anew; {legend(shown)}")
         if any(not point.verified for point in points):
             lines.append("? is not verified: the search's own value, on validation data.")
     faint = [(point, beyond) for point in points if (beyond := record.beyond(point))]
@@ -151,6 +164,8 @@ def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point |
         most = sorted(faint, key=lambda pair: pair[1][1])[:MOST_FAINT]
         named = ", ".join(f"#{point.number} keeps {phrases.ratio(ratio)} of {name}" for point, (name, ratio) in most)
         lines.append(f"* loses more on a slice that is too faint in the baseline to bind: {named}.")
+    if wide:
+        lines.append("for sure: the ratio that the true one is not below, with 95 % confidence (one-sided).")
     if len(front.letters) > 1:
         lines.append("Points that share a letter cannot be told apart in quality.")
     return [*lines, phrases.machines(record)]

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import textwrap
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 WIDE = 150
 """Columns from which a table shows absolute values beside the ratios."""
+
+WIDEST = 1000
+"""Columns that no table reaches."""
 
 NARROWEST = 80
 """Columns that a table is made for at least: a narrower terminal folds the lines, no number is cut."""
@@ -34,6 +39,18 @@ def say(console: Console, text: str, *, style: str = "") -> None:
         )
         for row in folded or [""]:
             console.print(row, style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Prints a table at the width of the console, or wider where its numbers take more: none is cut."""
+    for column in table.columns:
+        if column.no_wrap:
+            lines = [line for cell in (column.header, *column.cells) for line in str(cell).splitlines()]
+            column.min_width = max(map(cell_len, lines), default=0)
+    width = console.width
+    console.width = max(width, Measurement.get(console, console.options.update(width=WIDEST), table).minimum)
+    console.print(table)
+    console.width = width
 
 
 def plain_table(title: str = "") -> Table:

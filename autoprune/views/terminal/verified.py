@@ -18,7 +18,7 @@ from autoprune.views import phrases
 from autoprune.views.headline import headline
 from autoprune.views.intervals import legend
 from autoprune.views.terminal.front import say_falls
-from autoprune.views.terminal.pages import WIDE, plain_table, say
+from autoprune.views.terminal.pages import WIDE, plain_table, print_table, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def print_verified(console: Console, front: Front, *, everything: bool = False, 
     points = [point for point in (record.points if everything else front.finalists) if point.verified]
     users = points[0].candidate.latest(VERIFY).units[record.metric][WHOLE]
     say(console, f"{record.name}: {len(points)} verified on test data ({users} units)", style="bold")
-    console.print(verified_table(front, points, wide=console.width >= WIDE))
+    print_table(console, verified_table(front, points, wide=console.width >= WIDE))
     say(console, legend(reading for point in points for reading in point.verified.values()), style="dim")
     say(console, phrases.machines(record), style="dim")
     chosen = [point for point in front.searched if point.number and point.verified]
@@ -70,8 +70,48 @@ def print_verified(console: Console, front: Front, *, everything: bool = False, 
     )
     if phrases.optimism(front):
         say(console, phrases.optimism(front))
+    print_evidence(console, front)
     for line in pick_changes(front, before):
         say(console, line)
+
+
+def print_evidence(console: Console, front: Front) -> None:
+    """Of the pick, whether what holds by its value holds by its bound, too; of the others on the front, what does not.
+
+    Nothing where nothing is required, or nothing can be picked.
+    """
+    if not len(front) or not front.requirements.items or not front.pick().verified:
+        return
+    pick = front.pick()
+    say(console, f"\nThe pick, #{pick.number} ({phrases.name(pick)}), against what is required:", style="bold")
+    table = plain_table()
+    for name in ("requirement", "value", "bound at 95 %", ""):
+        table.add_column(name, justify="right" if name in ("value", "bound at 95 %") else "left", no_wrap=True)
+    for item in front.requirements.items:
+        reading = pick.verified.get(item.reading)
+        cells = ["-", "-", "not measured"]
+        if reading is not None:
+            value = phrases.ratio(reading.ratio) if item.relative else phrases.absolute(item.reading, reading.value)
+            cells = [value, phrases.bound(item, reading), phrases.certainty(item, reading)]
+        table.add_row(*(Text(text) for text in (item.text, *cells)))
+    print_table(console, table)
+    others = [point for point in front if point.number not in (0, pick.number) and point.verified]
+    doubted = {point.number: _by_value_alone(front, point) for point in others}
+    sure = [f"#{number}" for number, texts in doubted.items() if not texts]
+    if sure:
+        say(console, f"Also on the front, all held by bounds, too: {', '.join(sure)}.")
+    alone = [f"#{number} ({', '.join(texts)})" for number, texts in doubted.items() if texts]
+    if alone:
+        say(console, f"Also on the front, some held by value alone: {', '.join(alone)}.")
+
+
+def _by_value_alone(front: Front, point: Point) -> list[str]:
+    found = point.verified
+    return [
+        item.text
+        for item in front.requirements.items
+        if item.reading in found and found[item.reading].binds and not item.sure(found[item.reading])
+    ]
 
 
 def pick_changes(front: Front, before: Earlier | None = None) -> list[str]:
@@ -87,7 +127,7 @@ def pick_changes(front: Front, before: Earlier | None = None) -> list[str]:
 
 def _changes(what: str, before: Mapping[str, Point | None], now: Mapping[str, Point | None]) -> str:
     def number(point: Point | None) -> str:
-        return "nothing" if point is None else str(point.number)
+        return "nothing" if point is None else f"#{point.number}"
 
     changed = [
         f"{profile} {number(before[profile])} -> {number(point)}"
@@ -111,8 +151,11 @@ def verified_table(front: Front, points: Sequence[Point], *, wide: bool) -> Tabl
     table.add_column("", no_wrap=True)
     table.add_column("recipe", ratio=1, min_width=12)
     heads = [f"{metric}\nsearch", f"{metric}\ntest"]
+    others = front.columns
+    heads += [f"{name}\ntest" for name in others]
     heads += ["worst slice\nsearch", "worst slice\ntest", "size"] if wide else ["worst\ntest"]
-    for head in (*heads, "latency\nsearch", "latency\nverified"):
+    room = wide or not others
+    for head in (*heads, *["latency\nsearch"] * room, "latency\nverified"):
         table.add_column(head, justify="right", no_wrap=True)
     for point in points:
         first = not point.number
@@ -124,15 +167,14 @@ def verified_table(front: Front, points: Sequence[Point], *, wide: bool) -> Tabl
             phrases.cell("quality", point.found, **show),
             phrases.cell("quality", point.verified, **show, sure=True),
         ]
+        cells += [phrases.cell(name, point.verified, **show, sure=wide) for name in others]
         if wide:
             cells.append(phrases.cell("worst_slice", point.found, value=False))
         cells.append(phrases.cell("worst_slice", point.verified, value=False, sure=wide))
         if wide:
             cells.append(phrases.cell("size_bytes", point.found, value=True, relative=not first))
-        cells += [
-            phrases.cell("latency_ms", point.found, **show),
-            phrases.cell("latency_ms", point.verified, **show, sure=True),
-        ]
+        cells += [phrases.cell("latency_ms", point.found, **show)] * room
+        cells.append(phrases.cell("latency_ms", point.verified, **show, sure=room))
         row = [Text(str(point.number)), mark, Text(phrases.name(point)), *(Text(text) for text in cells)]
         table.add_row(*row, style="dim" if first else "")
     return table

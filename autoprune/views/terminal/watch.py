@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from autoprune.errors import AutopruneError
+from autoprune.deadline import clock
+from autoprune.errors import AutopruneError, reason_of
 from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.record.archive import TRIAL
-from autoprune.study.progress import Progress
+from autoprune.study.progress import Expected, Progress
 from autoprune.views.phrases import cell
 
 QUIET_S = 30.0
 """Longest silence of a search that works."""
+
+TICK_S = 1.0
+"""How often a terminal shows how much time has passed."""
 
 
 @contextmanager
@@ -27,80 +33,96 @@ def exit_codes() -> Iterator[None]:
     try:
         yield
     except AutopruneError as error:
-        Console(stderr=True).print(f"autoprune: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _complain(str(error))
+    except BrokenPipeError:  # `| head` has seen enough
+        _complain("the output was closed before all of it was written.")
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        Console(stderr=True).print(f"autoprune: {where}{error.strerror or error}", style="red", markup=False)
-        sys.exit(2)
+        what = "the output" if error.filename is None else "a file"
+        _complain(f"{what} could not be read or written: {reason_of(error)}.")
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from here.")
         sys.exit(130)
 
 
+def _complain(message: str) -> NoReturn:
+    console = Console(stderr=True)
+    console.print(f"autoprune: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
+
+
 class Watch:
     """Shows a running search: a line for every finished candidate, and one that changes while work goes on.
 
-    Where the output is no terminal, what is being done becomes a line of its own every `QUIET_S` seconds.
+    A thread of its own shows how the time passes, whatever the others are busy with. Where the output is no terminal,
+    what is being done becomes a line of its own every `QUIET_S` seconds.
     """
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._message = "starting"
-        self._latest: Progress | None = None
-        self._printed_at = time.monotonic()
+        self._counts: list[str] = []
+        self._expected: Expected | None = None
+        self._expected_at = self._printed_at = time.monotonic()
         self._live = Live(Text(), console=console, transient=True, auto_refresh=False)
+        self._ended = threading.Event()
+        self._ticking = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Watch:
         if self.console.is_terminal:
             self._live.start()
+        self._ticking.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._ticking.join()
         self._live.stop()
 
-    def opening(self, message: str) -> None:
-        """Prints what the data is."""
+    def note(self, message: str) -> None:
+        """Prints what should stay in sight: what the data is, or that the time will not do."""
         self._print(message)
 
     def working(self, message: str) -> None:
         """Shows what is being done."""
         self._message = message
-        self._refresh()
-        if not self.console.is_terminal and time.monotonic() - self._printed_at > QUIET_S:
-            self._print(f"     {_counts(self._latest)}{message}")
+
+    def expect(self, expected: Expected | None) -> None:
+        """Shows how long it still takes."""
+        self._expected, self._expected_at = expected, time.monotonic()
 
     def report(self, progress: Progress) -> None:
         """Prints a line for the latest candidate."""
-        self._latest = progress
+        self._counts = _counts(progress)  # a second's work of a large study is not done every second
+        self.expect(progress.expected)
         self._print(_line(progress))
-        self._refresh()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(TICK_S):
+            if self.console.is_terminal:
+                self._live.update(Text(self._now(), style="dim", overflow="ellipsis"), refresh=True)
+            elif time.monotonic() - self._printed_at > QUIET_S - TICK_S:
+                self._print(f"     {self._now()}")
+
+    def _now(self) -> str:
+        """How far the work is, as things stand at this moment."""
+        counts = list(self._counts)
+        if self._expected is not None:
+            counts.append(f"about {clock(self._expected.left(time.monotonic() - self._expected_at))} left")
+        return " | ".join([*counts, self._message])
 
     def _print(self, line: str | Text) -> None:
         self.console.print(line, soft_wrap=True, highlight=False)
         self._printed_at = time.monotonic()
 
-    def _refresh(self) -> None:
-        if self.console.is_terminal:
-            self._live.update(
-                Text(f"{_counts(self._latest)}{self._message}", style="dim", overflow="ellipsis"), refresh=True
-            )
 
-
-def _counts(progress: Progress | None) -> str:
-    if progress is None:
-        return ""
-    counts = [
+def _counts(progress: Progress) -> list[str]:
+    return [
         f"{progress.trials}/{progress.of} trials",
         f"{len(progress.front.feasible)} feasible",
         f"{progress.rejected} rejected",
         f"front {len(progress.front)}",
         f"hypervolume {progress.front.hypervolume:.3f}",
     ]
-    if progress.seconds_left is not None:
-        minutes, seconds = divmod(max(0, round(progress.seconds_left)), 60)
-        counts.append(f"about {minutes}:{seconds:02d} left")
-    return " | ".join(counts) + " | "
 
 
 def _line(progress: Progress) -> Text:
@@ -113,7 +135,11 @@ def _line(progress: Progress) -> Text:
         return line.append(f"rejected: {candidate.rejected}", style="dim")
     for objective in OBJECTIVES:
         line.append(f" {cell(OBJECTIVES[objective][0], point.found)}", style="cyan")
+    if candidate.latest().busy:
+        line.append("  timed under load", style="yellow")
     missed = [text for text, by in progress.front.requirements.violations(point.found).items() if by > 0]
+    if missed and not candidate.number:
+        return line  # what asks for a share of the baseline asks nothing of the baseline itself
     if missed:
         return line.append(f"  misses {', '.join(missed)}", style="yellow")
     on_front = any(other.candidate.number == candidate.number for other in progress.front)

@@ -80,7 +80,7 @@ function readingRow(data, n, reading, slice) {
 function readingTable(data, n) {
   const slices = new Map(data.slices.map((slice) => [slice.reading, slice]));
   const names = Object.keys(data.found.ratio).filter((name) => isNumber(data.found.ratio[name][n]) || isNumber(data.tested.ratio[name][n]));
-  const main = names.filter((name) => ["quality", "worst_slice"].includes(name) || /^(size|memory)_bytes|^latency_ms/.test(name));
+  const main = names.filter((name) => ["quality", "worst_slice", ...data.metrics].includes(name) || /^(size|memory)_bytes|^latency_ms/.test(name));
   const rest = names.filter((name) => !main.includes(name) && !slices.has(name));
   const head = () => made("thead", {}, made("tr", {}, ...["reading", "test / verified", "validation", "value", ""].map((word) => made("th", { scope: "col" }, word))));
   const table = (rows) => made("div", { class: "scroll" }, made("table", {}, head(), made("tbody", {}, ...rows)));
@@ -121,7 +121,8 @@ function showDetails(place, data, state, judged, layers, n) {
     made("p", {}, made("span", { class: `badge ${layers[n]}` }, layers[n]), " ", standing(data, state, judged, layers[n], n),
       letters ? ` Letters in quality: ${letters}.` : "", ruined(data, n, " It ")),
     ...readingTable(data, n),
-    made("p", { class: "note" }, `Ratios are to the baseline, which is the middle of each bar (its ends: ±30${GAP}%). In grey: where a re-measurement falls in 95 of 100 cases; ±? is so wide that it says nothing.`),
+    made("p", { class: "note" }, `Ratios are to the baseline, which is the middle of each bar (its ends: ±30${GAP}%). In grey: where a re-measurement falls in 95 of 100 cases; ±? is so wide that it says nothing.`
+      + (data.points.folder[n] ? ` size_bytes is what answers; ${data.points.folder[n]}.` : "")),
     made("h3", {}, "Recipe"), made("pre", {}, n ? recipeLines(data.points.recipe[n]) : "the dense model"),
     made("h3", {}, "Commands"),
     ...[["ship it", data.commands.pick], ["look at it", data.commands.show], ["make and measure it again", data.points.command[n]]]

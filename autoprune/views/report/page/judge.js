@@ -28,9 +28,9 @@ function known(data, n, reading) {
 
 const isVerified = (data, n) => isNumber(data.tested.ratio.quality[n]);
 
-// What candidate n is compared by, turned so that less is better.
+// What candidate n is compared by: values and bounds, turned so that less is better.
 function compared(data, side, n) {
-  return data.objectives.map((name) => data[side].compare[name][n] * (data.readings[name][1] ? -1 : 1));
+  return data[side].compare.map((column) => -column[n]);
 }
 
 // The number of the candidate at a place.
@@ -48,7 +48,7 @@ function nondominated(data, side, numbers) {
   const kept = [];
   for (const n of [...numbers].sort(order)) {
     const mine = places.get(n);
-    if (!kept.some((k) => data.objectives.every((_, at) => places.get(k)[at] <= mine[at]))) kept.push(n);
+    if (!kept.some((k) => data[side].compare.every((_, at) => places.get(k)[at] <= mine[at]))) kept.push(n);
   }
   return kept;
 }
@@ -57,7 +57,7 @@ function nondominated(data, side, numbers) {
 // fixed (which of the other requirements count), prefer.
 function judge(data, state) {
   const count = data.points.summary.length;
-  const measured = (side, n) => data.objectives.every((name) => isNumber(data[side].compare[name][n]));
+  const measured = (side, n) => data[side].compare.every((column) => isNumber(column[n]));
   const byQuality = (a, b) => known(data, b, "quality") - known(data, a, "quality") || a - b;
   const feasible = [];
   for (let n = 0; n < count; n++) {

@@ -1,0 +1,60 @@
+"""Sparsities as a model of few layers or heads can have them: what comes to the same becomes one recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autoprune.steps.step import removed
+
+TOLD = 0.01
+"""A sparsity that is reached as nearly as this stays as it was told."""
+
+Sizes = Mapping[str, Sequence[int]]
+"""What a step counts in, by its name: of how many a sparsity takes its share, in each scope."""
+
+
+def within_reach(recipe: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:
+    """A space or a recipe whose sparsities of few things say what they remove; steps that can't remove any are gone.
+
+    One of 17 % of the layers removes none of two, and one of 34 % removes half. In a space, choices that come to the
+    same are one choice.
+
+    Args:
+        recipe: stages by name, as they stand in a config.
+        sizes: of the model.
+    """
+    found: dict[str, Any] = {}
+    for name, held in recipe.items():
+        if not isinstance(held, Mapping):
+            found[name] = held
+        elif name not in sizes or "sparsity" not in held:
+            found[name] = within_reach(held, sizes)
+        else:
+            sparsity = _sparsity(held["sparsity"], sizes[name])
+            if sparsity or not held["sparsity"]:
+                found[name] = {**held, "sparsity": sparsity}
+    return found
+
+
+def without(recipe: Mapping[str, Any], step: str) -> dict[str, Any]:
+    """A space or a recipe without a step, wherever it stands."""
+    return {
+        name: without(held, step) if isinstance(held, Mapping) else held
+        for name, held in recipe.items()
+        if name != step
+    }
+
+
+def _sparsity(asked: Any, sizes: Sequence[int]) -> Any:
+    """A number, or a choice of numbers, as it is reached; anything else stays."""
+    if isinstance(asked, Mapping) and isinstance(asked.get("any_of"), Sequence):
+        return {**asked, "any_of": list(dict.fromkeys(_sparsity(one, sizes) for one in asked["any_of"]))}
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not 0 <= asked < 1:
+        return asked  # a range, or what is refused later on
+    shares = [removed(size, asked) / size for size in sizes]
+    if not any(shares):
+        return 0.0
+    # Rounded up, as sixths and thirds are usually told: .17 and .34 remove the same of six as they do.
+    return asked if len(shares) > 1 or abs(shares[0] - asked) <= TOLD else math.ceil(100 * shares[0] - 1e-9) / 100

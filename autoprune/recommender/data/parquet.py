@@ -1,0 +1,74 @@
+"""Tables in parquet: a file, or a folder of such files, perhaps with columns in the folders' names (`day=1/`)."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from autoprune.errors import AutopruneError
+
+LOOKED_AT = 200
+"""Rows that a column is judged by."""
+
+
+def is_parquet(path: Path) -> bool:
+    """By name or content, or a folder that holds such files."""
+    if path.is_dir():
+        return path.suffix == ".parquet" or any(path.rglob("*.parquet"))
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return True
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+class ParquetTable:
+    """A table in parquet, read by its columns: what pandas or others wrote about indexes and types beside is ignored.
+
+    Raises:
+        AutopruneError: pyarrow is not installed.
+    """
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        if importlib.util.find_spec("pyarrow") is None:
+            raise AutopruneError(f"{path}: parquet needs the package pyarrow: pip install 'autoprune[parquet]'.")
+        import pyarrow.dataset
+
+        self._dataset: Any = pyarrow.dataset.dataset(path, format="parquet", partitioning="hive")
+        self.names: list[str] = list(self._dataset.schema.names)
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The first rows as text."""
+        held = [_series(column) for column in self._dataset.head(LOOKED_AT).columns]
+        columns = [["" if gap else str(value) for value, gap in zip(one, one.isna(), strict=True)] for one in held]
+        return [list(row) for row in zip(*columns, strict=True)]
+
+    def frames(self, ids: list[int], others: list[int], *, chunk: int) -> Iterator[pd.DataFrame]:
+        """The rows, `chunk` at a time, with positions for names."""
+        places = [*ids, *others]
+        wanted = list(dict.fromkeys(self.names[place] for place in places))
+        batches = self._dataset.to_batches(columns=wanted, batch_size=chunk, batch_readahead=2)
+        for batch in batches:
+            yield pd.DataFrame({place: _series(batch.column(self.names[place])) for place in places})
+
+
+def _series(column: Any) -> pd.Series[Any]:
+    """A column without what it is encoded as: dictionaries, extensions, bytes that are text."""
+    import pyarrow
+
+    if isinstance(column, pyarrow.ChunkedArray):
+        column = column.combine_chunks()
+    if isinstance(column, pyarrow.ExtensionArray):
+        column = column if column.type.extension_name == "arrow.uuid" else column.storage
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pyarrow.types.is_binary(column.type) or pyarrow.types.is_large_binary(column.type):
+        column = column.cast(pyarrow.large_string())
+    series: pd.Series[Any] = column.to_pandas(date_as_object=False, integer_object_nulls=True)
+    return series.reset_index(drop=True)

@@ -1,0 +1,72 @@
+"""What a search had no time for: said at its end, and by whoever looks at the study until it has gone on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autoprune.deadline import clock
+
+FILE = "unfinished.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """Where a search was when its time was over.
+
+    Attributes:
+        minutes: that it had.
+        doing: what was in the making, and how far it was; empty where nothing was.
+        presets: those that were not measured, each with the key of its plan.
+        trials, of: how many the sampler was not asked for, of how many.
+        seconds: about what all of it takes, by what was measured; None where nobody knows.
+    """
+
+    minutes: float
+    doing: str
+    presets: Mapping[str, str] = field(default_factory=dict)
+    trials: int
+    of: int
+    seconds: float | None = None
+
+    def write(self, folder: Path) -> None:
+        """Keeps it in a study's folder."""
+        draft = folder / f"{FILE}.tmp"
+        draft.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        draft.replace(folder / FILE)
+
+    @staticmethod
+    def read(folder: Path) -> Unfinished | None:
+        """What stands in a study's folder; None where nothing does."""
+        try:
+            return Unfinished(**json.loads((folder / FILE).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    @staticmethod
+    def clear(folder: Path) -> None:
+        """The search goes on."""
+        (folder / FILE).unlink(missing_ok=True)
+
+    def text(self, known: Collection[str], *, command: str) -> str:
+        """In words.
+
+        Args:
+            known: keys of the candidates that are archived.
+            command: that the search goes on with.
+        """
+        lines = [f"study.minutes={self.minutes:.10g} was over before the search was finished:"]
+        if self.doing:
+            lines.append(f"  in the making, and kept as far as it was: {self.doing}")
+        if not known:
+            lines.append("  the dense model is not finished, and so nothing else was tried")
+        missing = [name for name, key in self.presets.items() if key not in known]
+        if missing:
+            lines.append(f"  presets not run: {', '.join(missing)}")
+        if self.trials:
+            lines.append(f"  trials not run: {self.trials} of {self.of}")
+        takes = f" It takes about {clock(self.seconds)} more." if self.seconds else ""
+        return "\n".join([*lines, f"The same command goes on, with as many minutes again:{takes}", f"  {command}"])

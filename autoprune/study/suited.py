@@ -1,0 +1,50 @@
+"""What a config asks for, as the task's model can have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from autoprune.errors import AutopruneError
+from autoprune.recipes.recipe import plan
+from autoprune.tasks.task import Task
+
+Sections = Mapping[str, dict[str, Any]]
+"""Task, space, presets, requirements and study, as plain values."""
+
+
+def suited(sections: Sections, task: Task) -> tuple[Sections, list[str]]:
+    """The sections without what the task's model can never do, and words about the presets that are left out.
+
+    One is left out where it comes to the same as another, or lost what it is named after (`layers_most`, where no
+    layer can go). Of those that come to the same, one that stays as it was told is kept.
+    """
+    told, named = sections["presets"], {_key({}, task): "the dense model"}
+    found = {name: task.suited(recipe) for name, recipe in told.items()}
+    left: dict[str, str] = {}
+    for name in sorted(told, key=lambda name: found[name] != told[name]):
+        lost = {*_names(told[name])} - {*_names(found[name])}
+        same = named.setdefault(_key(found[name], task), name)
+        if lost & {*name.split("_")}:
+            left[name] = "nothing of what it is named after can be removed"
+        elif same != name:
+            left[name] = f"comes to the same as {same}"
+    presets = {name: recipe for name, recipe in found.items() if name not in left}
+    words = [f"preset {name} is left out: {left[name]}" for name in told if name in left]
+    return {**sections, "space": task.suited(sections["space"]), "presets": presets}, words
+
+
+def _key(recipe: Mapping[str, Any], task: Task) -> str:
+    """Names what a recipe comes to; what cannot be read is told when recipes are checked."""
+    try:
+        return plan(recipe, base_defaults=task.base, runtimes=task.runtimes).key
+    except AutopruneError:
+        return repr(recipe)
+
+
+def _names(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of a recipe, however deep."""
+    for name, held in recipe.items():
+        yield name
+        if isinstance(held, Mapping):
+            yield from _names(held)

@@ -1,0 +1,181 @@
+"""Which column is what: named, usual, or plain by its looks; what is not plain is asked for, with the first row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autoprune.errors import AutopruneError
+from autoprune.recommender.data.columns import Columns
+from autoprune.recommender.data.log import Log, read_log
+from autoprune.recommender.data.looks import is_time
+
+
+def read(folder: Path, content: str, **settings: object) -> Log:
+    (folder / "a.csv").write_text(content)
+    return read_log(folder / "a.csv", **settings)  # type: ignore[arg-type]
+
+
+def pairs(log: Log) -> list[tuple[object, object]]:
+    return [(log.users[user], log.items[item]) for user, item in zip(log.user, log.item, strict=True)]
+
+
+NOT_PLAIN = {
+    "words": "A2CX,0321,5.0,1341100800\nA2NW,0439,1.0,1367193600\n",  # Amazon's also come as item, user
+    "words alone, some twice": "ann,dune\nbob,dune\n",
+    "five columns": "1,7,3,4,1600081904\n1,9,3,5,1600081904\n",
+    "one column": "1\n2\n1\n",
+    "a text": "15::4973::funny!::1215184630\n20::1747::sad::1188263867\n",
+    "a running number": "0,196,242\n1,186,302\n2,196,377\n",
+    "time in front": "1600081904,1,7\n1600081905,1,9\n1600081906,2,9\n",
+    "time in the middle": "1,2020-01-01,7\n1,2020-01-02,9\n",
+    "two times": "1,7,1600081904,2020-01-01\n1,9,1600081904,2020-01-01\n",
+    "two numbers": "1,7,3,4\n1,9,3,5\n",
+    "fractions for ids": "1.5,7\n2.5,9\n",
+}
+
+REST = "timestamp and rating likewise."
+
+
+@pytest.mark.parametrize("kind", NOT_PLAIN)
+def test_columns_that_are_not_plain_are_asked_for(kind: str, tmp_path: Path) -> None:
+    content = NOT_PLAIN[kind]
+    with pytest.raises(AutopruneError, match="the first row is data, so the columns have no names") as caught:
+        read(tmp_path, content)
+    first = content.splitlines()[0].replace("::", ",").replace(",", ", ")
+    assert str(caught.value).endswith(
+        f"task.data.columns.item=1, perhaps timestamp and rating likewise. The first row is: {first}."
+    )
+    if kind != "one column":
+        log = read(tmp_path, content, columns=Columns(user="0", item="1"))
+        assert len(log.user) == len(content.splitlines())
+
+
+AMBIGUOUS = {
+    "words": "ann,dune\nbob,emma\n",
+    "words, one of them usual": "ann,book\nbob,game\n",
+    "numbers in order": "0,1,2\n5,7,3\n6,8,4\n",
+    "usual words and a number": "user,item,2020\na,b,3\n",
+}
+
+
+@pytest.mark.parametrize("kind", AMBIGUOUS)
+def test_a_first_row_that_may_be_names_or_data_is_asked_about(kind: str, tmp_path: Path) -> None:
+    content, given = AMBIGUOUS[kind], Columns(user="0", item="1")
+    first = content.splitlines()[0].replace(",", ", ")
+    with pytest.raises(
+        AutopruneError, match=rf"is the first row names or data\? It is: {first}\. Say which: task\.data\.h"
+    ):
+        read(tmp_path, content, columns=given)
+    rows = len(content.splitlines())
+    assert len(read(tmp_path, content, columns=given, header=False).user) == rows
+    assert len(read(tmp_path, content, columns=given, header=True).user) == rows - 1
+
+
+NAMES = {
+    "usual": ("user,item\na,b\n", Columns()),
+    "two usual among others": ("UserID;Book-Rating;isbn\na;1;b\n", Columns()),
+    "asked for": ("wer,was\na,b\n", Columns(user="wer", item="was")),
+    "above numbers": ("wer,was,n\na,b,3\n", Columns(user="0", item="1")),
+    "above dates": ("wer,was,n\na,b,2020-01-01\n", Columns(user="0", item="1")),
+    "mixed ways": ("wer,was,n\na,b,3\n", Columns(user="wer", item="1")),
+    "pandas' index and numbers": (",0,1\n0,a,b\n", Columns(user="0", item="1")),
+    "typed": ("wer:token\twas:token\na\tb\n", Columns(user="wer:token", item="was:token")),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_names_are_told_from_data(kind: str, tmp_path: Path) -> None:
+    content, columns = NAMES[kind]
+    assert pairs(read(tmp_path, content, columns=columns)) == [("a", "b")]
+
+
+def test_positions_count_from_0_and_a_name_goes_first(tmp_path: Path) -> None:
+    content = "1,0,user,item\na,b,c,d\n"
+    assert pairs(read(tmp_path, content, columns=Columns(user="2", item="3"), header=True)) == [("c", "d")]
+    assert pairs(read(tmp_path, content, columns=Columns(user="0", item="1"), header=True)) == [("b", "a")]
+    with pytest.raises(AutopruneError, match=r"columns\.item: .* has 3 columns, at positions 0 to 2, but got 3\."):
+        read(tmp_path, "1,2,3\n4,5,6\n", columns=Columns(user="0", item="3"))
+    with pytest.raises(AutopruneError, match=r"columns\.user: .* has no names, its first row is 1, 2, 3; .* got 'who'"):
+        read(tmp_path, "1,2,3\n4,5,6\n", columns=Columns(user="who"))
+    with pytest.raises(AutopruneError, match=r"which column is the item\? It has no names.*item=POSITION.*: 1, 2, 3\."):
+        read(tmp_path, "1,2,3\n4,5,6\n", columns=Columns(user="0"))
+    with pytest.raises(AutopruneError, match=r"which column is the rating\? It has no names"):
+        read(tmp_path, "1,2\n4,5\n", min_rating=3)
+
+
+def test_names_that_stand_twice_are_given_by_position(tmp_path: Path) -> None:
+    content = "user,user,item\na,b,c\n"
+    with pytest.raises(AutopruneError, match=r"user and user may each be the user; .*: task\.data\.columns\.user=0"):
+        read(tmp_path, content)
+    with pytest.raises(AutopruneError, match=r"has 2 columns 'user'; give the position of one, counted from 0: 0 or 1"):
+        read(tmp_path, content, columns=Columns(user="user"))
+    assert pairs(read(tmp_path, content, columns=Columns(user="1"))) == [("b", "c")]
+
+
+@pytest.mark.parametrize("rating", ["4", "4.0", "+4", '"4,0"', "4e0"])
+def test_ratings_are_numbers_in_any_writing(rating: str, tmp_path: Path) -> None:
+    content = f"user,item,rating\na,b,{rating}\nc,d,3.9\n"
+    assert pairs(read(tmp_path, content, min_rating=4)) == [("a", "b")]
+
+
+TIMES = {
+    "dates": ["2026-05-31", "2026-06-01"],
+    "short dates": ["2026-5-31", "2026-6-1"],
+    "slashes": ["2026/05/31", "2026/06/01"],
+    "days first": ["31/12/2025", "01/01/2026"],
+    "months first": ["12/31/25", "1/1/26"],
+    "points": ["31.12.2025", "01.01.2026"],
+    "moments": ["2026-05-31T12:00:00Z", "2026-05-31 12:00:00+02:00"],
+    "months": ["2026-05", "2026-06"],
+    "American": ["May 31, 2026", "Jun 1, 2026"],
+    "of a mail": ["Sun, 31 May 2026 12:00:00 +0000", "Mon, 1 Jun 2026 12:00:00 +0000"],
+    "of a tweet": ["Sun May 31 12:00:00 2026", "Mon Jun 01 12:00:00 2026"],
+    "of a bank": ["31-May-2026", "01-Jun-2026"],
+    "digits": ["20260531", "20260601"],
+    "seconds": ["1600081904", "1600081905"],
+    "seconds with a point": ["1600081904.5", "1.600081905e9"],
+    "milliseconds": ["1600081904000", "1600081905000"],
+    "microseconds": ["1600081904000000", "1600081905000000"],
+    "nanoseconds": ["1600081904000000000", "1600081905000000000"],
+    "with gaps": ["1600081904", ""],
+}
+
+NO_TIMES = {
+    "ratings": ["3", "4.5"],
+    "counts": ["13883", "2"],
+    "years": ["1999", "2020"],
+    "prices": ["2019.50", "3.99"],
+    "ids": ["0321732944", "12"],
+    "words": ["may", "mayor"],
+    "titles": ["March of the Penguins", "12 Angry Men"],
+    "versions": ["1.2.3", "10.0.1"],
+    "nothing": ["", ""],
+}
+
+
+@pytest.mark.parametrize("kind", TIMES)
+def test_a_time_that_is_not_used_is_named_with_what_would_use_it(kind: str, tmp_path: Path) -> None:
+    assert is_time(TIMES[kind])
+    content = "user|item|purchase day\n" + "".join(f"{row}|7|{word}\n" for row, word in enumerate(TIMES[kind]))
+    assert read(tmp_path, content).notes == (
+        "column 'purchase day' looks like times and is not used ('task.data.columns.timestamp=purchase day' uses it)",
+    )
+    assert read(tmp_path, content, timed=False).notes == ()
+    with pytest.raises(AutopruneError, match=r"which column is the timestamp\? .* 'purchase day' looks like it\."):
+        read(tmp_path, content, timed=True)
+    bare = read(tmp_path, content, header=True, columns=Columns(user="0", item="1"))
+    assert len(bare.notes) == 1
+
+
+@pytest.mark.parametrize("kind", NO_TIMES)
+def test_what_is_no_time_is_not_named(kind: str, tmp_path: Path) -> None:
+    content = "user|item|x\n" + "".join(f"{row}|7|{word}\n" for row, word in enumerate(NO_TIMES[kind]))
+    assert read(tmp_path, content).notes == ()
+
+
+def test_without_names_an_unused_time_is_given_by_position(tmp_path: Path) -> None:
+    log = read(tmp_path, "ann,dune,5.0,1341100800\nbob,emma,1.0,1367193600\n", columns=Columns(user="0", item="1"))
+    assert log.notes == ("column 3 looks like times and is not used (task.data.columns.timestamp=3 uses it)",)
+    assert read(tmp_path, "user,item,time,t_dat\na,b,1,2020-01-01\n").notes == ()
