@@ -24,6 +24,7 @@ from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.similarity import SIMILARITIES, all_compared, compared, prepared
 from autoprune.encoder.stock import write_stock
+from autoprune.encoder.stock_format import STOCK
 from autoprune.errors import AutopruneError
 
 needs("sentence_transformers")
@@ -212,6 +213,8 @@ def test_prompts_are_used_and_carried(told: dict[str, Any], tiny: Path, tmp_path
         np.testing.assert_allclose(
             found["onnx"].encode(ASKED, role=name), expected.encode(ASKED, prompt_name=name, **quiet), atol=2e-5
         )
+    asked = any(told.get("prompts", {}).values())
+    assert ("encode_query" in STOCK.example(tmp_path / "stock")) == ("role='query'" in found["onnx"].example) == asked
     with pytest.raises(AutopruneError, match="role 'quarry' is unknown"):
         found["torch"].encode("a text", role="quarry")
 
