@@ -17,8 +17,8 @@ import pandas as pd
 
 from autoprune.errors import AutopruneError
 from autoprune.recommender.data.columns import Columns, Finder, holds_names
+from autoprune.recommender.data.delimited import TextTable
 from autoprune.recommender.data.parquet import ParquetTable, is_parquet
-from autoprune.recommender.data.text import TextTable
 
 CHUNK_ROWS = 500_000
 """Rows parsed at a time: bounds what parsing takes beside the interactions themselves."""
