@@ -195,6 +195,11 @@ def test_values_may_hold_separators_and_newlines(tmp_path: Path) -> None:
     assert rows(read(tmp_path / "a.csv", content)) == [("a, b", "x;y", None), ("c d", "#1", None)]
 
 
+def test_a_row_longer_than_what_is_looked_at_is_read(tmp_path: Path) -> None:
+    long = "x" * 100_000
+    assert rows(read(tmp_path / "a.csv", f"user,item\n{long},1\n")) == [(long, 1, None)]
+
+
 def test_comments_are_counted_and_hashtags_are_none(tmp_path: Path) -> None:
     assert read(tmp_path / "a.csv", NAMED["comments"]).notes == ("3 lines of comments above a.csv skipped",)
     tags = read(tmp_path / "b.csv", "#a,1\n#b,1\n#a,2\n", columns=Columns(user="0", item="1"))

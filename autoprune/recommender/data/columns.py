@@ -10,8 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import pandas as pd
+
 from autoprune.errors import AutopruneError, nearest
-from autoprune.recommender.data.looks import is_time, is_value
+from autoprune.recommender.data.looks import TIME, is_time, is_value, seconds
 
 USUAL = {
     "user": r"(user|customer|visitor|reviewer|member|account)(id|name)?|uid",
@@ -123,10 +126,7 @@ class Finder:
             elif must:
                 raise self._missing(role)
         if needed["timestamp"] is None and "timestamp" not in found:
-            return found, tuple(
-                f"{self.label(place)} looks like times and is not used ({self._override('timestamp', place)} uses it)"
-                for place in self._times(found)
-            )
+            return found, tuple(map(self._unused, self._times(found)))
         return found, ()
 
     def _find(self, role: str, wanted: str | None) -> int | None:
@@ -201,6 +201,13 @@ class Finder:
             for place in range(len(self.names or self.rows[0]))
             if place not in found.values() and is_time([row[place] for row in self.rows if len(row) > place])
         ]
+
+    def _unused(self, place: int) -> str:
+        """A column that looks like times, and what would use it."""
+        override = self._override("timestamp", place)
+        read = not np.isnan(seconds(pd.Series([row[place] for row in self.rows if len(row) > place]))).any()
+        use = f"{override} uses it" if read else f"for {override} every row must hold {TIME}"
+        return f"{self.label(place)} looks like times and is not used ({use})"
 
     def _override(self, role: str, place: int) -> str:
         bare = list(map(_bare, self.names or []))

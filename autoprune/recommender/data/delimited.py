@@ -98,8 +98,6 @@ class TextTable:
         Args:
             ids, others: positions of columns.
         """
-        if not self.rows:
-            return
         # All columns are parsed, not just those asked for: with `usecols` pandas lets lines of too many fields pass.
         places = range(len(self.names or self.rows[0]))
         narrowed = self.separator == "::"
