@@ -41,9 +41,10 @@ def is_usual(name: str) -> bool:
 
 
 def shown(row: Sequence[str]) -> str:
-    """A row for people."""
-    words = [word if len(word) <= 40 else f"{word[:39]}…" for word in row[:12]]
-    return ", ".join(words) + (", …" if len(row) > 12 else "")
+    """A row for people, on one line."""
+    words = [" ".join(word.split()) for word in row[:40]]
+    words = [word if len(word) <= 40 else f"{word[:39]}…" for word in words]
+    return ", ".join(words) + (", …" if len(row) > len(words) else "")
 
 
 def holds_names(path: Path, rows: Sequence[Sequence[str]], columns: Columns) -> bool:
@@ -137,7 +138,7 @@ class Finder:
         found = [place for place, name in enumerate(names) if _fits(role, name)]
         if len(found) > 1:
             raise AutopruneError(
-                f"{self.path}: {' and '.join(names[place] for place in found)} may each be the {role}; "
+                f"{self.path}: {' and '.join(shown([names[place]]) for place in found)} may each be the {role}; "
                 f"say which: {self._override(role, found[0])}."
             )
         return found[0] if found else None
@@ -175,7 +176,7 @@ class Finder:
         hint = f" {self.label(likely[0])} looks like it." if likely else ""
         return AutopruneError(
             f"{self.path}: which column is the {role}? Name it: task.data.columns.{role}=NAME. "
-            f"It has: {', '.join(self.names)}.{hint}"
+            f"It has: {shown(self.names)}.{hint}"
         )
 
     def _guessed(self, needed: dict[str, bool | None]) -> tuple[dict[str, int], tuple[str, ...]]:

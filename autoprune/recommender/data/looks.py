@@ -61,7 +61,7 @@ def numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
 
 def seconds(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
     """Numbers as they are, dates as seconds since 1970; NaN for what is neither."""
-    if column.dtype.kind != "M" and not np.isnan(numbers(column[:1])).any():
+    if column.dtype.kind in "iuf" or (column.dtype.kind != "M" and not np.isnan(numbers(column[:1])).any()):
         return numbers(column)  # as the first is, so are all
     dates = pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
     seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)

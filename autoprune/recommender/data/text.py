@@ -121,7 +121,7 @@ class _Narrowed(io.TextIOWrapper):
 
 def _by_zeros(path: Path, head: bytes) -> str:
     """UTF-16 without a mark: of what is mostly Latin letters every other byte is zero."""
-    zeros = [head[start::2].count(0) / len(head[start::2]) for start in (0, 1)]
+    zeros = [2 * head[start::2].count(0) / len(head) for start in (0, 1)]
     if max(zeros) < 0.5 or min(zeros) > 0.1:
         raise AutopruneError(f"{path} cannot be read: it is neither text nor parquet (it holds zero bytes).")
     return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
