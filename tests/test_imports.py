@@ -18,6 +18,7 @@ ROOMS = {
     "errors": "",
     "overrides": "",
     "quiet": "",
+    "fits": "",
     "machine": "",
     "families": "",
     "packing": "codes packed product rows parts",

@@ -84,7 +84,15 @@ def load(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") 
     Raises:
         AutopruneError: there is no artifact, or a file of it is missing, truncated or altered.
     """
-    return serve(read(Path(folder)), device=device)
+    parts = read(Path(folder))
+    try:
+        return serve(parts, device=device)
+    except AutopruneError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise AutopruneError(
+            f"{str(folder)!r}: what the artifact says of itself does not fit its tensors ({error!r}); make it again."
+        ) from error
 
 
 def read(folder: Path) -> Parts:

@@ -94,6 +94,11 @@ class Measurement:
     errors: dict[str, float] = field(default_factory=dict)
     draws: tuple[float, ...] = ()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says for all that was scored on how much each value rests."""
+        return all(set(slices) <= set(self.units.get(metric, ())) for metric, slices in self.quality.items())
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return dataclasses.asdict(self)
