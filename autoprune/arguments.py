@@ -175,7 +175,10 @@ def check_flags(arguments: Sequence[str]) -> None:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]  # where argparse ends the process
-    if parser.parse_args(list(arguments)).experimental_rerun is not None:
+    flags = parser.parse_args(list(arguments))
+    if flags.resolve and not (flags.cfg or flags.help):
+        refuse("--resolve: it goes with --cfg job")
+    if flags.experimental_rerun is not None:
         refuse("--experimental-rerun: a pickled job is code of whoever wrote it, and is not run")
 
 

@@ -124,7 +124,7 @@ def read(folder: Path) -> Parts:
             ),
             files={name.removeprefix("model/"): held[name] for name in further},
         )
-    except (ValueError, safetensors.SafetensorError) as error:
+    except (ValueError, RecursionError, safetensors.SafetensorError) as error:
         raise AutopruneError(f"{folder}: the artifact cannot be read ({error}); make it again.") from error
 
 
@@ -141,7 +141,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text())
         recorded = content.pop("sha256")
         intact = recorded == _digest(content)
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         intact = False
     if not intact:
         raise AutopruneError(f"{path}: truncated or altered; copy the artifact again.")
