@@ -19,6 +19,7 @@ ROOMS = {
     "overrides": "",
     "quiet": "",
     "deadline": "",
+    "fits": "",
     "machine": "",
     "families": "",
     "packing": "codes packed product rows parts",
