@@ -18,7 +18,9 @@ from tiny_encoder import LONGEST, TEXTS, make_task, write_tiny_bert
 
 import autoprune
 from autoprune.artifacts.served import serve
+from autoprune.encoder.benchmarks.judgements import Collection
 from autoprune.encoder.benchmarks.pairs import Pairs
+from autoprune.encoder.benchmarks.retrieval import Retrieval
 from autoprune.encoder.judging import UNITS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
@@ -287,6 +289,16 @@ def test_an_unknown_metric_is_refused(tiny: Path) -> None:
     with pytest.raises(AutopruneError, match=r"task\.metric.*similarty"):
         make_task(tiny, metric="similarty")
     assert make_task(tiny, metric="similarity").metric == "similarity"
+
+
+def test_what_must_not_be_lost_is_a_metric_of_every_labelled_benchmark(encoder_task: EncoderTask, tiny: Path) -> None:
+    assert encoder_task.main_metrics == ("spearman",), "fidelity and coverage repeat the dense model"
+    assert make_task(tiny, metric="similarity").main_metrics == ("similarity", "spearman")
+    more = copy.copy(encoder_task)
+    grades = {split: [{0: 1.0}] for split in ("validation", "test")}
+    queries = {split: [TEXTS[0]] for split in grades}
+    more.benchmarks = (Retrieval(Collection(documents=TEXTS[:5], queries=queries, grades=grades)), *more.benchmarks)
+    assert more.main_metrics == ("spearman", "ndcg@10")
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,7 @@ MAIN = ("spearman", "ndcg@10", "accuracy")
             ["spearman >= 0.8", "ndcg@10 >= 0.99x", "size_bytes <= 0.5x"],
         ),
         ({"quality": {"min": 0.8}}, MAIN, ["quality >= 0.8"]),
+        ({"quality": {"drop": "1%"}, "spearman": None}, MAIN, ["ndcg@10 >= 0.99x", "accuracy >= 0.99x"]),
         (
             {"quality": {"drop": "1%"}, "ndcg@10.short": {"drop": "5%"}},
             MAIN[:2],
