@@ -79,7 +79,7 @@ class Requirement:
 
     def bound(self, reading: Reading) -> float:
         """What is true of the reading with 95 % confidence, in the unit of the limit; nan where nobody knows."""
-        if not reading.sure:
+        if not reading.sure or not (self.relative or reading.ratio):
             return math.nan
         ratio = reading.bound(self.confidence or SURE, upper=self.ceiling)
         return ratio if self.relative else ratio * reading.value / reading.ratio
