@@ -202,9 +202,9 @@ def command_lines(draw: random.Random, folder: Path) -> None:
 
 def interactions(draw: random.Random, folder: Path) -> None:
     rows = [
-        f"{user},{item},{5 if item % 3 else 1},{1_600_000_000 + user * 7 + item}"
-        for user in range(12)
-        for item in range(9)
+        f"{user},{(user + 7 * at) % 40},{5 if at % 3 else 1},{1_600_000_000 + at}"
+        for user in range(210)
+        for at in range(8)
     ]
     table = "\n".join(["user,item,rating,timestamp", *rows])
     name = draw.choice(["r.csv", "r.tsv", "r.inter", "r.txt", "r.parquet", "r.csv.gz", "u.data", "folder"])

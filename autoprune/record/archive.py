@@ -127,7 +127,8 @@ class Archive:
         for number, line in enumerate(whole_lines(path), start=1):
             try:
                 candidate = Candidate.from_json(json.loads(line))
-                if not fits(candidate, Candidate) or not all(found.is_whole for found in candidate.measurements):
+                whole = candidate.rejected or all(found.is_whole for found in candidate.measurements)
+                if not (whole and fits(candidate, Candidate)):
                     raise ValueError("a value is missing, or of another type than was written")
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise AutopruneError(
