@@ -18,7 +18,9 @@ from tiny_encoder import LONGEST, TEXTS, make_task, write_tiny_bert
 
 import autoprune
 from autoprune.artifacts.served import serve
+from autoprune.config import structured
 from autoprune.encoder.benchmarks.pairs import Pairs
+from autoprune.encoder.config import EncoderConfig, EncoderData
 from autoprune.encoder.judging import UNITS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
@@ -294,6 +296,8 @@ def test_an_unknown_metric_is_refused(tiny: Path) -> None:
     [
         ({"texts_per_update": 1}, "task.texts_per_update >= 2"),
         ({"longest": 4}, "task.longest >= 8"),
+        ({"data": EncoderData(documents=99)}, "task.data.documents: a number >= 100 or all must be given, but got 99"),
+        ({"data": EncoderData(documents="most")}, "task.data.documents: .* but got 'most'"),
         ({"similarities": -1.0}, "task.similarities >= 0"),
         ({"seed": -1}, "task.seed >= 0"),
         ({"precision": "half"}, "task.precision .half. is unknown"),
@@ -343,6 +347,20 @@ def test_another_tokenizer_keeps_its_vocabulary_and_says_so(tmp_path: Path) -> N
     space = {"runtime": "onnx", "cut": {"layers": {"sparsity": 0.5}, "rows": {"sparsity": 0.5}}, "tune": {"epochs": 1}}
     assert task.suited(space) == {"runtime": "onnx", "cut": {"layers": {"sparsity": 0.5}}, "tune": {"epochs": 1}}
     assert "vocab" not in task.model({}, seed=0).axes
+
+
+@pytest.mark.parametrize("documents", [100, 2000, "all"])
+def test_how_many_documents_validation_has_is_told(documents: int | str) -> None:
+    told: EncoderConfig = structured(EncoderConfig, {"data": {"documents": documents}}, "task")
+    told.check()
+    assert told.data.documents == documents
+
+
+def test_choices_that_come_to_the_same_on_the_model_are_one(encoder_task: EncoderTask) -> None:
+    """Of its four layers a sixth and a third are one; of four heads a quarter is one in every layer."""
+    layers, heads = {"any_of": [0.0, 0.17, 0.34, 0.5]}, {"any_of": [0.0, 0.25]}
+    found = encoder_task.suited({"cut": {"layers": {"sparsity": layers}, "heads": {"sparsity": heads}}})
+    assert found == {"cut": {"layers": {"sparsity": {"any_of": [0.0, 0.25, 0.5]}}, "heads": {"sparsity": heads}}}
 
 
 def test_a_space_stays_as_it_is_where_pieces_can_go(encoder_task: EncoderTask) -> None:
