@@ -19,13 +19,17 @@ from tiny_encoder import LONGEST, TEXTS, make_task, write_tiny_bert
 import autoprune
 from autoprune.artifacts.served import serve
 from autoprune.config import structured
+from autoprune.encoder.benchmarks.judgements import Collection
 from autoprune.encoder.benchmarks.pairs import Pairs
+from autoprune.encoder.benchmarks.retrieval import Retrieval
+from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.config import EncoderConfig, EncoderData
 from autoprune.encoder.judging import UNITS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
-from autoprune.encoder.slices import SLICES
+from autoprune.encoder.slices import SLICES, typos
 from autoprune.encoder.task import EncoderTask
+from autoprune.encoder.texts import Corpus
 from autoprune.encoder.workloads import WORKLOADS
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
@@ -354,6 +358,22 @@ def test_how_many_documents_validation_has_is_told(documents: int | str) -> None
     told: EncoderConfig = structured(EncoderConfig, {"data": {"documents": documents}}, "task")
     told.check()
     assert told.data.documents == documents
+
+
+def test_the_hardest_documents_are_those_of_the_dense_model(tiny: Path) -> None:
+    """The task tells its benchmarks the dense model, which scores the same in the part as in the whole."""
+    found: dict[int | None, dict[str, float]] = {}
+    queries = {"validation": [typos(text) for text in TEXTS[:30]], "test": [typos(text) for text in TEXTS[30:40]]}
+    grades = {"validation": [{at: 1.0} for at in range(30)], "test": [{at: 1.0} for at in range(30, 40)]}
+    for documents in (None, 110):
+        made = Retrieval(Collection(documents=TEXTS, queries=queries, grades=grades), documents=documents)
+        task = EncoderTask(EncoderConfig(), read_encoder(str(tiny)), Corpus.of(TEXTS[:60], "made"), [made])
+        [bench] = [one for one in task.benchmarks if isinstance(one, Retrieval)]
+        assert len(bench.candidates("validation")) == (documents or len(TEXTS))
+        rows = bench.rows(served_of(task, task.model({}, seed=0)).encode, "validation")
+        found[documents] = dict(zip(rows["text"], rows["value"], strict=True))
+    assert len(found[110]) == 10
+    assert found[110] == {text: found[None][text] for text in found[110]}
 
 
 def test_choices_that_come_to_the_same_on_the_model_are_one(encoder_task: EncoderTask) -> None:
