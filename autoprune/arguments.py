@@ -42,6 +42,7 @@ class Kind(Enum):
 
     TEXT = "one text, a path for example"
     TEXTS = "several texts"
+    NAME = "the name of one file"
     ONE = "one number, or the like"
     ANY = "one value or several"
 
@@ -60,6 +61,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if not argument.startswith("-") and "=" in argument and not is_override(argument):
             raise AutopruneError(f"{argument!r}: an override is written key=value. autoprune --help explains.")
+        if argument.startswith("~") and argument[1:].partition("=")[0] in GROUPS:
+            raise AutopruneError(f"{argument}: a section cannot be taken out; take out single keys of it.")
         if key_of(argument) in GROUPS and re.match(r"[\[{]|(null)?$", argument.partition("=")[2], flags=re.IGNORECASE):
             raise AutopruneError(
                 f"{argument!r}: the name of a file in its folder of conf/ is chosen here; set single keys one by one."
@@ -96,10 +99,12 @@ def _value(value: str, kind: Kind, *, key: str, many: bool) -> str:
     if kind is Kind.TEXTS:
         within = value[1:-1] if value.startswith("[") and value.endswith("]") else value
         return value if isinstance(read, list) else f"[{','.join(_text(text) for text in several(within))}]"
-    if swept and (kind is Kind.ONE or not listed):
+    if swept and (kind in (Kind.ONE, Kind.NAME) or not listed):
         raise AutopruneError(
             f"{key}={value}: one value is taken; to search with each of several in turn, add --multirun."
         )
+    if kind is Kind.NAME:
+        return _text(value)
     if read is UNREADABLE and value.startswith(("[", "{")):
         raise AutopruneError(f"{key}={value}: the brackets do not fit, or a text within them needs quotes.")
     return f"[{value}]" if listed else _text(value) if read is UNREADABLE else value
@@ -170,7 +175,10 @@ def check_flags(arguments: Sequence[str]) -> None:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]  # where argparse ends the process
-    if parser.parse_args(list(arguments)).experimental_rerun is not None:
+    flags = parser.parse_args(list(arguments))
+    if flags.resolve and not (flags.cfg or flags.help):
+        refuse("--resolve: it goes with --cfg job")
+    if flags.experimental_rerun is not None:
         refuse("--experimental-rerun: a pickled job is code of whoever wrote it, and is not run")
 
 

@@ -80,9 +80,6 @@ def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def require(config: DictConfig, overrides: Sequence[str]) -> None:
     """Puts requirements from the command line in their place in a composed config."""
-    for name in GROUPS:
-        if name not in config:
-            raise AutopruneError(f"{name}: the section cannot be taken out; take out what is in it: ~{name}.KEY.")
     requirements = dict(_plain(config.requirements))
     for override in overrides:
         match = REQUIREMENT.match(override)
@@ -170,10 +167,10 @@ def _composed(*overrides: str) -> DictConfig:
 def _kind_of(key: str, *, words: tuple[str, ...]) -> Kind:
     """What a key takes, in the tasks that are chosen."""
     section, *path = key.split(".")
+    if key in GROUPS:
+        return Kind.NAME
     if section not in ("task", "study"):
-        return Kind.ONE if section == "requirements" or key in GROUPS else Kind.ANY
-    if not path:
-        return Kind.ONE
+        return Kind.ONE if section == "requirements" else Kind.ANY
     schemas = [pkgutil.resolve_name(STUDY_SCHEMA)] if section == "study" else list(_task_schemas(words))
     found = [kind for schema in schemas if (kind := _entry_kind(schema, path)) is not None]
     return found[0] if found else Kind.ANY
@@ -184,7 +181,7 @@ def _task_schemas(words: tuple[str, ...]) -> Iterator[type[Any]]:
     given = [word.partition("=")[2] for word in words if key_of(word) == "task"]
     paths = [word for word in words if key_of(word) == SEARCHPATH]
     for option in several(given[-1]) if given else [""]:
-        with suppress(AutopruneError, HydraException, OmegaConfBaseException):
+        with suppress(AutopruneError, HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError):
             name = _base((*paths, f"task={option}") if option else tuple(paths)).task.name
             yield task_maker(name).config
 
@@ -286,7 +283,7 @@ def readable_errors(where: str = "", *, words: tuple[str, ...] = ()) -> Iterator
         raise AutopruneError(
             f"{group}={option}: there is no such {group}. {nearest(option, error.options or [])}"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:  # in a folder of the user's
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:  # in a folder of the user's
         raise AutopruneError(f"a file of the config is no YAML: {' '.join(str(error).split())}") from error
     except OmegaConfBaseException as error:
         key = ".".join(piece for piece in (where, str(error.full_key or "")) if piece)

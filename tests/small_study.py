@@ -47,8 +47,11 @@ def record(folder: Path, candidates: list[Candidate], *, drop: str = "10%") -> R
     folder.mkdir(parents=True, exist_ok=True)
     definition = {
         "task": {"name": "interactions", "metric": "ndcg@20", "titles": "/srv/me/titles.txt"},
+        "data": "0123456789ab",
+        "space": {},
+        "presets": {},
         "requirements": {"quality": {"drop": drop}},
-        "study": {"objectives": ["quality", "size", "latency"]},
+        "study": {"seed": 0, "objectives": ["quality", "size", "latency"], "device": "cpu"},
     }
     (folder / "study.yaml").write_text(yaml.safe_dump({"definition": definition, "overrides": OVERRIDES}))
     archive = Archive(folder / "archive.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,110 @@ def test_plots_are_where_they_were() -> None:
     from autoprune import plots
 
     assert callable(plots.tradeoff)
+
+
+STATE = """
+import gc, json, locale, logging, os, random, signal, sys, warnings
+from pathlib import Path
+import scipy.sparse, scipy.special, sympy  # they set filters of warnings when torch first needs them
+import numpy, optuna, torch, transformers, onnxruntime, hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from omegaconf import OmegaConf
+from omegaconf.basecontainer import BaseContainer
+from transformers.utils import logging as theirs
+import autoprune
+
+def state():
+    loggers = {name: (one.level, one.disabled, one.propagate, len(one.handlers))
+               for name, one in logging.root.manager.loggerDict.items() if isinstance(one, logging.Logger)}
+    return {
+        "hydra": {kind.__name__: id(one) for kind, one in Singleton._instances.items()},
+        "resolvers": {name: id(one) for name, one in BaseContainer._resolvers.items()},
+        "loggers": {name: held for name, held in loggers.items() if name in KNOWN},
+        "root": (logging.root.level, len(logging.root.handlers), logging.root.manager.disable),
+        "optuna": optuna.logging.get_verbosity(),
+        "transformers": (theirs.get_verbosity(), theirs.is_progress_bar_enabled()),
+        "warnings": list(warnings.filters),
+        "showwarning": id(warnings.showwarning),
+        "environment": {name: held for name, held in os.environ.items() if not name.startswith("TORCHINDUCTOR_")},
+        "folder": os.getcwd(),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "gc": (gc.isenabled(), gc.get_threshold()),
+        "signals": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)],
+        "torch": (torch.get_num_threads(), torch.get_num_interop_threads(), str(torch.get_default_dtype()),
+                  torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled()),
+        "random": (hash(random.getstate()), torch.get_rng_state().tolist(), str(numpy.random.get_state()),
+                   str(numpy.geterr())),
+        "system": (sys.argv[:], list(sys.path), id(sys.excepthook), id(sys.stdout), sys.getrecursionlimit()),
+    }
+
+@hydra.main(config_path="own", config_name="app", version_base="1.3")
+def program(config):
+    OmegaConf.register_new_resolver("now", lambda text: "ours", replace=True)
+    random.seed(1); numpy.random.seed(1); torch.manual_seed(1)
+    before = state()
+    words = sys.stdin.read().split()
+    runs = Path(os.environ["RUNS"])
+    front = autoprune.search(*words, f"study.dir={runs}", **{"study.name": "inner"})
+    try:
+        autoprune.search(*words, "study.nosuch=1")
+    except autoprune.AutopruneError:
+        pass
+    autoprune.front("inner", runs=runs).pick().save(runs / "deploy")
+    autoprune.load(runs / "deploy")
+    after = state()
+    for name in before:
+        assert before[name] == after[name], (name, before[name], after[name])
+    assert OmegaConf.create({"at": "${now:%Y}"}).at == "ours"
+    assert HydraConfig.get().job.name == "app"
+    from hydra import compose
+    assert compose("app").mine == 3
+    print("as it was")
+
+KNOWN = set(logging.root.manager.loggerDict)
+program()
+"""
+"""A program that is a Hydra application itself, and searches within."""
+
+
+@pytest.mark.slow
+def test_a_program_that_searches_finds_its_own_state_as_it_was(tmp_path: Path, planted: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "app.yaml").write_text("mine: 3\nhydra: {run: {dir: .}, output_subdir: null}\n")
+    (tmp_path / "app.py").write_text(STATE)
+    home = tmp_path / "home"
+    home.mkdir()
+    words = f"task=interactions task.data.path={planted} task.dim=8 task.training.epochs=5 presets=none ~space.prune"
+    words += " requirements=none ~space.encode study.trials=2 study.latency_seconds=0.001 study.verify_rounds=0"
+    environment = {**os.environ, "RUNS": str(tmp_path / "runs"), "HOME": str(home), "ORT_DISABLE_TELEMETRY": "1"}
+    ended = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=tmp_path,
+        input=words,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("as it was\n", "", 0)
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.slow
+def test_onnxruntime_reports_nothing_and_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    code = (
+        "import os; before = dict(os.environ)\n"
+        "from autoprune.errors import AutopruneError\n"
+        "from autoprune.encoder.onnx_session import open_session\n"
+        "try: open_session(b'', 1)\n"
+        "except Exception: pass\n"
+        "assert dict(os.environ) == before\n"
+    )
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")
+    }
+    subprocess.run([sys.executable, "-c", code], check=True, env={**environment, "HOME": str(tmp_path)})
+    assert list(tmp_path.rglob("*")) == []

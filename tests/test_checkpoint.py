@@ -214,6 +214,7 @@ def test_a_wrong_index(break_index: Callable[[dict[str, Any]], None], words: str
         (["model.Q4_K_M.gguf"], "only GGUF (model.Q4_K_M.gguf)"),
         (["onnx/model.onnx", "tf_model.h5"], "only ONNX and TensorFlow (model.onnx)"),
         (["flax_model.msgpack"], "only Flax"),
+        (["model.fp16.safetensors"], "only model.fp16.safetensors; call it model.safetensors if it is the model."),
     ],
 )
 def test_weights_of_other_libraries(names: list[str], words: str, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -200,7 +201,7 @@ BAD = {
     "requirements.latncy_ms.max=4": "Did you mean latency_ms",
     "task=interactions": "task.data.path: a table (task.data.path=ratings.csv, also .tsv",
     "task=movielens =3": "an override is written key=value",
-    "study.name=[x": "no viable alternative",
+    "study.name=[x": "study.name: letters",
 }
 
 
@@ -310,3 +311,132 @@ def test_a_told_again_command_names_no_place(tmp_path: Path) -> None:
     assert search_command(record).startswith("autoprune --config-dir 'path/to/own configs' task=interactions")
     assert record.command(record.points[3]).startswith("autoprune --config-dir '/srv/me/own configs' task=")
     assert "/srv" not in candidate_command(record, record.points[3])
+
+
+QUICK = ["task.dim=8", "task.training.epochs=5", "presets=none", "requirements=none", "~space.prune", "~space.encode"]
+QUICK += ["study.trials=0", "study.latency_seconds=0.001", "study.verify_rounds=0"]
+
+
+def write_log(path: Path) -> None:
+    """A small table of interactions."""
+    rows = [f"{user},{(user + 7 * at) % 40},{1_600_000_000 + 60 * at}" for user in range(220) for at in range(10)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["user,item,timestamp", *rows]))
+
+
+@pytest.mark.slow
+def test_a_relative_place_is_found_from_everywhere_and_a_new_one_is_remembered(tmp_path: Path) -> None:
+    home, other, moved = tmp_path / "home", tmp_path / "other", tmp_path / "moved"
+    other.mkdir()
+    write_log(home / "o'neil (größe),1.csv")
+    words = ["task=interactions", "study.name=two", *QUICK]
+    ended = autoprune(home, *words, "task.data.path=o'neil (größe),1.csv")
+    assert ended.returncode == 0, ended.stderr
+    verified = autoprune(other, "verify", str(home / "runs" / "two"), "--rounds", "1")
+    assert verified.returncode == 0, verified.stderr
+    for folder, study in ((home, "two"), (other, str(home / "runs" / "two"))):
+        again = autoprune(folder, "show", study, "0").stdout.split("make it again")[1].strip().splitlines()[0]
+        made = autoprune(folder, *shlex.split(again)[1:], "study.dir=again")
+        assert made.returncode == 0, made.stderr
+    home.rename(moved)  # with all that is in it
+    assert autoprune(other, "verify", str(moved / "runs" / "two"), "--rounds", "1", "--again").returncode == 0
+    (moved / "o'neil (größe),1.csv").rename(other / "new.csv")
+    lost = autoprune(moved, "verify", "two", "--rounds", "1", "--again")
+    assert lost.returncode == 2
+    assert "task.data.path=…" in lost.stderr
+    assert autoprune(moved, *words, f"task.data.path={other / 'new.csv'}").returncode == 0
+    assert autoprune(moved, "verify", "two", "--rounds", "1", "--again").returncode == 0
+
+
+@pytest.mark.slow
+def test_a_place_that_stands_in_a_file_of_ones_own_is_found_again(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    write_log(home / "r.csv")
+    (home / "mine" / "task").mkdir(parents=True)
+    task = {"defaults": ["interactions", "_self_"], "data": {"path": "r.csv"}}
+    (home / "mine" / "task" / "ours.yaml").write_text(yaml.safe_dump(task))
+    ended = autoprune(home, "--config-dir", "mine", "task=ours", "study.name=own", *QUICK)
+    assert ended.returncode == 0, ended.stderr
+    study = home / "runs" / "own"
+    assert autoprune(tmp_path, "verify", str(study), "--rounds", "1").returncode == 0
+    content = yaml.safe_load((study / "study.yaml").read_text())
+    assert content["places"] == {"task.data.path": "r.csv"}
+    assert content["latency_seconds"] == 0.001
+    for added in ("places", "latency_seconds", "started_in"):  # as older versions wrote it
+        del content[added]
+    content["overrides"] = ["task=interactions", "task.data.path=r.csv", *QUICK]
+    (study / "study.yaml").write_text(yaml.safe_dump(content))
+    assert autoprune(home, "verify", "own", "--rounds", "1", "--again").returncode == 0
+
+
+UNREADABLE = {
+    "archive": lambda study: (study / "archive.jsonl").write_bytes(b"\xff\xfe\n"),
+    "archive is a folder": lambda study: [(study / "archive.jsonl").unlink(), (study / "archive.jsonl").mkdir()],
+    "study is a folder": lambda study: [(study / "study.yaml").unlink(), (study / "study.yaml").mkdir()],
+    "study leads to itself": lambda study: [
+        (study / "study.yaml").unlink(),
+        (study / "study.yaml").symlink_to("study.yaml"),
+    ],
+    "study is empty": lambda study: (study / "study.yaml").write_text(""),
+    "study is nested": lambda study: (study / "study.yaml").write_text("[" * 1200),
+}
+
+
+@pytest.mark.parametrize("damage", UNREADABLE)
+def test_a_study_that_cannot_be_read_gets_one_message(damage: str, tmp_path: Path) -> None:
+    UNREADABLE[damage](make_study(tmp_path / "runs" / "s", 2, verified=False).folder)
+    ended = autoprune(tmp_path, "front", "s")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("autoprune: ")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["front"],
+        ["front", "s", "--nosuch"],
+        ["show", "s", "x"],
+        ["verify", "s", "--rounds", "many"],
+        ["--nosuch", "task=stsb"],
+        ["--cfg", "all of it"],
+        ["--experimental-rerun", "job.pickle"],
+        ["--config-dir", "nosuch", "task=stsb"],
+        ["--resolve", "task=stsb"],
+        ["task=null"],
+        ["~task"],
+        ["front", "x" * 300],
+        ["front", "a\0b"],
+    ],
+    ids=" ".join,
+)
+def test_a_line_that_cannot_be_read_gets_one_message(words: list[str], tmp_path: Path) -> None:
+    ended = autoprune(tmp_path, *words)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("autoprune: ")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_output_ends_well_wherever_it_goes(tmp_path: Path) -> None:
+    make_study(tmp_path / "runs" / "größe", 40)
+    program = f"{shlex.quote(sys.executable)} -m autoprune front größe"
+
+    def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **environment},
+        )
+
+    plain = shell(program, PYTHONIOENCODING="ascii")
+    assert (plain.returncode, plain.stderr, plain.stdout.isascii()) == (0, "", True)
+    assert shell(program, LC_ALL="POSIX", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0").returncode == 0
+    assert shell(f"{program} >&-").returncode == 0
+    assert shell(f"{program} >/dev/full").stderr.startswith("autoprune: the output")
+    headed = shell(f"{program} --csv --all | head -c 10; exit ${{PIPESTATUS[0]}}")
+    assert headed.returncode in (0, 2)
+    assert "Traceback" not in headed.stderr

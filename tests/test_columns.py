@@ -9,7 +9,6 @@ import pytest
 from autoprune.errors import AutopruneError
 from autoprune.recommender.data.columns import Columns
 from autoprune.recommender.data.log import Log, read_log
-from autoprune.recommender.data.looks import is_time
 
 
 def read(folder: Path, content: str, **settings: object) -> Log:
@@ -124,21 +123,24 @@ TIMES = {
     "dates": ["2026-05-31", "2026-06-01"],
     "short dates": ["2026-5-31", "2026-6-1"],
     "slashes": ["2026/05/31", "2026/06/01"],
-    "days first": ["31/12/2025", "01/01/2026"],
-    "months first": ["12/31/25", "1/1/26"],
-    "points": ["31.12.2025", "01.01.2026"],
     "moments": ["2026-05-31T12:00:00Z", "2026-05-31 12:00:00+02:00"],
     "months": ["2026-05", "2026-06"],
-    "American": ["May 31, 2026", "Jun 1, 2026"],
-    "of a mail": ["Sun, 31 May 2026 12:00:00 +0000", "Mon, 1 Jun 2026 12:00:00 +0000"],
-    "of a tweet": ["Sun May 31 12:00:00 2026", "Mon Jun 01 12:00:00 2026"],
-    "of a bank": ["31-May-2026", "01-Jun-2026"],
     "digits": ["20260531", "20260601"],
     "seconds": ["1600081904", "1600081905"],
     "seconds with a point": ["1600081904.5", "1.600081905e9"],
     "milliseconds": ["1600081904000", "1600081905000"],
     "microseconds": ["1600081904000000", "1600081905000000"],
     "nanoseconds": ["1600081904000000000", "1600081905000000000"],
+}
+
+OTHER_TIMES = {
+    "days first": ["31/12/2025", "01/01/2026"],
+    "months first": ["12/31/25", "1/1/26"],
+    "points": ["31.12.2025", "01.01.2026"],
+    "American": ["May 31, 2026", "Jun 1, 2026"],
+    "of a mail": ["Sun, 31 May 2026 12:00:00 +0000", "Mon, 1 Jun 2026 12:00:00 +0000"],
+    "of a tweet": ["Sun May 31 12:00:00 2026", "Mon Jun 01 12:00:00 2026"],
+    "of a bank": ["31-May-2026", "01-Jun-2026"],
     "with gaps": ["1600081904", ""],
 }
 
@@ -155,18 +157,33 @@ NO_TIMES = {
 }
 
 
+UNUSED = "column 'purchase day' looks like times and is not used"
+
+
+def bought(words: list[str]) -> str:
+    return "user|item|purchase day\n" + "".join(f"{row}|7|{word}\n" for row, word in enumerate(words))
+
+
 @pytest.mark.parametrize("kind", TIMES)
 def test_a_time_that_is_not_used_is_named_with_what_would_use_it(kind: str, tmp_path: Path) -> None:
-    assert is_time(TIMES[kind])
-    content = "user|item|purchase day\n" + "".join(f"{row}|7|{word}\n" for row, word in enumerate(TIMES[kind]))
-    assert read(tmp_path, content).notes == (
-        "column 'purchase day' looks like times and is not used ('task.data.columns.timestamp=purchase day' uses it)",
-    )
+    content = bought(TIMES[kind])
+    assert read(tmp_path, content).notes == (f"{UNUSED} ('task.data.columns.timestamp=purchase day' uses it)",)
+    assert read(tmp_path, content, columns=Columns(timestamp="purchase day")).time is not None
+    assert read(tmp_path, content, columns=Columns(user="0", item="1")).notes == read(tmp_path, content).notes
     assert read(tmp_path, content, timed=False).notes == ()
     with pytest.raises(AutopruneError, match=r"which column is the timestamp\? .* 'purchase day' looks like it\."):
         read(tmp_path, content, timed=True)
-    bare = read(tmp_path, content, header=True, columns=Columns(user="0", item="1"))
-    assert len(bare.notes) == 1
+
+
+@pytest.mark.parametrize("kind", OTHER_TIMES)
+def test_a_time_that_cannot_be_used_is_named_with_what_it_takes(kind: str, tmp_path: Path) -> None:
+    content = bought(OTHER_TIMES[kind])
+    override = "'task.data.columns.timestamp=purchase day'"
+    assert read(tmp_path, content).notes == (
+        f"{UNUSED} (for {override} every row must hold a number or an ISO 8601 date)",
+    )
+    with pytest.raises(AutopruneError, match=r"row \d holds .*\. Write it so, or .*: task\.data\.split=random\."):
+        read(tmp_path, content, columns=Columns(timestamp="purchase day"))
 
 
 @pytest.mark.parametrize("kind", NO_TIMES)

@@ -19,7 +19,7 @@ from autoprune.fronts.pareto import hypervolume
 from autoprune.record.archive import Archive
 from autoprune.record.point import Point
 from autoprune.record.record import Record
-from autoprune.views.compare import Best, Comparison, compare
+from autoprune.views.compare import Best, Comparison, _readings, compare
 from autoprune.views.terminal import print_comparison
 
 
@@ -185,3 +185,29 @@ def rendered(found: Comparison, width: int) -> str:
     file = io.StringIO()
     print_comparison(Console(width=width, file=file), found)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def test_errors_are_read_against_the_first_baseline_too(runs: Path, tmp_path: Path) -> None:
+    record = make_study(tmp_path / "two", 60, seed=3)
+    archive = Archive(record.folder / "archive.jsonl")
+    for point in record.points:  # twice as good a dense model, and a candidate that finds nothing
+        for purpose in ("search", "verify"):
+            measured = point.candidate.measured(purpose, machine="0123456789")
+            if measured and measured.quality:
+                times = 0.0 if point.number == 1 else 2.0
+                twice = {
+                    name: {part: times * value for part, value in parts.items()}
+                    for name, parts in measured.quality.items()
+                }
+                held = archive.candidates[point.candidate.key]
+                archive.add(held.with_measurement(dataclasses.replace(measured, quality=twice)))
+    other = Front(Record(record.folder), Limits(profile="none"))
+    reference = front(runs, "one").record.baseline.verified
+    found = _readings(other, reference, verified=True, timed=True)
+    for number, readings in found.items():
+        own, against = other.record.point(number).verified["quality"], readings["quality"]
+        times = other.record.baseline.verified["quality"].value / reference["quality"].value
+        assert times == pytest.approx(2.0)
+        assert against.ratio == pytest.approx(times * own.ratio)
+        assert against.error == pytest.approx(times * own.error)
+    compare(front(runs, "one"), other)

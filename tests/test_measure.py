@@ -14,6 +14,7 @@ import torch
 from autoprune.artifacts.served import serve
 from autoprune.deadline import Deadline, OutOfTime
 from autoprune.measure.judge import Judge, quality
+from autoprune.measure.reading import binding
 from autoprune.measure.timing import (
     FEWEST_PAIRS,
     WARM_UP,
@@ -24,6 +25,7 @@ from autoprune.measure.timing import (
     paired_latency,
 )
 from autoprune.models.model import Model
+from autoprune.recommender.ranking import ranking_metrics
 from autoprune.recommender.task import RecommenderTask
 
 MATRIX = torch.ones(128, 128)
@@ -280,3 +282,30 @@ def test_the_error_of_a_ratio_matches_a_slow_bootstrap(task: RecommenderTask, de
     assert np.std(ratios) < found.errors["recall@20"] < 1.2 * np.std(ratios), "a little cautious"
     assert np.std(found.draws) < found.errors["ndcg@20"] < 1.2 * np.std(found.draws)
     assert found.errors["worst_slice"] > 0
+
+
+class TwoMains(RecommenderTask):
+    """The same task, of which two metrics must not be lost."""
+
+    main_metrics = ("ndcg@20", "recall@2")
+
+
+def test_the_error_of_the_worst_slice_counts_the_slices_of_every_main_metric(
+    task: RecommenderTask, dense: Model
+) -> None:
+    both, coarse = copy.copy(task), copy.deepcopy(dense)
+    both.__class__, both.metrics = TwoMains, {**task.metrics, **ranking_metrics(["recall@2"])}
+    with torch.no_grad():
+        coarse.tables["item"].weight[:40] = 0
+    errors, names = {}, {}
+    for one in (task, both):
+        judge = Judge(one, "test", serve(task.parts(dense)))
+        judged, before = judge.judge(serve(task.parts(coarse))), judge.baseline
+        errors[one] = judged.errors["worst_slice"]
+        names[one] = min(
+            (judged.quality[name][part] / before.quality[name][part], name)
+            for name in one.main_metrics
+            for part in binding(before.quality[name], before.units[name])
+        )[1]
+    assert names == {task: "ndcg@20", both: "recall@2"}
+    assert errors[both] > errors[task] > 0, "fewer hits, and so more doubt"

@@ -63,7 +63,7 @@ def test_what_a_measurement_says_beside_its_values_survives_json_too() -> None:
 def test_an_aside_binds_nothing_however_much_it_loses() -> None:
     baseline = dataclasses.replace(BASELINE, asides={"tail": "told"})
     assert binding_slices(baseline, "ndcg@20") == ["head"]
-    found = readings(SMALLER, baseline, metric="ndcg@20")
+    found = readings(SMALLER, baseline, metrics=["ndcg@20"])
     assert math.isclose(found["worst_slice"].ratio, 0.98)
     assert math.isclose(found["ndcg@20.tail"].ratio, 0.75)
     assert not found["ndcg@20.tail"].binds
@@ -195,7 +195,8 @@ def test_one_round_has_no_interval_for_another_process() -> None:
 def test_two_rounds_have_a_bound_and_no_interval(ratios: tuple[float, float]) -> None:
     """Student's t of one degree of freedom is 12.7: the interval of two rounds would say nothing, or too much."""
     joined = timed(1.0, ratios[0]).with_round(timed(1.0, ratios[1]))
-    found = readings(dataclasses.replace(SMALLER, latency={"single": joined}), BASELINE, metric="ndcg@20")["latency_ms"]
+    measured = dataclasses.replace(SMALLER, latency={"single": joined})
+    found = readings(measured, BASELINE, metrics=["ndcg@20"])["latency_ms"]
     assert found.interval is None
     assert not found.vague
     assert found.bound(0.95, upper=True) >= found.ratio
@@ -208,7 +209,8 @@ def test_an_interval_that_says_nothing_is_vague(ratios: tuple[float, ...], vague
     first, *others = [timed(1.0, ratio) for ratio in ratios]
     for other in others:
         first = first.with_round(other)
-    found = readings(dataclasses.replace(SMALLER, latency={"single": first}), BASELINE, metric="ndcg@20")["latency_ms"]
+    measured = dataclasses.replace(SMALLER, latency={"single": first})
+    found = readings(measured, BASELINE, metrics=["ndcg@20"])["latency_ms"]
     assert found.vague == vague
     assert found.interval is not None
     if vague:

@@ -133,6 +133,16 @@ def test_a_folder_partitioned_by_a_column_is_one_table(by: str, tmp_path: Path) 
     assert sorted(rows(read_log(tmp_path / "log"))) == sorted(EXPECTED)
 
 
+def test_folders_above_what_is_named_are_no_columns(tmp_path: Path) -> None:
+    folder = tmp_path / "user=9" / "rating=5" / "log"
+    folder.mkdir(parents=True)
+    FRAME.drop(columns="time").to_parquet(folder / "a.parquet")
+    for path in (folder / "a.parquet", folder):
+        assert rows(read_log(path)) == [(user, item, None) for user, item, _ in EXPECTED]
+        with pytest.raises(AutopruneError, match=r"which column is the rating\?"):
+            read_log(path, min_rating=1)
+
+
 @pytest.mark.parametrize("named", ["{}.parquet", "films.{}.parquet", "{}-00000-of-00001.parquet", "{}"])
 def test_a_folder_of_train_and_test_is_taken_as_it_is_split(named: str, tmp_path: Path) -> None:
     for name, part in (("train", FRAME[:3]), ("test", FRAME[3:])):

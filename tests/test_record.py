@@ -6,8 +6,10 @@ import dataclasses
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from made_studies import make_study, scattered
 from rich.console import Console
 
@@ -15,6 +17,7 @@ from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.measure.measurement import VERIFY
 from autoprune.record.archive import Archive
+from autoprune.record.folder import open_folder
 from autoprune.record.record import Record
 from autoprune.study.progress import Progress
 from autoprune.study.remeasure import rounds_of
@@ -154,3 +157,21 @@ def test_the_lines_of_an_archive_keep_their_keys(tmp_path: Path) -> None:
     assert list(content) == keys
     assert content["words"] == record.point(2).candidate.summary
     assert list(json.loads(record.archive.path.read_text().splitlines()[2])) == keys
+
+
+def test_a_study_whose_data_alone_is_other_says_why(tmp_path: Path) -> None:
+    task, told = {"name": "made", "metric": "ndcg@20", "dim": 8}, {"overrides": []}
+    begun: dict[str, Any] = {
+        "task": {**task, "data": {"seed": 0}},
+        "data": "0123456789ab",
+        **{key: {} for key in ("space", "presets", "requirements")},
+        "study": {"seed": 0, "objectives": ["quality"], "device": "cpu"},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"definition": begun, **told}))
+    (tmp_path / "archive.jsonl").write_text("{}\n")
+    now = {**begun, "task": {**task, "data": {"seed": 0, "header": None}}, "data": "ba9876543210"}
+    with pytest.raises(AutopruneError, match=r"data: was 0123456789ab, is ba9876543210\nOnly the data is other"):
+        open_folder(tmp_path, definition=now, told=told)
+    now["task"]["data"]["seed"] = 1
+    with pytest.raises(AutopruneError, match=r"seed: was 0, is 1\nGive the new study"):
+        open_folder(tmp_path, definition=now, told=told)

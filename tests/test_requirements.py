@@ -210,6 +210,7 @@ MAIN = ("spearman", "ndcg@10", "accuracy")
             ["spearman >= 0.8", "ndcg@10 >= 0.99x", "size_bytes <= 0.5x"],
         ),
         ({"quality": {"min": 0.8}}, MAIN, ["quality >= 0.8"]),
+        ({"quality": {"drop": "1%"}, "spearman": None}, MAIN, ["ndcg@10 >= 0.99x", "accuracy >= 0.99x"]),
         (
             {"quality": {"drop": "1%"}, "ndcg@10.short": {"drop": "5%"}},
             MAIN[:2],
@@ -238,6 +239,7 @@ def test_quality_is_said_of_every_main_metric_that_is_not_named(
         ("quality=0.95x:0.95", "min", Reading(0.3, 0.96), math.nan, None, True),
         ("quality=0.95x:0.5", "min", Reading(0.3, 0.96, error=0.01, repeat=0.02), 0.96, True, False),
         ("quality=0.28", "min", Reading(0.3, 0.5, error=0.01, repeat=0.02), 0.290131, True, False),
+        ("quality=0.28", "min", Reading(0.0, 0.0, error=0.01, repeat=0.02), math.nan, None, False),
         ("size_bytes=0.5x", "max", Reading(4.0, 0.4, error=0.0), 0.4, True, False),
         ("latency_ms=0.5x", "max", Reading(1.0, 0.48, error=0.01, repeat=0.02, freedom=4), 0.501318, False, False),
         ("latency_ms=0.5x", "max", Reading(1.0, 0.48, error=0.01), math.nan, None, False),  # timed in one process

@@ -207,6 +207,25 @@ def test_a_training_that_is_stopped_anywhere_goes_on_bit_identically(
     assert same(made, train_dense(task, context, trainer=trainer))
 
 
+def test_a_look_at_validation_data_is_stopped_and_goes_on(
+    task: RecommenderTask, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, store, paused = Trainer(dataclasses.replace(task.training, epochs=6)), Store(tmp_path), [0]
+
+    def pause() -> None:
+        paused[0] += 1
+        if paused[0] == 2:  # in the second look, after five epochs
+            raise OutOfTime("measuring")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "pause", pause)
+        with pytest.raises(OutOfTime, match="training the dense model: epoch 5 of at most 6"):
+            train_dense(task, context, trainer=trainer, store=store)
+    assert (store.load("k") or {})["epochs"] == 5
+    again = train_dense(task, context, trainer=trainer, store=store)
+    assert same(again, train_dense(task, context, trainer=trainer))
+
+
 def test_a_message_says_how_far_a_training_is_and_how_good(
     task: RecommenderTask, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:

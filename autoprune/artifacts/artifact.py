@@ -84,7 +84,15 @@ def load(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") 
     Raises:
         AutopruneError: there is no artifact, or a file of it is missing, truncated or altered.
     """
-    return serve(read(Path(folder)), device=device)
+    parts = read(Path(folder))
+    try:
+        return serve(parts, device=device)
+    except AutopruneError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise AutopruneError(
+            f"{str(folder)!r}: what the artifact says of itself does not fit its tensors ({error!r}); make it again."
+        ) from error
 
 
 def read(folder: Path) -> Parts:
@@ -116,7 +124,7 @@ def read(folder: Path) -> Parts:
             ),
             files={name.removeprefix("model/"): held[name] for name in further},
         )
-    except (ValueError, safetensors.SafetensorError) as error:
+    except (ValueError, RecursionError, safetensors.SafetensorError) as error:
         raise AutopruneError(f"{folder}: the artifact cannot be read ({error}); make it again.") from error
 
 
@@ -133,7 +141,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text())
         recorded = content.pop("sha256")
         intact = recorded == _digest(content)
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         intact = False
     if not intact:
         raise AutopruneError(f"{path}: truncated or altered; copy the artifact again.")

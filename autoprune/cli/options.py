@@ -27,7 +27,10 @@ RUNS = typer.Option(help="Where studies live (study.dir).")
 OPTIONS: dict[str, tuple[Any, OptionInfo, Any]] = {
     "floors": (
         list[str],
-        typer.Option("--floor", help="A floor in place of the study's, such as ndcg@20=0.97x; repeatable."),
+        typer.Option(
+            "--floor",
+            help="A floor in place of the study's, such as ndcg@20=0.97x, or 0.97x:0.95 to be sure; repeatable.",
+        ),
         [],
     ),
     "ceilings": (

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +24,14 @@ from autoprune.encoder.modules import (
     read_reading,
     truncated,
 )
-from autoprune.encoder.source import Source, check_file, read_object
+from autoprune.encoder.pretrained import read_pretrained, with_defaults
+from autoprune.encoder.source import Source, read_object
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.weights import COUNTED_FROM_PADDING, NAMES, Shape, checked_weights, named_weights
 from autoprune.errors import AutopruneError, nearest
 
 SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch_tanh": "gelu_new"}
 """Other names of what has the same values."""
-
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "tokenizer.model")
 
 ADAPTER = "adapter_config.json"
 
@@ -94,8 +90,8 @@ def _read(source: Source) -> Encoder:
         check_normalize(source, modules["Normalize"])
     dense = read_dense(source, modules["Dense"], shape.hidden) if "Dense" in modules else {}
     weights = named_weights(checked_weights(read_checkpoint(folder), shape, source.where), shape)
-    counted = shape.padding is not None
-    tokenizer = _read_tokenizer(source, folder, places=len(weights["position"]) - counted, counted=counted)
+    places = len(weights["position"]) - (shape.padding is not None)
+    tokenizer = _read_tokenizer(source, folder, places=places, padding=shape.padding)
     architecture = Architecture(
         hidden=shape.hidden,
         head_dim=shape.hidden // shape.heads,
@@ -143,8 +139,6 @@ def _read_config(source: Source, folder: Path) -> dict[str, Any]:
 
     Its type is read before `transformers` sees the folder, which would offer to run code.
     """
-    from transformers import CONFIG_MAPPING
-
     if (folder / ADAPTER).is_file():
         base = read_object(folder / ADAPTER).get("base_model_name_or_path")
         raise source.refusal(
@@ -165,12 +159,7 @@ def _read_config(source: Source, folder: Path) -> dict[str, Any]:
             f"it is a model of type {family!r}, no encoder of a family that is known. {nearest(family, NAMES)}"
         )
     source.check(told, path, "config.json")
-    try:
-        with _quiet_transformers():
-            config: dict[str, Any] = CONFIG_MAPPING[family].from_dict(told).to_dict()
-    except Exception as error:  # whatever transformers makes of values that it did not expect
-        raise source.refusal(f"config.json cannot be read ({_first_line(error)}).") from error
-    return config
+    return with_defaults(source, told)
 
 
 def _shape(source: Source, told: Mapping[str, Any]) -> Shape:
@@ -220,64 +209,23 @@ def _activation(source: Source, told: Mapping[str, Any]) -> str:
     return activation
 
 
-def _read_tokenizer(source: Source, folder: Path, *, places: int, counted: bool) -> Tokenizer:
-    """The tokenizer as `transformers` reads it and sentence-transformers uses it.
+def _read_tokenizer(source: Source, folder: Path, *, places: int, padding: int | None) -> Tokenizer:
+    """The tokenizer, as sentence-transformers uses it.
 
     Args:
         source, folder: of the model, of its transformer.
         places: for which there are positions.
-        counted: whether positions are counted over what is no padding.
+        padding: the id that takes no place, see `Architecture`.
     """
-    from transformers import AutoTokenizer
-
-    there = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    if not there:
-        raise source.refusal(f"there is no tokenizer in it; one of {', '.join(TOKENIZER_FILES)} is needed.")
-    for path in there:
-        check_file(path)
-    for name in ("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"):
-        source.read(folder / name, name)
-    reading = read_reading(source, folder)
-    try:
-        with _quiet_transformers():
-            read = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-            backend, sides = read.backend_tokenizer.to_str(), (read.truncation_side, read.padding_side)
-    except Exception as error:  # whatever transformers makes of files that it did not expect
-        raise source.refusal(
-            f"the tokenizer cannot be loaded ({_first_line(error)}); it must be one that runs without code of the "
-            "model's own and can be written as a tokenizer.json."
-        ) from error
-    if sides[1] == "left" and not counted:
+    read, reading = read_pretrained(source, folder), read_reading(source, folder)
+    if read.padding == "left" and (padding is None or read.pad != padding):
         raise source.refusal(
             "its tokenizer pads on the left (padding_side), so that what a text's vector is would depend on the texts "
             "beside it; set padding_side to right in tokenizer_config.json."
         )
     # As sentence-transformers has it; newer versions write the length into the tokenizer's settings alone.
-    longest = reading.get("max_seq_length") or read.model_max_length
+    longest = reading.get("max_seq_length") or read.longest
     if not isinstance(longest, int | float) or isinstance(longest, bool) or not longest >= FEWEST:
         raise source.refusal(f"the longest text must have {FEWEST} tokens or more, but got {longest!r}.")
-    longest = int(min(longest, places))
-    backend = lower_cased(backend) if reading.get("do_lower_case") else backend
-    return Tokenizer.read(backend, max_tokens=longest, keeps_end=sides[0] == "left")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """What transformers logs, warns of and draws is not for the user; all of it is as it was afterwards."""
-    from transformers.utils import logging as theirs
-
-    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
-    theirs.set_verbosity(logging.CRITICAL)
-    theirs.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        theirs.set_verbosity(level)
-        if bars:
-            theirs.enable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    backend = lower_cased(read.backend) if reading.get("do_lower_case") else read.backend
+    return Tokenizer.read(backend, max_tokens=int(min(longest, places)), keeps_end=read.truncation == "left")

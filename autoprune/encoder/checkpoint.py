@@ -66,7 +66,8 @@ def _nothing(folder: Path, names: tuple[str, ...]) -> str:
     if other:
         kinds = " and ".join(sorted({OTHERS[Path(name).suffix] for name in other}))
         return f"{said}, only {kinds} ({other[0]}); save the model with save_pretrained of transformers."
-    return said + "."
+    named = sorted(path.name for path in folder.glob("*") if path.suffix in (".safetensors", ".bin", ".pt", ".pth"))
+    return f"{said}, only {', '.join(named[:3])}; call it {names[0]} if it is the model." if named else said + "."
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autoprune.encoder.checkpoint import read_checkpoint
 from autoprune.encoder.functional import POOLINGS
-from autoprune.encoder.prompts import Prompts, read_prompts
+from autoprune.encoder.prompts import DECLARED, Prompts, read_prompts
 from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.source import Source, read_json
 from autoprune.errors import nearest
@@ -102,18 +102,15 @@ def read_declared(source: Source) -> tuple[Prompts, str, int | None]:
     Raises:
         AutopruneError: it declares what cannot be meant or is not known here.
     """
-    told = source.read(source.folder / "config_sentence_transformers.json", "config_sentence_transformers.json")
+    told = source.read(source.folder / DECLARED, DECLARED)
     similarity = told.get("similarity_fn_name") or SIMILARITIES[0]
     if similarity not in SIMILARITIES:
         raise source.refusal(
-            f"config_sentence_transformers.json: the similarity_fn_name {similarity!r} is unknown. "
-            f"{nearest(similarity, SIMILARITIES)}"
+            f"{DECLARED}: the similarity_fn_name {similarity!r} is unknown. {nearest(similarity, SIMILARITIES)}"
         )
     kept = told.get("truncate_dim")
     if kept is not None and (not isinstance(kept, int) or isinstance(kept, bool) or kept < 1):
-        raise source.refusal(
-            f"truncate_dim in config_sentence_transformers.json must be a whole number above 0, but is {kept!r}."
-        )
+        raise source.refusal(f"truncate_dim in {DECLARED} must be a whole number above 0, but is {kept!r}.")
     return read_prompts(told, source.where), str(similarity), kept
 
 
@@ -143,7 +140,7 @@ def read_pooling(source: Source, folder: Path | None, prompts: Prompts) -> str:
     if not config.get("include_prompt", True) and prompts.describe():
         raise source.refusal(
             "its pooling leaves prompts out (include_prompt is false), which is not known here; set it to true, or "
-            "take the prompts out of config_sentence_transformers.json."
+            f"take the prompts out of {DECLARED}."
         )
     return str(modes[0])
 

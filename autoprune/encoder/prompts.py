@@ -8,6 +8,9 @@ from typing import Any
 
 from autoprune.errors import AutopruneError, unknown
 
+DECLARED = "config_sentence_transformers.json"
+"""The file in which sentence-transformers declares prompts and the similarity."""
+
 ROLES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 """What a text can be in a search, and the names of prompts that are meant for it, the first that is declared."""
 
@@ -57,7 +60,7 @@ class Prompts:
         return [different[at % len(different)] + text for at, text in enumerate(texts)]
 
     def declared(self) -> dict[str, Any]:
-        """For `config_sentence_transformers.json`; roles are spelt out, as versions of it choose differently."""
+        """For `DECLARED`; roles are spelt out, as versions of it choose differently."""
         return {
             "prompts": {**self.texts, **{role: self.of(role) for role in ROLES}},
             "default_prompt_name": self.default,
@@ -71,7 +74,7 @@ class Prompts:
 
 
 def read_prompts(told: Mapping[str, Any], where: str) -> Prompts:
-    """What `config_sentence_transformers.json` declares.
+    """What is declared.
 
     Raises:
         AutopruneError: it cannot be meant.
@@ -80,10 +83,10 @@ def read_prompts(told: Mapping[str, Any], where: str) -> Prompts:
     default = told.get("default_prompt_name")
     if not isinstance(texts, Mapping) or not isinstance(default, str | None):
         raise AutopruneError(
-            f"task.model: {where}: config_sentence_transformers.json: prompts must be an object of strings and "
+            f"task.model: {where}: {DECLARED}: prompts must be an object of strings and "
             f"default_prompt_name a name or null, but they are {texts!r} and {default!r}."
         )
     try:
         return Prompts(texts={name: text or "" for name, text in texts.items()}, default=default)
     except AutopruneError as error:
-        raise AutopruneError(f"task.model: {where}: config_sentence_transformers.json: {error}") from error
+        raise AutopruneError(f"task.model: {where}: {DECLARED}: {error}") from error

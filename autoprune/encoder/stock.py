@@ -31,7 +31,7 @@ from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Parts
 from autoprune.encoder.functional import GONE
 from autoprune.encoder.obstacles import stock_obstacles
-from autoprune.encoder.prompts import Prompts
+from autoprune.encoder.prompts import DECLARED, Prompts
 from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.weights import BERT, PROJECTION
@@ -112,7 +112,7 @@ def _write(parts: Parts, folder: Path) -> None:
     _write_json(folder / "sentence_bert_config.json", {**reading, **unpooled})
     declared = Prompts(**manifest.get("prompts", {})).declared()
     declared |= {"similarity_fn_name": manifest.get("similarity", SIMILARITIES[0])}
-    _write_json(folder / "config_sentence_transformers.json", declared)
+    _write_json(folder / DECLARED, declared)
     for name, place in zip(modules, places, strict=True):
         if name == "Pooling":
             _write_json(folder / place / "config.json", _pooling(manifest))

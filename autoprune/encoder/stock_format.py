@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from autoprune.artifacts.formats import Format, Obstacle
 from autoprune.encoder.obstacles import stock_obstacles
+from autoprune.encoder.prompts import DECLARED
 
 
 class StockFormat(Format):
@@ -29,7 +31,9 @@ class StockFormat(Format):
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != "README.md")
 
     def example(self, folder: Path) -> str:
-        return "model.encode('hello').shape"
+        declared = json.loads((folder / DECLARED).read_text()) if (folder / DECLARED).is_file() else {}
+        asks = any(declared.get("prompts", {}).values())
+        return f"model.{'encode_query' if asks else 'encode'}('hello').shape"
 
 
 STOCK = StockFormat()

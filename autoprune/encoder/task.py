@@ -177,7 +177,9 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
 
     def _served(self, model: Encoder) -> SentenceEncoder:
         """Ready to answer on onnxruntime, whatever ships."""
-        return serve_encoder(self.parts(model, "onnx"), device="cpu")
+        served = serve_encoder(self.parts(model, "onnx"), device="cpu")
+        served.pause = self.pause
+        return served
 
     @cached_property
     def _distilled(self) -> list[str]:

@@ -55,6 +55,9 @@ class Front:
         self.limits = limits
         self.requirements = limits.requirements(record)
         self.candidates = [point for point in record.points if not point.obstacles(limits.format)]
+        for name in record.objectives:
+            if name not in OBJECTIVES:
+                raise unknown(f"{record.folder / 'study.yaml'}: objective", name, OBJECTIVES)
         needed = [OBJECTIVES[name][0] for name in record.objectives]
         self._measured = [
             point

@@ -79,7 +79,7 @@ class Requirement:
 
     def bound(self, reading: Reading) -> float:
         """What is true of the reading with 95 % confidence, in the unit of the limit; nan where nobody knows."""
-        if not reading.sure:
+        if not reading.sure or not (self.relative or reading.ratio):
             return math.nan
         ratio = reading.bound(self.confidence or SURE, upper=self.ceiling)
         return ratio if self.relative else ratio * reading.value / reading.ratio
@@ -100,10 +100,17 @@ class Requirement:
 
 @dataclass(frozen=True, kw_only=True)
 class Requirements:
-    """All requirements of a study or a pick, and which objective it prefers."""
+    """All requirements of a study or a pick, and which objective it prefers.
+
+    Attributes:
+        items: what must hold.
+        prefer: what is picked.
+        left_out: readings that were named with null: `quality` is not said of such a metric.
+    """
 
     items: tuple[Requirement, ...]
     prefer: str = "size"
+    left_out: tuple[str, ...] = ()
 
     def of_metrics(self, metrics: Sequence[str]) -> Requirements:
         """The same where `quality` is said of every main metric by its name, as far as no requirement names it itself.
@@ -115,7 +122,7 @@ class Requirements:
         """
         if len(metrics) == 1:
             return self
-        named = {item.reading for item in self.items}
+        named = {item.reading for item in self.items}.union(self.left_out)
         found: list[Requirement] = []
         for item in self.items:
             spread = item.reading == "quality" and item.relative
@@ -167,7 +174,8 @@ def parse_requirements(
         items = [_parse_one(str(name), str(kind), limits[kind], names, f"{path}.{kind}") for kind in kinds]
         sure = [item for item in items if item.relative] or items  # beside a relative limit, an absolute one has none
         found += [_with_confidence(item, confidence, f"{path}.confidence") if item in sure else item for item in items]
-    return Requirements(items=tuple(dict.fromkeys(found)), prefer=prefer)
+    left_out = tuple(str(name) for name, limits in content.items() if limits is None)
+    return Requirements(items=tuple(dict.fromkeys(found)), prefer=prefer, left_out=left_out)
 
 
 def parse_flag(flag: str, kind: str, names: Collection[str] | None) -> Requirement:

@@ -131,6 +131,11 @@ class Measurement:
     folder_bytes: int | None = None
     history_bytes: int | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says for all that was scored on how much each value rests."""
+        return all(set(slices) <= set(self.units.get(metric, ())) for metric, slices in self.quality.items())
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         content = {

@@ -76,7 +76,7 @@ class Fit:
         # best: the state that `validate` liked most; its first look is at the model before any update
         self._best: dict[str, Any] = {"quality": -1.0, "epoch": 0, "model": {}}
         self._epochs, self._updates, self._finished = 0, 0, False
-        self._random: torch.Tensor | None = None
+        self._random: list[torch.Tensor] = []  # state of the generators within the epoch
         self._loss, self._pace, self._noted = math.nan, Pace(), False
         self._saved_at = self._told_at = time.monotonic()
         self._length = self._look_every = 1  # updates of an epoch; epochs between two looks
@@ -116,7 +116,7 @@ class Fit:
         try:
             with self._pace.looking():
                 quality = self._task.validate(settled)
-        except OutOfTime as stopped:  # the task looks at the clock too
+        except OutOfTime as stopped:
             self._keep(always=True)
             raise OutOfTime(self._message()) from stopped
         if quality > self._best["quality"]:
@@ -129,9 +129,9 @@ class Fit:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._context.seed * 1_000_003 + self._epochs)
             batches = self._task.batches()
-            if self._random is not None:
-                torch.set_rng_state(self._random)
-                self._random = None
+            if self._random:
+                _set_random(self._random, self._context.device)
+                self._random = []
             self._length = len(batches)
             for number in range(self._updates, self._length):
                 start = time.monotonic()
@@ -178,7 +178,7 @@ class Fit:
         self._epochs, self._finished, self._best = (checkpoint[name] for name in ("epochs", "finished", "best"))
         if not self._finished:
             self._optimizer.load_state_dict(checkpoint["optimizer"])
-            self._updates, self._random = checkpoint.get("updates", 0), checkpoint.get("random")
+            self._updates, self._random = checkpoint.get("updates", 0), checkpoint.get("random", [])
 
     def _keep(self, *, always: bool = False) -> None:
         """Saves a checkpoint if it is time to, and stops if the time is over; called between updates."""
@@ -189,7 +189,7 @@ class Fit:
                 state["best"] = {**self._best, "model": {}}
             else:
                 state |= {"best": self._best, "optimizer": self._optimizer.state_dict(), "updates": self._updates}
-                state["random"] = torch.get_rng_state() if self._updates else None
+                state["random"] = _random(self._context.device) if self._updates else []
             self._run.save(state)
             self._saved_at = time.monotonic()
         if over:
@@ -238,3 +238,14 @@ class Fit:
                     f"leaves {clock(time_left)}: it is kept as it is then, and the same command goes on from there."
                 )
         self._report(self._message())
+
+
+def _random(device: torch.device) -> list[torch.Tensor]:
+    """The states of torch's generators."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def _set_random(states: Sequence[torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    for state in states[1:]:
+        torch.cuda.set_rng_state(state, device)

@@ -229,7 +229,9 @@ class RecommenderTask(Task[Factorization, Recommender]):
         return targets.rows.assign(rank=torch.cat(ranks).numpy())
 
     def validate(self, model: Factorization) -> float:
-        return self.metrics[self.metric](self._score(Recommender(self.parts(model)), self._look))
+        served = Recommender(self.parts(model))
+        served.pause = self.pause
+        return self.metrics[self.metric](self._score(served, self._look))
 
     def workloads(self, served: Recommender) -> dict[str, Callable[[], object]]:
         """`single`: one user, top 20, with ids and titles; `batch`: the positions of 256 users' top 20."""

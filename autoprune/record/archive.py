@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import AutopruneError
+from autoprune.fits import fits
 from autoprune.measure.measurement import SEARCH, Measurement
 
 BASELINE = "baseline"
@@ -126,7 +127,10 @@ class Archive:
         for number, line in enumerate(whole_lines(path), start=1):
             try:
                 candidate = Candidate.from_json(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                whole = candidate.rejected or all(found.is_whole for found in candidate.measurements)
+                if not (whole and fits(candidate, Candidate)):
+                    raise ValueError("a value is missing, or of another type than was written")
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise AutopruneError(
                     f"{path}:{number}: the line is no candidate ({error}); take it out to go on without it."
                 ) from error

@@ -13,10 +13,33 @@ import yaml
 from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, doing, nearest
+from autoprune.fits import fits
 from autoprune.record.archive import whole_lines
 
 LOST = "Bring the file back as the study wrote it, or search anew under another study.name."
 """The way out where study.yaml is damaged."""
+
+
+WRITTEN: dict[str, Any] = {
+    "definition": dict[str, Any],
+    "definition.task": dict[str, Any],
+    "definition.task.name": str,
+    "definition.task.metric": str,
+    "definition.data": str,
+    "definition.space": dict[str, Any],
+    "definition.presets": dict[str, Any],
+    "definition.requirements": dict[str, Any],
+    "definition.study.seed": int,
+    "definition.study.objectives": list[str],
+    "definition.study.device": str,
+    "overrides": list[str],
+    "described": str | None,
+    "config_dir": str | None,
+    "places": dict[str, Any] | None,
+    "started_in": list[str] | None,
+    "latency_seconds": float | None,
+}
+"""What stands in study.yaml; what may be None is not there in those of older versions."""
 
 
 def read_study(folder: Path) -> dict[str, Any]:
@@ -40,9 +63,13 @@ def read_study(folder: Path) -> dict[str, Any]:
             f"{path}: this is what was recorded of a study, without its candidates; to have them, search again:\n"
             f"  {content['command']}"
         )
-    for name, kind in (("definition", dict), ("overrides", list)):
-        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
-            raise AutopruneError(f"{path}: {name} is missing, so that nobody knows what was asked. {LOST}")
+    for name, kind in WRITTEN.items():
+        found: Any = content
+        for key in name.split("."):
+            found = found.get(key) if isinstance(found, dict) else None
+        if not fits(found, kind):
+            what = "is missing" if found is None else "is not as it was written"
+            raise AutopruneError(f"{path}: {name} {what}, so that nobody knows what was asked. {LOST}")
     return dict(content)
 
 
@@ -128,10 +155,14 @@ def note_machine(folder: Path, facts: Mapping[str, str | int]) -> None:
 def read_machines(folder: Path) -> dict[str, dict[str, str | int]]:
     """The machines that measured for the study in a folder, by fingerprint; none where nobody wrote them down."""
     try:
-        found: dict[str, dict[str, str | int]] = json.loads((folder / "machines.json").read_text())
-    except (OSError, ValueError):
+        found = json.loads((folder / "machines.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found
+    return {
+        number: facts
+        for number, facts in (found if isinstance(found, dict) else {}).items()
+        if fits(facts, dict[str, str | int]) and fits(facts.get("cores"), int) and "cpu" in facts
+    }
 
 
 @contextmanager

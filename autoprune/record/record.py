@@ -52,7 +52,7 @@ class Record:
         content = read_study(folder)
         self.definition: dict[str, Any] = content["definition"]
         self.overrides: list[str] = content["overrides"]
-        self.described: str = content.get("described", "")
+        self.described: str = content.get("described") or ""
         self.metrics: list[str] = content.get("metrics") or [self.metric]
         self._started_in: list[str] = content.get("started_in") or ["../.."]
         self.config_dir: str | None = self.seen_from_here(content.get("config_dir"))
@@ -147,6 +147,15 @@ class Record:
         }
 
     def _point(self, candidate: Candidate, baseline: Candidate) -> Point:
+        try:
+            return self._read_beside(candidate, baseline)
+        except (KeyError, ValueError, ZeroDivisionError, OverflowError) as error:
+            raise AutopruneError(
+                f"{self.archive.path}: candidate {candidate.number} was not measured as the baseline was ({error!r}); "
+                "take its line out to go on without it."
+            ) from error
+
+    def _read_beside(self, candidate: Candidate, baseline: Candidate) -> Point:
         searched, verified = candidate.beside(baseline, SEARCH), candidate.beside(baseline, VERIFY)
         assert searched is not None, "whatever is archived was measured for the search"
         if verified and any(getattr(verified[0], one) != getattr(verified[1], one) for one in ("machine", "rules")):

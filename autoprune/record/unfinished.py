@@ -19,7 +19,7 @@ class Unfinished:
 
     Attributes:
         minutes: that it had.
-        doing: what was in the making, and how far it was; empty where nothing was.
+        doing: what was being done, and how far it was; empty where it was between two candidates.
         presets: those that were not measured, each with the key of its plan.
         trials, of: how many the sampler was not asked for, of how many.
         seconds: about what all of it takes, by what was measured; None where nobody knows.
@@ -60,7 +60,7 @@ class Unfinished:
         """
         lines = [f"study.minutes={self.minutes:.10g} was over before the search was finished:"]
         if self.doing:
-            lines.append(f"  in the making, and kept as far as it was: {self.doing}")
+            lines.append(f"  stopped at: {self.doing}; what was trained is kept")
         if not known:
             lines.append("  the dense model is not finished, and so nothing else was tried")
         missing = [name for name, key in self.presets.items() if key not in known]

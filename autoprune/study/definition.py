@@ -68,7 +68,7 @@ class Definition:
             "study": {key: sections["study"][key] for key in SEARCHED},
         }
         name = config.name or f"{task.name}-{digest(content)[:8]}"
-        _check_name(name)
+        check_name(name)
         folder = at_home(config.dir) / name
         return Definition(content=content, places=places, folder=folder, latency_seconds=config.latency_seconds)
 
@@ -151,7 +151,7 @@ def make_task(section: Mapping[str, Any]) -> Task:
     return maker.make(structured(maker.config, _at_home(section, maker.located), "task"))
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """Refuses what is no name of a folder on every system."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise AutopruneError(

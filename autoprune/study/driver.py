@@ -11,10 +11,8 @@ from typing import Any
 from autoprune.artifacts import artifact
 from autoprune.deadline import NEVER, Deadline, OutOfTime
 from autoprune.fronts.front import Front
-from autoprune.fronts.pareto import coordinates
 from autoprune.machine import machine
-from autoprune.measure.measurement import SEARCH, Latency
-from autoprune.measure.reading import readings
+from autoprune.measure.measurement import SEARCH
 from autoprune.record.archive import BASELINE, TRIAL, Archive, Candidate
 from autoprune.record.folder import note_machine
 from autoprune.record.record import Record
@@ -23,7 +21,7 @@ from autoprune.study.evaluate import Evaluator
 from autoprune.study.executor import Executor
 from autoprune.study.outlook import Outlook
 from autoprune.study.progress import Progress
-from autoprune.study.request import Request, Retiming, Timings
+from autoprune.study.request import Request, Retiming, timings
 from autoprune.study.sampler import Sampler, Told
 from autoprune.study.settings import StudyConfig
 
@@ -100,6 +98,7 @@ class Driver:
         Unfinished.clear(folder)
         self._presets = {name: self.evaluator.plan(recipe).key for name, recipe in presets.items()}
         try:
+            self._deadline.check("reading the data and trying the recipes on a small model, which took all of it")
             self._search(presets, open_sampler)
         except OutOfTime as stopped:
             self._stopped = stopped.doing
@@ -189,25 +188,16 @@ class Driver:
             number=number,
             seed=self._definition.seed,
             baseline=self.archive.baseline if number else None,
-            timed=self._timed(),
+            timed=timings(self.archive.candidates.values()),
             seconds=self._seconds(),
         )
-
-    def _timed(self) -> Timings:
-        """What is known of latency, by machine and structure."""
-        found: dict[str, dict[str, dict[str, Latency]]] = {}
-        for candidate in self.archive.candidates.values():
-            for measured in candidate.measurements:
-                if measured.purpose == SEARCH:
-                    found.setdefault(measured.machine, {}).setdefault(measured.structure, measured.latency)
-        return found
 
     def _time_here(self) -> None:
         """Times on this machine what another one timed: milliseconds of two machines are never compared."""
         for candidate in list(self.archive.candidates.values()):
             if not candidate.rejected and candidate.measured(machine=self._machine) is None:
                 baseline = self.archive.baseline if candidate.number else None
-                timed, seconds = self._timed(), self._seconds()
+                timed, seconds = timings(self.archive.candidates.values()), self._seconds()
                 asked = Retiming(candidate=candidate, baseline=baseline, timed=timed, seconds=seconds)
                 self.archive.add(self.executor.submit(self.evaluator.time, asked).result())
         baseline = self._baseline().here(SEARCH, self._machine)
@@ -287,14 +277,10 @@ class Driver:
             yield self._told(candidate), recipe
 
     def _told(self, candidate: Candidate) -> Told:
-        """A candidate for the sampler; a requirement that is unknown while another fails is told as 0."""
-        pair = candidate.beside(self._baseline(), SEARCH)
-        assert pair is not None, "whatever is archived was measured for the search"
-        found, requirements = readings(*pair, metrics=self.evaluator.task.main_metrics), self.evaluator.requirements
-        violations = requirements.violations(found)
-        return Told(
-            key=candidate.key,
-            rejected=bool(candidate.rejected),
-            values=() if candidate.rejected else coordinates(found, self.config.objectives),
-            violations={item.text: violations.get(item.text, 0.0) for item in requirements.items},
+        return Told.of(
+            candidate,
+            baseline=self._baseline(),
+            metrics=self.evaluator.task.main_metrics,
+            requirements=self.evaluator.requirements,
+            objectives=self.config.objectives,
         )

@@ -84,7 +84,7 @@ class Evaluator(Worker):
             AutopruneError: its data is not where it was, or not what it was.
         """
         task = self._given or self.definition.make_task()
-        task.report = self._work
+        task.report, task.pause = self._work, self._pause
         return task
 
     @cached_property

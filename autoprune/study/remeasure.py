@@ -73,7 +73,7 @@ class Remeasurer(Worker):
     def task(self) -> Task:
         """The study's task."""
         task = self._given or self.definition.make_task()
-        task.report = self._work
+        task.report, task.pause = self._work, self._pause
         return task
 
     def _work(self, message: str) -> None:

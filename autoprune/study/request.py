@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoprune.measure.measurement import Latency
+from autoprune.measure.measurement import SEARCH, Latency
 from autoprune.record.archive import Candidate
 
 Timings = Mapping[str, Mapping[str, dict[str, Latency]]]
@@ -52,3 +52,13 @@ class Retiming:
     baseline: Candidate | None
     timed: Timings
     seconds: float = math.inf
+
+
+def timings(candidates: Iterable[Candidate]) -> Timings:
+    """What a search knows of latency."""
+    found: dict[str, dict[str, dict[str, Latency]]] = {}
+    for candidate in candidates:
+        for measured in candidate.measurements:
+            if measured.purpose == SEARCH:
+                found.setdefault(measured.machine, {}).setdefault(measured.structure, measured.latency)
+    return found

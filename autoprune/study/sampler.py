@@ -20,9 +20,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.fronts.pareto import coordinates
+from autoprune.fronts.requirements import OBJECTIVES, Requirements
+from autoprune.measure.measurement import SEARCH
+from autoprune.measure.reading import readings
 from autoprune.recipes.space import MOST_CORNERS, Domain, Recipe, Space
-from autoprune.record.archive import mend
+from autoprune.record.archive import Candidate, mend
 
 REPEATS = 5
 """After so many asks in a row for known recipes the sampler is stuck: the next ones are drawn at random."""
@@ -48,6 +51,32 @@ class Told:
     rejected: bool
     values: Sequence[float]
     violations: Mapping[str, float]
+
+    @staticmethod
+    def of(
+        candidate: Candidate,
+        *,
+        baseline: Candidate,
+        metrics: Sequence[str],
+        requirements: Requirements,
+        objectives: Sequence[str],
+    ) -> Told:
+        """A candidate for the sampler; a requirement that is unknown while another fails is told as 0.
+
+        Args:
+            metrics: the main ones, first the one that quality means.
+            objectives: names in `OBJECTIVES`.
+        """
+        pair = candidate.beside(baseline, SEARCH)
+        assert pair is not None, "whatever is archived was measured for the search"
+        found = readings(*pair, metrics=metrics)
+        violations = requirements.violations(found)
+        return Told(
+            key=candidate.key,
+            rejected=bool(candidate.rejected),
+            values=() if candidate.rejected else coordinates(found, objectives),
+            violations={item.text: violations.get(item.text, 0.0) for item in requirements.items},
+        )
 
 
 @contextmanager

@@ -68,5 +68,5 @@ class Verdict:
                 raise AutopruneError(
                     f"{metric}: the dense model has {reading.value:.4f} on validation data, and of what is not above 0 "
                     "no share can be kept. Do larger scores mean less alike there? Turn them round; otherwise judge by "
-                    "another task.metric, or leave the requirement out."
+                    f"another task.metric, and leave this one out: requirements.{metric}=null."
                 )

@@ -81,6 +81,7 @@ class Learning(ABC, Generic[M]):
         base: what the dense model is made with when a recipe says nothing.
         training: how models are trained.
         report: called with a message about long work in progress; set by whoever watches.
+        pause: called between the batches of long work; likewise, to look at the clock.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Learning(ABC, Generic[M]):
     base: Mapping[str, Any] = {}
     training: Training = Training()
     report: Callable[[str], None] = staticmethod(lambda message: None)
+    pause: Callable[[], None] = staticmethod(lambda: None)
 
     def describe(self) -> str:
         """The task's data in a line, for people."""
@@ -211,6 +213,7 @@ class Task(Learning[M], Judging[S], Serving[M, S]):
 
     def validate(self, model: M) -> float:
         served: Any = serve(self.parts(model))  # the row of the family says of what kind it is
+        served.pause = self.pause
         return self.metrics[self.metric](self.score(served, "validation"))
 
 

@@ -198,20 +198,21 @@ def _readings(
 ) -> dict[int, dict[str, Reading]]:
     """The readings of a front's points by number, relative to one baseline; those that lack one are left out."""
     rows = {}
+    own = _look(front.record.baseline, verified=verified)
     for point in front.points if verified else front.searched:
         look = _look(point, verified=verified)
         names = [OBJECTIVES[name][0] for name in OBJECTIVES if timed or name != "latency"]
         if all(name in look for name in names):
             rows[point.number] = {
-                name: look[name] if name == "latency_ms" else _against(look[name], reference[name]) for name in names
+                name: look[name] if name == "latency_ms" else _against(look[name], own[name], reference[name])
+                for name in names
             }
     return rows
 
 
-def _against(reading: Reading, reference: Reading) -> Reading:
-    """A reading whose ratio is to another baseline's value; errors grow and shrink with the ratio."""
-    ratio = reading.value / reference.value
-    scale = ratio / reading.ratio
+def _against(reading: Reading, own: Reading, reference: Reading) -> Reading:
+    """A reading against its own baseline as one against another; errors grow and shrink with the ratio."""
+    ratio, scale = reading.value / reference.value, own.value / reference.value
     return dataclasses.replace(reading, ratio=ratio, error=reading.error * scale, repeat=reading.repeat * scale)
 
 

@@ -113,7 +113,8 @@ class Similarities(Fidelity):
         return as_rows(self.name, texts, compared(asked[one], found[other], self.similarity), gold)
 
     def describe(self) -> str:
-        return f"the dense model's cosines of up to {MOST_PAIRS:,} pairs each of {self._counted()} texts"
+        what = "cosines" if self.similarity == "cosine" else "similarities"
+        return f"the dense model's {what} of up to {MOST_PAIRS:,} pairs each of {self._counted()} texts"
 
 
 def neighbours(

@@ -10,8 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import pandas as pd
+
 from autoprune.errors import AutopruneError, nearest
-from autoprune.recommender.data.looks import is_time, is_value
+from autoprune.recommender.data.looks import TIME, is_time, is_value, seconds
 
 USUAL = {
     "user": r"(user|customer|visitor|reviewer|member|account)(id|name)?|uid",
@@ -38,9 +41,10 @@ def is_usual(name: str) -> bool:
 
 
 def shown(row: Sequence[str]) -> str:
-    """A row for people."""
-    words = [word if len(word) <= 40 else f"{word[:39]}…" for word in row[:12]]
-    return ", ".join(words) + (", …" if len(row) > 12 else "")
+    """A row for people, on one line."""
+    words = [" ".join(word.split()) for word in row[:40]]
+    words = [word if len(word) <= 40 else f"{word[:39]}…" for word in words]
+    return ", ".join(words) + (", …" if len(row) > len(words) else "")
 
 
 def holds_names(path: Path, rows: Sequence[Sequence[str]], columns: Columns) -> bool:
@@ -123,10 +127,7 @@ class Finder:
             elif must:
                 raise self._missing(role)
         if needed["timestamp"] is None and "timestamp" not in found:
-            return found, tuple(
-                f"{self.label(place)} looks like times and is not used ({self._override('timestamp', place)} uses it)"
-                for place in self._times(found)
-            )
+            return found, tuple(map(self._unused, self._times(found)))
         return found, ()
 
     def _find(self, role: str, wanted: str | None) -> int | None:
@@ -137,7 +138,7 @@ class Finder:
         found = [place for place, name in enumerate(names) if _fits(role, name)]
         if len(found) > 1:
             raise AutopruneError(
-                f"{self.path}: {' and '.join(names[place] for place in found)} may each be the {role}; "
+                f"{self.path}: {' and '.join(shown([names[place]]) for place in found)} may each be the {role}; "
                 f"say which: {self._override(role, found[0])}."
             )
         return found[0] if found else None
@@ -175,7 +176,7 @@ class Finder:
         hint = f" {self.label(likely[0])} looks like it." if likely else ""
         return AutopruneError(
             f"{self.path}: which column is the {role}? Name it: task.data.columns.{role}=NAME. "
-            f"It has: {', '.join(self.names)}.{hint}"
+            f"It has: {shown(self.names)}.{hint}"
         )
 
     def _guessed(self, needed: dict[str, bool | None]) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -201,6 +202,13 @@ class Finder:
             for place in range(len(self.names or self.rows[0]))
             if place not in found.values() and is_time([row[place] for row in self.rows if len(row) > place])
         ]
+
+    def _unused(self, place: int) -> str:
+        """A column that looks like times, and what would use it."""
+        override = self._override("timestamp", place)
+        read = not np.isnan(seconds(pd.Series([row[place] for row in self.rows if len(row) > place]))).any()
+        use = f"{override} uses it" if read else f"for {override} every row must hold {TIME}"
+        return f"{self.label(place)} looks like times and is not used ({use})"
 
     def _override(self, role: str, place: int) -> str:
         bare = list(map(_bare, self.names or []))

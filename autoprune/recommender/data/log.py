@@ -15,10 +15,10 @@ import pandas as pd
 
 from autoprune.errors import AutopruneError
 from autoprune.recommender.data.columns import Columns
+from autoprune.recommender.data.delimited import holds_lines
 from autoprune.recommender.data.lightgcn import read_lines
 from autoprune.recommender.data.parquet import is_parquet
 from autoprune.recommender.data.tables import TableReader, readable
-from autoprune.recommender.data.text import holds_lines
 from autoprune.recommender.ids import Ids
 
 Numbers = npt.NDArray[np.int64]

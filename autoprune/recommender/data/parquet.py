@@ -39,7 +39,8 @@ class ParquetTable:
             raise AutopruneError(f"{path}: parquet needs the package pyarrow: pip install 'autoprune[parquet]'.")
         import pyarrow.dataset
 
-        self._dataset: Any = pyarrow.dataset.dataset(path, format="parquet", partitioning="hive")
+        folders = "hive" if path.is_dir() else None  # what lies above a single file is no column
+        self._dataset: Any = pyarrow.dataset.dataset(path, format="parquet", partitioning=folders)
         self.names: list[str] = list(self._dataset.schema.names)
 
     @property

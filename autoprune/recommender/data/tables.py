@@ -17,8 +17,9 @@ import pandas as pd
 
 from autoprune.errors import AutopruneError
 from autoprune.recommender.data.columns import Columns, Finder, holds_names
+from autoprune.recommender.data.delimited import TextTable
+from autoprune.recommender.data.looks import TIME, numbers, seconds
 from autoprune.recommender.data.parquet import ParquetTable, is_parquet
-from autoprune.recommender.data.text import TextTable
 
 CHUNK_ROWS = 500_000
 """Rows parsed at a time: bounds what parsing takes beside the interactions themselves."""
@@ -85,10 +86,10 @@ class TableReader:
                 gaps[role] += (row + np.flatnonzero(kept[role].isna() | (kept[role] == ""))).tolist()
             if "timestamp" in roles:
                 times = _Values(path, label["timestamp"], frame[roles["timestamp"]], row)
-                kept["time"] = times.checked(_seconds, "a number or an ISO 8601 date")
+                kept["time"] = times.checked(seconds, TIME)
             piece = pd.DataFrame(kept)
             if self.min_rating is not None:
-                rating = _Values(path, label["rating"], frame[roles["rating"]], row).checked(_numbers, "a number")
+                rating = _Values(path, label["rating"], frame[roles["rating"]], row).checked(numbers, "a number")
                 piece = piece[rating >= self.min_rating]
             found.append(piece)
             row += len(frame)
@@ -130,24 +131,9 @@ class _Values:
             shown = "nothing" if pd.isna(value) else repr(str(value))
             raise AutopruneError(
                 f"{self.path}: {self.label}: {what} is expected, but row {self.row + wrong[0]:,} holds {shown}."
+                + (" Write it so, or do without times: task.data.split=random." if what == TIME else "")
             )
         return parsed
-
-
-def _numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
-    """Numbers, also as 3,5; NaN for what is none."""
-    if pd.api.types.is_string_dtype(column.dtype):
-        column = column.astype(str).str.replace(r"^([-+]?\d+),(\d\d?)$", r"\1.\2", regex=True)
-    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def _seconds(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
-    """Numbers as they are, dates as seconds since 1970; NaN for what is neither."""
-    if column.dtype.kind != "M" and not np.isnan(_numbers(column[:1])).any():
-        return _numbers(column)  # as the first is, so are all
-    dates = pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
-    seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-    return np.asarray(seconds, dtype=np.float64)
 
 
 @contextmanager

@@ -91,9 +91,10 @@ def front_table(
     metric, verified = front.record.metric, any(point.verified for point in points)
     others = shown_beside(front, sort)
     beside = marks(front, picks, short=not wide)
+    marked = any(beside.get(point.number) for point in points)
     table = plain_table()
     table.add_column("#", justify="right", no_wrap=True)
-    if any(beside.get(point.number) for point in points):
+    if marked:
         table.add_column("", max_width=18 if wide else 5)
     table.add_column("recipe", ratio=1, min_width=12)
     split = "test" if verified else "validation"
@@ -111,34 +112,32 @@ def front_table(
     table.add_column("\nsize", justify="right", no_wrap=True)
     table.add_column("\n".join(["latency", *list(timed(front.record.baseline))[:1]]), justify="right", no_wrap=True)
     for point in points:
-        first = not point.number
-        value, relative = wide or first, wide or not first
-        unsure = " ?" if verified and not point.verified else ""
-        cells = [str(point.number)]
-        if any(beside.get(other.number) for other in points):
-            cells.append(beside.get(point.number, ""))
-        cells.append(phrases.name(point))
-        if wide and verified:
-            cells.append(phrases.cell("quality", point.found, value=value, relative=relative))
-        sure = bool(point.verified)
-        cells.append(phrases.cell("quality", point.known, value=value, relative=relative, sure=sure) + unsure)
-        if len(front.letters) > 1:
-            cells.append(front.letters.get(point.number, ""))
-        if wide:
-            cells.append(phrases.for_sure(point.known["quality"]) + unsure)
-        cells += [
+        cells = [str(point.number), *[beside.get(point.number, "")] * marked, phrases.name(point)]
+        cells += _cells(front, point, others, wide=wide, verified=verified)
+        table.add_row(*(Text(text) for text in cells), style="" if point.number else "dim")
+    return table
+
+
+def _cells(front: Front, point: Point, others: Sequence[str], *, wide: bool, verified: bool) -> list[str]:
+    """The readings of a row; `?` stands behind what was not verified where others were."""
+    first, sure = not point.number, bool(point.verified)
+    show = {"value": wide or first, "relative": wide or not first}
+    unsure = " ?" if verified and not sure else ""
+    room = wide or not others
+    beyond = "*" if front.record.beyond(point) else ""
+    return [
+        *[phrases.cell("quality", point.found, **show)] * (wide and verified),
+        phrases.cell("quality", point.known, **show, sure=sure) + unsure,
+        *[front.letters.get(point.number, "")] * (len(front.letters) > 1),
+        *[phrases.for_sure(point.known["quality"]) + unsure] * wide,
+        *(
             phrases.cell(name, point.known, value=first, relative=not first, sure=sure and wide) + unsure
             for name in others
-        ]
-        beyond = "*" if front.record.beyond(point) else ""
-        cells.append(phrases.cell("worst_slice", point.known, value=False, sure=sure and wide) + beyond + unsure)
-        cells.append(phrases.cell("size_bytes", point.known, value=value, relative=relative))
-        room = wide or not others
-        cells.append(
-            phrases.cell("latency_ms", point.known, value=value, relative=relative, sure=sure and room) + unsure
-        )
-        table.add_row(*(Text(text) for text in cells), style="dim" if first else "")
-    return table
+        ),
+        phrases.cell("worst_slice", point.known, value=False, sure=sure and wide) + beyond + unsure,
+        phrases.cell("size_bytes", point.known, **show),
+        phrases.cell("latency_ms", point.known, **show, sure=sure and room) + unsure,
+    ]
 
 
 def shown_beside(front: Front, sort: str) -> list[str]:

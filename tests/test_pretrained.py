@@ -24,6 +24,7 @@ from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.similarity import SIMILARITIES, all_compared, compared, prepared
 from autoprune.encoder.stock import write_stock
+from autoprune.encoder.stock_format import STOCK
 from autoprune.errors import AutopruneError
 
 needs("sentence_transformers")
@@ -170,6 +171,9 @@ def test_padding_on_the_left_is_refused_where_it_moves_positions(tiny: Path, tmp
     counted = write_tiny_bert(tmp_path / "counted", family="roberta", config={"pad_token_id": 0})
     changed(counted / "tokenizer_config.json", padding_side="left")
     agrees(read_encoder(str(counted)), tmp_path, theirs(counted))
+    changed(counted / "config.json", pad_token_id=3)  # what pads is counted then
+    with pytest.raises(AutopruneError, match="set padding_side to right"):
+        read_encoder(str(counted))
 
 
 PROMPTS: list[dict[str, Any]] = [
@@ -209,6 +213,8 @@ def test_prompts_are_used_and_carried(told: dict[str, Any], tiny: Path, tmp_path
         np.testing.assert_allclose(
             found["onnx"].encode(ASKED, role=name), expected.encode(ASKED, prompt_name=name, **quiet), atol=2e-5
         )
+    asked = any(told.get("prompts", {}).values())
+    assert ("encode_query" in STOCK.example(tmp_path / "stock")) == ("role='query'" in found["onnx"].example) == asked
     with pytest.raises(AutopruneError, match="role 'quarry' is unknown"):
         found["torch"].encode("a text", role="quarry")
 
