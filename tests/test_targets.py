@@ -152,7 +152,7 @@ def test_asides_are_asked_of_test_data_and_count_nowhere(
         Measurement(quality=one.quality, units=one.units, errors=one.errors, asides=one.asides, **common)
         for one in (judged, comparison.baseline)
     )
-    found = readings(measured, before, metric="ndcg@20")
+    found = readings(measured, before, metrics=["ndcg@20"])
     assert found["ndcg@20.live"].ratio == 0.0
     assert not found["ndcg@20.live"].binds
     assert found["ndcg@20.live"].error >= 0, "it has an interval like all others"
