@@ -291,7 +291,7 @@ def test_a_whole_number_in_any_type_is_the_id_it_means(three: Any, served: Recom
         np.array([3]),
         torch.tensor([3]),
         pd.Series([3]),
-        object(),
+        pytest.param(object(), id="object"),
     ],
     ids=repr,
 )

@@ -15,7 +15,7 @@ import pytest
 from made_studies import make_study
 from rich.table import Table
 
-from autoprune.fronts.front import Front
+from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.record.record import Record
 from autoprune.views import phrases
@@ -140,3 +140,7 @@ def test_what_stands_below_the_table_is_told_as_well(runs: Path) -> None:
         assert facts["picks"] == {name: point.number if point else None for name, point in front.picks().items()}
         assert [one["number"] for one in facts["falls"]] == [fall.point.number for fall in front.falls]
     assert "Nothing is verified yet" in front_json(Front(Record(runs / "raw")))["notes"][0]
+    assert front_json(Front(Record(runs / "one")))["notes"] == [NOTHING_TRIED]
+    strict = Limits(floors=["quality=1x", "worst_slice=1x"], ceilings=["size_bytes=1x"], profile="none")
+    (alone, *_) = front_json(Front(Record(runs / "raw"), strict))["notes"]
+    assert alone.startswith("No candidate of 39 meets every requirement.")

@@ -69,6 +69,18 @@ def test_what_is_left_moves_with_the_clock(
     assert f" | about {left} left | fine-tuning: epoch 3 of 9" in shown._now()
 
 
+def test_the_baseline_misses_nothing(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 8, verified=False, requirements={"size_bytes": {"max": "0.01x"}})
+    console = Console(file=io.StringIO(), width=200)
+    for number in (0, 1):
+        latest = record.point(number).candidate
+        Watch(console).report(Progress(trials=0, of=9, front=Front(record), rejected=0, latest=latest, expected=None))
+    before, after = text(console).splitlines()
+    assert "misses" not in before
+    assert "feasible" not in before
+    assert "misses size_bytes <= 0.01x" in after
+
+
 def test_where_nothing_is_known_no_time_is_told() -> None:
     shown = Watch(Console(file=io.StringIO()))
     shown.working("training the dense model")

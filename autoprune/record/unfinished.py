@@ -68,5 +68,5 @@ class Unfinished:
             lines.append(f"  presets not run: {', '.join(missing)}")
         if self.trials:
             lines.append(f"  trials not run: {self.trials} of {self.of}")
-        takes = f" It takes about {clock(self.seconds)} more." if self.seconds else ""
-        return "\n".join([*lines, f"The same command goes on, with as many minutes again:{takes}", f"  {command}"])
+        takes = f"What is left takes about {clock(self.seconds)}. " if self.seconds else ""
+        return "\n".join([*lines, f"{takes}The same command goes on, with as many minutes again:", f"  {command}"])
