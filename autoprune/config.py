@@ -86,7 +86,7 @@ def require(config: DictConfig, overrides: Sequence[str]) -> None:
         assert match is not None, "only what hydra_arguments returned is put in place"
         requirements[match[1]] = {**(requirements.get(match[1]) or {}), match[2]: match[3]}
     with open_dict(config):
-        config.requirements = OmegaConf.create(requirements)
+        config.requirements = OmegaConf.create(_literal(requirements))
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
@@ -223,6 +223,15 @@ def structured(schema: type[Any], section: Mapping[str, Any], where: str) -> Any
     content = OmegaConf.create(_typed(schema, section, where))
     with readable_errors(where):
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
+
+
+def _literal(value: Any) -> Any:
+    """A plain value as OmegaConf must be given it, so that no text in it is looked up again."""
+    if isinstance(value, Mapping):
+        return {key: _literal(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_literal(inner) for inner in value]
+    return literal(value) if isinstance(value, str) else value
 
 
 def _typed(schema: Any, value: Any, where: str, path: tuple[str, ...] = ()) -> Any:
