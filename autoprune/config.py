@@ -101,6 +101,8 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
     with readable_errors(words=chosen(overrides)), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         try:
             config = compose("config", overrides=theirs)
+        except OmegaConfBaseException:  # which are of these kinds too
+            raise
         except (
             TypeError,
             ValueError,
