@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import pkgutil
 import re
-import threading
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,16 +15,8 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from hydra.core.singleton import Singleton
-from hydra.core.utils import JobRuntime
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from autoprune.arguments import (
@@ -41,6 +32,7 @@ from autoprune.arguments import (
 )
 from autoprune.errors import AutopruneError, nearest, unknown
 from autoprune.families import task_maker
+from autoprune.hydra_state import undisturbed
 from autoprune.overrides import key_of, literal, quoted, several, written
 
 CONFIG_MODULE = "autoprune.conf"
@@ -50,11 +42,6 @@ STUDY_SCHEMA = "autoprune.study.settings:StudyConfig"
 
 SEARCHPATH = "hydra.searchpath"
 """The key of folders of configs beside the shipped ones."""
-
-HYDRAS_OWN = ("hydra", "_dummy_empty_config_.yaml")
-"""What Hydra itself has registered among the configs of a program."""
-
-_ONE_AT_A_TIME = threading.RLock()
 
 
 def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -86,7 +73,7 @@ def require(config: DictConfig, overrides: Sequence[str]) -> None:
         assert match is not None, "only what hydra_arguments returned is put in place"
         requirements[match[1]] = {**(requirements.get(match[1]) or {}), match[2]: match[3]}
     with open_dict(config):
-        config.requirements = OmegaConf.create(requirements)
+        config.requirements = OmegaConf.create(_literal(requirements))
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
@@ -112,32 +99,19 @@ def compose_sections(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
 def _compose(overrides: Sequence[str]) -> DictConfig:
     theirs, requirements = hydra_arguments(overrides)
     with readable_errors(words=chosen(overrides)), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        config = compose("config", overrides=theirs)
+        try:
+            config = compose("config", overrides=theirs)
+        except OmegaConfBaseException:  # which are of these kinds too
+            raise
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            LookupError,
+        ) as error:  # Hydra's own, of values it is not made for
+            raise AutopruneError(f"{' '.join(overrides)}: no config can be composed of these ({error}).") from error
         require(config, requirements)
         return config
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Hydra and OmegaConf as nobody has set them up; afterwards they are as they were, for a program that uses them."""
-    Plugins.instance()  # imports what registers itself, once in a process
-    ours = (GlobalHydra, HydraConfig, JobRuntime, VersionBase, ConfigStore)
-    with _ONE_AT_A_TIME:
-        theirs: dict[type, Singleton] = {
-            kind: Singleton._instances.pop(kind) for kind in ours if kind in Singleton._instances
-        }
-        resolvers = dict(BaseContainer._resolvers)
-        registered: Any = theirs.get(ConfigStore)
-        shipped = registered.repo.items() if registered else ()
-        ConfigStore.instance().repo = {name: node for name, node in shipped if name in HYDRAS_OWN}
-        try:
-            yield
-        finally:
-            for kind in ours:
-                Singleton._instances.pop(kind, None)
-            Singleton._instances.update(theirs)
-            BaseContainer._resolvers.clear()
-            BaseContainer._resolvers.update(resolvers)
 
 
 def chosen(arguments: Sequence[str]) -> tuple[str, ...]:
@@ -223,6 +197,15 @@ def structured(schema: type[Any], section: Mapping[str, Any], where: str) -> Any
     content = OmegaConf.create(_typed(schema, section, where))
     with readable_errors(where):
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
+
+
+def _literal(value: Any) -> Any:
+    """A plain value as OmegaConf must be given it, so that no text in it is looked up again."""
+    if isinstance(value, Mapping):
+        return {key: _literal(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_literal(inner) for inner in value]
+    return literal(value) if isinstance(value, str) else value
 
 
 def _typed(schema: Any, value: Any, where: str, path: tuple[str, ...] = ()) -> Any:

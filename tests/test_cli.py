@@ -378,7 +378,7 @@ UNREADABLE = {
         (study / "study.yaml").symlink_to("study.yaml"),
     ],
     "study is empty": lambda study: (study / "study.yaml").write_text(""),
-    "study is nested": lambda study: (study / "study.yaml").write_text("[" * 1200),
+    "study is nested": lambda study: (study / "study.yaml").write_text("[" * 500),
 }
 
 

@@ -22,7 +22,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from exams import Family
 from made_studies import make_study
 from tiny_encoder import TEXTS
 
@@ -31,6 +30,7 @@ from autoprune import cli
 from autoprune.artifacts import artifact
 from autoprune.config import compose_sections, structured
 from autoprune.families import task_maker
+from autoprune.recommender.task import RecommenderTask
 from autoprune.study.settings import StudyConfig
 from autoprune.views.terminal import exit_codes
 
@@ -327,10 +327,10 @@ def encoders(draw: random.Random, folder: Path, *, made: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(recommenders: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(task: RecommenderTask, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact of a recommender."""
     folder = tmp_path_factory.mktemp("made") / "artifact"
-    artifact.save(recommenders.task.parts(recommenders.dense), folder, provenance={"key": "0", "recipe": {}, "seed": 0})
+    artifact.save(task.parts(task.model(task.base, seed=0)), folder, provenance={"key": "0", "recipe": {}, "seed": 0})
     return folder
 
 
@@ -358,8 +358,8 @@ def check(case: Callable[..., None], numbers: range, place: Callable[[], Path], 
         assert torch.equal(state, torch.get_rng_state())
 
 
-FAST: dict[Case, int] = {overrides: 4, interactions: 20, benchmarks: 20, verbs: 10}
-SLOW: dict[Case, int] = {overrides: 200, command_lines: 30, interactions: 900, benchmarks: 500, verbs: 250}
+FAST: dict[Case, int] = {overrides: 4, interactions: 16, benchmarks: 16, verbs: 12}
+SLOW: dict[Case, int] = {overrides: 150, command_lines: 30, interactions: 700, benchmarks: 950, verbs: 250}
 
 
 @pytest.mark.parametrize("case", FAST, ids=lambda case: case.__name__)
@@ -384,4 +384,4 @@ def test_damaged_artifacts_end_with_one_message(made: Path, places: Callable[[],
 
 @pytest.mark.slow
 def test_damaged_encoders_end_with_one_message(tiny: Path, places: Callable[[], Path]) -> None:
-    check(encoders, range(60), places, made=tiny)
+    check(encoders, range(15), places, made=tiny)

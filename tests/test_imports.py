@@ -38,6 +38,7 @@ ROOMS = {
     "measure": "measurement reading timing judge",
     "record": "archive folder point unfinished record",
     "fronts": "requirements profiles pareto pool letters infeasible fall optimism obstacles limits front",
+    "hydra_state": "",
     "arguments": "",
     "config": "",
     "study": "settings definition request executor provenance verdict evaluate sampler progress outlook driver suited "
@@ -61,8 +62,8 @@ ORDER = [
 DOORS = {
     "optuna": {"study.sampler", "views.dashboard.mirror"},
     "optuna_dashboard": {"views.dashboard.mirror"},
-    "hydra": {"arguments", "config", "app"},
-    "omegaconf": {"arguments", "config", "app"},
+    "hydra": {"hydra_state", "arguments", "config", "app"},
+    "omegaconf": {"hydra_state", "arguments", "config", "app"},
     "typer": {"cli"},
     "rich": {"views.terminal", "app", "cli.verbs"},
     "matplotlib": {"views.front_png"},

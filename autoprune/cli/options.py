@@ -13,6 +13,7 @@ from typer.models import OptionInfo
 
 from autoprune.artifacts.formats import OWN, format_names
 from autoprune.fronts.limits import Limits
+from autoprune.overrides import at_home
 from autoprune.record.record import Record
 
 Study = Annotated[
@@ -85,6 +86,10 @@ def with_options(verb: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(verb)
     def command(*, runs: Path, **given: Any) -> None:
         filled: dict[str, Record | Limits] = {}
+        runs, given = (
+            at_home(runs),
+            {name: at_home(one) if isinstance(one, Path) else one for name, one in given.items()},
+        )
         for name, (kind, *fields) in held.items():
             if kind is Record:
                 filled[name] = find_study(given.pop(name), runs)

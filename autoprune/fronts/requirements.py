@@ -157,7 +157,7 @@ def parse_requirements(
     """
     found: list[Requirement] = []
     prefer = content.get("prefer", "size")
-    if prefer not in OBJECTIVES:
+    if not isinstance(prefer, str) or prefer not in OBJECTIVES:
         raise unknown(f"{where}.prefer", prefer, OBJECTIVES)
     for name, limits in content.items():
         if name == "prefer" or limits is None:  # null takes a profile's requirement out
