@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -178,6 +179,8 @@ def check_flags(arguments: Sequence[str]) -> None:
     flags = parser.parse_args(list(arguments))
     if flags.resolve and not (flags.cfg or flags.help):
         refuse("--resolve: it goes with --cfg job")
+    if flags.config_dir is not None and not (isinstance(flags.config_dir, str) and Path(flags.config_dir).is_dir()):
+        raise AutopruneError(f"--config-dir: a folder of configs must be named, but got {flags.config_dir!r}.")
     if flags.experimental_rerun is not None:
         refuse("--experimental-rerun: a pickled job is code of whoever wrote it, and is not run")
 

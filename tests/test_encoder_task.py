@@ -431,7 +431,7 @@ def test_a_floor_missed_by_far_rejects_at_a_glance(tiny: Path, tmp_path: Path, m
     assert not judged & {point.number for point in rejected}, "nobody knows what else they are worth"
     assert subprocess.run(
         [sys.executable, "-m", "autoprune", "show", "hasty", str(rejected[0].number)], capture_output=True, text=True
-    ).stdout.count("rejected: quality >=")
+    ).stdout.count("it misses quality >=")
 
 
 @pytest.mark.slow

@@ -384,4 +384,4 @@ def test_damaged_artifacts_end_with_one_message(made: Path, places: Callable[[],
 
 @pytest.mark.slow
 def test_damaged_encoders_end_with_one_message(tiny: Path, places: Callable[[], Path]) -> None:
-    check(encoders, range(15), places, made=tiny)
+    check(encoders, range(500), places, made=tiny)

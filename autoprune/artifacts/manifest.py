@@ -20,7 +20,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AutopruneError(f"{path}: the manifest cannot be read ({error}); make the artifact again.") from error
     if not isinstance(content, dict):
         raise AutopruneError(f"{path}: the manifest is no mapping; make the artifact again.")

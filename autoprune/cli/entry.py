@@ -23,7 +23,7 @@ autoprune: search for the smallest and fastest form of an embedding model that i
 
 Search (every key can be set; what is composed: autoprune --cfg job):
 
-  autoprune task=movielens                                        the defaults: 40 trials, accuracy_critical
+  autoprune task=movielens                                        the defaults: 40 trials, 3 % of quality may go
   autoprune task=movielens requirements=latency_sensitive study.trials=100 study.name=fast
   autoprune task=interactions task.data.path=ratings.csv          your own: .csv, .tsv, .inter, .parquet, a folder
   autoprune task=interactions 'task.data.path=~/my ratings (1).csv'   quotes for the shell alone; ~ is your home

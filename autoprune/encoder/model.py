@@ -69,9 +69,6 @@ class Encoder(Model):
         self.register_buffer("basis", torch.eye(self.out))
         with torch.no_grad():
             self._table("out").weight.copy_(torch.eye(self.out, architecture.hidden))
-        for table in self._tables.values():
-            if isinstance(table, Table) and table is not self._tables["out"]:
-                nn.init.normal_(table.weight, std=0.02)
 
     @property
     def tables(self) -> dict[str, Table]:

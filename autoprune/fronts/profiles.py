@@ -13,6 +13,9 @@ import yaml
 from autoprune.errors import AutopruneError, unknown
 from autoprune.fronts.requirements import Requirements, parse_requirements
 
+PURPOSELESS = ("default", "none")
+"""What a search has where nothing is asked, and what requires nothing: no deployment is named by them."""
+
 
 def load_profile(name: str) -> dict[str, Any]:
     """The requirements of a profile, as they stand in YAML.
@@ -25,7 +28,7 @@ def load_profile(name: str) -> dict[str, Any]:
     """
     source = Path(name) if name.endswith(".yaml") else _shipped() / f"{name}.yaml"
     if not source.is_file():
-        raise unknown("requirements profile", name, ["none", *profile_names()])
+        raise unknown("requirements profile", name, [*PURPOSELESS, *profile_names()])
     try:
         content = yaml.safe_load(source.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -36,15 +39,15 @@ def load_profile(name: str) -> dict[str, Any]:
 
 
 def profile_names() -> list[str]:
-    """The shipped profiles that require something."""
+    """The shipped profiles that serve a purpose."""
     return list(shipped_profiles())
 
 
 @cache
 def shipped_profiles() -> dict[str, Requirements]:
-    """The shipped profiles that require something, by name; they name only what every study measures."""
+    """The shipped profiles that serve a purpose, by name; they name only what every study measures."""
     names = sorted(path.name.removesuffix(".yaml") for path in _shipped().iterdir() if path.name.endswith(".yaml"))
-    return {name: parse_requirements(load_profile(name)) for name in names if name != "none"}
+    return {name: parse_requirements(load_profile(name)) for name in names if name not in PURPOSELESS}
 
 
 def _shipped() -> Traversable:

@@ -213,7 +213,7 @@ def _recall(key: str, names: set[str]) -> dict[int, str] | None:
     try:
         found = json.loads((cache_folder() / f"{key}.json").read_text())
         choice = {size: found[str(size)] for size in SIZES}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return choice if all(isinstance(name, str) and name in names for name in choice.values()) else None
 

@@ -173,14 +173,15 @@ def driving(folder: Path) -> Iterator[None]:
         AutopruneError: another process holds it.
     """
     lock = FileLock(folder / "lock", timeout=0)
-    try:
-        with doing(f"study {folder.name!r} cannot be opened for writing", "study.dir=… names another place."):
-            folder.mkdir(parents=True, exist_ok=True)
+    with doing(f"study {folder.name!r} cannot be opened for writing", "study.dir=… names another place."):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
             lock.acquire()
-    except Timeout:
-        raise AutopruneError(
-            f"study {folder.name!r} is being run by another process; wait for it, or give a search another study.name."
-        ) from None
+        except Timeout:  # which is an OSError too
+            raise AutopruneError(
+                f"study {folder.name!r} is being run by another process; wait for it, or give a search another "
+                "study.name."
+            ) from None
     try:
         yield
     finally:

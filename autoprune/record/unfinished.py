@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoprune.deadline import clock
+from autoprune.fits import fits
 
 FILE = "unfinished.json"
 
@@ -42,9 +43,10 @@ class Unfinished:
     def read(folder: Path) -> Unfinished | None:
         """What stands in a study's folder; None where nothing does."""
         try:
-            return Unfinished(**json.loads((folder / FILE).read_text()))
-        except (OSError, ValueError, TypeError):
+            found = Unfinished(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
+        return found if fits(found, Unfinished) else None
 
     @staticmethod
     def clear(folder: Path) -> None:

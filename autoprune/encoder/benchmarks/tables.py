@@ -161,8 +161,8 @@ def json_lines(file: Path, where: str) -> Iterator[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise AutopruneError(f"{file}, line {number:,}: this is no JSON: {error.msg}.") from error
+            except (ValueError, RecursionError) as error:
+                raise AutopruneError(f"{file}, line {number:,}: this is no JSON: {error}.") from error
 
 
 def _wanted(roles: Mapping[str, str], headless: bool) -> str:

@@ -88,7 +88,7 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
     compared = [
         comparison(found, record.objectives) if all(name in found for name in needed) else None for found in looked
     ]
-    width = max(len(row) for row in compared if row)
+    width = max((len(row) for row in compared if row), default=0)
     digits = {name: 17 if name in exact else 5 for name in names}
     return {
         "baseline": {name: _number(looked[0][name].value, 9) for name in names if name in looked[0]},
