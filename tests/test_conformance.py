@@ -163,6 +163,7 @@ def test_an_interrupted_stage_resumes_bit_identically(
     assert_same_state(task.parts(resumed).tensors, task.parts(undisturbed).tensors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("exam", "second"), [in_time(pair, pair[0], whole=True) for pair in PAIRS])
 def test_two_steps_compose_or_are_refused_with_the_reason(
     exam: Exam, second: Exam, family: Family, tmp_path: Path

@@ -220,6 +220,7 @@ def check_search(words: list[str], page: Path = REPO / "README.md") -> None:
         assert parse_requirements(content["requirements"]).prefer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", SEARCHES, ids=str)
 def test_every_search_composes(
     command: Snippet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -80,7 +80,7 @@ def test_what_is_no_list(served: SentenceEncoder, texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
-@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("pooling", ["mean", *(pytest.param(one, marks=pytest.mark.slow) for one in ("cls", "max"))])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_runtimes_agree_in_float32(family: str, pooling: str, normalize: bool, tmp_path: Path) -> None:
     task = make_task(write_tiny_bert(tmp_path, family=family, pooling=pooling, normalize=normalize))

@@ -107,6 +107,7 @@ def test_each_fresh_process_is_another_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(found) == 2
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     said = r"the process that ran Counter\.die ended with -9, see above.* goes on from here"

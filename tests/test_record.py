@@ -93,6 +93,7 @@ def test_without_its_baseline_nothing_is_measured_yet(tmp_path: Path) -> None:
         Record(record.folder)
 
 
+@pytest.mark.slow
 def test_what_people_see_does_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:
     made = make_study(tmp_path / "runs" / "s", 80)
     front = Front(made)

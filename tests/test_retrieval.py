@@ -149,7 +149,9 @@ def made_collection(*, relevant: int, own: bool) -> Collection:
 
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("relevant", [1, 3, 15])
-@pytest.mark.parametrize("documents", [100, 300, 590])
+@pytest.mark.parametrize(
+    "documents", [pytest.param(100, marks=pytest.mark.slow), 300, pytest.param(590, marks=pytest.mark.slow)]
+)
 def test_validation_among_fewer_documents_is_as_hard(documents: int, relevant: int, own: bool) -> None:
     dense, smaller, held = Drawn(), Drawn(0.3), made_collection(relevant=relevant, own=own)
     part, whole = Retrieval(held, documents=documents), Retrieval(held)

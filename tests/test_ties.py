@@ -127,7 +127,7 @@ def twins_of(dense: Model, distinct: int) -> Model:
     return model
 
 
-@pytest.mark.parametrize("distinct", [1, 50])
+@pytest.mark.parametrize("distinct", [1, pytest.param(50, marks=pytest.mark.slow)])
 def test_metrics_do_not_depend_on_the_batch(
     distinct: int, task: RecommenderTask, dense: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ def test_even_keeps_different_layers(size: int) -> None:
         assert found[0] == 0 or stay == 1
 
 
-@pytest.mark.parametrize(("kind", "least"), [("heads", 0.7), ("ffn", 0.7)])
+@pytest.mark.parametrize(("kind", "least"), [("heads", 0.7), pytest.param("ffn", 0.7, marks=pytest.mark.slow)])
 def test_taylor_ranks_as_brute_force_removal_does(model: Encoder, kind: str, least: float) -> None:
     step = (Heads if kind == "heads" else Ffn)(sparsity=0.5)
     found = step._importance(model, Context(calibration=CALIBRATION))
