@@ -155,7 +155,7 @@ UNREADABLE = {
     "a tar": ("a.csv".ljust(257, "\0") + "ustar\0", r"is an archive of tar; unpack it"),
     "a title": (
         "My films\n" + table(";"),
-        r"table seems to begin at 'user, ?item.* looks like a title: My films; take it out",
+        r"table seems to begin at 'user;item.* looks like a title: My films; take it out",
     ),
     "a title with a date": ("Of 2024-01-01\n\n" + table(","), r"what stands above looks like a title: Of 2024-01-01;"),
     "one column": ("user\na\nb\n", r"one column only, as no separator was found: commas, .* The first line is: user\."),

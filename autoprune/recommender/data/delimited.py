@@ -170,6 +170,8 @@ def _shares(lines: list[str], separators: Sequence[str]) -> dict[str, tuple[floa
     """Separators of the first line → the share of lines of as many fields, and what else makes one likely."""
     found = {}
     for place, separator in enumerate(separators):
+        if separator != SPACES and separator not in lines[0]:
+            continue
         cells = _cells(lines, separator)
         count = len(cells[0])
         if count > 1:
@@ -180,11 +182,18 @@ def _shares(lines: list[str], separators: Sequence[str]) -> dict[str, tuple[floa
 
 def _check_separated(path: Path, lines: list[str], separator: str) -> None:
     """Refuses a table of one column, and lines above one that look like a title."""
-    if max(map(len, _cells(lines, separator))) == 1:
+    counts = list(map(len, _cells(lines, separator)))
+    if max(counts) == 1 or counts.count(counts[0]) < len(counts) / 2:
+        _check_title(path, lines)
+    if max(counts) == 1:
         raise AutopruneError(
             f"{path}: there is one column only, as no separator was found: commas, semicolons, tabs, bars, spaces, or "
             f"another sign that stands equally often in all lines. The first line is: {shown([lines[0]])}."
         )
+
+
+def _check_title(path: Path, lines: list[str]) -> None:
+    """Refuses lines above a table that hold no separator of it."""
     for count in range(1, min(4, len(lines) - 1)):
         above, below = lines[:count], lines[count:]
         wanted = find_separator(below) if below[0].strip() else SPACES

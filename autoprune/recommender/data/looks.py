@@ -56,19 +56,17 @@ SERIAL = (29_221, 73_050)
 NUMBERS, ISO = "numbers", "ISO8601"
 """The forms of times that need no format."""
 
-FORMATS = (
-    *("%b %d %H:%M:%S %z %Y", "%b %d %H:%M:%S %Y", "%b %Y", "%b-%Y"),
-    *(
-        f"{date}{time}{zone}"
-        for date in (
-            *("%Y %m %d", "%d %m %Y", "%m %d %Y", "%d %m %y", "%m %d %y", "%y %m %d"),
-            *("%d %b %Y", "%b %d %Y", "%Y %b %d", "%d %b %y"),
-        )
-        for time in ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
-        for zone in ("", " %z")
-    ),
+DATES = (
+    *("%Y %m %d", "%d %m %Y", "%m %d %Y", "%d %m %y", "%m %d %y", "%y %m %d"),
+    *("%d %b %Y", "%b %d %Y", "%Y %b %d", "%d %b %y", "%b %d", "%b %Y", "%b-%Y"),
 )
-"""Of dates, as `_plain` leaves them."""
+"""Formats of dates, as `_plain` leaves them."""
+
+CLOCK = re.compile(
+    r" \d\d?:\d\d(?P<second>:\d\d)?(?P<part>\.\d+)?(?P<half> ?[ap]m)?(?P<zone> ?[-+]\d\d:?\d\d)?(?P<year> \d{4})?$",
+    flags=re.IGNORECASE,
+)
+"""The time of day behind a date."""
 
 
 def is_value(word: str) -> bool:
@@ -123,7 +121,7 @@ def numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
 
 
 def time_forms(column: pd.Series[Any]) -> list[str]:
-    """How the times of a column are written: numbers, ISO 8601, or each of `FORMATS` that gives its dates otherwise.
+    """How the times of a column are written: numbers, ISO 8601, or each of the formats that read them otherwise.
 
     Two and more: they may mean either. Where nothing fits all of the column, it is what fits the first time.
     """
@@ -137,12 +135,23 @@ def time_forms(column: pd.Series[Any]) -> list[str]:
         return [NUMBERS]
     if not np.isnan(seconds(words[:1], ISO)).any():
         return [ISO]
-    found = list(FORMATS)
+    clock = _clock(_plain(words[:1])[0])
+    found = [form for form in (date + clock for date in DATES) if form.lower().count("%y") == 1]
     for count in (1, 50, len(words)):  # most formats are out at once
         read = {form: seconds(words[:count], form) for form in found}
         found = [form for form in found if not np.isnan(read[form]).any()]
     distinct = {read[form].tobytes(): form for form in reversed(found)}
     return list(distinct.values()) or [ISO]
+
+
+def _clock(date: str) -> str:
+    """The format of the time of day at the end of a date; nothing where there is none."""
+    match = CLOCK.search(date)
+    if match is None:
+        return ""
+    parts = {"second": ":%S", "part": ".%f", "half": "%p", "zone": "%z", "year": "%Y"}
+    ends = [" " * held.startswith(" ") + parts[name] for name, held in match.groupdict().items() if held]
+    return (" %I:%M" if match["half"] else " %H:%M") + "".join(ends)
 
 
 def seconds(column: pd.Series[Any], form: str) -> npt.NDArray[np.float64]:
