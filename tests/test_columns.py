@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from autoprune.errors import AutopruneError
@@ -24,7 +25,6 @@ NOT_PLAIN = {
     "words": "A2CX,0321,5.0,1341100800\nA2NW,0439,1.0,1367193600\n",  # Amazon's also come as item, user
     "words alone, some twice": "ann,dune\nbob,dune\n",
     "five columns": "1,7,3,4,1600081904\n1,9,3,5,1600081904\n",
-    "one column": "1\n2\n1\n",
     "a text": "15::4973::funny!::1215184630\n20::1747::sad::1188263867\n",
     "a running number": "0,196,242\n1,186,302\n2,196,377\n",
     "time in front": "1600081904,1,7\n1600081905,1,9\n1600081906,2,9\n",
@@ -46,9 +46,8 @@ def test_columns_that_are_not_plain_are_asked_for(kind: str, tmp_path: Path) -> 
     assert str(caught.value).endswith(
         f"task.data.columns.item=1, perhaps timestamp and rating likewise. The first row is: {first}."
     )
-    if kind != "one column":
-        log = read(tmp_path, content, columns=Columns(user="0", item="1"))
-        assert len(log.user) == len(content.splitlines())
+    log = read(tmp_path, content, columns=Columns(user="0", item="1"))
+    assert len(log.user) == len(content.splitlines())
 
 
 AMBIGUOUS = {
@@ -77,6 +76,7 @@ NAMES = {
     "two usual among others": ("UserID;Book-Rating;isbn\na;1;b\n", Columns()),
     "asked for": ("wer,was\na,b\n", Columns(user="wer", item="was")),
     "above numbers": ("wer,was,n\na,b,3\n", Columns(user="0", item="1")),
+    "above numbers, twice": ("wer,was,n\na,b,3\nwer,was,n\n", Columns(user="0", item="1")),
     "above dates": ("wer,was,n\na,b,2020-01-01\n", Columns(user="0", item="1")),
     "mixed ways": ("wer,was,n\na,b,3\n", Columns(user="wer", item="1")),
     "pandas' index and numbers": (",0,1\n0,a,b\n", Columns(user="0", item="1")),
@@ -126,22 +126,42 @@ TIMES = {
     "moments": ["2026-05-31T12:00:00Z", "2026-05-31 12:00:00+02:00"],
     "months": ["2026-05", "2026-06"],
     "digits": ["20260531", "20260601"],
+    "digits of months": ["202605", "202606"],
+    "digits of minutes": ["202605311200", "202606010000"],
+    "digits of seconds": ["20260531120059", "20260601000000"],
+    "digits in ISO 8601": ["20260531T120059Z", "20260601T000000Z"],
     "seconds": ["1600081904", "1600081905"],
     "seconds with a point": ["1600081904.5", "1.600081905e9"],
     "milliseconds": ["1600081904000", "1600081905000"],
     "microseconds": ["1600081904000000", "1600081905000000"],
     "nanoseconds": ["1600081904000000000", "1600081905000000000"],
-}
-
-OTHER_TIMES = {
+    "never": ["1600081904", "0", "-1"],
+    "a spreadsheet's": ["41030.5", "41031.25"],
     "days first": ["31/12/2025", "01/01/2026"],
     "months first": ["12/31/25", "1/1/26"],
     "points": ["31.12.2025", "01.01.2026"],
     "American": ["May 31, 2026", "Jun 1, 2026"],
     "of a mail": ["Sun, 31 May 2026 12:00:00 +0000", "Mon, 1 Jun 2026 12:00:00 +0000"],
-    "of a tweet": ["Sun May 31 12:00:00 2026", "Mon Jun 01 12:00:00 2026"],
+    "of a computer": ["Sun May 31 12:00:00 2026", "Mon Jun 01 12:00:00 2026"],
+    "of a tweet": ["Sun May 31 12:00:00 +0000 2026", "Mon Jun 01 12:00:00 +0000 2026"],
     "of a bank": ["31-May-2026", "01-Jun-2026"],
+    "month and year": ["May-2026", "Jun-2026"],
+    "year first": ["2026 May 31", "2026 June 01"],
+    "in UTC": ["2026-05-31 12:00:00 UTC", "2026-06-01 12:00:00 UTC"],
+    "of a clock": ["2026-05-31 11:00 PM", "2026-06-01 1:00 AM"],
+}
+
+OTHER_TIMES = {
     "with gaps": ["1600081904", ""],
+    "with NULL": ["2026-05-31", "NULL"],
+    "with NA": ["1600081904", "NA"],
+    "of MySQL": ["1600081904", r"\N"],
+    "with no date": ["2026-05-31", "0000-00-00"],
+    "days or months first": ["01/02/2026", "02/01/2026"],
+    "a few others": [*["2026-05-31"] * 19, "soon"],
+    "weeks": ["2026-W22", "2026-W23"],
+    "quarters": ["2026-Q1", "2026-Q2"],
+    "of .NET": ["/Date(1335830400000)/", "/Date(1335830400001)/"],
 }
 
 NO_TIMES = {
@@ -160,6 +180,9 @@ NO_TIMES = {
 UNUSED = "column 'purchase day' looks like times and is not used"
 
 
+NONE = "no column of times is used: the split is at random"
+
+
 def bought(words: list[str]) -> str:
     return "user|item|purchase day\n" + "".join(f"{row}|7|{word}\n" for row, word in enumerate(words))
 
@@ -167,8 +190,13 @@ def bought(words: list[str]) -> str:
 @pytest.mark.parametrize("kind", TIMES)
 def test_a_time_that_is_not_used_is_named_with_what_would_use_it(kind: str, tmp_path: Path) -> None:
     content = bought(TIMES[kind])
-    assert read(tmp_path, content).notes == (f"{UNUSED} ('task.data.columns.timestamp=purchase day' uses it)",)
-    assert read(tmp_path, content, columns=Columns(timestamp="purchase day")).time is not None
+    assert read(tmp_path, content).notes == (
+        f"{UNUSED} ('task.data.columns.timestamp=purchase day' uses it)",
+        f"{NONE}; columns not used: purchase day",
+    )
+    time = read(tmp_path, content, columns=Columns(timestamp="purchase day")).time
+    assert time is not None
+    assert kind in ("moments", "never") or time[0] < time[1]
     assert read(tmp_path, content, columns=Columns(user="0", item="1")).notes == read(tmp_path, content).notes
     assert read(tmp_path, content, timed=False).notes == ()
     with pytest.raises(AutopruneError, match=r"which column is the timestamp\? .* 'purchase day' looks like it\."):
@@ -181,18 +209,61 @@ def test_a_time_that_cannot_be_used_is_named_with_what_it_takes(kind: str, tmp_p
     override = "'task.data.columns.timestamp=purchase day'"
     assert read(tmp_path, content).notes == (
         f"{UNUSED} (for {override} every row must hold a number or an ISO 8601 date)",
+        f"{NONE}; columns not used: purchase day",
     )
-    with pytest.raises(AutopruneError, match=r"row \d holds .*\. Write it so, or .*: task\.data\.split=random\."):
+    why = r"row \d+ holds .*\. Write it so|holds no time in 1 of 2 rows.* row 2 \(.* out|may be (day|month) .* year or "
+    with pytest.raises(AutopruneError, match=rf"({why}).*: task\.data\.split=random\."):
         read(tmp_path, content, columns=Columns(timestamp="purchase day"))
 
 
 @pytest.mark.parametrize("kind", NO_TIMES)
 def test_what_is_no_time_is_not_named(kind: str, tmp_path: Path) -> None:
     content = "user|item|x\n" + "".join(f"{row}|7|{word}\n" for row, word in enumerate(NO_TIMES[kind]))
-    assert read(tmp_path, content).notes == ()
+    assert read(tmp_path, content).notes == (f"{NONE}; columns not used: x",)
+
+
+MOMENTS = {
+    "13/03/2012": "2012-03-13T00:00:00Z",
+    "3/13/12": "2012-03-13T00:00:00Z",
+    "13.03.2012, 10:05": "2012-03-13T10:05:00Z",
+    "Tue Apr 03 18:00:09 +0000 2012": "2012-04-03T18:00:09Z",
+    "2012-05-13 10:00:00 UTC": "2012-05-13T10:00:00Z",
+    "2012-05-13 10:00:00.25 GMT": "2012-05-13T10:00:00.25Z",
+    "05/13/2012 10:00 PM": "2012-05-13T22:00:00Z",
+    "September 3, 2012 10:00:01 pm": "2012-09-03T22:00:01Z",
+    "Sun, 13 May 2012 10:00:00 +0200": "2012-05-13T08:00:00Z",
+}
+
+
+@pytest.mark.parametrize("written", MOMENTS)
+def test_dates_that_read_in_one_way_are_read_so(written: str, tmp_path: Path) -> None:
+    log = read(tmp_path, f"user;item;time\n1;7;{written}\n1;8;{written}\n")
+    assert log.time is not None
+    assert log.time.tolist() == pytest.approx([pd.Timestamp(MOMENTS[written]).timestamp()] * 2, abs=1e-3, rel=0)
+    assert log.notes == ()
+
+
+STRANGE = {
+    "inf": r"'time': a number or an ISO 8601 date is expected, but row 2 holds 'inf'",
+    "1600081904000": r"'time' holds 1 seconds and 1 milliseconds since 1970; write all in one unit, or do without",
+    "0.0": None,
+}
+
+
+@pytest.mark.parametrize("word", STRANGE)
+def test_times_of_several_units_or_without_end_are_refused(word: str, tmp_path: Path) -> None:
+    content, message = f"user,item,time\n1,7,1600081904\n1,8,{word}\n", STRANGE[word]
+    if message is None:
+        assert read(tmp_path, content).notes == ("column 'time' is 0 or -1 in 1 of 2 rows, which come first",)
+    else:
+        with pytest.raises(AutopruneError, match=message):
+            read(tmp_path, content)
 
 
 def test_without_names_an_unused_time_is_given_by_position(tmp_path: Path) -> None:
     log = read(tmp_path, "ann,dune,5.0,1341100800\nbob,emma,1.0,1367193600\n", columns=Columns(user="0", item="1"))
-    assert log.notes == ("column 3 looks like times and is not used (task.data.columns.timestamp=3 uses it)",)
+    assert log.notes == (
+        "column 3 looks like times and is not used (task.data.columns.timestamp=3 uses it)",
+        f"{NONE}; columns not used: 2, 3",
+    )
     assert read(tmp_path, "user,item,time,t_dat\na,b,1,2020-01-01\n").notes == ()

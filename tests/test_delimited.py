@@ -17,6 +17,8 @@ from autoprune.errors import AutopruneError
 from autoprune.recommender.data.columns import Columns
 from autoprune.recommender.data.log import Log, read_log
 
+RANDOM = "no column of times is used: the split is at random"
+
 ROWS = [(1, 7, 3, 1600081904), (1, 9, 5, 1600081900), (20, 7, 4, 1500081904), (3, 8, 1, 1600000000)]
 NAMES = ["user", "item", "rating", "time"]
 
@@ -53,6 +55,21 @@ NAMED = {
     "blank lines": "\n\n" + table(",", end="\n\n"),
     "quoted": '"user","item","rating","time"\n' + "".join(f'"{u}","{i}","{r}","{t}"\n' for u, i, r, t in ROWS),
     "quoted and spaced": '"user" "item" "rating" "time"\n' + table(" ", names=False).replace("20", '"20"'),
+    "double bars": table("||"),
+    "circumflexes": table("^"),
+    "tildes": table(" ~ "),
+    "Hive": table("\x01"),
+    "unit separators": table("\x1f"),
+    "spaces before and behind": table(" , "),
+    "separators at the end": table(",").replace("\n", ",\n"),
+    "separators at the end of rows": table(",", end=",,\n").replace("time,,", "time"),
+    "the names again": table(",").replace("20,", "user,item,rating,time\n20,"),
+    "a table of Markdown": "".join(f"| {line} |\n" for line in table(" | ").splitlines()).replace(
+        "time |", "time |\n|:---|---:|---|---|"
+    ),
+    "a table of a database": "+---+---+---+---+\n"
+    + table(" | ").replace("time", "time\n+---+---+---+---+")
+    + "+---+---+---+---+\n",
     "Excel's separator": "sep=;\r\n" + table(";", end="\r\n"),
     "Excel's comma": "sep=,\n" + table(","),
     "Excel's odd one": '"sep=^"\n' + table("^"),
@@ -113,7 +130,7 @@ def test_no_word_is_a_missing_id(word: str, separator: str, tmp_path: Path) -> N
 def test_windows_text_is_read_and_said(encoding: str, tmp_path: Path) -> None:
     log = read(tmp_path / "a.csv", "user;item\nJosé;Ærø\nZoë;7\n".encode(encoding))
     assert log.users.values.tolist() == ["José", "Zoë"]
-    assert log.notes == ("a.csv is read as Windows-1252",)
+    assert log.notes == ("a.csv is read as Windows-1252", RANDOM)
 
 
 def test_windows_text_late_in_a_long_file_is_found(tmp_path: Path) -> None:
@@ -127,7 +144,22 @@ UNREADABLE = {
     "binary": ("\x00\x01\x00\x00\x00\x00ab", r"is neither text nor parquet"),
     "JSON lines": ('{"user": 1, "item": 2}\n', r"this is JSON or XML; write it as a table"),
     "JSON": ('[\n{"user": 1}]\n', r"this is JSON or XML"),
-    "a page": ("<!DOCTYPE html>\n<html>", r"this is JSON or XML"),
+    "XML": ("<log><row/></log>", r"this is JSON or XML"),
+    "a page": ("<!DOCTYPE html>\n<html>", r"is a web page \(HTML\), perhaps instead of a download"),
+    "a pointer": (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        r"is a pointer of Git LFS",
+    ),
+    "a database": ("SQLite format 3\0\x10\0", r"is an SQLite database; export its table as CSV"),
+    "Feather": ("ARROW1\0\0", r"is Feather \(Arrow\); write it as parquet"),
+    "a tar": ("a.csv".ljust(257, "\0") + "ustar\0", r"is an archive of tar; unpack it"),
+    "a title": (
+        "My films\n" + table(";"),
+        r"table seems to begin at 'user;item.* looks like a title: My films; take it out",
+    ),
+    "a title with a date": ("Of 2024-01-01\n\n" + table(","), r"what stands above looks like a title: Of 2024-01-01;"),
+    "one column": ("user\na\nb\n", r"one column only, as no separator was found: commas, .* The first line is: user\."),
+    "signs in some lines": ("user/item\na/b\n", r"one column only, as no separator was found"),
     "LightGCN": ("1 2 3\n2 5\n", r"lines of different lengths .* by naming the folder"),
     "nothing": ("", r"the file is empty"),
     "blank lines": ("\n \n\n", r"the file is empty"),
@@ -172,6 +204,10 @@ def test_an_archive_of_one_file_is_read_and_others_refused(tmp_path: Path) -> No
     with pytest.raises(AutopruneError, match=r"holds 2 files \(ml/u\.data, ml/README\); unpack it and name one"):
         read_log(path)
     with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("user.npy", "x")
+    with pytest.raises(AutopruneError, match=r"holds arrays of NumPy \(\.npz\); write a table"):
+        read_log(path)
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("[Content_Types].xml", "x")
     with pytest.raises(AutopruneError, match="is an Excel workbook; save its table as CSV"):
         read_log(path)
@@ -182,14 +218,26 @@ def test_quote_marks_that_do_not_enclose_are_part_of_values(separator: str, tmp_
     lines = [["user", "item", "name"], ["u", "a", '"Weird Al" Yankovic'], ["u", "b", '"unclosed'], ["v", "c", "x"]]
     log = read(tmp_path / "a.tsv", "\n".join(map(separator.join, lines)))
     assert rows(log) == [("u", "a", None), ("u", "b", None), ("v", "c", None)]
-    assert log.notes == ("quote marks in a.tsv are part of the values",)
+    assert log.notes == ("quote marks in a.tsv are part of the values", f"{RANDOM}; columns not used: name")
 
 
 @pytest.mark.parametrize("separator", ["\t", "::", " "])
 def test_quote_marks_that_enclose_are_none(separator: str, tmp_path: Path) -> None:
     log = read(tmp_path / "a.tsv", f'user{separator}item\n"a, b"{separator}"say ""hi"""\nc{separator}d"e"\n')
     assert rows(log) == [("a, b", 'say "hi"', None), ("c", 'd"e"', None)]
-    assert log.notes == ()
+    assert log.notes == (RANDOM,)
+
+
+def test_rows_that_are_none_are_counted(tmp_path: Path) -> None:
+    log = read(
+        tmp_path / "a.csv",
+        "wer,was,n\n 1 ,7,5\nwer,was,n\n--,--,--\n2,8 ,5\nwer,was,n\n",
+        columns=Columns(user="wer", item="was"),
+    )
+    assert rows(log) == [(1, 7, None), (2, 8, None)]
+    assert log.notes[:2] == ("2 rows of a.csv skipped: the names again", "1 row of a.csv skipped: nothing but dashes")
+    found = read(tmp_path / "a.csv", "user,item\n--,7\n-,--\nuser,8\n")
+    assert rows(found) == [("--", "7", None), ("-", "--", None), ("user", "8", None)]
 
 
 def test_values_may_hold_separators_and_newlines(tmp_path: Path) -> None:

@@ -46,6 +46,26 @@ def test_what_is_no_id_has_no_position(strange: int | str) -> None:
     assert Ids(np.array([1, 3, 5])).position(strange) == -1
 
 
+NARROW = {
+    "float16": (np.float16, 2**11),
+    "float32": (np.float32, 2**24),
+    "float64": (np.float64, 2**53),
+    "float": (float, 2**53),
+    "torch's bfloat16": (lambda value: torch.tensor(value, dtype=torch.bfloat16), 2**8),
+    "torch's float16": (lambda value: torch.tensor(value, dtype=torch.float16), 2**11),
+    "torch's float32": (lambda value: torch.tensor(value, dtype=torch.float32), 2**24),
+}
+
+
+@pytest.mark.parametrize("kind", NARROW)
+def test_a_float_names_an_id_only_where_it_stands_for_one(kind: str) -> None:
+    made, most = NARROW[kind]
+    ids = Ids(np.arange(most - 3, most + 3))
+    assert ids.position(made(most - 1)) == 2
+    assert [ids.position(made(value)) for value in (most, most + 1, most + 2)] == [-1, -1, -1]
+    assert ids.position(most + 1) == 4
+
+
 def test_ids_of_another_kind_have_no_position() -> None:
     numbers, words = Ids(np.array([1, 3])), Ids(np.array(["1", "3"]))
     assert numbers.positions(words).tolist() == [-1, -1]

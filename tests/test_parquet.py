@@ -161,7 +161,7 @@ def test_columns_are_given_by_position_or_name(tmp_path: Path) -> None:
     plain = read_log(path, columns=Columns(user="0", item="1"))
     assert plain.time is None
     FRAME.assign(time=[1.6e9, 1.5e9, 1.4e9, 1.3e9]).rename(columns={"time": "t_dat"}).to_parquet(path)
-    (note,) = read_log(path).notes
+    note, _ = read_log(path).notes
     assert note == "column 't_dat' looks like times and is not used (task.data.columns.timestamp=t_dat uses it)"
     with pytest.raises(AutopruneError, match=r"^task\.data\.header: .* is parquet, which names its columns"):
         read_log(path, header=True)
@@ -177,3 +177,36 @@ def test_columns_of_lists_are_refused_where_they_are_asked_for(tmp_path: Path) -
     (tmp_path / "b.bin").write_bytes(path.read_bytes()[:-9])
     with pytest.raises(AutopruneError, match=r"b\.bin cannot be read: "):
         read_log(tmp_path / "b.bin")
+
+
+@pytest.mark.parametrize(("kind", "most"), [("float32", 2**24), ("float64", 2**53)])
+def test_ids_that_floats_cannot_tell_apart_are_refused(kind: str, most: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    Frame({"user": [1, 2], "item": np.array([1, most - 1], dtype=kind)}).to_parquet(path)
+    assert rows(read_log(path)) == [(1, 1, None), (2, most - 1, None)]
+    Frame({"user": [1, 2], "item": np.array([1, most + 1], dtype=kind)}).to_parquet(path)
+    with pytest.raises(AutopruneError, match=rf"'item' holds {kind} numbers such as .* write it as whole numbers"):
+        read_log(path)
+
+
+def test_names_that_stand_twice_matter_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        pa.Table.from_arrays([pa.array([1]), pa.array([7]), *[pa.array([5])] * 2], names=[*"ab", "x", "x"]), path
+    )
+    assert rows(read_log(path, columns=Columns(user="a", item="b"))) == [(1, 7, None)]
+    with pytest.raises(AutopruneError, match=r"has 2 columns 'x'; rename them"):
+        read_log(path, columns=Columns(user="a", item="3"))
+
+
+def test_shards_of_a_split_are_joined_and_none_may_lack(tmp_path: Path) -> None:
+    for number, (name, part) in enumerate([("train", FRAME[:1]), ("train", FRAME[1:3]), ("test", FRAME[3:])]):
+        shard = f"{number}-of-00002" if name == "train" else "0-of-00001"
+        part.to_parquet(tmp_path / f"{name}-0000{shard}.parquet")
+    log = read_log(tmp_path)
+    assert log.split is not None
+    assert sorted(log.split.tolist()) == [0, 0, 0, 2]
+    assert {user for user, _, _ in rows(log)} == {"a", "b", "NA"}
+    (tmp_path / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(AutopruneError, match=r"holds 1 of 2 shards of train: train-00000-of-00002\.parquet"):
+        read_log(tmp_path)

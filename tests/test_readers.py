@@ -155,13 +155,13 @@ BAD = {
     "user,user_id,item\na,b,c\n": r"user and user_id may each be the user; say which: task\.data\.columns\.user=user",
     "": r"the file is empty; its first line names the columns",
     "user,item\n": r"there are no rows",
-    'user,item\na,b\n,c\nb,c\n"",d\n': r"'user' names no user in 2 of 4 rows, the first is row 2; take",
-    "user,item\na,b\na\n": r"'item' names no item in 1 of 2 rows, the first is row 2",
+    'user,item\na,b\n,c\nb,c\n"",d\n': r"'user' names no user in 2 of 4 rows, the first is row 2 \(nothing, 'c'\)",
+    "user,item\na,b\na\n": r"'item' names no item in 1 of 2 rows, the first is row 2 \('a', nothing\); take",
     "user,item\na,b\na,b,c\n": r"cannot be read: .*Expected 2 fields in line 3, saw 3",
     "user,item\na,b,c\na,b,c\n": r"the rows have more fields than the first line",
     "user,item,time\na,b,1\na,c,soon\n": r"'time': a number or an ISO 8601 date is expected, but row 2 holds 'soon'",
     "user,item,time\na,b,2026-01-01\na,c,31/12/2026\n": r"'time': .* row 2 holds '31/12/2026'",
-    "user,item,time\na,b,1\na,c,\n": r"'time': .* row 2 holds nothing",
+    "user,item,time\na,b,1\na,c,\n": r"'time' holds no time in 1 of 2 rows, .* \('a', 'c', nothing\); .*=random",
     "1::242::3::good\n": r"columns have no names, and which is which is not plain.* first row is: 1, 242, 3, good",
 }
 

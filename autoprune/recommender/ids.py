@@ -18,8 +18,15 @@ Id = int | str
 Draw = npt.NDArray[np.uint64]
 """Numbers that say nothing of what they belong to, uint64 [n]."""
 
-WHOLE_FLOATS = 2**53
-"""From here on a float stands for several whole numbers, and names none of them."""
+
+def whole_floats(eps: float) -> float:
+    """From here on a float stands for several whole numbers, and names none of them.
+
+    Args:
+        eps: the distance from 1 to the next number of its type.
+    """
+    return 2 / eps
+
 
 INLINE = 15
 """Bytes of a string that numpy keeps in the array itself; longer ones lie outside it."""
@@ -129,7 +136,9 @@ def scrambled(numbers: Draw) -> Draw:
 
 def _plain(wanted: object) -> Id | None:
     """The whole number or string that somebody means; None where it is neither."""
+    bound = whole_floats(np.finfo(float).eps)
     if getattr(wanted, "ndim", None) == 0 and hasattr(wanted, "item"):  # a scalar of numpy or torch
+        bound = _bound(getattr(wanted, "dtype", None)) or bound
         wanted = wanted.item()
     if isinstance(wanted, str):
         return str.__str__(wanted)
@@ -139,8 +148,15 @@ def _plain(wanted: object) -> Id | None:
         whole = int(wanted)  # type: ignore[call-overload]  # complex numbers refuse
     except (TypeError, ValueError, OverflowError):
         return None
-    exact = not isinstance(wanted, float) or abs(whole) < WHOLE_FLOATS
+    exact = not isinstance(wanted, float) or abs(whole) < bound
     return whole if exact and whole == wanted else None
+
+
+def _bound(dtype: Any) -> float | None:
+    """Where the whole numbers of a type of numpy or torch end; None where it is no type of theirs for floats."""
+    if isinstance(dtype, torch.dtype):
+        return whole_floats(torch.finfo(dtype).eps) if dtype.is_floating_point else None
+    return whole_floats(float(np.finfo(dtype).eps)) if getattr(dtype, "kind", "") == "f" else None
 
 
 def _sizes(words: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

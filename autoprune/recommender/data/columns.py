@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from autoprune.errors import AutopruneError, nearest
-from autoprune.recommender.data.looks import TIME, is_time, is_value, seconds
+from autoprune.recommender.data.looks import TIME, is_time, is_value, seconds, time_forms
 
 USUAL = {
     "user": r"(user|customer|visitor|reviewer|member|account)(id|name)?|uid",
@@ -73,7 +73,8 @@ def holds_names(path: Path, rows: Sequence[Sequence[str]], columns: Columns) -> 
         return True
     else:
         below = [[row[place] for row in rest if len(row) > place] for place in range(len(first))]
-        if any(column and all(map(is_value, column)) for column in below):
+        others = [[row[place] for row in rest if len(row) > place and row != first] for place in range(len(first))]
+        if any(column and all(map(is_value, column)) for column in others):  # the names may stand again
             return True
         if any(word in column for word, column in zip(first, below, strict=True)):
             return False
@@ -118,7 +119,15 @@ class Finder:
             AutopruneError: a column that must be there is not, or several may be it.
         """
         if self.names is None and columns == Columns():
-            return self._guessed(needed)
+            found, notes = self._guessed(needed)
+        else:
+            found, notes = self._named_or_usual(columns, needed), tuple[str, ...]()
+        if needed["timestamp"] is None and "timestamp" not in found:
+            notes = (*notes, *map(self._unused, self._times(found)), self._untimed(found))
+        return found, notes
+
+    def _named_or_usual(self, columns: Columns, needed: dict[str, bool | None]) -> dict[str, int]:
+        """By what was asked for, and by usual names."""
         found: dict[str, int] = {}
         for role, must in needed.items():
             place = self._find(role, getattr(columns, role)) if must is not False else None
@@ -126,9 +135,7 @@ class Finder:
                 found[role] = place
             elif must:
                 raise self._missing(role)
-        if needed["timestamp"] is None and "timestamp" not in found:
-            return found, tuple(map(self._unused, self._times(found)))
-        return found, ()
+        return found
 
     def _find(self, role: str, wanted: str | None) -> int | None:
         """The column of a role: the one that was named, or the one whose name is usual."""
@@ -206,9 +213,18 @@ class Finder:
     def _unused(self, place: int) -> str:
         """A column that looks like times, and what would use it."""
         override = self._override("timestamp", place)
-        read = not np.isnan(seconds(pd.Series([row[place] for row in self.rows if len(row) > place]))).any()
+        column = pd.Series([row[place] for row in self.rows if len(row) > place])
+        forms = time_forms(column)
+        read = len(forms) == 1 and not np.isnan(seconds(column, forms[0])).any()
         use = f"{override} uses it" if read else f"for {override} every row must hold {TIME}"
         return f"{self.label(place)} looks like times and is not used ({use})"
+
+    def _untimed(self, found: dict[str, int]) -> str:
+        """That there are no times, whatever the columns look like."""
+        names = self.names or list(map(str, range(len(self.rows[0]))))
+        rest = [name for place, name in enumerate(names) if name and place not in found.values()]
+        unused = f"; columns not used: {shown(rest)}" if rest else ""
+        return f"no column of times is used: the split is at random{unused}"
 
     def _override(self, role: str, place: int) -> str:
         bare = list(map(_bare, self.names or []))

@@ -5,22 +5,25 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from autoprune.errors import AutopruneError
-from autoprune.recommender.data.columns import is_usual
-from autoprune.recommender.data.looks import NUMBER, is_time
+from autoprune.recommender.data.columns import is_usual, shown
+from autoprune.recommender.data.looks import MOST, NUMBER, RULE, is_rule, is_time
 from autoprune.recommender.data.text import NARROW, Text
 
 SPACES = r"\s+"
 """The separator of columns that stand apart by any number of spaces and tabs."""
 
-SEPARATORS = ("::", "\t", ";", "|", ",", SPACES)
+SEPARATORS = ("\x01", "\x1f", "::", "||", "\t", ";", "|", ",", SPACES)
 """From the one that other text holds least to the one that it holds most."""
+
+SIGN = re.compile(r"[^\w\s\"'.:@/()+-]+")
+"""What may be a separator too, if every row holds it equally often."""
 
 OTHER = re.compile(r'\s*(\{\s*"|\[\s*[\[{"]|\[\s*$|<)')
 """How JSON and XML begin."""
@@ -31,7 +34,7 @@ class TextTable:
     """A table in a file of text; what its columns are called may be unknown.
 
     Attributes:
-        separator: one of `SEPARATORS`, or any other character that Excel's first line `sep=` names.
+        separator: one of `SEPARATORS`, another sign, or what Excel's first line `sep=` names.
         skipped: lines before the first row.
         names: of the columns; None where the file does not say.
         rows: the first rows, without the names.
@@ -65,8 +68,10 @@ class TextTable:
         comments, below = sum(line.lstrip()[:1] in ("#", "%") for line in lines[:skipped]), lines[skipped:]
         if not any(map(str.strip, below)):
             raise AutopruneError(f"{path}: the file is empty; its first line names the columns.")
-        separator = separator or find_separator(below)
-        rows = _cells(below, separator)
+        if separator is None:
+            separator = find_separator(below)
+            _check_separated(path, below, separator)
+        rows = [row for row in _cells(below, separator) if not _is_rule(row)]
         if separator in (SPACES, "\t") and len(set(map(len, rows))) > 1 and _all_whole(rows):
             raise AutopruneError(
                 f"{path}: lines of different lengths `user item item …` (LightGCN) are read by naming the folder that "
@@ -76,7 +81,10 @@ class TextTable:
         if names is not None:
             comments -= 1
         elif has_names(rows):
-            names, rows, skipped = rows[0], rows[1:], skipped + 1
+            names, skipped = rows[0], skipped + 1
+            rows = [row for row in rows if row != names]
+            if rows and all(row[len(names) :] and not any(row[len(names) :]) for row in rows):
+                names = names + [""] * (len(rows[0]) - len(names))  # spreadsheets end rows with separators
         quoted = _encloses(text, separator)
         return TextTable(
             text=text, separator=separator, skipped=skipped, names=names, rows=rows, quoted=quoted, comments=comments
@@ -96,16 +104,16 @@ class TextTable:
         """The rows, `chunk` at a time, with positions for names; an id is what stands there, unless nothing does.
 
         Args:
-            ids, others: positions of columns.
+            ids, others: positions of columns: those that stay words, and those that may be numbers.
         """
         # All columns are parsed, not just those asked for: with `usecols` pandas lets lines of too many fields pass.
         places = range(len(self.names or self.rows[0]))
-        narrowed = self.separator == "::"
+        wide = "" if self.separator == SPACES else self.separator
         with (
-            self.text.open(narrowed=narrowed) as file,
+            self.text.open(wide) as file,
             pd.read_csv(
                 file,
-                sep=NARROW if narrowed else self.separator,
+                sep=NARROW if len(wide) > 1 else self.separator,
                 header=None,
                 names=list(places),
                 dtype={place: str for place in places if place not in others},  # as it stands: 01 is not 1
@@ -121,14 +129,15 @@ class TextTable:
             for frame in chunks:
                 if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first field for a name of the row
                     raise AutopruneError(f"{self.text.path}: the rows have more fields than the first line.")
-                yield frame[[*ids, *others]]
+                yield frame
 
 
 def _preamble(lines: list[str]) -> tuple[int, str | None]:
     """How many lines come before the table, and the separator that Excel's `sep=` names."""
     named = re.fullmatch(r'"?sep=(.)"?', lines[0], flags=re.IGNORECASE)
     before = 1 if named else 0
-    count = before + sum(1 for _ in itertools.takewhile(re.compile(r"\s*([#%]|$)").match, lines[before:]))
+    above = re.compile(rf"\s*([#%]|$)|{RULE.pattern}$").match
+    count = before + sum(1 for _ in itertools.takewhile(above, lines[before:]))
     if count == len(lines):  # hashtags
         count = before
     return count + lines[0].startswith("%%MatrixMarket"), named[1] if named else None  # its first row is the shape
@@ -142,13 +151,12 @@ def _names_of_comment(line: str, separator: str, count: int) -> list[str] | None
 
 def find_separator(lines: list[str]) -> str:
     """The separator under which most lines have as many fields as the first one."""
-    shares = {}
-    for place, separator in enumerate(SEPARATORS):
-        cells = _cells(lines, separator)
-        count = len(cells[0])
-        if count > 1:
-            same = sum(len(row) == count for row in cells) / len(cells)
-            shares[separator] = (same, separator != SPACES, count, -place)
+    shares = _shares(lines, SEPARATORS)
+    if "||" in shares and shares["||"][2] * 2 - 1 == shares["|"][2]:
+        del shares["|"]  # every one of them is doubled
+    if all(separator == SPACES and share[0] < 1 for separator, share in shares.items()):
+        signs = _shares(lines, list(dict.fromkeys(SIGN.findall(lines[0]))))
+        shares |= {separator: share for separator, share in signs.items() if share[0] == 1}
     best = max(shares, key=shares.__getitem__, default=",")
     # Tabs and spaces in turn, as KONECT writes them: nothing but spaces takes the numbers apart.
     numbers = all(NUMBER.fullmatch(word) for line in lines[1:] for word in line.split())
@@ -156,6 +164,47 @@ def find_separator(lines: list[str]) -> str:
     if spaced and spaced[0] == 1 and spaced[2] > shares[best][2] and numbers:
         return SPACES
     return best
+
+
+def _shares(lines: list[str], separators: Sequence[str]) -> dict[str, tuple[float, bool, int, int]]:
+    """Separators of the first line → the share of lines of as many fields, and what else makes one likely."""
+    found = {}
+    for place, separator in enumerate(separators):
+        if separator != SPACES and separator not in lines[0]:
+            continue
+        cells = _cells(lines, separator)
+        count = len(cells[0])
+        if count > 1:
+            same = sum(len(row) == count for row in cells) / len(cells)
+            found[separator] = (same, separator != SPACES, count, -place)
+    return found
+
+
+def _check_separated(path: Path, lines: list[str], separator: str) -> None:
+    """Refuses a table of one column, and lines above one that look like a title."""
+    counts = list(map(len, _cells(lines, separator)))
+    if max(counts) == 1 or counts.count(counts[0]) < len(counts) / 2:
+        _check_title(path, lines)
+    if max(counts) == 1:
+        raise AutopruneError(
+            f"{path}: there is one column only, as no separator was found: commas, semicolons, tabs, bars, spaces, or "
+            f"another sign that stands equally often in all lines. The first line is: {shown([lines[0]])}."
+        )
+
+
+def _check_title(path: Path, lines: list[str]) -> None:
+    """Refuses lines above a table that hold no separator of it."""
+    for count in range(1, min(4, len(lines) - 1)):
+        above, below = lines[:count], lines[count:]
+        wanted = find_separator(below) if below[0].strip() else SPACES
+        if wanted == SPACES or any(len(row) > 1 for row in _cells(above, wanted)):
+            continue
+        cells = _cells(below, wanted)
+        if sum(len(row) == len(cells[0]) > 1 for row in cells) >= MOST * len(cells):
+            raise AutopruneError(
+                f"{path}: the table seems to begin at {shown([below[0]])!r}, and what stands above looks like a title: "
+                f"{shown(list(filter(None, above)))}; take it out."
+            )
 
 
 def holds_lines(path: Path) -> bool:
@@ -178,6 +227,10 @@ def holds_lines(path: Path) -> bool:
     return not even or (not timed and len({row[0] for row in rows if row}) == len(rows))
 
 
+def _is_rule(row: list[str]) -> bool:
+    return any(row) and all(is_rule(word) or not word for word in row)
+
+
 def _all_whole(rows: list[list[str]]) -> bool:
     return all(word.isdecimal() for row in rows for word in row if word)
 
@@ -186,8 +239,8 @@ def _cells(lines: list[str], separator: str) -> list[list[str]]:
     """The fields of each line that is not blank."""
     if separator == SPACES:
         lines, separator = [" ".join(line.split()) for line in lines], " "
-    if separator == "::":
-        lines, separator = [line.replace("::", NARROW) for line in lines], NARROW
+    if len(separator) > 1:
+        lines, separator = [line.replace(separator, NARROW) for line in lines], NARROW
     rows = csv.reader((line + "\n" for line in lines), delimiter=separator, skipinitialspace=True)
     return [[cell.strip() for cell in row] for row in rows if row] or [[]]
 
@@ -198,15 +251,16 @@ def _encloses(text: Text, separator: str) -> bool:
     Where the separator hardly occurs in values they need not, and a value may begin with one ("Weird Al" Yankovic):
     taken for an opening one it would swallow lines. So there all lines must be well-formed.
     """
-    if separator not in ("::", "\t", SPACES):
+    if separator in (",", ";", "|"):
         return True
-    quoted, between = r'"(?:[^"]|"")*+"', NARROW if separator == "::" else separator
+    wide = "" if separator == SPACES else separator
+    quoted, between = r'"(?:[^"]|"")*+"', re.escape(NARROW if len(wide) > 1 else separator)
     if separator == SPACES:
         line_of = re.compile(rf'\s*+(?:(?:{quoted}|[^"\s]\S*+)(?:\s++|$))*+')
     else:  # possessive throughout, as some lines are long
         field = rf'(?> *+(?:{quoted} *+(?={between}|$)|(?!")[^{between}]*+))'
         line_of = re.compile(rf"{field}(?:{between}{field})*+")
-    with text.open(narrowed=separator == "::") as file:
+    with text.open(wide) as file:
         blocks = iter(lambda: file.read(1 << 20) + file.readline(), "")
         quoting = (line for block in blocks if '"' in block for line in block.split("\n") if '"' in line)
         return all(map(line_of.fullmatch, quoting))

@@ -223,5 +223,7 @@ def _histories(pairs: Numbers, users: int) -> Histories:
 
 
 def _unseen(pairs: Numbers, seen: Numbers, items: int) -> Numbers:
-    kept: Numbers = pairs[~np.isin(pairs[:, 0] * items + pairs[:, 1], seen[:, 0] * items + seen[:, 1])]
+    """Those of some pairs that are not among others; no pair stands twice in either."""
+    known = np.isin(pairs[:, 0] * items + pairs[:, 1], seen[:, 0] * items + seen[:, 1], assume_unique=True)
+    kept: Numbers = pairs[~known]
     return kept

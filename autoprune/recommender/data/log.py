@@ -26,7 +26,7 @@ Numbers = npt.NDArray[np.int64]
 SPLITS = {"train": 0, "valid": 1, "validation": 1, "test": 2}
 
 SPLIT_FILE = re.compile(
-    rf"(?:.+\.)?({'|'.join(SPLITS)})(?:-\d+-of-\d+)?(|\.txt|\.csv|\.tsv|\.inter|\.dat|\.data|\.rating|\.parquet)"
+    rf"(?:.+\.)?({'|'.join(SPLITS)})(?:-(\d+)-of-(\d+))?(|\.txt|\.csv|\.tsv|\.inter|\.dat|\.data|\.rating|\.parquet)"
     r"(?:\.gz|\.bz2|\.xz|\.zip)?"
 )
 """The name of a file of a folder: what it is for, and its format."""
@@ -98,10 +98,11 @@ def read_log(
         return Log.of(frames, notes=notes)
 
 
-def _read_split(folder: Path, files: dict[str, Path], reader: TableReader) -> Log:
-    """The files of a folder, split → path, each with its split as a column."""
+def _read_split(folder: Path, files: dict[str, list[Path]], reader: TableReader) -> Log:
+    """The files of a folder, split → paths, each with its split as a column."""
     read = reader.read
-    if not is_parquet(files["train"]) and holds_lines(files["train"]):
+    first = files["train"][0]
+    if not is_parquet(first) and holds_lines(first):
         if reader != TableReader(columns=Columns(), timed=False):
             raise AutopruneError(
                 f"task.data: {str(folder)!r} holds lines `user item item …`, without columns or ratings; "
@@ -109,34 +110,44 @@ def _read_split(folder: Path, files: dict[str, Path], reader: TableReader) -> Lo
             )
         read = read_lines
     frames, notes = [], list[str]()
-    for name, file in files.items():
+    for name, file in ((name, file) for name, shards in files.items() for file in shards):
         found, said = read(file)
         frames += [frame.assign(split=np.int8(SPLITS[name])) for frame in found]
         notes += said
     return Log.of(frames, notes=notes)
 
 
-def _splits_of(folder: Path) -> dict[str, Path]:
-    """The files of a folder by what they are for: train, test and perhaps valid or validation.
+def _splits_of(folder: Path) -> dict[str, list[Path]]:
+    """The files of a folder by what they are for: train, test and perhaps valid or validation; all shards of each.
 
     None where the folder is one table: it is called .parquet, or holds such files and none of these names.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     if folder.suffix == ".parquet":
         return found
-    formats = set()
+    formats, parts = set(), dict[str, set[tuple[str, str]]]()
     for file in sorted(folder.iterdir()):
         match = SPLIT_FILE.fullmatch(file.name)
         if match is None or (file.is_dir() and not is_parquet(file)):
             continue
         name = "valid" if match[1] == "validation" else match[1]
-        formats.add(match[2])
-        if name in found or len(formats) > 1:
+        formats.add(match[4])
+        known = parts.setdefault(name, set())
+        if len(formats) > 1 or (known and (match[2] is None or {shards for _, shards in known} != {match[3]})):
+            others = ", ".join(other.name for files in found.values() for other in files)
             raise AutopruneError(
                 f"task.data.path: {str(folder)!r} must hold one train, one test and at most one valid in one format, "
-                f"but {file.name} is beside {', '.join(other.name for other in found.values())}."
+                f"but {file.name} is beside {others}."
             )
-        found[name] = file
+        known.add((match[2], match[3]))
+        found.setdefault(name, []).append(file)
+    for name, known in parts.items():
+        for count in {int(shards) for _, shards in known if shards}:
+            if {int(shard) for shard, _ in known} != set(range(count)):
+                raise AutopruneError(
+                    f"task.data.path: {str(folder)!r} holds {len(known)} of {count} shards of {name}: "
+                    f"{', '.join(file.name for file in found[name])}."
+                )
     if not found and is_parquet(folder):
         return found
     if not found:
@@ -146,8 +157,8 @@ def _splits_of(folder: Path) -> dict[str, Path]:
         )
     for name in ("train", "test"):
         if name not in found:
-            there = next(iter(found.values()))
-            missing = there.name.replace(next(split for split in found if found[split] == there), name)
+            split, (there, *_) = next(iter(found.items()))
+            missing = there.name.replace(split, name)
             raise AutopruneError(f"task.data.path: {str(folder / missing)!r} is missing; {_shape(there)}.")
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,59 @@ NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 
+WEEKDAY = "(mon|tue|wed|thu|fri|sat|sun)[a-z]*,? "
+
 DATE = re.compile(
     r"\d{4}([-/.])\d\d?\1\d\d?([T ].*)?|\d{4}-\d\d|\d\d?([-/.])\d\d?\3(\d{4}|\d\d)([, ].*)?"
-    rf"|((mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?(\d\d?[- ]{MONTH}|{MONTH} \d\d?)\b.*",
+    rf"|({WEEKDAY})?(\d\d?[- ]{MONTH}|{MONTH} \d\d?)\b.*|{MONTH}[- ]\d{{4}}|\d{{4}}[- ]{MONTH}([- ]\d\d?\b.*)?"
+    r"|\d{8}T\d{4}.*|\d{4}-?(W\d\d(-?\d)?|Q[1-4])|\d{4}年\d\d?月.*|/Date\(\d+([-+]\d{4})?\)/",
     flags=re.IGNORECASE,
 )
-"""What only a date is written like: 2026-05-31, 31/05/2026, May 31, 2026."""
+"""What only a date is written like: 2026-05-31, 31/05/2026, May 31, 2026, 2026-W22."""
+
+DIGITS = re.compile(
+    r"(19[89]\d|20\d\d)(0[1-9]|1[0-2])((0[1-9]|[12]\d|3[01])(([01]\d|2[0-3])[0-5]\d([0-5]\d)?)?)?(\.0)?"
+)
+"""A date in digits alone: 202605, 20260531, 202605311200, 20260531120000."""
+
+GAP = re.compile(r"|na|n/a|#n/a|nan|nat|null|none|nil|\\n|[-?.]|0000-00-00.*", flags=re.IGNORECASE)
+"""How a missing time is written."""
+
+UNSET = re.compile(r"-1|0+(\.0*)?")
+"""How programs write a moment that never was."""
+
+RULE = re.compile(r"[-+|:=\s]*--[-+|:=\s]*")
+"""A line that parts the names of a table from its rows, or a field of it."""
+
+MOST = 0.9
+"""Share of the values of a column that make it what they are."""
 
 TIME = "a number or an ISO 8601 date"
-"""What `seconds` reads."""
+"""What is always read as a time; other dates are where all of a column read in one way."""
 
 EPOCH = (315_532_800, 4_102_444_800)
 """Seconds since 1970 from 1980 to 2100; times also come in thousandths, millionths and billionths of them."""
+
+UNITS = {"seconds": 0, "milliseconds": 3, "microseconds": 6, "nanoseconds": 9}
+"""Units of times since 1970 → powers of ten of them in a second."""
+
+SERIAL = (29_221, 73_050)
+"""Days of spreadsheets, which count from 1900, from 1980 to 2100."""
+
+NUMBERS, ISO = "numbers", "ISO8601"
+"""The forms of times that need no format."""
+
+DATES = (
+    *("%Y %m %d", "%d %m %Y", "%m %d %Y", "%d %m %y", "%m %d %y", "%y %m %d"),
+    *("%d %b %Y", "%b %d %Y", "%Y %b %d", "%d %b %y", "%b %d", "%b %Y", "%b-%Y"),
+)
+"""Formats of dates, as `_plain` leaves them."""
+
+CLOCK = re.compile(
+    r" \d\d?:\d\d(?P<second>:\d\d)?(?P<part>\.\d+)?(?P<half> ?[ap]m)?(?P<zone> ?[-+]\d\d:?\d\d)?(?P<year> \d{4})?$",
+    flags=re.IGNORECASE,
+)
+"""The time of day behind a date."""
 
 
 def is_value(word: str) -> bool:
@@ -33,23 +74,43 @@ def is_value(word: str) -> bool:
     return NUMBER.fullmatch(word) is not None or DATE.fullmatch(word) is not None
 
 
+def is_gap(word: str) -> bool:
+    """Whether a word says that there is no time."""
+    return GAP.fullmatch(word.strip()) is not None
+
+
+def is_rule(word: str) -> bool:
+    """Whether a line, or a field of it, is drawn of dashes alone."""
+    return RULE.fullmatch(word) is not None
+
+
 def is_time(values: Sequence[str]) -> bool:
-    """Whether a column looks like times: dates, times since 1970, or 20260531; empty values say nothing."""
-    held = [value.strip() for value in values if value.strip()]
+    """Whether most of a column looks like times: dates, times since 1970, 20260531, or spreadsheets' days.
+
+    What says that there is none counts for nothing.
+    """
+    held = [word for value in values if not is_gap(word := value.strip()) and not UNSET.fullmatch(word)]
+    moments = [float(word) for word in held if NUMBER.fullmatch(word)]
     return bool(held) and (
-        all(map(DATE.fullmatch, held))
-        or (all(map(NUMBER.fullmatch, held)) and (all(map(_is_day, held)) or _are_epochs(held)))
+        _most(map(DATE.fullmatch, held), held)
+        or _most(map(DIGITS.fullmatch, held), held)
+        or any(_most((EPOCH[0] <= one / 10**power < EPOCH[1] for one in moments), held) for power in UNITS.values())
+        or _most((SERIAL[0] <= one < SERIAL[1] and one % 1 > 0 for one in moments), held)
     )
 
 
-def _is_day(word: str) -> bool:
-    return re.fullmatch(r"(19[89]\d|20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(\.0)?", word) is not None
+def _most(fits: Iterable[object], held: Sequence[str]) -> bool:
+    return sum(map(bool, fits)) >= MOST * len(held)
 
 
-def _are_epochs(words: Sequence[str]) -> bool:
-    moments = list(map(float, words))
-    units = (10**power for power in (0, 3, 6, 9))
-    return any(all(EPOCH[0] <= moment / unit < EPOCH[1] for moment in moments) for unit in units)
+def units(moments: npt.NDArray[np.float64]) -> dict[str, int]:
+    """Units of times since 1970 → how many of the moments are in them; none where most are something else."""
+    found = {
+        unit: int(((moments >= EPOCH[0] * 10**power) & (moments < EPOCH[1] * 10**power)).sum())
+        for unit, power in UNITS.items()
+    }
+    known = {unit: count for unit, count in found.items() if count}
+    return known if sum(known.values()) >= MOST * len(moments) else {}
 
 
 def numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
@@ -59,10 +120,58 @@ def numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def seconds(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
-    """Numbers as they are, dates as seconds since 1970; NaN for what is neither."""
-    if column.dtype.kind in "iuf" or (column.dtype.kind != "M" and not np.isnan(numbers(column[:1])).any()):
-        return numbers(column)  # as the first is, so are all
-    dates = pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
+def time_forms(column: pd.Series[Any]) -> list[str]:
+    """How the times of a column are written: numbers, ISO 8601, or each of the formats that read them otherwise.
+
+    Two and more: they may mean either. Where nothing fits all of the column, it is what fits the first time.
+    """
+    if column.dtype.kind in "iufm":
+        return [NUMBERS]
+    if column.dtype.kind == "M":
+        return [ISO]
+    words = pd.Series(column.dropna().astype(str).str.strip().unique(), dtype=str)
+    words = words[~words.map(is_gap).astype(bool)].reset_index(drop=True)
+    if not len(words) or not np.isnan(numbers(words[:1])).any():
+        return [NUMBERS]
+    if not np.isnan(seconds(words[:1], ISO)).any():
+        return [ISO]
+    clock = _clock(_plain(words[:1])[0])
+    found = [form for form in (date + clock for date in DATES) if form.lower().count("%y") == 1]
+    for count in (1, 50, len(words)):  # most formats are out at once
+        read = {form: seconds(words[:count], form) for form in found}
+        found = [form for form in found if not np.isnan(read[form]).any()]
+    distinct = {read[form].tobytes(): form for form in reversed(found)}
+    return list(distinct.values()) or [ISO]
+
+
+def _clock(date: str) -> str:
+    """The format of the time of day at the end of a date; nothing where there is none."""
+    match = CLOCK.search(date)
+    if match is None:
+        return ""
+    parts = {"second": ":%S", "part": ".%f", "half": "%p", "zone": "%z", "year": "%Y"}
+    ends = [" " * held.startswith(" ") + parts[name] for name, held in match.groupdict().items() if held]
+    return (" %I:%M" if match["half"] else " %H:%M") + "".join(ends)
+
+
+def seconds(column: pd.Series[Any], form: str) -> npt.NDArray[np.float64]:
+    """Numbers as they are, dates as seconds since 1970; NaN for what is not of the form."""
+    if form == NUMBERS:
+        return numbers(column)
+    column = column.astype(str) if column.dtype.kind == "b" else column
+    dates = pd.to_datetime(column if form == ISO else _plain(column), format=form, utc=True, errors="coerce")
     seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
     return np.asarray(seconds, dtype=np.float64)
+
+
+def _plain(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Dates without weekdays and commas, months in three letters, spaces between the parts, UTC as +0000."""
+    found = column.astype(str).str.strip().str.replace(",", "")
+    for pattern, instead in (
+        (rf"^{WEEKDAY}", ""),
+        (r" ?(UTC|GMT|Z)$", " +0000"),
+        (r"\b([a-z]{3})[a-z]+\b", r"\1"),
+        (r"^(\w+)[-/. ]+(\w+)[-/. ]+(\w+)", r"\1 \2 \3"),
+    ):
+        found = found.str.replace(pattern, instead, regex=True, flags=re.IGNORECASE)
+    return found

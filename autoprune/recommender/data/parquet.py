@@ -38,15 +38,22 @@ class ParquetTable:
         if importlib.util.find_spec("pyarrow") is None:
             raise AutopruneError(f"{path}: parquet needs the package pyarrow: pip install 'autoprune[parquet]'.")
         import pyarrow.dataset
+        import pyarrow.parquet
 
-        folders = "hive" if path.is_dir() else None  # what lies above a single file is no column
-        self._dataset: Any = pyarrow.dataset.dataset(path, format="parquet", partitioning=folders)
-        self.names: list[str] = list(self._dataset.schema.names)
+        self._path = path
+        # A dataset refuses names that stand twice, and takes what lies above a single file for columns.
+        self._table: Any = (
+            pyarrow.dataset.dataset(path, format="parquet", partitioning="hive")
+            if path.is_dir()
+            else pyarrow.parquet.ParquetFile(path)
+        )
+        self.names: list[str] = list((self._table.schema if path.is_dir() else self._table.schema_arrow).names)
 
     @property
     def rows(self) -> list[list[str]]:
         """The first rows as text."""
-        held = [_series(column) for column in self._dataset.head(LOOKED_AT).columns]
+        head = next(self._batches(None, LOOKED_AT), None)
+        held = [_series(column) for column in head.columns] if head is not None else []
         columns = [["" if gap else str(value) for value, gap in zip(one, one.isna(), strict=True)] for one in held]
         return [list(row) for row in zip(*columns, strict=True)]
 
@@ -54,9 +61,16 @@ class ParquetTable:
         """The rows, `chunk` at a time, with positions for names."""
         places = [*ids, *others]
         wanted = list(dict.fromkeys(self.names[place] for place in places))
-        batches = self._dataset.to_batches(columns=wanted, batch_size=chunk, batch_readahead=2)
-        for batch in batches:
+        for name in wanted:
+            if self.names.count(name) > 1:
+                raise AutopruneError(f"{self._path} has {self.names.count(name)} columns {name!r}; rename them.")
+        for batch in self._batches(wanted, chunk):
             yield pd.DataFrame({place: _series(batch.column(self.names[place])) for place in places})
+
+    def _batches(self, columns: list[str] | None, size: int) -> Iterator[Any]:
+        if self._path.is_dir():
+            return iter(self._table.to_batches(columns=columns, batch_size=size, batch_readahead=2))
+        return iter(self._table.iter_batches(columns=columns, batch_size=size))
 
 
 def _series(column: Any) -> pd.Series[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from autoprune.errors import AutopruneError
-from autoprune.recommender.data.columns import Columns, Finder, holds_names
+from autoprune.recommender.data.columns import Columns, Finder, holds_names, shown
 from autoprune.recommender.data.delimited import TextTable
-from autoprune.recommender.data.looks import TIME, numbers, seconds
+from autoprune.recommender.data.looks import NUMBERS, TIME, is_gap, is_rule, numbers, seconds, time_forms, units
 from autoprune.recommender.data.parquet import ParquetTable, is_parquet
+from autoprune.recommender.ids import whole_floats
 
 CHUNK_ROWS = 500_000
 """Rows parsed at a time: bounds what parsing takes beside the interactions themselves."""
+
+PARTS = {"%Y": "year", "%y": "year", "%m": "month", "%b": "month", "%d": "day"}
+"""Of the formats of dates, for people."""
+
+WITHOUT_TIMES = "do without times: task.data.split=random"
 
 UNREADABLE = (
     *(ValueError, TypeError, KeyError, RuntimeError, ImportError, OSError, EOFError),  # NotImplementedError among them
@@ -60,7 +66,8 @@ class TableReader:
             finder = Finder(path, table)
             needed = {"user": True, "item": True, "timestamp": self.timed, "rating": self.min_rating is not None}
             roles, notes = finder.find(self.columns, needed)
-            return self._frames(finder, roles, table), (*table.notes, *notes)
+            frames, said = self._frames(finder, roles, table)
+            return frames, (*table.notes, *said, *notes)
 
     def _open(self, path: Path) -> TextTable | ParquetTable:
         if not is_parquet(path):
@@ -72,68 +79,182 @@ class TableReader:
             raise AutopruneError(f"task.data.header: {path} is parquet, which names its columns; leave it out.")
         return ParquetTable(path)
 
-    def _frames(self, finder: Finder, roles: dict[str, int], table: TextTable | ParquetTable) -> list[pd.DataFrame]:
+    def _frames(
+        self, finder: Finder, roles: dict[str, int], table: TextTable | ParquetTable
+    ) -> tuple[list[pd.DataFrame], tuple[str, ...]]:
         path, label = finder.path, {role: finder.label(place) for role, place in roles.items()}
         ids = {role: place for role, place in roles.items() if role in ("user", "item")}
         others = [place for role, place in roles.items() if role not in ids]
-        gaps: dict[str, list[int]] = {role: [] for role in ids}
-        found, row = [], 1
+        text, times = isinstance(table, TextTable), _Times(path, label.get("timestamp", ""))
+        gaps, strays = _Gaps(path, label), _Strays(finder.names)
+        found, rows = list[pd.DataFrame](), 0
         if ids["user"] == ids["item"]:
             raise AutopruneError(f"{path}: {label['user']} cannot be the user and the item.")
         for frame in table.frames(list(ids.values()), others, chunk=CHUNK_ROWS):
-            kept: dict[str, Any] = {role: _categories(path, frame[place], label[role]) for role, place in ids.items()}
+            frame.index = pd.RangeIndex(rows + 1, rows + 1 + len(frame))
+            rows += len(frame)
+            kept: dict[str, Any] = {
+                role: _categories(path, frame[place], label[role], stripped=text) for role, place in ids.items()
+            }
+            if text:
+                stray = strays.among(frame, kept, ids)
+                if stray.any():
+                    frame, kept = frame[~stray], {role: column[~stray] for role, column in kept.items()}
             for role in ids:
-                gaps[role] += (row + np.flatnonzero(kept[role].isna() | (kept[role] == ""))).tolist()
-            if "timestamp" in roles:
-                times = _Values(path, label["timestamp"], frame[roles["timestamp"]], row)
-                kept["time"] = times.checked(seconds, TIME)
+                gaps.add(role, frame, (kept[role].isna() | (kept[role] == "")).to_numpy())
+            if "timestamp" in roles and len(frame):
+                kept["time"], none = times.read(frame[roles["timestamp"]])
+                gaps.add("timestamp", frame, none)
             piece = pd.DataFrame(kept)
             if self.min_rating is not None:
-                rating = _Values(path, label["rating"], frame[roles["rating"]], row).checked(numbers, "a number")
+                rating = numbers(frame[roles["rating"]])
+                _refuse_first(path, label["rating"], frame[roles["rating"]], ~np.isfinite(rating), "a number")
                 piece = piece[rating >= self.min_rating]
             found.append(piece)
-            row += len(frame)
-        for role, rows in gaps.items():
-            if rows:
-                raise AutopruneError(
-                    f"{path}: {label[role]} names no {role} in {len(rows):,} of {row - 1:,} rows, the first is "
-                    f"row {rows[0]:,}; take these rows out."
-                )
+        gaps.check(rows)
+        unset = times.check([piece["time"].to_numpy() for piece in found if "time" in piece])
         if not sum(map(len, found)):
-            why = f"no row is rated task.data.min_rating={self.min_rating} or more" if row > 1 else "there are no rows"
+            why = f"no row is rated task.data.min_rating={self.min_rating} or more" if rows else "there are no rows"
             raise AutopruneError(f"{path}: {why}.")
-        return found
+        return found, (*strays.notes(path), *unset)
 
 
-def _categories(path: Path, column: pd.Series[Any], label: str) -> pd.Series[Any]:
+def _categories(path: Path, column: pd.Series[Any], label: str, *, stripped: bool) -> pd.Series[Any]:
+    """Ids as categories; without the spaces around them, if so wanted."""
     try:
         codes, values = pd.factorize(column)
     except TypeError as error:
         raise AutopruneError(f"{path}: {label} holds lists; an id is a number or a string.") from error
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(np.asarray(values))))
+    held = np.asarray(values)
+    if held.dtype.kind == "f" and len(held) and np.abs(held).max() >= whole_floats(np.finfo(held.dtype).eps):
+        raise AutopruneError(
+            f"{path}: {label} holds {held.dtype} numbers such as {held[np.abs(held).argmax()]}, which stand for "
+            "several whole numbers each, so ids may have been lost; write it as whole numbers or strings."
+        )
+    if stripped and any(word != word.strip() for word in held):
+        again, held = pd.factorize(np.array([word.strip() for word in held], dtype=object))
+        codes = np.append(again, -1)[codes]
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(held)), index=column.index)
 
 
-@dataclass(frozen=True)
-class _Values:
-    """Values of a column from a row on, counted from 1."""
+class _Strays:
+    """Lines of a text among its rows that are none: names that stand again, and rules that are drawn of dashes."""
 
-    path: Path
-    label: str
-    column: pd.Series[Any]
-    row: int
+    def __init__(self, names: list[str] | None) -> None:
+        self.names = names
+        self.repeated = self.ruled = 0
 
-    def checked(self, parse: Callable[[pd.Series[Any]], npt.NDArray[np.float64]], what: str) -> npt.NDArray[np.float64]:
-        """The values as numbers; the first one that is none is refused."""
-        parsed = parse(self.column)
-        wrong = np.flatnonzero(np.isnan(parsed))
-        if len(wrong):
-            value = self.column.iloc[wrong[0]]
-            shown = "nothing" if pd.isna(value) else repr(str(value))
+    def among(self, frame: pd.DataFrame, kept: dict[str, Any], ids: dict[str, int]) -> npt.NDArray[np.bool_]:
+        """Which rows of a frame they are.
+
+        Args:
+            kept: role → ids as categories.
+            ids: role → position of the column.
+        """
+        again, ruled = np.full(len(frame), self.names is not None), np.ones(len(frame), dtype=bool)
+        for role, place in ids.items():
+            codes, words = kept[role].cat.codes.to_numpy(), kept[role].cat.categories
+            named = [self.names is not None and word == self.names[place] for word in words]
+            again &= np.array([*named, False])[codes]
+            ruled &= np.array([*map(is_rule, words), True])[codes]  # or no id
+        if ruled.any():
+            held = frame[ruled].astype(str).where(frame[ruled].notna(), "")
+            drawn = [any(words) and all(is_rule(word) or not word for word in words) for words in held.to_numpy()]
+            ruled[ruled] = drawn
+        self.repeated += int(again.sum())
+        self.ruled += int(ruled.sum())
+        return again | ruled
+
+    def notes(self, path: Path) -> tuple[str, ...]:
+        """How many were left out."""
+        counts = {"the names again": self.repeated, "nothing but dashes": self.ruled}
+        return tuple(
+            f"{count:,} row{'s' * (count > 1)} of {path.name} skipped: {what}"
+            for what, count in counts.items()
+            if count
+        )
+
+
+class _Gaps:
+    """Rows that lack a user, an item or a time."""
+
+    def __init__(self, path: Path, label: dict[str, str]) -> None:
+        self.path, self.label = path, label
+        self.counts = dict.fromkeys(label, 0)
+        self.first: dict[str, str] = {}
+
+    def add(self, role: str, frame: pd.DataFrame, none: npt.NDArray[np.bool_]) -> None:
+        """Counts the rows of a frame that are marked."""
+        self.counts[role] += int(none.sum())
+        if none.any() and role not in self.first:
+            row = frame[none].iloc[0]
+            held = shown(["nothing" if pd.isna(value) else repr(str(value)) for value in row])
+            self.first[role] = f"row {frame.index[none][0]:,} ({held})"
+
+    def check(self, rows: int) -> None:
+        """Refuses them."""
+        for role, first in self.first.items():
+            what, instead = f"names no {role}", ""
+            if role == "timestamp":
+                what, instead = "holds no time", f", or {WITHOUT_TIMES}"
             raise AutopruneError(
-                f"{self.path}: {self.label}: {what} is expected, but row {self.row + wrong[0]:,} holds {shown}."
-                + (" Write it so, or do without times: task.data.split=random." if what == TIME else "")
+                f"{self.path}: {self.label[role]} {what} in {self.counts[role]:,} of {rows:,} rows, the first is "
+                f"{first}; take these rows out{instead}."
             )
-        return parsed
+
+
+class _Times:
+    """The times of a column that comes in pieces."""
+
+    def __init__(self, path: Path, label: str) -> None:
+        self.path, self.label = path, label
+        self.form = ""
+
+    def read(self, column: pd.Series[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """The times, and where there is none; a value that is no time is refused."""
+        if not self.form:
+            self.form = self._form(column)
+        parsed = seconds(column, self.form)
+        wrong = ~np.isfinite(parsed)
+        none = wrong.copy()
+        if wrong.any():
+            none[wrong] = [pd.isna(value) or is_gap(str(value)) for value in column[wrong]]
+        _refuse_first(self.path, self.label, column, wrong & ~none, TIME, f" Write it so, or {WITHOUT_TIMES}.")
+        return parsed, none
+
+    def _form(self, column: pd.Series[Any]) -> str:
+        forms = time_forms(column)
+        if len(forms) > 1:
+            held = next(word for word in column.dropna().astype(str) if not is_gap(word))
+            orders = " or ".join(" ".join(map(PARTS.__getitem__, form.split()[:3])) for form in forms)
+            raise AutopruneError(
+                f"{self.path}: {self.label}: dates such as {held!r} may be {orders}; write them as ISO 8601 dates "
+                f"(2026-05-31), or {WITHOUT_TIMES}."
+            )
+        return forms[0]
+
+    def check(self, times: list[npt.NDArray[np.float64]]) -> tuple[str, ...]:
+        """Refuses seconds among milliseconds; notes the moments that programs write for none."""
+        moments = np.concatenate(times) if times and self.form == NUMBERS else np.empty(0)
+        unset = int(np.isin(moments, (0, -1)).sum())
+        found = units(moments[~np.isin(moments, (0, -1))])
+        if len(found) > 1:
+            held = " and ".join(f"{count:,} {unit}" for unit, count in found.items())
+            raise AutopruneError(
+                f"{self.path}: {self.label} holds {held} since 1970; write all in one unit, or {WITHOUT_TIMES}."
+            )
+        return (f"{self.label} is 0 or -1 in {unset:,} of {len(moments):,} rows, which come first",) * bool(
+            found and unset
+        )
+
+
+def _refuse_first(
+    path: Path, label: str, column: pd.Series[Any], wrong: npt.NDArray[np.bool_], what: str, instead: str = ""
+) -> None:
+    """Refuses the first value that is marked; the index of the column counts its rows."""
+    for row, value in column[wrong][:1].items():
+        held = "nothing" if pd.isna(value) else repr(str(value))
+        raise AutopruneError(f"{path}: {label}: {what} is expected, but row {row:,} holds {held}.{instead}")
 
 
 @contextmanager

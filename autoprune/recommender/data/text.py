@@ -28,7 +28,29 @@ BOMS = {
 }
 
 NARROW = "\x1f"
-"""ASCII's unit separator: stands for `::` where pandas' fast parser reads, which takes one character only."""
+"""A control character: stands for `::` and the like where pandas' fast parser reads, which takes one character only."""
+
+FOREIGN = {
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the file with git lfs pull",
+    b"SQLite format 3": "an SQLite database; export its table as CSV",
+    b"ARROW1": "Feather (Arrow); write it as parquet",
+    b"FEA1": "Feather; write it as parquet",
+    b"PAR1": "parquet in an archive; unpack it",
+    b"\x93NUMPY": "an array of NumPy; write a table (.csv, .parquet)",
+    b"\x89HDF": "HDF5; write a table (.csv, .parquet)",
+    b"ORC": "ORC; write it as parquet",
+    b"Obj\x01": "Avro; write it as parquet",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save its table as CSV",
+    b"%PDF": "a PDF; write a table (.csv, .parquet)",
+    b"7z\xbc\xaf": "an archive of 7-Zip; unpack it",
+    b"Rar!": "a RAR archive; unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it",
+}
+"""How files of other kinds begin → what they are, and the way out."""
+
+PAGE = re.compile(rb"\s*<(!doctype html|html)", flags=re.IGNORECASE)
+
+PICKLE = re.compile(rb"\x80[\x02-\x05]")
 
 
 def open_bytes(path: Path) -> IO[bytes]:
@@ -47,6 +69,8 @@ def _only_member(path: Path) -> IO[bytes]:
     names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
     if "[Content_Types].xml" in names:
         raise AutopruneError(f"{path} is an Excel workbook; save its table as CSV.")
+    if names and all(name.endswith(".npy") for name in names):
+        raise AutopruneError(f"{path} holds arrays of NumPy (.npz); write a table (.csv, .parquet).")
     if len(names) != 1:
         raise AutopruneError(f"{path} holds {len(names)} files ({', '.join(names[:5])}); unpack it and name one.")
     return archive.open(names[0])
@@ -83,6 +107,7 @@ class Text:
         """
         with open_bytes(path) as file:
             head = file.read(HEAD)
+        _check_kind(path, head)
         for mark, encoding in BOMS.items():
             if head.startswith(mark):
                 return Text(path=path, encoding=encoding)
@@ -99,9 +124,11 @@ class Text:
                 return Text(path=path, encoding="cp1252", notes=(f"{path.name} is read as Windows-1252",))
         return Text(path=path, encoding="utf-8")
 
-    def open(self, *, narrowed: bool = False) -> io.TextIOWrapper:
-        """The text, with any line ends as a newline; and, if so wanted, with `NARROW` for `::`."""
-        return (_Narrowed if narrowed else io.TextIOWrapper)(open_bytes(self.path), encoding=self.encoding)
+    def open(self, separator: str = "") -> io.TextIOWrapper:
+        """The text, with any line ends as a newline, and with `NARROW` for a separator of several characters."""
+        if len(separator) < 2:
+            return io.TextIOWrapper(open_bytes(self.path), encoding=self.encoding)
+        return _Narrowed(open_bytes(self.path), self.encoding, separator)
 
     def head(self) -> list[str]:
         """The first lines; the last one is left out where it is cut, unless it is the only one."""
@@ -112,11 +139,28 @@ class Text:
 
 
 class _Narrowed(io.TextIOWrapper):
-    """A text in which `::` is one character."""
+    """A text in which a separator is one character."""
+
+    def __init__(self, file: IO[bytes], encoding: str, separator: str) -> None:
+        super().__init__(file, encoding=encoding)
+        self.separator = separator
 
     def read(self, size: int | None = -1) -> str:
         block = super().read(size)
-        return (block + self.readline()).replace("::", NARROW)  # whole lines: no `::` is cut
+        return (block + self.readline()).replace(self.separator, NARROW)  # whole lines: no separator is cut
+
+
+def _check_kind(path: Path, head: bytes) -> None:
+    """Refuses what other programs keep."""
+    kinds = [kind for magic, kind in FOREIGN.items() if head.startswith(magic)]
+    if head[257:262] == b"ustar":
+        kinds.append("an archive of tar; unpack it and name one file")
+    if PAGE.match(head):
+        kinds.append("a web page (HTML), perhaps instead of a download; fetch the table itself")
+    if PICKLE.match(head):
+        kinds.append("a pickle; write a table (.csv, .parquet)")
+    if kinds:
+        raise AutopruneError(f"{path} is {kinds[0]}.")
 
 
 def _by_zeros(path: Path, head: bytes) -> str:
