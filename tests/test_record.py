@@ -84,6 +84,29 @@ def test_what_was_judged_by_other_rules_is_not_compared(tmp_path: Path) -> None:
     assert not phrases.judged_before(Front(done))
 
 
+@pytest.mark.parametrize("taken", ["latency", "quality", "ndcg@20", "slices"])
+@pytest.mark.parametrize("whose", ["a candidate's", "the baseline's"])
+def test_a_verification_that_lacks_an_objective_is_none(tmp_path: Path, taken: str, whose: str) -> None:
+    record = make_study(tmp_path / "s", 12)
+    point = Front(record).points[-1] if whose == "a candidate's" else record.baseline
+    measured = point.candidate.latest(VERIFY)
+    lacking: dict[str, Any] = {
+        "latency": {"latency": {}},
+        "quality": {"quality": {}},
+        "ndcg@20": {"quality": {"recall@20": measured.quality["recall@20"]}},
+        "slices": {"quality": {metric: {"all": found["all"]} for metric, found in measured.quality.items()}},
+    }[taken]
+    record.archive.add(point.candidate.with_measurement(dataclasses.replace(measured, **lacking)))
+    again = Record(record.folder)
+    front = Front(again)
+    if whose == "a candidate's":
+        assert again.point(point.number).verified == {}
+    elif taken != "slices":
+        assert not any(one.verified for one in again.points)
+    for one in (point, front.pick()):
+        print_point(Console(file=io.StringIO()), front, again.point(one.number))
+
+
 def test_without_its_baseline_nothing_is_measured_yet(tmp_path: Path) -> None:
     record = make_study(tmp_path / "s", 4, verified=False)
     path = record.archive.path
