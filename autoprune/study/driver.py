@@ -98,7 +98,6 @@ class Driver:
         Unfinished.clear(folder)
         self._presets = {name: self.evaluator.plan(recipe).key for name, recipe in presets.items()}
         try:
-            self._deadline.check("reading the data and trying the recipes on a small model, which took all of it")
             self._search(presets, open_sampler)
         except OutOfTime as stopped:
             self._stopped = stopped.doing
