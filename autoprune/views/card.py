@@ -229,6 +229,8 @@ def _caveats(front: Front, point: Point) -> str:
         ]
         if alike:
             lines.append(f"Its quality cannot be told apart from that of {', '.join(alike)}.")
+    if point.number and point.busy:
+        lines.append("It was timed while the machine was busy with other work, so that its latency is unsure.")
     if front.format != OWN:
         lines.append(
             f"This folder gives the vectors that were measured; bytes and milliseconds are those of autoprune's own "

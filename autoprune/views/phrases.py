@@ -221,16 +221,11 @@ def notes(front: Front) -> list[str]:
 
 def timed_under_load(front: Front) -> str:
     """Which points were timed while the machine was busy, and what mends it; empty where none was."""
-    busy = [point.number for point in front if point.number and _timed(point).busy]
+    busy = [point.number for point in front if point.number and point.busy]
     if not busy:
         return ""
     numbers, verb = ", ".join(f"#{number}" for number in busy), _verify(front, "--again")
     return f"Timed while the machine was busy with other work, so that latency is unsure: {numbers}.\n  {verb}"
-
-
-def _timed(point: Point) -> Measurement:
-    """The measurement whose latency counts."""
-    return point.candidate.latest(VERIFY if point.verified else SEARCH)
 
 
 def picks(found: Mapping[str, Point | None]) -> str:
