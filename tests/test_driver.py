@@ -18,7 +18,7 @@ from autoprune.config import compose_config, sections
 from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import NOTHING_TRIED, Front
-from autoprune.record.archive import Candidate
+from autoprune.record.archive import Archive, Candidate
 from autoprune.record.record import Record
 from autoprune.study.executor import Executor, FreshProcess, Serial
 from autoprune.study.job import run_study
@@ -262,6 +262,19 @@ def test_where_reading_takes_all_of_the_time_it_is_said_how_long_it_took(planted
     with pytest.raises(AutopruneError, match=said):
         search(planted, tmp_path, Serial(), minutes=600, deadline=Deadline.after(0.0))
     assert not (tmp_path / "s").exists()
+
+
+def test_nothing_is_measured_beside_a_baseline_that_was_judged_by_other_rules(
+    serial: Record, planted: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(serial.folder, tmp_path / "s")
+    archive = Archive(tmp_path / "s" / "archive.jsonl")
+    assert archive.baseline is not None
+    older = dataclasses.replace(archive.baseline.latest(), rules=1)
+    archive.add(archive.baseline.with_measurement(older))
+    assert outcome(search(planted, tmp_path, Serial())) == outcome(serial), "nothing is left to be measured"
+    with pytest.raises(AutopruneError, match="begun by an older version, which judged quality by other rules"):
+        search(planted, tmp_path, Serial(), trials=TRIALS + 1)
 
 
 @pytest.mark.parametrize("elapsed", [0.0, 5.0, 9.0, 11.0, 100.0, 10_000.0])
