@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,7 +110,7 @@ def columns(point: Point, names: Iterable[str]) -> dict[str, float]:
                 row[f"{label}_low"], row[f"{label}_high"] = reading.interval
             if reading.sure:
                 row[f"{label}_bound"] = reading.bound(SURE, upper=name.startswith("latency_ms"))
-    return row
+    return {name: value for name, value in row.items() if not math.isnan(value)}  # of a slice that nobody is in
 
 
 def all_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -174,9 +174,9 @@ class Driver:
         rules = self._baseline().latest().rules
         if rules != RULES:
             raise AutopruneError(
-                f"study {self._definition.folder.name!r} was begun by {version_of(rules)}, which judged quality by other "
-                "rules: what is measured now could not be compared with it. Search anew under another study.name; what "
-                "was found can be read, picked and verified as it is."
+                f"study {self._definition.folder.name!r} was begun by {version_of(rules)}, which judged quality by "
+                "other rules: what is measured now could not be compared with it. Search anew under another "
+                "study.name. What was found can be read, picked and verified as it is."
             )
 
     def _collect(self) -> list[Candidate]:

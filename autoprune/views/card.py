@@ -172,6 +172,8 @@ def _slices(front: Front, point: Point) -> str:
     for name in measured.quality[metric]:
         if name == WHOLE or name in before.asides or name not in before.quality[metric]:
             continue
+        if not measured.units[metric][name]:  # nobody is in it
+            continue
         reading = found[reading_name(metric, name)]
         note = "yes" if name in binds else f"no, {phrases.why_idle(before, metric, name)}"
         ratio = [_sure(reading)] if point.number else []
