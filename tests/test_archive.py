@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,29 @@ def test_a_line_that_is_no_candidate_is_named(tmp_path: Path, line: bytes) -> No
     path.write_bytes(whole + line + b"\n" + whole)
     with pytest.raises(AutopruneError, match=r"archive\.jsonl:2: the line is no candidate \(.*take it out to go on"):
         Archive(path)
+
+
+@pytest.mark.parametrize("place", [(), ("measurements", 0), ("measurements", 0, "latency", "single")])
+def test_a_line_of_a_newer_version_is_kept(tmp_path: Path, place: tuple[str | int, ...]) -> None:
+    path = tmp_path / "archive.jsonl"
+    whole = written(path, count=2)
+    content = json.loads(whole.splitlines()[1])
+    part = content
+    for key in place:
+        part = part[key]
+    part["watts"] = 3
+    path.write_bytes(whole.splitlines(keepends=True)[0] + json.dumps(content).encode() + b"\n")
+    with pytest.raises(AutopruneError, match=r":2: a newer version wrote .* watts is unknown .* Update autoprune\.$"):
+        Archive(path)
+
+
+def test_nobody_is_told_to_take_the_baseline_out(tmp_path: Path) -> None:
+    path = tmp_path / "archive.jsonl"
+    whole = written(path, count=2)
+    path.write_bytes(whole.replace(b'"size_bytes"', b'"siZe_bytes"', 1))
+    with pytest.raises(AutopruneError, match=r":1: the line of the baseline, .*Bring the file back") as raised:
+        Archive(path)
+    assert "take it out" not in str(raised.value)
 
 
 def test_a_number_that_stands_twice_is_given_anew(tmp_path: Path) -> None:

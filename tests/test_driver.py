@@ -18,7 +18,7 @@ from autoprune.config import compose_config, sections
 from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import NOTHING_TRIED, Front
-from autoprune.record.archive import Candidate
+from autoprune.record.archive import Archive, Candidate
 from autoprune.record.record import Record
 from autoprune.study.executor import Executor, FreshProcess, Serial
 from autoprune.study.job import run_study
@@ -245,24 +245,36 @@ def test_what_there_was_no_time_for_is_said_and_gone_on_with(
     assert not whole.unfinished
 
 
-@pytest.mark.parametrize(
-    ("calls", "seconds", "said"),
-    [
-        (1, 600.0, "stopped at: baseline, training the dense model: epoch 0 of at most 2; what was trained is kept"),
-        (9, 0.0, "stopped at: reading the data and trying the recipes on a small model, which took all of it"),
-    ],
-)
-def test_out_of_time_before_the_dense_model_is_finished(
-    calls: int, seconds: float, said: str, serial: Record, planted: Path, tmp_path: Path
-) -> None:
+def test_out_of_time_before_the_dense_model_is_finished(serial: Record, planted: Path, tmp_path: Path) -> None:
     with pytest.raises(AutopruneError, match="the dense model is not finished, and so nothing else was tried") as error:
-        search(planted, tmp_path, Late(calls), minutes=600, deadline=Deadline.after(seconds))
-    assert said in str(error.value)
+        search(planted, tmp_path, Late(1), minutes=600)
+    assert ("stopped at: baseline, training the dense model: epoch 0 of at most 2; what was trained is kept") in str(
+        error.value
+    )
     assert "presets not run: int8, int4" in str(error.value)
     with pytest.raises(AutopruneError, match=r"nothing is measured yet; study\.minutes=600 was over"):
         Record(tmp_path / "s")
-    if seconds:
-        assert outcome(search(planted, tmp_path, Serial(), trials=0)) == outcome(serial)[:3]
+    assert outcome(search(planted, tmp_path, Serial(), trials=0)) == outcome(serial)[:3]
+
+
+def test_where_reading_takes_all_of_the_time_it_is_said_how_long_it_took(planted: Path, tmp_path: Path) -> None:
+    said = r"before anything could be measured: reading the data took \d:\d\d, .* give more minutes\.$"
+    with pytest.raises(AutopruneError, match=said):
+        search(planted, tmp_path, Serial(), minutes=600, deadline=Deadline.after(0.0))
+    assert not (tmp_path / "s").exists()
+
+
+def test_nothing_is_measured_beside_a_baseline_that_was_judged_by_other_rules(
+    serial: Record, planted: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(serial.folder, tmp_path / "s")
+    archive = Archive(tmp_path / "s" / "archive.jsonl")
+    assert archive.baseline is not None
+    older = dataclasses.replace(archive.baseline.latest(), rules=1)
+    archive.add(archive.baseline.with_measurement(older))
+    assert outcome(search(planted, tmp_path, Serial())) == outcome(serial), "nothing is left to be measured"
+    with pytest.raises(AutopruneError, match="begun by an older version, which judged quality by other rules"):
+        search(planted, tmp_path, Serial(), trials=TRIALS + 1)
 
 
 @pytest.mark.parametrize("elapsed", [0.0, 5.0, 9.0, 11.0, 100.0, 10_000.0])

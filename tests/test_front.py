@@ -281,7 +281,7 @@ def test_what_is_missed_for_doubt_alone_is_said(tmp_path: Path) -> None:
     doubted = [one for one in searched if one.number in falls and one.verified["quality"].ratio >= 0.9]
     assert doubted
     for point in doubted:
-        assert falls[point.number].doubted == ("quality >= 0.9x (0.95)",)
+        assert falls[point.number].doubted == ("quality >= 0.9x (95 % sure)",)
         assert falls[point.number].reason.endswith("of the limit (for doubt alone: its value holds)")
 
 

@@ -134,6 +134,12 @@ def altered(value: object, draw: random.Random) -> object:
 
 def spoil(file: Path, draw: random.Random) -> None:
     """Damages a file, or puts something else where it was."""
+    if file.suffix == ".jsonl" and draw.random() < 0.5:
+        lines = file.read_text().splitlines()
+        at = draw.randrange(len(lines))
+        lines[at] = json.dumps(altered(json.loads(lines[at]), draw))
+        file.write_text("".join(f"{line}\n" for line in lines))
+        return
     if file.suffix in (".json", ".yaml") and draw.random() < 0.6:
         tree = altered(yaml.safe_load(file.read_text()), draw)
         text = json.dumps(tree) if file.suffix == ".json" else yaml.safe_dump(tree)

@@ -11,9 +11,10 @@ from made_studies import make_study
 
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.fronts.limits import Limits
+from autoprune.measure.measurement import VERIFY
 from autoprune.measure.reading import Reading
 from autoprune.record.archive import Archive
-from autoprune.record.point import Point
+from autoprune.record.point import Point, columns
 from autoprune.record.record import Record
 from autoprune.views.card import card
 from autoprune.views.front_json import front_json
@@ -21,6 +22,7 @@ from autoprune.views.headline import certainty, headline
 from autoprune.views.intervals import ends, legend, plus_minus, telling
 from autoprune.views.pace import SIZE, SPEED, factor, faster, spread, surely_faster, timed
 from autoprune.views.report.content import content
+from autoprune.views.rows import marked
 
 RATIOS = {"1x32": 0.2, "1x16": 0.21, "1x128": 0.27, "32x32": 0.32}
 """Of a model that is five times faster on one short text, and three times on a batch."""
@@ -145,3 +147,21 @@ def test_no_picture_draws_an_interval_that_says_nothing(tmp_path: Path) -> None:
         line for line in card(front, front.record.point(number)).splitlines() if line.startswith("| ndcg@20, test")
     ]
     assert row.endswith("±? |")
+
+
+def test_what_is_not_known_or_was_timed_under_load_is_not_praised(record: Record) -> None:
+    vague = Reading(0.2, 1.0, error=1.0, repeat=3.0, freedom=4)
+    sure = Reading(0.2, 0.5, error=0.01, repeat=0.01, freedom=4)
+    point = next(point for point in record.points if point.verified and point.number)
+    assert faster(point_with(point, {"single": vague})) == "latency not known (single)"
+    told = faster(point_with(point, {"single": vague, "batch": sure}))
+    assert told == "2.0× faster (single, which latency_ms means: not known; batch: 2.0× faster)"
+    low_high = [name for name in columns(point_with(point, {"single": vague}), ["latency_ms"]) if name[-4:] != "atio"]
+    assert not any(name.endswith(("_low", "_high")) for name in low_high)
+    measured = point.candidate.latest(VERIFY)
+    loaded = {name: dataclasses.replace(timed, load=0.5) for name, timed in measured.latency.items()}
+    candidate = point.candidate.with_measurement(dataclasses.replace(measured, latency=loaded))
+    busy = dataclasses.replace(point_with(point, {"single": sure}), candidate=candidate)
+    assert faster(busy) == "2.0× faster (single), timed under load"
+    assert "its latency is unsure" in card(Front(record), busy)
+    assert marked(Front(record), [busy])[0]["busy"]

@@ -9,6 +9,7 @@ import pytest
 from made_studies import make_study
 
 from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
 from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.fronts.profiles import load_profile, profile_names, shipped_profiles
 from autoprune.fronts.requirements import parse_requirements
@@ -125,7 +126,7 @@ def test_a_single_text_is_no_list_of_limits() -> None:
         ),
         (
             Limits(profile="latency_sensitive", floors=["quality=0.9x", "recall@20=0.8x:0.95"]),
-            ["latency_ms <= 0.9x", "ndcg@20 >= 0.9x", "recall@20 >= 0.8x (0.95)"],
+            ["latency_ms <= 0.9x", "ndcg@20 >= 0.9x", "recall@20 >= 0.8x (95 % sure)"],
         ),
         (
             Limits(profile="latency_sensitive", floors=["quality=0.05"]),
@@ -136,3 +137,14 @@ def test_a_single_text_is_no_list_of_limits() -> None:
 def test_of_several_benchmarks_every_main_metric_is_bound(limits: Limits, expected: list[str], tmp_path: Path) -> None:
     record = make_study(tmp_path / "s", 3, verified=False, metrics=("ndcg@20", "recall@20"))
     assert texts(limits, record) == expected
+
+
+def test_what_is_wrong_in_a_file_of_requirements_names_the_file(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 3)
+    file = tmp_path / "mine.yaml"
+    file.write_text("nosuch: {min: 1}\n")
+    with pytest.raises(AutopruneError, match=r"mine\.yaml\.nosuch\.min: nothing called 'nosuch'"):
+        Front(record, Limits(profile=str(file)))
+    (tmp_path / "dd.yaml").mkdir()
+    with pytest.raises(AutopruneError, match=r"dd\.yaml: a file of requirements .* this is a folder"):
+        Front(record, Limits(profile=str(tmp_path / "dd.yaml")))

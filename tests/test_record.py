@@ -15,7 +15,7 @@ from rich.console import Console
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
-from autoprune.measure.measurement import VERIFY
+from autoprune.measure.measurement import RULES, VERIFY
 from autoprune.record.archive import Archive
 from autoprune.record.folder import open_folder
 from autoprune.record.record import Record
@@ -78,10 +78,56 @@ def test_what_was_judged_by_other_rules_is_not_compared(tmp_path: Path) -> None:
     }, "what is old throughout can be read as it was"
     assert "Verified by an older version" in phrases.judged_before(Front(old))
     assert "autoprune verify s" in phrases.judged_before(Front(old))
+    newer = {number: dataclasses.replace(one.latest(VERIFY), rules=RULES + 1) for number, one in now.items()}
+    for number, measured in newer.items():
+        record.archive.add(now[number].with_measurement(measured))
+    said = phrases.judged_before(Front(Record(record.folder)))
+    assert said == "Verified by a newer version, which judged by other rules. Update autoprune."
     assert [bool(left(first).point(number).verified) for number in (0, first, second)] == [True, False, True]
     done = left(0, first)
     assert [bool(done.point(number).verified) for number in (0, first, second)] == [True, True, False]
     assert not phrases.judged_before(Front(done))
+
+
+def test_what_the_search_judged_by_other_rules_is_named(tmp_path: Path) -> None:
+    record, other = make_study(tmp_path / "s", 12), make_study(tmp_path / "other", 12)
+    assert not phrases.judged_apart(Front(record))
+    for made, changed in ((record, record.baseline), (other, other.baseline)):
+        for found in changed.candidate.measurements:
+            older = made.archive.candidates[changed.candidate.key]
+            made.archive.add(older.with_measurement(dataclasses.replace(found, rules=1)))
+    front = Front(Record(record.folder))
+    assert phrases.judged_apart(front).startswith("Searched by other rules than the baseline")
+    assert phrases.judged_apart(front) in phrases.notes(front)
+    now = Front(make_study(tmp_path / "now", 12))
+    notes = compare(front, now).notes
+    assert any("the rules of different versions" in note for note in notes)
+    assert not any(
+        "the rules of different versions" in note for note in compare(front, Front(Record(other.folder))).notes
+    )
+
+
+@pytest.mark.parametrize("taken", ["latency", "quality", "ndcg@20", "slices"])
+@pytest.mark.parametrize("whose", ["a candidate's", "the baseline's"])
+def test_a_verification_that_lacks_an_objective_is_none(tmp_path: Path, taken: str, whose: str) -> None:
+    record = make_study(tmp_path / "s", 12)
+    point = Front(record).points[-1] if whose == "a candidate's" else record.baseline
+    measured = point.candidate.latest(VERIFY)
+    lacking: dict[str, Any] = {
+        "latency": {"latency": {}},
+        "quality": {"quality": {}},
+        "ndcg@20": {"quality": {"recall@20": measured.quality["recall@20"]}},
+        "slices": {"quality": {metric: {"all": found["all"]} for metric, found in measured.quality.items()}},
+    }[taken]
+    record.archive.add(point.candidate.with_measurement(dataclasses.replace(measured, **lacking)))
+    again = Record(record.folder)
+    front = Front(again)
+    if whose == "a candidate's":
+        assert again.point(point.number).verified == {}
+    elif taken != "slices":
+        assert not any(one.verified for one in again.points)
+    for one in (point, front.pick()):
+        print_point(Console(file=io.StringIO()), front, again.point(one.number))
 
 
 def test_without_its_baseline_nothing_is_measured_yet(tmp_path: Path) -> None:

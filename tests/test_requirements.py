@@ -161,7 +161,7 @@ def test_a_bound_is_held_to_the_limit_where_a_confidence_is_demanded() -> None:
     assert plain.hold(found)
     by = list(sure.violations(found).values())
     assert by == pytest.approx([(0.98 - (0.99 - 1.645 * 0.01)) / 0.98, (0.48 + 1.533 * 0.01 - 0.5) / 0.5], rel=0.01)
-    assert [item.text for item in sure.items] == ["quality >= 0.98x (0.95)", "latency_ms <= 0.5x (0.9)"]
+    assert [item.text for item in sure.items] == ["quality >= 0.98x (95 % sure)", "latency_ms <= 0.5x (90 % sure)"]
 
 
 def test_a_confidence_takes_a_relative_limit() -> None:
@@ -197,7 +197,7 @@ MAIN = ("spearman", "ndcg@10", "accuracy")
         (
             {"quality": {"drop": "1%", "confidence": 0.95}},
             MAIN[:2],
-            ["spearman >= 0.99x (0.95)", "ndcg@10 >= 0.99x (0.95)"],
+            ["spearman >= 0.99x (95 % sure)", "ndcg@10 >= 0.99x (95 % sure)"],
         ),
         (
             {"quality": {"drop": "1%"}, "ndcg@10": {"drop": "3%"}},
@@ -256,4 +256,12 @@ def test_a_bound_is_in_the_unit_of_the_limit_and_says_what_is_sure(
 
 def test_a_confidence_is_of_the_relative_limit_beside_an_absolute_one() -> None:
     content = {"quality": {"drop": "1%", "min": 0.08, "confidence": 0.95}}
-    assert [item.text for item in parse_requirements(content).items] == ["quality >= 0.99x (0.95)", "quality >= 0.08"]
+    assert [item.text for item in parse_requirements(content).items] == [
+        "quality >= 0.99x (95 % sure)",
+        "quality >= 0.08",
+    ]
+
+
+def test_journals_name_a_requirement_as_they_always_did() -> None:
+    (item,) = parse_requirements({"quality": {"drop": "1%", "confidence": 0.95}}).items
+    assert (item.text, item.key) == ("quality >= 0.99x (95 % sure)", "quality >= 0.99x (0.95)")

@@ -36,7 +36,7 @@ Search (every key can be set; what is composed: autoprune --cfg job):
   The same command resumes a study that was stopped, or goes on with it under a larger study.trials.
 
 {groups}
-  study.*        name, trials, minutes, seed, objectives, sampler, latency_seconds, device, dir
+  study.*        name, trials, minutes, seed, objectives, sampler, latency_seconds, verify_rounds, device, dir
   --config-dir   a folder of your own with space/, requirements/ … beside the shipped ones
 
 Look and choose:

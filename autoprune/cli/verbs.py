@@ -46,11 +46,9 @@ def front(
     ] = "quality",
     all_: Annotated[bool, typer.Option("--all", help="Show every point of a long front.")] = False,
     csv: Annotated[
-        bool, typer.Option("--csv", help="Print comma-separated values; autoprune/views/rows.py names the columns.")
+        bool, typer.Option("--csv", help="Print comma-separated values; docs/numbers.md names the columns.")
     ] = False,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print JSON; autoprune/views/front_json.py says what stands in it.")
-    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON; docs/numbers.md says what stands in it.")] = False,
 ) -> None:
     """Show the Pareto front: the baseline first, then every candidate that no other feasible one beats.
 
@@ -160,9 +158,7 @@ def compare(
     other: Annotated[Record, typer.Argument(help="Name of another study of the same task.", metavar="STUDY")],
     limits: Bounds,
     *,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print JSON: the attributes of Comparison in autoprune/views/compare.py.")
-    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON: what the table shows, by name.")] = False,
 ) -> None:
     """Compare two searches of one task on one data set: whose front beats whose, and what each gives for what.
 
@@ -245,7 +241,8 @@ def _chosen(found: Front, *, dense: bool) -> Point:
     try:
         point = found.pick()
     except AutopruneError as error:
-        raise AutopruneError(f"{error}\n{found.format_note}".rstrip()) from error
+        said = dict.fromkeys([str(error), found.format_note])  # where nothing has the form, both are one
+        raise AutopruneError("\n".join(filter(None, said))) from error
     if point.number or dense:
         return point
     why = [part for part in (found.explain_dense(), found.format_note) if part]

@@ -62,7 +62,8 @@ class Limits:
         """
         names = record.names
         content = load_profile(self.profile) if self.profile else record.definition["requirements"]
-        own = parse_requirements(content, names).of_metrics(record.metrics)
+        where = self.profile if self.profile and self.profile.endswith(".yaml") else "requirements"
+        own = parse_requirements(content, names, where=where).of_metrics(record.metrics)
         flags = [parse_flag(floor, "min", names) for floor in self.floors]
         flags += [parse_flag(ceiling, "max", names) for ceiling in self.ceilings]
         changed = Requirements(items=tuple(flags)).of_metrics(record.metrics).items

@@ -27,6 +27,8 @@ def load_profile(name: str) -> dict[str, Any]:
         AutopruneError: there is no such profile, or the file holds no mapping.
     """
     source = Path(name) if name.endswith(".yaml") else _shipped() / f"{name}.yaml"
+    if source.is_dir():
+        raise AutopruneError(f"{name}: a file of requirements in YAML must be given, but this is a folder.")
     if not source.is_file():
         raise unknown("requirements profile", name, [*PURPOSELESS, *profile_names()])
     try:

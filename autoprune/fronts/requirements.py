@@ -57,9 +57,17 @@ class Requirement:
 
     @property
     def text(self) -> str:
-        """As people read it."""
-        sure = f" ({self.confidence:.10g})" if self.confidence else ""
-        return f"{self.reading} {'<=' if self.ceiling else '>='} {self.limit:.10g}{'x' if self.relative else ''}{sure}"
+        """As people read it: `quality >= 0.99x (95 % sure)`."""
+        return f"{self._limit} ({100 * self.confidence:.10g} % sure)" if self.confidence else self._limit
+
+    @property
+    def key(self) -> str:
+        """As the journals of searches name it, old ones too."""
+        return f"{self._limit} ({self.confidence:.10g})" if self.confidence else self._limit
+
+    @property
+    def _limit(self) -> str:
+        return f"{self.reading} {'<=' if self.ceiling else '>='} {self.limit:.10g}{'x' if self.relative else ''}"
 
     def violation(self, reading: Reading) -> float:
         """How far beyond the limit, as a fraction of the limit; at most 0 if the requirement holds.

@@ -27,6 +27,12 @@ RULES = 2
 2. Both sides know the same; equal scores come in an order that says nothing.
 """
 
+
+def version_of(rules: int) -> str:
+    """Which version judged by other rules than this one."""
+    return "an older version" if rules < RULES else "a newer version"
+
+
 LATER: dict[str, Any] = {"asides": {}, "rules": 1, "folder_bytes": None, "history_bytes": None}
 """What older archives do not hold, and what that means; it is not written either, so that their lines stay the same."""
 

@@ -75,7 +75,7 @@ class Ids:
 
         A whole number may come in any type of numbers, of numpy or torch too; truth values are no numbers.
         """
-        plain = wanted if type(wanted) in (int, str) else _plain(wanted)
+        plain = wanted if type(wanted) in (int, str) else plain_id(wanted)
         if not isinstance(plain, int if self.numeric else str):
             return -1
         at = bisect_left(self.values, plain)  # np.searchsorted would first copy all ids to the wanted one's type
@@ -83,7 +83,7 @@ class Ids:
 
     def hint(self, wanted: object) -> str:
         """Words for an error about an id that is of another kind than these."""
-        if len(self) == 0 or isinstance(_plain(wanted), int if self.numeric else str):
+        if len(self) == 0 or isinstance(plain_id(wanted), int if self.numeric else str):
             return ""
         return f" Ids are {'whole numbers' if self.numeric else 'strings'} here, such as {self[0]!r}."
 
@@ -134,7 +134,7 @@ def scrambled(numbers: Draw) -> Draw:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _plain(wanted: object) -> Id | None:
+def plain_id(wanted: object) -> Id | None:
     """The whole number or string that somebody means; None where it is neither."""
     bound = whole_floats(np.finfo(float).eps)
     if getattr(wanted, "ndim", None) == 0 and hasattr(wanted, "item"):  # a scalar of numpy or torch

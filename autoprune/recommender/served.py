@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError
 from autoprune.packing.packed import BLOCK_ROWS
 from autoprune.recommender.histories import Histories
-from autoprune.recommender.ids import Id, Ids
+from autoprune.recommender.ids import Id, Ids, plain_id
 from autoprune.recommender.kernels import Hidden
 from autoprune.recommender.topk import Search
 
@@ -97,18 +96,19 @@ class Recommender(Served):
         Args:
             user: a known user; a whole number in any type of numbers, of numpy or torch too.
             history: item ids instead of (or in place of) what is known of the user; alone, it serves a stranger.
-            k: how many; fewer come back when fewer items are left.
+            k: how many, in any type of numbers likewise; fewer come back when fewer items are left.
             include_seen: whether items of the history may be recommended again.
 
         Raises:
             AutopruneError: the user is unknown and no history is given, or k is not positive.
         """
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        count = plain_id(k)
+        if not isinstance(count, int) or count < 1:
             raise AutopruneError(f"recommend: a whole number k >= 1 must be given, but got {k!r}.")
         seen = self._seen(user, history)
         query = self._query(user, seen, fold=history is not None)
         rows = self._rows(seen[:0] if include_seen else seen)
-        best = self._search.topk(query, k, Hidden(torch.zeros_like(rows), rows))
+        best = self._search.topk(query, count, Hidden(torch.zeros_like(rows), rows))
         (positions,), (scores,) = self._item_of_row[best.rows].tolist(), best.scores.tolist()
         items = self.items.values[positions].tolist()
         titles = [self._titles[at] for at in positions] if self._titles else map(str, items)

@@ -16,7 +16,7 @@ from typing import Any
 
 from autoprune.errors import AutopruneError
 from autoprune.fits import fits
-from autoprune.measure.measurement import SEARCH, Measurement
+from autoprune.measure.measurement import SEARCH, Latency, Measurement
 
 BASELINE = "baseline"
 """The name of the candidate that all others are read against; its number is 0."""
@@ -26,6 +26,9 @@ TRIAL = "trial"
 
 WORDS = "words"
 """What a candidate's summary is called in the lines of an archive, old ones too."""
+
+LOST = "Bring the file back as the study wrote it, or search anew under another study.name."
+"""The way out where what a study rests on is damaged."""
 
 ROUNDS = 5
 """Processes that time each artifact for a verification, unless another number is asked for."""
@@ -128,12 +131,11 @@ class Archive:
             try:
                 candidate = Candidate.from_json(json.loads(line))
                 whole = candidate.rejected or all(found.is_whole for found in candidate.measurements)
-                if not (whole and fits(candidate, Candidate)):
+                searched = any(found.purpose == SEARCH for found in candidate.measurements)
+                if not (whole and searched and fits(candidate, Candidate)):
                     raise ValueError("a value is missing, or of another type than was written")
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                raise AutopruneError(
-                    f"{path}:{number}: the line is no candidate ({error}); take it out to go on without it."
-                ) from error
+                raise AutopruneError(f"{path}:{number}: {self._explained(line, error)}") from error
             if candidate.key not in self.candidates and candidate.number in taken:
                 # Older versions gave a number twice after a line was taken out.
                 candidate = dataclasses.replace(candidate, number=max(taken) + 1)
@@ -145,6 +147,15 @@ class Archive:
         """The candidate that all others are read against; None until it is there."""
         return next((one for one in self.candidates.values() if one.number == 0), None)
 
+    def _explained(self, line: bytes, error: Exception) -> str:
+        """What is wrong with a line, and the way out: what has cost hours is not to be thrown away."""
+        newer = newer_fields(line)
+        if newer:
+            return f"a newer version wrote the line: {', '.join(newer)} is unknown to this one. Update autoprune."
+        if self.baseline is None:
+            return f"the line of the baseline, which all others are read against, is damaged ({error}). {LOST}"
+        return f"the line is no candidate ({error}); take it out to go on without it."
+
     def add(self, candidate: Candidate) -> None:
         """Appends a candidate, or one that is known with more measurements; when this returns it is on disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,6 +164,24 @@ class Archive:
             file.flush()
             os.fsync(file.fileno())
         self.candidates[candidate.key] = candidate
+
+
+def newer_fields(line: bytes) -> list[str]:
+    """The fields that a newer version gave a line: unknown ones, where none that is known is missing."""
+    try:
+        content = json.loads(line)
+        measured = content["measurements"]
+        parts = [(content, Candidate), *((found, Measurement) for found in measured)]
+        parts += [(timed, Latency) for found in measured for timed in found["latency"].values()]
+        unknown, missing = set[str](), set[str]()
+        for part, kind in parts:
+            fields = {WORDS if one.name == "summary" else one.name: one for one in dataclasses.fields(kind)}
+            unknown |= set(part) - set(fields)
+            needed = {name for name, one in fields.items() if one.default is one.default_factory}  # MISSING, both
+            missing |= needed - set(part)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+    return [] if missing else sorted(unknown)
 
 
 def whole_lines(path: Path) -> list[bytes]:

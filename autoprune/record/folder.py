@@ -14,11 +14,7 @@ from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, doing, nearest
 from autoprune.fits import fits
-from autoprune.record.archive import whole_lines
-
-LOST = "Bring the file back as the study wrote it, or search anew under another study.name."
-"""The way out where study.yaml is damaged."""
-
+from autoprune.record.archive import LOST, whole_lines
 
 WRITTEN: dict[str, Any] = {
     "definition": dict[str, Any],

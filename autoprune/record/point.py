@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.artifacts.formats import OWN, Obstacle, find_format
 from autoprune.artifacts.manifest import read_manifest
 from autoprune.errors import AutopruneError
+from autoprune.measure.measurement import SEARCH, VERIFY
 from autoprune.measure.reading import SURE, Reading
 from autoprune.record.archive import Candidate
 
@@ -50,6 +52,11 @@ class Point:
         """The readings to go by: the verified ones where there are any."""
         return self.verified or self.found
 
+    @property
+    def busy(self) -> bool:
+        """Whether the latencies to go by were timed while the machine was busy with other work."""
+        return self.candidate.latest(VERIFY if self.verified else SEARCH).busy
+
     def obstacles(self, format: str) -> list[Obstacle]:
         """What keeps its artifact from being written in a format; empty if nothing does."""
         if format == OWN:
@@ -84,8 +91,8 @@ class Point:
 def columns(point: Point, names: Iterable[str]) -> dict[str, float]:
     """Readings of a point as columns of a table: value and ratio of each, and verified ones where there are any.
 
-    A verified ratio has the interval of its re-measurement beside it, in `…_low` and `…_high`; and what the true one is
-    not worse than, with 95 % confidence (one-sided), in `…_bound`.
+    A verified ratio has the interval of its re-measurement beside it, in `…_low` and `…_high`, unless that says
+    nothing; and what the true one is not worse than, with 95 % confidence (one-sided), in `…_bound`.
 
     Args:
         names: of the readings; `quality` is left out, for it is another name of a metric.
@@ -99,11 +106,11 @@ def columns(point: Point, names: Iterable[str]) -> dict[str, float]:
             label = f"{'verified' if name.startswith('latency_ms') else 'test'}_{name}"
             reading = point.verified[name]
             row[label], row[f"{label}_ratio"] = reading.value, reading.ratio
-            if reading.interval:
+            if reading.interval and not reading.vague:
                 row[f"{label}_low"], row[f"{label}_high"] = reading.interval
             if reading.sure:
                 row[f"{label}_bound"] = reading.bound(SURE, upper=name.startswith("latency_ms"))
-    return row
+    return {name: value for name, value in row.items() if not math.isnan(value)}  # of a slice that nobody is in
 
 
 def all_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -12,18 +12,15 @@ from typing import Any
 
 from autoprune.errors import AutopruneError
 from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE
-from autoprune.measure.reading import FEWEST_UNITS, binding_slices, reading_name, readings
+from autoprune.measure.reading import FEWEST_UNITS, Reading, binding_slices, reading_name, readings
 from autoprune.overrides import key_of, written
-from autoprune.record.archive import Archive, Candidate
+from autoprune.record.archive import LOST, Archive, Candidate
 from autoprune.record.folder import read_machines, read_study, seen_from_here
 from autoprune.record.point import Point
 from autoprune.record.unfinished import Unfinished
 
 SHAPING = re.compile(r"(\+{1,2}|~)?(task\b|hydra\.|study\.(seed|device)=)")
 """Overrides without which a candidate would be another one, or could not be made at all."""
-
-LOST = "Bring the file back as the study wrote it, or search anew under another study.name."
-"""The way out where study.yaml is damaged."""
 
 
 class Record:
@@ -150,23 +147,46 @@ class Record:
         try:
             return self._read_beside(candidate, baseline)
         except (KeyError, ValueError, ZeroDivisionError, OverflowError) as error:
+            if candidate.number == 0:
+                raise AutopruneError(
+                    f"{self.archive.path}: the baseline, which all others are read against, is damaged ({error!r}). "
+                    f"{LOST}"
+                ) from error
             raise AutopruneError(
                 f"{self.archive.path}: candidate {candidate.number} was not measured as the baseline was ({error!r}); "
                 "take its line out to go on without it."
             ) from error
 
     def _read_beside(self, candidate: Candidate, baseline: Candidate) -> Point:
-        searched, verified = candidate.beside(baseline, SEARCH), candidate.beside(baseline, VERIFY)
+        searched = candidate.beside(baseline, SEARCH)
         assert searched is not None, "whatever is archived was measured for the search"
-        if verified and any(getattr(verified[0], one) != getattr(verified[1], one) for one in ("machine", "rules")):
-            verified = None  # what was verified elsewhere, or by other rules, is not, where the baseline was last
+        found = readings(*searched, metrics=self.metrics)
+        verified = self._verified(candidate, baseline, found)
         return Point(
             candidate=candidate,
-            found=readings(*searched, metrics=self.metrics),
+            found=found,
             folder=self.folder / "artifacts" / candidate.key,
-            verified=readings(*verified, metrics=self.metrics) if verified else {},
-            draws=tuple(verified[0].draws) if verified else (),
+            verified=verified,
+            draws=tuple(candidate.latest(VERIFY).draws) if verified else (),
         )
+
+    def _verified(self, candidate: Candidate, baseline: Candidate, found: Mapping[str, Reading]) -> dict[str, Reading]:
+        """The readings of the verification, or none.
+
+        There are none of one that was taken elsewhere than the baseline's last, by other rules, or without what
+        candidates are compared and shown by.
+
+        Args:
+            found: as the search took them.
+        """
+        pair = candidate.beside(baseline, VERIFY)
+        if pair is None or any(getattr(pair[0], one) != getattr(pair[1], one) for one in ("machine", "rules")):
+            return {}
+        if not pair[1].latency or not set(self.metrics) <= set(pair[1].quality):
+            return {}
+        verified = readings(*pair, metrics=self.metrics)
+        needed = {"quality", "worst_slice", "latency_ms", *self.metrics} & set(found)
+        return verified if needed <= set(verified) else {}
 
     @cached_property
     def machines(self) -> dict[str, dict[str, str | int]]:

@@ -10,9 +10,10 @@ from typing import Any
 
 from autoprune.artifacts import artifact
 from autoprune.deadline import NEVER, Deadline, OutOfTime
+from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.machine import machine
-from autoprune.measure.measurement import SEARCH
+from autoprune.measure.measurement import RULES, SEARCH, version_of
 from autoprune.record.archive import BASELINE, TRIAL, Archive, Candidate
 from autoprune.record.folder import note_machine
 from autoprune.record.record import Record
@@ -98,7 +99,6 @@ class Driver:
         Unfinished.clear(folder)
         self._presets = {name: self.evaluator.plan(recipe).key for name, recipe in presets.items()}
         try:
-            self._deadline.check("reading the data and trying the recipes on a small model, which took all of it")
             self._search(presets, open_sampler)
         except OutOfTime as stopped:
             self._stopped = stopped.doing
@@ -157,11 +157,27 @@ class Driver:
                 sampler.tell(self._told(candidate))
 
     def _submit(self, recipe: Mapping[str, Any], key: str, *, name: str) -> None:
+        if name != BASELINE:
+            self._check_rules()
         number = 0 if name == BASELINE else self._number
         self._number = max(self._number, number + 1)
         request = self._request(recipe, name=name, number=number)
         label = self.evaluator.plan(recipe).summary() if name == TRIAL else name
         self._flying[self.executor.submit(self.evaluator.evaluate, request)] = _Flight(key, label)
+
+    def _check_rules(self) -> None:
+        """Refuses to measure beside a baseline that was judged by other rules: of the two no ratio can be told.
+
+        Raises:
+            AutopruneError: it was.
+        """
+        rules = self._baseline().latest().rules
+        if rules != RULES:
+            raise AutopruneError(
+                f"study {self._definition.folder.name!r} was begun by {version_of(rules)}, which judged quality by "
+                "other rules: what is measured now could not be compared with it. Search anew under another "
+                "study.name. What was found can be read, picked and verified as it is."
+            )
 
     def _collect(self) -> list[Candidate]:
         """Waits for evaluations; archives and reports what is finished, then raises what failed."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import dataclass
+
+import torch
 
 from autoprune.config import structured
-from autoprune.deadline import Deadline
+from autoprune.deadline import Deadline, OutOfTime, clock
 from autoprune.errors import AutopruneError
+from autoprune.measure.timing import on_threads
 from autoprune.models.model import Model
 from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Recipe, Space
@@ -20,13 +23,33 @@ from autoprune.record.archive import Archive
 from autoprune.record.folder import driving, open_folder
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition, make_task
-from autoprune.study.driver import Driver
+from autoprune.study.driver import Driver, Recipes
 from autoprune.study.evaluate import Evaluator
 from autoprune.study.executor import Executor, Serial
 from autoprune.study.progress import Progress
 from autoprune.study.sampler import Sampler
 from autoprune.study.settings import StudyConfig
 from autoprune.study.suited import Sections, suited
+
+SMALL = 2**20
+"""Values of a model up to which one thread is quicker: several wait for each other at each of many small operations,
+and where other work has the processors, for most of the time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """A study whose data is read and whose recipes were tried.
+
+    Attributes:
+        presets: as the task's model can have them.
+        reading: seconds that reading the data took.
+    """
+
+    definition: Definition
+    evaluator: Evaluator
+    space: Space
+    presets: Recipes
+    reading: float
 
 
 def run_study(
@@ -60,18 +83,8 @@ def run_study(
     """
     config = study_config(sections)
     deadline = deadline or time_of(config)
-    working("reading data")
-    start = time.monotonic()
-    task = make_task(sections["task"])
-    reading = time.monotonic() - start
-    sections, left_out = suited(sections, task)
-    note("; ".join([task.describe(), *left_out]))
-    space = Space(sections["space"])
-    definition = Definition.of_sections(sections, config, task)
-    evaluator = Evaluator(definition, task, working=working, note=note)
-    evaluator.check()
-    working("trying every recipe on a small model")
-    _check_recipes(evaluator, space, sections["presets"])
+    begun = _begin(sections, config, working=working, note=note, deadline=deadline)
+    definition, evaluator, task = begun.definition, begun.evaluator, begun.evaluator.task
     folder = definition.folder
     with driving(folder), Serial() if executor is None else nullcontext(executor) as running:
         open_folder(
@@ -94,10 +107,46 @@ def run_study(
             executor=running,
             report=report,
             deadline=deadline,
-            reading=reading,
+            reading=begun.reading,
         )
-        driver.run(sections["presets"], lambda: _open_sampler(config, evaluator, space))
+        driver.run(begun.presets, lambda: _open_sampler(config, evaluator, begun.space))
     return Record(folder, archive)
+
+
+def _begin(
+    sections: Sections,
+    config: StudyConfig,
+    *,
+    working: Callable[[str], None],
+    note: Callable[[str], None],
+    deadline: Deadline,
+) -> _Begun:
+    """Reads the data and tries the recipes: all that precedes the first measurement, at every start.
+
+    Raises:
+        AutopruneError: something cannot be, or the time was over; what that took is said.
+    """
+    working("reading data")
+    start = time.monotonic()
+    task = make_task(sections["task"])
+    reading = time.monotonic() - start
+    sections, left_out = suited(sections, task)
+    note("; ".join([task.describe(), *left_out]))
+    space = Space(sections["space"])
+    definition = Definition.of_sections(sections, config, task)
+    evaluator = Evaluator(definition, task, working=working, note=note)
+    evaluator.check()
+    working("trying every recipe on a small model")
+    try:
+        _check_recipes(evaluator, space, sections["presets"], deadline=deadline)
+    except OutOfTime:
+        trying = time.monotonic() - start - reading
+        raise AutopruneError(
+            f"study.minutes was over before anything could be measured: reading the data took {clock(reading)}, and "
+            f"trying the recipes on a small model was not finished {clock(trying)} later. Every start takes that long; "
+            "give more minutes."
+        ) from None
+    return _Begun(definition=definition, evaluator=evaluator, space=space, presets=sections["presets"], reading=reading)
 
 
 def study_config(sections: Sections) -> StudyConfig:
@@ -127,11 +176,17 @@ def _open_sampler(config: StudyConfig, evaluator: Evaluator, space: Space) -> Sa
     )
 
 
-def _check_recipes(evaluator: Evaluator, space: Space, presets: Mapping[str, Any]) -> None:
-    """Builds every corner of the space and every preset on a small model."""
+def _check_recipes(evaluator: Evaluator, space: Space, presets: Recipes, *, deadline: Deadline) -> None:
+    """Builds every corner of the space and every preset on a small model.
+
+    Raises:
+        AutopruneError: one of them cannot be built; the message names its entry.
+        OutOfTime: the time was over before all were.
+    """
     task, sketches, built = evaluator.task, dict[str, Model](), set[str]()
 
     def build(recipe: Recipe) -> None:
+        deadline.check("trying the recipes")
         made = evaluator.plan(recipe)
         shapes = dataclasses.replace(made, stages=tuple(dataclasses.replace(stage, epochs=0) for stage in made.stages))
         if shapes.key in built:
@@ -140,7 +195,9 @@ def _check_recipes(evaluator: Evaluator, space: Space, presets: Mapping[str, Any
         base = digest(made.base)
         if base not in sketches:
             sketches[base] = sketch(task, made.base)
-        rehearse(shapes, sketches[base], task, evaluator.context, trainer=evaluator.trainer)
+        small = sum(one.numel() for one in sketches[base].parameters()) <= SMALL
+        with on_threads(1 if small else torch.get_num_threads()):
+            rehearse(shapes, sketches[base], task, evaluator.context, trainer=evaluator.trainer)
 
     space.check(build)
     for name, recipe in presets.items():
@@ -150,3 +207,4 @@ def _check_recipes(evaluator: Evaluator, space: Space, presets: Mapping[str, Any
                 f"{next(iter(preset.domains))}: a preset is fully decided; put open values into the space."
             )
         preset.check(build)
+    deadline.check("trying the recipes")

@@ -70,12 +70,14 @@ class Told:
         pair = candidate.beside(baseline, SEARCH)
         assert pair is not None, "whatever is archived was measured for the search"
         found = readings(*pair, metrics=metrics)
-        violations = requirements.violations(found)
         return Told(
             key=candidate.key,
             rejected=bool(candidate.rejected),
             values=() if candidate.rejected else coordinates(found, objectives),
-            violations={item.text: violations.get(item.text, 0.0) for item in requirements.items},
+            violations={
+                item.key: item.violation(found[item.reading]) if item.reading in found else 0.0
+                for item in requirements.items
+            },
         )
 
 

@@ -41,13 +41,14 @@ def search(
         note=note,
         deadline=deadline,
     )
-    if not config.verify_rounds:
-        return Front(record)
+    if not config.verify_rounds or (record.unfinished and len(record.points) == 1):
+        return Front(record)  # beside the dense model alone there is nothing to verify
     front = verify(record.folder, rounds=config.verify_rounds, working=working, expect=expect, deadline=deadline)
     if deadline.left <= 0:
-        verified = sum(bool(point.verified) for point in front.finalists)
+        finalists = [point for point in front.finalists if point.number]
+        verified = sum(bool(point.verified) for point in finalists)
         note(
-            f"study.minutes={config.minutes:.10g} was over in the verification: {verified} of {len(front.finalists)} "
+            f"study.minutes={config.minutes:.10g} was over in the verification: {verified} of {len(finalists)} "
             f"finalists are verified, some perhaps in fewer processes; autoprune verify {record.name} goes on."
         )
     return front

@@ -172,6 +172,8 @@ def _slices(front: Front, point: Point) -> str:
     for name in measured.quality[metric]:
         if name == WHOLE or name in before.asides or name not in before.quality[metric]:
             continue
+        if not measured.units[metric][name]:  # nobody is in it
+            continue
         reading = found[reading_name(metric, name)]
         note = "yes" if name in binds else f"no, {phrases.why_idle(before, metric, name)}"
         ratio = [_sure(reading)] if point.number else []
@@ -229,6 +231,8 @@ def _caveats(front: Front, point: Point) -> str:
         ]
         if alike:
             lines.append(f"Its quality cannot be told apart from that of {', '.join(alike)}.")
+    if point.number and point.busy:
+        lines.append("It was timed while the machine was busy with other work, so that its latency is unsure.")
     if front.format != OWN:
         lines.append(
             f"This folder gives the vectors that were measured; bytes and milliseconds are those of autoprune's own "

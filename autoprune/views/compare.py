@@ -157,6 +157,8 @@ def _notes(one: Front, other: Front, *, verified: bool, timed: bool, compared: S
             f"These are the searches' own values: {' and '.join(waiting)} {'are' if len(waiting) > 1 else 'is'} not "
             "verified throughout."
         )
+    if len({front.record.baseline.candidate.latest(VERIFY if verified else SEARCH).rules for front in fronts}) > 1:
+        notes.append("Their quality was judged by the rules of different versions: ratios can differ for that alone.")
     if set(one.requirements.items) != set(other.requirements.items):
         asked = "; ".join(f"{front.record.name} by {required(front)}" for front in fronts)
         notes.append(f"Each is judged by its own requirements ({asked}): give --for or --floor to judge both alike.")

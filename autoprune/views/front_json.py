@@ -7,12 +7,13 @@ requirements    [{text, reading, kind: floor | ceiling, limit, relative, confide
 machine         {search, verify}: {id, cpu, cores, …}; null where nobody wrote it down
 candidates, feasible, verified     how many, how many, whether all of the search's front was verified
 baseline        a point, as the following
-points          the front, best quality first: [{number, name, words, recipe, artifact, search, verified, and what
+points          the front, in the order of --sort: [{number, name, words, recipe, artifact, search, verified, and what
                 `autoprune.views.rows` says of a row: front, pick, knee, profiles, letters, for_sure, beyond,
-                beyond_ratio}].
+                beyond_ratio, busy}].
                 `search` (validation data) and `verified` (test data; empty where it was not) hold readings by
-                name: {value, ratio, low, high, bound}, the ratio to the baseline, its interval of a re-measurement,
-                and what the true ratio is not worse than with 95 % confidence (one-sided)
+                name: {value, ratio, low, high, bound}, the ratio to the baseline, its interval of a re-measurement
+                (null where that says nothing), and what the true ratio is not worse than with 95 % confidence
+                (one-sided)
 headline        the pick in a sentence; a text
 workload        the one that `latency_ms` means
 notes           what stands below the table of the front: texts
@@ -37,6 +38,7 @@ from autoprune.measure.measurement import SEARCH, VERIFY
 from autoprune.measure.reading import SURE, Reading
 from autoprune.record.point import Point
 from autoprune.views.headline import headline
+from autoprune.views.intervals import telling
 from autoprune.views.order import ordered
 from autoprune.views.pace import timed
 from autoprune.views.phrases import notes
@@ -132,7 +134,7 @@ def _points(front: Front, points: Sequence[Point]) -> list[dict[str, Any]]:
 def _readings(found: Mapping[str, Reading]) -> dict[str, dict[str, float | None]]:
     rows = {}
     for name, reading in found.items():
-        low, high = reading.interval or (None, None)
+        low, high = telling(reading) or (None, None)
         bound = reading.bound(SURE, upper=is_cost(name)) if reading.sure else None
         rows[name] = {"value": reading.value, "ratio": reading.ratio, "low": low, "high": high, "bound": bound}
     return rows

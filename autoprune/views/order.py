@@ -22,7 +22,7 @@ def ordered(points: Iterable[Point], record: Record, sort: str) -> list[Point]:
     """
     name = OBJECTIVES[sort][0] if sort in OBJECTIVES else sort
     if name not in record.names:
-        raise unknown("--sort", sort, [*OBJECTIVES, *record.names])
+        raise unknown("--sort", sort, dict.fromkeys([*OBJECTIVES, *record.names]))
     sign = 1 if is_cost(name) else -1
 
     def place(point: Point) -> float:

@@ -14,6 +14,9 @@ TIMED = "latency_ms."
 Words = tuple[str, str, str]
 """What a ratio below 1 is called, one above it, and one that cannot be told from it."""
 
+UNKNOWN = "not known"
+"""Said of a latency whose interval says nothing."""
+
 SIZE: Words = ("smaller", "larger", "as large")
 SPEED: Words = ("faster", "slower", "as fast")
 
@@ -55,13 +58,23 @@ def smaller(point: Point) -> str:
 
 
 def faster(point: Point) -> str:
-    """How much faster, from the worst workload to the best, with each of them; empty where none was timed."""
-    ratios = {name: reading.ratio for name, reading in timed(point).items() if reading.ratio > 0}
-    if len(ratios) < 2:
-        return "".join(f"{factor(ratio, SPEED)} ({name})" for name, ratio in ratios.items())
-    first, *others = (f"{name}: {factor(ratio, SPEED)}" for name, ratio in ratios.items())
+    """How much faster, from the worst workload to the best, with each of them; empty where none was timed.
+
+    Of a workload whose interval says nothing it is said that it is not known, and of all that they were timed under
+    load where they were.
+    """
+    found = {name: reading for name, reading in timed(point).items() if reading.ratio > 0}
+    if not found:
+        return ""
+    told = {name: UNKNOWN if one.vague else factor(one.ratio, SPEED) for name, one in found.items()}
+    known = [reading.ratio for reading in found.values() if not reading.vague]
+    overall = spread(known, SPEED) if known else f"latency {UNKNOWN}"
+    load = ", timed under load" if point.busy else ""
+    if len(found) == 1:
+        return f"{overall} ({next(iter(found))}){load}"
+    first, *others = (f"{name}: {words}" for name, words in told.items())
     judged = first.replace(":", ", which latency_ms means:", 1)
-    return f"{spread(ratios.values(), SPEED)} ({'; '.join([judged, *others])})"
+    return f"{overall} ({'; '.join([judged, *others])}){load}"
 
 
 def surely_faster(point: Point) -> str:

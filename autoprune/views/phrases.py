@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from autoprune.fronts.fall import DOUBT
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.fronts.requirements import Requirement
-from autoprune.measure.measurement import RULES, SEARCH, VERIFY, Measurement
+from autoprune.measure.measurement import RULES, SEARCH, VERIFY, Measurement, version_of
 from autoprune.measure.reading import FEWEST_UNITS, SURE, Reading, shipped
 from autoprune.record.archive import ROUNDS, processes
 from autoprune.record.point import Point
@@ -173,11 +173,19 @@ def unverified(front: Front) -> str:
 
 
 def judged_before(front: Front) -> str:
-    """That quality was verified by the rules of an older version, and what mends it; empty where it was not."""
+    """That quality was verified by the rules of another version, and what mends it; empty where it was not."""
     baseline = front.record.baseline
-    if not baseline.verified or baseline.candidate.latest(VERIFY).rules == RULES:
+    if not baseline.verified or (rules := baseline.candidate.latest(VERIFY).rules) == RULES:
         return ""
-    return f"Verified by an older version, which judged by other rules. By those of now:\n  {_verify(front)}"
+    told = f"Verified by {version_of(rules)}, which judged by other rules."
+    return f"{told} Update autoprune." if rules > RULES else f"{told} By those of now:\n  {_verify(front)}"
+
+
+def judged_apart(front: Front) -> str:
+    """Which points the search judged by other rules than their baseline; empty where none."""
+    rules = front.record.baseline.candidate.latest().rules
+    apart = ", ".join(f"#{point.number}" for point in front.searched if point.candidate.latest().rules != rules)
+    return f"Searched by other rules than the baseline, so that their search's ratios say less: {apart}." * bool(apart)
 
 
 def thinly_timed(front: Front) -> str:
@@ -213,6 +221,7 @@ def notes(front: Front) -> list[str]:
         *idle(front),
         optimism(front),
         unverified(front) or judged_before(front) or thinly_timed(front),
+        judged_apart(front),
         timed_under_load(front),
         front.record.unfinished,
     ]
@@ -221,16 +230,11 @@ def notes(front: Front) -> list[str]:
 
 def timed_under_load(front: Front) -> str:
     """Which points were timed while the machine was busy, and what mends it; empty where none was."""
-    busy = [point.number for point in front if point.number and _timed(point).busy]
+    busy = [point.number for point in front if point.number and point.busy]
     if not busy:
         return ""
     numbers, verb = ", ".join(f"#{number}" for number in busy), _verify(front, "--again")
     return f"Timed while the machine was busy with other work, so that latency is unsure: {numbers}.\n  {verb}"
-
-
-def _timed(point: Point) -> Measurement:
-    """The measurement whose latency counts."""
-    return point.candidate.latest(VERIFY if point.verified else SEARCH)
 
 
 def picks(found: Mapping[str, Point | None]) -> str:

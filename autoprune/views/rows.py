@@ -10,6 +10,7 @@ letters                            points that share one cannot be told apart in
 for_sure                           the ratio of quality that the true one is not below, with 95 % confidence (one-sided)
 verified                           `yes` or `no`
 beyond, beyond_ratio               the slice that it loses most on of those too faint to bind (the table's `*`)
+busy                               `yes` or `no`: timed while the machine was busy with other work
 READING, READING_ratio             of the search: value, and ratio to the baseline
 test_READING…, verified_READING…   of the verification, with `_ratio`, `_low`, `_high` and `_bound`; see
                                    `record.point.columns`
@@ -57,6 +58,7 @@ def marked(front: Front, points: Sequence[Point]) -> list[dict[str, Any]]:
                 "for_sure": quality.bound(SURE, upper=False) if quality.sure else None,
                 "beyond": beyond[0] if beyond else None,
                 "beyond_ratio": beyond[1] if beyond else None,
+                "busy": point.busy,
             }
         )
     return rows

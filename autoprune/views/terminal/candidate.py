@@ -104,6 +104,8 @@ def _measurements(
             was = before.quality[name].get(slice_name)
             if was is None or (slice_name != WHOLE and name not in sliced):  # an older version knew fewer slices
                 continue
+            if not before.units[name].get(slice_name, 1):  # nobody is in it
+                continue
             label = name if slice_name == WHOLE else f"  {name}.{slice_name}"
             note = _slice_note(before, found, name, slice_name, main=name in metrics, itself=itself)
             reading = found[reading_name(name, slice_name)]

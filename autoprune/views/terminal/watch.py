@@ -137,7 +137,12 @@ def _line(progress: Progress) -> Text:
         line.append(f" {cell(OBJECTIVES[objective][0], point.found)}", style="cyan")
     if candidate.latest().busy:
         line.append("  timed under load", style="yellow")
-    missed = [text for text, by in progress.front.requirements.violations(point.found).items() if by > 0]
+    held = [item for item in progress.front.requirements.items if item.reading in point.found]
+    missed = [
+        f"{item.text}{', in doubt' * item.doubted(point.found[item.reading])}"
+        for item in held
+        if item.violation(point.found[item.reading]) > 0
+    ]
     if missed and not candidate.number:
         return line  # what asks for a share of the baseline asks nothing of the baseline itself
     if missed:
