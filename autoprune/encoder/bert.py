@@ -15,6 +15,7 @@ from autoprune.encoder.functional import ACTIVATIONS
 from autoprune.encoder.hub import PACKAGED, find, packaged
 from autoprune.encoder.model import Encoder, copy_weights
 from autoprune.encoder.modules import (
+    check_cut,
     check_normalize,
     find_modules,
     lower_cased,
@@ -89,6 +90,8 @@ def _read(source: Source) -> Encoder:
     if normalize:
         check_normalize(source, modules["Normalize"])
     dense = read_dense(source, modules["Dense"], shape.hidden) if "Dense" in modules else {}
+    if normalize:
+        check_cut(source, kept, len(dense["out"]) if dense else shape.hidden, similarity)
     weights = named_weights(checked_weights(read_checkpoint(folder), shape, source.where), shape)
     places = len(weights["position"]) - (shape.padding is not None)
     tokenizer = _read_tokenizer(source, folder, places=places, padding=shape.padding)

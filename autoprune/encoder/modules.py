@@ -121,6 +121,34 @@ def truncated(dense: Mapping[str, Tensor], kept: int | None, hidden: int) -> dic
     return {name: weight[:kept] for name, weight in (dense or {"out": torch.eye(hidden)}).items()}
 
 
+def check_cut(source: Source, kept: int | None, width: int, similarity: str) -> None:
+    """Whether vectors of length 1 can be cut here: first the cut is made and then the length, theirs the other way.
+
+    By cosine both are the same, which is noted.
+
+    Args:
+        source: of the model.
+        kept: dimensions; None: all.
+        width: dimensions that there are.
+        similarity: by which vectors are compared.
+
+    Raises:
+        AutopruneError: lengths count.
+    """
+    if kept is None or kept >= width:
+        return
+    if similarity != "cosine":
+        raise source.refusal(
+            f"{DECLARED} cuts vectors to {kept} of {width} dimensions (truncate_dim) behind a Normalize module, and "
+            f"compares them by {similarity}: their lengths would be others here. Set similarity_fn_name to cosine, or "
+            "take Normalize out of modules.json."
+        )
+    source.notes.append(
+        f"vectors have length 1 after they are cut to {kept} dimensions, where sentence-transformers leaves them "
+        "shorter; by cosine they compare alike"
+    )
+
+
 def read_pooling(source: Source, folder: Path | None, prompts: Prompts) -> str:
     """How tokens become a vector; without a folder of it by the mean, as sentence-transformers would.
 

@@ -184,8 +184,9 @@ def _read(file: Path, where: str) -> list[Row]:
         if len({len(row.fields) for row in rows}) > 1 or any("\n" in field for row in rows for field in row.fields):
             return _rows(file, text, "\t", csv.QUOTE_NONE)
         return rows
-    first = text.lstrip().partition("\n")[0]
-    separator = "," if len(next(csv.reader([first]), [])) > 1 else max(",;\t|", key=first.count)
+    first = re.split("[\r\n]", text.lstrip(), maxsplit=1)[0]
+    heads = _rows(file, first, ",", csv.QUOTE_MINIMAL)
+    separator = "," if heads and len(heads[0].fields) > 1 else max(",;\t|", key=first.count)
     return _rows(file, text, separator, csv.QUOTE_MINIMAL)
 
 
