@@ -181,6 +181,29 @@ def test_vectors_of_length_1_are_cut_short_where_lengths_do_not_count(folder: Pa
         matches_sentence_transformers(folder)
 
 
+def test_a_file_of_a_model_is_no_folder(tiny: Path) -> None:
+    said = refused(tiny / "model.safetensors")
+    assert "is a file; name the folder it lies in" in said
+    assert said.endswith(f"task.model={tiny}.")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "note"),
+    [
+        ({"passage": "p: "}, "'passage'"),
+        ({"query": "q: ", "corpus": "c: "}, "'corpus'"),
+        ({"document": "", "passage": "p: "}, ""),
+        ({"passage": ""}, ""),
+        ({"query": "q: "}, ""),
+    ],
+)
+def test_a_prompt_that_others_put_before_no_document_is_told(folder: Path, prompts: dict[str, str], note: str) -> None:
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
+    notes = read_encoder(str(folder)).notes
+    assert len(notes) == bool(note)
+    assert not note or notes[0].startswith(f"documents stand behind its prompt {note}; sentence-transformers 6")
+
+
 def test_there_is_no_folder(tmp_path: Path) -> None:
     assert refused(tmp_path / "none") == f"task.model: there is no folder {str(tmp_path / 'none')!r}."
     assert "there is no config.json" in refused(tmp_path)

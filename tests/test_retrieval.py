@@ -118,7 +118,7 @@ def test_a_vector_that_is_not_finite_is_no_answer(similarity: str, tmp_path: Pat
 
 
 def test_one_vector_for_everything_is_as_good_as_chance_wherever_documents_stand() -> None:
-    def constant(texts: Sequence[str], role: str) -> np.ndarray:
+    def constant(texts: Sequence[str], **_role: str) -> np.ndarray:
         return np.ones((len(texts), 4), dtype=np.float32) / 2
 
     values = []
@@ -473,8 +473,38 @@ def test_folders_that_are_no_collection_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AutopruneError, match=r"has no qrels/test\.tsv"):
         read_retrieval(folder)
     (folder / "corpus.jsonl").write_text('{"_id": "1", "text": "a"}\n{"_id": "1", "text": "b"}\n')
-    with pytest.raises(AutopruneError, match=r"corpus\.jsonl, line 2: _id '1' was there before"):
+    with pytest.raises(AutopruneError, match=r"corpus\.jsonl, line 2: _id '1' was there before, with another text"):
         read_retrieval(folder)
+
+
+def test_lines_that_stand_twice_or_say_nothing_are_counted(tmp_path: Path) -> None:
+    folder = write_beir(tmp_path / "a")
+    plain = read_retrieval(folder).describe()
+    for name, more in (("corpus", ['{"_id": "x"}', '{"_id": "y", "contents": "a"}']), ("queries", ['{"_id": "z"}'])):
+        lines = (folder / f"{name}.jsonl").read_text().splitlines()
+        (folder / f"{name}.jsonl").write_text("\n".join([*lines, *lines[:3], *more]))
+    assert "again" not in plain
+    said = read_retrieval(folder).describe()
+    assert "lines of corpus.jsonl that stand there again: 3; lines of queries.jsonl that stand there again: 3" in said
+    assert "documents without text, never answers: 2" in said
+    assert "among 40 documents" in said
+    lines = [f'{{"_id": "d{at}", "contents": "a"}}' for at in range(DOCUMENTS)]
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
+    with pytest.raises(AutopruneError, match="there are 40 documents, but none of them has a text"):
+        read_retrieval(folder)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_judgements_in_csv_may_quote_ids(separator: str, tmp_path: Path) -> None:
+    folder = write_beir(tmp_path / "a")
+    corpus = (folder / "corpus.jsonl").read_text()
+    (folder / "corpus.jsonl").write_text(corpus.replace('"_id": "d', '"_id": "a,d;'))
+    (folder / "qrels" / "test.tsv").unlink()
+    lines = [f'q{at}{separator}"a,d;{at}"{separator}1' for at in range(QUERIES)]
+    (folder / "qrels" / "test.csv").write_text("\n".join([separator.join(["query-id", "corpus-id", "score"]), *lines]))
+    made = read_retrieval(folder)
+    assert "absent" not in made.describe()
+    assert sum(len(held) for held in made.collection.queries.values()) == QUERIES
 
 
 @pytest.mark.skipif(not CRANFIELD.is_dir(), reason=f"{CRANFIELD} is absent")

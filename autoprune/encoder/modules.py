@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autoprune.encoder.checkpoint import read_checkpoint
 from autoprune.encoder.functional import POOLINGS
-from autoprune.encoder.prompts import DECLARED, Prompts, read_prompts
+from autoprune.encoder.prompts import DECLARED, ROLES, Prompts, read_prompts
 from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.source import Source, read_json
 from autoprune.errors import nearest
@@ -111,7 +111,14 @@ def read_declared(source: Source) -> tuple[Prompts, str, int | None]:
     kept = told.get("truncate_dim")
     if kept is not None and (not isinstance(kept, int) or isinstance(kept, bool) or kept < 1):
         raise source.refusal(f"truncate_dim in {DECLARED} must be a whole number above 0, but is {kept!r}.")
-    return read_prompts(told, source.where), str(similarity), kept
+    prompts = read_prompts(told, source.where)
+    name = next((name for name in ROLES["document"] if name in prompts.texts), "document")
+    if name != "document" and prompts.texts[name]:
+        source.notes.append(
+            f"documents stand behind its prompt {name!r}; sentence-transformers 6 puts nothing before them where none "
+            "is called document"
+        )
+    return prompts, str(similarity), kept
 
 
 def truncated(dense: Mapping[str, Tensor], kept: int | None, hidden: int) -> dict[str, Tensor]:
