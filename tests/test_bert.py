@@ -158,6 +158,52 @@ def test_vectors_that_are_cut_short_match_sentence_transformers(folder: Path, pr
     assert "truncate_dim in config_sentence_transformers.json must be a whole number above 0" in refused(folder)
 
 
+@pytest.mark.parametrize("projected", [False, True])
+def test_vectors_of_length_1_are_cut_short_where_lengths_do_not_count(folder: Path, projected: bool) -> None:
+    import sentence_transformers
+
+    shutil.rmtree(folder / "2_Normalize")
+    write_modules(folder, dense=dense(16) if projected else None, normalize=True)
+    told = folder / "config_sentence_transformers.json"
+    told.write_text(json.dumps({"truncate_dim": 12}))
+    ours = read_encoder(str(folder))
+    assert [note for note in ours.notes if "length 1 after they are cut to 12 dimensions" in note]
+    theirs = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+    expected = theirs.encode(TEXTS[:40], show_progress_bar=False)
+    with torch.no_grad():
+        found = ours.calibrate(TEXTS[:40]).numpy()
+    assert not np.allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(found @ found.T, theirs.similarity(expected, expected), atol=2e-5)
+    for similarity in ("dot", "euclidean", "manhattan"):
+        told.write_text(json.dumps({"truncate_dim": 12, "similarity_fn_name": similarity}))
+        assert f"compares them by {similarity}: their lengths would be others here" in refused(folder)
+        told.write_text(json.dumps({"truncate_dim": 40, "similarity_fn_name": similarity}))  # all there are, and more
+        matches_sentence_transformers(folder)
+
+
+def test_a_file_of_a_model_is_no_folder(tiny: Path) -> None:
+    said = refused(tiny / "model.safetensors")
+    assert "is a file; name the folder it lies in" in said
+    assert said.endswith(f"task.model={tiny}.")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "note"),
+    [
+        ({"passage": "p: "}, "'passage'"),
+        ({"query": "q: ", "corpus": "c: "}, "'corpus'"),
+        ({"document": "", "passage": "p: "}, ""),
+        ({"passage": ""}, ""),
+        ({"query": "q: "}, ""),
+    ],
+)
+def test_a_prompt_that_others_put_before_no_document_is_told(folder: Path, prompts: dict[str, str], note: str) -> None:
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
+    notes = read_encoder(str(folder)).notes
+    assert len(notes) == bool(note)
+    assert not note or notes[0].startswith(f"documents stand behind its prompt {note}; sentence-transformers 6")
+
+
 def test_there_is_no_folder(tmp_path: Path) -> None:
     assert refused(tmp_path / "none") == f"task.model: there is no folder {str(tmp_path / 'none')!r}."
     assert "there is no config.json" in refused(tmp_path)

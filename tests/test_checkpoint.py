@@ -131,6 +131,19 @@ def test_what_is_no_number_is_named(name: str, row: int, kind: torch.dtype, valu
     assert (f"row {row}" if tensors[name].dim() > 1 else f"position {row}") in said
 
 
+@pytest.mark.parametrize("name", ["pooler.dense.weight", "cls.predictions.decoder.weight", "classifier.bias"])
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_what_is_no_number_where_no_vector_rests_on_it(name: str, prefix: str, folder: Path) -> None:
+    tensors = {prefix + key: one for key, one in held(folder).items()}
+    keep({**tensors, name: torch.tensor([[1.0, torch.nan]])}, folder)
+    said = refused(folder)
+    assert f"{name} holds what is no number (1 of 2 values), the first (nan) in row 0" in said
+    assert "no vector rests on this tensor, so the model can be saved without it: " in said
+    assert "cannot be compressed" not in said
+    keep({**tensors, "embeddings.position_ids": torch.tensor([[torch.nan, 1.0]])}, folder)
+    read_encoder(str(folder))
+
+
 def test_what_float32_cannot_hold_is_named(folder: Path) -> None:
     tensors = {name: one.double() for name, one in held(folder).items()}
     tensors[QUERY][4, 2] = 1e300

@@ -90,6 +90,17 @@ def test_alike_texts_are_neighbours() -> None:
     assert found[15].tolist() == list(range(10))
 
 
+def test_one_vector_for_all_texts_gains_nothing_by_their_order() -> None:
+    def overlap(texts: Sequence[str]) -> float:
+        made = Neighbours(dict.fromkeys(("validation", "test"), texts), lambda split: Encoder(0)(texts))
+        rows = made.rows(lambda asked: np.ones((len(asked), 4), dtype=np.float32), "test")
+        assert rows["text"].tolist() == list(texts)
+        return float(made.metrics["overlap@10"](rows))
+
+    alike = [f"text {at}" for at in range(100)]
+    assert overlap(alike) == pytest.approx(overlap(alike[::-1])) == pytest.approx(10 / 99, abs=0.03)
+
+
 def test_pairs_are_half_random_and_half_near() -> None:
     vectors = np.random.default_rng(0).normal(size=(700, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -28,6 +28,7 @@ from tiny_encoder import TEXTS
 import autoprune
 from autoprune import cli
 from autoprune.artifacts import artifact
+from autoprune.artifacts.served import Beside
 from autoprune.config import compose_sections, structured
 from autoprune.families import task_maker
 from autoprune.recommender.task import RecommenderTask
@@ -299,6 +300,18 @@ def verbs(draw: random.Random, folder: Path) -> None:
         spoken(typed(*words))
 
 
+def reseal(artifact: Path, file: Path) -> None:
+    """Makes the sums of an artifact those of a file as it now is: damage that they do not tell."""
+    card = artifact / "artifact.json"
+    content = json.loads(card.read_text())
+    held = file.read_bytes()
+    del content["sha256"]
+    sums = {"bytes": len(held), "sha256": hashlib.sha256(held).hexdigest()}
+    content["files"][str(file.relative_to(artifact))] = sums
+    whole = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    card.write_text(json.dumps({**content, "sha256": whole}))
+
+
 def artifacts(draw: random.Random, folder: Path, *, made: Path) -> None:
     shutil.copytree(made, folder / "a")
     names = ["artifact.json", "model/manifest.json", "model/tensors.safetensors", "beside/values.json"]
@@ -306,14 +319,8 @@ def artifacts(draw: random.Random, folder: Path, *, made: Path) -> None:
     spoil(file, draw)
     card = folder / "a" / "artifact.json"
     resealed = file != card and file.is_file() and draw.random() < 0.7
-    if resealed:  # damage that its sum does not tell
-        content = json.loads(card.read_text())
-        held = file.read_bytes()
-        del content["sha256"]
-        sums = {"bytes": len(held), "sha256": hashlib.sha256(held).hexdigest()}
-        content["files"][str(file.relative_to(folder / "a"))] = sums
-        whole = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-        card.write_text(json.dumps({**content, "sha256": whole}))
+    if resealed:
+        reseal(folder / "a", file)
 
     def run() -> None:
         served = autoprune.load(folder / "a")
@@ -321,6 +328,17 @@ def artifacts(draw: random.Random, folder: Path, *, made: Path) -> None:
             served.recommend(user=0, k=3)
 
     spoken(run)
+
+
+def encoder_artifacts(draw: random.Random, folder: Path, *, made: Path) -> None:
+    shutil.copytree(made / draw.choice(["onnx", "torch"]), folder / "a")
+    file = draw.choice(sorted((folder / "a" / "model").iterdir()))
+    spoil(file, draw)
+    if file.is_file():
+        reseal(folder / "a", file)
+    spoken(
+        lambda: autoprune.load(folder / "a").encode(["water", "The river was cold, and the bread old. é \ud800" * 9])
+    )
 
 
 def encoders(draw: random.Random, folder: Path, *, made: Path) -> None:
@@ -337,6 +355,19 @@ def made(task: RecommenderTask, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """An artifact of a recommender."""
     folder = tmp_path_factory.mktemp("made") / "artifact"
     artifact.save(task.parts(task.model(task.base, seed=0)), folder, provenance={"key": "0", "recipe": {}, "seed": 0})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made_encoders(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of an encoder's artifacts by their runtime."""
+    from autoprune.encoder.bert import read_encoder
+    from autoprune.encoder.parts import encoder_parts
+
+    folder, model = tmp_path_factory.mktemp("encoders"), read_encoder(str(tiny))
+    for runtime in ("onnx", "torch"):
+        parts = encoder_parts(model, runtime, Beside(values={}, tensors={}))
+        artifact.save(parts, folder / runtime, provenance={"key": "0", "recipe": {}, "seed": 0})
     return folder
 
 
@@ -386,6 +417,17 @@ def test_a_damaged_artifact_ends_with_one_message(made: Path, places: Callable[[
 @pytest.mark.slow
 def test_damaged_artifacts_end_with_one_message(made: Path, places: Callable[[], Path]) -> None:
     check(artifacts, range(10, 250), places, made=made)
+
+
+def test_a_damaged_artifact_of_an_encoder_ends_with_one_message(
+    made_encoders: Path, places: Callable[[], Path]
+) -> None:
+    check(encoder_artifacts, range(10), places, made=made_encoders)
+
+
+@pytest.mark.slow
+def test_damaged_artifacts_of_encoders_end_with_one_message(made_encoders: Path, places: Callable[[], Path]) -> None:
+    check(encoder_artifacts, range(10, 300), places, made=made_encoders)
 
 
 @pytest.mark.slow

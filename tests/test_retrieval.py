@@ -13,7 +13,8 @@ import pytest
 
 from autoprune.encoder.benchmarks.hardest import fitting_queries
 from autoprune.encoder.benchmarks.judgements import Collection
-from autoprune.encoder.benchmarks.retrieval import Retrieval, ndcg, nearest_documents, read_retrieval
+from autoprune.encoder.benchmarks.retrieval import Retrieval, ndcg, nearest_documents, order_of, read_retrieval
+from autoprune.encoder.similarity import all_compared
 from autoprune.errors import AutopruneError
 
 CRANFIELD = Path(__file__).parents[2] / "shared" / "data" / "cranfield"
@@ -88,6 +89,63 @@ def test_nearest_matches_a_sort_and_ties_go_to_the_first(monkeypatch: pytest.Mon
     assert nearest_documents(queries[:1], alike[:3], 10).tolist() == [[0, 1, 2]]
 
 
+@pytest.mark.parametrize("similarity", ["euclidean", "manhattan"])
+@pytest.mark.parametrize("rows", [20, 200])
+def test_what_is_near_is_told_apart_far_from_0(rows: int, similarity: str) -> None:
+    draw = np.random.default_rng(0)
+    queries = (draw.normal(size=(rows, 64)) + 50).astype(np.float32)
+    moved = [(queries + far * draw.normal(size=queries.shape)).astype(np.float32) for far in (5e-3, 1e-3)]
+    documents = np.concatenate(moved)
+    order = 1 if similarity == "manhattan" else 2
+    far = np.linalg.norm(queries.astype(np.float64)[:, None] - documents[None], ord=order, axis=2)
+    np.testing.assert_allclose(-all_compared(queries, documents, similarity), far, rtol=1e-5)
+    found = nearest_documents(queries, documents, 2, similarity=similarity)
+    assert (found == np.argsort(far, axis=1)[:, :2]).all()
+    assert (found[:, 0] == np.arange(rows) + rows).all()
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "manhattan"])
+def test_a_vector_that_is_not_finite_is_no_answer(similarity: str, tmp_path: Path) -> None:
+    made = read_retrieval(write_beir(tmp_path / "a")).under(similarity)
+
+    def broken(texts: Sequence[str], role: str) -> np.ndarray:
+        found = -by_number(texts) if role == "query" else by_number(texts)  # whatever is not opposite looks near
+        if role == "document":
+            found[:QUERIES] = np.nan
+        return found
+
+    assert made.rows(broken, "test")["value"].tolist() == [0.0] * 6
+
+
+def test_one_vector_for_everything_is_as_good_as_chance_wherever_documents_stand() -> None:
+    def constant(texts: Sequence[str], **_role: str) -> np.ndarray:
+        return np.ones((len(texts), 4), dtype=np.float32) / 2
+
+    values = []
+    for drawn in range(60):
+        texts = [f"{drawn} document {at}" for at in range(50)]
+        scores = []
+        for turned in (0, 20, 49):
+            documents = texts[turned:] + texts[:turned]
+            relevant = [{documents.index(text): 1.0} for text in texts[:20]]
+            queries = {split: [f"query {at}" for at in range(20)] for split in ("validation", "test")}
+            collection = Collection(documents=documents, queries=queries, grades=dict.fromkeys(queries, relevant))
+            scores.append(Retrieval(collection).rows(constant, "test")["value"].mean())
+        assert len(set(scores)) == 1
+        values.append(scores[0])
+    chance = (1 / np.log2(np.arange(2, 12))).sum() / 50
+    assert np.mean(values) == pytest.approx(chance, abs=4 * np.std(values) / np.sqrt(len(values)))
+
+
+def test_the_order_of_ties_rests_on_texts_alone() -> None:
+    texts = [f"text {at}" for at in range(40)]
+    order = [texts[at] for at in order_of(texts)]
+    assert order == [texts[::-1][at] for at in order_of(texts[::-1])]
+    assert order not in (texts, sorted(texts))
+    alike = order_of(["same"] * 30).tolist()
+    assert sorted(alike) == list(range(30)) != alike
+
+
 def test_a_beir_folder_is_read_and_split(tmp_path: Path) -> None:
     halves = read_retrieval(write_beir(tmp_path / "a"))
     assert halves.describe() == (
@@ -104,9 +162,13 @@ def test_a_beir_folder_is_read_and_split(tmp_path: Path) -> None:
 def test_who_finds_all_has_1_and_who_finds_nothing_0(tmp_path: Path) -> None:
     made = read_retrieval(write_beir(tmp_path / "a"))
     rows = made.rows(by_number, "test")
-    # d(n) is nearest; d(n-1) and d(n+1) tie, and the first of them is not relevant (but for query 0, which has none).
+    # d(n) is nearest; d(n-1) and d(n+1) tie, and the first of them is not relevant (query 0 has none).
     missed = (2 + 1 / np.log2(4)) / (2 + 1 / np.log2(3))
-    assert rows["value"].tolist() == pytest.approx([1.0 if text == "query 0" else missed for text in rows["text"]])
+    place = np.argsort(order_of(made.collection.documents))
+    numbers = [int(text.split()[1]) for text in rows["text"]]
+    right = [1.0 if number == 0 or place[number + 1] < place[number - 1] else missed for number in numbers]
+    assert rows["value"].tolist() == pytest.approx(right)
+    assert len(set(right)) == 2
     assert made.metrics["ndcg@10"](rows) == pytest.approx(rows["value"].mean())
     far = made.rows(by_number, "test", lambda text: "query 200")
     assert far["value"].tolist() == [0.0] * 6
@@ -411,8 +473,38 @@ def test_folders_that_are_no_collection_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AutopruneError, match=r"has no qrels/test\.tsv"):
         read_retrieval(folder)
     (folder / "corpus.jsonl").write_text('{"_id": "1", "text": "a"}\n{"_id": "1", "text": "b"}\n')
-    with pytest.raises(AutopruneError, match=r"corpus\.jsonl, line 2: _id '1' was there before"):
+    with pytest.raises(AutopruneError, match=r"corpus\.jsonl, line 2: _id '1' was there before, with another text"):
         read_retrieval(folder)
+
+
+def test_lines_that_stand_twice_or_say_nothing_are_counted(tmp_path: Path) -> None:
+    folder = write_beir(tmp_path / "a")
+    plain = read_retrieval(folder).describe()
+    for name, more in (("corpus", ['{"_id": "x"}', '{"_id": "y", "contents": "a"}']), ("queries", ['{"_id": "z"}'])):
+        lines = (folder / f"{name}.jsonl").read_text().splitlines()
+        (folder / f"{name}.jsonl").write_text("\n".join([*lines, *lines[:3], *more]))
+    assert "again" not in plain
+    said = read_retrieval(folder).describe()
+    assert "lines of corpus.jsonl that stand there again: 3; lines of queries.jsonl that stand there again: 3" in said
+    assert "documents without text, never answers: 2" in said
+    assert "among 40 documents" in said
+    lines = [f'{{"_id": "d{at}", "contents": "a"}}' for at in range(DOCUMENTS)]
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
+    with pytest.raises(AutopruneError, match="there are 40 documents, but none of them has a text"):
+        read_retrieval(folder)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_judgements_in_csv_may_quote_ids(separator: str, tmp_path: Path) -> None:
+    folder = write_beir(tmp_path / "a")
+    corpus = (folder / "corpus.jsonl").read_text()
+    (folder / "corpus.jsonl").write_text(corpus.replace('"_id": "d', '"_id": "a,d;'))
+    (folder / "qrels" / "test.tsv").unlink()
+    lines = [f'q{at}{separator}"a,d;{at}"{separator}1' for at in range(QUERIES)]
+    (folder / "qrels" / "test.csv").write_text("\n".join([separator.join(["query-id", "corpus-id", "score"]), *lines]))
+    made = read_retrieval(folder)
+    assert "absent" not in made.describe()
+    assert sum(len(held) for held in made.collection.queries.values()) == QUERIES
 
 
 @pytest.mark.skipif(not CRANFIELD.is_dir(), reason=f"{CRANFIELD} is absent")

@@ -94,6 +94,10 @@ def test_what_the_list_says() -> None:
         ("sentence_bert_config.json", {"tokenizer_args": {"truncation_side": "left"}}, "tokenizer_config.json"),
         ("sentence_bert_config.json", {"config_args": {"hidden_act": "relu"}}, "write it into config.json"),
         ("sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 9}}}, "not known here"),
+        ("sentence_bert_config.json", {"model_args": {"hidden_act": "relu"}}, "write others into config.json"),
+        ("sentence_bert_config.json", {"model_kwargs": {"dtype": "auto", "num_hidden_layers": 2}}, "are known to"),
+        ("sentence_bert_config.json", {"model_kwargs": ["dtype"]}, "are known to change nothing"),
+        ("tokenizer_config.json", {"model_input_names": ["input_ids", "token_type_ids"]}, "would count as text"),
         ("1_Pooling/config.json", {"pooling_mode_weightedmean_tokens": True}, "mean and weightedmean is unknown"),
         ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, "the pooling cls and mean is unknown"),
         ("1_Pooling/config.json", {"pooling_mode": "lasttoken"}, "the pooling lasttoken is unknown"),
@@ -109,6 +113,28 @@ def test_a_setting_that_would_be_lost_is_refused(
     with pytest.raises(AutopruneError) as caught:
         read_encoder(str(folder))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("sentence_bert_config.json", "model_args", {}),
+        ("sentence_bert_config.json", "model_kwargs", {"add_pooling_layer": False, "attn_implementation": "sdpa"}),
+        ("sentence_bert_config.json", "model_kwargs", None),
+        ("tokenizer_config.json", "model_input_names", ["attention_mask", "input_ids"]),
+        ("tokenizer_config.json", "model_input_names", None),
+    ],
+)
+def test_a_setting_that_changes_nothing_is_let_be(kind: str, name: str, value: object) -> None:
+    assert check_settings(kind, {name: value}, file=kind, where="m") == []
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "modules.json", "tokenizer.json"])
+def test_a_byte_order_mark_is_named(file: str, tiny: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(tiny, tmp_path / "model")) / file
+    path.write_text("\ufeff" + path.read_text())
+    with pytest.raises(AutopruneError, match=rf"{file}: it begins with a byte order mark"):
+        read_encoder(str(path.parent))
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from autoprune.encoder.functional import ACTIVATIONS
 from autoprune.encoder.hub import PACKAGED, find, packaged
 from autoprune.encoder.model import Encoder, copy_weights
 from autoprune.encoder.modules import (
+    check_cut,
     check_normalize,
     find_modules,
     lower_cased,
@@ -27,7 +28,7 @@ from autoprune.encoder.modules import (
 from autoprune.encoder.pretrained import read_pretrained, with_defaults
 from autoprune.encoder.source import Source, read_object
 from autoprune.encoder.tokenizer import Tokenizer
-from autoprune.encoder.weights import COUNTED_FROM_PADDING, NAMES, Shape, checked_weights, named_weights
+from autoprune.encoder.weights import COUNTED_FROM_PADDING, NAMES, Shape, checked_weights, named_weights, rests_on
 from autoprune.errors import AutopruneError, nearest
 
 SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch_tanh": "gelu_new"}
@@ -89,7 +90,9 @@ def _read(source: Source) -> Encoder:
     if normalize:
         check_normalize(source, modules["Normalize"])
     dense = read_dense(source, modules["Dense"], shape.hidden) if "Dense" in modules else {}
-    weights = named_weights(checked_weights(read_checkpoint(folder), shape, source.where), shape)
+    if normalize:
+        check_cut(source, kept, len(dense["out"]) if dense else shape.hidden, similarity)
+    weights = named_weights(checked_weights(read_checkpoint(folder, needed=rests_on), shape, source.where), shape)
     places = len(weights["position"]) - (shape.padding is not None)
     tokenizer = _read_tokenizer(source, folder, places=places, padding=shape.padding)
     architecture = Architecture(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,22 @@ WEIGHTS = (
 )
 """Where weights lie; the first that is there counts, as in `transformers`."""
 
+COUNTS = ("position_ids", "token_type_ids")
+"""What the names of buffers of positions end in, which old versions of transformers kept beside the weights."""
+
 OTHERS = {".gguf": "GGUF", ".onnx": "ONNX", ".h5": "TensorFlow", ".msgpack": "Flax", ".ot": "Rust", ".xml": "OpenVINO"}
 """What weights of other libraries end in."""
 
 
-def read_checkpoint(folder: Path, names: tuple[str, ...] = WEIGHTS) -> dict[str, Tensor]:
+def read_checkpoint(
+    folder: Path, names: tuple[str, ...] = WEIGHTS, *, needed: Callable[[str], bool] = lambda _: True
+) -> dict[str, Tensor]:
     """The tensors of floats in a folder, as float32, by their names there.
 
     Args:
         folder: of the model, or of a module.
         names: of the files, as `WEIGHTS`.
+        needed: whether vectors rest on the tensor of a name; what is no number is refused in any, with another way out.
 
     Raises:
         AutopruneError: there are none, a file is damaged, or a tensor is no float or holds what is no number.
@@ -40,10 +46,14 @@ def read_checkpoint(folder: Path, names: tuple[str, ...] = WEIGHTS) -> dict[str,
     if found is None:
         raise AutopruneError(_nothing(folder, names))
     held = _read_shards(found) if found.suffix == ".json" else _read(found)
-    return {name: _float32(tensor, name, found) for name, tensor in held.items() if not _is_count(name, tensor)}
+    return {
+        name: _float32(tensor, name, found, needed=needed(name))
+        for name, tensor in held.items()
+        if not name.endswith(COUNTS)
+    }
 
 
-def check_finite(weight: Tensor, name: str, where: Path | str) -> None:
+def check_finite(weight: Tensor, name: str, where: Path | str, *, needed: bool = True) -> None:
     """Refuses what is no number.
 
     Raises:
@@ -55,7 +65,13 @@ def check_finite(weight: Tensor, name: str, where: Path | str) -> None:
         place = f"row {first[0]}" if weight.dim() > 1 else f"position {first[0]}" if first else "its only place"
         raise AutopruneError(
             f"{where}: {name} holds what is no number ({int(wrong.sum()):,} of {weight.numel():,} values), the first "
-            f"({float(weight[tuple(first)])}) in {place}; such a model cannot be compressed."
+            f"({float(weight[tuple(first)])}) in {place}; "
+            + (
+                "such a model cannot be compressed."
+                if needed
+                else "no vector rests on this tensor, so the model can be saved without it: read the file with "
+                f"safetensors.torch.load_file (torch.load), take {name!r} out, and write it with save_file."
+            )
         )
 
 
@@ -110,22 +126,17 @@ def _read(path: Path) -> dict[str, Tensor]:
     return dict(held)
 
 
-def _is_count(name: str, tensor: Tensor) -> bool:
-    """Whether a tensor is a buffer of positions, which old versions of transformers kept beside the weights."""
-    return name.endswith(("position_ids", "token_type_ids")) and not tensor.is_floating_point()
-
-
-def _float32(tensor: Tensor, name: str, where: Path) -> Tensor:
+def _float32(tensor: Tensor, name: str, where: Path, *, needed: bool) -> Tensor:
     if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
         kind = str(tensor.dtype).removeprefix("torch.")
         raise AutopruneError(
             f"{where}: {name} is {kind}, which is a code of some quantisation; give the model in float32, float16 or "
             "bfloat16."
         )
-    check_finite(tensor, name, where)
+    check_finite(tensor, name, where, needed=needed)
     wide = tensor.float()
     if tensor.dtype == torch.float64:
-        check_finite(wide, f"{name} (as float32)", where)
+        check_finite(wide, f"{name} (as float32)", where, needed=needed)
     return wide
 
 

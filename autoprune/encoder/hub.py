@@ -47,6 +47,11 @@ def find(name: str) -> Path:
     """
     if Path(name).is_dir():
         return Path(name)
+    if Path(name).is_file():
+        raise AutopruneError(
+            f"task.model: {name!r} is a file; name the folder it lies in, with its config.json and tokenizer: "
+            f"task.model={Path(name).absolute().parent}."
+        )
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise AutopruneError(f"task.model: there is no folder {name!r}.")
     from huggingface_hub import snapshot_download

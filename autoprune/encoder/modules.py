@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autoprune.encoder.checkpoint import read_checkpoint
 from autoprune.encoder.functional import POOLINGS
-from autoprune.encoder.prompts import DECLARED, Prompts, read_prompts
+from autoprune.encoder.prompts import DECLARED, ROLES, Prompts, read_prompts
 from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.source import Source, read_json
 from autoprune.errors import nearest
@@ -111,7 +111,14 @@ def read_declared(source: Source) -> tuple[Prompts, str, int | None]:
     kept = told.get("truncate_dim")
     if kept is not None and (not isinstance(kept, int) or isinstance(kept, bool) or kept < 1):
         raise source.refusal(f"truncate_dim in {DECLARED} must be a whole number above 0, but is {kept!r}.")
-    return read_prompts(told, source.where), str(similarity), kept
+    prompts = read_prompts(told, source.where)
+    name = next((name for name in ROLES["document"] if name in prompts.texts), "document")
+    if name != "document" and prompts.texts[name]:
+        source.notes.append(
+            f"documents stand behind its prompt {name!r}; sentence-transformers 6 puts nothing before them where none "
+            "is called document"
+        )
+    return prompts, str(similarity), kept
 
 
 def truncated(dense: Mapping[str, Tensor], kept: int | None, hidden: int) -> dict[str, Tensor]:
@@ -119,6 +126,34 @@ def truncated(dense: Mapping[str, Tensor], kept: int | None, hidden: int) -> dic
     if kept is None:
         return dict(dense)
     return {name: weight[:kept] for name, weight in (dense or {"out": torch.eye(hidden)}).items()}
+
+
+def check_cut(source: Source, kept: int | None, width: int, similarity: str) -> None:
+    """Whether vectors of length 1 can be cut here: first the cut is made and then the length, theirs the other way.
+
+    By cosine both are the same, which is noted.
+
+    Args:
+        source: of the model.
+        kept: dimensions; None: all.
+        width: dimensions that there are.
+        similarity: by which vectors are compared.
+
+    Raises:
+        AutopruneError: lengths count.
+    """
+    if kept is None or kept >= width:
+        return
+    if similarity != "cosine":
+        raise source.refusal(
+            f"{DECLARED} cuts vectors to {kept} of {width} dimensions (truncate_dim) behind a Normalize module, and "
+            f"compares them by {similarity}: their lengths would be others here. Set similarity_fn_name to cosine, or "
+            "take Normalize out of modules.json."
+        )
+    source.notes.append(
+        f"vectors have length 1 after they are cut to {kept} dimensions, where sentence-transformers leaves them "
+        "shorter; by cosine they compare alike"
+    )
 
 
 def read_pooling(source: Source, folder: Path | None, prompts: Prompts) -> str:

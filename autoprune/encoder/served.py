@@ -19,9 +19,27 @@ from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.errors import AutopruneError
+from autoprune.fits import fits
 from autoprune.packing import PackedTable
 
 Vectors = NDArray[np.float32]
+
+SETTINGS: dict[str, Any] = {
+    "runtime": str,
+    "max_tokens": int,
+    "out": int,
+    "head_dim": int,
+    "layers": list[dict[str, int]],
+    "pooling": str,
+    "normalize": bool,
+    "activation": str,
+    "epsilon": float,
+    "padding": int | None,
+    "prompts": dict[str, Any] | None,
+    "similarity": str | None,
+    "rows": dict[str, int] | None,
+}
+"""What a manifest must say, and of what type it is; that which may be None may be absent."""
 
 
 class SentenceEncoder(Served):
@@ -34,12 +52,16 @@ class SentenceEncoder(Served):
     """
 
     def __init__(self, parts: Parts) -> None:
-        self._tokenizer = Tokenizer.read(
-            parts.files["tokenizer.json"].decode(), max_tokens=parts.manifest["max_tokens"]
-        )
-        self.out = int(parts.manifest["out"])
+        wrong = [name for name, kind in SETTINGS.items() if not fits(parts.manifest.get(name), kind)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} in its manifest is {parts.manifest.get(wrong[0])!r}")
+        self._max_tokens: int = parts.manifest["max_tokens"]
+        self._tokenizer = Tokenizer.read(parts.files["tokenizer.json"].decode(), max_tokens=self._max_tokens)
+        self.out: int = parts.manifest["out"]
         self.prompts = Prompts(**parts.manifest.get("prompts", {}))
-        self.similarity = str(parts.manifest.get("similarity", SIMILARITIES[0]))
+        self.similarity: str = parts.manifest.get("similarity", SIMILARITIES[0])
+        if self.similarity not in SIMILARITIES:
+            raise ValueError(f"similarity in its manifest is {self.similarity!r}")
 
     @property
     def example(self) -> str:
@@ -91,6 +113,25 @@ class SentenceEncoder(Served):
         """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
         return self._tokenizer.count(texts)
 
+    def check(self) -> None:
+        """Answers once: two texts of unlike length, and the piece of the largest id.
+
+        Raises:
+            ValueError: the answer is none.
+        """
+        one, *_ = self._tokenizer.encode(["a"])
+        ids, there = padded([one, np.append(one, self._tokenizer.size - 1).astype(np.int32)[-self._max_tokens :]])
+        found = self.forward(ids, there)
+        if found.shape != (2, self.out) or found.dtype != np.float32:
+            raise ValueError(f"its vectors are {found.dtype} {list(found.shape)}, not float32 {[2, self.out]}")
+        if self.positions is not None and self._max_tokens > self.positions:
+            raise ValueError(f"there are places for {self.positions} tokens, but texts may have {self._max_tokens}")
+
+    @property
+    @abstractmethod
+    def positions(self) -> int | None:
+        """Tokens for which there are places; None: an older artifact does not say."""
+
     @abstractmethod
     def forward(self, ids: Tensor, there: Tensor) -> Vectors:
         """The vectors of token ids, int64 [batch, tokens], of which those that are `there` (bool) count."""
@@ -102,12 +143,17 @@ class OnnxEncoder(SentenceEncoder):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self._model = parts.files["model.onnx"]
+        self._rows, self._padding = parts.manifest.get("rows"), parts.manifest.get("padding")
         self._sessions: dict[int, Any] = {}
         self._session()
 
     @property
     def memory_bytes(self) -> int:
         return len(self._model)
+
+    @property
+    def positions(self) -> int | None:
+        return None if self._rows is None else int(self._rows["position"]) - (self._padding is not None)
 
     def forward(self, ids: Tensor, there: Tensor) -> Vectors:
         return run(self._session(), ids.numpy(), there.numpy().astype(np.int64))
@@ -143,6 +189,10 @@ class TorchEncoder(SentenceEncoder):
     def memory_bytes(self) -> int:
         packed = sum(table.memory_bytes for table in self._tables.values())
         return packed + sum(tensor.nbytes for tensor in self._weights.values())
+
+    @property
+    def positions(self) -> int:
+        return self._tables["position"].rows - (self._settings.get("padding") is not None)
 
     @torch.inference_mode()
     def forward(self, ids: Tensor, there: Tensor) -> Vectors:
@@ -182,5 +232,17 @@ class TorchEncoder(SentenceEncoder):
 
 
 def serve_encoder(parts: Parts, *, device: torch.device | str) -> SentenceEncoder:
-    """The encoder of an artifact's parts, on the runtime that it was made for."""
-    return OnnxEncoder(parts) if parts.manifest["runtime"] == "onnx" else TorchEncoder(parts, device=device)
+    """The encoder of an artifact's parts, on the runtime that it was made for.
+
+    Raises:
+        AutopruneError: a library that it needs is not installed, or its prompts cannot be meant.
+        ValueError: its parts cannot be read, or do not fit one another, as where a file of it is damaged.
+    """
+    try:
+        made = OnnxEncoder(parts) if parts.manifest["runtime"] == "onnx" else TorchEncoder(parts, device=device)
+        made.check()
+    except (AutopruneError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # tokenizers and onnxruntime have errors of their own, some of no class but this
+        raise ValueError((str(error).strip().splitlines() or [type(error).__name__])[0][:200]) from error
+    return made

@@ -23,10 +23,22 @@ class Only:
     Attributes:
         values: at which the setting changes nothing, or is followed.
         otherwise: why not, or the way out.
+        holding: a list that holds this changes nothing either; None: no list but those among the values.
+        keys: an object of no other keys changes nothing either, whatever their values.
     """
 
     values: tuple[Any, ...]
     otherwise: str = "that is not known here"
+    holding: str | None = None
+    keys: tuple[str, ...] = ()
+
+    def allows(self, value: Any) -> bool:
+        """Whether nothing would be lost."""
+        if value in self.values:
+            return True
+        if isinstance(value, list):
+            return self.holding is not None and self.holding in value
+        return bool(self.keys) and isinstance(value, Mapping) and all(key in self.keys for key in value)
 
 
 Fate = str | Only
@@ -88,10 +100,13 @@ TOKENIZER_CONFIG: dict[str, Fate] = {
     **_each(HONOURED, "keep_accents remove_space model_specific_special_tokens lowercase"),
     "padding_side": HONOURED,
     "auto_map": NO_CODE,
+    "model_input_names": Only(
+        (None,), "without attention_mask among them padding would count as text; add it", holding="attention_mask"
+    ),
     "split_special_tokens": Only((None, False), "special tokens in a text are read as such here"),
     # What a call can be told, and sentence-transformers tells.
     **_each(IDLE, "max_length stride truncation truncation_strategy padding pad_to_multiple_of pad_token_type_id"),
-    **_each(IDLE, "pad_id model_input_names return_token_type_ids use_fast from_slow backend is_local verbose errors"),
+    **_each(IDLE, "pad_id return_token_type_ids use_fast from_slow backend is_local verbose errors"),
     **_each(IDLE, "do_basic_tokenize never_split basic_tokenizer full_tokenizer_file do_sample add_special_tokens"),
     **_each(IDLE, "clean_up_tokenization_spaces chat_template max_len processor_class token_type_ids_pattern"),
     **_each(IDLE, "name_or_path special_tokens_map_file tokenizer_file vocab_file merges_file local_files_only"),
@@ -102,6 +117,12 @@ TOKENIZER: dict[str, Fate] = {
     **_each(HONOURED, "truncation padding added_tokens normalizer pre_tokenizer post_processor model"),
     **_each(IDLE, "version decoder"),
 }
+
+LOADING = (
+    *("add_pooling_layer", "attn_implementation", "cache_dir", "device_map", "dtype", "local_files_only"),
+    *("low_cpu_mem_usage", "token", "torch_dtype", "trust_remote_code", "use_safetensors"),
+)
+"""What `from_pretrained` can be told of how a model is loaded and computed."""
 
 READING: dict[str, Fate] = {
     **_each(HONOURED, "max_seq_length do_lower_case"),
@@ -120,7 +141,16 @@ READING: dict[str, Fate] = {
     "processing_kwargs": Only((None, {})),
     **dict.fromkeys(("config_args", "config_kwargs"), Only((None, {}), "write it into config.json")),
     **dict.fromkeys(("tokenizer_args", "processor_kwargs"), Only((None, {}), "write it into tokenizer_config.json")),
-    **_each(IDLE, "model_args model_kwargs unpad_inputs"),  # how it is computed
+    **dict.fromkeys(
+        ("model_args", "model_kwargs"),
+        Only(
+            (None, {}),
+            f"of its keys {', '.join(LOADING)} are known to change nothing; write others into config.json where it has "
+            "them",
+            keys=LOADING,
+        ),
+    ),
+    "unpad_inputs": IDLE,  # how it is computed
     "tokenizer_name_or_path": Only((None, ""), "put the tokenizer into the model's folder"),
 }
 
@@ -193,7 +223,7 @@ def check_settings(kind: str, content: Mapping[str, Any], *, file: str, where: s
         fate = FILES[kind].get(name)
         if fate is None:
             unknown.append(name)
-        elif isinstance(fate, Only) and value not in fate.values:
+        elif isinstance(fate, Only) and not fate.allows(value):
             shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
             raise AutopruneError(f"task.model: {where}: {file} sets {name} to {shown}; {fate.otherwise}.")
     if not unknown:

@@ -34,10 +34,17 @@ def compared(one: Numbers, other: Numbers, similarity: str) -> Numbers:
 
 
 def all_compared(one: Numbers, other: Numbers, similarity: str) -> Numbers:
-    """Every row with every row: float32 [n, m] of prepared [n, dim] and [m, dim]."""
+    """Every row with every row: float32 [n, m] of prepared [n, dim] and [m, dim].
+
+    Distances are sums over differences, never taken from products: those lose what is near, and are used or not by
+    how many rows there are.
+    """
     if similarity in ("cosine", "dot"):
         products: Numbers = one @ other.T
         return products
     order = 1.0 if similarity == "manhattan" else 2.0
-    found: Numbers = -torch.cdist(torch.from_numpy(one), torch.from_numpy(other), p=order).numpy()
+    apart = torch.cdist(
+        torch.from_numpy(one), torch.from_numpy(other), p=order, compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    found: Numbers = -apart.numpy()
     return found

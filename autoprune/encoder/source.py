@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,13 @@ def read_json(path: Path) -> Any:
         AutopruneError: it is none.
     """
     check_file(path)
+    content = path.read_bytes()
+    if content.startswith(codecs.BOM_UTF8):
+        raise AutopruneError(
+            f"{path}: it begins with a byte order mark, with which transformers cannot read it; save it in UTF-8 "
+            "without one."
+        )
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        return json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise AutopruneError(f"{path}: it is no JSON ({error}).") from error

@@ -66,7 +66,9 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         self._dense, self._corpus = dense, corpus
         self._texts = split_texts(corpus.texts, seed=config.seed)
         self._digest = digest_of(dense)
-        self.teacher = Teacher(self._digest, lambda: self._served(dense), report=lambda message: self.report(message))
+        self.teacher = Teacher(
+            self._digest, lambda: self._served(dense), out=dense.out, report=lambda message: self.report(message)
+        )
         prompts, train = dense.architecture.prompts, self._texts["train"]
         self._train = prompts.spread(train)  # what distillation reads: texts as the model will be asked for them
         own = [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import platformdirs
@@ -25,11 +27,15 @@ class Teacher:
     Args:
         digest: of the dense model, see `digest_of`.
         serve: makes the dense model ready to answer; called when it is first needed.
-        report: called with a message before every chunk that is computed.
+        out: dimensions of its vectors.
+        report: called with a message before every chunk that is computed, and once where none can be kept.
     """
 
-    def __init__(self, digest: str, serve: Callable[[], SentenceEncoder], *, report: Callable[[str], None]) -> None:
-        self._digest, self._serve, self._report = digest, serve, report
+    def __init__(
+        self, digest: str, serve: Callable[[], SentenceEncoder], *, out: int, report: Callable[[str], None]
+    ) -> None:
+        self._digest, self._serve, self._out, self._report = digest, serve, out, report
+        self._keeps = True
 
     def vectors(self, texts: Sequence[str]) -> Vectors:
         """Of texts as they stand, float32 [n, out]: prepared for the similarity that the dense model declares."""
@@ -39,17 +45,37 @@ class Teacher:
         for start in range(0, len(texts), CHUNK_TEXTS):
             chunk = texts[start : start + CHUNK_TEXTS]
             path = folder / f"{hashlib.sha256(json.dumps(chunk).encode()).hexdigest()[:24]}.npy"
-            try:
-                found.append(np.load(path))
-            except (OSError, ValueError, EOFError):
+            kept = self._kept(path, len(chunk))
+            if kept is None:
                 self._report(f"embedding texts with the dense model: {start:,} of {len(texts):,}")
                 dense = dense or self._serve()
-                found.append(prepared(dense.vectors(chunk), dense.similarity))
-                folder.mkdir(parents=True, exist_ok=True)
-                draft = path.with_name(f"{path.stem}-{os.getpid()}.draft.npy")
-                np.save(draft, found[-1])
-                draft.replace(path)
+                kept = prepared(dense.vectors(chunk), dense.similarity)
+                self._keep(path, kept)
+            found.append(kept)
         return np.concatenate(found)
+
+    def _kept(self, path: Path, rows: int) -> Vectors | None:
+        """What is kept of a chunk; None: nothing, or no vectors of so many texts."""
+        try:
+            found = np.load(path)
+            fits = found.shape == (rows, self._out) and found.dtype == np.float32
+        except Exception:  # whatever a damaged file does to its reader
+            return None
+        return found if fits else None
+
+    def _keep(self, path: Path, vectors: Vectors) -> None:
+        """Keeps a chunk, as a whole or not at all: without it all goes on, and is computed again another time."""
+        draft = path.with_name(f"{path.stem}-{os.getpid()}.draft.npy")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(draft, vectors)
+            draft.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            if self._keeps:
+                self._report(f"vectors of texts cannot be kept in {path.parent} ({error.strerror or error})")
+            self._keeps = False
 
 
 def digest_of(model: Encoder) -> str:

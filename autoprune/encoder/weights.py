@@ -88,6 +88,11 @@ def expected(shape: Shape) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def rests_on(name: str) -> bool:
+    """Whether vectors can rest on a weight, by its name in a file, perhaps with a prefix: of no head and no pooler."""
+    return any(name.startswith(part) or f".{part}" in name for part in INSIDE)
+
+
 def checked_weights(held: Mapping[str, Tensor], shape: Shape, where: str) -> dict[str, Tensor]:
     """The weights that vectors rest on, whatever model they were saved as part of.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from autoprune.encoder.benchmarks.judgements import WHERE, Collection, Found, by_split, collected, read_judgements
@@ -19,7 +18,7 @@ def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
     As BEIR judges, a document of the query's own id (ArguAna has such) is no answer to it unless judged relevant.
 
     Args:
-        folder: with corpus.jsonl (`_id`, `title`, `text`; either of the last may be missing), queries.jsonl (`_id`,
+        folder: with corpus.jsonl (`_id`, `title`, `text`; the last two may be missing), queries.jsonl (`_id`,
             `text`) and qrels/test.tsv (perhaps a header, then query, document, grade; or .jsonl, .csv, or TREC's four
             columns), perhaps qrels/dev.tsv; without it the queries of test are split in halves.
         seed: splits them.
@@ -28,33 +27,39 @@ def read_beir(folder: Path, *, seed: int = 0, where: str = WHERE) -> Collection:
     Raises:
         AutopruneError: a file is missing or cannot be read, or nothing that is judged is there.
     """
-    documents = {name: _joined(entry) for name, entry in _objects(folder / "corpus.jsonl", where)}
-    queries = {name: str(entry.get("text") or "").strip() for name, entry in _objects(folder / "queries.jsonl", where)}
+    notes: list[str] = []
+    documents = _texts(folder / "corpus.jsonl", ("title", "text"), where, notes)
+    queries = _texts(folder / "queries.jsonl", ("text",), where, notes)
     there = [*folder.glob("qrels*.*"), *folder.glob("qrels/*.*")]
     files = sorted(file for file in there if file.suffix.lower() in JUDGEMENTS)
     if not files:
         raise AutopruneError(f"{where}: {str(folder)!r} has no qrels/test.tsv, which says what is relevant to what.")
     judgements = {name: read_judgements(file) for name, file in by_split(files, where).items()}
-    return collected(Found(documents, queries, judgements), seed, folder, where, own=True)
+    return collected(Found(documents, queries, judgements, notes), seed, folder, where, own=True)
 
 
-def _objects(file: Path, where: str) -> Iterable[tuple[str, dict[str, object]]]:
-    """`_id` → the object of each line."""
-    seen = set()
+def _texts(file: Path, keys: tuple[str, ...], where: str, notes: list[str]) -> dict[str, str]:
+    """`_id` → the text of each line, what stands under the keys one after another; empty where nothing does.
+
+    Raises:
+        AutopruneError: a line is no object with an `_id` and strings, or two of one `_id` differ.
+    """
+    found: dict[str, str] = {}
+    twice = 0
     for number, entry in json_lines(file, where):
         if (
             not isinstance(entry, dict)
             or "_id" not in entry
-            or not ("text" in entry or "title" in entry)
             or not all(isinstance(entry.get(key), str | None) for key in ("title", "text"))
         ):
             raise AutopruneError(f"{file}, line {number:,}: an object with _id and a string text is expected.")
-        name = str(entry["_id"])
-        if name in seen:
-            raise AutopruneError(f"{file}, line {number:,}: _id {name!r} was there before; an id names one.")
-        seen.add(name)
-        yield name, entry
-
-
-def _joined(entry: Mapping[str, object]) -> str:
-    return f"{entry.get('title') or ''} {entry.get('text') or ''}".strip()
+        name, text = str(entry["_id"]), " ".join(entry.get(key) or "" for key in keys).strip()
+        if found.get(name, text) != text:
+            raise AutopruneError(
+                f"{file}, line {number:,}: _id {name!r} was there before, with another text; an id names one."
+            )
+        twice += name in found
+        found[name] = text
+    if twice:
+        notes.append(f"lines of {file.name} that stand there again: {twice:,}")
+    return found

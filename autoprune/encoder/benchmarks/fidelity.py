@@ -19,7 +19,7 @@ from autoprune.encoder.benchmarks.benchmark import (
     embedded,
     sha256_of,
 )
-from autoprune.encoder.benchmarks.retrieval import nearest_documents
+from autoprune.encoder.benchmarks.retrieval import nearest_documents, order_of
 from autoprune.encoder.similarity import SIMILARITIES, compared
 
 K = 10
@@ -72,16 +72,23 @@ class Neighbours(Fidelity):
         super().__init__(texts, dense)
         self.name = "neighbours"
         self.metrics = {f"overlap@{K}": MeanValue(self.name)}
+        self._orders: dict[str, np.ndarray[Any, Any]] = {}
         self._right: dict[str, np.ndarray[Any, Any]] = {}
 
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
         if split not in self._right:
+            self._orders[split] = order_of(self.texts[split])
             dense = self._dense(split)
-            self._right[split] = neighbours(dense, dense, K, similarity=self.similarity)
-        asked, answers = self._vectors(encode, split, perturb)
-        right, found = self._right[split], neighbours(asked, answers, K, similarity=self.similarity)
-        shared = (right[:, :, None] == found[:, None, :]).any(axis=2)
-        return as_rows(self.name, self.texts[split], shared.mean(axis=1))
+            self._right[split] = self._near(split, dense, dense)
+        right, found = self._right[split], self._near(split, *self._vectors(encode, split, perturb))
+        shared = np.empty(len(found))
+        shared[self._orders[split]] = (right[:, :, None] == found[:, None, :]).any(axis=2).mean(axis=1)
+        return as_rows(self.name, self.texts[split], shared)
+
+    def _near(self, split: str, asked: Vectors, answers: Vectors) -> np.ndarray[Any, Any]:
+        """The neighbours of texts in an order that says nothing, as that decides ties."""
+        order = self._orders[split]
+        return neighbours(asked[order], answers[order], K, similarity=self.similarity)
 
     def describe(self) -> str:
         return f"the {K} neighbours of {self._counted()} texts under the dense model"

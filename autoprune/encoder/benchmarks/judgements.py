@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from autoprune.encoder.benchmarks.tables import is_number, json_lines, read_text
+from autoprune.encoder.benchmarks.tables import is_number, json_lines, read_rows, read_text
 from autoprune.errors import AutopruneError
 
 WHERE = "task.data.path"
@@ -98,6 +98,8 @@ def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = 
         AutopruneError: nothing that is judged is there, or a split has no query.
     """
     _check_ids(found, folder)
+    if not any(found.documents.values()):
+        raise AutopruneError(f"{folder}: there are {len(found.documents):,} documents, but none of them has a text.")
     lines = [line for held in found.judgements.values() for line in held]
     asking = [name for name, text in found.queries.items() if text]
     place = {name: at for at, name in enumerate(found.documents)}
@@ -257,10 +259,13 @@ FIELDS = {3: "query, document, grade", 4: "query, 0, document, grade"}
 
 def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
     """The number and the fields of each line that holds something."""
+    if file.suffix.lower() == ".csv":
+        for row in read_rows(file, WHERE):
+            yield row.line, [field.strip() for field in row.fields]
+        return
     for number, line in enumerate(read_text(file, WHERE).splitlines(), start=1):
         if line.strip():
-            separator = "\t" if "\t" in line else "," if file.suffix.lower() == ".csv" else None
-            yield number, [field.strip().strip('"') for field in line.strip().split(separator)]
+            yield number, [field.strip().strip('"') for field in line.strip().split("\t" if "\t" in line else None)]
 
 
 def _objects(file: Path) -> Iterator[tuple[int, list[str]]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +39,8 @@ class Retrieval(Benchmark):
     """nDCG@10 as `trec_eval` has it: linear gains, grades below 0 count as 0, the ideal list holds all relevant ones.
 
     Relevant documents that the collection lacks stand in the ideal list as well. Queries without a relevant document
-    are left out. Documents without text are never answers. Ties go to the document that stands first; scores that
-    differ by less than 1e-6 are one, so that rounding decides nothing.
+    are left out. Documents without text are never answers. Ties come in an order that says nothing, the same for every
+    encoder (`order_of`); scores that differ by less than 1e-6 are one, so that rounding decides nothing.
 
     Args:
         collection: documents, queries and who is relevant to what.
@@ -87,11 +90,17 @@ class Retrieval(Benchmark):
         self, encode: Encode, split: str, asked: Sequence[str], places: Positions, count: int
     ) -> list[Positions]:
         """For each query the positions of its nearest documents, best first, itself left out."""
-        documents = embedded(encode, [self.collection.documents[at] for at in places], role="document")
-        queries = embedded(encode, asked, role="query")
+        order = np.argsort(self._rank[places])
+        documents = embedded(encode, [self.collection.documents[at] for at in places], role="document")[order]
+        queries, places = embedded(encode, asked, role="query"), places[order]
         own = self.collection.own.get(split) or [-1] * len(asked)
         near = places[nearest_documents(queries, documents, count + 1, similarity=self.similarity)]
         return [row[row != itself][:count] for row, itself in zip(near, own, strict=True)]
+
+    @cached_property
+    def _rank(self) -> Positions:
+        """Of each document in the order of ties."""
+        return np.argsort(order_of(self.collection.documents))
 
     def describe(self) -> str:
         notes = [*self.collection.notes]
@@ -124,10 +133,23 @@ class Retrieval(Benchmark):
         return sha256_of([*held.documents, *asked, among, *own])
 
 
+def order_of(texts: Iterable[str]) -> Positions:
+    """Positions of texts by the hash of each, int64: whichever stood first, and those that are alike too."""
+    seen: Counter[str] = Counter()
+    hashes = []
+    for text in texts:
+        seen[text] += 1
+        hashes.append(hashlib.sha256(f"{seen[text]} {text}".encode("utf-8", "surrogatepass")).digest())
+    return np.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=np.int64)
+
+
 def nearest_documents(
     queries: Vectors, documents: Vectors, count: int, *, similarity: str = SIMILARITIES[0]
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The positions of the `count` documents that are most similar, best first, int64 [queries, min(count, docs)].
+
+    Ties go to the document that stands first. One whose vector is 0, as one that is not finite is read, comes last:
+    by a distance or a product it could else be near.
 
     Args:
         queries: float32 [queries, dim].
@@ -137,9 +159,11 @@ def nearest_documents(
     """
     count = min(count, len(documents))
     found = np.empty((len(queries), count), dtype=np.int64)
+    nothing = ~documents.any(axis=1)
     step = max(1, SCORES_AT_ONCE // len(documents))
     for start in range(0, len(queries), step):
         scores = np.round(all_compared(queries[start : start + step], documents, similarity), 6)
+        scores[:, nothing] = -np.inf
         least = np.partition(scores, len(documents) - count, axis=1)[:, len(documents) - count]
         for at, (row, bound) in enumerate(zip(scores, least, strict=True), start=start):
             close = np.flatnonzero(row >= bound)  # in the order of documents, which a stable sort keeps among ties

@@ -52,7 +52,7 @@ def read_table(file: Path, roles: Mapping[str, str], *, where: str, headless: bo
     Raises:
         AutopruneError: there is no such file, it is no table, columns are missing, rows are of unequal length.
     """
-    rows = _read(file, where)
+    rows = read_rows(file, where)
     if not rows:
         raise AutopruneError(f"{file}: the file is empty; it must have {_wanted(roles, headless)}.")
     names = rows[0].fields
@@ -172,8 +172,12 @@ def _wanted(roles: Mapping[str, str], headless: bool) -> str:
     )
 
 
-def _read(file: Path, where: str) -> list[Row]:
-    """All lines that hold something."""
+def read_rows(file: Path, where: str) -> list[Row]:
+    """All lines of a CSV or TSV that hold something, the first one too, with all their fields.
+
+    Raises:
+        AutopruneError: there is no such file, or it is no table.
+    """
     text = read_text(file, where)
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
@@ -184,8 +188,9 @@ def _read(file: Path, where: str) -> list[Row]:
         if len({len(row.fields) for row in rows}) > 1 or any("\n" in field for row in rows for field in row.fields):
             return _rows(file, text, "\t", csv.QUOTE_NONE)
         return rows
-    first = text.lstrip().partition("\n")[0]
-    separator = "," if len(next(csv.reader([first]), [])) > 1 else max(",;\t|", key=first.count)
+    first = re.split("[\r\n]", text.lstrip(), maxsplit=1)[0]
+    heads = _rows(file, first, ",", csv.QUOTE_MINIMAL)
+    separator = "," if heads and len(heads[0].fields) > 1 else max(",;\t|", key=first.count)
     return _rows(file, text, separator, csv.QUOTE_MINIMAL)
 
 
