@@ -181,6 +181,8 @@ def check_flags(arguments: Sequence[str]) -> None:
         refuse("--resolve: it goes with --cfg job")
     if flags.config_dir is not None and not (isinstance(flags.config_dir, str) and Path(flags.config_dir).is_dir()):
         raise AutopruneError(f"--config-dir: a folder of configs must be named, but got {flags.config_dir!r}.")
+    if flags.config_name is not None or flags.config_path is not None:
+        refuse("--config-name, --config-path: the config is autoprune's own; --config-dir names a folder beside it")
     if flags.experimental_rerun is not None:
         refuse("--experimental-rerun: a pickled job is code of whoever wrote it, and is not run")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import pkgutil
 import re
 import typing
@@ -17,7 +18,12 @@ import yaml
 from hydra import compose, initialize_config_module
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigTypeError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from autoprune.arguments import (
     FREE,
@@ -101,7 +107,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
     with readable_errors(words=chosen(overrides)), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         try:
             config = compose("config", overrides=theirs)
-        except OmegaConfBaseException:  # which are of these kinds too
+        except (OmegaConfBaseException, OSError):  # `readable_errors` knows them
             raise
         except (
             TypeError,
@@ -160,12 +166,49 @@ def _task_schemas(words: tuple[str, ...]) -> Iterator[type[Any]]:
             yield task_maker(name).config
 
 
+def _options(hint: Any) -> list[Any]:
+    """The types that a hint allows, but for None."""
+    options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return [option for option in options if option is not type(None)]
+
+
+def _hint(schema: Any, path: Sequence[str]) -> Any:
+    """The annotated type of an entry of a config dataclass; None where it has no such entry."""
+    hint = schema
+    for name in path:
+        schema = next(iter(_options(hint)), None)
+        if dataclasses.is_dataclass(schema):
+            hint = typing.get_type_hints(schema).get(name)
+        else:
+            hint = next(iter(typing.get_args(schema)), None) if name.isdecimal() else None
+    return hint
+
+
+def _taken(hint: Any) -> str:
+    """What an entry takes, in words, by its type; empty where there are none."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    found = []
+    for option in _options(hint):
+        if typing.get_origin(option) in (list, tuple):
+            inner = words.get(typing.get_args(option)[0])
+            found.append(f"a list, of which each is {inner}" if inner else "a list")
+        elif option in words:
+            found.append(words[option])
+    return f"{' or '.join(found)} is taken" if found else ""
+
+
+def _found(value: Any, path: Sequence[str]) -> Any:
+    """What a tree of plain values holds at a path."""
+    for name in path:
+        value = value[int(name)] if isinstance(value, list | tuple) else value[name]
+    return value
+
+
 def _entry_kind(schema: Any, path: Sequence[str]) -> Kind | None:
     """What an entry of a config dataclass takes; None where it has no such entry."""
     for name in path:
         hint = typing.get_type_hints(schema).get(name) if dataclasses.is_dataclass(schema) else None
-        options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        schema = next((option for option in options if option is not type(None)), None)
+        schema = next(iter(_options(hint)), None)
     if schema is None or dataclasses.is_dataclass(schema):
         return None
     if typing.get_origin(schema) in (list, tuple):
@@ -196,7 +239,14 @@ def structured(schema: type[Any], section: Mapping[str, Any], where: str) -> Any
     _refuse_unknown(schema, section, where)
     content = OmegaConf.create(_typed(schema, section, where))
     with readable_errors(where):
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
+        try:
+            return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
+        except (ValidationError, ConfigTypeError) as error:
+            path = re.findall(r"[^.\[\]]+", str(error.full_key or ""))
+            taken = _taken(_hint(schema, path))
+            if not taken:
+                raise
+            raise AutopruneError(f"{'.'.join((where, *path))}: {taken}, but got {_found(section, path)!r}.") from error
 
 
 def _literal(value: Any) -> Any:
@@ -251,6 +301,15 @@ def _neighbours(path: str, words: tuple[str, ...]) -> str:
     return f"{path} itself is there, but its value names what is not; ~{path} takes it out, ++{path}=… puts another in."
 
 
+def _not_taken_out(key: str, held: str | None, words: tuple[str, ...]) -> str:
+    """Why Hydra did not take a key out, which holds something else than was said."""
+    if held is not None:
+        return f"it holds {held}, and not what was written behind it; ~{key} takes it out, whatever it holds."
+    if OmegaConf.select(_base(words), key, default="nothing") is None:
+        return f"it holds nothing, so that there is nothing to take out; {key}=… sets it."
+    return f"there is no such entry. {_neighbours(key, words)}"
+
+
 @contextmanager
 def readable_errors(where: str = "", *, words: tuple[str, ...] = ()) -> Iterator[None]:
     """Turns Hydra's and OmegaConf's errors into ours: one message, with the nearest names.
@@ -278,13 +337,25 @@ def readable_errors(where: str = "", *, words: tuple[str, ...] = ()) -> Iterator
         raise AutopruneError(f"{error.override}: Hydra cannot read this; put the value in quotes.") from error
     except ConfigCompositionException as error:
         missing = re.match(r"Could not override '([^']*)'", str(error))
-        if missing is None:
-            raise AutopruneError(
-                f"{_plainly(error)}{f': {error.__cause__}' if error.__cause__ else ''}".splitlines()[0]
-            ) from error
-        raise AutopruneError(f"{missing[1]}: there is no such entry. {_neighbours(missing[1], words)}") from error
+        kept = re.match(
+            r"Could not delete from config\. (?:The value of )?'([^']*)' (?:is (.*) and not |does)",
+            str(error),
+            flags=re.DOTALL,
+        )
+        if missing:
+            raise AutopruneError(f"{missing[1]}: there is no such entry. {_neighbours(missing[1], words)}") from error
+        if kept:
+            raise AutopruneError(f"~{kept[1]}: {_not_taken_out(kept[1], kept[2], words)}") from error
+        raise AutopruneError(
+            f"{_plainly(error)}{f': {error.__cause__}' if error.__cause__ else ''}".splitlines()[0]
+        ) from error
     except HydraException as error:
         raise AutopruneError(_plainly(error)) from error
+    except OSError as error:
+        if error.filename is None:  # of no file, such as a pipe that is closed
+            raise
+        name = Path(os.fsdecode(error.filename)).name
+        raise AutopruneError(f"a file of the config, {name!r}, cannot be read: {error.strerror}.") from error
 
 
 def _plainly(error: HydraException) -> str:

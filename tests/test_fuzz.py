@@ -46,6 +46,7 @@ FOREIGN = [
     "mismatched",
 ]
 FOREIGN += ["viable alternative", "full_key", "object_type", "huggingface.co/docs", "[y/N]", "Warning:"]
+FOREIGN += ["DictConfig", "ListConfig", "Union[", "type hint", "could not be converted", "Could not delete"]
 """What others say, or would have people do."""
 
 ODD = ["", " ", "\0", "NaN", "inf", "-1", "1e999", "9" * 400, "[" * 2000, "{" * 900, "é", "\ufeff", "'", '"', ",", "\t"]

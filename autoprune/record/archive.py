@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, doing
 from autoprune.fits import fits
 from autoprune.measure.measurement import SEARCH, Measurement
 
@@ -130,6 +130,8 @@ class Archive:
                 whole = candidate.rejected or all(found.is_whole for found in candidate.measurements)
                 if not (whole and fits(candidate, Candidate)):
                     raise ValueError("a value is missing, or of another type than was written")
+                if all(found.purpose != SEARCH for found in candidate.measurements):
+                    raise ValueError("it was not measured for the search")
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise AutopruneError(
                     f"{path}:{number}: the line is no candidate ({error}); take it out to go on without it."
@@ -157,7 +159,8 @@ class Archive:
 
 def whole_lines(path: Path) -> list[bytes]:
     """The terminated lines of a file that is only appended to; none where there is no file."""
-    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    with doing(f"{path} cannot be read"):
+        return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
 def mend(path: Path) -> None:

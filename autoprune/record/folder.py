@@ -49,10 +49,10 @@ def read_study(folder: Path) -> dict[str, Any]:
         AutopruneError: there is none, or it is damaged.
     """
     path = folder / "study.yaml"
-    if not path.is_file():
-        raise _missing(folder)
     try:
         with doing(f"study {folder.name!r} cannot be read"):
+            if not path.is_file():
+                raise _missing(folder)
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date that is none
         if isinstance(error, AutopruneError):

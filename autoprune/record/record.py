@@ -160,6 +160,8 @@ class Record:
         assert searched is not None, "whatever is archived was measured for the search"
         if verified and any(getattr(verified[0], one) != getattr(verified[1], one) for one in ("machine", "rules")):
             verified = None  # what was verified elsewhere, or by other rules, is not, where the baseline was last
+        if verified and verified[0].draws and len(verified[0].draws) != len(verified[1].draws):
+            raise ValueError(f"{len(verified[0].draws)} draws, not {len(verified[1].draws)}")
         return Point(
             candidate=candidate,
             found=readings(*searched, metrics=self.metrics),

@@ -42,6 +42,8 @@ class ParquetTable:
         folders = "hive" if path.is_dir() else None  # what lies above a single file is no column
         self._dataset: Any = pyarrow.dataset.dataset(path, format="parquet", partitioning=folders)
         self.names: list[str] = list(self._dataset.schema.names)
+        if not self.names:
+            raise AutopruneError(f"{path}: there are no columns in it; a folder must hold files of parquet.")
 
     @property
     def rows(self) -> list[list[str]]:
