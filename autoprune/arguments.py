@@ -64,6 +64,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
             raise AutopruneError(f"{argument!r}: an override is written key=value. autoprune --help explains.")
         if argument.startswith("~") and argument[1:].partition("=")[0] in GROUPS:
             raise AutopruneError(f"{argument}: a section cannot be taken out; take out single keys of it.")
+        if key_of(argument) in GROUPS and argument.startswith("++"):
+            raise AutopruneError(f"{argument!r}: the name of a file is chosen without ++.")
         if key_of(argument) in GROUPS and re.match(r"[\[{]|(null)?$", argument.partition("=")[2], flags=re.IGNORECASE):
             raise AutopruneError(
                 f"{argument!r}: the name of a file in its folder of conf/ is chosen here; set single keys one by one."

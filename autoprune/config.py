@@ -7,6 +7,7 @@ import functools
 import os
 import pkgutil
 import re
+import textwrap
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -187,11 +188,11 @@ def _hint(schema: Any, path: Sequence[str]) -> Any:
 def _taken(hint: Any) -> str:
     """What an entry takes, in words, by its type; empty where there are none."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    several = {int: "whole numbers", float: "numbers", str: "texts"}
     found = []
     for option in _options(hint):
         if typing.get_origin(option) in (list, tuple):
-            inner = words.get(typing.get_args(option)[0])
-            found.append(f"a list, of which each is {inner}" if inner else "a list")
+            found.append(f"a list of {several.get(typing.get_args(option)[0], 'values')}")
         elif option in words:
             found.append(words[option])
     return f"{' or '.join(found)} is taken" if found else ""
@@ -261,6 +262,8 @@ def _literal(value: Any) -> Any:
 def _typed(schema: Any, value: Any, where: str, path: tuple[str, ...] = ()) -> Any:
     """A plain value with its texts as OmegaConf must be given them."""
     if isinstance(value, Mapping):
+        if taken := _taken(_hint(schema, path)):
+            raise AutopruneError(f"{'.'.join((where, *path))}: {taken}, but got {value!r}.")
         return {key: _typed(schema, inner, where, (*path, str(key))) for key, inner in value.items()}
     if isinstance(value, str) and "\0" in value:
         raise AutopruneError(f"{'.'.join((where, *path))}: no text or name holds the character NUL, but got {value!r}.")
@@ -301,13 +304,27 @@ def _neighbours(path: str, words: tuple[str, ...]) -> str:
     return f"{path} itself is there, but its value names what is not; ~{path} takes it out, ++{path}=… puts another in."
 
 
-def _not_taken_out(key: str, held: str | None, words: tuple[str, ...]) -> str:
-    """Why Hydra did not take a key out, which holds something else than was said."""
-    if held is not None:
-        return f"it holds {held}, and not what was written behind it; ~{key} takes it out, whatever it holds."
-    if OmegaConf.select(_base(words), key, default="nothing") is None:
-        return f"it holds nothing, so that there is nothing to take out; {key}=… sets it."
-    return f"there is no such entry. {_neighbours(key, words)}"
+def _not_composed(error: HydraException, words: tuple[str, ...]) -> str:
+    """Why Hydra could not put an override into a config."""
+    said = str(error)
+    if match := re.match(r"Could not override '([^']*)'", said):
+        return f"{match[1]}: there is no such entry. {_neighbours(match[1], words)}"
+    if match := re.match(r"Could not append to config\. An item is already at '([^']*)'", said):
+        return f"+{match[1]}: the entry is there already; {match[1]}=… sets it."
+    if (match := re.match(r"Error merging override (.*)", said, flags=re.DOTALL)) and "merge" in str(error.__cause__):
+        return f"{match[1]}: what is there is of another kind; a list, a mapping and one value cannot be put together."
+    if match := re.match(
+        r"Could not delete from config\. The value of '([^']*)' is (.*) and not ", said, flags=re.DOTALL
+    ):
+        held = textwrap.shorten(match[2], 80, placeholder=" …")
+        return (
+            f"~{match[1]}: it holds {held}, and not what was written behind it; ~{match[1]} takes it out in any case."
+        )
+    if match := re.match(r"Could not delete from config\. '([^']*)' does", said):
+        if OmegaConf.select(_base(words), match[1], default="nothing") is None:
+            return f"~{match[1]}: it holds nothing, so that there is nothing to take out; {match[1]}=… sets it."
+        return f"~{match[1]}: there is no such entry. {_neighbours(match[1], words)}"
+    return f"{_plainly(error)}{f': {error.__cause__}' if error.__cause__ else ''}".splitlines()[0]
 
 
 @contextmanager
@@ -330,25 +347,12 @@ def readable_errors(where: str = "", *, words: tuple[str, ...] = ()) -> Iterator
     except OmegaConfBaseException as error:
         key = ".".join(piece for piece in (where, str(error.full_key or "")) if piece)
         way = "; a ${ that is meant as such is written \\${" if isinstance(error, InterpolationResolutionError) else ""
-        raise AutopruneError(
-            f"{key or 'config'}: {str(error.msg or error).splitlines()[0].rstrip('.')}{way}."
-        ) from error
+        said = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error.msg or error).splitlines()[0])
+        raise AutopruneError(f"{key or 'config'}: {said.rstrip('.')}{way}.") from error
     except OverrideParseException as error:
         raise AutopruneError(f"{error.override}: Hydra cannot read this; put the value in quotes.") from error
     except ConfigCompositionException as error:
-        missing = re.match(r"Could not override '([^']*)'", str(error))
-        kept = re.match(
-            r"Could not delete from config\. (?:The value of )?'([^']*)' (?:is (.*) and not |does)",
-            str(error),
-            flags=re.DOTALL,
-        )
-        if missing:
-            raise AutopruneError(f"{missing[1]}: there is no such entry. {_neighbours(missing[1], words)}") from error
-        if kept:
-            raise AutopruneError(f"~{kept[1]}: {_not_taken_out(kept[1], kept[2], words)}") from error
-        raise AutopruneError(
-            f"{_plainly(error)}{f': {error.__cause__}' if error.__cause__ else ''}".splitlines()[0]
-        ) from error
+        raise AutopruneError(_not_composed(error, words)) from error
     except HydraException as error:
         raise AutopruneError(_plainly(error)) from error
     except OSError as error:

@@ -32,7 +32,6 @@ from autoprune.config import compose_sections, structured
 from autoprune.families import task_maker
 from autoprune.recommender.task import RecommenderTask
 from autoprune.study.settings import StudyConfig
-from autoprune.views.terminal import exit_codes
 
 SEED = int(os.environ.get("AUTOPRUNE_FUZZ", "0"))
 
@@ -62,9 +61,11 @@ def spoken(run: Callable[[], object]) -> str:
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr), warnings.catch_warnings():
         warnings.simplefilter("always")
         try:
-            with exit_codes():
-                run()
-        except SystemExit as ended:
+            run()
+        except autoprune.AutopruneError as error:  # nothing else may come out of a call from Python
+            stderr.write(f"autoprune: {error}")
+            code = 2
+        except SystemExit as ended:  # of the command line
             code = int(ended.code or 0)
     said = stderr.getvalue()
     assert code in (0, 2), f"exit code {code}"
