@@ -7,6 +7,7 @@ import functools
 import os
 import pkgutil
 import re
+import sys
 import textwrap
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -267,6 +268,10 @@ def _typed(schema: Any, value: Any, where: str, path: tuple[str, ...] = ()) -> A
         return {key: _typed(schema, inner, where, (*path, str(key))) for key, inner in value.items()}
     if isinstance(value, str) and "\0" in value:
         raise AutopruneError(f"{'.'.join((where, *path))}: no text or name holds the character NUL, but got {value!r}.")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise AutopruneError(
+            f"{'.'.join((where, *path))}: a number with more than 308 digits is none that can be used."
+        )
     if isinstance(value, str) and _entry_kind(schema, path) is Kind.TEXTS:
         return [literal(text) for text in several(value)]
     if isinstance(value, list | tuple):

@@ -184,6 +184,8 @@ def test_a_study_whose_data_alone_is_other_says_why(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith("  data:")] == [], "the settings tell why"
     told_back = ["++requirements.quality={drop:'3%'}", "++space.prune.l1={}", "space.prune.rows=3"]
     assert sorted(shlex.split(way)) == [*told_back, "task.data.seed=0", "~task.data.longest"]
+    with pytest.raises(AutopruneError, match=r"the old study cannot go on\.$"):
+        open_folder(tmp_path, definition=now, told={"overrides": told_back})
     now["task"] = {"name": "other", "metric": "ndcg@20"}
     with pytest.raises(AutopruneError, match=r"of its own \(study\.name=…\)$"):
         open_folder(tmp_path, definition=now, told=told)

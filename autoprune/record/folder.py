@@ -97,7 +97,7 @@ def open_folder(folder: Path, *, definition: Mapping[str, Any], told: Mapping[st
         begun = known["definition"]
         changed = changes(begun, definition, labels=("was", "is"))
         if changed:
-            raise _other(folder.name, begun, definition, changed)
+            raise _other(folder.name, begun, definition, changed, overrides=told["overrides"])
         if known == content:
             return
     draft = path.with_suffix(".tmp")
@@ -140,16 +140,23 @@ def changes(one: Any, other: Any, *, labels: tuple[str, str]) -> list[str]:
 
 
 def _other(
-    name: str, begun: Mapping[str, Any], definition: Mapping[str, Any], changed: Sequence[str]
+    name: str,
+    begun: Mapping[str, Any],
+    definition: Mapping[str, Any],
+    changed: Sequence[str],
+    *,
+    overrides: Sequence[str],
 ) -> AutopruneError:
     """A study was started with another definition: what is other, and how to go on."""
     way = "Give the new study a name of its own (study.name=…)"
     settings = [line for line in changed if not line.startswith("  data: ")]
+    added = list(_way_back(begun, definition))
     if not settings:
         way = f"Only the data is other than it was: the files, or how this version reads and splits them.\n{way}."
+    elif set(added) & set(overrides):  # options that come to the same for the task's model are left out
+        way += "; this version does not take all settings as that one did, so that the old study cannot go on."
     elif begun["task"]["name"] == definition["task"]["name"]:
-        added = shlex.join(_way_back(begun, definition))
-        way += f", or go on with this one by adding what it was started with:\n  {added}"
+        way += f", or go on with this one by adding what it was started with:\n  {shlex.join(added)}"
     lines = "\n".join(settings or changed)  # settings can tell why the data is read as other than it was
     return AutopruneError(f"study {name!r} was started with another definition:\n{lines}\n{way}")
 
