@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Unpack
 
 from autoprune.config import compose_sections
+from autoprune.errors import AutopruneError, place_of
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Asked, Limits
-from autoprune.overrides import written
+from autoprune.overrides import OVERRIDE, written
 from autoprune.record.archive import ROUNDS
 from autoprune.record.record import Record
 from autoprune.study.progress import Progress
@@ -36,8 +36,28 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
 
         autoprune.search(task="interactions", **{"task.data.path": Path("my ratings (1).csv"), "study.trials": 10})
     """
+    for override in overrides:
+        _check_override(override)
+    for key in values:
+        if not OVERRIDE.fullmatch(f"{key}="):
+            raise AutopruneError(
+                f"{key!r}: a key with dots, such as task.dim, is given a value; what takes a key out is an override: "
+                'search("~task.data.path").'
+            )
     overrides = (*overrides, *(f"{key}={written(value)}" for key, value in values.items()))
     return run_search(compose_sections(overrides), overrides, report=report)
+
+
+def _check_override(override: object) -> None:
+    if not isinstance(override, str):
+        raise AutopruneError(
+            f'{override!r}: an override is a text, key=value, and several are several arguments: search("task=stsb", '
+            f'"task.data.path=stsb/"); but got {type(override).__name__}.'
+        )
+    if override.startswith("-"):
+        raise AutopruneError(
+            f"{override!r}: flags belong to the command line; from Python, overrides alone are given, key=value."
+        )
 
 
 def open_study(name: str, *, runs: str | os.PathLike[str] = "runs") -> Record:
@@ -46,7 +66,8 @@ def open_study(name: str, *, runs: str | os.PathLike[str] = "runs") -> Record:
     Raises:
         AutopruneError: there is no such study.
     """
-    return Record(Path(runs) / name)
+    folder = place_of(runs, "runs, where studies live,") / place_of(name, "the name of a study")
+    return Record(folder)
 
 
 def front(name: str, *, runs: str | os.PathLike[str] = "runs", **limits: Unpack[Asked]) -> Front:
@@ -99,6 +120,5 @@ def verify_study(
         front = autoprune.verify_study("careful")
         [point.verified["quality"].ratio for point in front]
     """
-    return verify(
-        Path(runs) / name, Limits(**limits), everything=everything, again=again, rounds=rounds, working=working
-    )
+    folder = place_of(runs, "runs, where studies live,") / place_of(name, "the name of a study")
+    return verify(folder, Limits(**limits), everything=everything, again=again, rounds=rounds, working=working)

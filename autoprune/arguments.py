@@ -64,6 +64,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
             raise AutopruneError(f"{argument!r}: an override is written key=value. autoprune --help explains.")
         if argument.startswith("~") and argument[1:].partition("=")[0] in GROUPS:
             raise AutopruneError(f"{argument}: a section cannot be taken out; take out single keys of it.")
+        if key_of(argument) in GROUPS and argument.startswith("++"):
+            raise AutopruneError(f"{argument!r}: the name of a file is chosen without ++.")
         if key_of(argument) in GROUPS and re.match(r"[\[{]|(null)?$", argument.partition("=")[2], flags=re.IGNORECASE):
             raise AutopruneError(
                 f"{argument!r}: the name of a file in its folder of conf/ is chosen here; set single keys one by one."
@@ -181,6 +183,8 @@ def check_flags(arguments: Sequence[str]) -> None:
         refuse("--resolve: it goes with --cfg job")
     if flags.config_dir is not None and not (isinstance(flags.config_dir, str) and Path(flags.config_dir).is_dir()):
         raise AutopruneError(f"--config-dir: a folder of configs must be named, but got {flags.config_dir!r}.")
+    if flags.config_name is not None or flags.config_path is not None:
+        refuse("--config-name, --config-path: the config is autoprune's own; --config-dir names a folder beside it")
     if flags.experimental_rerun is not None:
         refuse("--experimental-rerun: a pickled job is code of whoever wrote it, and is not run")
 

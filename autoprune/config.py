@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import pkgutil
 import re
+import sys
+import textwrap
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +20,12 @@ import yaml
 from hydra import compose, initialize_config_module
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigTypeError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from autoprune.arguments import (
     FREE,
@@ -101,7 +109,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
     with readable_errors(words=chosen(overrides)), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         try:
             config = compose("config", overrides=theirs)
-        except OmegaConfBaseException:  # which are of these kinds too
+        except (OmegaConfBaseException, OSError):  # `readable_errors` knows them
             raise
         except (
             TypeError,
@@ -160,12 +168,49 @@ def _task_schemas(words: tuple[str, ...]) -> Iterator[type[Any]]:
             yield task_maker(name).config
 
 
+def _options(hint: Any) -> list[Any]:
+    """The types that a hint allows, but for None."""
+    options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return [option for option in options if option is not type(None)]
+
+
+def _hint(schema: Any, path: Sequence[str]) -> Any:
+    """The annotated type of an entry of a config dataclass; None where it has no such entry."""
+    hint = schema
+    for name in path:
+        schema = next(iter(_options(hint)), None)
+        if dataclasses.is_dataclass(schema):
+            hint = typing.get_type_hints(schema).get(name)
+        else:
+            hint = next(iter(typing.get_args(schema)), None) if name.isdecimal() else None
+    return hint
+
+
+def _taken(hint: Any) -> str:
+    """What an entry takes, in words, by its type; empty where there are none."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    several = {int: "whole numbers", float: "numbers", str: "texts"}
+    found = []
+    for option in _options(hint):
+        if typing.get_origin(option) in (list, tuple):
+            found.append(f"a list of {several.get(typing.get_args(option)[0], 'values')}")
+        elif option in words:
+            found.append(words[option])
+    return f"{' or '.join(found)} is taken" if found else ""
+
+
+def _found(value: Any, path: Sequence[str]) -> Any:
+    """What a tree of plain values holds at a path."""
+    for name in path:
+        value = value[int(name)] if isinstance(value, list | tuple) else value[name]
+    return value
+
+
 def _entry_kind(schema: Any, path: Sequence[str]) -> Kind | None:
     """What an entry of a config dataclass takes; None where it has no such entry."""
     for name in path:
         hint = typing.get_type_hints(schema).get(name) if dataclasses.is_dataclass(schema) else None
-        options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        schema = next((option for option in options if option is not type(None)), None)
+        schema = next(iter(_options(hint)), None)
     if schema is None or dataclasses.is_dataclass(schema):
         return None
     if typing.get_origin(schema) in (list, tuple):
@@ -196,7 +241,14 @@ def structured(schema: type[Any], section: Mapping[str, Any], where: str) -> Any
     _refuse_unknown(schema, section, where)
     content = OmegaConf.create(_typed(schema, section, where))
     with readable_errors(where):
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
+        try:
+            return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
+        except (ValidationError, ConfigTypeError) as error:
+            path = re.findall(r"[^.\[\]]+", str(error.full_key or ""))
+            taken = _taken(_hint(schema, path))
+            if not taken:
+                raise
+            raise AutopruneError(f"{'.'.join((where, *path))}: {taken}, but got {_found(section, path)!r}.") from error
 
 
 def _literal(value: Any) -> Any:
@@ -211,9 +263,15 @@ def _literal(value: Any) -> Any:
 def _typed(schema: Any, value: Any, where: str, path: tuple[str, ...] = ()) -> Any:
     """A plain value with its texts as OmegaConf must be given them."""
     if isinstance(value, Mapping):
+        if taken := _taken(_hint(schema, path)):
+            raise AutopruneError(f"{'.'.join((where, *path))}: {taken}, but got {value!r}.")
         return {key: _typed(schema, inner, where, (*path, str(key))) for key, inner in value.items()}
     if isinstance(value, str) and "\0" in value:
         raise AutopruneError(f"{'.'.join((where, *path))}: no text or name holds the character NUL, but got {value!r}.")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise AutopruneError(
+            f"{'.'.join((where, *path))}: a number with more than 308 digits is none that can be used."
+        )
     if isinstance(value, str) and _entry_kind(schema, path) is Kind.TEXTS:
         return [literal(text) for text in several(value)]
     if isinstance(value, list | tuple):
@@ -251,6 +309,29 @@ def _neighbours(path: str, words: tuple[str, ...]) -> str:
     return f"{path} itself is there, but its value names what is not; ~{path} takes it out, ++{path}=… puts another in."
 
 
+def _not_composed(error: HydraException, words: tuple[str, ...]) -> str:
+    """Why Hydra could not put an override into a config."""
+    said = str(error)
+    if match := re.match(r"Could not override '([^']*)'", said):
+        return f"{match[1]}: there is no such entry. {_neighbours(match[1], words)}"
+    if match := re.match(r"Could not append to config\. An item is already at '([^']*)'", said):
+        return f"+{match[1]}: the entry is there already; {match[1]}=… sets it."
+    if (match := re.match(r"Error merging override (.*)", said, flags=re.DOTALL)) and "merge" in str(error.__cause__):
+        return f"{match[1]}: what is there is of another kind; a list, a mapping and one value cannot be put together."
+    if match := re.match(
+        r"Could not delete from config\. The value of '([^']*)' is (.*) and not ", said, flags=re.DOTALL
+    ):
+        held = textwrap.shorten(match[2], 80, placeholder=" …")
+        return (
+            f"~{match[1]}: it holds {held}, and not what was written behind it; ~{match[1]} takes it out in any case."
+        )
+    if match := re.match(r"Could not delete from config\. '([^']*)' does", said):
+        if OmegaConf.select(_base(words), match[1], default="nothing") is None:
+            return f"~{match[1]}: it holds nothing, so that there is nothing to take out; {match[1]}=… sets it."
+        return f"~{match[1]}: there is no such entry. {_neighbours(match[1], words)}"
+    return f"{_plainly(error)}{f': {error.__cause__}' if error.__cause__ else ''}".splitlines()[0]
+
+
 @contextmanager
 def readable_errors(where: str = "", *, words: tuple[str, ...] = ()) -> Iterator[None]:
     """Turns Hydra's and OmegaConf's errors into ours: one message, with the nearest names.
@@ -271,20 +352,19 @@ def readable_errors(where: str = "", *, words: tuple[str, ...] = ()) -> Iterator
     except OmegaConfBaseException as error:
         key = ".".join(piece for piece in (where, str(error.full_key or "")) if piece)
         way = "; a ${ that is meant as such is written \\${" if isinstance(error, InterpolationResolutionError) else ""
-        raise AutopruneError(
-            f"{key or 'config'}: {str(error.msg or error).splitlines()[0].rstrip('.')}{way}."
-        ) from error
+        said = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error.msg or error).splitlines()[0])
+        raise AutopruneError(f"{key or 'config'}: {said.rstrip('.')}{way}.") from error
     except OverrideParseException as error:
         raise AutopruneError(f"{error.override}: Hydra cannot read this; put the value in quotes.") from error
     except ConfigCompositionException as error:
-        missing = re.match(r"Could not override '([^']*)'", str(error))
-        if missing is None:
-            raise AutopruneError(
-                f"{_plainly(error)}{f': {error.__cause__}' if error.__cause__ else ''}".splitlines()[0]
-            ) from error
-        raise AutopruneError(f"{missing[1]}: there is no such entry. {_neighbours(missing[1], words)}") from error
+        raise AutopruneError(_not_composed(error, words)) from error
     except HydraException as error:
         raise AutopruneError(_plainly(error)) from error
+    except OSError as error:
+        if error.filename is None:  # of no file, such as a pipe that is closed
+            raise
+        name = Path(os.fsdecode(error.filename)).name
+        raise AutopruneError(f"a file of the config, {name!r}, cannot be read: {error.strerror}.") from error
 
 
 def _plainly(error: HydraException) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class AutopruneError(ValueError):
@@ -50,6 +52,17 @@ def reason_of(error: OSError) -> str:
     """What the system says, and of which file: `Permission denied: 'runs/x'`."""
     reason = error.strerror or str(error) or type(error).__name__
     return f"{reason}: {str(error.filename)!r}" if error.filename is not None else reason
+
+
+def place_of(place: object, what: str) -> Path:
+    """A path that was given from Python.
+
+    Raises:
+        AutopruneError: it is none.
+    """
+    if not isinstance(place, str | os.PathLike):
+        raise AutopruneError(f"{what} is a text or a path, but got {place!r}.")
+    return Path(place)
 
 
 @contextmanager

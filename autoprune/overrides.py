@@ -68,6 +68,8 @@ def written(value: Any) -> str:
     Raises:
         AutopruneError: it is of another type.
     """
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        value = value.item()  # a scalar of numpy's, as Python has it
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str | os.PathLike):

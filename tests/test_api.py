@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
 from autoprune.record.record import Record
+from autoprune.study.definition import make_task
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,47 @@ def test_front_takes_the_limits_of_the_command_line(runs: Path) -> None:
         autoprune.front("careful", runs=runs, prefer="speed")
     with pytest.raises(AutopruneError, match="holds no study 'nosuch'"):
         autoprune.front("nosuch", runs=runs)
+
+
+LONG = "a" * 400
+"""Longer than a name in a folder can be, at which the system itself complains."""
+
+REFUSED: dict[str, tuple[Callable[[], object], str]] = {
+    "pairs": (
+        lambda: make_task({"name": "encoder", "data": {"pairs": LONG + ".csv"}}),
+        r"^task\.data\.pairs: File name",
+    ),
+    "retrieval": (lambda: make_task({"name": "encoder", "data": {"retrieval": LONG}}), r"^task\.data\.retrieval: "),
+    "classes": (lambda: make_task({"name": "encoder", "data": {"classification": LONG}}), r"^task\.data\.class"),
+    "texts": (lambda: autoprune.search("task=encoder", f"task.texts={LONG}.txt"), r"^task\.texts: File name too long"),
+    "table": (lambda: make_task({"name": "interactions", "data": {"path": LONG}}), r"File name too long"),
+    "artifact": (lambda: autoprune.load(LONG), r"'a+' cannot be read: File name too long"),
+    "a number": (lambda: autoprune.load(5), r"is a text or a path, but got 5"),  # type: ignore[arg-type]
+    "no name": (lambda: autoprune.open_study(None), r"name of a study is a text"),  # type: ignore[arg-type]
+    "a list": (lambda: autoprune.search(["task=encoder"]), r"several are several arguments"),  # type: ignore[arg-type]
+    "a flag": (lambda: autoprune.search("--multirun", "task=stsb"), r"'--multirun': flags belong to the command line"),
+    "job": (lambda: autoprune.search("--cfg", "job"), r"'--cfg': flags belong"),
+    "a key taken out": (lambda: autoprune.search(**{"~task.dim": 1}), r"'~task\.dim': a key with dots"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_is_refused_in_our_words(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    call, said = REFUSED[case]
+    with pytest.raises(AutopruneError, match=said):
+        call()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", ["name", "folder", "archive"])
+def test_a_study_that_the_system_cannot_read_is_refused_in_our_words(kept: str, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "careful", tmp_path / "s")
+    if kept == "archive":
+        (tmp_path / "s" / "archive.jsonl").unlink()
+        (tmp_path / "s" / "archive.jsonl").mkdir()
+    with pytest.raises(AutopruneError, match=r"cannot be read: (File name too long|Is a directory)"):
+        autoprune.open_study("s" if kept == "archive" else LONG, runs=tmp_path if kept != "folder" else tmp_path / LONG)
 
 
 @pytest.mark.slow

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 import autoprune
-from autoprune.config import compose_config, sections
+from autoprune.config import compose_config, compose_sections, sections, structured
 from autoprune.errors import AutopruneError
+from autoprune.families import task_maker
 from autoprune.fronts.profiles import load_profile
 from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.space import Space
@@ -150,6 +152,46 @@ def test_every_corner_of_the_shipped_space_can_be_built(
     overrides = ["task=interactions", f"task.data.path={planted}", f"study.dir={tmp_path}", "study.name=..bad"]
     with pytest.raises(AutopruneError, match=r"study\.name"):  # what is checked after the corners
         run_study(sections(compose_config(overrides)), overrides)
+
+
+TYPES: list[tuple[dict[str, Any], str]] = [
+    ({"model": {"x": 1}}, r"^task\.model: a text is taken, but got {'x': 1}\.$"),
+    ({"data": {"documents": 1e3}}, r"^task\.data\.documents: a whole number or a text is taken, but got 1000\.0\.$"),
+    ({"data": {"documents": True}}, r"^task\.data\.documents: a whole number or a text is taken, but got True\.$"),
+    ({"data": {"documents": [1]}}, r"^task\.data\.documents: a whole number or a text is taken, but got \[1\]\.$"),
+    ({"data": {"scale": ["a", 1]}}, r"^task\.data\.scale\.0: a number is taken, but got 'a'\.$"),
+    ({"data": {"scale": 3}}, r"^task\.data\.scale: a list of numbers is taken, but got 3\.$"),
+    ({"data": {"scale": {"a": 1}}}, r"^task\.data\.scale: a list of numbers is taken, but got {'a': 1}\.$"),
+    ({"seed": "abc"}, r"^task\.seed: a whole number is taken, but got 'abc'\.$"),
+    ({"seed": 1.5}, r"^task\.seed: a whole number is taken, but got 1\.5\.$"),
+    ({"seed": None}, r"^task\.seed: a whole number is taken, but got None\.$"),
+    ({"training": {"learning_rate": "x"}}, r"^task\.training\.learning_rate: a number is taken, but got 'x'\.$"),
+    ({"training": {"decay": "x"}}, r"^task\.training\.decay: true or false is taken, but got 'x'\.$"),
+]
+
+
+@pytest.mark.parametrize(("section", "said"), TYPES, ids=str)
+def test_what_an_entry_takes_is_said_with_what_it_got(section: dict[str, Any], said: str) -> None:
+    with pytest.raises(AutopruneError, match=said):
+        structured(task_maker("encoder").config, section, "task")
+
+
+NOT_COMPOSED = {
+    "++task.data=[1]": r"^\+\+task\.data=\[1\]: what is there is of another kind",
+    "~task.model=foo": r"^~task\.model: it holds nothing",
+    "~task.seed=4": r"^~task\.seed: it holds 0, .* ~task\.seed takes it out in any case\.$",
+    "~task.seeed": r"^~task\.seeed: there is no such entry\. Did you mean seed\?",
+    "+task.seed=4": r"^\+task\.seed: the entry is there already; task\.seed=… sets it\.$",
+    "++study=3": r"^'\+\+study=3': the name of a file is chosen without \+\+\.$",
+    "task.metric=${oc.env:NOSUCH}": r"^task\.metric: \"Environment variable 'NOSUCH' not found\"; a \${",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("override", NOT_COMPOSED)
+def test_what_cannot_be_composed_is_said_in_our_words(override: str) -> None:
+    with pytest.raises(AutopruneError, match=NOT_COMPOSED[override]):
+        compose_sections(["task=encoder", override])
 
 
 TOLD = {

@@ -11,12 +11,14 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -33,7 +35,6 @@ from autoprune.config import compose_sections, structured
 from autoprune.families import task_maker
 from autoprune.recommender.task import RecommenderTask
 from autoprune.study.settings import StudyConfig
-from autoprune.views.terminal import exit_codes
 
 SEED = int(os.environ.get("AUTOPRUNE_FUZZ", "0"))
 
@@ -47,6 +48,7 @@ FOREIGN = [
     "mismatched",
 ]
 FOREIGN += ["viable alternative", "full_key", "object_type", "huggingface.co/docs", "[y/N]", "Warning:"]
+FOREIGN += ["DictConfig", "ListConfig", "Union[", "type hint", "could not be converted", "Could not delete"]
 """What others say, or would have people do."""
 
 ODD = ["", " ", "\0", "NaN", "inf", "-1", "1e999", "9" * 400, "[" * 2000, "{" * 900, "é", "\ufeff", "'", '"', ",", "\t"]
@@ -62,9 +64,11 @@ def spoken(run: Callable[[], object]) -> str:
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr), warnings.catch_warnings():
         warnings.simplefilter("always")
         try:
-            with exit_codes():
-                run()
-        except SystemExit as ended:
+            run()
+        except autoprune.AutopruneError as error:  # nothing else may come out of a call from Python
+            stderr.write(f"autoprune: {error}")
+            code = 2
+        except SystemExit as ended:  # of the command line
             code = int(ended.code or 0)
     said = stderr.getvalue()
     assert code in (0, 2), f"exit code {code}"
@@ -408,6 +412,61 @@ def test_a_few_cases_work_or_end_with_one_message(case: Case, places: Callable[[
 @pytest.mark.parametrize("case", SLOW, ids=lambda case: case.__name__)
 def test_cases_work_or_end_with_one_message(case: Case, places: Callable[[], Path]) -> None:
     check(case, range(FAST.get(case, 0), SLOW[case]), places)
+
+
+def empty_parquet(folder: Path) -> Callable[[], object]:
+    (folder / "e.parquet").mkdir()
+    maker, data = task_maker("interactions"), {"path": str(folder / "e.parquet"), "columns": {"user": "0"}}
+    return lambda: maker.make(structured(maker.config, {"data": data}, "task"))
+
+
+def return_in_a_first_line(folder: Path) -> Callable[[], object]:
+    from autoprune.encoder.texts import read_texts
+
+    (folder / "t.csv").write_bytes(b"tex\r\x1a\x1bt\nN")
+    return lambda: read_texts([str(folder / "t.csv")])
+
+
+def archive_line(folder: Path, change: Callable[[dict[str, Any]], object]) -> Callable[[], object]:
+    """A study of which one measurement is changed."""
+    make_study(folder / "s", 3, verified=True)
+    path = folder / "s" / "archive.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    change(lines[-1])
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return lambda: autoprune.front("s", runs=folder).letters
+
+
+def other_draws(folder: Path) -> Callable[[], object]:
+    return archive_line(folder, lambda line: line["measurements"][-1].update(draws=[1.0, 1.0]))
+
+
+def no_search(folder: Path) -> Callable[[], object]:
+    return archive_line(folder, lambda line: [one.update(purpose="x") for one in line["measurements"]])
+
+
+def long_group(_: Path) -> Callable[[], object]:
+    return lambda: compose_sections(["hydra.job.name" + "a" * 400 + "=x"])
+
+
+def long_number(_: Path) -> Callable[[], object]:
+    return lambda: structured(StudyConfig, {"latency_seconds": int("9" * 400)}, "study")
+
+
+FOUND: dict[Callable[[Path], Callable[[], object]], str] = {
+    empty_parquet: r"no columns in it",
+    return_in_a_first_line: r"which column is text",
+    other_draws: r"2 draws, not [\d,]+.*take its line out",
+    no_search: r"archive\.jsonl:\d+: .*not measured for the search",
+    long_group: r"a file of the config, 'hydra\.job\.namea+', cannot be read: File name too long",
+    long_number: r"study\.latency_seconds: a number with more than 308 digits",
+}
+"""What other seeds have found."""
+
+
+@pytest.mark.parametrize("made", FOUND, ids=lambda made: made.__name__)
+def test_what_was_found_ends_with_one_message(made: Callable[[Path], Callable[[], object]], tmp_path: Path) -> None:
+    assert re.search(FOUND[made], spoken(made(tmp_path)))
 
 
 def test_a_damaged_artifact_ends_with_one_message(made: Path, places: Callable[[], Path]) -> None:

@@ -7,11 +7,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.arguments import Kind, overridden, readable
+from autoprune.arguments import Kind, check_flags, overridden, readable
 from autoprune.config import compose_sections
 from autoprune.errors import AutopruneError
 from autoprune.overrides import several, written
@@ -184,3 +185,14 @@ def test_written_overrides_survive_a_shell() -> None:
         (word,) = shlex.split(shlex.join([f"task.data.path={written(name)}"]))
         assert _interpreted(overridden([word], "task.data.path")) == name, name
     assert os.fsencode(written(os.fsdecode(b"\xe9.csv"))) == b"'\xe9.csv'"
+
+
+@pytest.mark.parametrize("flag", ["--config-name=foo", "--config-path=foo", "-cn=foo", "-cp=foo"])
+def test_the_config_is_no_other_programs(flag: str) -> None:
+    with pytest.raises(AutopruneError, match=r"^--config-name, --config-path: the config is autoprune's own"):
+        check_flags([flag])
+
+
+@pytest.mark.parametrize(("value", "text"), [(np.bool_(True), "true"), (np.int64(3), "3"), (np.array(0.5), "0.5")])
+def test_scalars_of_numpy_are_written_as_pythons(value: object, text: str) -> None:
+    assert written(value) == text

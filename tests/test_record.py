@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -220,5 +221,17 @@ def test_a_study_whose_data_alone_is_other_says_why(tmp_path: Path) -> None:
     with pytest.raises(AutopruneError, match=r"data: was 0123456789ab, is ba9876543210\nOnly the data is other"):
         open_folder(tmp_path, definition=now, told=told)
     now["task"]["data"]["seed"] = 1
-    with pytest.raises(AutopruneError, match=r"seed: was 0, is 1\nGive the new study"):
+    now["task"]["data"]["longest"], now["space"] = 64, {"prune": {"rows": {"any_of": [1, 2]}}}
+    begun["space"], begun["requirements"] = {"prune": {"rows": 3, "l1": {}}}, {"quality": {"drop": "3%"}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"definition": begun, **told}))
+    with pytest.raises(AutopruneError, match=r"seed: was 0, is 1\n") as found:
+        open_folder(tmp_path, definition=now, told=told)
+    *lines, way = str(found.value).splitlines()
+    assert [line for line in lines if line.startswith("  data:")] == [], "the settings tell why"
+    told_back = ["++requirements.quality={drop:'3%'}", "++space.prune.l1={}", "space.prune.rows=3"]
+    assert sorted(shlex.split(way)) == [*told_back, "task.data.seed=0", "~task.data.longest"]
+    with pytest.raises(AutopruneError, match=r"the old study cannot go on\.$"):
+        open_folder(tmp_path, definition=now, told={"overrides": told_back})
+    now["task"] = {"name": "other", "metric": "ndcg@20"}
+    with pytest.raises(AutopruneError, match=r"of its own \(study\.name=…\)$"):
         open_folder(tmp_path, definition=now, told=told)

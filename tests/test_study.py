@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shlex
 import shutil
 import subprocess
 import sys
@@ -248,8 +249,11 @@ def test_rehearsed_size_is_the_real_size(runs: Path, planted: Path, tmp_path: Pa
 
 
 def test_a_changed_definition_is_refused_with_the_difference(copied: Path, planted: Path) -> None:
-    with pytest.raises(AutopruneError, match=r"space\.encode\.epochs\.any_of: was \[0, 2\], is \[0, 1\]"):
-        autoprune.search(*words(planted, copied, "space.encode.epochs.any_of=[0,1]"))
+    with pytest.raises(AutopruneError, match=r"space\.encode\.epochs\.any_of: was \[0, 2\], is \[0, 1\]") as found:
+        autoprune.search(*words(planted, copied, "space.encode.epochs.any_of=[0,1]", "~space.prune.rows"))
+    way_back = shlex.split(str(found.value).splitlines()[-1])
+    assert len(way_back) == 2
+    autoprune.search(*words(planted, copied, "space.encode.epochs.any_of=[0,1]", "~space.prune.rows", *way_back))
 
 
 def test_a_second_driver_is_refused(copied: Path, planted: Path) -> None:

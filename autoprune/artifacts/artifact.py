@@ -27,7 +27,7 @@ import safetensors.torch
 import torch
 
 from autoprune.artifacts.served import Beside, Parts, Served, serve
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, doing, place_of
 
 FORMAT = 1
 MODEL_FILES = ("model/manifest.json", "model/tensors.safetensors")
@@ -84,7 +84,8 @@ def load(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") 
     Raises:
         AutopruneError: there is no artifact, or a file of it is missing, truncated or altered.
     """
-    parts = read(Path(folder))
+    with doing(f"{str(folder)!r} cannot be read"):
+        parts = read(place_of(folder, "the folder of an artifact"))
     try:
         return serve(parts, device=device)
     except AutopruneError:

@@ -13,7 +13,7 @@ from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.config import EncoderConfig
 from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.texts import packaged_texts, read_texts
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, doing
 from autoprune.tasks.task import TaskMaker
 
 PACKAGES = ("tokenizers", "transformers", "onnx", "onnxruntime", "sklearn")
@@ -38,8 +38,11 @@ def make_encoder(config: EncoderConfig) -> EncoderTask:
     config.check()
     # Everything small is read, and refused, before the model.
     benchmarks = _read_benchmarks(config)
-    corpus = packaged_texts() if config.texts is None else read_texts(config.texts)
-    return EncoderTask(config, read_encoder(config.model), corpus, benchmarks)
+    with doing("task.texts"):
+        corpus = packaged_texts() if config.texts is None else read_texts(config.texts)
+    with doing("task.model"):
+        encoder = read_encoder(config.model)
+    return EncoderTask(config, encoder, corpus, benchmarks)
 
 
 def make_stsb(config: EncoderConfig) -> EncoderTask:
@@ -63,15 +66,18 @@ def _read_benchmarks(config: EncoderConfig) -> list[Benchmark]:
             f"task.data.pairs: pairs are given twice, as {data.pairs!r} and as task.data.path={data.path!r}; give one."
         )
     pairs, where = (data.pairs, "task.data.pairs") if data.pairs else (data.path, "task.data.path")
-    if pairs == LEE:
-        found.append(lee_pairs(seed=seed))
-    elif pairs:
-        found.append(read_pairs(Path(pairs), scale=data.scale, seed=seed, where=where))
-    if data.retrieval:
-        documents = data.documents if isinstance(data.documents, int) else None
-        found.append(read_retrieval(Path(data.retrieval), documents=documents, seed=seed, where="task.data.retrieval"))
-    if data.classification:
-        found.append(read_classification(Path(data.classification), seed=seed, where="task.data.classification"))
+    with doing(where):
+        if pairs == LEE:
+            found.append(lee_pairs(seed=seed))
+        elif pairs:
+            found.append(read_pairs(Path(pairs), scale=data.scale, seed=seed, where=where))
+    with doing(where := "task.data.retrieval"):
+        if data.retrieval:
+            documents = data.documents if isinstance(data.documents, int) else None
+            found.append(read_retrieval(Path(data.retrieval), documents=documents, seed=seed, where=where))
+    with doing(where := "task.data.classification"):
+        if data.classification:
+            found.append(read_classification(Path(data.classification), seed=seed, where=where))
     return found
 
 

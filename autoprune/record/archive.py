@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, doing
 from autoprune.fits import fits
 from autoprune.measure.measurement import SEARCH, Latency, Measurement
 
@@ -134,6 +134,8 @@ class Archive:
                 searched = any(found.purpose == SEARCH for found in candidate.measurements)
                 if not (whole and searched and fits(candidate, Candidate)):
                     raise ValueError("a value is missing, or of another type than was written")
+                if all(found.purpose != SEARCH for found in candidate.measurements):
+                    raise ValueError("it was not measured for the search")
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise AutopruneError(f"{path}:{number}: {self._explained(line, error)}") from error
             if candidate.key not in self.candidates and candidate.number in taken:
@@ -186,7 +188,8 @@ def newer_fields(line: bytes) -> list[str]:
 
 def whole_lines(path: Path) -> list[bytes]:
     """The terminated lines of a file that is only appended to; none where there is no file."""
-    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    with doing(f"{path} cannot be read"):
+        return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
 def mend(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, doing, nearest
 from autoprune.fits import fits
+from autoprune.overrides import written
 from autoprune.record.archive import LOST, whole_lines
 
 WRITTEN: dict[str, Any] = {
@@ -45,10 +47,10 @@ def read_study(folder: Path) -> dict[str, Any]:
         AutopruneError: there is none, or it is damaged.
     """
     path = folder / "study.yaml"
-    if not path.is_file():
-        raise _missing(folder)
     try:
         with doing(f"study {folder.name!r} cannot be read"):
+            if not path.is_file():
+                raise _missing(folder)
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date that is none
         if isinstance(error, AutopruneError):
@@ -90,14 +92,8 @@ def open_folder(folder: Path, *, definition: Mapping[str, Any], told: Mapping[st
         known = read_study(folder)
         begun = known["definition"]
         changed = changes(begun, definition, labels=("was", "is"))
-        if len(changed) == 1 and begun.get("data") != definition.get("data"):
-            changed.append("Only the data is other than it was: the files, or how this version reads and splits them.")
         if changed:
-            lines = "\n".join(changed)
-            raise AutopruneError(
-                f"study {folder.name!r} was started with another definition:\n{lines}\n"
-                "Give the new study a name of its own (study.name=…), or go back to the old settings to resume."
-            )
+            raise _other(folder.name, begun, definition, changed, overrides=told["overrides"])
         if known == content:
             return
     draft = path.with_suffix(".tmp")
@@ -137,6 +133,42 @@ def changes(one: Any, other: Any, *, labels: tuple[str, str]) -> list[str]:
         for key in dict.fromkeys([*before, *now])
         if before.get(key) != now.get(key)
     ]
+
+
+def _other(
+    name: str,
+    begun: Mapping[str, Any],
+    definition: Mapping[str, Any],
+    changed: Sequence[str],
+    *,
+    overrides: Sequence[str],
+) -> AutopruneError:
+    """A study was started with another definition: what is other, and how to go on."""
+    way = "Give the new study a name of its own (study.name=…)"
+    settings = [line for line in changed if not line.startswith("  data: ")]
+    added = list(_way_back(begun, definition))
+    if not settings:
+        way = f"Only the data is other than it was: the files, or how this version reads and splits them.\n{way}."
+    elif set(added) & set(overrides):  # options that come to the same for the task's model are left out
+        way += "; this version does not take all settings as that one did, so that the old study cannot go on."
+    elif begun["task"]["name"] == definition["task"]["name"]:
+        way += f", or go on with this one by adding what it was started with:\n  {shlex.join(added)}"
+    lines = "\n".join(settings or changed)  # settings can tell why the data is read as other than it was
+    return AutopruneError(f"study {name!r} was started with another definition:\n{lines}\n{way}")
+
+
+def _way_back(begun: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """The overrides that make one definition, the later one, what the other is."""
+    for name in dict.fromkeys([*begun, *now]):
+        was, is_now, key = begun.get(name), now.get(name), f"{path}.{name}" if path else name
+        if was == is_now or key == "data":  # which no override sets
+            continue
+        if isinstance(was, Mapping) and isinstance(is_now, Mapping):
+            yield from _way_back(was, is_now, key)
+        elif name not in begun:
+            yield f"~{key}"
+        else:
+            yield f"{'' if name in now else '++'}{key}={written(was)}"
 
 
 def note_machine(folder: Path, facts: Mapping[str, str | int]) -> None:

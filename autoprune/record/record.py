@@ -184,6 +184,8 @@ class Record:
             return {}
         if not pair[1].latency or not set(self.metrics) <= set(pair[1].quality):
             return {}
+        if pair[0].draws and len(pair[0].draws) != len(pair[1].draws):
+            return {}
         verified = readings(*pair, metrics=self.metrics)
         needed = {"quality", "worst_slice", "latency_ms", *self.metrics} & set(found)
         return verified if needed <= set(verified) else {}

@@ -13,7 +13,7 @@ from typing import Any
 
 from autoprune.arguments import overridden
 from autoprune.config import structured
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, doing
 from autoprune.families import task_maker
 from autoprune.overrides import at_home
 from autoprune.recipes.recipe import digest
@@ -148,7 +148,8 @@ def make_task(section: Mapping[str, Any]) -> Task:
         AutopruneError: it is unknown, or cannot be made.
     """
     maker = _maker(section)
-    return maker.make(structured(maker.config, _at_home(section, maker.located), "task"))
+    with doing("task: what it is made of cannot be read"):
+        return maker.make(structured(maker.config, _at_home(section, maker.located), "task"))
 
 
 def check_name(name: str) -> None:

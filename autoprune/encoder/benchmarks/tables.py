@@ -20,6 +20,9 @@ SPLITS = {"train": "train", "dev": "validation", "val": "validation", "test": "t
 LONGEST_FIELD = 2**30
 """Characters; `csv` itself stops at 131,072, which some documents exceed."""
 
+LOOKED_AT = 100_000
+"""Characters of the first line that tell the separator."""
+
 
 class Row(NamedTuple):
     """A line of a table.
@@ -188,7 +191,7 @@ def read_rows(file: Path, where: str) -> list[Row]:
         if len({len(row.fields) for row in rows}) > 1 or any("\n" in field for row in rows for field in row.fields):
             return _rows(file, text, "\t", csv.QUOTE_NONE)
         return rows
-    first = re.split("[\r\n]", text.lstrip(), maxsplit=1)[0]
+    first = re.split(r"[\r\n]", text.lstrip()[:LOOKED_AT], maxsplit=1)[0]
     heads = _rows(file, first, ",", csv.QUOTE_MINIMAL)
     separator = "," if heads and len(heads[0].fields) > 1 else max(",;\t|", key=first.count)
     return _rows(file, text, separator, csv.QUOTE_MINIMAL)

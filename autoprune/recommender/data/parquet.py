@@ -48,6 +48,8 @@ class ParquetTable:
             else pyarrow.parquet.ParquetFile(path)
         )
         self.names: list[str] = list((self._table.schema if path.is_dir() else self._table.schema_arrow).names)
+        if not self.names:
+            raise AutopruneError(f"{path}: there are no columns in it; a folder must hold files of parquet.")
 
     @property
     def rows(self) -> list[list[str]]:
