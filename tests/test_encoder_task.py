@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_encoder import LONGEST, TEXTS, make_task, write_tiny_bert
+from tiny_encoder import HIDDEN, LONGEST, TEXTS, make_task, write_tiny_bert
 
 import autoprune
 from autoprune.artifacts.served import serve
@@ -193,6 +193,25 @@ def test_dense_vectors_are_computed_once_on_a_machine(
     path.write_bytes(path.read_bytes()[:50])  # as a full disk may leave it
     np.testing.assert_array_equal(again.teacher.vectors(TEXTS[:20]), found)
     assert len(told) == 2
+    for other in (found[:5], found[:, :5], found.astype(np.float64)):
+        np.save(path, other)
+        np.testing.assert_array_equal(again.teacher.vectors(TEXTS[:20]), found)
+
+
+def test_a_cache_that_cannot_be_written_ends_nothing(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_text("a file, where a folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("autoprune.encoder.teacher.CHUNK_TEXTS", 8)
+    told: list[str] = []
+    task = make_task(tiny)
+    task.report = told.append
+    assert task.teacher.vectors(TEXTS[:20]).shape == (20, HIDDEN)
+    assert len(told) == 4
+    [said] = [message for message in told if not message.startswith("embedding texts")]
+    assert said.startswith(f"vectors of texts cannot be kept in {tmp_path / 'cache'}")
+    assert said.endswith("(Not a directory)")
 
 
 def test_coverage_is_lost_with_the_vocabulary(encoder_task: EncoderTask, dense: Encoder, halved: Encoder) -> None:

@@ -481,12 +481,12 @@ def test_damaged_artifacts_end_with_one_message(made: Path, places: Callable[[],
 def test_a_damaged_artifact_of_an_encoder_ends_with_one_message(
     made_encoders: Path, places: Callable[[], Path]
 ) -> None:
-    check(encoder_artifacts, range(10), places, made=made_encoders)
+    check(encoder_artifacts, range(6), places, made=made_encoders)
 
 
 @pytest.mark.slow
 def test_damaged_artifacts_of_encoders_end_with_one_message(made_encoders: Path, places: Callable[[], Path]) -> None:
-    check(encoder_artifacts, range(10, 300), places, made=made_encoders)
+    check(encoder_artifacts, range(6, 300), places, made=made_encoders)
 
 
 @pytest.mark.slow

@@ -56,6 +56,13 @@ def test_a_long_text_is_a_text(tmp_path: Path) -> None:
     assert len(read_texts([str(tmp_path / "texts.csv")]).texts[0]) == 200_000
 
 
+@pytest.mark.parametrize("first", ["tex\r\x1a\x1bt", "a" * 200_000, 'tex\rt,"', '"\rtext'])
+def test_a_first_line_that_is_no_names_is_named(first: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(f"{first}\nN".encode())
+    with pytest.raises(AutopruneError, match=r"t\.csv: which column is text"):
+        read_texts([str(tmp_path / "t.csv")])
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
