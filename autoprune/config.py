@@ -373,6 +373,8 @@ def readable_errors(where: str = "", *, words: tuple[str, ...] = ()) -> Iterator
     except HydraException as error:
         raise AutopruneError(_plainly(error)) from error
     except OSError as error:
+        if error.errno is None:  # OmegaConf's own
+            raise AutopruneError(f"a file of the config holds no mapping ({error}).") from error
         if error.filename is None:  # of no file, such as a pipe that is closed
             raise
         name = Path(os.fsdecode(error.filename)).name

@@ -422,6 +422,12 @@ def long_default(folder: Path) -> Callable[[], object]:
     return lambda: compose_sections([f"hydra.searchpath=[{folder}]", "task=own", "task.data.path=a b.csv"])
 
 
+def number_for_a_file(folder: Path) -> Callable[[], object]:
+    (folder / "task").mkdir()
+    (folder / "task" / "own.yaml").write_text("3\n")
+    return lambda: compose_sections([f"hydra.searchpath=[{folder}]", "task=own"])
+
+
 FOUND: dict[Callable[[Path], Callable[[], object]], str] = {
     empty_parquet: r"no columns in it",
     return_in_a_first_line: r"which column is text",
@@ -429,6 +435,7 @@ FOUND: dict[Callable[[Path], Callable[[], object]], str] = {
     no_search: r"archive\.jsonl:\d+: .*not measured for the search",
     long_group: r"a file of the config, 'hydra\.job\.namea+', cannot be read: File name too long",
     long_default: r"a file of the config, '_self_a+(\.yaml)?', cannot be read: File name too long",
+    number_for_a_file: r"a file of the config holds no mapping",
     long_number: r"study\.latency_seconds: a number with more than 308 digits",
 }
 """What other seeds have found."""
