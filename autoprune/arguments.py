@@ -62,6 +62,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if not argument.startswith("-") and "=" in argument and not is_override(argument):
             raise AutopruneError(f"{argument!r}: an override is written key=value. autoprune --help explains.")
+        if argument.startswith("~") and not is_override(argument):
+            raise AutopruneError(f"{argument!r}: ~ and a key take that key out, as in ~space.prune.")
         if argument.startswith("~") and argument[1:].partition("=")[0] in GROUPS:
             raise AutopruneError(f"{argument}: a section cannot be taken out; take out single keys of it.")
         if key_of(argument) in GROUPS and argument.startswith("++"):

@@ -48,6 +48,9 @@ CONFIG_MODULE = "autoprune.conf"
 STUDY_SCHEMA = "autoprune.study.settings:StudyConfig"
 """Of the section `study`; the schema of `task` comes with the task."""
 
+UNCOMPOSABLE = (AutopruneError, HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError)
+"""What files that cannot be composed raise; whoever composes the whole config says it."""
+
 SEARCHPATH = "hydra.searchpath"
 """The key of folders of configs beside the shipped ones."""
 
@@ -163,7 +166,7 @@ def _task_schemas(words: tuple[str, ...]) -> Iterator[type[Any]]:
     given = [word.partition("=")[2] for word in words if key_of(word) == "task"]
     paths = [word for word in words if key_of(word) == SEARCHPATH]
     for option in several(given[-1]) if given else [""]:
-        with suppress(AutopruneError, HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError):
+        with suppress(*UNCOMPOSABLE):
             name = _base((*paths, f"task={option}") if option else tuple(paths)).task.name
             yield task_maker(name).config
 
@@ -299,9 +302,16 @@ def _plain(node: Any) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
+def _held(words: tuple[str, ...]) -> DictConfig:
+    """What the chosen files hold; nothing where they alone cannot be composed."""
+    with suppress(*UNCOMPOSABLE):
+        return _base(words)
+    return OmegaConf.create()
+
+
 def _neighbours(path: str, words: tuple[str, ...]) -> str:
     """What the config of the chosen files holds beside the first unknown key of a path."""
-    node: Any = OmegaConf.to_container(_base(words))
+    node: Any = OmegaConf.to_container(_held(words))
     for key in path.split("."):
         if not isinstance(node, dict) or key not in node:
             return nearest(key, node if isinstance(node, dict) else ())
@@ -316,6 +326,8 @@ def _not_composed(error: HydraException, words: tuple[str, ...]) -> str:
         return f"{match[1]}: there is no such entry. {_neighbours(match[1], words)}"
     if match := re.match(r"Could not append to config\. An item is already at '([^']*)'", said):
         return f"+{match[1]}: the entry is there already; {match[1]}=… sets it."
+    if match := re.match(r"Could not delete '([^']*)'\. No match", said):
+        return f"~{match[1]}: there is no such entry; a key that is taken out has dots, as in ~space.prune."
     if (match := re.match(r"Error merging override (.*)", said, flags=re.DOTALL)) and "merge" in str(error.__cause__):
         return f"{match[1]}: what is there is of another kind; a list, a mapping and one value cannot be put together."
     if match := re.match(
@@ -326,7 +338,7 @@ def _not_composed(error: HydraException, words: tuple[str, ...]) -> str:
             f"~{match[1]}: it holds {held}, and not what was written behind it; ~{match[1]} takes it out in any case."
         )
     if match := re.match(r"Could not delete from config\. '([^']*)' does", said):
-        if OmegaConf.select(_base(words), match[1], default="nothing") is None:
+        if OmegaConf.select(_held(words), match[1], default="nothing") is None:
             return f"~{match[1]}: it holds nothing, so that there is nothing to take out; {match[1]}=… sets it."
         return f"~{match[1]}: there is no such entry. {_neighbours(match[1], words)}"
     return f"{_plainly(error)}{f': {error.__cause__}' if error.__cause__ else ''}".splitlines()[0]
@@ -361,6 +373,8 @@ def readable_errors(where: str = "", *, words: tuple[str, ...] = ()) -> Iterator
     except HydraException as error:
         raise AutopruneError(_plainly(error)) from error
     except OSError as error:
+        if error.errno is None:  # OmegaConf's own
+            raise AutopruneError(f"a file of the config holds no mapping ({error}).") from error
         if error.filename is None:  # of no file, such as a pipe that is closed
             raise
         name = Path(os.fsdecode(error.filename)).name

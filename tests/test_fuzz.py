@@ -453,12 +453,26 @@ def long_number(_: Path) -> Callable[[], object]:
     return lambda: structured(StudyConfig, {"latency_seconds": int("9" * 400)}, "study")
 
 
+def long_default(folder: Path) -> Callable[[], object]:
+    (folder / "task").mkdir()
+    (folder / "task" / "own.yaml").write_text(f"defaults: [interactions, _self_{'a' * 400}]\n")
+    return lambda: compose_sections([f"hydra.searchpath=[{folder}]", "task=own", "task.data.path=a b.csv"])
+
+
+def number_for_a_file(folder: Path) -> Callable[[], object]:
+    (folder / "task").mkdir()
+    (folder / "task" / "own.yaml").write_text("3\n")
+    return lambda: compose_sections([f"hydra.searchpath=[{folder}]", "task=own"])
+
+
 FOUND: dict[Callable[[Path], Callable[[], object]], str] = {
     empty_parquet: r"no columns in it",
     return_in_a_first_line: r"which column is text",
     other_draws: r"2 draws, not [\d,]+.*take its line out",
     no_search: r"archive\.jsonl:\d+: .*not measured for the search",
     long_group: r"a file of the config, 'hydra\.job\.namea+', cannot be read: File name too long",
+    long_default: r"a file of the config, '_self_a+(\.yaml)?', cannot be read: File name too long",
+    number_for_a_file: r"a file of the config holds no mapping",
     long_number: r"study\.latency_seconds: a number with more than 308 digits",
 }
 """What other seeds have found."""
