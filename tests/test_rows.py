@@ -127,7 +127,7 @@ def test_columns_are_the_same_where_nothing_is_feasible(runs: Path) -> None:
     (alone,) = front_csv(Front(record, Limits(ceilings=["size_bytes=1B"]))).splitlines()
     assert set(alone.split(",")) <= set(header.split(","))
     assert header.startswith(
-        "number,name,recipe,front,pick,knee,profiles,letters,for_sure,beyond,beyond_ratio,verified,ndcg@20,"
+        "number,name,recipe,front,pick,knee,profiles,letters,for_sure,beyond,beyond_ratio,busy,verified,ndcg@20,"
     )
 
 

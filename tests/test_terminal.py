@@ -288,7 +288,7 @@ def test_what_nobody_was_measured_on_is_no_number(tmp_path: Path) -> None:
     for point in front.record.points[:2]:
         for text in ("\n".join(shown(100, print_point, front, point)), card(front, point)):
             assert "nan" not in text
-            assert "too few: 0 units" in text
+            assert "0 units" not in text
 
 
 @pytest.mark.parametrize(
