@@ -142,7 +142,8 @@ def spoil(file: Path, draw: random.Random) -> None:
     if file.suffix == ".jsonl" and draw.random() < 0.5:
         lines = file.read_text().splitlines()
         at = draw.randrange(len(lines))
-        lines[at] = json.dumps(altered(json.loads(lines[at]), draw))
+        with contextlib.suppress(ValueError):  # a table under a name of JSON lines
+            lines[at] = json.dumps(altered(json.loads(lines[at]), draw))
         file.write_text("".join(f"{line}\n" for line in lines))
         return
     if file.suffix in (".json", ".yaml") and draw.random() < 0.6:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, doing, nearest
 from autoprune.fits import fits
-from autoprune.overrides import written
+from autoprune.overrides import key_of, written
 from autoprune.record.archive import LOST, whole_lines
 
 WRITTEN: dict[str, Any] = {
@@ -147,9 +147,10 @@ def _other(
     way = "Give the new study a name of its own (study.name=…)"
     settings = [line for line in changed if not line.startswith("  data: ")]
     added = list(_way_back(begun, definition))
+    in_force = {key_of(override): override for override in overrides}.values()
     if not settings:
         way = f"Only the data is other than it was: the files, or how this version reads and splits them.\n{way}."
-    elif set(added) & set(overrides):  # options that come to the same for the task's model are left out
+    elif set(added) & set(in_force):  # options that come to the same for the task's model are left out
         way += "; this version does not take all settings as that one did, so that the old study cannot go on."
     elif begun["task"]["name"] == definition["task"]["name"]:
         way += f", or go on with this one by adding what it was started with:\n  {shlex.join(added)}"
