@@ -40,7 +40,7 @@ MODES = {
 """The settings by which older versions choose a pooling."""
 
 TANH = "torch.nn.modules.activation.Tanh"
-"""Of a Dense module that names no activation."""
+"""Of a Dense module that names no activation, as sentence-transformers has it."""
 
 IDENTITIES = ("torch.nn.modules.linear.Identity", "torch.nn.Identity")
 
@@ -187,9 +187,7 @@ def read_dense(source: Source, folder: Path, hidden: int) -> dict[str, Tensor]:
         AutopruneError: it is no linear map, or its weights cannot be read or do not fit.
     """
     config = source.read(folder / "config.json", "Dense")
-    activation = config.get(
-        "activation_function", "torch.nn.modules.activation.Tanh"
-    )  # as sentence-transformers has it
+    activation = config.get("activation_function", TANH)
     if activation not in IDENTITIES:
         raise source.refusal(f"a Dense module with the activation {activation} is unknown; only Identity is known.")
     held = read_checkpoint(folder, ("model.safetensors", "pytorch_model.bin"))

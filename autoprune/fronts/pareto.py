@@ -54,8 +54,8 @@ def comparison(found: Readings, objectives: Sequence[str]) -> list[float]:
     is certain falls to none that merely looks better. A bound that nobody knows is worse than any: such candidates are
     compared with one another by their values, and none beats what is known. Sizes are counted, and have no bound.
 
-    To ask instead whether the difference of two candidates is significant was tried: that is not transitive, and on
-    671 users it leaves 10 of 16 verified candidates on the front where this leaves 4.
+    To ask instead whether the difference of two candidates is significant was tried: that is not transitive, and where
+    users are few it leaves nearly everything on the front.
     """
     signs = {name: 1 if OBJECTIVES[name][1] else -1 for name in objectives}
     values = zip(signs.values(), coordinates(found, objectives), strict=True)
