@@ -36,7 +36,7 @@ ROOMS = {
     "benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
     "recipes": "schedule pace space store recipe fit train stages",
     "measure": "measurement reading timing judge",
-    "record": "archive folder point unfinished record",
+    "record": "archive looks folder point unfinished record",
     "fronts": "requirements profiles pareto pool letters infeasible fall optimism obstacles limits front",
     "hydra_state": "",
     "arguments": "",

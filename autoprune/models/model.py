@@ -73,6 +73,11 @@ class Model(nn.Module):
             group: {name: tables[name] for name in names if name in tables} for group, names in self._groups.items()
         }
 
+    @property
+    def products(self) -> int:
+        """Multiplications that a request takes, by shapes alone: of a transformer for each token, with its weights."""
+        return sum(table.rows * table.dim for table in self.tables.values() if isinstance(table, Linear))
+
     def axes_of(self, kind: str) -> dict[str, Axis]:
         """The axes of one kind, by the name they go by within the kind (`item` for `rows.item`)."""
         return {name.removeprefix(f"{kind}."): axis for name, axis in self.axes.items() if axis.kind == kind}

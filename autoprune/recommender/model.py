@@ -40,6 +40,10 @@ class Factorization(Model):
         for table in self.tables.values():
             torch.nn.init.normal_(table.weight, std=init_std, generator=draw)
 
+    @property
+    def products(self) -> int:
+        return self.tables["item"].rows * self.tables["item"].dim
+
     def forward(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors of `users` (rows of the user table, int64 [n]) and of all items: [n, dim], [items, dim]."""
         return self.tables["user"].values(users), self.tables["item"].values()

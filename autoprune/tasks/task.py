@@ -175,6 +175,14 @@ class Judging(ABC, Generic[S]):
         """Some of `metrics` on validation data, by name, where that is much cheaper than `score`; the same values."""
         return {}
 
+    def look(self, served: S) -> pd.DataFrame:
+        """Rows as `score` gives them, on a part of validation that is quickly asked: by default all of it.
+
+        A search looks thousands of times. The part is the same for every model, and drawn so that it is as hard as
+        the whole.
+        """
+        return self.score(served, "validation")
+
 
 class Serving(ABC, Generic[M, S]):
     """How a model becomes an artifact, and what is asked of it in use.
