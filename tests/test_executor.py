@@ -1,10 +1,11 @@
-"""Who runs calls: this process or a fresh one; what comes back, and what is said when something breaks."""
+"""Who runs calls: this process, a fresh one or several; what comes back, and what is said when something breaks."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from autoprune.deadline import OutOfTime
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.study.definition import Definition
 from autoprune.study.executor import Executor, FreshProcess, Serial, Worker
+from autoprune.study.local import Local
 
 DEFINITION = Definition(content={"study": {"seed": 0}}, places={}, folder=Path("runs/s"), latency_seconds=0.1)
 
@@ -56,17 +58,25 @@ class Seeds(Worker):
         return self.definition.seed
 
 
-@pytest.fixture(params=[Serial, pytest.param(FreshProcess, marks=pytest.mark.slow)])
-def executor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+KINDS = {
+    "serial": Serial,
+    "fresh": pytest.param(FreshProcess, marks=pytest.mark.slow),
+    "local": pytest.param(partial(Local, 1), marks=pytest.mark.slow),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     make: Callable[[], Executor] = request.param
-    with make() as made:
-        yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+        with make() as made:
+            yield made
 
 
 def test_a_call_comes_back_as_a_future(executor: Executor) -> None:
     assert executor.submit(abs, -3).result() == 3
-    assert executor.submit(len, [1, 2]).done()
+    assert executor.submit(len, [1, 2]).result() == 2
     assert executor.slots == 1
 
 

@@ -41,8 +41,8 @@ ROOMS = {
     "hydra_state": "",
     "arguments": "",
     "config": "",
-    "study": "settings definition request executor provenance verdict evaluate sampler progress outlook driver suited "
-    "job remeasure verify search",
+    "study": "settings definition request executor local provenance verdict evaluate sampler progress outlook driver "
+    "suited job remeasure verify search",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace headline origin rows front_json compare "
     "card front_png.places front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff plots.study "

@@ -7,11 +7,14 @@ cluster), write a subclass; neither the search nor the verification need know of
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
+import select
 import subprocess
 import sys
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
@@ -104,12 +107,27 @@ class FreshProcess(Executor):
     """One call after the other, in a process that starts with the first of them and ends with `close`.
 
     Where a process puts its memory moves what is timed in it, so that verification times in several.
+
+    Args:
+        settings: variables of its environment, on top of this process's.
     """
 
     slots = 1
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts the process before it is asked for anything; does not wait until it is ready."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-c", ANSWERING],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, **self._settings},
+                process_group=0,  # Ctrl-C is for whoever asks; that process ends this one
+            )
 
     def submit(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
         future: Future[Result] = Future()
@@ -124,6 +142,11 @@ class FreshProcess(Executor):
             future.set_exception(error)
         return future
 
+    def kill(self) -> None:
+        """Ends the process, also from another thread while one waits for an answer: that one then gets none."""
+        if (process := self._process) is not None:
+            process.kill()
+
     def close(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -135,10 +158,8 @@ class FreshProcess(Executor):
             self._process = None
 
     def _call(self, function: Callable[..., Any], argument: Any) -> tuple[Any, AutopruneError | None]:
-        if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", ANSWERING], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
+        self.start()
+        assert self._process is not None, "it was started"
         asked, answered = self._process.stdin, self._process.stdout
         assert asked is not None, "it was asked for"
         assert answered is not None, "it was asked for"
@@ -167,15 +188,13 @@ class FreshProcess(Executor):
 
 
 ANSWERING = """
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+import os, sys
 answers = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)
 from autoprune.study.executor import answer_calls
 answer_calls(sys.stdin.buffer, answers)
 """
-"""What a fresh process runs. Ctrl-C reaches both processes, and the other one ends this one; what a library prints goes
-to stderr, since it is no answer."""
+"""What a fresh process runs. What a library prints goes to stderr, since it is no answer."""
 
 
 def answer_calls(calls: IO[bytes], answers: IO[bytes]) -> None:
@@ -187,6 +206,7 @@ def answer_calls(calls: IO[bytes], answers: IO[bytes]) -> None:
         calls: pickled (function, argument) pairs.
         answers: pickled (result, error) pairs, one of them None.
     """
+    threading.Thread(target=_end_with, args=(calls,), daemon=True).start()
     while True:
         try:
             function, argument = pickle.load(calls)
@@ -203,3 +223,11 @@ def answer_calls(calls: IO[bytes], answers: IO[bytes]) -> None:
             answers.flush()
         except BrokenPipeError:  # as above
             return
+
+
+def _end_with(calls: IO[bytes]) -> None:
+    """Ends this process when whoever asks is gone, however that ended; also in the middle of a call."""
+    gone = select.poll()
+    gone.register(calls, 0)  # no event but the hang-up, which is always told
+    gone.poll()
+    os._exit(0)

@@ -1,0 +1,108 @@
+"""The executor that uses the cores of this machine: some processes of one thread each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Condition, Thread
+from typing import Any
+
+from autoprune.study.executor import Argument, Executor, FreshProcess, Result
+
+THREADED = "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS RAYON_NUM_THREADS"
+ONE_THREAD = dict.fromkeys(THREADED.split(), "1")
+"""What torch, Faiss, NumPy and tokenizers read when they are loaded. Processes share the cores: with more threads than
+cores each would wait for others."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Call:
+    """What was asked for.
+
+    Attributes:
+        of: the process that must answer; None: any.
+    """
+
+    function: Callable[[Any], Any]
+    argument: Any
+    of: FreshProcess | None = None
+    future: Future[Any] = field(default_factory=Future)
+
+
+class Local(Executor):
+    """As many calls at once as it has processes, each in the first process that is free.
+
+    The processes start at once and are ready some seconds later; a call waits for that. One that dies fails the call
+    that it had, as in `FreshProcess`, and the next call has another one in its place.
+
+    Args:
+        processes: 1 or more.
+    """
+
+    def __init__(self, processes: int) -> None:
+        assert processes >= 1, f"processes >= 1 must hold, but got {processes}"
+        self.slots = processes
+        self._calls: list[_Call] = []
+        self._closed = False
+        self._changed = Condition()
+        self._processes = [FreshProcess(ONE_THREAD) for _ in range(processes)]
+        self._threads = [Thread(target=self._serve, args=(process,), daemon=True) for process in self._processes]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
+        return self._ask(_Call(function=function, argument=argument))
+
+    def each(self, function: Callable[[Argument], Result], argument: Argument) -> list[Future[Result]]:
+        """Runs `function(argument)` once in every process, such as to have each read its data before it is needed."""
+        return [self._ask(_Call(function=function, argument=argument, of=process)) for process in self._processes]
+
+    def close(self) -> None:
+        """Ends the processes with what they run, and cancels what has not begun."""
+        with self._changed:
+            self._closed = True
+            for call in self._calls:
+                call.future.cancel()
+            self._calls.clear()
+            self._changed.notify_all()
+        for process, thread in zip(self._processes, self._threads, strict=True):
+            while thread.is_alive():  # it may be about to start its process
+                process.kill()
+                thread.join(0.05)
+
+    def _ask(self, call: _Call) -> Future[Any]:
+        with self._changed:
+            assert not self._closed, "nothing is submitted after close"
+            self._calls.append(call)
+            self._changed.notify_all()
+        return call.future
+
+    def _serve(self, process: FreshProcess) -> None:
+        """Has a process answer one call after the other, until `close`."""
+        with contextlib.suppress(OSError):  # it is started again for the first call, which then fails with the reason
+            process.start()
+        while (call := self._next(process)) is not None:
+            if not call.future.set_running_or_notify_cancel():
+                continue
+            try:
+                answer = process.submit(call.function, call.argument).result()
+            except BaseException as error:  # of whoever waits for the future
+                call.future.set_exception(error)
+            else:
+                call.future.set_result(answer)
+        process.close()
+
+    def _next(self, process: FreshProcess) -> _Call | None:
+        """The first call that a process may answer, waited for; None after `close`."""
+
+        def found() -> _Call | None:
+            return next((call for call in self._calls if call.of in (None, process)), None)
+
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or found())
+            call = found()
+            if call is not None:
+                self._calls.remove(call)
+            return call
