@@ -13,7 +13,7 @@ from autoprune.fronts.limits import Asked, Limits
 from autoprune.overrides import OVERRIDE, written
 from autoprune.record.archive import ROUNDS
 from autoprune.record.record import Record
-from autoprune.study.progress import Progress
+from autoprune.study.progress import Progress, Watching
 from autoprune.study.search import search as run_search
 from autoprune.study.verify import verify
 
@@ -45,7 +45,7 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
                 'search("~task.data.path").'
             )
     overrides = (*overrides, *(f"{key}={written(value)}" for key, value in values.items()))
-    return run_search(compose_sections(overrides), overrides, report=report)
+    return run_search(compose_sections(overrides), overrides, watch=Watching(report=report))
 
 
 def _check_override(override: object) -> None:

@@ -16,7 +16,7 @@ from autoprune.arguments import check_flags, config_dir, with_config_dir
 from autoprune.config import CONFIG_MODULE, chosen, hydra_arguments, readable_errors, require, sections
 from autoprune.fronts.front import Front
 from autoprune.overrides import at_home
-from autoprune.record.archive import TRIAL
+from autoprune.study.progress import Watching
 from autoprune.study.search import search
 from autoprune.views.commands import verb_command
 from autoprune.views.terminal import Watch, exit_codes, print_front, terminal
@@ -45,12 +45,9 @@ def run(arguments: Sequence[str]) -> None:
                 content,
                 overrides,
                 config_dir=config_dir(arguments),
-                report=watch.report,
-                working=watch.working,
-                note=watch.note,
-                expect=watch.expect,
+                watch=Watching(report=watch.report, working=watch.working, note=watch.note, expect=watch.expect),
             )
-        _print_end(console, front, config)
+        _print_end(console, front)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, who print them in one way
     # Hydra keeps a note of a sweep; the studies do
@@ -59,12 +56,9 @@ def run(arguments: Sequence[str]) -> None:
         run_one()
 
 
-def _print_end(console: Console, front: Front, config: DictConfig) -> None:
+def _print_end(console: Console, front: Front) -> None:
     record = front.record
     print_front(console, front)
-    asked = sum(point.candidate.name == TRIAL for point in record.points)
-    if asked < config.study.trials and not record.unfinished:
-        console.print(f"The space is exhausted: no recipe beside these {asked}, baseline and presets could be found.")
     if len(front) and front.pick().number:
         pick, show = verb_command(record, "pick", "--to", "DIR"), verb_command(record, "show", "NUMBER")
         console.print(f"\nNext: {pick}    (or: {show})", highlight=False, markup=False, soft_wrap=True)

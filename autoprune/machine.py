@@ -49,6 +49,13 @@ def machine(device: str = "cpu") -> dict[str, str | int]:
     return facts
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def memory() -> int:
     """Bytes of memory that this machine, or the container on it, has in all; 2**63 where nobody knows."""
     try:

@@ -37,12 +37,12 @@ ROOMS = {
     "recipes": "schedule pace space store recipe fit train stages",
     "measure": "measurement reading timing judge",
     "record": "archive looks folder point unfinished record",
-    "fronts": "requirements profiles pareto pool letters infeasible fall optimism obstacles limits front",
+    "fronts": "requirements profiles pareto promises pool letters infeasible fall optimism obstacles limits front",
     "hydra_state": "",
     "arguments": "",
     "config": "",
-    "study": "settings definition request executor local provenance verdict evaluate sampler progress outlook driver "
-    "suited job remeasure verify search",
+    "study": "settings definition request executor local staff provenance verdict maker looker evaluate sampler "
+    "choices lookout scan rungs progress outlook driver suited job remeasure verify search",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace headline origin rows front_json compare "
     "card front_png.places front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff plots.study "

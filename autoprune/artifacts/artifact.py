@@ -47,11 +47,8 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
     try:
         (draft / "model").mkdir()
         (draft / "beside").mkdir()
-        (draft / MODEL_FILES[0]).write_text(json.dumps(parts.manifest, separators=(",", ":")))
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in parts.tensors.items()}
-        (draft / MODEL_FILES[1]).write_bytes(safetensors.torch.save(tensors))
-        for name, held in parts.files.items():
-            (draft / "model" / name).write_bytes(held)
+        for name, held in _model_files(parts).items():
+            (draft / name).write_bytes(held)
         if beside_from is None:
             (draft / BESIDE_FILES[0]).write_text(json.dumps(parts.beside.values))
             (draft / BESIDE_FILES[1]).write_bytes(safetensors.torch.save(parts.beside.tensors))
@@ -156,6 +153,11 @@ def size_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in (folder / "model").iterdir())
 
 
+def weighed(parts: Parts) -> int:
+    """What `size_bytes` finds once the parts are saved."""
+    return sum(map(len, _model_files(parts).values()))
+
+
 def folder_bytes(folder: Path) -> int:
     """Bytes of the whole artifact: `model/`, what lies beside it, and `artifact.json`."""
     named = [*read_card(folder)["files"], "artifact.json"]
@@ -179,6 +181,16 @@ def copy(folder: Path, to: Path) -> None:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def _model_files(parts: Parts) -> dict[str, bytes]:
+    """What lies in `model/`, by name."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in parts.tensors.items()}
+    return {
+        MODEL_FILES[0]: json.dumps(parts.manifest, separators=(",", ":")).encode(),
+        MODEL_FILES[1]: safetensors.torch.save(tensors),
+        **{f"model/{name}": held for name, held in parts.files.items()},
+    }
 
 
 def _describe(path: Path) -> dict[str, Any]:

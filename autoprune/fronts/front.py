@@ -26,9 +26,6 @@ if TYPE_CHECKING:  # to look at a front nobody should wait for pandas
 
 NOTHING_TRIED = "Only the baseline was measured so far: search on, with presets or more trials."
 
-LOWEST_FLOOR = 0.9
-"""The ratio of quality below which nothing counts for the hypervolume, where no floor says otherwise."""
-
 
 class Front:
     """A Pareto front; iterating gives its points, best quality first.
@@ -171,12 +168,7 @@ class Front:
     @property
     def floor(self) -> float:
         """The lowest ratio of quality that counts: the requirements' floor, or `LOWEST_FLOOR`."""
-        return max((limit for limit in self._quality_floors if limit < 1), default=LOWEST_FLOOR)
-
-    @property
-    def _quality_floors(self) -> list[float]:
-        names = ("quality", self.record.metric)
-        return [item.limit for item in self.requirements.items if item.reading in names and item.relative]
+        return self.requirements.floor(self.record.metric)
 
     @property
     def hypervolume(self) -> float:
@@ -214,7 +206,9 @@ class Front:
     def optimism(self) -> float | None:
         """How much choosing on test data flatters the front; see `autoprune.fronts.optimism`. None: not verified."""
         points = [point for point in self.searched if point.number and point.draws]
-        return optimism(points, self.record.objectives, floor=max(self._quality_floors, default=0.0))
+        return optimism(
+            points, self.record.objectives, floor=max(self.requirements.floors(self.record.metric), default=0.0)
+        )
 
     def infeasible(self) -> Infeasible:
         """Why nothing, or so little, is feasible."""

@@ -121,15 +121,20 @@ def knee(front: Sequence[Readings], objectives: Sequence[str], *, floor: float) 
     return int(np.argmax(scaled.sum(axis=1)))
 
 
-def spread_out(front: Sequence[Readings], objectives: Sequence[str], count: int, *, floor: float) -> list[int]:
+def spread_out(
+    front: Sequence[Readings], objectives: Sequence[str], count: int, *, floor: float, given: Sequence[int] = ()
+) -> list[int]:
     """Positions of `count` points that stand for a larger front: the best of each objective, then always the farthest.
 
     (Gonzalez 1985, "Clustering to minimize the maximum intercluster distance".)
+
+    Args:
+        given: positions of points that are among them in any case.
     """
     if len(front) <= count:
         return list(range(len(front)))
     scaled = scaled_gains(front, objectives, floor=floor)
-    kept = list(dict.fromkeys(int(at) for at in scaled.argmax(axis=0)))[:count]
+    kept = list(dict.fromkeys([*given, *(int(at) for at in scaled.argmax(axis=0))]))[:count]
     distance = np.min([np.linalg.norm(scaled - scaled[at], axis=1) for at in kept], axis=0)
     while len(kept) < count:
         kept.append(int(distance.argmax()))

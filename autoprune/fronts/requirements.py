@@ -33,6 +33,10 @@ COSTS = ("size_bytes", "memory_bytes", "latency_ms")
 BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
+LOWEST_FLOOR = 0.9
+"""The ratio of quality below which nothing counts for the hypervolume, where no floor says otherwise."""
+
+
 def is_cost(name: str) -> bool:
     """Whether less of a reading is better."""
     return name.split(".")[0] in COSTS
@@ -140,6 +144,18 @@ class Requirements:
                 else [item]
             )
         return dataclasses.replace(self, items=tuple(dict.fromkeys(found)))
+
+    def floors(self, metric: str) -> list[float]:
+        """The lowest ratios of quality that are allowed.
+
+        Args:
+            metric: that `quality` means.
+        """
+        return [item.limit for item in self.items if item.reading in ("quality", metric) and item.relative]
+
+    def floor(self, metric: str) -> float:
+        """The lowest ratio of quality that counts for a hypervolume: the highest floor, or `LOWEST_FLOOR`."""
+        return max((limit for limit in self.floors(metric) if limit < 1), default=LOWEST_FLOOR)
 
     def violations(self, found: Mapping[str, Reading]) -> dict[str, float]:
         """By requirement text, in one order; what is not measured yet is left out."""

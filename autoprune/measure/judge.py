@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,16 +41,30 @@ class Judge:
         self, task: Judging, split: str, baseline: Served, *, working: Callable[[str], None] = lambda message: None
     ) -> None:
         self._task, self._split, self._working = task, split, working
-        self._comparison = Comparison(task, score(task, baseline, split, working=working))
+        self._comparison = Comparison(task, self.rows(baseline))
 
     @property
     def baseline(self) -> Judged:
         """What the baseline scored."""
         return self._comparison.baseline
 
-    def judge(self, served: Served) -> Judged:
-        """What an artifact scored, and how sure one can be of its distance from the baseline."""
-        return self._comparison.judge(score(self._task, served, self._split, working=self._working))
+    def first(self, served: Served) -> pd.DataFrame:
+        """The first of an artifact's answers, by which it can be given up before it is asked for all others."""
+        self._working(f"judging on {self._split} data")
+        return self._task.score(served, self._split)
+
+    def rows(self, served: Served, first: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
+        """All of an artifact's answers, by slice.
+
+        Args:
+            first: what `first` gave, if it was asked.
+        """
+        whole = self.first(served) if first is None else first
+        return score(self._task, served, self._split, whole, working=self._working)
+
+    def judge(self, rows: Mapping[str, pd.DataFrame]) -> Judged:
+        """What answers are worth, and how sure one can be of their distance from the baseline's."""
+        return self._comparison.judge(rows)
 
 
 class Comparison:
@@ -79,7 +93,11 @@ class Comparison:
         self.baseline = Judged(quality=values, units=units, errors=exact, draws=(1.0,) * DRAWS, asides=self._asides)
 
     def judge(self, rows: Mapping[str, pd.DataFrame]) -> Judged:
-        """What rows are worth, and the standard error of each ratio to the baseline's."""
+        """What rows are worth, and the standard error of each ratio to the baseline's.
+
+        Args:
+            rows: by slice; those of the whole alone say nothing of the worst slice.
+        """
         values, units = quality(self._task, rows)
         drawn = self._draws(rows)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -89,12 +107,12 @@ class Comparison:
             for slice_name, value in by_slice.items():
                 name = reading_name(metric, slice_name)
                 errors[name] = self._error(metric, slice_name, ratios[name], rows[slice_name], value)
-        if self._binding:
+        if not self._binding:
+            errors["worst_slice"] = errors[self._task.metric]
+        elif all(of in rows for _, of in self._binding):
             metric, worst = min(self._binding, key=lambda pair: values[pair[0]][pair[1]] / self._before_of(*pair))
             lowest = np.min([ratios[reading_name(*pair)] for pair in self._binding], axis=0)
             errors["worst_slice"] = self._error(metric, worst, lowest, rows[worst], values[metric][worst])
-        else:
-            errors["worst_slice"] = errors[self._task.metric]
         return Judged(
             quality=values,
             units=units,
@@ -126,30 +144,38 @@ class Comparison:
 
 
 def score(
-    task: Judging, served: Served, split: str, *, working: Callable[[str], None] = lambda message: None
+    task: Judging,
+    served: Served,
+    split: str,
+    whole: pd.DataFrame,
+    *,
+    working: Callable[[str], None] = lambda message: None,
 ) -> dict[str, pd.DataFrame]:
-    """The rows of every slice, by its name: the whole, its slices, the perturbations, and on test data the asides."""
+    """The rows of every slice, by its name: the whole, its slices, the perturbations, and on test data the asides.
 
-    def scored(perturbation: str | None = None) -> pd.DataFrame:
-        working(f"judging on {split} data" + (f": {perturbation}" if perturbation else ""))
-        return task.score(served, split, perturbation)
-
-    whole = scored()
+    Args:
+        whole: what the task scored on the split.
+    """
     rows = {WHOLE: whole}
     for column, names in task.slices.items():
         rows |= {name: whole[whole[column] == name] for name in names}
     asked = [*task.perturbations, *(task.asides if split == "test" else ())]
-    return rows | {name: scored(name) for name in asked}
+    for name in asked:
+        working(f"judging on {split} data: {name}")
+        rows[name] = task.score(served, split, name)
+    return rows
 
 
 def quality(
-    task: Judging, rows: Mapping[str, pd.DataFrame]
+    task: Judging, rows: Mapping[str, pd.DataFrame], *, of: Collection[str] | None = None
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, int]]]:
     """Every metric on every slice, and the number of units that each value rests on.
 
     Args:
         rows: by slice, as `score` gives them.
+        of: the metrics that are asked for; None: all.
     """
-    values = {name: {of: metric(sliced) for of, sliced in rows.items()} for name, metric in task.metrics.items()}
-    units = {name: {of: metric.units(sliced) for of, sliced in rows.items()} for name, metric in task.metrics.items()}
+    asked = {name: metric for name, metric in task.metrics.items() if of is None or name in of}
+    values = {name: {part: metric(sliced) for part, sliced in rows.items()} for name, metric in asked.items()}
+    units = {name: {part: metric.units(sliced) for part, sliced in rows.items()} for name, metric in asked.items()}
     return values, units

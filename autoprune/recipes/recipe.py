@@ -114,6 +114,16 @@ class Plan:
         return True
 
 
+def trains_only(path: Sequence[str]) -> bool:
+    """Whether what stands at a path of a recipe acts on training alone, so that an untrained model is the same."""
+    within = path[1:]
+    return (
+        path[0] == "base"
+        or (len(within) == 1 and within[0] in STAGE_ENTRIES)
+        or any(name in STEPS and STEPS[name].only_trains for name in within[:-1])
+    )
+
+
 def digest(content: Any) -> str:
     """Twelve hexadecimal digits of the SHA-256 of `content` as canonical JSON."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -34,8 +34,10 @@ class Look:
         recipe: as nested plain values.
         summary: the plan in a few words.
         epochs, of_epochs: that it was trained for, and that its recipe asks for.
-        units, of_units: users (pairs, queries) that were asked, and how many there are.
+        units: users (pairs, queries) that were asked.
         quality: by metric, then by slice (`all` is every row); empty where it failed.
+        counts: units that each of these rests on; of the dense model's look alone, by which others are read.
+        errors: standard error of a metric's ratio to the dense model's, by a paired comparison; where it is known.
         size_bytes: of what the model needs to answer, if it were saved; 0 where it failed.
         products: multiplications that one request takes, by the shapes alone; stands for latency, which is not timed.
         seconds: that it took.
@@ -49,8 +51,9 @@ class Look:
     epochs: int = 0
     of_epochs: int = 0
     units: int = 0
-    of_units: int = 0
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
     size_bytes: int = 0
     products: int = 0
     seconds: float = 0.0
@@ -72,7 +75,8 @@ class Look:
             purpose=SEARCH,
             machine="",
             quality=self.quality,
-            units={metric: dict.fromkeys(slices, self.units) for metric, slices in self.quality.items()},
+            units=self.counts,
+            errors=self.errors,
             size_bytes=self.size_bytes,
             memory_bytes=self.size_bytes,
             structure="",
@@ -129,7 +133,8 @@ class Looks:
 def _plain(look: Look) -> Mapping[str, Any]:
     """What differs from the defaults; scores to six digits, which is beyond what a look can tell."""
     defaults = {one.name: one.default for one in dataclasses.fields(Look)}
-    held = {name: value for name, value in vars(look).items() if value != defaults[name]}
+    held = {name: value for name, value in vars(look).items() if value and value != defaults[name]}
+    held["number"] = look.number
     held["quality"] = {
         metric: {of: float(f"{value:.6g}") for of, value in slices.items()} for metric, slices in look.quality.items()
     }

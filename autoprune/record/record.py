@@ -223,6 +223,7 @@ class Record:
             *(["--config-dir", self.config_dir] if self.config_dir else []),
             *kept,
             "presets=none",
+            "study.looks=0",
             "study.trials=0",
             f"study.name={self.name}-{point.candidate.number}",
         ]

@@ -22,15 +22,17 @@ class Unfinished:
         minutes: that it had.
         doing: what was being done, and how far it was; empty where it was between two candidates.
         presets: those that were not measured, each with the key of its plan.
-        trials, of: how many the sampler was not asked for, of how many.
-        seconds: about what all of it takes, by what was measured; None where nobody knows.
+        undone: what the search did not come to, or stopped in, each in a few words.
+        trials, of: how many recipes were not asked for, of how many; in the files of older versions.
+        seconds: about what all of it takes; likewise.
     """
 
     minutes: float
     doing: str
     presets: Mapping[str, str] = field(default_factory=dict)
-    trials: int
-    of: int
+    undone: list[str] = field(default_factory=list)
+    trials: int = 0
+    of: int = 0
     seconds: float | None = None
 
     def write(self, folder: Path) -> None:
@@ -68,6 +70,7 @@ class Unfinished:
         missing = [name for name, key in self.presets.items() if key not in known]
         if missing:
             lines.append(f"  presets not run: {', '.join(missing)}")
+        lines += [f"  {undone}" for undone in self.undone]
         if self.trials:
             lines.append(f"  trials not run: {self.trials} of {self.of}")
         takes = f"What is left takes about {clock(self.seconds)}. " if self.seconds else ""

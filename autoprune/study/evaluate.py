@@ -1,41 +1,29 @@
-"""One recipe in, one candidate out: reject cheaply, make, save, load, measure."""
+"""One recipe in, one candidate out: make, save, load, measure; time, where that is asked for."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Served, serve
-from autoprune.deadline import NEVER, Deadline
+from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError
-from autoprune.fronts.requirements import Requirements, parse_requirements
 from autoprune.machine import THREADS, give_back_memory, machine
 from autoprune.measure.judge import Judge, Judged
 from autoprune.measure.measurement import RULES, SEARCH, WHOLE, Latency, Measurement
-from autoprune.measure.reading import reading_names
 from autoprune.measure.timing import on_threads, own_latency, paired_latency
-from autoprune.models.context import Context
-from autoprune.models.model import Model
-from autoprune.recipes.recipe import Plan, plan
+from autoprune.recipes.recipe import Plan
 from autoprune.recipes.stages import run
-from autoprune.recipes.store import Store
-from autoprune.recipes.train import Trainer
 from autoprune.record.archive import TRIAL, Candidate
-from autoprune.study.definition import Definition
-from autoprune.study.executor import Worker
+from autoprune.study.looker import Looker
 from autoprune.study.provenance import structure_of, versions
 from autoprune.study.request import Request, Retiming
-from autoprune.study.settings import find_device
 from autoprune.study.verdict import Verdict
-from autoprune.tasks.task import Task
 
 LONGER = 4
 """How many times as long as all others the baseline is timed: all milliseconds rest on it."""
@@ -50,76 +38,14 @@ class Loaded:
     structure: str
 
 
-class Evaluator(Worker):
-    """Makes and measures candidates of a study. What it needs is made when it is first used.
+class Evaluator(Looker):
+    """Makes and measures candidates of a study, and looks at recipes.
 
-    Args:
-        definition: of the study.
-        task: the study's, if it is at hand; read again otherwise.
-        working: called with a few words about the work in progress.
-        note: called with what should be known early.
+    Attributes as of `autoprune.study.maker.Maker`.
     """
 
-    def __init__(
-        self,
-        definition: Definition,
-        task: Task | None = None,
-        *,
-        working: Callable[[str], None] = lambda message: None,
-        note: Callable[[str], None] = lambda message: None,
-    ) -> None:
-        super().__init__(definition)
-        self._given = task
-        self._working, self._note = working, note
-        self._deadline = NEVER
-        self._judge: Judge | None = None
-        self._reference: Served | None = None
-        self._timed: dict[str, dict[str, Latency]] = {}
-
-    @cached_property
-    def task(self) -> Task:
-        """The study's task.
-
-        Raises:
-            AutopruneError: its data is not where it was, or not what it was.
-        """
-        task = self._given or self.definition.make_task()
-        task.report, task.pause = self._work, self._pause
-        return task
-
-    @cached_property
-    def context(self) -> Context:
-        """What steps may know beside the weights.
-
-        Raises:
-            AutopruneError: there is no such device.
-        """
-        return self.task.context(seed=self.definition.seed, device=find_device(self.definition.device))
-
-    @cached_property
-    def trainer(self) -> Trainer:
-        """Trains models as the task says."""
-        return Trainer(self.task.training, report=self._working, note=self._note)
-
-    @cached_property
-    def requirements(self) -> Requirements:
-        """The study's.
-
-        Raises:
-            AutopruneError: one cannot be read, or names what is not measured.
-        """
-        task = self.task
-        slices = [*(name for names in task.slices.values() for name in names), *task.perturbations]
-        names = reading_names(task.metric, task.metrics, slices, task.workload_names)
-        return parse_requirements(self.definition.content["requirements"], names).of_metrics(task.main_metrics)
-
-    def check(self) -> None:
-        """Refuses a device and requirements that cannot be.
-
-        Raises:
-            AutopruneError: with the path of the entry.
-        """
-        _ = self.context, self.requirements
+    _judge: Judge | None = None
+    _reference: Served | None = None
 
     @cached_property
     def _verdict(self) -> Verdict:
@@ -129,16 +55,12 @@ class Evaluator(Worker):
     def _machine(self) -> str:
         return str(machine(self.definition.device)["id"])
 
-    def plan(self, recipe: Mapping[str, Any]) -> Plan:
-        """The normal form of a recipe for the study's task."""
-        return plan(recipe, base_defaults=self.task.base, runtimes=self.task.runtimes)
-
     def evaluate(self, request: Request) -> Candidate:
-        """Makes the artifact of a recipe and measures it.
+        """Makes the artifact of a recipe and judges it.
 
-        A trial whose size or latency breaks a ceiling is rejected before anything trains: where both follow from its
-        shapes, they are measured on an artifact that was not trained. One that misses a floor by far is rejected at a
-        first look, where the task has one, before all else is measured. The baseline and the presets are references,
+        The baseline is timed as well. Of others what is known of their structure's latency is taken; who wants more
+        asks `time`, alone. A trial that misses a floor by far, or that falls to a rival for sure, is rejected after the
+        first of its answers, before slices by perturbation are scored. The baseline and the presets are references,
         and whole.
 
         Raises:
@@ -147,9 +69,12 @@ class Evaluator(Worker):
         """
         self._deadline = Deadline.after(request.seconds)
         start, made = time.monotonic(), self.plan(request.recipe)
-        measured, rejected = self._rehearsed(request, made)
-        if measured is None or not rejected:
-            measured, rejected = self._made(request, made)
+        loaded = self._load(self._save(request, made))
+        self._work("measuring")
+        judged, rejected = self._judged(request, loaded)
+        measured = self._measured(request, loaded, judged)
+        if rejected:
+            shutil.rmtree(loaded.folder)
         if request.baseline is None:
             self._verdict.check_worth(measured)
         give_back_memory()
@@ -186,97 +111,51 @@ class Evaluator(Worker):
         """
         self._deadline = Deadline.after(asked.seconds)
         loaded, known = self._load(self.definition.artifacts / asked.candidate.key), asked.candidate.latest()
-        latency, held = self._latency(loaded, asked), loaded.served.memory_bytes
+        self._work("timing")
+        latency = self._known(loaded, asked) or self._time(loaded.served, asked.baseline)
         return asked.candidate.with_measurement(
-            dataclasses.replace(known, machine=self._machine, latency=latency, memory_bytes=held)
+            dataclasses.replace(known, machine=self._machine, latency=latency, memory_bytes=loaded.served.memory_bytes)
         )
 
-    def _work(self, message: str) -> None:
-        """Says what is being done, and stops if the time is over: whatever takes long says so now and then."""
-        self._working(message)
-        self._deadline.check(message)
-
-    def _pause(self) -> None:
-        self._deadline.check("measuring")
-
-    def _rehearsed(self, request: Request, made: Plan) -> tuple[Measurement | None, str]:
-        """Size and latency of what a plan would give, without training anything, and the ceilings that they break.
-
-        None where no ceiling asks for it, or where they do not follow from shapes.
-        """
-        if request.name != TRIAL or not self._verdict.has_ceilings or not (made.trains and made.sized):
-            return None, ""
-        model = self._run(request, made, train=False)
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "artifact"
-            artifact.save(self.task.parts(model, made.runtime), folder, provenance={})
-            measured = self._measured(request, self._load(folder), judged=None)
-        return measured, self._verdict.broken_ceilings(measured, _before(request))
-
-    def _made(self, request: Request, made: Plan) -> tuple[Measurement, str]:
-        """The artifact's measurement, and the floors for which it was rejected at a first look."""
-        loaded = self._load(self._save(request, made))
-        self._work("measuring")
+    def _judged(self, request: Request, loaded: Loaded) -> tuple[Judged, str]:
+        """What an artifact scored, and why it is rejected before all of it was asked for; empty if it is not."""
+        served = loaded.served
+        if request.baseline is None:
+            self._judge = Judge(self.task, "validation", served, working=self._work)
+            return self._judge.baseline, ""
+        if self._judge is None:
+            self._judge = Judge(self.task, "validation", self._baseline(request.baseline), working=self._work)
+        first = self._judge.first(served)
+        judged = self._judge.judge({WHOLE: first})
         if request.name == TRIAL:
-            glanced = self._glanced(loaded)
-            missed = self._verdict.missed_by_far(glanced, _before(request)) if glanced else ""
-            if glanced and missed:
-                shutil.rmtree(loaded.folder)
-                return glanced, missed
-        return self._measured(request, loaded, judged=self._judged(request, loaded.served)), ""
+            rejected = self._verdict.rejected(
+                judged, request.baseline.latest(), size_bytes=artifact.size_bytes(loaded.folder), rivals=request.rivals
+            )
+            if rejected:
+                return dataclasses.replace(judged, units={}, draws=()), rejected
+        return self._judge.judge(self._judge.rows(served, first)), ""
 
-    def _glanced(self, loaded: Loaded) -> Measurement | None:
-        """A first look at what has floors, without slices, errors and latency; None where the task has none."""
-        values = self.task.glance(loaded.served, self._verdict.floored)
-        if not values:
-            return None
+    def _measured(self, request: Request, loaded: Loaded, judged: Judged) -> Measurement:
+        baseline = request.baseline is None
         return Measurement(
             split="validation",
             purpose=SEARCH,
             machine=self._machine,
-            quality={name: {WHOLE: value} for name, value in values.items()},
-            units={},
-            rules=RULES,
-            size_bytes=artifact.size_bytes(loaded.folder),
-            folder_bytes=artifact.folder_bytes(loaded.folder),
-            history_bytes=loaded.served.history_bytes,
-            memory_bytes=loaded.served.memory_bytes,
-            structure="",  # not timed
-            latency={},
-        )
-
-    def _measured(self, request: Request, loaded: Loaded, *, judged: Judged | None) -> Measurement:
-        return Measurement(
-            split="validation" if judged else None,
-            purpose=SEARCH,
-            machine=self._machine,
-            quality=judged.quality if judged else {},
-            units=judged.units if judged else {},
-            errors=judged.errors if judged else {},
+            quality=judged.quality,
+            units=judged.units,
+            errors=judged.errors,
             rules=RULES,
             size_bytes=artifact.size_bytes(loaded.folder),
             folder_bytes=artifact.folder_bytes(loaded.folder),
             history_bytes=loaded.served.history_bytes,
             memory_bytes=loaded.served.memory_bytes,
             structure=loaded.structure,
-            latency=self._latency(loaded, request),
+            latency=self._time(loaded.served, None) if baseline else self._known(loaded, request) or {},
         )
 
-    def _judged(self, request: Request, served: Served) -> Judged:
-        if request.baseline is None:
-            self._judge = Judge(self.task, "validation", served, working=self._work)
-            return self._judge.baseline
-        if self._judge is None:
-            self._judge = Judge(self.task, "validation", self._baseline(request.baseline), working=self._work)
-        return self._judge.judge(served)
-
-    def _latency(self, loaded: Loaded, asked: Request | Retiming) -> dict[str, Latency]:
-        known = {**self._timed, **asked.timed.get(self._machine, {})}
-        if loaded.structure not in known:
-            self._work("timing")
-            known[loaded.structure] = self._time(loaded.served, asked.baseline)
-        self._timed[loaded.structure] = known[loaded.structure]  # also where a candidate is rejected later on
-        return known[loaded.structure]
+    def _known(self, loaded: Loaded, asked: Request | Retiming) -> dict[str, Latency] | None:
+        """What is known of a structure's latency on this machine."""
+        return asked.timed.get(self._machine, {}).get(loaded.structure)
 
     def _time(self, served: Served, baseline: Candidate | None) -> dict[str, Latency]:
         workloads, seconds = self.task.workloads(served), self.definition.latency_seconds
@@ -298,15 +177,12 @@ class Evaluator(Worker):
         served.pause = self._pause
         return Loaded(folder, served, structure_of(parts))
 
-    def _run(self, request: Request, made: Plan, *, train: bool = True) -> Model:
-        context = dataclasses.replace(self.context, seed=request.seed, deadline=self._deadline)
-        store = Store(self.definition.folder.parent / ".store") if train else None
-        return run(made, self.task, context, trainer=self.trainer, store=store, train=train)
-
     def _save(self, request: Request, made: Plan) -> Path:
         """Makes the model of a plan, and its artifact; returns the artifact's folder."""
         artifacts, parent = self.definition.artifacts, request.baseline
-        parts = self.task.parts(self._run(request, made), made.runtime)
+        context = dataclasses.replace(self.context, seed=request.seed, deadline=self._deadline)
+        model = run(made, self.task, context, trainer=self.trainer, store=self.store)
+        parts = self.task.parts(model, made.runtime)
         provenance = {
             "task": self.task.name,
             "recipe": request.recipe,
@@ -320,8 +196,3 @@ class Evaluator(Worker):
         beside_from = artifacts / parent.key if parent else None
         artifact.save(parts, artifacts / made.key, provenance=provenance, beside_from=beside_from)
         return artifacts / made.key
-
-
-def _before(request: Request) -> Measurement:
-    assert request.baseline is not None, "what can be rejected is read against a baseline"
-    return request.baseline.latest()

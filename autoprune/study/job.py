@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -21,15 +20,17 @@ from autoprune.recipes.space import Recipe, Space
 from autoprune.recipes.stages import rehearse, sketch
 from autoprune.record.archive import Archive
 from autoprune.record.folder import driving, open_folder
+from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
+from autoprune.study.choices import Choices
 from autoprune.study.definition import Definition, make_task
 from autoprune.study.driver import Driver, Recipes
 from autoprune.study.evaluate import Evaluator
-from autoprune.study.executor import Executor, Serial
-from autoprune.study.progress import Progress
-from autoprune.study.sampler import Sampler
+from autoprune.study.executor import Executor
+from autoprune.study.progress import Watching
 from autoprune.study.settings import StudyConfig
 from autoprune.study.suited import Sections, suited
+from autoprune.tasks.task import Task
 
 SMALL = 2**20
 """Values of a model up to which one thread is quicker: several wait for each other at each of many small operations,
@@ -58,10 +59,9 @@ def run_study(
     *,
     config_dir: str | None = None,
     executor: Executor | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
-    working: Callable[[str], None] = lambda message: None,
-    note: Callable[[str], None] = lambda message: None,
+    watch: Watching | None = None,
     deadline: Deadline | None = None,
+    between: Callable[[Record, Task], None] = lambda record, task: None,
 ) -> Record:
     """Runs the study that a config describes, from where it was left; returns its record.
 
@@ -71,22 +71,21 @@ def run_study(
         sections: of the config.
         overrides: what was asked for on top of the defaults; kept to reproduce single candidates.
         config_dir: the user's folder of configs, if one was named; kept likewise.
-        executor: runs the evaluations, and is closed by whoever made it; None: this process, one after the other.
-        report: called whenever a candidate is finished.
-        working: called with a few words about the work in progress.
-        note: called with what should stay in sight: what the data is, and that the time will not do.
+        executor: runs the evaluations, and is closed by whoever made it; None: as `study.workers` says.
+        watch: is told how the search goes.
         deadline: when the run is to end; None: `study.minutes` from now.
+        between: called with the study and its task once the scan's finds are measured, before training begins.
 
     Raises:
         AutopruneError: something in the config cannot be, the study was started with another definition, or the time
             was over before the dense model was finished.
     """
-    config = study_config(sections)
+    config, watch = study_config(sections), watch or Watching()
     deadline = deadline or time_of(config)
-    begun = _begin(sections, config, working=working, note=note, deadline=deadline)
+    begun = _begin(sections, config, working=watch.working, note=watch.note, deadline=deadline)
     definition, evaluator, task = begun.definition, begun.evaluator, begun.evaluator.task
     folder = definition.folder
-    with driving(folder), Serial() if executor is None else nullcontext(executor) as running:
+    with driving(folder):
         open_folder(
             folder,
             definition=definition.content,
@@ -104,12 +103,14 @@ def run_study(
             config,
             evaluator=evaluator,
             archive=archive,
-            executor=running,
-            report=report,
+            looks=Looks(folder / LOOKS, mending=True),
+            executor=executor,
+            watch=watch,
             deadline=deadline,
             reading=begun.reading,
         )
-        driver.run(begun.presets, lambda: _open_sampler(config, evaluator, begun.space))
+        choices = Choices(begun.space, base=task.base)
+        driver.run(begun.presets, choices, between=lambda record: between(record, task))
     return Record(folder, archive)
 
 
@@ -163,17 +164,6 @@ def study_config(sections: Sections) -> StudyConfig:
 def time_of(config: StudyConfig) -> Deadline:
     """When a run that begins now is to end."""
     return Deadline.after(math.inf if config.minutes is None else 60 * config.minutes)
-
-
-def _open_sampler(config: StudyConfig, evaluator: Evaluator, space: Space) -> Sampler:
-    return Sampler(
-        evaluator.definition.folder,
-        space=space,
-        objectives=config.objectives,
-        key=lambda recipe: evaluator.plan(recipe).key,
-        kind=config.sampler,
-        seed=config.seed,
-    )
 
 
 def _check_recipes(evaluator: Evaluator, space: Space, presets: Recipes, *, deadline: Deadline) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from autoprune.fronts.front import Front
-from autoprune.record.archive import TRIAL, Archive
+from autoprune.record.archive import Archive
 from autoprune.study.progress import Expected
 
 STARTING_S = 5.0
@@ -26,21 +26,14 @@ class Outlook:
         self._archive = archive
         self._rounds, self._reading, self._timing = rounds, reading, timing
 
-    def work(self, presets: int, trials: int) -> list[float] | None:
-        """Seconds of each preset and trial that is still to be measured; None where nothing was measured yet.
+    @property
+    def making(self) -> float:
+        """Seconds that making and measuring a candidate takes, its training left out; 0 while none is known.
 
         Of uneven numbers the median says more than the mean: one long training is not expected again.
         """
-        if not presets and not trials:
-            return []
-        others = [candidate for candidate in self._archive.candidates.values() if candidate.number]
-        if not others:
-            return None
-        takes = []
-        for count, asked in ((presets, False), (trials, True)):
-            alike = [candidate.seconds for candidate in others if (candidate.name == TRIAL) == asked]
-            takes += [median(alike or [candidate.seconds for candidate in others])] * count
-        return takes
+        others = [candidate.seconds for candidate in self._archive.candidates.values() if candidate.number]
+        return median(others) if others else 0.0
 
     def verification(self, front: Front) -> float:
         """Seconds that measuring the finalists again takes; 0 where it is not asked for."""
@@ -53,16 +46,16 @@ class Outlook:
         timing = finalists * len(whole[0].latest().latency) * self._timing
         return finalists * measuring + (self._rounds - 1) * (STARTING_S + self._reading + timing)
 
-    def expected(self, presets: int, trials: int, *, front: Front, limit: float) -> Expected | None:
-        """What is still to come, verification included; None where nothing is, and while nothing is known of it.
+    def expected(self, *, stage: float, making: int, front: Front, limit: float) -> Expected | None:
+        """What is still to come, verification included; None while nothing is known of it.
 
         Args:
-            presets, trials: that are not measured.
+            stage: seconds that the looks and trainings of the stage take that is under way.
+            making: candidates that are still to be made.
             front: so far.
             limit: seconds until the time is over.
         """
-        work, verification = self.work(presets, trials), self.verification(front)
-        if work is None or not (work or verification):
+        if making and not self.making:
             return None
-        current, *after = [*work, verification]
-        return Expected(current=current, after=sum(after), limit=limit)
+        after = making * self.making + self.verification(front)
+        return Expected(current=stage, after=after, limit=limit) if stage or after else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from autoprune.fronts.front import Front
@@ -37,16 +38,19 @@ class Progress:
     """How far a search is.
 
     Attributes:
-        trials, of: new recipes that the sampler asked for, and the budget.
+        stage: `baseline`, `presets`, `scan` or `training`.
+        looks: taken so far.
+        trials: recipes that were asked for to be trained.
         front: the front so far.
         rejected: candidates given up before they were measured whole.
         latest: the candidate that was just finished.
-        expected: what is still to come: presets, trials and verification; None while nothing is known of it, and where
-            nothing is to come.
+        expected: what is still to come, verification included; None while nothing is known of it, and where nothing is
+            to come.
     """
 
+    stage: str
+    looks: int
     trials: int
-    of: int
     front: Front
     rejected: int
     latest: Candidate
@@ -56,3 +60,20 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Estimated; None where nothing is expected."""
         return self.expected.left() if self.expected else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """Who is told how a search goes.
+
+    Attributes:
+        report: called whenever a candidate is finished.
+        working: called with a few words about the work in progress.
+        note: called with what should stay in sight: what the data is, and that the time will not do.
+        expect: called with what is still to come; None where nobody knows.
+    """
+
+    report: Callable[[Progress], None] = lambda progress: None
+    working: Callable[[str], None] = lambda message: None
+    note: Callable[[str], None] = lambda message: None
+    expect: Callable[[Expected | None], None] = lambda expected: None

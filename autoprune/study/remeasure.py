@@ -96,7 +96,7 @@ class Remeasurer(Worker):
         if self._judge is None:
             self._judge = Judge(self.task, "test", reference, working=self._work)
         folder = self.definition.artifacts / pair.candidate.key
-        judged = self._judge.baseline if pair.own else self._judge.judge(served)
+        judged = self._judge.baseline if pair.own else self._judge.judge(self._judge.rows(served))
         return Measurement(
             split="test",
             purpose=VERIFY,

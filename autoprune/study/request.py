@@ -15,6 +15,23 @@ Timings = Mapping[str, Mapping[str, dict[str, Latency]]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rival:
+    """A feasible candidate.
+
+    Attributes:
+        number: of the candidate.
+        quality: ratio of the main metric to the baseline's.
+        error: standard error of that ratio.
+        size_bytes: of its artifact.
+    """
+
+    number: int
+    quality: float
+    error: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """A recipe to be made and measured.
 
@@ -25,6 +42,7 @@ class Request:
         seed: of everything random in making it.
         baseline: what it is measured against; None for the baseline itself.
         timed: what need not be timed again.
+        rivals: by which it can fall before all of its answers are known.
         seconds: that it may take, from when it is begun.
     """
 
@@ -34,6 +52,7 @@ class Request:
     seed: int
     baseline: Candidate | None = None
     timed: Timings = field(default_factory=dict)
+    rivals: tuple[Rival, ...] = ()
     seconds: float = math.inf
 
 
@@ -59,6 +78,6 @@ def timings(candidates: Iterable[Candidate]) -> Timings:
     found: dict[str, dict[str, dict[str, Latency]]] = {}
     for candidate in candidates:
         for measured in candidate.measurements:
-            if measured.purpose == SEARCH:
+            if measured.purpose == SEARCH and measured.latency:
                 found.setdefault(measured.machine, {}).setdefault(measured.structure, measured.latency)
     return found

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from autoprune.fronts.front import Front
+from autoprune.record.record import Record
 from autoprune.study.job import run_study, study_config, time_of
-from autoprune.study.progress import Expected, Progress
+from autoprune.study.progress import Watching
 from autoprune.study.suited import Sections
-from autoprune.study.verify import verify
+from autoprune.study.verify import verify, verify_finalists
+from autoprune.tasks.task import Task
 
 
 def search(
@@ -16,39 +18,49 @@ def search(
     overrides: Sequence[str],
     *,
     config_dir: str | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
-    working: Callable[[str], None] = lambda message: None,
-    note: Callable[[str], None] = lambda message: None,
-    expect: Callable[[Expected], None] = lambda expected: None,
+    watch: Watching | None = None,
 ) -> Front:
     """Runs the study that a config describes, verifies its finalists if it says so, and returns the front.
 
+    What the scan found is verified before training begins, in one process: training may take hours, and until then
+    there is a front that holds on test data.
+
     Args:
-        sections, overrides, config_dir, report, working, note: as `autoprune.study.job.run_study` takes them.
-        expect: called while finalists are verified, with what is still to come.
+        sections, overrides, config_dir, watch: as `autoprune.study.job.run_study` takes them.
 
     Raises:
         AutopruneError: as `run_study`.
     """
-    config = study_config(sections)
+    config, watch = study_config(sections), watch or Watching()
     deadline = time_of(config)
-    record = run_study(
-        sections,
-        overrides,
-        config_dir=config_dir,
-        report=report,
-        working=working,
-        note=note,
-        deadline=deadline,
-    )
+
+    def between(record: Record, task: Task) -> None:
+        if config.verify_rounds:
+            front = verify_finalists(record, task=task, rounds=1, watch=watch, deadline=deadline)
+            watch.note(f"{_held(front)}, before anything was trained; autoprune front {record.name} shows it meanwhile")
+
+    record = run_study(sections, overrides, config_dir=config_dir, watch=watch, deadline=deadline, between=between)
     if not config.verify_rounds or (record.unfinished and len(record.points) == 1):
         return Front(record)  # beside the dense model alone there is nothing to verify
-    front = verify(record.folder, rounds=config.verify_rounds, working=working, expect=expect, deadline=deadline)
+    front = verify(
+        record.folder, rounds=config.verify_rounds, working=watch.working, expect=watch.expect, deadline=deadline
+    )
     if deadline.left <= 0:
         finalists = [point for point in front.finalists if point.number]
         verified = sum(bool(point.verified) for point in finalists)
-        note(
+        watch.note(
             f"study.minutes={config.minutes:.10g} was over in the verification: {verified} of {len(finalists)} "
             f"finalists are verified, some perhaps in fewer processes; autoprune verify {record.name} goes on."
         )
     return front
+
+
+def _held(front: Front) -> str:
+    """What a verified front has to show, in a line."""
+    smallest = min(
+        (point for point in front if point.verified), key=lambda point: point.known["size_bytes"].ratio, default=None
+    )
+    if smallest is None or not smallest.number:
+        return "On test data nothing but the dense model holds so far"
+    found = smallest.known
+    return f"On test data {1 / found['size_bytes'].ratio:.1f}x smaller at {found['quality'].ratio:.3f}x holds so far"

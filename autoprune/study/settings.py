@@ -10,7 +10,7 @@ import torch
 from autoprune.errors import AutopruneError, unknown
 from autoprune.fronts.requirements import OBJECTIVES
 
-SAMPLERS = ("tpe", "random")
+SAMPLERS = ("auto", "random")
 
 
 @dataclass(kw_only=True)
@@ -18,11 +18,13 @@ class StudyConfig:
     """The section `study` of a config; `conf/study/default.yaml` comments each entry."""
 
     name: str | None = None
-    trials: int = 40
+    looks: int | None = None
+    trials: int | None = None
     minutes: float | None = None
     seed: int = 0
     objectives: list[str] = field(default_factory=lambda: list(OBJECTIVES))
-    sampler: str = "tpe"
+    sampler: str = "auto"
+    workers: int | None = None
     latency_seconds: float = 0.4
     verify_rounds: int = 5
     device: str = "cpu"
@@ -34,9 +36,11 @@ class StudyConfig:
         Raises:
             AutopruneError: with the path of the entry.
         """
-        for name in ("seed", "trials", "verify_rounds"):
-            if getattr(self, name) < 0:
-                raise AutopruneError(f"study.{name}: a whole number >= 0 must be given, but got {getattr(self, name)}.")
+        for name in ("seed", "verify_rounds", "looks", "trials", "workers"):
+            value, least = getattr(self, name), int(name == "workers")
+            if value is not None and value < least:
+                way = ", or null" * (name in ("looks", "trials", "workers"))
+                raise AutopruneError(f"study.{name}: a whole number >= {least} must be given{way}, but got {value}.")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise AutopruneError(
                 f"study.minutes: more than 0 must be given, or null for no limit, but got {self.minutes}."

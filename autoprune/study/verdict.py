@@ -1,18 +1,23 @@
-"""What requirements say of a candidate before it is measured whole."""
+"""What can be said of a candidate before all of its answers are known."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.requirements import Requirements
-from autoprune.measure.measurement import Measurement
+from autoprune.measure.judge import Judged
+from autoprune.measure.measurement import WHOLE, Measurement
 from autoprune.measure.reading import readings
+from autoprune.study.request import Rival
 
 HOPELESS = 0.1
-"""A candidate that misses a floor by a larger share is given up at a first look: floors can still be loosened by as
-much without training anything."""
+"""A candidate that misses a floor by a larger share is given up: floors can still be loosened by as much without
+training anything."""
+
+SURELY = 2.0
+"""Standard errors by which a rival must be ahead."""
 
 
 class Verdict:
@@ -25,34 +30,44 @@ class Verdict:
 
     def __init__(self, requirements: Requirements, *, metrics: Sequence[str]) -> None:
         self._metrics = metrics
-        self._ceilings = Requirements(items=tuple(item for item in requirements.items if item.ceiling))
         self._floors = tuple(item for item in requirements.items if not item.ceiling)
 
-    @property
-    def has_ceilings(self) -> bool:
-        """Whether size or latency alone can reject a candidate."""
-        return bool(self._ceilings.items)
+    def rejected(self, judged: Judged, baseline: Measurement, *, size_bytes: int, rivals: Sequence[Rival] = ()) -> str:
+        """Why a candidate is given up, by its values on all rows alone; empty if it is not.
 
-    @property
-    def floored(self) -> Collection[str]:
-        """The metrics that have a floor."""
-        return {self._metrics[0] if item.reading == "quality" else item.reading for item in self._floors}
+        Args:
+            judged: what is known of it.
+            baseline: what it is read against.
+            size_bytes: of its artifact.
+            rivals: feasible candidates.
+        """
+        return self._missed(judged, baseline) or self._beaten(judged, baseline, size_bytes, rivals)
 
-    def broken_ceilings(self, measured: Measurement, baseline: Measurement) -> str:
-        """The ceilings that a measurement breaks; empty if none."""
-        broken = self._ceilings.violations(readings(measured, baseline, metrics=self._metrics))
-        return ", ".join(text for text, violation in broken.items() if violation > 0)
-
-    def missed_by_far(self, measured: Measurement, baseline: Measurement) -> str:
-        """The floors that a measurement misses by more than `HOPELESS`; empty if none."""
-        found, missed = readings(measured, baseline, metrics=self._metrics), []
+    def _missed(self, judged: Judged, baseline: Measurement) -> str:
+        """The floors that are missed by more than `HOPELESS`."""
+        missed = []
         for item in self._floors:
-            reading = found.get(item.reading)
-            # Of a bound nothing is known yet: it is the value that must come near.
-            value = None if reading is None else reading.ratio if item.relative else reading.value
-            if value is not None and not value >= (1 - HOPELESS) * item.limit:
+            name = self._metrics[0] if item.reading == "quality" else item.reading
+            if name not in judged.quality:
+                continue
+            # Of a bound too little is known yet: it is the value that must come near.
+            value = judged.quality[name][WHOLE]
+            if item.relative:
+                before = baseline.quality[name][WHOLE]
+                value = value / before if before > 0 else math.nan
+            if not value >= (1 - HOPELESS) * item.limit:
                 missed.append(item.text)
         return ", ".join(missed)
+
+    def _beaten(self, judged: Judged, baseline: Measurement, size_bytes: int, rivals: Sequence[Rival]) -> str:
+        """A rival that is no larger and better for sure."""
+        metric = self._metrics[0]
+        ratio = judged.quality[metric][WHOLE] / baseline.quality[metric][WHOLE]
+        for rival in rivals:
+            doubt = SURELY * math.hypot(judged.errors.get(metric, 0.0), rival.error)
+            if rival.size_bytes <= size_bytes and rival.quality - ratio > doubt:
+                return f"#{rival.number} is no larger, and better for sure"
+        return ""
 
     def check_worth(self, baseline: Measurement) -> None:
         """Refuses a baseline of which nothing can be a share: ratios would say the opposite of what they seem to.

@@ -22,8 +22,9 @@ from autoprune.record.record import Record
 from autoprune.study.definition import Definition
 from autoprune.study.executor import Executor, FreshProcess, Serial
 from autoprune.study.outlook import STARTING_S
-from autoprune.study.progress import Expected
+from autoprune.study.progress import Expected, Watching
 from autoprune.study.remeasure import Pair, Remeasurer, rounds_of, with_round
+from autoprune.tasks.task import Task
 
 Found = TypeVar("Found")
 
@@ -36,7 +37,7 @@ def verify(
     again: bool = False,
     rounds: int = ROUNDS,
     working: Callable[[str], None] = lambda message: None,
-    expect: Callable[[Expected], None] = lambda expected: None,
+    expect: Callable[[Expected | None], None] = lambda expected: None,
     deadline: Deadline = NEVER,
 ) -> Front:
     """Measures the finalists of a study once more, on test data; returns the front with what was found.
@@ -63,11 +64,38 @@ def verify(
     Record(folder)  # refuses a folder that holds no study before a lock is made in it
     with driving(folder):
         record = Record(folder, Archive(folder / "archive.jsonl", mending=True))
-        front = Front(record, limits)
-        whole = [point for point in record.points if not point.candidate.rejected]
-        points = whole if everything else front.finalists
-        verification = _Verification(record, rounds=rounds, working=working, expect=expect, deadline=deadline)
-        verification.run(points, first=_first(front), again=again)
+        return verify_finalists(
+            record,
+            limits,
+            everything=everything,
+            again=again,
+            rounds=rounds,
+            watch=Watching(working=working, expect=expect),
+            deadline=deadline,
+        )
+
+
+def verify_finalists(
+    record: Record,
+    limits: Limits = UNCHANGED,
+    *,
+    task: Task | None = None,
+    everything: bool = False,
+    again: bool = False,
+    rounds: int = ROUNDS,
+    watch: Watching = Watching(),  # noqa: B008  # it is frozen
+    deadline: Deadline = NEVER,
+) -> Front:
+    """As `verify`, of a study that this process drives already.
+
+    Args:
+        task: the study's, if it is at hand.
+    """
+    front = Front(record, limits)
+    whole = [point for point in record.points if not point.candidate.rejected]
+    points = whole if everything else front.finalists
+    verification = _Verification(record, task=task, rounds=rounds, watch=watch, deadline=deadline)
+    verification.run(points, first=_first(front), again=again)
     return Front(record.renewed(), limits)
 
 
@@ -83,14 +111,14 @@ class _Verification:
         self,
         record: Record,
         *,
+        task: Task | None,
         rounds: int,
-        working: Callable[[str], None],
-        expect: Callable[[Expected], None],
+        watch: Watching,
         deadline: Deadline,
     ) -> None:
         self._record = record
-        self._rounds = rounds
-        self._working, self._expect = working, expect
+        self._task, self._rounds = task, rounds
+        self._working, self._expect = watch.working, watch.expect
         self._deadline = deadline
         self._definition = Definition.of_record(record)
         facts = machine(self._definition.device)
@@ -125,7 +153,8 @@ class _Verification:
         needed = any(not point.number for point in points) or not self._rounds_of(baseline)
         missing = [point for point in points if point.number] + [baseline] * needed
         self._working("reading data")
-        remeasurer = Remeasurer(self._definition, task=self._definition.make_task(), working=self._working)
+        task = self._task or self._definition.make_task()
+        remeasurer = Remeasurer(self._definition, task=task, working=self._working)
         start = time.monotonic()
         with Serial() as executor:
             for place, point in enumerate(missing, start=1):

@@ -117,7 +117,8 @@ class Watch:
 
 def _counts(progress: Progress) -> list[str]:
     return [
-        f"{progress.trials}/{progress.of} trials",
+        progress.stage,
+        f"{progress.looks:,} looks",
         f"{len(progress.front.feasible)} feasible",
         f"{progress.rejected} rejected",
         f"front {len(progress.front)}",

@@ -1,0 +1,93 @@
+"""What a space leaves open, by who decides it: what a look can tell, and what only training can."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from autoprune.recipes.recipe import trains_only
+from autoprune.recipes.space import Domain, Recipe, Space
+from autoprune.study.sampler import Values
+
+
+class Choices:
+    """The open values of a space.
+
+    Args:
+        space: what may be tried.
+        base: what the task's dense model is made with by default.
+
+    Attributes:
+        cuts: what changes an untrained model.
+        training: what changes training alone, the dense model's settings left out.
+        bases: settings of the dense model that the space allows, as values; the first is as near to the default as it
+            can be.
+    """
+
+    def __init__(self, space: Space, *, base: Mapping[str, Any]) -> None:
+        self.space = space
+        paths = {path: _in_recipe(path) for path in space.domains}
+        of_base = [space.domains[path] for path, parts in paths.items() if parts[0] == "base"]
+        self.cuts = [space.domains[path] for path, parts in paths.items() if not trains_only(parts)]
+        self.training = [
+            space.domains[path] for path, parts in paths.items() if trains_only(parts) and parts[0] != "base"
+        ]
+        defaults = {domain.path: base.get(paths[domain.path][-1]) for domain in of_base}
+        self.bases: list[Values] = [
+            {domain.path: value for domain, value in zip(of_base, values, strict=True)}
+            for values in itertools.product(
+                *(sorted(domain.ends(), key=lambda value: value != defaults[domain.path]) for domain in of_base)
+            )
+        ]
+
+    def recipe(self, values: Values) -> Recipe:
+        """The recipe that some values decide; of training, what they leave out is at its least."""
+        return self.space.resolve(lambda domain: values[domain.path] if domain.path in values else self._least(domain))
+
+    def values(self, recipe: Mapping[str, Any]) -> Values | None:
+        """What decides a recipe of the space, whole or in part; None where it lies outside."""
+        return next((values for values, _ in self.space.completions(recipe)), None)
+
+    def grid(self, most: int) -> list[Values] | None:
+        """All values of the cuts, where there are no more than `most` and none is continuous."""
+        axes = [_listed(domain) for domain in self.cuts]
+        if math.prod(len(axis) or most + 1 for axis in axes) > most:
+            return None
+        return [
+            dict(zip([domain.path for domain in self.cuts], values, strict=True)) for values in itertools.product(*axes)
+        ]
+
+    def after_training(self, recipe: Mapping[str, Any]) -> list[Domain]:
+        """The cuts of the stages that follow the last one that trains: what they do costs no training again."""
+        names = list(recipe)
+        trained = [name for name in names if isinstance(recipe[name], Mapping) and recipe[name].get("epochs")]
+        later = set(names[names.index(trained[-1]) + 1 :]) if trained else set(names)
+        return [domain for domain in self.cuts if _in_recipe(domain.path)[0] in later]
+
+    def _least(self, domain: Domain) -> Any:
+        if domain.path in self.bases[0]:
+            return self.bases[0][domain.path]
+        if _in_recipe(domain.path)[-1] == "epochs":
+            return min(domain.ends())
+        return domain.ends()[0]
+
+
+def _in_recipe(path: str) -> tuple[str, ...]:
+    """Where a recipe has what a path of a space names: without the space's name, and without `choose`."""
+    return tuple(part for part in path.split(".")[1:] if part != "choose")
+
+
+def _listed(domain: Domain) -> list[Any]:
+    """Every value of a domain; none where there are too many to list."""
+    if domain.options:
+        return list(domain.options)
+    if domain.low == domain.high:
+        return [domain.low]
+    step = domain.step or (1 if domain.kind == "int" else None)
+    if step is None or domain.log:
+        return []
+    count = round((domain.high - domain.low) / step) + 1
+    values = [domain.low + at * step for at in range(count)]
+    return [int(value) for value in values] if domain.kind == "int" else [round(value, 10) for value in values]

@@ -1,0 +1,160 @@
+"""Looks at recipes: models made in memory, asked for the main metrics on a part of validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from autoprune.artifacts import artifact
+from autoprune.artifacts.served import Parts, serve
+from autoprune.deadline import Deadline, OutOfTime
+from autoprune.errors import AutopruneError
+from autoprune.machine import THREADS, give_back_memory
+from autoprune.measure.judge import quality
+from autoprune.measure.measurement import WHOLE
+from autoprune.measure.timing import on_threads
+from autoprune.models.model import Model
+from autoprune.recipes.prefixes import Prefixes
+from autoprune.recipes.recipe import Plan
+from autoprune.recipes.stages import run
+from autoprune.record.looks import Look
+from autoprune.study.maker import Maker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A recipe that is to be looked at; plain values.
+
+    Attributes:
+        number: that the look is to have; 0 is the dense model's.
+        recipe: as nested plain values.
+        epochs: that it is trained for, at most; 0 leaves it untrained, None trains it to the end.
+        seconds: that it may take, from when it is begun.
+    """
+
+    number: int
+    recipe: Mapping[str, Any]
+    epochs: int | None = 0
+    seconds: float = math.inf
+
+
+class Looker(Maker):
+    """Looks at recipes of a study, one thread each, so that a look is the same wherever it is taken."""
+
+    def looks(self, asked: Sequence[Asked]) -> list[Look]:
+        """Looks at some recipes, as far as the time of the first one goes.
+
+        A recipe of which nothing comes (a step refuses, a score is NaN, a training diverges) has a look that says so.
+        """
+        deadline = Deadline.after(min((one.seconds for one in asked), default=math.inf))
+        found = []
+        for one in asked:
+            if deadline.left <= 0:
+                break
+            try:
+                found.append(self.look(dataclasses.replace(one, seconds=deadline.left)))
+            except OutOfTime:
+                break
+        return found
+
+    def look(self, asked: Asked) -> Look:
+        """Looks at a recipe.
+
+        Raises:
+            OutOfTime: its seconds are over; what was trained is kept.
+        """
+        self._deadline = Deadline.after(asked.seconds)
+        start, made = time.monotonic(), self.plan(asked.recipe)
+        look = Look(
+            number=asked.number,
+            key=made.key,
+            recipe=dict(asked.recipe),
+            summary=made.summary(),
+            epochs=made.epochs if asked.epochs is None else min(asked.epochs, made.epochs),
+            of_epochs=made.epochs,
+        )
+        try:
+            with on_threads(THREADS):
+                look = self._looked(look, made)
+        except OutOfTime:
+            raise
+        except AutopruneError as error:
+            look = dataclasses.replace(look, failed=str(error))
+        if made.epochs:
+            give_back_memory()
+        return dataclasses.replace(look, seconds=round(time.monotonic() - start, 4))
+
+    def _looked(self, look: Look, made: Plan) -> Look:
+        model = self._model(made, epochs=look.epochs)
+        parts = self.task.parts(model, made.runtime)
+        rows = self._rows(parts)
+        values, counts = quality(self.task, rows, of=self._metrics)
+        for metric in self.task.main_metrics:
+            if not math.isfinite(values[metric][WHOLE]):
+                raise AutopruneError(f"{metric} is {values[metric][WHOLE]}")
+        return dataclasses.replace(
+            look,
+            quality=values,
+            counts={} if look.number else counts,
+            errors=self._errors(rows, values) if look.number else dict.fromkeys(values, 0.0),
+            size_bytes=artifact.weighed(parts),
+            products=model.products,
+            units=counts[self.task.metric][WHOLE],
+        )
+
+    def _model(self, made: Plan, *, epochs: int) -> Model:
+        context = dataclasses.replace(self.context, deadline=self._deadline)
+        return run(
+            made, self.task, context, trainer=self.trainer, store=self.store, epochs=epochs, prefixes=self._prefixes
+        )
+
+    def _rows(self, parts: Parts) -> dict[str, pd.DataFrame]:
+        """What the model answers: all rows, and those of slices where something is required of one."""
+        served = serve(parts, device=self.context.device)
+        served.pause = self._pause
+        whole = self.task.look(served)
+        rows = {WHOLE: whole}
+        if self._sliced:
+            for column, names in self.task.slices.items():
+                rows |= {name: whole[whole[column] == name] for name in names}
+        return rows
+
+    def _errors(self, rows: Mapping[str, pd.DataFrame], values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """Standard error of each metric's ratio to the dense model's on all rows, both asked the same."""
+        found = {}
+        for metric, (value, before) in self._before.items():
+            moved = self.task.metrics[metric].influence(rows[WHOLE]) - values[metric][WHOLE] / value * before
+            found[metric] = float(np.sqrt(np.square(moved).sum()) / value)
+        return found
+
+    @cached_property
+    def _before(self) -> dict[str, tuple[float, pd.Series]]:
+        """The dense model's values and influences by metric; looked at in this process, whoever else has."""
+        rows = self._rows(self.task.parts(self._model(self.plan({}), epochs=0)))[WHOLE]
+        metrics = {name: self.task.metrics[name] for name in self._metrics}
+        found = {name: (metric(rows), metric.influence(rows)) for name, metric in metrics.items()}
+        return {name: pair for name, pair in found.items() if pair[0] > 0}
+
+    @cached_property
+    def _prefixes(self) -> Prefixes:
+        return Prefixes()
+
+    @cached_property
+    def _metrics(self) -> list[str]:
+        """What is looked for: the main metrics, and those of which something is required."""
+        required = {item.reading.split(".")[0] for item in self.requirements.items}
+        return [name for name in self.task.metrics if name in {*self.task.main_metrics, *required}]
+
+    @cached_property
+    def _sliced(self) -> bool:
+        """Whether something is required of a slice."""
+        floors = [item.reading for item in self.requirements.items if not item.ceiling]
+        return any(name == "worst_slice" or "." in name for name in floors)

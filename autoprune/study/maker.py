@@ -1,0 +1,105 @@
+"""What a process needs to make models of a study: the task with its data, what steps may know, how models train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+from autoprune.deadline import NEVER
+from autoprune.fronts.requirements import Requirements, parse_requirements
+from autoprune.measure.reading import reading_names
+from autoprune.models.context import Context
+from autoprune.recipes.recipe import Plan, plan
+from autoprune.recipes.store import Store
+from autoprune.recipes.train import Trainer
+from autoprune.study.definition import Definition
+from autoprune.study.executor import Worker
+from autoprune.study.settings import find_device
+from autoprune.tasks.task import Task
+
+
+class Maker(Worker):
+    """Makes models of a study. What it needs is made when it is first used.
+
+    Args:
+        definition: of the study.
+        task: the study's, if it is at hand; read again otherwise.
+        working: called with a few words about the work in progress.
+        note: called with what should be known early.
+    """
+
+    def __init__(
+        self,
+        definition: Definition,
+        task: Task | None = None,
+        *,
+        working: Callable[[str], None] = lambda message: None,
+        note: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        super().__init__(definition)
+        self._given = task
+        self._working, self._note = working, note
+        self._deadline = NEVER
+
+    @cached_property
+    def task(self) -> Task:
+        """The study's task.
+
+        Raises:
+            AutopruneError: its data is not where it was, or not what it was.
+        """
+        task = self._given or self.definition.make_task()
+        task.report, task.pause = self._work, self._pause
+        return task
+
+    @cached_property
+    def context(self) -> Context:
+        """What steps may know beside the weights.
+
+        Raises:
+            AutopruneError: there is no such device.
+        """
+        return self.task.context(seed=self.definition.seed, device=find_device(self.definition.device))
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """Trains models as the task says."""
+        return Trainer(self.task.training, report=self._working, note=self._note)
+
+    @cached_property
+    def requirements(self) -> Requirements:
+        """The study's.
+
+        Raises:
+            AutopruneError: one cannot be read, or names what is not measured.
+        """
+        task = self.task
+        slices = [*(name for names in task.slices.values() for name in names), *task.perturbations]
+        names = reading_names(task.metric, task.metrics, slices, task.workload_names)
+        return parse_requirements(self.definition.content["requirements"], names).of_metrics(task.main_metrics)
+
+    @cached_property
+    def store(self) -> Store:
+        """Where trained models are kept, for all studies of a folder."""
+        return Store(self.definition.folder.parent / ".store")
+
+    def check(self) -> None:
+        """Refuses a device and requirements that cannot be.
+
+        Raises:
+            AutopruneError: with the path of the entry.
+        """
+        _ = self.context, self.requirements
+
+    def plan(self, recipe: Mapping[str, Any]) -> Plan:
+        """The normal form of a recipe for the study's task."""
+        return plan(recipe, base_defaults=self.task.base, runtimes=self.task.runtimes)
+
+    def _work(self, message: str) -> None:
+        """Says what is being done, and stops if the time is over: whatever takes long says so now and then."""
+        self._working(message)
+        self._deadline.check(message)
+
+    def _pause(self) -> None:
+        self._deadline.check("measuring")

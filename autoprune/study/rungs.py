@@ -1,0 +1,216 @@
+"""Training where it pays: recipes are trained a part of the way, and those that promise most go on.
+
+Successive halving (Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization")
+for several objectives: who goes on is decided by front rank, as NSGA-II ranks (Deb et al. 2002). Optuna's own pruners
+take one objective.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+from autoprune.deadline import Deadline
+from autoprune.fronts.pareto import nondominated
+from autoprune.fronts.promises import Promises
+from autoprune.recipes.recipe import digest
+from autoprune.recipes.space import Domain, Recipe
+from autoprune.record.looks import Look
+from autoprune.study.choices import Choices
+from autoprune.study.lookout import Lookout
+from autoprune.study.sampler import RANDOM, TPE, Sampler, Values
+
+COHORT = 8
+"""Recipes that race one another."""
+
+FIRST = 0.25
+"""Of the epochs, before the first decision."""
+
+GO_ON = 0.5
+"""Of a cohort, after it."""
+
+MOST_TRIALS = 40
+"""Recipes that are trained, where nobody says how many."""
+
+GROWTH = 0.01
+"""Training is done once the hypervolume of all looks has grown by no larger share …"""
+
+EFFORT = 2
+"""… over so many cohorts."""
+
+IDLE = 20
+"""Cohorts in a row in which nothing is new: then there is nothing left to ask for."""
+
+CUTS = 16
+"""Looks of the scan's front that training starts from."""
+
+SLACK = 0.15
+"""What misses a requirement by no larger share may be trained: it may recover."""
+
+RELATIVES = 8
+"""Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
+
+CUT = Domain(path="cut", kind="int")
+"""Which of the cuts, largest first: neighbours are alike."""
+
+
+class Rungs:
+    """Trains recipes of a space in cohorts.
+
+    Args:
+        choices: what is open.
+        lookout: takes the looks.
+        epochs: of a recipe.
+        random: whether values are drawn, and nothing is learned.
+        seed: of everything that is drawn.
+        most: recipes, at most; None: `MOST_TRIALS`.
+    """
+
+    def __init__(
+        self,
+        choices: Choices,
+        lookout: Lookout,
+        *,
+        epochs: Callable[[Recipe], int],
+        random: bool,
+        seed: int,
+        most: int | None = None,
+    ) -> None:
+        self._choices, self._lookout, self._epochs = choices, lookout, epochs
+        self._random, self._seed = random, seed
+        self.most = MOST_TRIALS if most is None else most
+        self.trials = 0
+        self.done = False
+        self._volumes: list[float] = []
+
+    def run(self, *, until: Deadline, tell: Callable[[int], None] = lambda trials: None) -> None:
+        """Trains until the budget is spent, nothing grows, or the time is over.
+
+        Args:
+            tell: called with the number of recipes so far, whenever more were asked for.
+        """
+        cuts = self._cuts()
+        domains = self._domains(cuts)
+        if not domains:
+            self.done = True
+            return
+        promises, idle = self._lookout.promises, 0
+        sampler = Sampler(
+            domains,
+            objectives=len(promises.objectives),
+            kind=RANDOM if self._random else TPE,
+            seed=self._seed,
+        )
+        asked_before: set[str] = set()
+        while self.trials < self.most and not self._still and idle < IDLE:
+            asked = sampler.ask(min(COHORT, self.most - self.trials))
+            recipes = [self._choices.recipe(self._decided(values, cuts)) for values in asked]
+            names = [digest(recipe) for recipe in recipes]
+            new = (
+                {*names} - asked_before
+                if not cuts
+                else {name for name, recipe in zip(names, recipes, strict=True) if self._epochs(recipe)} - asked_before
+            )
+            asked_before |= new
+            self.trials, idle = self.trials + len(new), 0 if new else idle + 1
+            tell(self.trials)
+            looks = self._race(recipes, until)
+            if until.left <= 0:
+                return
+            sampler.tell([self._lookout.outcome(look) for look in looks])
+            self._relatives([look for look in looks if look and look.done and look.epochs], cuts, until)
+            self._volumes.append(promises.hypervolume)
+        self.done = True
+
+    def _cuts(self) -> list[Look]:
+        """What the scan found, largest first: not all that is feasible alone, for training may mend what is not."""
+        promises = self._lookout.promises
+        found = promises.front(wanted=lambda look: not look.epochs, slack=SLACK)
+        return sorted(promises.thinned(found, CUTS), key=lambda look: -look.size_bytes)
+
+    def _domains(self, cuts: Sequence[Look]) -> list[Domain]:
+        """What is asked for: where on the scan's front, and how it is trained; without a scan, everything."""
+        if not cuts:
+            return list(self._choices.space.domains.values())
+        if not self._choices.training:
+            return []
+        return [dataclasses.replace(CUT, high=len(cuts) - 1), *self._choices.training]
+
+    def _decided(self, values: Values, cuts: Sequence[Look]) -> Values:
+        if not cuts:
+            return values
+        cut = self._choices.values(cuts[values[CUT.path]].recipe)
+        assert cut is not None, "what was looked at lies within the space"
+        return {**cut, **{path: value for path, value in values.items() if path != CUT.path}}
+
+    def _race(self, recipes: Sequence[Recipe], until: Deadline) -> list[Look | None]:
+        """The look that each recipe reached: at its end, or at the rung where it was stopped."""
+        epochs = [self._epochs(recipe) for recipe in recipes]
+        starts = self._lookout.take(recipes, until=until)
+        looks, racing = (
+            list(starts),
+            list({digest(recipe): at for at, recipe in enumerate(recipes) if epochs[at]}.values()),
+        )
+        for share in (FIRST, 1.0):
+            racing = [at for at in racing if (look := looks[at]) is not None and not look.failed]
+            reached = [math.ceil(share * epochs[at]) for at in racing]
+            found = self._lookout.take([recipes[at] for at in racing], epochs=reached, until=until)
+            for at, look in zip(racing, found, strict=True):
+                looks[at] = look
+            if share < 1:
+                racing = self._going_on(racing, starts, looks)
+        return looks
+
+    def _going_on(
+        self, racing: Sequence[int], starts: Sequence[Look | None], looks: Sequence[Look | None]
+    ) -> list[int]:
+        """Those of a cohort that are trained on: the better half by front rank, without those that have no hope."""
+        promises = self._lookout.promises
+        best = promises.front(slack=SLACK)
+        known = {at: look for at in racing if (look := looks[at]) is not None and not look.failed}
+        hopeful = [
+            at for at, look in known.items() if not promises.beaten(look, best, hope=_hope(promises, starts[at], look))
+        ]
+        points = [promises.gains(known[at]) for at in hopeful]
+        ranked: list[int] = []
+        while len(ranked) < len(points):
+            left = [at for at in range(len(points)) if at not in ranked]
+            front = nondominated([points[at] for at in left], maximise=[True] * len(promises.objectives))
+            ranked += sorted((left[at] for at in front), key=lambda at: -points[at][0])
+        return [hopeful[at] for at in ranked[: math.ceil(GO_ON * len(racing))]]
+
+    def _relatives(self, trained: Sequence[Look], cuts: Sequence[Look], until: Deadline) -> None:
+        """Looks at what shares a training that was finished and differs in what follows it, as the cuts have it.
+
+        The sampler is not told: of many that differ in little it would learn to ask for the same again.
+        """
+        for look in trained:
+            values = self._choices.values(look.recipe)
+            paths = {domain.path for domain in self._choices.after_training(look.recipe)}
+            found = {}
+            for cut in cuts:
+                theirs = self._choices.values(cut.recipe) or {}
+                recipe = self._choices.recipe(
+                    {**(values or {}), **{path: value for path, value in theirs.items() if path in paths}}
+                )
+                found[digest(recipe)] = recipe
+            self._lookout.take(list(found.values())[:RELATIVES], epochs=look.of_epochs, until=until)
+
+    @property
+    def _still(self) -> bool:
+        """Whether the hypervolume stands still."""
+        if len(self._volumes) <= EFFORT:
+            return False
+        return self._volumes[-1] <= (1 + GROWTH) * self._volumes[-1 - EFFORT]
+
+
+def _hope(promises: Promises, start: Look | None, look: Look) -> float:
+    """What quality may still gain if every epoch that is left gains as much as those that were trained.
+
+    That is more than learning curves do, which flatten.
+    """
+    if start is None or start.failed or not look.epochs:
+        return 0.0
+    gained = promises.readings(look)["quality"].ratio - promises.readings(start)["quality"].ratio
+    return max(0.0, gained) * (look.of_epochs - look.epochs) / look.epochs

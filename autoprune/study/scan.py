@@ -1,0 +1,98 @@
+"""The scan: looks by the thousand at what needs no training, a generation at a time, until they find no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from autoprune.deadline import Deadline
+from autoprune.study.choices import Choices
+from autoprune.study.lookout import Lookout
+from autoprune.study.sampler import GENETIC, RANDOM, Sampler, Values
+
+POPULATION = 50
+"""Looks of a generation."""
+
+MOST_LOOKS = 3000
+"""Looks of a scan, where nobody says how many."""
+
+GROWTH = 0.01
+"""A scan is done once the hypervolume of its looks has grown by no larger share …"""
+
+EFFORT = 6
+"""… over so many generations."""
+
+SMALL = 200
+"""A space of no more untrained recipes is looked at whole."""
+
+
+class Scan:
+    """Looks at untrained recipes of a space under one base.
+
+    Args:
+        choices: what is open.
+        lookout: takes the looks.
+        base: settings of the dense model, of those that the space allows.
+        random: whether values are drawn, and nothing is learned.
+        seed: of everything that is drawn.
+        most: looks, at most; None: `MOST_LOOKS`.
+    """
+
+    def __init__(
+        self,
+        choices: Choices,
+        lookout: Lookout,
+        *,
+        base: Values,
+        random: bool,
+        seed: int,
+        most: int | None = None,
+    ) -> None:
+        self._choices, self._lookout, self._base = choices, lookout, base
+        self._kind, self._seed = RANDOM if random else GENETIC, seed
+        self._most = MOST_LOOKS if most is None else most
+        self._volumes: list[float] = []
+        self.done = False
+
+    def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline) -> None:
+        """Looks until no more is found, or the time is over; what is known already costs nothing.
+
+        Args:
+            starts: recipes that the first generation begins with, as far as they lie within the space.
+        """
+        grid = self._choices.grid(min(SMALL, self._most))
+        if grid is not None:
+            self._look(grid, until)
+            self.done = until.left > 0
+            return
+        sampler = Sampler(
+            self._choices.cuts,
+            objectives=len(self._lookout.promises.objectives),
+            kind=self._kind,
+            seed=self._seed,
+            population=POPULATION,
+        )
+        for recipe in starts:
+            values = self._choices.values(recipe)
+            if values is not None:
+                sampler.propose(values)
+        asked = 0
+        while asked < self._most and not self._still:
+            generation = sampler.ask(min(POPULATION, self._most - asked))
+            asked += len(generation)
+            looks = self._look(generation, until)
+            if until.left <= 0:
+                return
+            sampler.tell([self._lookout.outcome(look) for look in looks])
+            self._volumes.append(self._lookout.promises.hypervolume)
+        self.done = True
+
+    def _look(self, values: list[Values], until: Deadline) -> list[Any]:
+        return self._lookout.take([self._choices.recipe({**one, **self._base}) for one in values], until=until)
+
+    @property
+    def _still(self) -> bool:
+        """Whether the hypervolume stands still."""
+        if len(self._volumes) <= EFFORT:
+            return False
+        return self._volumes[-1] <= (1 + GROWTH) * self._volumes[-1 - EFFORT]

@@ -1,0 +1,62 @@
+"""Who works for a search: this process, and others of this machine once they pay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from autoprune.machine import cores
+from autoprune.study.executor import Executor, Serial
+from autoprune.study.local import Local
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+PAYS_S = 15.0
+"""Seconds of work in one process from which others are started: each takes about five to begin."""
+
+
+class Staff(Executor):
+    """An executor that grows.
+
+    Args:
+        workers: processes; None: one for each core. One alone is this process.
+        given: who works in any case, and is closed by whoever made it; None: this process.
+    """
+
+    def __init__(self, workers: int | None, *, given: Executor | None = None) -> None:
+        self._here = Serial()
+        self._workers = workers or cores()
+        self._given = given
+        self._others: Local | None = None
+
+    @property
+    def slots(self) -> int:  # type: ignore[override]  # it grows
+        """Calls that can be in flight at once."""
+        return self._at_work.slots
+
+    def hire(self, seconds: float) -> None:
+        """Starts other processes, if there is so much to do in one that this pays."""
+        if self._given is None and self._others is None and self._workers > 1 and seconds > PAYS_S:
+            self._others = Local(self._workers)
+
+    def submit(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
+        return self._at_work.submit(function, argument)
+
+    def submit_here(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
+        """Runs a call in this process: what takes all cores, or must not be disturbed."""
+        return self._here.submit(function, argument)
+
+    def here(self, function: Callable[[Argument], Result], argument: Argument) -> Result:
+        """As `submit_here`; returns what it gives."""
+        return self.submit_here(function, argument).result()
+
+    def close(self) -> None:
+        if self._others is not None:
+            self._others.close()
+            self._others = None
+
+    @property
+    def _at_work(self) -> Executor:
+        return self._others or self._given or self._here
