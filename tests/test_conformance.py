@@ -154,7 +154,8 @@ def test_an_interrupted_stage_resumes_bit_identically(
     undisturbed = family.run(stage, trainer=Trainer(task.training), key="k")
     with pytest.raises(Killed):
         family.run(stage, trainer=Trainer(task.training, report=die), key="k", store=store)
-    checkpoint = store.load("k")
+    (kept,) = tmp_path.glob("*.pt")
+    checkpoint = store.load(kept.stem)
     assert checkpoint is not None
     assert checkpoint["epochs"] == 2
     resumed = family.run(stage, trainer=Trainer(task.training, report=told.append), key="k", store=store)

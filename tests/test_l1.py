@@ -16,6 +16,7 @@ from autoprune.models.model import Model
 from autoprune.recipes.recipe import Stage
 from autoprune.recipes.schedule import one_shot
 from autoprune.recipes.stages import run_stage
+from autoprune.recipes.store import Checkpoints
 from autoprune.recipes.train import Trainer
 from autoprune.recommender.model import Factorization
 from autoprune.recommender.task import RecommenderTask
@@ -188,7 +189,8 @@ def test_a_penalty_acts_after_every_update_at_its_learning_rate(
     settings = dataclasses.replace(task.training, learning_rate=0.01, warmup=6)
     trainer = Trainer(settings)
     model = copy.deepcopy(dense)
-    trainer.tune(model, task, context, steps=[L1(strength=1.0)], schedule=one_shot, epochs=2, key="", store=None)
+    steps, nowhere = [L1(strength=1.0)], Checkpoints(None, [])
+    trainer.tune(model, task, context, steps=steps, schedule=one_shot, epochs=2, of=2, checkpoints=nowhere)
     updates = 2 * len(task.batches())
     assert updates > 6
     assert rates == pytest.approx([0.01 * min(1, number / 6) for number in range(1, updates + 1)])

@@ -19,7 +19,7 @@ from autoprune.recipes import fit, pace
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.schedule import one_shot
 from autoprune.recipes.stages import run
-from autoprune.recipes.store import Store
+from autoprune.recipes.store import Checkpoints, Store
 from autoprune.recipes.train import Trainer
 from autoprune.recommender.config import RecommenderConfig
 from autoprune.recommender.data.interactions import Interactions
@@ -55,7 +55,7 @@ def train_dense(
     task: RecommenderTask, context: Context, *, trainer: Trainer, store: Store | None = None, key: str = "k"
 ) -> Model:
     model = task.model({}, seed=context.seed)
-    return trainer.train_dense(model, task, context, key=key, store=store)
+    return trainer.train_dense(model, task, context, checkpoints=Checkpoints(store, [key]))
 
 
 def same(left: Model, right: Model) -> bool:
@@ -161,9 +161,9 @@ def test_a_short_run_is_the_beginning_of_a_long_one(task: RecommenderTask, conte
     store, settings = Store(tmp_path), dataclasses.replace(task.training, epochs=0)
 
     def tune(key: str, epochs: int, context: Context) -> None:
-        steps, schedule = (), one_shot
-        Trainer(settings).tune(
-            started(task), task, context, steps=steps, schedule=schedule, epochs=epochs, key=key, store=store
+        kept, trainer = Checkpoints(store, [key]), Trainer(settings)
+        trainer.tune(
+            started(task), task, context, steps=(), schedule=one_shot, epochs=epochs, of=None, checkpoints=kept
         )
 
     with pytest.raises(OutOfTime):
@@ -270,7 +270,8 @@ def test_a_model_is_left_ready_to_answer(
         lengths = table.values().norm(dim=1) / expected[name]
         torch.testing.assert_close(lengths, lengths.mean().expand_as(lengths), rtol=1e-4, atol=0)
     tuned = started(task)
-    trainer.tune(tuned, task, context, steps=(), schedule=one_shot, epochs=1, key="", store=None)
+    nowhere = Checkpoints(None, [])
+    trainer.tune(tuned, task, context, steps=(), schedule=one_shot, epochs=1, of=1, checkpoints=nowhere)
     assert not tuned.training
 
 
@@ -307,5 +308,6 @@ def test_training_that_diverges_says_so(task: RecommenderTask, context: Context,
     model = copy.deepcopy(dense)
     with torch.no_grad():
         model.tables["user"].weight.fill_(float("inf"))
+    trainer, nowhere = Trainer(task.training), Checkpoints(None, [])
     with pytest.raises(AutopruneError, match=r"training diverged: the loss was nan in epoch 1 of 2 .*lower task"):
-        Trainer(task.training).tune(model, task, context, steps=(), schedule=one_shot, epochs=2, key="", store=None)
+        trainer.tune(model, task, context, steps=(), schedule=one_shot, epochs=2, of=2, checkpoints=nowhere)

@@ -216,13 +216,13 @@ class Encoder(Model):
             return
         super().hide(axis, keep)
         if axis.name == "out" and len(keep) < self.size(axis):
-            self.projects.fill_(True)
+            self.projects = torch.ones_like(self.projects)
 
     def cut(self, axis: Axis, keep: Tensor) -> None:
         if axis.kind != "layers":
             super().cut(axis, keep)
             if axis.name == "out" and len(keep) < len(self.basis):
-                self.projects.fill_(True)
+                self.projects = torch.ones_like(self.projects)
                 self.basis = self.basis[keep]
             return
         kept = {self.layers[at] for at in keep.tolist()}
@@ -239,11 +239,10 @@ class Encoder(Model):
     def rotate(self, axis: Axis, rotation: Tensor) -> None:
         table = self._table("out")
         assert isinstance(table, Linear), "vectors are projected by a linear map"
-        with torch.no_grad():
-            table.weight.copy_(rotation.T @ table.weights())
-            table.bias.copy_(rotation.T @ table.bias)
-            self.basis = rotation.T @ self.basis
-        self.projects.fill_(True)
+        table.weight.data = rotation.T @ table.weights().detach()
+        table.bias.data = rotation.T @ table.bias.detach()
+        self.basis = rotation.T @ self.basis
+        self.projects = torch.ones_like(self.projects)
 
     def settings(self) -> dict[str, Any]:
         layers = [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,14 @@ class Model(nn.Module):
         self._tables = nn.ModuleDict(tables)
         self._groups = groups or {name: (name,) for name in tables}
         self.axes = {axis.name: axis for axis in axes}
+
+    def twin(self) -> Self:
+        """A copy that shares its tensors with this model, for whatever changes it without writing into them."""
+        shared: dict[int, Tensor] = {id(held): held for held in self.buffers()}
+        shared |= {
+            id(held): nn.Parameter(held.detach(), requires_grad=held.requires_grad) for held in self.parameters()
+        }
+        return copy.deepcopy(self, shared)
 
     @property
     def device(self) -> torch.device:

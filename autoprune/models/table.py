@@ -18,7 +18,8 @@ class Table(nn.Module):
     """A lookup table that can lose rows, dimensions, single weights and bits.
 
     While a stage trains, masks hide what will be cut and no shape changes. `cut_rows` and `cut_dims` make it
-    real; `index` remembers which original row each row was.
+    real; `index` remembers which original row each row was. Training alone writes into tensors; all else puts others in
+    their place, since models share them (`Model.twin`).
 
     Attributes:
         weight: float32 [rows, dim], trained.
@@ -122,14 +123,12 @@ class Table(nn.Module):
 
     def rotate(self, rotation: Tensor) -> None:
         """Multiplies every row by an orthogonal matrix, float32 [dim, dim]."""
-        with torch.no_grad():
-            self.weight.copy_(self.weights() @ rotation)
+        self.weight.data = self.weights().detach() @ rotation
 
     def prune(self, mask: Tensor) -> None:
         """Sets single weights to zero for good: `mask` is bool [rows, dim], False is pruned."""
-        with torch.no_grad():
-            self.mask = mask
-            self.weight.mul_(mask)
+        self.mask = mask
+        self.weight.data = self.weight.detach() * mask
 
     def choose_bits(self, bits: Tensor) -> None:
         """Chooses the width of every row's codes (uint8 [rows]), and the ranges that the weights need now."""

@@ -33,6 +33,8 @@ class Run:
 
     Attributes:
         epochs: how many; with `validate` at most.
+        of: epochs of the whole that these begin, along which the learning rate and `schedule` run; None where nothing
+            depends on its length. Unless it is `epochs`, a longer training can go on from the end of this one.
         steps: that act meanwhile, along `schedule`.
         validate: whether it ends once validation quality stops rising, with the best state.
         checkpoint: where it was left; None: at its beginning.
@@ -40,11 +42,17 @@ class Run:
     """
 
     epochs: int
+    of: int | None = None
     steps: Sequence[Step] = ()
     schedule: Schedule = one_shot
     validate: bool = False
     checkpoint: dict[str, Any] | None
     save: Callable[[dict[str, Any]], None]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a longer training can go on from its end."""
+        return not self.validate and self.of != self.epochs
 
 
 class Fit:
@@ -144,7 +152,7 @@ class Fit:
                 self._keep()
 
     def _update(self, batch: Any, number: int) -> None:
-        epochs, update = self._run.epochs, self._epochs * self._length + number
+        epochs, update = self._run.of or self._run.epochs, self._epochs * self._length + number
         reached = self._run.schedule((self._epochs + number / self._length) / epochs)
         for step in self._run.steps:
             step.advance(self._model, self._context, reached)
@@ -176,6 +184,8 @@ class Fit:
             return
         self._model.load_state_dict(checkpoint["model"])
         self._epochs, self._finished, self._best = (checkpoint[name] for name in ("epochs", "finished", "best"))
+        if not self._run.validate:
+            self._finished = self._epochs >= self._run.epochs  # a shorter training may have ended here
         if not self._finished:
             self._optimizer.load_state_dict(checkpoint["optimizer"])
             self._updates, self._random = checkpoint.get("updates", 0), checkpoint.get("random", [])
@@ -185,7 +195,7 @@ class Fit:
         over = not self._finished and self._context.deadline.left <= 0
         if always or over or time.monotonic() - self._saved_at > SAVE_EVERY_S:
             state = {"model": self._model.state_dict(), "epochs": self._epochs, "finished": self._finished}
-            if self._finished:  # nobody goes on from here: the optimiser's two moments need not be kept
+            if self._finished and not self._run.goes_on:  # the optimiser's two moments need not be kept
                 state["best"] = {**self._best, "model": {}}
             else:
                 state |= {"best": self._best, "optimizer": self._optimizer.state_dict(), "updates": self._updates}

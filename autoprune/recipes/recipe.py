@@ -16,6 +16,7 @@ stage began with) and returns the model of the round before.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ class Stage:
         steps: in the order they act, which is that of their rank.
         epochs: passes over the training data; 0 applies the steps at once.
         schedule: a name in `SCHEDULES`, or `iterative`.
+        of: epochs of the whole stage, where this is its beginning and no stage of `epochs` is the same; 0 otherwise.
         rounds, floor: of the iterative schedule: into how many rounds the stage is divided, and the fraction of the
             quality at its beginning that a round must keep; 0 and 0 otherwise.
         paths: where in the recipe each step stands, for errors.
@@ -50,6 +52,7 @@ class Stage:
     name: str = field(compare=False)
     steps: tuple[Step, ...] = ()
     epochs: int = 0
+    of: int = 0
     schedule: str = "one_shot"
     rounds: int = 0
     floor: float = 0.0
@@ -59,7 +62,38 @@ class Stage:
         """What the stage does, as plain values; the ground of its cache key."""
         steps = [{"step": step.name, "version": step.version, **step.parameters()} for step in self.steps]
         content = {"steps": steps, "epochs": self.epochs, "schedule": self.schedule}
+        if self.of:
+            content["of"] = self.of
         return {**content, "rounds": self.rounds, "floor": self.floor} if self.rounds else content
+
+    @property
+    def whole(self) -> Stage:
+        """The stage that this one begins."""
+        return dataclasses.replace(self, epochs=self.of or self.epochs, of=0)
+
+    def beginning(self, epochs: int, *, decay: bool) -> Stage:
+        """The stage as it is when it ends after its first `epochs`.
+
+        Without any epoch it is what its steps do at once. Where nothing depends on its length it is the stage of so
+        many epochs. Of rounds those are run that end within the epochs; if none does, the steps act at once.
+
+        Args:
+            decay: whether the learning rate runs along the length of a stage.
+        """
+        if epochs >= self.epochs:
+            return self
+        if epochs == 0 or (self.rounds and self.rounds_within(epochs) == 0):
+            return dataclasses.replace(self, epochs=0, schedule="one_shot", rounds=0, floor=0.0)
+        return dataclasses.replace(self, epochs=epochs, of=self.epochs if self.bound(decay=decay) else 0)
+
+    def bound(self, *, decay: bool) -> bool:
+        """Whether what happens in an epoch depends on how many there are; otherwise budgets begin alike."""
+        return decay or self.schedule != "one_shot"
+
+    def rounds_within(self, epochs: int) -> int:
+        """How many rounds end within so many epochs."""
+        whole = self.whole.epochs
+        return sum(whole * number // self.rounds <= epochs for number in range(1, self.rounds + 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +115,27 @@ class Plan:
         """Twelve hexadecimal digits that name the plan."""
         content = {"base": self.base, "stages": [stage.describe() for stage in self.stages]}
         return digest({**content, "runtime": self.runtime} if self.runtime else content)
+
+    @property
+    def epochs(self) -> int:
+        """Of all stages together."""
+        return sum(stage.epochs for stage in self.stages)
+
+    def beginning(self, epochs: int, *, decay: bool) -> Plan:
+        """The plan whose training ends after the first `epochs` of its stages in their order.
+
+        The stage in which they end is ended there; later ones act without training. 0 is the untrained recipe.
+
+        Args:
+            decay: whether the learning rate runs along the length of a stage.
+        """
+        stages, left = list[Stage](), epochs
+        for stage in self.stages:
+            begun = stage.beginning(min(left, stage.epochs), decay=decay)
+            left -= min(left, stage.epochs)
+            if begun.steps or begun.epochs:
+                stages.append(begun)
+        return dataclasses.replace(self, stages=tuple(stages))
 
     def summary(self) -> str:
         """The plan in a few words: `dim 32, dims pca -50%, cubic 20 epochs, 4 bits`."""

@@ -13,15 +13,24 @@ import torch
 from autoprune.errors import seen_from
 from autoprune.models.context import Context
 from autoprune.models.model import Model
+from autoprune.recipes.prefixes import Prefixes
 from autoprune.recipes.recipe import Plan, Stage, digest
-from autoprune.recipes.schedule import SCHEDULES, one_shot
-from autoprune.recipes.store import Store
+from autoprune.recipes.schedule import SCHEDULES
+from autoprune.recipes.store import Checkpoints, Store
 from autoprune.recipes.train import Trainer
 from autoprune.tasks.task import Learning
 
 
 def run(
-    plan: Plan, task: Learning, context: Context, *, trainer: Trainer, store: Store | None = None, train: bool = True
+    plan: Plan,
+    task: Learning,
+    context: Context,
+    *,
+    trainer: Trainer,
+    store: Store | None = None,
+    train: bool = True,
+    epochs: int | None = None,
+    prefixes: Prefixes | None = None,
 ) -> Model:
     """Makes the model that a plan describes.
 
@@ -30,17 +39,32 @@ def run(
 
     Args:
         train: False rehearses: nothing is trained and nothing is stored, but every shape is the real one.
+        epochs: how many of the plan's are trained, as `Plan.beginning` counts them; None is all of them. The dense
+            model is trained whatever is given. A longer run goes on from what a shorter one left in `store`, and makes
+            the same model bit for bit as if nothing were there.
+        prefixes: models of the first stages of plans, to start from and to add to.
     """
     context = dataclasses.replace(context, rehearsal=not train)
-    model: Model = task.model(plan.base, seed=context.seed).to(context.device)
+    held = prefixes if prefixes and train else Prefixes(limit_bytes=0)
     content: Any = {"task": task.fingerprint(), "base": plan.base, "seed": context.seed}
-    if train and trainer.settings.epochs:
+    dense = train and trainer.settings.epochs > 0
+    if dense:
         content = {"dense": content, "training": trainer.describe()}
-        model = trainer.train_dense(model, task, context, key=digest(content), store=store)
-    for stage in plan.stages:
-        content = {"after": digest(content), "stage": stage.describe()}
-        model = run_stage(model, stage, task, context, trainer=trainer, key=digest(content), store=store, train=train)
-    return model
+    stages = (plan if epochs is None else plan.beginning(epochs, decay=trainer.settings.decay)).stages
+    keys = [digest(content)]
+    for stage in stages:
+        keys.append(_key(keys[-1], stage))
+    done, model = held.longest(keys)
+    if model is None:
+        model = task.model(plan.base, seed=context.seed).to(context.device)
+        if dense:
+            model = trainer.train_dense(model, task, context, checkpoints=Checkpoints(store, keys[:1]))
+        held.put(keys[0], model)
+    for number, stage in enumerate(stages[done:], start=done):
+        model = run_stage(model, stage, task, context, trainer=trainer, key=keys[number], store=store, train=train)
+        if number + 1 < len(stages):
+            held.put(keys[number + 1], model)
+    return model.twin() if done == len(stages) else model
 
 
 def run_stage(
@@ -54,30 +78,62 @@ def run_stage(
     store: Store | None = None,
     train: bool = True,
 ) -> Model:
-    """One stage, model → model: copy, check, prepare, train, convert."""
-    start, model = model, copy.deepcopy(model)
+    """One stage, model → model: copy, check, prepare, train, convert.
+
+    Args:
+        key: of `model`.
+    """
+    trains = train and bool(stage.epochs or stage.rounds)
+    start, model = model, copy.deepcopy(model) if trains else model.twin()
     for step, path in zip(stage.steps, stage.paths, strict=True):
         with seen_from(path):
             step.check(model)
     for step, path in zip(stage.steps, stage.paths, strict=True):
         with seen_from(path):
             step.prepare(model, context)
-    tune = partial(trainer.tune, model, task, context, steps=stage.steps, store=store)
-    if stage.rounds and train:
-        if not _run_rounds(model, stage, task, context, tune=tune, key=key):
+    tune = partial(trainer.tune, model, task, context, steps=stage.steps)
+    if trains and stage.rounds:
+        if not _run_rounds(model, stage, task, context, tune=tune, kept=partial(_kept_round, store, key, stage)):
             return copy.deepcopy(start)
     else:
-        if stage.epochs and train:
-            tune(schedule=SCHEDULES.get(stage.schedule, one_shot), epochs=stage.epochs, key=key)
+        if trains:
+            decay = trainer.settings.decay
+            of = stage.whole.epochs if stage.bound(decay=decay) else None
+            kept = _kept(store, key, stage, decay=decay)
+            tune(schedule=SCHEDULES[stage.schedule], epochs=stage.epochs, of=of, checkpoints=kept)
         _advance(model, stage, context, 1.0)
     _convert(model, stage, context)
     return model
 
 
+def _key(after: str, stage: Stage) -> str:
+    """Names what a stage makes of the model that `after` names."""
+    return digest({"after": after, "stage": stage.describe()})
+
+
+def _kept(store: Store | None, key: str, stage: Stage, *, decay: bool) -> Checkpoints:
+    """Where a stage that trains is kept: beside all that are its beginnings."""
+    beginnings = [stage.whole.beginning(epochs, decay=decay) for epochs in range(1, stage.epochs + 1)]
+    return Checkpoints(store, [_key(key, beginning) for beginning in beginnings])
+
+
+def _kept_round(store: Store | None, key: str, stage: Stage, number: int) -> Checkpoints:
+    """Where a round is kept, whatever part of its stage is run."""
+    return Checkpoints(store, [f"{_key(key, stage.whole)}-{number}"])
+
+
 def _run_rounds(
-    model: Model, stage: Stage, task: Learning, context: Context, *, tune: Callable[..., None], key: str
+    model: Model,
+    stage: Stage,
+    task: Learning,
+    context: Context,
+    *,
+    tune: Callable[..., None],
+    kept: Callable[[int], Checkpoints],
 ) -> bool:
     """Prune, retrain, validate, until a round falls below the floor; leaves the last good round's state in `model`.
+
+    Of a stage that is ended early, the rounds that end within its epochs: their share of the target is what is reached.
 
     Returns:
         Whether any round was good.
@@ -89,11 +145,12 @@ def _run_rounds(
         return task.validate(finished)
 
     good, least = copy.deepcopy(model.state_dict()), stage.floor * task.validate(model)
-    for number in range(1, stage.rounds + 1):
+    whole = stage.whole.epochs
+    for number in range(1, stage.rounds_within(stage.epochs) + 1):
         reached = number / stage.rounds
-        epochs = stage.epochs * number // stage.rounds - stage.epochs * (number - 1) // stage.rounds
+        epochs = whole * number // stage.rounds - whole * (number - 1) // stage.rounds
         if epochs:
-            tune(schedule=lambda _, reached=reached: reached, epochs=epochs, key=f"{key}-{number}")
+            tune(schedule=lambda _, reached=reached: reached, epochs=epochs, of=epochs, checkpoints=kept(number))
         _advance(model, stage, context, reached)
         if quality() < least:
             model.load_state_dict(good)

@@ -7,10 +7,14 @@ import os
 import pickle
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from autoprune.errors import AutopruneError
 
 ABANDONED_S = 3600.0
 """A half-written checkpoint of this age belongs to nobody: whoever wrote it was killed."""
@@ -74,3 +78,44 @@ class Store:
             if total > self.limit_bytes and path != keep:
                 total -= size
                 path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a training finds where it was left, and leaves its own.
+
+    Attributes:
+        store: None keeps nothing.
+        keys: one for each training that begins as this one does, shortest first; the last is this one's own.
+    """
+
+    store: Store | None
+    keys: Sequence[str]
+
+    def latest(self) -> dict[str, Any] | None:
+        """Its own checkpoint, or that of the longest of the others; None if there is none.
+
+        Raises:
+            AutopruneError: there is NaN in it, which every later stage would inherit.
+        """
+        for key in reversed(self.keys):
+            checkpoint = self.store.load(key) if self.store else None
+            # A training that nothing was to go on from kept no optimiser.
+            if self.store and checkpoint and (key == self.keys[-1] or "optimizer" in checkpoint):
+                _refuse_nan(checkpoint["model"], self.store.path(key))
+                return checkpoint
+        return None
+
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps a checkpoint as this training's own."""
+        if self.store:
+            self.store.save(self.keys[-1], checkpoint)
+
+
+def _refuse_nan(state: dict[str, torch.Tensor], path: Path) -> None:
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise AutopruneError(
+                f"{path}: the checkpoint holds NaN or infinite values in {name}; delete the file, and "
+                "what it held is trained again."
+            )

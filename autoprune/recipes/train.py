@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from autoprune.errors import AutopruneError
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.recipes.fit import Fit, Run
 from autoprune.recipes.schedule import Schedule
-from autoprune.recipes.store import Store
+from autoprune.recipes.store import Checkpoints
 from autoprune.steps.step import Step
 from autoprune.tasks.task import Learning, Training
 
@@ -40,13 +39,13 @@ class Trainer:
         """The settings as plain values, for cache keys."""
         return dataclasses.asdict(self.settings)
 
-    def train_dense(self, model: Model, task: Learning, context: Context, *, key: str, store: Store | None) -> Model:
+    def train_dense(self, model: Model, task: Learning, context: Context, *, checkpoints: Checkpoints) -> Model:
         """Trains until validation quality stops rising and returns the best state."""
-        checkpoint = _restored(store, key)
+        checkpoint = checkpoints.latest()
         if checkpoint is None:
             task.initialize(model, seed=context.seed)
-        epochs, save = self.settings.epochs, _saving(store, key)
-        self._fit(model, task, context, Run(epochs=epochs, validate=True, checkpoint=checkpoint, save=save))
+        run = Run(epochs=self.settings.epochs, validate=True, checkpoint=checkpoint, save=checkpoints.save)
+        self._fit(model, task, context, run)
         return model
 
     def tune(
@@ -58,35 +57,17 @@ class Trainer:
         steps: Sequence[Step],
         schedule: Schedule,
         epochs: int,
-        key: str,
-        store: Store | None,
+        of: int | None,
+        checkpoints: Checkpoints,
     ) -> None:
-        """Trains for exactly `epochs`, with the steps acting."""
-        checkpoint, save = _restored(store, key), _saving(store, key)
-        run = Run(epochs=epochs, steps=steps, schedule=schedule, checkpoint=checkpoint, save=save)
+        """Trains for exactly `epochs`, with the steps acting.
+
+        Args:
+            of: epochs of the whole that these begin; None where nothing depends on its length.
+        """
+        checkpoint, save = checkpoints.latest(), checkpoints.save
+        run = Run(epochs=epochs, of=of, steps=steps, schedule=schedule, checkpoint=checkpoint, save=save)
         self._fit(model, task, context, run)
 
     def _fit(self, model: Model, task: Learning, context: Context, run: Run) -> None:
         Fit(model, task, context, run, settings=self.settings, report=self.report, note=self.note).run()
-
-
-def _saving(store: Store | None, key: str) -> Callable[[dict[str, Any]], None]:
-    return lambda checkpoint: store.save(key, checkpoint) if store else None
-
-
-def _restored(store: Store | None, key: str) -> dict[str, Any] | None:
-    """The checkpoint under a key, if there is one.
-
-    Raises:
-        AutopruneError: there is NaN in it, which every later stage would inherit.
-    """
-    checkpoint = store.load(key) if store else None
-    if store is None or checkpoint is None:
-        return None
-    for name, tensor in checkpoint["model"].items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise AutopruneError(
-                f"{store.path(key)}: the checkpoint holds NaN or infinite values in {name}; delete the file, and "
-                "what it held is trained again."
-            )
-    return checkpoint
