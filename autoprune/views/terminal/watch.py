@@ -117,8 +117,7 @@ class Watch:
 
 def _counts(progress: Progress) -> list[str]:
     return [
-        progress.stage,
-        f"{progress.looks:,} looks",
+        f"{len(progress.front.record.points)} candidates",
         f"{len(progress.front.feasible)} feasible",
         f"{progress.rejected} rejected",
         f"front {len(progress.front)}",
