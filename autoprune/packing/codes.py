@@ -109,13 +109,13 @@ def best_shares(values: Tensor, bits: Tensor, *, mask: Tensor | None = None, sym
     most = _most(widths, symmetric)
     least: Tensor | None = None
     chosen, room = torch.ones(len(part), device=values.device), torch.empty_like(part)
-    ends = _ends(part, kept, symmetric)
+    ends, counted = _ends(part, kept, symmetric), None if kept is None else kept.float()
     for share in SHARES:
         low, high = _shrunk(ends, widths, torch.full_like(chosen, share), symmetric)
         scale = (high - low) / most
         wrong = _codes(part, scale, low, most, out=room).mul_(scale[:, None]).add_(low[:, None]).sub_(part)
-        if kept is not None:
-            wrong *= kept
+        if counted is not None:
+            wrong *= counted
         error = wrong.square_().sum(1)
         if least is None:
             least = error
