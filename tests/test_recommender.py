@@ -29,7 +29,7 @@ from autoprune.recommender import served as runtime
 from autoprune.recommender.histories import Histories
 from autoprune.recommender.ids import Ids
 from autoprune.recommender.served import Recommender
-from autoprune.recommender.task import RecommenderTask
+from autoprune.recommender.task import ENCODED, RecommenderTask
 from autoprune.steps.rows import Rows
 
 
@@ -544,3 +544,18 @@ def test_an_artifact_without_anything_beside_it_still_answers(
     user = task.data.users[int(pruned.tables["user"].index[0])]
     whole = served_pruned.recommend(user, k=200, include_seen=True)
     assert loaded.recommend(user, k=200) == whole
+
+
+def test_ids_of_the_same_rows_are_encoded_once(task: RecommenderTask, dense: Model) -> None:
+    def shipped(rows: int) -> torch.Tensor:
+        model = copy.deepcopy(dense)
+        model.cut(model.axes["rows.item"], torch.arange(rows))
+        return task.parts(model).tensors["ids.item"]
+
+    first = shipped(70)
+    assert shipped(70) is first
+    for rows in range(1, ENCODED + 3):
+        found = shipped(rows)
+        assert torch.equal(found, task.data.items.take(torch.arange(rows)).encode())
+    assert len(task._encoded) == ENCODED
+    assert torch.equal(shipped(70), first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -41,6 +42,10 @@ LOOK_USERS = 8192
 """Users that validation looks at while the dense model trains, at most: more would cost as much as the training."""
 
 
+ENCODED = 32
+"""Sets of ids that are kept as they ship: of a million items each takes up to a megabyte."""
+
+
 class RecommenderTask(Task[Factorization, Recommender]):
     """Recommends items to users by the dot product of their rows.
 
@@ -72,6 +77,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
         self._fingerprint = data.fingerprint()
         self._targets = {split: Targets(data, split, data.evaluable(split)) for split in ("validation", "test")}
         self._asked: dict[tuple[str, str], Targets] = {}
+        self._encoded: dict[tuple[str, str], Tensor] = {}
         users = data.evaluable("validation")
         some = np.random.default_rng(0).choice(users, size=min(len(users), LOOK_USERS), replace=False)
         self._look = Targets(data, "validation", np.sort(some))
@@ -196,10 +202,19 @@ class RecommenderTask(Task[Factorization, Recommender]):
         return self._beside
 
     def parts(self, model: Factorization, runtime: str = "") -> Parts:
-        ids = {"user": self.data.users, "item": self.data.items}
-        rows = {f"ids.{name}": of.take(model.tables[name].index).encode() for name, of in ids.items()}
+        rows = {f"ids.{name}": self._ids_of(name, model.tables[name].index) for name in ("user", "item")}
         found = super().parts(model, runtime)
         return dataclasses.replace(found, tensors={**found.tensors, **rows})
+
+    def _ids_of(self, name: str, rows: Tensor) -> Tensor:
+        """The ids of some rows, encoded; many recipes of a search keep the same ones."""
+        ids = {"user": self.data.users, "item": self.data.items}[name]
+        key = hashlib.sha256(rows.cpu().numpy().tobytes()).hexdigest()
+        encoded = self._encoded.pop((name, key), None)
+        self._encoded[name, key] = ids.take(rows).encode() if encoded is None else encoded
+        if len(self._encoded) > ENCODED:
+            self._encoded.pop(next(iter(self._encoded)))  # used longest ago
+        return self._encoded[name, key]
 
     def score(self, served: Recommender, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """One row for every (user, target): columns user, item, rank, popularity, history.
