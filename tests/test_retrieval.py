@@ -240,8 +240,8 @@ def test_a_part_for_looks_has_the_hardest_documents(encoder_task: EncoderTask, o
     dense, smaller, held = Drawn(), Drawn(0.3), made_collection(relevant=3, own=own)
     whole = Retrieval(held)
     whole.prepare(dense)
-    tokens = 60 * int(len(encoder_task._tokenizer.encode(["text 123"])[0]))
-    part = whole.part(Budget(tokens=tokens, tokenizer=encoder_task._tokenizer))
+    tokenizer = encoder_task.model({}, seed=0).tokenizer
+    part = whole.part(Budget(tokens=60 * len(tokenizer.encode(["text 123"])[0]), tokenizer=tokenizer))
     assert 50 <= len(part.collection.documents) <= 70
     assert "" not in part.collection.documents
     scores = [made.rows(encode, "validation")["value"].mean() for made in (part, whole) for encode in (dense, smaller)]

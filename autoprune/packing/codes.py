@@ -107,7 +107,7 @@ def best_shares(values: Tensor, bits: Tensor, *, mask: Tensor | None = None, sym
     searched = ((bits > 1) & (bits < 8)).nonzero()[:, 0]
     if len(searched) == 0:
         return best
-    for rows in searched.split(max(1, BLOCK // values.shape[1])):
+    for rows in torch.split(searched, max(1, BLOCK // values.shape[1])):
         best[rows] = _best_of(values[rows], bits[rows], None if mask is None else mask[rows], symmetric)
     return best
 

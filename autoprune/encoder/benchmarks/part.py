@@ -47,11 +47,10 @@ class Budget:
         """
         costs = [self.costs(texts) for texts in columns]
         seen: set[str] = set()
-        spent, chosen = 0, []
+        spent, chosen = 0, list[int]()
         for at in np.random.default_rng(SEED).permutation(len(columns[0])).tolist():
-            new = {
-                texts[at]: int(cost[at]) for texts, cost in zip(columns, costs, strict=True) if texts[at] not in seen
-            }
+            asked = {texts[at]: int(cost[at]) for texts, cost in zip(columns, costs, strict=True)}
+            new = {text: cost for text, cost in asked.items() if text not in seen}
             if chosen and spent + sum(new.values()) > self.tokens:
                 continue
             spent += sum(new.values())
