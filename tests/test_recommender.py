@@ -26,10 +26,11 @@ from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run_stage
 from autoprune.recipes.train import Trainer
 from autoprune.recommender import served as runtime
+from autoprune.recommender import task as tasks
 from autoprune.recommender.histories import Histories
 from autoprune.recommender.ids import Ids
 from autoprune.recommender.served import Recommender
-from autoprune.recommender.task import ENCODED, RecommenderTask
+from autoprune.recommender.task import RecommenderTask
 from autoprune.steps.rows import Rows
 
 
@@ -546,16 +547,31 @@ def test_an_artifact_without_anything_beside_it_still_answers(
     assert loaded.recommend(user, k=200) == whole
 
 
-def test_ids_of_the_same_rows_are_encoded_once(task: RecommenderTask, dense: Model) -> None:
-    def shipped(rows: int) -> torch.Tensor:
-        model = copy.deepcopy(dense)
-        model.cut(model.axes["rows.item"], torch.arange(rows))
-        return task.parts(model).tensors["ids.item"]
+def test_a_look_is_a_part_of_the_validation_rows(task: RecommenderTask, served_pruned: Recommender) -> None:
+    whole, look = task.score(served_pruned, "validation"), task.look(served_pruned)
+    pd.testing.assert_frame_equal(look, whole)  # so few users that all are asked
+    assert np.isfinite(look["rank"]).any()
 
-    first = shipped(70)
-    assert shipped(70) is first
-    for rows in range(1, ENCODED + 3):
-        found = shipped(rows)
-        assert torch.equal(found, task.data.items.take(torch.arange(rows)).encode())
-    assert len(task._encoded) == ENCODED
-    assert torch.equal(shipped(70), first)
+
+def test_a_look_at_many_users_asks_the_same_part_each_time(
+    task: RecommenderTask, served: Recommender, served_pruned: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "LOOK_USERS", 70)
+    monkeypatch.setattr(tasks, "LOOK_SCORES", 100 * 120)  # of 240 users and 120 items
+    few = RecommenderTask("few", task.data, task.config)
+    whole, look = few.score(served_pruned, "validation"), few.look(served_pruned)
+    assert look["user"].nunique() == 100
+    kept = ["user", "item", "popularity", "rank"]  # who has a short history is said among those who are asked
+    part = whole[whole["user"].isin(look["user"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(look[kept], part[kept])
+    assert few.look(served)["user"].tolist() == look["user"].tolist()
+    monkeypatch.setattr(tasks, "LOOK_SCORES", 0)
+    assert RecommenderTask("least", task.data, task.config).look(served)["user"].nunique() == 70
+
+
+def test_ids_of_the_same_rows_are_compressed_once(task: RecommenderTask, pruned: Model) -> None:
+    one, two = task.parts(pruned), task.parts(pruned)
+    assert one.tensors["ids.user"] is two.tensors["ids.user"]
+    assert Ids.decode(one.tensors["ids.item"]).values.tolist() == [
+        task.data.items[at] for at in pruned.tables["item"].index.tolist()
+    ]
