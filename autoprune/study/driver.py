@@ -105,6 +105,7 @@ class Driver:
         self._number = 1 + max((candidate.number for candidate in archive.candidates.values()), default=0)
         self._front: Front | None = None
         self._presets: dict[str, str] = {}  # keys of those that are to be made, by name
+        self._chosen: set[str] = set()  # keys of the looks that were chosen to be made
         self._stage = ""
         self._trials = 0
         self._looking = 0.0  # seconds that the looks take that are still to come
@@ -132,7 +133,7 @@ class Driver:
             self._stopped = stopped.doing
         finally:
             self._staff.close()
-        if self._stopped is not None and (self._stopped or self._missing() or self._undone):
+        if self._stopped or self._missing() or self._undone:
             self._unfinished().write(folder)
 
     def _search(self, presets: Recipes, choices: Choices, between: Callable[[Record], None]) -> None:
@@ -173,7 +174,6 @@ class Driver:
             metrics=self.evaluator.task.main_metrics,
             requirements=self.evaluator.requirements,
             objectives=self.config.objectives,
-            looks=self.looks.found.values(),
         )
         return Lookout(self.evaluator, self._staff, self.looks, promises, tell=self._say)
 
@@ -181,7 +181,7 @@ class Driver:
         """Makes presets; one that a look shows to miss a floor by far is not made, and this is said."""
         self._stage = "presets"
         until = self._share(PRESETS)
-        left = {name: recipe for name, recipe in presets.items() if name in self._missing()}
+        left = {name: recipe for name, recipe in presets.items() if name in self._presets}
         untrained = [name for name, recipe in left.items() if not self._epochs(recipe)]
         looks = lookout.take([left[name] for name in untrained], until=until) if lookout else []
         for name, look in zip(untrained, looks, strict=False):
@@ -224,6 +224,7 @@ class Driver:
             random=self.config.sampler == RANDOM,
             seed=self._definition.seed,
             most=self.config.trials,
+            scanned=self.config.looks != 0,
         )
         rungs.run(until=until, tell=self._count)
         if not rungs.done:
@@ -248,14 +249,17 @@ class Driver:
             self._new_scan(choices, lookout, base, most=most).run(starts, until=until)
 
     def _make(self, lookout: Lookout, count: int) -> None:
-        """Makes and measures looks that stand for their front, beside what is measured already."""
+        """Makes and measures looks that stand for their front, beside presets and what was chosen before.
+
+        What is archived does not matter: a search that is run again chooses the same.
+        """
         promises = lookout.promises
         found = promises.front(wanted=lambda look: look.done)
-        there = [look for look in found if look.key in self.archive.candidates]
+        there = [look for look in found if look.key in {*self._chosen, *self._presets.values()}]
         chosen = promises.thinned([look for look in found if look not in there], count, beside=there)
         if not found:
-            chosen = [look for look in promises.nearest() if look.done and look.key not in self.archive.candidates]
-            chosen = chosen[:NEAREST]
+            chosen = [look for look in promises.nearest() if look.done][:NEAREST]
+        self._chosen |= {look.key for look in chosen}
         self._evaluate([(TRIAL, look.recipe) for look in chosen])
 
     def _evaluate(self, recipes: Sequence[tuple[str, Mapping[str, Any]]], *, until: Deadline | None = None) -> None:
