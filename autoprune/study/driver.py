@@ -199,7 +199,8 @@ class Driver:
         if not choices.cuts:
             self._watch.note("There is nothing to scan: all that the space leaves open is a matter of training.")
         if not self._out_of_time("the scan was not begun"):
-            self._staff.hire(EXPECTED_LOOKS * lookout.pace)
+            lookout.take(starts, until=until)  # which tells how long a look takes
+            self._staff.hire(max(0, EXPECTED_LOOKS - len(self.looks)) * lookout.pace)
             scan = self._new_scan(choices, lookout, choices.bases[0], most=self.config.looks)
             scan.run(starts, until=until)
             if not scan.done:
