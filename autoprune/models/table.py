@@ -131,9 +131,16 @@ class Table(nn.Module):
             self.mask = mask
             self.weight.mul_(mask)
 
-    def choose_bits(self, bits: Tensor) -> None:
-        """Chooses the width of every row's codes (uint8 [rows]), and the ranges that the weights need now."""
+    def choose_bits(self, bits: Tensor, *, search: bool = True) -> None:
+        """Chooses the width of every row's codes (uint8 [rows]), and the ranges that the weights need now.
+
+        Args:
+            search: False leaves the ranges whole, where only shapes matter.
+        """
         self.bits = bits
+        if not search:
+            self.shares = torch.ones_like(self.shares)
+            return
         self.shares = best_shares(self.weights().detach(), bits, mask=self._standing(None), symmetric=self.symmetric)
 
     def code(self) -> None:
