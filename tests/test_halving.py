@@ -212,11 +212,13 @@ def test_without_a_scan_everything_is_asked_for_wherever_presets_lie(tmp_path: P
 
 def test_presets_outside_the_space_are_no_beginning(tmp_path: Path) -> None:
     taken = lookout(tmp_path / "looks")
-    outside = {"quantize": {"bits": 4}}
+    outside = {"prune": {"method": {"dims": {"sparsity": 0.05}}}, "encode": {"quantize": {"bits": 8}}}
     rungs = trained(taken, cuts=[outside, *SCANNED], most=8)
     assert rungs.done
     assert outside in [look.recipe for look in taken.promises.front(wanted=lambda look: not look.epochs)]
-    assert all("quantize" not in look.recipe for look in taken.looks.found.values() if look.of_epochs)
+    begun = [look.recipe["prune"]["method"]["dims"] for look in taken.looks.found.values() if look.of_epochs]
+    assert begun
+    assert {"sparsity": 0.05} not in begun
 
 
 @pytest.mark.parametrize("scanned", [True, False])
