@@ -41,10 +41,10 @@ RESERVED = 0.25
 """The share of study.minutes that the search leaves to the verification at most."""
 
 SCANNED = 0.5
-"""The share of what is left after the presets that a scan may take."""
+"""The share of what is left after the dense model that a scan may take …"""
 
-PRESETS = 0.4
-"""The share of what is left after the dense model that presets may take."""
+PRESETS = 0.5
+"""… and of what is left then, the making of presets."""
 
 EXPECTED_LOOKS = 1000
 """Looks that a scan takes, about: for so many other processes are started, if that pays."""
@@ -147,13 +147,14 @@ class Driver:
         self._time_here()
         searches = bool(self.config.looks != 0 or self.config.trials != 0)
         lookout = self._open_lookout() if searches else None
-        self._stage = "presets"
-        quick = sorted(presets, key=lambda name: self.evaluator.plan(presets[name]).epochs)
-        untrained = [name for name in quick if not self.evaluator.plan(presets[name]).epochs]
-        self._evaluate_presets({name: presets[name] for name in untrained}, lookout, until=self._share(PRESETS))
-        if lookout is not None and self.config.looks != 0:
-            self._scan(choices, lookout, list(presets.values()))
-        self._evaluate_presets({name: presets[name] for name in quick}, lookout, until=self._share(1.0))
+        quick = {name: recipe for name, recipe in presets.items() if not self._epochs(recipe)}
+        scan = lookout if self.config.looks != 0 else None
+        if scan is not None:
+            self._scan(choices, scan, list(quick.values()))
+        self._evaluate_presets(quick, lookout)
+        if scan is not None:
+            self._make(scan, MADE)
+        self._evaluate_presets(presets, lookout)
         if lookout is not None and self.config.trials != 0 and not self._out_of_time("training was not begun"):
             if self.config.looks != 0:
                 between(Record(self._definition.folder, self.archive))
@@ -176,10 +177,12 @@ class Driver:
         )
         return Lookout(self.evaluator, self._staff, self.looks, promises, tell=self._say)
 
-    def _evaluate_presets(self, presets: Recipes, lookout: Lookout | None, *, until: Deadline) -> None:
+    def _evaluate_presets(self, presets: Recipes, lookout: Lookout | None) -> None:
         """Makes presets; one that a look shows to miss a floor by far is not made, and this is said."""
+        self._stage = "presets"
+        until = self._share(PRESETS)
         left = {name: recipe for name, recipe in presets.items() if name in self._presets}
-        untrained = [name for name, recipe in left.items() if not self.evaluator.plan(recipe).epochs]
+        untrained = [name for name, recipe in left.items() if not self._epochs(recipe)]
         looks = lookout.take([left[name] for name in untrained], until=until) if lookout else []
         for name, look in zip(untrained, looks, strict=False):
             missed = lookout.promises.violations(look) if lookout and look and not look.failed else {}
@@ -190,19 +193,19 @@ class Driver:
         self._evaluate(list(left.items()), until=until)
 
     def _scan(self, choices: Choices, lookout: Lookout, starts: Sequence[Mapping[str, Any]]) -> None:
-        """Looks at what needs no training; makes and measures what stands for the front of what was found."""
+        """Looks at what needs no training, the presets first."""
         self._stage = "scan"
         until = self._share(SCANNED)
         if not choices.cuts:
             self._watch.note("There is nothing to scan: all that the space leaves open is a matter of training.")
         if not self._out_of_time("the scan was not begun"):
-            self._staff.hire(EXPECTED_LOOKS * lookout.pace)
+            lookout.take(starts, until=until)  # which tells how long a look takes
+            self._staff.hire(max(0, EXPECTED_LOOKS - len(self.looks)) * lookout.pace)
             scan = self._new_scan(choices, lookout, choices.bases[0], most=self.config.looks)
             scan.run(starts, until=until)
             if not scan.done:
                 self._undone.append(f"the scan was stopped after {len(self.looks)} looks")
             self._looking = 0.0
-            self._make(lookout, MADE)
 
     def _new_scan(self, choices: Choices, lookout: Lookout, base: Values, *, most: int | None) -> Scan:
         random = self.config.sampler == RANDOM
@@ -218,7 +221,7 @@ class Driver:
         rungs = Rungs(
             choices,
             lookout,
-            epochs=lambda recipe: self.evaluator.plan(recipe).epochs,
+            epochs=self._epochs,
             random=self.config.sampler == RANDOM,
             seed=self._definition.seed,
             most=self.config.trials,
@@ -380,6 +383,10 @@ class Driver:
 
     def _key(self, recipe: Mapping[str, Any]) -> str:
         return self.evaluator.plan(recipe).key
+
+    def _epochs(self, recipe: Mapping[str, Any]) -> int:
+        """That a recipe asks for."""
+        return self.evaluator.plan(recipe).epochs
 
     def _label(self, name: str, recipe: Mapping[str, Any]) -> str:
         return self.evaluator.plan(recipe).summary() if name == TRIAL else name
