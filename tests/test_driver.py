@@ -20,6 +20,7 @@ from autoprune.config import compose_config, sections
 from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import NOTHING_TRIED, Front
+from autoprune.record.archive import Archive, Candidate
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.study import driver, scan
@@ -446,6 +447,14 @@ class Pool(Executor):
 
     def close(self) -> None:
         self.pool.shutdown()
+
+
+@pytest.mark.slow
+def test_processes_of_the_standard_library_are_an_executor(serial: Record, planted: Path, tmp_path: Path) -> None:
+    with Pool() as pool:
+        found = search(planted, tmp_path, pool)
+    assert outcome(found) == outcome(serial)
+    assert looked(found) == looked(serial)
 
 
 @pytest.mark.slow
