@@ -16,6 +16,7 @@ from autoprune.fronts.optimism import optimism
 from autoprune.fronts.pareto import front_of, hypervolume, knee, spread_out
 from autoprune.fronts.pool import Pool, by_quality
 from autoprune.fronts.profiles import shipped_profiles
+from autoprune.fronts.promises import Promises
 from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.record.archive import TRIAL
 from autoprune.record.point import Point, all_names, columns
@@ -208,6 +209,20 @@ class Front:
         points = [point for point in self.searched if point.number and point.draws]
         return optimism(
             points, self.record.objectives, floor=max(self.requirements.floors(self.record.metric), default=0.0)
+        )
+
+    @cached_property
+    def promises(self) -> Promises | None:
+        """What the study's looks promise under the same requirements; None where none was taken."""
+        looks = self.record.looks
+        if looks.dense is None:
+            return None
+        return Promises(
+            looks.dense,
+            metrics=self.record.metrics,
+            requirements=self.requirements,
+            objectives=self.record.objectives,
+            looks=looks.found.values(),
         )
 
     def infeasible(self) -> Infeasible:

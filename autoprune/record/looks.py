@@ -6,7 +6,6 @@ saved; nothing is timed. By looks a search chooses what is worth making; the fro
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -131,10 +130,8 @@ class Looks:
 
 
 def _plain(look: Look) -> Mapping[str, Any]:
-    """What differs from the defaults; scores to six digits, which is beyond what a look can tell."""
-    defaults = {one.name: one.default for one in dataclasses.fields(Look)}
-    held = {name: value for name, value in vars(look).items() if value and value != defaults[name]}
-    held["number"] = look.number
+    """What is not empty, and the number and recipe; scores to six digits, which is beyond what a look can tell."""
+    held = {name: value for name, value in vars(look).items() if value or name in ("number", "recipe")}
     held["quality"] = {
         metric: {of: float(f"{value:.6g}") for of, value in slices.items()} for metric, slices in look.quality.items()
     }
