@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from statistics import median
 
 from autoprune.fronts.front import Front
+from autoprune.fronts.pareto import nondominated
 from autoprune.fronts.promises import Promises
 from autoprune.measure.measurement import WHOLE
 from autoprune.record.looks import Look
+
+MOST_DRAWN = 2000
+"""Looks that a plot shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,25 @@ def unmade(front: Front, promises: Promises) -> list[Look]:
     return sorted(found, key=lambda look: -promises.readings(look)["quality"].ratio)
 
 
+def places(looks: Iterable[Look], promises: Promises) -> list[tuple[float, float]]:
+    """Where a plot shows looks that did not fail: ratios of size and quality to the dense model's."""
+    found = (promises.readings(look) for look in looks)
+    return [(one["size_bytes"].ratio, one["quality"].ratio) for one in found]
+
+
+def drawn(front: Front) -> list[Look]:
+    """Looks that a plot shows, evenly thinned where there are many; without those that came to nothing."""
+    looks = [look for look in others(front) if not look.failed]
+    return looks[:: -(-len(looks) // MOST_DRAWN) or 1]
+
+
+def edge(front: Front, promises: Promises) -> list[Look]:
+    """The looks that no other beats in size and quality, whatever is required; smallest first."""
+    looks = [look for look in others(front) if not look.failed]
+    kept = nondominated(places(looks, promises), maximise=[False, True])
+    return sorted((looks[at] for at in kept), key=lambda look: look.size_bytes)
+
+
 def asked(front: Front, look: Look) -> tuple[int, int]:
     """How many units a look asked, and how many a measurement does."""
     return look.units, front.record.baseline.candidate.latest().units[front.record.metric][WHOLE]
@@ -68,8 +91,8 @@ def sentences(front: Front, promises: Promises) -> list[str]:
     units, of = asked(front, promises.dense)
     some = f"all {of:,}" if units == of else f"{units:,} of the {of:,}"
     told = [
-        f"A look makes a recipe's model in memory and asks it {some} units of validation data for {metrics}; nothing is "
-        "saved or timed, so it is no measurement."
+        f"A look makes a recipe's model in memory and asks it {some} units of validation data for {metrics}; nothing "
+        "is saved or timed, so it is no measurement."
     ]
     trained = len({look.key for look in looks if look.epochs})
     counts = f"{len(looks):,} looks were taken" + f", some of them of {trained:,} recipes in training" * bool(trained)
