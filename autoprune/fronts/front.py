@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from autoprune.errors import AutopruneError, unknown
 from autoprune.fronts.fall import Fall, all_fell, explain_fall
-from autoprune.fronts.infeasible import Infeasible, explain
+from autoprune.fronts.infeasible import SEARCH_ON, Infeasible, explain
 from autoprune.fronts.letters import apart, letters
 from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.fronts.obstacles import explain_obstacles
@@ -25,7 +25,7 @@ from autoprune.record.record import Record
 if TYPE_CHECKING:  # to look at a front nobody should wait for pandas
     import pandas as pd
 
-NOTHING_TRIED = "Only the baseline was measured so far: search on, with presets or more trials."
+NOTHING_TRIED = "Only the baseline was measured so far: search on, with presets, looks or trials."
 
 
 class Front:
@@ -238,7 +238,7 @@ class Front:
     def _explain_falls(self) -> str:
         lines = [all_fell(self.falls)]
         lines += [f"  #{fall.point.number} {fall.point.candidate.summary}: {fall.reason}" for fall in self.falls]
-        return "\n".join([*lines, "Loosen a requirement, take another profile (--for), or search on with more trials."])
+        return "\n".join([*lines, f"Loosen a requirement, take another profile (--for), or {SEARCH_ON}."])
 
     def explain_dense(self) -> str:
         """Why the pick is the dense model: nothing else fits, or held, or it is best in what is preferred."""

@@ -259,7 +259,7 @@ async function start() {
   showMachines(byId("machines").querySelector("div"), data);
   byId("slices-note").textContent = slicesNote(data);
   byId("looks-note").textContent = looksNote(data);
-  if (!data.figures.mattered) byId("plot-mattered").replaceWith(made("p", {}, "Too few trials to say."));
+  if (!data.figures.mattered) byId("plot-mattered").replaceWith(made("p", {}, "Too few recipes to say."));
   document.querySelectorAll("input[name=over]").forEach((radio) => radio.addEventListener("change", drawOthers));
   setProfile(data.profiles[0]);
   follow();
