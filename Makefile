@@ -8,6 +8,9 @@ BIN := .venv/bin
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n : 8)))
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+unexport PYTHONDONTWRITEBYTECODE # what is compiled then is kept
+.NOTPARALLEL: # one pip at a time
+
 .PHONY: demo test fast clean
 
 demo: .venv/installed
@@ -26,11 +29,12 @@ fast: .venv/installed-dev
 clean:
 	rm -rf .venv build *.egg-info
 
-.venv/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[movielens,plots]'
-	touch $@
+.venv/installed: EXTRAS = movielens,plots
+.venv/installed-dev: EXTRAS = movielens,text,parquet,plots,dashboard,dev
 
-.venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[movielens,text,parquet,plots,dashboard,dev]'
-	touch $@
+# Who has the packages of the tests has those of the demo too. Compiling every module takes longer than all else here,
+# so that only those that are imported are compiled, when they first are.
+.venv/installed .venv/installed-dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[$(EXTRAS)]'
+	touch .venv/installed $@

@@ -11,6 +11,8 @@ import pytest
 from needed import needs
 
 from autoprune.encoder.benchmarks.classification import read_classification, stratified
+from autoprune.encoder.benchmarks.part import Budget
+from autoprune.encoder.task import EncoderTask
 from autoprune.errors import AutopruneError
 
 needs("sklearn", "the probe is scikit-learn's")
@@ -110,6 +112,19 @@ def test_a_perturbation_is_of_judged_texts_only_and_the_probe_stays(tmp_path: Pa
     assert perturbed["text"].tolist() == plain["text"].tolist()
     made.rows(lambda texts: -by_colour(texts), "test")
     assert made._fitted[1] is not fitted
+
+
+def test_a_part_for_looks_is_small_and_knows_each_class_that_it_asks(tmp_path: Path, encoder_task: EncoderTask) -> None:
+    whole = read_classification(write(tmp_path / "a.csv", 300))
+    tokenizer = encoder_task.model({}, seed=0).tokenizer
+    length = float(np.mean([len(ids) for ids in tokenizer.encode(whole.train["validation"].texts)]))
+    part = whole.part(Budget(tokens=int(20 * length), tokenizer=tokenizer))
+    train, judged = part.train["validation"], part.judged["validation"]
+    assert 16 <= len(train.texts) + len(judged.texts) <= 24
+    assert set(train.labels) >= set(judged.labels)
+    assert part.rows(by_colour, "validation")["value"].mean() == 1
+    few = whole.part(Budget(tokens=int(7 * length), tokenizer=tokenizer))
+    assert len(set(few.train["validation"].labels)) == 2, "too few texts for three classes"
 
 
 def test_an_order_has_every_class_early_and_in_its_share() -> None:

@@ -29,10 +29,9 @@ SEARCH = [
     "task.dim=16",
     "task.training.epochs=20",
     "presets=none",
-    *("space.base.dim=16", "~space.prune.method", "~space.prune.l1", "space.prune.rows.importance=frequency"),
-    *("space.prune.schedule=one_shot", "space.prune.epochs=0", "space.encode.epochs=0"),  # few corners to build
-    *("space.encode.method.choose.quantize.bits.user=8", "~space.encode.method.choose.product"),
-    "~space.encode.method.choose.mixed",
+    *("space.base.dim=16", "~space.prune.method", "space.prune.rows.importance=frequency"),
+    *("space.prune.epochs=0", "space.encode.epochs=0"),  # few corners to build
+    *("space.encode.method.choose.quantize.bits.user=8", "~space.encode.method.choose.mixed"),
     "study.latency_seconds=0.001",
     "study.objectives=[quality,size]",
     "requirements=none",

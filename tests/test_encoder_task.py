@@ -515,3 +515,37 @@ def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
     )
     assert all(point.verified for point in front)
     assert {point.candidate.recipe.get("runtime") for point in front} >= {"onnx"}
+
+
+def test_a_look_has_rows_of_the_main_metrics_alone(encoder_task: EncoderTask, halved: Encoder) -> None:
+    served = served_of(encoder_task, halved)
+    rows = encoder_task.look(served)
+    assert set(rows["benchmark"]) == {"pairs"}
+    assert set(rows.columns) == set(encoder_task.score(served, "validation").columns)
+    assert rows.equals(encoder_task.look(served_of(encoder_task, halved)))
+    assert np.isfinite(encoder_task.metrics["spearman"](rows))
+
+
+@pytest.mark.parametrize("metric", ["similarity", "overlap@10", "coverage"])
+def test_a_look_at_fidelity_finds_the_dense_model_whole(tiny: Path, metric: str) -> None:
+    task = make_task(tiny, metric=metric)
+    model = task.model({}, seed=0)
+    assert task.metrics[metric](task.look(served_of(task, model))) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_look_reads_as_many_tokens_as_it_may(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoprune.encoder.judging.LOOK_TOKENS", 150)
+    monkeypatch.setattr("autoprune.encoder.benchmarks.part.LONGEST", 9)
+    task = make_task(tiny)
+    served = served_of(task, task.model({}, seed=0))
+    asked = list[str]()
+
+    def vectors(_: SentenceEncoder, texts: list[str]) -> np.ndarray:
+        asked.extend(texts)
+        return np.ones((len(texts), HIDDEN), np.float32)
+
+    monkeypatch.setattr(SentenceEncoder, "vectors", vectors)
+    assert 3 <= len(task.look(served)) < 29
+    lengths = task.model({}, seed=0).tokenizer.count(asked)[0]
+    assert lengths.max() == 9
+    assert 120 < lengths.sum() <= 150

@@ -23,7 +23,7 @@ ROOMS = {
     "machine": "",
     "families": "",
     "packing": "codes packed product rows parts",
-    "models": "context axis table model",
+    "models": "remembered context axis table model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product",
     "artifacts": "manifest served artifact formats",
     "tasks": "metric task",
@@ -31,9 +31,9 @@ ROOMS = {
     "data.lightgcn data.tables data.log data.interactions config targets kernels ties topk served model task make",
     "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
     "onnx_spec onnx_graph served model parts reach obstacles stock stock_format hub modules pretrained bert config "
-    "slices workloads benchmarks benchmarks.tables benchmarks.benchmark benchmarks.judgements benchmarks.trec "
-    "benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs benchmarks.classification "
-    "benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
+    "slices workloads benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements "
+    "benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
+    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
     "measure": "measurement reading timing judge",
     "record": "archive looks folder point unfinished record",

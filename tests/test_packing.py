@@ -96,13 +96,13 @@ def test_every_pattern_decodes_and_scores_as_the_dense_table(pattern: str, bits:
     index = torch.tensor([7, 0, 7, rows - 1])
     torch.testing.assert_close(table.decode(index), expected[index], rtol=1e-5, atol=1e-6)
     assert table.decode(index[:0]).shape == (0, dim)
-    for count in (1, FEW_QUERIES - 1, FEW_QUERIES, 20):
+    for count in (1, FEW_QUERIES - 1, FEW_QUERIES, dim, dim + 1):
         queries = drawn(count, dim, seed=count)
         torch.testing.assert_close(table.scores(queries), queries @ expected.T, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("bits", [32, 8, 4])
-@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize("queries", [1, 3, 7])  # of 6 dimensions
 def test_scores_go_over_every_block(bits: int, queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "BLOCK_VALUES", 100 * 6)  # single queries in 41 + 1 blocks
     rows = 2 * BLOCK_ROWS + 5
@@ -333,7 +333,7 @@ def test_a_table_of_several_widths_decodes_and_scores_as_the_dense_table(widths:
     table = loaded(stored)
     for index in (torch.arange(rows), torch.tensor([7, 0, 7, rows - 1]), torch.empty(0, dtype=torch.int64)):
         torch.testing.assert_close(table.decode(index), expected[index], rtol=1e-5, atol=1e-6)
-    for count in (1, FEW_QUERIES, 20):
+    for count in (1, FEW_QUERIES, dim, dim + 1):
         queries = drawn(count, dim, seed=count)
         torch.testing.assert_close(table.scores(queries), queries @ expected.T, rtol=1e-4, atol=1e-4)
     moved = table.to("meta")

@@ -26,6 +26,7 @@ from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run_stage
 from autoprune.recipes.train import Trainer
 from autoprune.recommender import served as runtime
+from autoprune.recommender import task as tasks
 from autoprune.recommender.histories import Histories
 from autoprune.recommender.ids import Ids
 from autoprune.recommender.served import Recommender
@@ -544,3 +545,33 @@ def test_an_artifact_without_anything_beside_it_still_answers(
     user = task.data.users[int(pruned.tables["user"].index[0])]
     whole = served_pruned.recommend(user, k=200, include_seen=True)
     assert loaded.recommend(user, k=200) == whole
+
+
+def test_a_look_is_a_part_of_the_validation_rows(task: RecommenderTask, served_pruned: Recommender) -> None:
+    whole, look = task.score(served_pruned, "validation"), task.look(served_pruned)
+    pd.testing.assert_frame_equal(look, whole)  # so few users that all are asked
+    assert np.isfinite(look["rank"]).any()
+
+
+def test_a_look_at_many_users_asks_the_same_part_each_time(
+    task: RecommenderTask, served: Recommender, served_pruned: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "LOOK_USERS", 70)
+    monkeypatch.setattr(tasks, "LOOK_SCORES", 100 * 120)  # of 240 users and 120 items
+    few = RecommenderTask("few", task.data, task.config)
+    whole, look = few.score(served_pruned, "validation"), few.look(served_pruned)
+    assert look["user"].nunique() == 100
+    kept = ["user", "item", "popularity", "rank"]  # who has a short history is said among those who are asked
+    part = whole[whole["user"].isin(look["user"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(look[kept], part[kept])
+    assert few.look(served)["user"].tolist() == look["user"].tolist()
+    monkeypatch.setattr(tasks, "LOOK_SCORES", 0)
+    assert RecommenderTask("least", task.data, task.config).look(served)["user"].nunique() == 70
+
+
+def test_ids_of_the_same_rows_are_compressed_once(task: RecommenderTask, pruned: Model) -> None:
+    one, two = task.parts(pruned), task.parts(pruned)
+    assert one.tensors["ids.user"] is two.tensors["ids.user"]
+    assert Ids.decode(one.tensors["ids.item"]).values.tolist() == [
+        task.data.items[at] for at in pruned.tables["item"].index.tolist()
+    ]

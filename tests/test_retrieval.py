@@ -13,8 +13,10 @@ import pytest
 
 from autoprune.encoder.benchmarks.hardest import fitting_queries
 from autoprune.encoder.benchmarks.judgements import Collection
+from autoprune.encoder.benchmarks.part import Budget
 from autoprune.encoder.benchmarks.retrieval import Retrieval, ndcg, nearest_documents, order_of, read_retrieval
 from autoprune.encoder.similarity import all_compared
+from autoprune.encoder.task import EncoderTask
 from autoprune.errors import AutopruneError
 
 CRANFIELD = Path(__file__).parents[2] / "shared" / "data" / "cranfield"
@@ -231,6 +233,28 @@ def test_validation_among_fewer_documents_is_as_hard(documents: int, relevant: i
     found, right = scores(part, smaller), scores(whole, smaller)
     assert found != scores(part, dense)
     assert np.mean([*found.values()]) == pytest.approx(np.mean([right[text] for text in found]), abs=0.05)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_part_for_looks_has_the_hardest_documents(encoder_task: EncoderTask, own: bool) -> None:
+    dense, smaller, held = Drawn(), Drawn(0.3), made_collection(relevant=3, own=own)
+    whole = Retrieval(held)
+    whole.prepare(dense)
+    tokenizer = encoder_task.model({}, seed=0).tokenizer
+    part = whole.part(Budget(tokens=60 * len(tokenizer.encode(["text 123"])[0]), tokenizer=tokenizer))
+    assert 50 <= len(part.collection.documents) <= 70
+    assert "" not in part.collection.documents
+    scores = [made.rows(encode, "validation")["value"].mean() for made in (part, whole) for encode in (dense, smaller)]
+    assert len(part.rows(dense, "validation")) > 3
+    assert scores[0] > scores[1], "a worse model is seen to be worse"
+    for grades, query in zip(part.collection.grades["validation"], part.collection.queries["validation"], strict=True):
+        at = held.queries["validation"].index(query)
+        right = {held.documents[place]: gain for place, gain in held.grades["validation"][at].items()}
+        assert grades
+        assert {part.collection.documents[place]: gain for place, gain in grades.items()}.items() <= right.items()
+        if own:
+            itself = part.collection.own["validation"][part.collection.queries["validation"].index(query)]
+            assert itself == -1 or part.collection.documents[itself] == f"text {held.own['validation'][at]}"
 
 
 def test_a_part_of_validation_says_so(tmp_path: Path) -> None:

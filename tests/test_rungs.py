@@ -13,13 +13,13 @@ import torch
 from autoprune.deadline import Deadline, OutOfTime
 from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.recipes import prefixes as held
-from autoprune.recipes.prefixes import Prefixes
+from autoprune.recipes.prefixes import LIMIT_BYTES, Prefixes
 from autoprune.recipes.recipe import Plan, plan
-from autoprune.recipes.stages import run
+from autoprune.recipes.stages import run, run_stage
 from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
 from autoprune.recommender.task import RecommenderTask
+from autoprune.steps.dims import Dims
 
 UPDATES = 4
 """Of an epoch."""
@@ -58,7 +58,9 @@ class Counted(RecommenderTask):
         return super().loss(model, batch)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["constant", "decay"])
+@pytest.fixture(
+    scope="module", params=[pytest.param(False, id="constant"), pytest.param(True, id="decay", marks=pytest.mark.slow)]
+)
 def counted(task: RecommenderTask, request: pytest.FixtureRequest) -> Counted:
     training = dataclasses.replace(task.training, decay=request.param)
     return Counted("interactions", task.data, dataclasses.replace(task.config, training=training))
@@ -78,8 +80,11 @@ class Maker:
         return model, self.task.made - before
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_a_plan_goes_on_from_where_it_was_ended(recipe: dict[str, Any], counted: Counted, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["cubic", "tune", *(pytest.param(name, marks=pytest.mark.slow) for name in ("codes", "l1", "stages"))]
+)
+def test_a_plan_goes_on_from_where_it_was_ended(name: str, counted: Counted, tmp_path: Path) -> None:
+    recipe = RECIPES[name]
     maker, alone = Maker(counted, tmp_path), Maker(counted, None)
     whole, updates = alone.make(recipe)
     assert updates == 4 * UPDATES
@@ -96,9 +101,9 @@ def test_a_plan_that_is_ended_early_has_reached_its_targets(counted: Counted) ->
         assert updates == epochs * UPDATES
         assert model.tables["item"].dim == 12
         assert sum(int((~table.mask).sum()) for table in model.tables.values()) == 360 * 12 // 2
-    untrained = maker.make(planned_untrained := {"prune": {"method": {**DIMS, **ZEROS}}})[0]
-    assert_same(untrained, maker.make(RECIPES["cubic"], epochs=0)[0])
-    assert planned(RECIPES["cubic"]).beginning(0, decay=True).key == planned(planned_untrained).key
+    untrained = {"prune": {"method": {**DIMS, **ZEROS}}}
+    assert_same(maker.make(untrained)[0], maker.make(RECIPES["cubic"], epochs=0)[0])
+    assert planned(RECIPES["cubic"]).beginning(0, decay=True).key == planned(untrained).key
 
 
 class Looks(Deadline):
@@ -122,11 +127,9 @@ def test_a_kill_within_an_epoch_costs_nothing(name: str, stopped_at: int, counte
     rung = 2
     spent = maker.make(recipe, epochs=rung)[1] if stopped_at > rung else 0
     reached = stopped_at * UPDATES + 2
-    begun = counted.made
+    begun, stopping = counted.made, dataclasses.replace(maker.context, deadline=Looks(reached - spent))
     with pytest.raises(OutOfTime):
-        maker.make(
-            recipe, dataclasses.replace(maker.context, deadline=Looks(reached - spent)), epochs=max(stopped_at, 2) + 1
-        )
+        maker.make(recipe, stopping, epochs=max(stopped_at, rung) + 1)
     assert counted.made - begun == reached - spent
     model, updates = maker.make(recipe)
     assert updates == 4 * UPDATES - reached
@@ -197,7 +200,9 @@ SHARING = [
 ]
 
 
-@pytest.mark.parametrize("room", [0, 60_000, held.LIMIT_BYTES], ids=["none", "little", "enough"])
+@pytest.mark.parametrize(
+    "room", [pytest.param(0, marks=pytest.mark.slow), 60_000, pytest.param(LIMIT_BYTES, marks=pytest.mark.slow)]
+)
 def test_models_that_are_shared_change_no_result(room: int, counted: Counted, tmp_path: Path) -> None:
     asked = [(number, epochs) for number in range(len(SHARING)) for epochs in (0, 1, None)]
     alone, maker, shared = Maker(counted, None), Maker(counted, tmp_path), Prefixes(limit_bytes=room)
@@ -214,16 +219,30 @@ def test_what_is_shared_is_not_made_again(
     task: RecommenderTask, context: Context, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    shared, train, convert = Prefixes(), Trainer.train_dense, type(planned(SHARING[5]).stages[0].steps[0]).convert
+    shared, train, convert = Prefixes(), Trainer.train_dense, Dims.convert
 
     def told(name: str, function: Any) -> Any:
         return lambda *args, **kwargs: (made.append(name), function(*args, **kwargs))[1]
 
     monkeypatch.setattr(Trainer, "train_dense", told("dense", train))
-    monkeypatch.setattr(type(planned(SHARING[5]).stages[0].steps[0]), "convert", told("dims", convert))
+    monkeypatch.setattr(Dims, "convert", told("dims", convert))
     for recipe in (SHARING[5], SHARING[6], SHARING[1], SHARING[3]):
         run(planned(recipe), task, context, trainer=trainer, prefixes=shared)
     assert made == ["dense", "dims"]
+
+
+def test_stages_without_training_share_what_they_do_not_change(
+    dense: Model, task: RecommenderTask, context: Context, trainer: Trainer
+) -> None:
+    def places(recipe: dict[str, Any]) -> set[str]:
+        (stage,) = planned(recipe).stages
+        made = run_stage(dense, stage, task, context, trainer=trainer, key="").state_dict()
+        return {name for name, held in dense.state_dict().items() if made[name].data_ptr() == held.data_ptr()}
+
+    weights = {f"_tables.{name}.weight" for name in ("user", "item")}
+    assert weights <= places({"encode": {"quantize": {"bits": 4}}})
+    for recipe in ({"prune": {"method": ZEROS}}, {"prune": {"method": DIMS}}, {"tune": {"epochs": 1}}):
+        assert not weights & places(recipe)
 
 
 def test_models_that_were_used_longest_ago_go_first(dense: Model) -> None:

@@ -1,110 +1,117 @@
-"""What is tried next: asks in flight differ, a resumed sampler asks what an undisturbed one asks, nothing is lost."""
+"""What is tried next: what a sampler asks for, what it learns from, and that it asks the same when told the same."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from autoprune.recipes.recipe import digest
-from autoprune.recipes.space import Recipe, Space
-from autoprune.study.sampler import Sampler, Told
+from autoprune.recipes.space import Domain, Space
+from autoprune.study.sampler import GENETIC, RANDOM, TPE, Outcome, Sampler, Values
 
-SPACE = {"cut": {"sparsity": {"float": [0.1, 0.9], "step": 0.05}, "by": {"any_of": ["norm", "pca"]}}}
-
-
-def sampler(folder: Path, *, space: Mapping[str, Any] = SPACE, kind: str = "tpe") -> Sampler:
-    return Sampler(
-        folder, space=Space(space), objectives=["quality", "size"], key=lambda recipe: digest(recipe), kind=kind, seed=3
-    )
-
-
-def told(recipe: Recipe, *, rejected: bool = False) -> Told:
-    sparsity = recipe["cut"]["sparsity"]
-    return Told(
-        key=digest(recipe),
-        rejected=rejected,
-        values=[1 - sparsity**2, 1 - sparsity],
-        violations={"quality >= 0.5x": sparsity - 0.8},
-    )
+DOMAINS: Sequence[Domain] = list(
+    Space(
+        {
+            "cut": {
+                "sparsity": {"float": [0.1, 0.9], "step": 0.1},
+                "by": {"any_of": ["norm", "pca"]},
+                "rows": {"int": [2, 8], "step": 2},
+                "strength": {"float": [0.001, 1.0], "log": True},
+                "method": {"choose": {"none": {}, "dims": {"share": {"float": [0.0, 1.0]}}}},
+            }
+        }
+    ).domains.values()
+)
+SPARSITY, BY = "space.cut.sparsity", "space.cut.by"
+KINDS = [GENETIC, TPE, RANDOM]
 
 
-def asked(one: Sampler, known: set[str]) -> Recipe:
-    recipe = one.ask(known)
-    assert recipe is not None
-    return recipe
+def sampler(kind: str, *, seed: int = 3, objectives: int = 2) -> Sampler:
+    return Sampler(DOMAINS, objectives=objectives, kind=kind, seed=seed, population=8)
 
 
-def walk(one: Sampler, count: int, known: set[str]) -> list[Recipe]:
-    """Asks and tells, one at a time."""
-    found = []
-    for _ in range(count):
-        found.append(asked(one, known))
-        one.tell(told(found[-1]))
-        known.add(digest(found[-1]))
+def outcome(values: Mapping[str, Any], *, gain: float = 1.0) -> Outcome:
+    sparsity = values[SPARSITY]
+    return Outcome(gains=[1 - gain * sparsity**2, sparsity], violations={"quality >= 0.5x": sparsity - 0.8})
+
+
+def walk(one: Sampler, generations: int, *, size: int = 8, **how: float) -> list[Values]:
+    """Asks and tells, some at a time."""
+    found: list[Values] = []
+    for _ in range(generations):
+        asked = one.ask(size)
+        one.tell([outcome(values, **how) for values in asked])
+        found += asked
     return found
 
 
-def test_a_resumed_sampler_asks_what_an_undisturbed_one_asks(tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    (tmp_path / "other").mkdir()
-    whole = walk(sampler(tmp_path / "one"), 14, set())
-    known: set[str] = set()
-    first = walk(sampler(tmp_path / "other"), 6, known)
-    assert first + walk(sampler(tmp_path / "other"), 8, known) == whole
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_domain_is_asked_for_and_its_bounds_hold(kind: str) -> None:
+    for values in walk(sampler(kind), 4):
+        assert values.keys() == {domain.path for domain in DOMAINS}
+        assert all(domain.holds(values[domain.path]) for domain in DOMAINS)
+        assert values[SPARSITY] == round(values[SPARSITY], 1), "0.1 + 2 * 0.1 is 0.3"
 
 
-@pytest.mark.parametrize("kind", ["tpe", "random"])
-def test_asks_in_flight_differ_whatever_they_come_back_in(tmp_path: Path, kind: str) -> None:
-    one, known = sampler(tmp_path, kind=kind), set[str]()
-    flying = [asked(one, known) for _ in range(4)]
-    for _ in range(14):  # beyond the ten trials that TPE draws at random
-        assert len({digest(recipe) for recipe in flying}) == 4
-        back = flying.pop(2)  # another one than was asked for first
-        one.tell(told(back))
-        known.add(digest(back))
-        flying.append(asked(one, known))
-    assert one.told == known
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_is_told_the_same_asks_the_same(kind: str) -> None:
+    assert walk(sampler(kind), 4) == walk(sampler(kind), 4)
+    assert walk(sampler(kind), 4) != walk(sampler(kind, seed=4), 4)
 
 
-def test_what_was_archived_and_not_told_is_told_by_the_next_process(tmp_path: Path) -> None:
-    one, recipes = sampler(tmp_path), []
-    for _ in range(12):
-        recipes.append(asked(one, set()))
-    assert any(recipe["cut"]["sparsity"] in (0.15, 0.3, 0.45, 0.7) for recipe in recipes), "0.1 + 4 * 0.05 is not 0.3"
-    archive = {digest(recipe): told(recipe) for recipe in recipes}
-    after = sampler(tmp_path)
-    after.settle(archive.get)
-    assert after.told == set(archive)
+@pytest.mark.parametrize("kind", [GENETIC, TPE])
+def test_who_is_told_something_else_asks_for_something_else(kind: str) -> None:
+    assert walk(sampler(kind), 4) != walk(sampler(kind), 4, gain=-3.0)
+    assert walk(sampler(RANDOM), 4) == walk(sampler(RANDOM), 4, gain=-3.0)
 
 
-def test_what_was_asked_for_and_never_archived_is_asked_for_again(tmp_path: Path) -> None:
-    recipe = asked(sampler(tmp_path), set())
-    after = sampler(tmp_path)
-    after.settle({}.get)
-    assert after.told == set()
-    assert asked(after, set()) == recipe
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_proposed_comes_first_and_the_rest_is_drawn(kind: str) -> None:
+    one, another = sampler(kind), sampler(kind)
+    whole = another.ask(1)[0] | {SPARSITY: 0.3, BY: "pca"}
+    one.propose(whole)
+    one.propose({SPARSITY: 0.4, "of": "another space"})
+    first, second, third = one.ask(3)
+    assert first == whole
+    assert second[SPARSITY] == 0.4
+    assert second.keys() == third.keys() == first.keys()
 
 
-def test_what_was_rejected_is_told_by_its_violations(tmp_path: Path) -> None:
-    one = sampler(tmp_path)
-    recipe = asked(one, set())
-    one.tell(told(recipe, rejected=True))
-    assert one.told == {digest(recipe)}
-    assert digest(asked(one, {digest(recipe)})) != digest(recipe)
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_what_failed_nothing_is_learned_and_the_search_goes_on(kind: str) -> None:
+    one = sampler(kind)
+    for _ in range(4):
+        asked = one.ask(8)
+        one.tell([None if values[BY] == "norm" else outcome(values) for values in asked])
+    assert len(one.ask(8)) == 8
 
 
-def test_an_exhausted_space_ends(tmp_path: Path) -> None:
-    space = {"cut": {"by": {"any_of": ["norm", "pca"]}, "sparsity": 0.5}}
-    one, known = sampler(tmp_path, space=space), set[str]()
-    walk(one, 2, known)
-    assert one.ask(known) is None
+def test_as_many_outcomes_as_trials_are_told() -> None:
+    one = sampler(TPE)
+    asked = one.ask(3)
+    with pytest.raises(ValueError, match="shorter"):
+        one.tell([outcome(asked[0])])
 
 
-def test_what_lies_outside_the_space_is_not_told(tmp_path: Path) -> None:
-    one = sampler(tmp_path)
-    inside, outside = ({"cut": {"sparsity": sparsity, "by": "norm"}} for sparsity in (0.5, 0.05))
-    one.tell_known([(told(inside), inside), (told(outside), outside), (told(inside), inside)])
-    assert one.told == {digest(inside)}
+@pytest.mark.parametrize("kind", [GENETIC, TPE])
+def test_what_violates_is_left(kind: str) -> None:
+    """Half of the sparsities that can be drawn are forbidden: later generations ask for few of them."""
+
+    def share(values: Sequence[Values]) -> float:
+        return sum(one[SPARSITY] > 0.5 for one in values) / len(values)
+
+    one = sampler(kind)
+    asked: list[Values] = []
+    for _ in range(10):
+        found = one.ask(8)
+        one.tell([Outcome(gains=[0.0, each[SPARSITY]], violations={"": each[SPARSITY] - 0.5}) for each in found])
+        asked += found
+    assert share(asked[-24:]) < 0.8 * share(walk(sampler(RANDOM), 10))
+
+
+def test_one_objective_alone_is_possible() -> None:
+    one = sampler(TPE, objectives=1)
+    for _ in range(3):
+        one.tell([Outcome(gains=[values[SPARSITY]]) for values in one.ask(8)])
+    assert len(one.ask(2)) == 2

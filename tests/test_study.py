@@ -46,16 +46,10 @@ def words(planted: Path, runs: Path, *extra: str) -> list[str]:
         "task.training.epochs=30",
         "space.base.dim.any_of=[16,8]",
         "space.prune.epochs.any_of=[0,2]",
-        "space.prune.method.choose.magnitude.sparsity.float=[0.3,0.8]",
         "space.prune.rows.sparsity.item.float=[0.0,0.4]",
-        "presets.fewer_items.prune.rows.sparsity.item=0.4",
         "space.encode.epochs.any_of=[0,2]",
-        "presets.magnitude_90.prune.method.magnitude.sparsity=0.8",
-        "presets.magnitude_90.prune.epochs=2",
-        *(f"presets.{name}.encode.epochs=2" for name in ("int4_aware", "int2_aware", "sign_aware")),
-        "presets.fewer_items.prune.epochs=2",
-        "presets.frequency_cut.prune.rows.sparsity.item=0.4",
-        "presets.small_dense_int4.base.dim=8",
+        "+presets.aware={prune:{schedule:cubic,epochs:2},encode:{method:{quantize:{bits:2}},epochs:2}}",
+        "+presets.small={base:{dim:8},prune:{method:{magnitude:{sparsity:0.5,scope:table}}}}",
         "requirements=none",
         "++requirements.quality.drop=20%",
         "study.objectives=[quality,size]",
@@ -205,7 +199,7 @@ def test_parameters_are_named_by_their_path_in_the_yaml(runs: Path) -> None:
 
 def test_presets_outside_a_narrowed_space_are_references_only(planted: Path, tmp_path: Path) -> None:
     eight_bits = [f"space.encode.method.choose.quantize.bits.{table}=8" for table in ("user", "item")]
-    others = [f"~space.encode.method.choose.{method}" for method in ("none", "mixed", "product")]
+    others = [f"~space.encode.method.choose.{method}" for method in ("none", "mixed")]
     autoprune.search(*words(planted, tmp_path, *eight_bits, *others, "study.trials=1"))
     record = Record(tmp_path / "s")
     keys = {point.candidate.name: point.candidate.key for point in record.points}
@@ -218,7 +212,7 @@ def test_presets_outside_a_narrowed_space_are_references_only(planted: Path, tmp
 
 def test_a_ceiling_rejects_before_training(planted: Path, tmp_path: Path) -> None:
     extra = ["++requirements.size_bytes.max=0.3x", "~space.encode", "space.base.dim=16", "presets=none"]
-    extra += ["space.prune.schedule=one_shot", "space.prune.epochs=2", "space.prune.l1.strength=0"]
+    extra += ["space.prune.epochs=2"]
     dropped = ("presets.", "space.encode", "space.prune.epochs.any_of")
     kept = [word for word in words(planted, tmp_path, *extra) if not word.startswith(dropped)]
     autoprune.search(*kept)
@@ -264,14 +258,13 @@ def test_a_second_driver_is_refused(copied: Path, planted: Path) -> None:
 
 
 def test_an_exhausted_space_ends(planted: Path, tmp_path: Path) -> None:
-    fixed = ["prune.method=null", "prune.epochs=0", "prune.schedule=one_shot"]
+    fixed = ["prune.method=null", "prune.epochs=0"]
     coded = ["encode.epochs=0", "encode.method.choose.quantize.bits.user=8"]
-    dropped = [f"~space.{entry}" for entry in ("prune.rows", "prune.l1")]
-    dropped += [f"~space.encode.method.choose.{method}" for method in ("mixed", "product")]
+    dropped = ["~space.prune.rows", "~space.encode.method.choose.mixed"]
     extra = [*(f"space.{word}" for word in [*fixed, *coded]), *dropped, "study.trials=50"]
     autoprune.search(*words(planted, tmp_path, *extra))
     trials = [point for point in Record(tmp_path / "s").points if point.candidate.name == "trial"]
-    assert len(trials) == 2 * (1 + 4) - 2, "two widths by floats or four widths of items' codes, less baseline and int8"
+    assert len(trials) == 2 * (1 + 3) - 2, "two dims by floats or three widths of items' codes, less baseline and int8"
 
 
 def test_a_recipe_is_told_once(runs: Path) -> None:

@@ -17,7 +17,15 @@ from autoprune.tasks.task import Task
 CONF = Path(__file__).parents[1] / "conf"
 PRESETS: dict[str, Any] = yaml.safe_load((CONF / "presets" / "encoder.yaml").read_text())
 SPACE: dict[str, Any] = yaml.safe_load((CONF / "space" / "encoder.yaml").read_text())
-LAYERS = ("layers_most", "layers_many", "layers_few", "stock_layers_few")
+LAYERS: dict[str, Any] = {
+    name: {"cut": {"layers": {"sparsity": sparsity}}, "tune": {"epochs": epochs}}
+    for name, sparsity, epochs in (
+        ("layers_most", 0.17, 2),
+        ("layers_many", 0.34, 2),
+        ("layers_few", 0.5, 2),
+        ("long_layers_few", 0.5, 4),
+    )
+}
 
 
 class Sized:
@@ -54,15 +62,15 @@ def test_presets_and_space_stay_as_they_are_on_usual_models(layers: int) -> None
     ("layers", "wanted"),
     [
         (1, {}),
-        (2, {"layers_few": 1, "stock_layers_few": 1}),
-        (3, {"layers_many": 2, "layers_few": 1, "stock_layers_few": 1}),
-        (4, {"layers_most": 3, "layers_few": 2, "stock_layers_few": 2}),
-        (5, {"layers_most": 4, "layers_many": 3, "stock_layers_few": 3}),  # half of five removes two, as a third does
-        (6, {"layers_most": 5, "layers_many": 4, "layers_few": 3, "stock_layers_few": 3}),
+        (2, {"layers_few": 1, "long_layers_few": 1}),
+        (3, {"layers_many": 2, "layers_few": 1, "long_layers_few": 1}),
+        (4, {"layers_most": 3, "layers_few": 2, "long_layers_few": 2}),
+        (5, {"layers_most": 4, "layers_many": 3, "long_layers_few": 3}),  # half of five removes two, as a third does
+        (6, {"layers_most": 5, "layers_many": 4, "layers_few": 3, "long_layers_few": 3}),
     ],
 )
 def test_presets_that_come_to_the_same_layers_run_once(layers: int, wanted: dict[str, int]) -> None:
-    presets, words = kept(Sized(layers))
+    presets, words = kept(Sized(layers), LAYERS)
     found = {name: presets[name]["cut"]["layers"]["sparsity"] for name in LAYERS if name in presets}
     stay = {name: layers - removed(layers, sparsity) for name, sparsity in found.items()}
     assert stay == wanted
@@ -77,7 +85,7 @@ def test_choices_of_the_space_differ_in_layers(layers: int) -> None:
     choices = Sized(layers).suited(SPACE)["cut"]["layers"]["sparsity"]["any_of"]
     counts = [removed(layers, choice) for choice in choices]
     assert len(set(counts)) == len(counts)
-    assert set(counts) == {removed(layers, choice) for choice in (0.0, 0.17, 0.34, 0.5)}
+    assert set(counts) == {removed(layers, choice) for choice in (0.0, 0.17, 0.34)}
 
 
 @pytest.mark.parametrize(
@@ -89,8 +97,7 @@ def test_heads_that_cannot_go_are_no_choice(heads: int, layers: int, choices: li
 
 def test_a_vocabulary_that_stays_whole_takes_its_presets_along() -> None:
     presets, words = kept(Sized(6, vocabulary=False))
-    assert not {"vocab_half_int4", "stock_vocab_half"} & presets.keys()
-    assert {"int4_aware", "layers_few", "ffn_half"} <= presets.keys()
+    assert presets.keys() == {"int8", "words_int4", "int4"}
     assert "preset stock_vocab_half is left out: nothing of what it is named after can be removed" in words
 
 

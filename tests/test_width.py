@@ -17,7 +17,7 @@ from autoprune.models.context import Context
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run, run_stage
 from autoprune.recipes.train import Trainer
-from autoprune.steps.importance import layer_influence, width_activation
+from autoprune.steps.importance import layer_influence, width_activation, width_taylor
 from autoprune.steps.layers import Layers, even
 from autoprune.steps.width import Ffn, Heads, _rank_together
 
@@ -95,6 +95,25 @@ def test_taylor_is_the_squared_slope(model: Encoder) -> None:
     found = step._importance(model, Context(calibration=text * 256))["1"] / 256
     np.testing.assert_allclose(found.sum(), slopes.sum(), rtol=0.2)
     assert spearmanr(found, slopes).statistic > 0.9
+
+
+@pytest.mark.parametrize("importance", ["activation", "taylor"])
+def test_importance_is_measured_once_of_equal_models(model: Encoder, importance: str) -> None:
+    """Heads and neurons together, and with the same bits as each alone; what changes the model changes it."""
+    context = Context(calibration=CALIBRATION)
+    measure = width_activation if importance == "activation" else width_taylor
+    alone = {kind: measure(model, model.axes_of(kind), CALIBRATION) for kind in ("heads", "ffn")}
+    heads = Heads(sparsity=0.5, importance=importance)._importance(model, context)
+    ffn = Ffn(sparsity=0.5, importance=importance, scope="global")._importance(copy.deepcopy(model), context)
+    assert len(context.known) == 1
+    for found, kind in ((heads, "heads"), (ffn, "ffn")):
+        shares = (
+            {n: v / v.sum() * len(v) for n, v in alone[kind].items()} if importance == "activation" else alone[kind]
+        )
+        assert all(torch.equal(found[name], shares[name]) for name in shares)
+    model.hide(model.axes["layers"], torch.tensor([0, 3]))
+    assert Ffn(sparsity=0.5, importance=importance)._importance(model, context).keys() == {"0", "3"}
+    assert len(context.known) == 2
 
 
 @pytest.mark.parametrize("importance", ["norm", "activation", "taylor"])

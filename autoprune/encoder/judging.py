@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -10,12 +11,16 @@ import pandas as pd
 
 from autoprune.encoder.benchmarks.benchmark import Benchmark, Vectors
 from autoprune.encoder.benchmarks.coverage import Coverage
+from autoprune.encoder.benchmarks.part import Budget
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.similarity import prepared
 from autoprune.encoder.slices import PERTURBATIONS, SLICES, slice_columns, word_frequency
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.errors import unknown
 from autoprune.tasks.task import Judging
+
+LOOK_TOKENS = 8192
+"""That a look reads: about 300 sentences."""
 
 UNITS = 10_000_000
 """Units of one benchmark, at most: each has a range of numbers of its own."""
@@ -57,6 +62,7 @@ class EncoderJudging(Judging[SentenceEncoder]):
         self._known: WeakKeyDictionary[SentenceEncoder, dict[str, Vectors]] = WeakKeyDictionary()
         self._judged: WeakKeyDictionary[SentenceEncoder, dict[tuple[str, str], pd.DataFrame]] = WeakKeyDictionary()
         self._sliced: dict[tuple[str, str], pd.DataFrame] = {}
+        self._tokenizer = tokenizer
 
     @property
     def main_metrics(self) -> tuple[str, ...]:
@@ -75,7 +81,27 @@ class EncoderJudging(Judging[SentenceEncoder]):
             one.rows(encode, split, perturb) if perturb else self._whole_rows(one, served, split).copy()
             for one in self.benchmarks
         ]
-        found.append(self._coverage.rows(served, split, perturb))
+        return self._joined([*found, self._coverage.rows(served, split, perturb)], split)
+
+    def look(self, served: SentenceEncoder) -> pd.DataFrame:
+        """Rows of each benchmark that has a main metric: of `LOOK_TOKENS` tokens of validation in all."""
+
+        def encode(texts: Sequence[str], role: str | None = None) -> Vectors:
+            return self._encode(served, texts, role)
+
+        found = [one.rows(encode, "validation") for one in self._looked_at]
+        if self.metric in self._coverage.metrics:
+            found.append(self._coverage.rows(served, "validation"))
+        return self._joined(found, "look")
+
+    @cached_property
+    def _looked_at(self) -> list[Benchmark]:
+        """The parts of benchmarks that looks ask."""
+        asked = [one for one in self.benchmarks if not one.metrics.keys().isdisjoint(self.main_metrics)]
+        return [one.part(Budget(tokens=LOOK_TOKENS // len(asked), tokenizer=self._tokenizer)) for one in asked]
+
+    def _joined(self, found: list[pd.DataFrame], split: str) -> pd.DataFrame:
+        """The rows of several benchmarks as one table, with the columns of slices."""
         for number, rows in enumerate(found):
             rows["unit"] += number * UNITS
         columns = [self._slices(split, rows) for rows in found]

@@ -185,7 +185,8 @@ class Encoder(Model):
             vectors = self._table("out").weights().detach().T
         else:
             with torch.no_grad():
-                vectors = self.calibrate(context.calibration)
+                key = ("vectors", self.content(), tuple(context.calibration))
+                vectors = context.known.get(key, lambda: self.calibrate(context.calibration))
         return [(vectors, torch.ones(len(vectors), device=vectors.device))]
 
     def protected(self, axis: Axis) -> Tensor:

@@ -217,13 +217,14 @@ class Front:
         looks = self.record.looks
         if looks.dense is None:
             return None
-        return Promises(
+        promises = Promises(
             looks.dense,
             metrics=self.record.metrics,
             requirements=self.requirements,
             objectives=self.record.objectives,
-            looks=looks.found.values(),
         )
+        promises.add(*looks.found.values())
+        return promises
 
     def infeasible(self) -> Infeasible:
         """Why nothing, or so little, is feasible."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from autoprune.fronts.pareto import hypervolume, nondominated, spread_out
 from autoprune.fronts.requirements import OBJECTIVES, Requirements
@@ -24,7 +25,6 @@ class Promises:
         metrics: the main ones, first the one that quality means.
         requirements: of the study.
         objectives: names in `OBJECTIVES`.
-        looks: those that are known.
     """
 
     def __init__(
@@ -34,7 +34,6 @@ class Promises:
         metrics: Sequence[str],
         requirements: Requirements,
         objectives: Sequence[str],
-        looks: Iterable[Look] = (),
     ) -> None:
         self.dense = dense
         self.floor = requirements.floor(metrics[0])
@@ -42,12 +41,12 @@ class Promises:
         self._metrics, self._requirements = metrics, requirements
         self._before = dense.measurement()
         self._found: dict[tuple[str, int], tuple[Look, Readings, bool]] = {}
-        self.add(dense, *looks)
+        self.add(dense)
 
     def add(self, *looks: Look) -> None:
         """Takes looks in; of those that failed nothing is known."""
         for look in looks:
-            if not look.failed:
+            if not look.failed and (look.key, look.epochs) not in self._found:
                 found = self.readings(look)
                 self._found[look.key, look.epochs] = look, found, self._holds(found)
 
@@ -55,8 +54,8 @@ class Promises:
         """What a look read, as readings of a measurement are."""
         found = readings(look.measurement(), self._before, metrics=self._metrics)
         del found["memory_bytes"]
-        if look.products and self.dense.products:
-            found["latency_ms"] = Reading(look.products, look.products / self.dense.products)
+        counted = look.products and self.dense.products  # a model need not say how many there are
+        found["latency_ms"] = Reading(look.products, look.products / self.dense.products if counted else 1.0)
         return found
 
     def gains(self, look: Look) -> list[float]:
@@ -134,5 +133,7 @@ class Promises:
         told = {}
         for item in self._requirements.items:
             reading = None if item.reading.startswith("latency_ms") else found.get(item.reading)
-            told[item.key] = 0.0 if reading is None else item.violation(reading)
+            # A look knows no error of slices: there the value must hold, whatever confidence is asked for.
+            judged = item if reading and not math.isnan(reading.error) else dataclasses.replace(item, confidence=None)
+            told[item.key] = 0.0 if reading is None else judged.violation(reading)
         return told

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from autoprune.deadline import NEVER, Deadline
+from autoprune.models.remembered import Remembered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Context:
         calibration: inputs from the training data, as `Model.calibrate` takes them; empty where importance rests on
             tables alone.
         deadline: when the run has to stop.
+        known: what was computed of models under this context, and under others that were made from it.
     """
 
     seed: int = 0
@@ -32,3 +34,4 @@ class Context:
     frequency: Mapping[str, Tensor] = field(default_factory=dict)
     calibration: Sequence[Any] = ()
     deadline: Deadline = NEVER
+    known: Remembered = field(default_factory=Remembered, compare=False, repr=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -86,6 +87,15 @@ class Model(nn.Module):
     def products(self) -> int:
         """Multiplications that a request takes, by shapes alone: of a transformer for each token, with its weights."""
         return sum(table.rows * table.dim for table in self.tables.values() if isinstance(table, Linear))
+
+    def content(self) -> bytes:
+        """SHA-256 of all that it holds: weights, masks, what is hidden, which tables are coded."""
+        found = hashlib.sha256()
+        for name, tensor in self.state_dict().items():
+            found.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+            found.update(tensor.detach().cpu().contiguous().view(-1).numpy())
+        found.update(repr([name for name, table in self.tables.items() if table.coded is not None]).encode())
+        return found.digest()
 
     def axes_of(self, kind: str) -> dict[str, Axis]:
         """The axes of one kind, by the name they go by within the kind (`item` for `rows.item`)."""

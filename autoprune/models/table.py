@@ -71,9 +71,7 @@ class Table(nn.Module):
         Args:
             rows: int64 [n], which; None is all of them.
         """
-        weight = self.weight if rows is None else self.weight[rows]
-        mask = self._standing(rows)
-        return weight if mask is None else weight * mask
+        return self._masked(rows)[0]
 
     def values(self, rows: Tensor | None = None) -> Tensor:
         """What the table answers with: float32 [n, dim], differentiable until it is coded.
@@ -87,18 +85,21 @@ class Table(nn.Module):
         if self.coded is not None:
             values = self.coded.values() * self.mask
             return values if rows is None else values[rows]
-        weights = self.weights(rows)
+        weights, mask = self._masked(rows)
         if int(self.bits[0]) == FLOAT_BITS:
             return weights
         bits, shares = (held if rows is None else held[rows] for held in (self.bits, self.shares))
         with torch.no_grad():
-            mask = self._standing(rows)
             coded = quantize_rows(weights, bits, shares, mask=mask, symmetric=self.symmetric).values()
             rounding = (coded if mask is None else coded * mask) - weights
         return weights + rounding
 
+    def _masked(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The weights of some rows, masks applied, and which of them stand, bool [n, dim]; None where all do."""
+        weight, mask = self.weight if rows is None else self.weight[rows], self._standing(rows)
+        return (weight, None) if mask is None else (weight * mask, mask)
+
     def _standing(self, rows: Tensor | None) -> Tensor | None:
-        """Which of the weights of some rows stand, bool [n, dim]; None where all do."""
         mask, row_mask = (held if rows is None else held[rows] for held in (self.mask, self.row_mask))
         if mask.all() and row_mask.all() and self.dim_mask.all():
             return None
@@ -133,13 +134,13 @@ class Table(nn.Module):
     def choose_bits(self, bits: Tensor) -> None:
         """Chooses the width of every row's codes (uint8 [rows]), and the ranges that the weights need now."""
         self.bits = bits
-        self.shares = best_shares(self.weights().detach(), bits, mask=self._standing(None), symmetric=self.symmetric)
+        weights, mask = self._masked()
+        self.shares = best_shares(weights.detach(), bits, mask=mask, symmetric=self.symmetric)
 
     def code(self) -> None:
         """Replaces the weights by the codes that were chosen."""
-        self.coded = quantize_rows(
-            self.weights().detach(), self.bits, self.shares, mask=self._standing(None), symmetric=self.symmetric
-        )
+        weights, mask = self._masked()
+        self.coded = quantize_rows(weights.detach(), self.bits, self.shares, mask=mask, symmetric=self.symmetric)
 
     def packed(self) -> StoredTable:
         """The table as it ships."""
@@ -149,7 +150,7 @@ class Table(nn.Module):
     def _replace(self, weight: Tensor) -> None:
         if self.coded is not None:
             raise AssertionError("a plan lets nothing be cut after quantisation")
-        self.weight = nn.Parameter(weight.clone())
+        self.weight = nn.Parameter(weight)
 
 
 class Linear(Table):

@@ -77,6 +77,8 @@ class PackedParts(PackedTable):
         return out
 
     def scores(self, queries: Tensor) -> Tensor:
+        if len(queries) > self.dim:
+            return self._decoded_scores(queries)
         together = torch.cat([part.scores(queries) for part in self.parts], dim=1)
         first = torch.tensor([0, *(part.rows for part in self.parts[:-1])], device=queries.device).cumsum(0)
         where = first.index_select(0, self.tensors["part_of"].int()) + self.tensors["place"]

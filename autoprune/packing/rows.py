@@ -82,6 +82,8 @@ class PackedRows(PackedTable):
             return self._sparse_scores(queries)
         if self.bits == 32:
             return queries @ held["values"].T
+        if len(queries) > self.dim:
+            return self._decoded_scores(queries)
         totals = queries.sum(1, keepdim=True)
         out = torch.empty(len(queries), self.rows, device=queries.device)
         step = block_rows(self.dim, len(queries))

@@ -53,8 +53,8 @@ class Histories:
 
     def of_users(self, users: Tensor) -> Histories:
         """The lists of several users, in their order."""
-        owner, items = self.take(users)
-        return Histories.from_pairs(owner, items, count=len(users))
+        starts = torch.nn.functional.pad(self.counts[users].cumsum(0), (1, 0))
+        return Histories(starts=starts, items=self.take(users)[1])
 
     def joined(self, other: Histories) -> Histories:
         """Both lists of every user, this one's items first."""

@@ -47,7 +47,7 @@ class RankingMetric(MeanMetric):
         elif self.kind == "hit_rate":
             values = (hits > 0).astype(np.float64)
         else:
-            gains = np.bincount(owner, weights=np.where(found, 1 / np.log2(np.where(found, ranks, 1.0) + 1), 0.0))
+            gains = np.bincount(owner[found], weights=1 / np.log2(ranks[found] + 1), minlength=len(users))
             ideal = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, self.k + 2)))])
             values = gains / ideal[np.minimum(targets, self.k)]
         return pd.Series(values, index=users)

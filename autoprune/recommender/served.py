@@ -17,7 +17,7 @@ from autoprune.recommender.kernels import Hidden
 from autoprune.recommender.topk import Search
 
 SOLVED_VALUES = 2**20
-"""Values of the systems that are solved at a time: 4 MB, which stay cached."""
+"""Values of the systems that are solved at a time, and of the rows they are made of: 4 MB, which stay cached."""
 
 LONGEST_SHOWN = 100
 """Characters of an id that are repeated in an error."""
@@ -53,8 +53,8 @@ class Recommender(Served):
         self._alpha = float(parts.manifest["fold_in"]["alpha"])
         self._ridge = float(parts.manifest["fold_in"]["ridge"])
         self._user_rows, self._item_rows = (Ids.decode(parts.tensors[f"ids.{name}"]) for name in ("user", "item"))
-        self.users = Ids.decode(parts.beside.tensors["users"]) if parts.beside.tensors else self._user_rows
-        self.items = Ids.decode(parts.beside.tensors["items"]) if parts.beside.tensors else self._item_rows
+        self.users = _whole(parts, "user", self._user_rows)
+        self.items = _whole(parts, "item", self._item_rows)
         self._titles: list[str] | None = parts.beside.values.get("titles")
         self._row_of_item = self._item_rows.positions(self.items).to(self.device)
         self._item_of_row = self.items.positions(self._item_rows).to(self.device)
@@ -142,7 +142,7 @@ class Recommender(Served):
 
     def topk(
         self,
-        users: Sequence[Id] | None,
+        users: Sequence[Id] | Ids | None,
         k: int,
         *,
         histories: Histories | None = None,
@@ -151,7 +151,7 @@ class Recommender(Served):
         """The k best unseen items of many users at once.
 
         Args:
-            users: known users; None for strangers, who are known by `histories` alone.
+            users: known users, in any order; None for strangers, who are known by `histories` alone.
             histories: what each of them has seen, as positions in `items`; by default what lies beside the model.
             hidden: what none of them is shown; by default what they have seen.
 
@@ -160,7 +160,8 @@ class Recommender(Served):
         """
         if histories is None:
             assert users is not None, "nothing is known of a stranger without a history"
-            known = torch.tensor([self._known(user) for user in users], dtype=torch.long)
+            asked = users.values.tolist() if isinstance(users, Ids) else users
+            known = torch.tensor([self._known(user) for user in asked], dtype=torch.long)
             owner, seen = self._histories.take(known)
         else:
             owner, seen = histories.take(torch.arange(len(histories)))
@@ -219,9 +220,13 @@ class Recommender(Served):
         rows = self._rows(seen)  # no row, or one that was never trained
         return self._fold_in(torch.zeros_like(rows), rows, count=1)
 
-    def _vectors(self, users: Sequence[Id], owner: Tensor, rows: Tensor) -> Tensor:
+    def _vectors(self, users: Sequence[Id] | Ids, owner: Tensor, rows: Tensor) -> Tensor:
         """Vectors of known users, who have seen `rows` of the item table, `owner` by `owner`: float32 [users, dim]."""
-        known = torch.tensor([self._user_rows.position(user) for user in users], dtype=torch.long, device=self.device)
+        known = (
+            self._user_rows.positions(users)
+            if isinstance(users, Ids)
+            else torch.tensor([self._user_rows.position(user) for user in users], dtype=torch.long)
+        ).to(self.device)
         vectors = torch.zeros(len(users), self._user_table.dim, device=self.device)
         vectors[known >= 0] = self._user_table.decode(known[known >= 0])
         (strangers,) = torch.where(~vectors.any(1))
@@ -258,11 +263,15 @@ class Recommender(Served):
         vectors = average.repeat(count, 1)  # of whom nothing is known: answer as for the average user
         lengths = torch.bincount(owner, minlength=count)
         starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).tolist()
-        for users in torch.split(torch.where(lengths > 0)[0], max(SOLVED_VALUES // dim**2, 1)):
+        there = torch.where(lengths > 0)[0]
+        values = ((lengths[there] + dim) * dim).cumsum(0) // SOLVED_VALUES
+        for users in torch.split(there, torch.unique_consecutive(values, return_counts=True)[1].tolist()):
             systems = torch.empty(len(users), dim, dim, device=self.device)
             totals = torch.empty(len(users), dim, device=self.device)
+            first = starts[int(users[0])]
+            decoded = self._item_table.decode(rows[first : starts[int(users[-1]) + 1]])
             for at, user in enumerate(users.tolist()):
-                seen = self._item_table.decode(rows[starts[user] : starts[user + 1]])
+                seen = decoded[starts[user] - first : starts[user + 1] - first]
                 torch.addmm(penalty, seen.T, seen, out=systems[at])
                 torch.sum(seen, 0, out=totals[at])
             vectors[users] = torch.linalg.solve(systems, totals)
@@ -280,6 +289,12 @@ class Recommender(Served):
         scale = gram.diagonal().mean().clamp_min(1e-12)
         penalty = self._alpha * gram + self._ridge * scale * torch.eye(dim, device=self.device)
         return penalty, total / self._user_table.rows
+
+
+def _whole(parts: Parts, name: str, rows: Ids) -> Ids:
+    """The ids of all users or items: those of the rows themselves where none was removed, or no others are known."""
+    known = parts.beside.tensors.get(f"{name}s")
+    return rows if known is None or torch.equal(known, parts.tensors[f"ids.{name}"]) else Ids.decode(known)
 
 
 def _shown(given: object) -> str:

@@ -130,9 +130,7 @@ class Looks:
 
 
 def _plain(look: Look) -> Mapping[str, Any]:
-    """What is not empty, and the number and recipe; scores to six digits, which is beyond what a look can tell."""
-    held = {name: value for name, value in vars(look).items() if value or name in ("number", "recipe")}
-    held["quality"] = {
-        metric: {of: float(f"{value:.6g}") for of, value in slices.items()} for metric, slices in look.quality.items()
-    }
-    return held
+    """What differs from the defaults."""
+    optional = vars(Look(number=0, key="", recipe={}, summary=""))
+    required = ("number", "key", "recipe", "summary")
+    return {name: value for name, value in vars(look).items() if name in required or value != optional[name]}

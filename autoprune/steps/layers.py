@@ -99,7 +99,8 @@ class Layers(Step):
             influence = layer_influence(model, axis, inputs)
             order = sorted(standing, key=lambda at: -influence[at])
             return torch.tensor(sorted(order[:stay]))
-        return most_faithful_layers(model, axis, stay, inputs)
+        key = (self.importance, stay, model.content(), tuple(inputs))
+        return context.known.get(key, lambda: most_faithful_layers(model, axis, stay, inputs))
 
     def convert(self, model: Model, context: Context) -> None:
         axis = model.axes["layers"]

@@ -18,7 +18,8 @@ class Step:
 
     A stage copies the model, calls `prepare`, trains (calling `advance` before every update and once after the last,
     and `shrink` after every update), and calls `convert`. Without updates the same moments follow one another at
-    once. What a step remembers (a mask, a width) it leaves in the model; the step itself is data.
+    once. What a step remembers (a mask, a width) it leaves in the model; the step itself is data. Only `shrink` may
+    write into tensors: without updates the copy shares them with the model that the stage starts from.
 
     Class attributes declare what the step is, for plans and for the conformance suite:
         name: as in a recipe.

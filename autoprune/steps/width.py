@@ -17,6 +17,7 @@ from autoprune.steps.importance import width_activation, width_norm, width_taylo
 from autoprune.steps.step import Step, check_choice, removed
 
 IMPORTANCES = ("norm", "activation", "taylor")
+KINDS = ("heads", "ffn")
 SCOPES = ("layer", "global")
 CALIBRATION = 256
 """Inputs that importance is measured on, at most."""
@@ -86,10 +87,15 @@ class Width(Step):
         axes, inputs = model.standing_axes(self.kind), context.calibration[:CALIBRATION]
         if self.importance == "norm" or context.rehearsal or not inputs:
             found = {name: width_norm(model, axis) for name, axis in axes.items()}
-        elif self.importance == "activation":
-            found = width_activation(model, axes, inputs)
         else:
-            return width_taylor(model, axes, inputs)
+            # Of heads and neurons at once: a stage that cuts both, and the next recipe, ask for the other as well.
+            both = {axis.name: axis for kind in KINDS for axis in model.standing_axes(kind).values()}
+            measure = width_activation if self.importance == "activation" else width_taylor
+            key = (self.importance, model.content(), tuple(inputs))
+            known = context.known.get(key, lambda: measure(model, both, inputs))
+            found = {name: known[axis.name] for name, axis in axes.items()}
+            if self.importance == "taylor":
+                return found
         # Lengths of different layers are no common measure: each layer's are taken as shares.
         return {name: values / values.sum().clamp_min(1e-30) * len(values) for name, values in found.items()}
 

@@ -41,10 +41,10 @@ RESERVED = 0.25
 """The share of study.minutes that the search leaves to the verification at most."""
 
 SCANNED = 0.5
-"""The share of what is left after the presets that a scan may take."""
+"""The share of what is left after the dense model that a scan may take …"""
 
-PRESETS = 0.4
-"""The share of what is left after the dense model that presets may take."""
+PRESETS = 0.5
+"""… and of what is left then, the making of presets."""
 
 EXPECTED_LOOKS = 1000
 """Looks that a scan takes, about: for so many other processes are started, if that pays."""
@@ -105,6 +105,7 @@ class Driver:
         self._number = 1 + max((candidate.number for candidate in archive.candidates.values()), default=0)
         self._front: Front | None = None
         self._presets: dict[str, str] = {}  # keys of those that are to be made, by name
+        self._chosen: set[str] = set()  # keys of the looks that were chosen to be made
         self._stage = ""
         self._trials = 0
         self._looking = 0.0  # seconds that the looks take that are still to come
@@ -132,7 +133,7 @@ class Driver:
             self._stopped = stopped.doing
         finally:
             self._staff.close()
-        if self._stopped is not None and (self._stopped or self._missing() or self._undone):
+        if self._stopped or self._missing() or self._undone:
             self._unfinished().write(folder)
 
     def _search(self, presets: Recipes, choices: Choices, between: Callable[[Record], None]) -> None:
@@ -146,13 +147,14 @@ class Driver:
         self._time_here()
         searches = bool(self.config.looks != 0 or self.config.trials != 0)
         lookout = self._open_lookout() if searches else None
-        self._stage = "presets"
-        quick = sorted(presets, key=lambda name: self.evaluator.plan(presets[name]).epochs)
-        untrained = [name for name in quick if not self.evaluator.plan(presets[name]).epochs]
-        self._evaluate_presets({name: presets[name] for name in untrained}, lookout, until=self._share(PRESETS))
-        if lookout is not None and self.config.looks != 0:
-            self._scan(choices, lookout, list(presets.values()))
-        self._evaluate_presets({name: presets[name] for name in quick}, lookout, until=self._share(1.0))
+        quick = {name: recipe for name, recipe in presets.items() if not self._epochs(recipe)}
+        scan = lookout if self.config.looks != 0 else None
+        if scan is not None:
+            self._scan(choices, scan, list(quick.values()))
+        self._evaluate_presets(quick, lookout)
+        if scan is not None:
+            self._make(scan, MADE)
+        self._evaluate_presets(presets, lookout)
         if lookout is not None and self.config.trials != 0 and not self._out_of_time("training was not begun"):
             if self.config.looks != 0:
                 between(Record(self._definition.folder, self.archive))
@@ -172,14 +174,15 @@ class Driver:
             metrics=self.evaluator.task.main_metrics,
             requirements=self.evaluator.requirements,
             objectives=self.config.objectives,
-            looks=self.looks.found.values(),
         )
         return Lookout(self.evaluator, self._staff, self.looks, promises, tell=self._say)
 
-    def _evaluate_presets(self, presets: Recipes, lookout: Lookout | None, *, until: Deadline) -> None:
+    def _evaluate_presets(self, presets: Recipes, lookout: Lookout | None) -> None:
         """Makes presets; one that a look shows to miss a floor by far is not made, and this is said."""
-        left = {name: recipe for name, recipe in presets.items() if name in self._missing()}
-        untrained = [name for name, recipe in left.items() if not self.evaluator.plan(recipe).epochs]
+        self._stage = "presets"
+        until = self._share(PRESETS)
+        left = {name: recipe for name, recipe in presets.items() if name in self._presets}
+        untrained = [name for name, recipe in left.items() if not self._epochs(recipe)]
         looks = lookout.take([left[name] for name in untrained], until=until) if lookout else []
         for name, look in zip(untrained, looks, strict=False):
             missed = lookout.promises.violations(look) if lookout and look and not look.failed else {}
@@ -190,19 +193,19 @@ class Driver:
         self._evaluate(list(left.items()), until=until)
 
     def _scan(self, choices: Choices, lookout: Lookout, starts: Sequence[Mapping[str, Any]]) -> None:
-        """Looks at what needs no training; makes and measures what stands for the front of what was found."""
+        """Looks at what needs no training, the presets first."""
         self._stage = "scan"
         until = self._share(SCANNED)
         if not choices.cuts:
             self._watch.note("There is nothing to scan: all that the space leaves open is a matter of training.")
         if not self._out_of_time("the scan was not begun"):
-            self._staff.hire(EXPECTED_LOOKS * lookout.pace)
+            lookout.take(starts, until=until)  # which tells how long a look takes
+            self._staff.hire(max(0, EXPECTED_LOOKS - len(self.looks)) * lookout.pace)
             scan = self._new_scan(choices, lookout, choices.bases[0], most=self.config.looks)
             scan.run(starts, until=until)
             if not scan.done:
                 self._undone.append(f"the scan was stopped after {len(self.looks)} looks")
             self._looking = 0.0
-            self._make(lookout, MADE)
 
     def _new_scan(self, choices: Choices, lookout: Lookout, base: Values, *, most: int | None) -> Scan:
         random = self.config.sampler == RANDOM
@@ -218,10 +221,11 @@ class Driver:
         rungs = Rungs(
             choices,
             lookout,
-            epochs=lambda recipe: self.evaluator.plan(recipe).epochs,
+            epochs=self._epochs,
             random=self.config.sampler == RANDOM,
             seed=self._definition.seed,
             most=self.config.trials,
+            scanned=self.config.looks != 0,
         )
         rungs.run(until=until, tell=self._count)
         if not rungs.done:
@@ -246,14 +250,17 @@ class Driver:
             self._new_scan(choices, lookout, base, most=most).run(starts, until=until)
 
     def _make(self, lookout: Lookout, count: int) -> None:
-        """Makes and measures looks that stand for their front, beside what is measured already."""
+        """Makes and measures looks that stand for their front, beside presets and what was chosen before.
+
+        What is archived does not matter: a search that is run again chooses the same.
+        """
         promises = lookout.promises
         found = promises.front(wanted=lambda look: look.done)
-        there = [look for look in found if look.key in self.archive.candidates]
+        there = [look for look in found if look.key in {*self._chosen, *self._presets.values()}]
         chosen = promises.thinned([look for look in found if look not in there], count, beside=there)
         if not found:
-            chosen = [look for look in promises.nearest() if look.done and look.key not in self.archive.candidates]
-            chosen = chosen[:NEAREST]
+            chosen = [look for look in promises.nearest() if look.done][:NEAREST]
+        self._chosen |= {look.key for look in chosen}
         self._evaluate([(TRIAL, look.recipe) for look in chosen])
 
     def _evaluate(self, recipes: Sequence[tuple[str, Mapping[str, Any]]], *, until: Deadline | None = None) -> None:
@@ -376,6 +383,10 @@ class Driver:
 
     def _key(self, recipe: Mapping[str, Any]) -> str:
         return self.evaluator.plan(recipe).key
+
+    def _epochs(self, recipe: Mapping[str, Any]) -> int:
+        """That a recipe asks for."""
+        return self.evaluator.plan(recipe).epochs
 
     def _label(self, name: str, recipe: Mapping[str, Any]) -> str:
         return self.evaluator.plan(recipe).summary() if name == TRIAL else name

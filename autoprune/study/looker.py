@@ -102,7 +102,10 @@ class Looker(Maker):
                 raise AutopruneError(f"{metric} is {values[metric][WHOLE]}")
         return dataclasses.replace(
             look,
-            quality=values,
+            # Six digits are beyond what a look can tell, and who reads it from the file decides the same.
+            quality={
+                metric: {of: float(f"{value:.6g}") for of, value in slices.items()} for metric, slices in values.items()
+            },
             counts={} if look.number else counts,
             errors=self._errors(rows, values) if look.number else dict.fromkeys(values, 0.0),
             size_bytes=artifact.weighed(parts),

@@ -61,6 +61,9 @@ class Lookout:
     ) -> list[Look | None]:
         """A look at each recipe, in their order; None where the time was over before.
 
+        Promises hear of looks when they are asked for, not when they are read from the file: so a search that is gone
+        on with decides what an undisturbed one decides.
+
         Args:
             epochs: that each is trained for; one number for all, or one for each.
             apart: whether each is handed out on its own, because it takes long.
@@ -69,6 +72,7 @@ class Lookout:
         plans = [self._evaluator.plan(recipe) for recipe in recipes]
         names = [(plan.key, min(most, plan.epochs)) for plan, most in zip(plans, each, strict=True)]
         missing = {name: recipe for name, recipe in zip(names, recipes, strict=True) if name not in self.looks.found}
+        self.promises.add(*(self.looks.found[name] for name in names if name not in missing))
         asked = []
         for (_, trained), recipe in missing.items():
             self._number += 1

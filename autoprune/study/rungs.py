@@ -65,6 +65,7 @@ class Rungs:
         random: whether values are drawn, and nothing is learned.
         seed: of everything that is drawn.
         most: recipes, at most; None: `MOST_TRIALS`.
+        scanned: whether it begins from what a scan found; without a scan it asks for everything that is open.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class Rungs:
         random: bool,
         seed: int,
         most: int | None = None,
+        scanned: bool = True,
     ) -> None:
         self._choices, self._lookout, self._epochs = choices, lookout, epochs
-        self._random, self._seed = random, seed
+        self._random, self._seed, self._scanned = random, seed, scanned
         self.most = MOST_TRIALS if most is None else most
         self.trials = 0
         self.done = False
@@ -124,9 +126,15 @@ class Rungs:
         self.done = True
 
     def _cuts(self) -> list[Look]:
-        """What the scan found, largest first: not all that is feasible alone, for training may mend what is not."""
+        """What the scan found, largest first: not all that is feasible alone, for training may mend what is not.
+
+        Presets are looked at as well, and may lie outside the space.
+        """
+        if not self._scanned:
+            return []
         promises = self._lookout.promises
         found = promises.front(wanted=lambda look: not look.epochs, slack=SLACK)
+        found = [look for look in found if self._choices.values(look.recipe) is not None]
         return sorted(promises.thinned(found, CUTS), key=lambda look: -look.size_bytes)
 
     def _domains(self, cuts: Sequence[Look]) -> list[Domain]:
@@ -148,10 +156,8 @@ class Rungs:
         """The look that each recipe reached: at its end, or at the rung where it was stopped."""
         epochs = [self._epochs(recipe) for recipe in recipes]
         starts = self._lookout.take(recipes, until=until)
-        looks, racing = (
-            list(starts),
-            list({digest(recipe): at for at, recipe in enumerate(recipes) if epochs[at]}.values()),
-        )
+        places = {digest(recipe): at for at, recipe in enumerate(recipes)}
+        looks, racing = list(starts), [at for at in places.values() if epochs[at]]
         for share in (FIRST, 1.0):
             racing = [at for at in racing if (look := looks[at]) is not None and not look.failed]
             reached = [math.ceil(share * epochs[at]) for at in racing]
@@ -160,7 +166,7 @@ class Rungs:
                 looks[at] = look
             if share < 1:
                 racing = self._going_on(racing, starts, looks)
-        return looks
+        return [looks[places[digest(recipe)]] for recipe in recipes]
 
     def _going_on(
         self, racing: Sequence[int], starts: Sequence[Look | None], looks: Sequence[Look | None]

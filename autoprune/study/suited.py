@@ -16,8 +16,8 @@ Sections = Mapping[str, dict[str, Any]]
 def suited(sections: Sections, task: Task) -> tuple[Sections, list[str]]:
     """The sections without what the task's model can never do, and words about the presets that are left out.
 
-    One is left out where it comes to the same as another, or lost what it is named after (`layers_most`, where no
-    layer can go). Of those that come to the same, one that stays as it was told is kept.
+    One is left out where it comes to the same as another, or lost what it is named after (`vocab_half_int4`, where
+    no piece can go). Of those that come to the same, one that stays as it was told is kept.
     """
     told, named = sections["presets"], {_key({}, task): "the dense model"}
     found = {name: task.suited(recipe) for name, recipe in told.items()}

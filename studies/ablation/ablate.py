@@ -60,12 +60,8 @@ USES: dict[str, Callable[[Plan], bool]] = {
 }
 """Whether a plan makes use of a method."""
 
-SEARCH = """
-import sys, autoprune
-front = autoprune.search(*sys.argv[1:])
-best = min(point.found["size_bytes"].ratio for point in front)
-print(front.hypervolume, len(front), best)
-"""
+CONF = Path(__file__).parent / "conf"
+"""Holds the space of every method, `whole`."""
 
 
 def search(name: str, seed: int, overrides: list[str], runs: Path) -> tuple[float, int, float]:
@@ -74,15 +70,15 @@ def search(name: str, seed: int, overrides: list[str], runs: Path) -> tuple[floa
     with tempfile.TemporaryDirectory() as scratch:
         # Latency is no objective here: with a lock of its own no search waits for another's clock.
         ended = subprocess.run(
-            [sys.executable, "-c", SEARCH, *overrides, *SPACES[name], *own],
+            [sys.executable, "-m", "autoprune", f"--config-dir={CONF}", "space=whole", *overrides, *SPACES[name], *own],
             env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": scratch},
             capture_output=True,
             text=True,
         )
     if ended.returncode:
         raise SystemExit(f"{name}, seed {seed}:\n{ended.stderr}")
-    hypervolume, points, smallest = ended.stdout.split()
-    return float(hypervolume), int(points), float(smallest)
+    front = Front(Record(runs / f"{name.replace(' ', '_')}-{seed}"))
+    return front.hypervolume, len(front), min(point.found["size_bytes"].ratio for point in front)
 
 
 def pooled(runs: Path, seed: int) -> Iterator[tuple[str, float]]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from autoprune.encoder.benchmarks.part import Budget
 from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.tasks.metric import DRAWS, MeanMetric, Metric, Numbers, Resamples
 
@@ -69,6 +70,13 @@ class Benchmark(ABC):
             text: that asks, as it is without perturbation; what slices are made from.
             value: float64.
             gold: float64; nan where the benchmark has none.
+        """
+
+    @abstractmethod
+    def part(self, budget: Budget) -> Benchmark:
+        """The same benchmark with a part of its validation data, the same for every encoder; not for other splits.
+
+        It is drawn so that it is about as hard as the whole, as the dense model has it.
         """
 
     @abstractmethod

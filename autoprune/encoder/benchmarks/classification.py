@@ -24,6 +24,7 @@ from autoprune.encoder.benchmarks.benchmark import (
     embedded,
     sha256_of,
 )
+from autoprune.encoder.benchmarks.part import SEED, Budget
 from autoprune.encoder.benchmarks.tables import Row, read_table, split_files
 from autoprune.encoder.similarity import normalized
 from autoprune.errors import AutopruneError, nearest
@@ -43,6 +44,12 @@ ITERATIONS = 300
 VALIDATION_TRAIN = 3000
 
 VALIDATION_JUDGED = 1000
+
+PART_LEARNT = 0.6
+"""Share of the texts of a part (`Benchmark.part`) that the probe learns from."""
+
+PART_OF_A_CLASS = 2
+"""Texts of each class that the probe of a part learns from; where there are too many classes, some are left out."""
 
 SHARES = (0.6, 0.8)
 """Where one file is cut into train, validation and test."""
@@ -87,6 +94,19 @@ class Classification(Benchmark):
     def _unit(self, vectors: Vectors) -> Vectors:
         """Rows of length 1, for which `C` is meant; by cosine they come so."""
         return vectors if self.similarity == "cosine" else normalized(vectors)
+
+    def part(self, budget: Budget) -> Classification:
+        train, judged = self.train["validation"], self.judged["validation"]
+        texts = [budget.short(one.texts) for one in (train, judged)]
+        fit = max(4, int(budget.tokens / budget.costs([*texts[0], *texts[1]]).mean()))
+        learnt = max(2, int(PART_LEARNT * fit))
+        classes = _some_classes(train.labels, learnt // PART_OF_A_CLASS)
+        taken = []
+        for one, short, count in ((train, texts[0], learnt), (judged, texts[1], fit - learnt)):
+            of_classes = np.flatnonzero([label in classes for label in one.labels])
+            held = Labelled(short, one.labels).taken(of_classes)
+            taken.append(held.taken(stratified(held.labels, seed=SEED)[:count]))
+        return Classification({"validation": taken[0]}, {"validation": taken[1]}).under(self.similarity)
 
     def describe(self) -> str:
         counts = [
@@ -194,6 +214,12 @@ def stratified(labels: list[str], *, seed: int) -> np.ndarray[Any, np.dtype[np.i
         key[members] = (np.arange(len(members)) + draw.random()) / len(members)
         key[members[0]] = -1
     return np.argsort(key, kind="stable")
+
+
+def _some_classes(labels: list[str], most: int) -> set[str]:
+    """All classes, or as many as `most`, two at least; drawn."""
+    classes = sorted(set(labels))
+    return set(np.random.default_rng(SEED).permutation(np.array(classes, dtype=object))[: max(2, most)].tolist())
 
 
 def _labelled(rows: list[Row]) -> Labelled:

@@ -19,6 +19,7 @@ from autoprune.encoder.benchmarks.benchmark import (
     embedded,
     sha256_of,
 )
+from autoprune.encoder.benchmarks.part import Budget
 from autoprune.encoder.benchmarks.retrieval import nearest_documents, order_of
 from autoprune.encoder.similarity import SIMILARITIES, compared
 
@@ -48,6 +49,13 @@ class Fidelity(Benchmark):
     def __init__(self, texts: Mapping[str, Sequence[str]], dense: Dense) -> None:
         self.texts = {split: list(texts[split]) for split in ("validation", "test")}
         self._dense = dense
+
+    def part(self, budget: Budget) -> Fidelity:
+        assert self.dense is not None, "what is right is known once the dense model is"
+        short, dense = budget.short(self.texts["validation"]), self.dense
+        chosen = [short[at] for at in budget.fitting(short)]
+        texts = list(dict.fromkeys(chosen))
+        return type(self)(dict.fromkeys(self.texts, texts), lambda split: dense(texts)).under(self.similarity)
 
     def fingerprint(self) -> str:
         return sha256_of([self.name, *(value for split, texts in self.texts.items() for value in (split, *texts))])

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from autoprune.encoder.benchmarks.benchmark import Benchmark, Encode, Perturb, Spearman, as_rows, embedded, sha256_of
+from autoprune.encoder.benchmarks.part import Budget
 from autoprune.encoder.benchmarks.tables import Row, read_table, split_files
 from autoprune.encoder.similarity import compared
 from autoprune.errors import AutopruneError
@@ -73,6 +74,13 @@ class Pairs(Benchmark):
         likeness = compared(one, other, self.similarity)
         texts = [f"{a}\n{b}" for a, b in zip(pairs.first, pairs.second, strict=True)]
         return as_rows(self.name, texts, likeness, np.array(pairs.score))
+
+    def part(self, budget: Budget) -> Pairs:
+        held = self.pairs["validation"]
+        first, second = budget.short(held.first), budget.short(held.second)
+        chosen = budget.fitting(first, second)
+        columns = ([values[at] for at in chosen] for values in (first, second, held.score))
+        return Pairs({"validation": Scored(*columns)}).under(self.similarity)
 
     def describe(self) -> str:
         counts = " and ".join(f"{len(pairs.score):,} {split}" for split, pairs in self.pairs.items())

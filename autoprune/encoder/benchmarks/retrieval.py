@@ -25,11 +25,18 @@ from autoprune.encoder.benchmarks.benchmark import (
 )
 from autoprune.encoder.benchmarks.hardest import Positions, fitting_queries, hardest_documents
 from autoprune.encoder.benchmarks.judgements import WHERE, Collection
+from autoprune.encoder.benchmarks.part import SEED, Budget
 from autoprune.encoder.benchmarks.trec import read_trec
 from autoprune.encoder.similarity import SIMILARITIES, all_compared
 from autoprune.errors import AutopruneError
 
 K = 10
+
+PART_K = 4
+"""Of a part (`Benchmark.part`): the documents nearest to a query, and the relevant ones, that must be among it."""
+
+POOL = 512
+"""Documents among which a part's hardest are sought."""
 
 SCORES_AT_ONCE = 2**25
 """Scores of queries × documents that are held at a time: 128 MiB."""
@@ -85,6 +92,43 @@ class Retrieval(Benchmark):
             ]
             self._hardest = hardest_documents(np.stack(near), known, self._documents, k=K)
         return self._hardest
+
+    def part(self, budget: Budget) -> Retrieval:
+        """Queries, and for each the relevant documents and those that the dense model finds hardest to tell from them.
+
+        The hardest are sought among `POOL` documents, since the dense model reads these for the part alone.
+        """
+        assert self.dense is not None, "which documents are hard is known once the dense model is"
+        split, draw = "validation", np.random.default_rng(SEED)
+        pool = draw.permutation(self.candidates(split))
+        there = set(pool.tolist())
+        grades = [{at: gain for at, gain in known.items() if at in there} for known in self.collection.grades[split]]
+        short = dict(zip(pool.tolist(), budget.short([self.collection.documents[at] for at in pool]), strict=True))
+        fit = max(PART_K + 1, int(budget.tokens / budget.costs(list(short.values())[:POOL]).mean()))
+        asking = [at for at, known in enumerate(grades) if known]
+        if not asking:
+            return self
+        chosen = [asking[at] for at in fitting_queries([len(grades[at]) for at in asking], fit, k=PART_K, seed=SEED)]
+        wanted = dict.fromkeys(at for query in chosen for at in grades[query])
+        pool = np.sort(np.fromiter(dict.fromkeys([*wanted, *pool.tolist()]), dtype=np.int64)[: max(POOL, len(wanted))])
+        whole = self._among(pool.tolist(), chosen, short)
+        near = whole._answers(self.dense, split, whole.collection.queries[split], whole._filled, len(pool) - 1)
+        kept = hardest_documents(np.stack(near), whole.collection.grades[split], fit, k=PART_K)
+        return self._among(pool[kept].tolist(), chosen, short)
+
+    def _among(self, documents: list[int], queries: Sequence[int], texts: Mapping[int, str]) -> Retrieval:
+        """The same with some documents and queries of validation alone, by position; what else is relevant is gone."""
+        place = {at: new for new, at in enumerate(documents)}
+        held = self.collection.asking("validation", queries)
+        grades = [{place[at]: gain for at, gain in known.items() if at in place} for known in held.grades["validation"]]
+        own = {split: [place.get(at, -1) for at in of] for split, of in held.own.items() if split == "validation"}
+        part = Collection(
+            documents=[texts[at] for at in documents],
+            queries={"validation": held.queries["validation"]},
+            grades={"validation": grades},
+            own=own,
+        )
+        return Retrieval(part).under(self.similarity)
 
     def _answers(
         self, encode: Encode, split: str, asked: Sequence[str], places: Positions, count: int

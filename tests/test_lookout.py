@@ -1,0 +1,190 @@
+"""Who takes looks: what is known costs nothing, and what comes back is kept in the order in which it was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_looks import CUTS, TRAINED, Fading, Killed, LastFirst, MadeUp, held, look_at, lookout, made_look
+
+from autoprune.deadline import NEVER, Deadline
+from autoprune.recipes.space import Space
+from autoprune.record.looks import Look
+from autoprune.study.choices import Choices
+from autoprune.study.looker import Asked
+
+
+def recipe(sparsity: float, *, bits: int = 8, epochs: int = 0) -> dict[str, Any]:
+    return {
+        "prune": {"method": {"dims": {"sparsity": sparsity}}},
+        "encode": {"quantize": {"bits": bits}, **({"epochs": epochs} if epochs else {})},
+    }
+
+
+MANY = [recipe(round(0.1 + 0.01 * at, 2)) for at in range(60)]
+
+
+def test_what_is_known_costs_nothing_and_twins_are_asked_for_once(tmp_path: Path) -> None:
+    evaluator = MadeUp()
+    taken = lookout(tmp_path / "looks.jsonl", evaluator=evaluator)
+    first = taken.take([recipe(0.5), recipe(0.2), recipe(0.5)], until=NEVER)
+    assert first[0] is first[2]
+    assert [look and look.recipe["prune"]["method"]["dims"]["sparsity"] for look in first] == [0.5, 0.2, 0.5]
+    again = taken.take([recipe(0.2), recipe(0.3)], until=NEVER)
+    assert again[0] is first[1]
+    assert [one.number for one in evaluator.asked] == [1, 2, 3]
+    resumed = lookout(tmp_path / "looks.jsonl", evaluator=MadeUp())
+    assert resumed.take([recipe(0.3), recipe(0.4)], until=NEVER)[0] == again[1]
+    assert held(resumed)[-1][0] == 4, "numbers go on"
+
+
+def test_promises_hear_of_what_is_asked_for_alone(tmp_path: Path) -> None:
+    """Who goes on with a search must not decide by what it found later."""
+    lookout(tmp_path / "looks.jsonl").take([recipe(0.5), recipe(0.1)], until=NEVER)
+    resumed = lookout(tmp_path / "looks.jsonl")
+    assert len(resumed.looks) == 3
+    assert resumed.promises.front() == []
+    (look,) = resumed.take([recipe(0.1)], until=NEVER)
+    assert resumed.promises.front() == [look]
+
+
+def test_chunks_come_back_in_any_order_and_are_kept_in_one(tmp_path: Path) -> None:
+    alone, several = lookout(tmp_path / "alone.jsonl"), LastFirst()
+    beside = lookout(tmp_path / "beside.jsonl", executor=several)
+    for taken in (alone, beside):
+        found = taken.take(MANY, until=NEVER)
+        assert [look and look.recipe for look in found] == MANY
+    assert several.most == 3
+    assert held(alone) == held(beside)
+    assert alone.promises.front() == beside.promises.front()
+    several.close()
+
+
+def test_what_trains_is_handed_out_one_by_one(tmp_path: Path) -> None:
+    several = LastFirst()
+    taken = lookout(tmp_path / "looks.jsonl", executor=several)
+    sizes: list[int] = []
+    submit = several.submit
+
+    def counting(function: Any, argument: Any) -> Any:
+        sizes.append(len(argument))
+        return submit(function, argument)
+
+    several.submit = counting  # type: ignore[method-assign]
+    trained = [recipe(0.2 + 0.1 * at, epochs=4) for at in range(4)]
+    looks = taken.take(trained, epochs=[1, 2, 3, 9], until=NEVER)
+    assert [look and (look.epochs, look.of_epochs, look.done) for look in looks] == [
+        (1, 4, False),
+        (2, 4, False),
+        (3, 4, False),
+        (4, 4, True),
+    ]
+    assert sizes == [1, 1, 1, 1]
+    taken.take(trained, until=NEVER, apart=True)
+    assert sizes[4:] == [1, 1, 1, 1]
+    taken.take(MANY, until=NEVER)
+    assert max(sizes) > 1
+    assert sum(sizes) == 4 + 4 + len(MANY)
+
+
+def test_once_the_time_is_over_nothing_more_is_asked_for(tmp_path: Path) -> None:
+    evaluator = MadeUp()
+    taken = lookout(tmp_path / "looks.jsonl", evaluator=evaluator)
+    known = taken.take([recipe(0.5)], until=NEVER)
+    over = Deadline.after(0.0)
+    assert taken.take([recipe(0.5), recipe(0.6)], until=over) == [*known, None]
+    assert len(evaluator.asked) == 1
+    assert taken.outcome(None) is None
+
+
+def test_what_the_time_did_not_do_for_is_none_and_asked_for_again(tmp_path: Path) -> None:
+    class Short(MadeUp):
+        """Its time is over after one look."""
+
+        def looks(self, asked: Any) -> list[Look]:
+            return super().looks(asked[:1])
+
+    taken = lookout(tmp_path / "looks.jsonl", evaluator=Short())
+    taken.take([recipe(0.8)], until=NEVER)
+    found = taken.take(MANY[:3], until=NEVER)
+    assert [look is None for look in found] == [False, True, True]
+    again = lookout(tmp_path / "looks.jsonl")
+    assert None not in again.take(MANY[:3], until=NEVER)
+    numbers = [number for number, _, _ in held(again)]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_a_recipe_that_fails_is_not_asked_for_again_and_told_as_nothing(tmp_path: Path) -> None:
+    def formula(one: Asked) -> Look:
+        if one.recipe["encode"]["quantize"]["bits"] == 2:
+            return made_look(one.number, 0.0, 0.0, recipe=one.recipe, made=MadeUp.plan(one.recipe), failed="nan")
+        return look_at(one)
+
+    evaluator = MadeUp(formula)
+    taken = lookout(tmp_path / "looks.jsonl", evaluator=evaluator)
+    bad, good = taken.take([recipe(0.2, bits=2), recipe(0.2)], until=NEVER)
+    assert bad is not None
+    assert bad.failed == "nan"
+    assert taken.outcome(bad) is None
+    outcome = taken.outcome(good)
+    assert outcome is not None
+    assert len(outcome.gains) == 2
+    assert list(outcome.violations) == ["quality >= 0.9x"]
+    resumed = lookout(tmp_path / "looks.jsonl", evaluator=evaluator)
+    assert resumed.take([recipe(0.2, bits=2)], until=NEVER) == [bad]
+    assert len(evaluator.asked) == 2
+
+
+def test_what_came_back_before_a_kill_is_on_disk(tmp_path: Path) -> None:
+    whole = lookout(tmp_path / "whole.jsonl")
+    whole.take(MANY, until=NEVER)
+    killed = lookout(tmp_path / "killed.jsonl", evaluator=Fading(40), executor=LastFirst())
+    killed.promises.add(made_look(99, 1.0, 0.9))
+    with pytest.raises(Killed):
+        killed.take(MANY[:20], until=NEVER)
+        killed.take(MANY, until=NEVER)
+    before = len(held(killed))
+    assert before == 1 + 20
+    resumed = lookout(tmp_path / "killed.jsonl")
+    resumed.take(MANY[:20], until=NEVER)
+    resumed.take(MANY, until=NEVER)
+    assert held(resumed) == held(whole)
+
+
+def test_the_pace_is_that_of_untrained_looks(tmp_path: Path) -> None:
+    taken = lookout(tmp_path / "looks.jsonl")
+    assert taken.pace == 0
+    taken.take(MANY, until=NEVER)
+    assert taken.pace == 0.001
+
+
+@pytest.mark.parametrize(
+    ("tree", "cuts", "training"),
+    [
+        (CUTS, ["prune.method", "prune.method.choose.dims.sparsity", "encode.quantize.bits"], []),
+        (
+            TRAINED,
+            ["prune.method", "prune.method.choose.dims.sparsity", "encode.quantize.bits"],
+            ["encode.epochs"],
+        ),
+        (
+            {
+                "base": {"dim": {"any_of": [8, 16]}},
+                "prune": {
+                    "l1": {"strength": {"float": [0.1, 1.0]}},
+                    "schedule": {"any_of": ["one_shot", "cubic"]},
+                    "epochs": {"int": [2, 4]},
+                },
+            },
+            [],
+            ["prune.l1.strength", "prune.schedule", "prune.epochs"],
+        ),
+        ({"quantize": {"bits": 8}}, [], []),
+        ({}, [], []),
+    ],
+)
+def test_what_training_alone_decides(tree: dict[str, Any], cuts: list[str], training: list[str]) -> None:
+    choices = Choices(Space(tree), base={"dim": 16})
+    assert [domain.path for domain in choices.cuts] == [f"space.{path}" for path in cuts]
+    assert [domain.path for domain in choices.training] == [f"space.{path}" for path in training]

@@ -1,0 +1,167 @@
+"""What looks promise: who is on their front, what is missed, who stands for whom, who is beaten."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from made_looks import METRIC, UNITS, made_look, promises
+
+from autoprune.fronts.promises import Promises
+from autoprune.record.looks import Look
+
+TENTH = f"{METRIC}.tail"
+
+
+def told(*looks: Look, requirements: dict[str, object] | None = None, objectives: tuple[str, ...] = ()) -> Promises:
+    found = promises(requirements, objectives=objectives or ("quality", "size"))
+    found.add(*looks)
+    return found
+
+
+def numbers(looks: list[Look]) -> list[int]:
+    return [look.number for look in looks]
+
+
+LOOKS = [
+    made_look(1, 0.99, 0.5),
+    made_look(2, 0.98, 0.6),  # beaten by 1
+    made_look(3, 0.95, 0.2),
+    made_look(4, 0.8, 0.1),  # infeasible
+    made_look(5, 0.95, 0.2),  # the same as 3
+    made_look(6, 1.0, 1.0),  # no better than the dense model
+    made_look(7, 0.5, 0.01, failed="a step refused"),
+]
+
+
+def test_the_front_holds_what_is_feasible_and_not_beaten() -> None:
+    found = told(*LOOKS)
+    assert numbers(found.front()) == [1, 3]
+    assert numbers(found.front(wanted=lambda look: look.number != 3)) == [1, 5]
+    assert numbers(found.front(slack=0.05)) == [1, 3]
+    assert numbers(found.front(slack=0.12)) == [1, 3, 4], "0.8 misses 0.9 by a ninth"
+    assert found.front(wanted=lambda look: False) == []
+    assert told().front() == []
+
+
+def test_what_fails_promises_nothing_and_what_is_known_is_known_once() -> None:
+    found = told(*LOOKS, *LOOKS)
+    assert 7 not in numbers(found.nearest())
+    assert sorted(numbers(found.nearest())) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_longer_training_of_a_recipe_is_another_look() -> None:
+    short, whole = (dataclasses.replace(LOOKS[0], epochs=epochs, of_epochs=4) for epochs in (1, 4))
+    found = told(short, dataclasses.replace(whole, size_bytes=400_000))
+    assert [look.epochs for look in found.front()] == [4]
+    assert [look.epochs for look in found.front(wanted=lambda look: not look.done)] == [1]
+
+
+def test_gains_are_doublings_and_latency_is_told_by_multiplications() -> None:
+    found = promises(objectives=("quality", "size", "latency"))
+    assert found.gains(made_look(1, 0.95, 0.25)) == pytest.approx([0.95, 2.0, 1.0], rel=1e-5)
+    assert promises().gains(made_look(1, 0.95, 0.25)) == pytest.approx([0.95, 2.0])
+    assert found.gains(found.dense) == [1.0, 0.0, 0.0]
+    uncounted = dataclasses.replace(made_look(1, 0.95, 0.25), products=0)
+    assert found.gains(uncounted) == pytest.approx([0.95, 2.0, 0.0]), "as fast as the dense model, for all one knows"
+
+
+def test_violations_are_shares_of_the_limit() -> None:
+    found = promises({"quality": {"drop": "10%"}, "size_bytes": {"max": "0.5x"}})
+    violations = found.violations(made_look(1, 0.81, 0.75))
+    assert list(violations) == ["quality >= 0.9x", "size_bytes <= 0.5x"]
+    assert list(violations.values()) == pytest.approx([0.1, 0.5])
+    assert all(value <= 0 for value in found.violations(made_look(1, 0.95, 0.4)).values())
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        {"latency_ms": {"max": "0.1x"}},
+        {"latency_ms.single": {"max": 1e-9}},
+        {"memory_bytes": {"max": "0.001x"}},
+        {f"{METRIC}.noisy": {"drop": "1%"}},
+        {"recall@20": {"min": 0.9}},
+    ],
+)
+def test_what_a_look_cannot_tell_is_not_held_against_it(requirement: dict[str, object]) -> None:
+    found = told(LOOKS[0], requirements=requirement, objectives=("quality", "size", "latency"))
+    assert list(found.violations(LOOKS[0]).values()) == [0.0]
+    assert numbers(found.front()) == [1]
+
+
+def test_a_floor_with_confidence_uses_the_error_of_the_look() -> None:
+    found = promises({"quality": {"drop": "10%", "confidence": 0.95}})
+    (sure,), (doubted,) = (found.violations(made_look(1, 0.92, 0.5, error=error)).values() for error in (0.01, 0.02))
+    assert sure <= 0 < doubted
+    assert doubted == pytest.approx((0.9 - (0.92 - 1.645 * 0.02)) / 0.9, rel=1e-2)
+
+
+def sliced(number: int, quality: float, tail: float) -> Look:
+    """A look at all rows and at the tail, whose error no look knows."""
+    look = made_look(number, quality, 0.5, error=0.001)
+    return dataclasses.replace(
+        look,
+        quality={METRIC: {"all": 0.4 * quality, "tail": 0.3 * tail}},
+        counts={METRIC: {"all": UNITS, "tail": UNITS}},
+    )
+
+
+@pytest.mark.parametrize("confidence", [{}, {"confidence": 0.95}])
+@pytest.mark.parametrize("name", [TENTH, "worst_slice"])
+def test_floors_of_slices_are_judged_by_values(name: str, confidence: dict[str, float]) -> None:
+    made = promises({name: {"drop": "20%", **confidence}})
+    found = dataclasses.replace(made.dense, quality=sliced(0, 1, 1).quality, counts=sliced(0, 1, 1).counts)
+    made = Promises(found, metrics=[METRIC], requirements=made._requirements, objectives=["quality", "size"])
+    for tail, missed in ((0.9, False), (0.7, True)):
+        (violation,) = made.violations(sliced(1, 1.0, tail)).values()
+        assert (violation > 0) == missed
+        assert violation == pytest.approx((0.8 - tail) / 0.8)
+
+
+def test_few_stand_for_many_beside_those_that_are_given() -> None:
+    looks = [made_look(number, 1 - 0.1 * (number / 20) ** 2, 1 / (1 + number)) for number in range(1, 21)]
+    found = told(*looks)
+    assert len(found.front()) == 20
+    three = found.thinned(found.front(), 3)
+    assert numbers(three)[::2] == [1, 20], "best of each objective, best quality first"
+    assert found.thinned(looks[:2], 5) == looks[:2]
+    assert found.thinned([], 5) == []
+    given = [looks[0], looks[-1]]
+    beside = found.thinned(looks[1:-1], 2, beside=given)
+    assert len(beside) == 2
+    assert not {*numbers(beside)} & {1, 2, 19, 20}, "where those that are given do not stand"
+
+
+def test_the_nearest_miss_by_least_and_the_dense_model_is_none() -> None:
+    found = told(*LOOKS[:4], requirements={"quality": {"min": "2x"}})
+    assert found.front() == []
+    assert numbers(found.nearest()) == [1, 2, 3, 4]
+
+
+def test_who_is_beaten_is_so_for_sure_and_has_no_hope() -> None:
+    found = promises()
+    better, worse = made_look(1, 0.95, 0.5, error=0.005), made_look(2, 0.92, 0.5, error=0.005)
+    assert found.beaten(worse, [better])
+    assert not found.beaten(better, [worse])
+    assert not found.beaten(better, [better])
+    assert not found.beaten(worse, [])
+    assert not found.beaten(worse, [dataclasses.replace(better, size_bytes=500_001)]), "who is larger beats nobody"
+    assert not found.beaten(worse, [better], hope=0.02)
+    assert found.beaten(worse, [better], hope=0.01)
+    assert not found.beaten(dataclasses.replace(worse, errors={METRIC: 0.02}), [better]), "by two standard errors"
+
+
+def test_the_hypervolume_grows_with_what_holds_alone() -> None:
+    found = told()
+    assert found.hypervolume == 0.0
+    found.add(LOOKS[3])
+    assert found.hypervolume == 0.0
+    found.add(LOOKS[0])
+    one = found.hypervolume
+    assert one == pytest.approx(0.9 * math.log2(2), rel=1e-5)
+    found.add(LOOKS[1])
+    assert found.hypervolume == one
+    found.add(LOOKS[2])
+    assert found.hypervolume > one
