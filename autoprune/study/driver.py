@@ -200,7 +200,7 @@ class Driver:
             self._watch.note("There is nothing to scan: all that the space leaves open is a matter of training.")
         if not self._out_of_time("the scan was not begun"):
             lookout.take(starts, until=until)  # which tells how long a look takes
-            self._staff.hire(max(0, EXPECTED_LOOKS - len(self.looks)) * lookout.pace)
+            self._staff.hire(max(0, EXPECTED_LOOKS - len(self.looks)) * lookout.pace, self.evaluator.prepare)
             scan = self._new_scan(choices, lookout, choices.bases[0], most=self.config.looks)
             scan.run(starts, until=until)
             if not scan.done:
@@ -215,7 +215,7 @@ class Driver:
         """Trains smaller dense models, then what the scan found, in rungs; makes and measures what came of it."""
         self._stage = "training"
         until = self._share(1.0, but=MADE_LATER * self._outlook.making)
-        self._staff.hire(self._baseline().seconds)
+        self._staff.hire(self._baseline().seconds, self.evaluator.prepare)
         if self.config.looks != 0:
             self._scan_bases(choices, lookout, until)
         rungs = Rungs(
