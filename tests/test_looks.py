@@ -131,3 +131,5 @@ def test_latency_that_the_search_left_out_is_the_verifications(tmp_path: Path) -
     for point in Record(record.folder).points[1:]:
         assert ("latency_ms" in point.found) == bool(point.verified)
         assert point.found.get("latency_ms") == point.verified.get("latency_ms")
+        assert "latency_ms" not in point.searched
+        assert point.searched.keys() == {name for name in point.found if "latency" not in name}

@@ -59,7 +59,8 @@ def _print_looks(console: Console, front: Front, promises: Promises) -> None:
     found = looks.unmade(front, promises)
     shown = promises.thinned(found, MOST_LOOKS)
     some = f", of which {len(shown)} are shown" * (len(shown) < len(found))
-    say(console, f"\nLooks, not measurements: {len(found)} of their front were not made{some}", style="bold")
+    told = f"{len(found)} of their front were not made{some}" if found else "all of their front was made"
+    say(console, f"\nLooks, not measurements: {told}", style="bold")
     if shown:
         print_table(console, looks_table(front, promises, shown))
     for line in looks.sentences(front, promises):
