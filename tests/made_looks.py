@@ -32,7 +32,7 @@ LOST = {32: 0.0, 8: 0.002, 4: 0.03, 2: 0.3}
 
 
 def look_at(one: Asked, *, error: float = 0.002) -> Look:
-    """What a recipe promises: half of what is lost comes back in the first two epochs, half of the rest in the next …"""
+    """What a recipe promises: two epochs bring back half of what is lost, two more a half of the rest."""
     made = planned(one.recipe)
     sparsity = one.recipe.get("prune", {}).get("method", {}).get("dims", {}).get("sparsity", 0.0)
     bits = one.recipe.get("encode", {}).get("quantize", {}).get("bits", 32)

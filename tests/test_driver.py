@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import io
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
+from made_looks import LastFirst
 from rich.console import Console
 
 from autoprune.config import compose_config, sections
@@ -19,93 +21,62 @@ from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.record.archive import Archive, Candidate
+from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
+from autoprune.study import driver, scan
 from autoprune.study.executor import Executor, FreshProcess, Serial
 from autoprune.study.job import run_study
-from autoprune.study.progress import Expected, Progress
+from autoprune.study.progress import Expected, Progress, Watching
 from autoprune.views.terminal import print_front
 
-TRIALS = 5
+MADE = 3
 
-
-class LastFirst(Executor):
-    """Three calls in flight, of which the one asked for last is finished first."""
-
-    slots = 3
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Future[Any], Callable[[Any], Any], Any]] = []
-        self.most = 0
-
-    def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
-        future = Lazy(self)
-        self.waiting.append((future, function, argument))
-        self.most = max(self.most, len(self.waiting))
-        return future
-
-    def close(self) -> None:
-        assert not self.waiting, "whatever was asked for was waited for"
-
-    def work(self) -> None:
-        future, function, argument = self.waiting.pop()
-        future.set_result(function(argument))
-
-
-class Lazy(Future[Any]):
-    """Is worked on when somebody waits."""
-
-    def __init__(self, executor: LastFirst) -> None:
-        super().__init__()
-        self._executor = executor
-
-    def result(self, timeout: float | None = None) -> Any:
-        while not self.done():
-            self._executor.work()
-        return super().result(timeout)
-
-
-@pytest.fixture
-def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting for the first of several lazy futures works on the last one asked for."""
-    from concurrent import futures
-
-    def wait(flying: Any, **how: Any) -> Any:
-        lazy = [future for future in flying if isinstance(future, Lazy)]
-        if lazy and not any(future.done() for future in lazy):
-            lazy[0]._executor.work()
-        return futures.wait(flying, **how)
-
-    monkeypatch.setattr("autoprune.study.driver.wait", wait)
-
-
-SPACE = {
-    "base": {"dim": {"any_of": [8, 4]}},
+SPACE: dict[str, Any] = {
     "prune": {"rows": {"sparsity": {"item": {"float": [0.0, 0.4], "step": 0.1}, "user": 0.0}}},
     "encode": {"method": {"choose": {"none": {}, "quantize": {"bits": {"any_of": [8, 4, 2]}}}}},
 }
+"""Thirty recipes, of which a look can tell all."""
+
+TRAINED: dict[str, Any] = {**SPACE, "encode": {**SPACE["encode"], "epochs": {"any_of": [0, 1, 2]}}}
 
 
-def told(planted: Path, runs: Path, *, trials: int) -> tuple[dict[str, dict[str, Any]], list[str]]:
+@pytest.fixture(scope="module", autouse=True)
+def _few_are_made() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "MADE", MADE)
+        patch.setattr(driver, "MADE_LATER", 2)
+        patch.setattr(scan, "POPULATION", 10)
+        yield
+
+
+def told(planted: Path, runs: Path, *words: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The sections of a tiny study, and the overrides that say most of them."""
     overrides = ["task=interactions", f"task.data.path={planted}", "task.dim=8", "task.training.epochs=2"]
     overrides += ["presets=none", "presets.int8.encode.method.quantize.bits=8", "presets.also_int8.quantize.bits=8"]
+    overrides += ["study.trials=0", "study.workers=1"]
     overrides += ["presets.int4.quantize.bits=4", "requirements=none", "study.objectives=[quality,size]"]
-    overrides += ["study.latency_seconds=0.01", f"study.dir={runs}", "study.name=s", f"study.trials={trials}"]
+    overrides += [
+        "study.latency_seconds=0.01",
+        f"study.dir={runs}",
+        "study.name=s",
+        "study.trials=0",
+        "study.workers=1",
+        *words,
+    ]
     return {**sections(compose_config(overrides)), "space": SPACE}, overrides
 
 
 def search(
     planted: Path,
     runs: Path,
-    executor: Executor,
-    *,
-    trials: int = TRIALS,
-    minutes: float | None = None,
+    executor: Executor | None,
+    *words: str,
+    space: dict[str, Any] = SPACE,
     deadline: Deadline | None = None,
+    watch: Watching | None = None,
 ) -> Record:
-    sections, overrides = told(planted, runs, trials=trials)
-    sections["study"]["minutes"] = minutes
-    return run_study(sections, overrides, executor=executor, deadline=deadline)
+    sections, overrides = told(planted, runs, *words)
+    return run_study({**sections, "space": space}, overrides, executor=executor, deadline=deadline, watch=watch)
 
 
 def outcome(record: Record) -> list[tuple[int, str, str, float, int]]:
@@ -116,152 +87,273 @@ def outcome(record: Record) -> list[tuple[int, str, str, float, int]]:
     return found
 
 
+def looked(record: Record) -> list[tuple[int, str, int, dict[str, dict[str, float]]]]:
+    """What must repeat of the looks of a study, as they lie on disk."""
+    found = Looks(record.folder / LOOKS).found.values()
+    return [(look.number, look.key, look.epochs, look.quality) for look in found]
+
+
 @pytest.fixture(scope="module")
 def serial(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
     return search(planted, tmp_path_factory.mktemp("serial"), Serial())
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("waiting")
-def test_candidates_in_flight_are_numbered_when_asked_for(planted: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
+    return search(planted, tmp_path_factory.mktemp("trained"), None, "study.trials=6", space=TRAINED)
+
+
+def test_a_search_looks_first_and_makes_what_stands_for_the_front(serial: Record) -> None:
+    names = [point.candidate.name for point in serial.points]
+    assert names == ["baseline", "int8", "int4", *["trial"] * MADE]
+    looks = Looks(serial.folder / LOOKS).found
+    assert len(looks) == 5 * (1 + 3), "the whole grid; the dense model is a part of it"
+    assert {point.candidate.key for point in serial.points} <= {key for key, _ in looks}
+
+
+def test_a_search_with_training_trains_what_the_scan_found(trained: Record) -> None:
+    looks = Looks(trained.folder / LOOKS).found.values()
+    assert {look.epochs for look in looks} == {0, 1, 2}
+    made = [point.candidate for point in trained.points if point.candidate.name == "trial"]
+    assert MADE < len(made) <= MADE + 2
+    assert len({candidate.key for candidate in made}) == len(made)
+
+
+@pytest.mark.parametrize("kind", ["serial", "trained"])
+def test_running_it_again_changes_nothing(
+    kind: str, planted: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    before: Record = request.getfixturevalue(kind)
+    shutil.copytree(before.folder, tmp_path / "s")
+    shutil.copytree(before.folder.parent / ".store", tmp_path / ".store")
+    words = ["study.trials=6"] if kind == "trained" else []
+    search(planted, tmp_path, None, *words, space=TRAINED if words else SPACE)
+    for name in ("archive.jsonl", LOOKS):
+        assert (tmp_path / "s" / name).read_bytes() == (before.folder / name).read_bytes()
+
+
+def test_candidates_in_flight_are_numbered_when_asked_for(serial: Record, planted: Path, tmp_path: Path) -> None:
+    """What is looked at, made and measured does not depend on the executor."""
     executor = LastFirst()
     record = search(planted, tmp_path, executor)
     assert executor.most == 3
-    arrived = [candidate.number for candidate in record.archive.candidates.values()]
-    assert arrived[0] == 0, "the baseline alone comes first"
-    assert arrived != sorted(arrived), "they came back in another order"
-    assert sorted(arrived) == list(range(1 + 2 + TRIALS))
-    assert [point.number for point in record.points] == sorted(arrived)
-    assert all(record.point(number).number == number for number in arrived)
-    assert record.baseline.candidate.name == "baseline"
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("waiting")
-def test_what_is_measured_does_not_depend_on_the_executor(planted: Path, tmp_path: Path) -> None:
-    """An evaluation is a function of definition, recipe and seed: the same recipes, one by one, give the same."""
-    found = search(planted, tmp_path / "several", LastFirst())
-    sections, overrides = told(planted, tmp_path / "one", trials=0)
-    trials = [point for point in found.points if point.candidate.name == "trial"]
-    sections["presets"] |= {f"trial_{point.number}": point.candidate.recipe for point in trials}
-    again = {key: rest for _, _, key, *rest in outcome(run_study(sections, overrides))}
-    assert {key: rest for _, _, key, *rest in outcome(found)} == again
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("waiting")
-def test_the_next_search_goes_on_from_what_came_back_in_another_order(planted: Path, tmp_path: Path) -> None:
-    search(planted, tmp_path, LastFirst())
-    lines = (tmp_path / "s" / "archive.jsonl").read_bytes()
-    record = search(planted, tmp_path, Serial())
-    assert (tmp_path / "s" / "archive.jsonl").read_bytes() == lines
-    record = search(planted, tmp_path, Serial(), trials=TRIALS + 1)
-    assert [point.number for point in record.points] == list(range(1 + 2 + TRIALS + 1))
+    assert outcome(record) == outcome(serial)
+    assert looked(record) == looked(serial)
+    assert [candidate.number for candidate in record.archive.candidates.values()] == list(range(1 + 2 + MADE))
 
 
 @pytest.mark.slow
 def test_a_fresh_process_finds_what_this_one_finds(serial: Record, planted: Path, tmp_path: Path) -> None:
     with FreshProcess() as executor:
-        assert outcome(search(planted, tmp_path, executor)) == outcome(serial)
-
-
-def test_presets_of_one_plan_are_one_candidate(serial: Record) -> None:
-    names = [point.candidate.name for point in serial.points]
-    assert names == ["baseline", "int8", "int4", *["trial"] * TRIALS]
+        found = search(planted, tmp_path, executor)
+    assert outcome(found) == outcome(serial)
+    assert looked(found) == looked(serial)
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_fails_ends_the_search_and_loses_nothing(planted: Path, tmp_path: Path) -> None:
-    class Failing(Serial):
-        def __init__(self) -> None:
-            self.asked = 0
+def test_two_processes_find_what_one_finds(
+    trained: Record, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoprune.study.staff.PAYS_S", 0.0)
+    found = search(planted, tmp_path, None, "study.trials=6", "study.workers=2", space=TRAINED)
+    assert looked(found) == looked(trained)
+    assert outcome(found) == outcome(trained)
 
-        def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
-            self.asked += 1
-            if self.asked < 7:  # which machine, the baseline, whether it is whole, two presets, a trial
-                return super().submit(function, argument)
-            future: Future[Any] = Future()
-            future.set_exception(AutopruneError("no room left on the disk"))
-            return future
 
-    with pytest.raises(AutopruneError, match="no room left"):
-        search(planted, tmp_path, Failing())
-    kept = outcome(Record(tmp_path / "s"))
-    assert len(kept) == 4
-    assert outcome(search(planted, tmp_path, Serial()))[: len(kept)] == kept
+class Failing(Serial):
+    """After so many calls nothing comes back."""
+
+    def __init__(self, first: int, error: BaseException) -> None:
+        self.left, self.error = first, error
+
+    def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
+        self.left -= 1
+        if self.left >= 0:
+            return super().submit(function, argument)
+        future: Future[Any] = Future()
+        future.set_exception(self.error)
+        return future
+
+
+@pytest.mark.parametrize(
+    ("calls", "error"),
+    [
+        (1, KeyboardInterrupt()),
+        pytest.param(2, AutopruneError("no room left on the disk"), marks=pytest.mark.slow),
+        (5, AutopruneError("the process that ran looks ended with -9")),
+        pytest.param(20, AutopruneError("the process that ran evaluate ended with -9"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_call_that_fails_ends_the_search_and_loses_nothing(
+    calls: int, error: BaseException, serial: Record, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoprune.study.lookout.CHUNK_S", 0.0)  # look by look
+    with pytest.raises(type(error), match=str(error) or None):
+        search(planted, tmp_path, Failing(calls, error))
+    kept = Record(tmp_path / "s")
+    assert len(looked(kept)) >= calls, "the dense model is looked at here"
+    assert outcome(kept) == outcome(serial)[: len(kept.points)]
+    monkeypatch.undo()
+    again = search(planted, tmp_path, Serial())
+    assert outcome(again) == outcome(serial)
+    assert looked(again) == looked(serial)
+    assert not again.unfinished
 
 
 def test_progress_tells_of_every_candidate(planted: Path, tmp_path: Path) -> None:
     seen: list[Progress] = []
-    run_study(*told(planted, tmp_path, trials=3), report=seen.append)
-    assert [progress.trials for progress in seen] == [0, 0, 0, 1, 2, 3]
-    assert [progress.of for progress in seen] == [3] * 6
+    said: list[str] = []
+    expected: list[Expected | None] = []
+    watch = Watching(report=seen.append, working=said.append, expect=expected.append)
+    search(planted, tmp_path, None, "study.trials=6", space=TRAINED, watch=watch)
+    stages = [progress.stage for progress in seen]
+    assert stages[0] == "baseline"
+    assert stages[-1] == "training"
     latest: list[Candidate] = [progress.latest for progress in seen]
-    assert [candidate.number for candidate in latest] == list(range(6))
-    assert seen[0].expected is None, "of what presets take nothing is known"
+    assert [candidate.number for candidate in latest] == list(range(len(seen)))
+    assert [progress.looks for progress in seen] == sorted(progress.looks for progress in seen)
+    assert 0 < seen[-1].trials <= 6
     later = [progress.seconds_left or 0.0 for progress in seen[1:]]
     assert all(seconds >= 1.0 for seconds in later), "the verification is still to come"
-    assert all(progress.expected and progress.expected.after > 0 for progress in seen[1:-1])
+    assert any(word.startswith("scan: 2") and "looks" in word for word in said)
+    assert any("trained" in word for word in said)
+    assert expected
 
 
 class Late(Serial):
     """From one call on, the time is over as soon as a call has begun."""
 
-    def __init__(self, first: int) -> None:
-        self.left = first
+    def __init__(self, first: int, over: Callable[[], None]) -> None:
+        self.left, self.over = first, over
 
     def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
         self.left -= 1
-        over = self.left < 0 and dataclasses.is_dataclass(argument)
-        return super().submit(function, dataclasses.replace(argument, seconds=0.0) if over else argument)  # type: ignore[type-var]
+        if self.left < 0:
+            self.over()
+            several = isinstance(argument, list)
+            argument = [dataclasses.replace(one, seconds=0.0) for one in (argument if several else [argument])]
+            return super().submit(function, argument if several else argument[0])
+        return super().submit(function, argument)
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has the time of the next search be over in the call of that number, from 0; looks are calls of their own."""
+
+    class Clock:
+        ahead = 0.0
+
+        @classmethod
+        def monotonic(cls) -> float:
+            return time.monotonic() + cls.ahead
+
+    def over() -> None:
+        Clock.ahead += 1e6
+
+    def begin(calls: int) -> None:
+        monkeypatch.setattr("autoprune.study.lookout.CHUNK_S", 0.0)
+        monkeypatch.setattr("autoprune.deadline.time", Clock)
+        monkeypatch.setattr("autoprune.study.staff.Serial", lambda: Late(calls, over))
+
+    return begin
+
+
+SCAN_CALLS = 3 + 2 + 17
+"""The dense model, whether it is whole, a look at it; two presets, what else there is in the grid."""
 
 
 @pytest.mark.parametrize(
-    ("calls", "presets", "trials"),
+    ("calls", "presets", "said"),
     [
-        pytest.param(3, ["int8", "int4"], TRIALS, marks=pytest.mark.slow),
-        (4, ["int4"], TRIALS),
-        pytest.param(5, [], TRIALS, marks=pytest.mark.slow),
-        pytest.param(7, [], TRIALS - 2, marks=pytest.mark.slow),
+        (2, "int8, int4", "stopped at: measuring"),
+        pytest.param(4, "int8, int4", "the scan was stopped after 2 looks", marks=pytest.mark.slow),
+        (10, "int8, int4", "the scan was stopped after 8 looks"),
+        pytest.param(SCAN_CALLS, "int8, int4", "stopped at: int8, ", marks=pytest.mark.slow),
+        (SCAN_CALLS + 1, "int4", "stopped at: int4, "),
+        (SCAN_CALLS + 3, "", "stopped at: rows item -"),
     ],
 )
 def test_what_there_was_no_time_for_is_said_and_gone_on_with(
-    calls: int, presets: list[str], trials: int, serial: Record, planted: Path, tmp_path: Path
+    calls: int,
+    presets: str,
+    said: str,
+    serial: Record,
+    planted: Path,
+    tmp_path: Path,
+    late: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    record = search(planted, tmp_path, Late(calls), minutes=600)
-    assert f"trials not run: {trials} of {TRIALS}" in record.unfinished
+    late(calls)
+    record = search(planted, tmp_path, None, "study.minutes=600")
+    assert said in record.unfinished
     assert ("presets not run" in record.unfinished) == bool(presets)
-    assert ", ".join(presets) in record.unfinished
+    assert presets in record.unfinished
     assert "study.minutes=600 was over" in record.unfinished
     assert record.unfinished.splitlines()[-1].startswith("  autoprune task=interactions")
     kept = outcome(record)
     assert kept == outcome(serial)[: len(kept)]
     file = io.StringIO()
     print_front(Console(file=file, width=200), Front(record))
-    assert "trials not run" in file.getvalue()
+    assert said in file.getvalue()
     assert (NOTHING_TRIED in file.getvalue()) == (len(kept) == 1)
+    monkeypatch.undo()
     whole = search(planted, tmp_path, Serial())
     assert outcome(whole) == outcome(serial)
+    assert looked(whole) == looked(serial)
     assert not whole.unfinished
 
 
-def test_out_of_time_before_the_dense_model_is_finished(serial: Record, planted: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("calls", [SCAN_CALLS + 2 + MADE + 1, SCAN_CALLS + 2 + MADE + 8])
+def test_training_that_there_was_no_time_for_is_gone_on_with(
+    calls: int,
+    trained: Record,
+    planted: Path,
+    tmp_path: Path,
+    late: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late(calls)
+    record = search(planted, tmp_path, None, "study.minutes=600", "study.trials=6", space=TRAINED)
+    assert "training was stopped after " in record.unfinished
+    assert "presets not run" not in record.unfinished
+    monkeypatch.undo()
+    whole = search(planted, tmp_path, None, "study.trials=6", space=TRAINED)
+    assert outcome(whole) == outcome(trained)
+    assert looked(whole) == looked(trained)
+    assert not whole.unfinished
+
+
+def test_out_of_time_before_the_dense_model_is_finished(
+    serial: Record, planted: Path, tmp_path: Path, late: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late(0)
     with pytest.raises(AutopruneError, match="the dense model is not finished, and so nothing else was tried") as error:
-        search(planted, tmp_path, Late(1), minutes=600)
-    assert ("stopped at: baseline, training the dense model: epoch 0 of at most 2; what was trained is kept") in str(
+        search(planted, tmp_path, None, "study.minutes=600")
+    assert "stopped at: baseline, training the dense model: epoch 0 of at most 2; what was trained is kept" in str(
         error.value
     )
     assert "presets not run: int8, int4" in str(error.value)
     with pytest.raises(AutopruneError, match=r"nothing is measured yet; study\.minutes=600 was over"):
         Record(tmp_path / "s")
-    assert outcome(search(planted, tmp_path, Serial(), trials=0)) == outcome(serial)[:3]
+    monkeypatch.undo()
+    assert outcome(search(planted, tmp_path, Serial(), "study.looks=0")) == outcome(serial)[:3]
 
 
-def test_where_reading_takes_all_of_the_time_it_is_said_how_long_it_took(planted: Path, tmp_path: Path) -> None:
-    said = r"before anything could be measured: reading the data took \d:\d\d, .* give more minutes\.$"
-    with pytest.raises(AutopruneError, match=said):
-        search(planted, tmp_path, Serial(), minutes=600, deadline=Deadline.after(0.0))
-    assert not (tmp_path / "s").exists()
+def test_without_looks_and_trials_presets_alone_are_measured(serial: Record, planted: Path, tmp_path: Path) -> None:
+    record = search(planted, tmp_path, Serial(), "study.looks=0")
+    assert outcome(record) == outcome(serial)[:3]
+    assert not (record.folder / LOOKS).exists()
+
+
+def test_without_a_scan_recipes_are_asked_for_and_the_best_are_made(planted: Path, tmp_path: Path) -> None:
+    record = search(planted, tmp_path, Serial(), "study.looks=0", "study.trials=8", space=TRAINED)
+    looks = Looks(record.folder / LOOKS).found.values()
+    assert any(look.epochs for look in looks)
+    assert len(looks) > 8
+    names = [point.candidate.name for point in record.points]
+    assert names[:3] == ["baseline", "int8", "int4"]
+    assert 0 < names.count("trial") <= 2
 
 
 def test_nothing_is_measured_beside_a_baseline_that_was_judged_by_other_rules(
@@ -273,8 +365,64 @@ def test_nothing_is_measured_beside_a_baseline_that_was_judged_by_other_rules(
     older = dataclasses.replace(archive.baseline.latest(), rules=1)
     archive.add(archive.baseline.with_measurement(older))
     assert outcome(search(planted, tmp_path, Serial())) == outcome(serial), "nothing is left to be measured"
+    lines = archive.path.read_text().splitlines(keepends=True)
+    archive.path.write_text("".join(line for line in lines if '"name":"int4"' not in line))
     with pytest.raises(AutopruneError, match="begun by an older version, which judged quality by other rules"):
-        search(planted, tmp_path, Serial(), trials=TRIALS + 1)
+        search(planted, tmp_path, Serial())
+
+
+def test_presets_that_miss_by_far_are_not_made_and_this_is_said(planted: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    words = ["++requirements.size_bytes.max=0.3x"]
+    record = search(planted, tmp_path, Serial(), *words, watch=Watching(note=notes.append))
+    said = [note for note in notes if "is not made" in note]
+    assert said == ["preset int8 is not made: a look at it misses size_bytes <= 0.3x by far"]
+    names = {point.candidate.name for point in record.points}
+    assert {"baseline", "int4", "trial"} == names
+    assert not record.unfinished
+    again: list[str] = []
+    search(planted, tmp_path, Serial(), *words, watch=Watching(note=again.append))
+    assert [note for note in again if "is not made" in note] == said
+
+
+def test_where_nothing_holds_the_nearest_are_made(planted: Path, tmp_path: Path) -> None:
+    """So that it can be said what is missing."""
+    record = search(planted, tmp_path, Serial(), "++requirements.size_bytes.max=0.001x", "presets=none")
+    trials = [point for point in record.points if point.candidate.name == "trial"]
+    assert len(trials) == driver.NEAREST
+    file = io.StringIO()
+    print_front(Console(file=file, width=200), Front(record))
+    assert "size_bytes <= 0.001x" in file.getvalue()
+    with pytest.raises(
+        AutopruneError, match=r"size_bytes <= 0\.001x: missed by \d+ of \d+(?s:.*)Nearest misses:\n  #\d+ "
+    ):
+        Front(record).pick()
+
+
+@pytest.mark.parametrize(
+    ("words", "timed"),
+    [
+        ([], False),
+        (["++requirements.latency_ms.max=10x"], True),
+        (["study.objectives=[quality,size,latency]"], True),
+    ],
+)
+def test_latency_is_timed_only_where_it_is_asked_for(
+    words: list[str], timed: bool, planted: Path, tmp_path: Path
+) -> None:
+    record = search(planted, tmp_path, Serial(), *words)
+    baseline, *others = [point.candidate.latest() for point in record.points]
+    assert baseline.latency
+    assert [bool(measured.latency) for measured in others] == [timed] * len(others)
+    structures = {measured.structure: measured.latency for measured in others}
+    assert all(measured.latency == structures[measured.structure] for measured in others), "equal structures once"
+
+
+def test_where_reading_takes_all_of_the_time_it_is_said_how_long_it_took(planted: Path, tmp_path: Path) -> None:
+    said = r"before anything could be measured: reading the data took \d:\d\d, .* give more minutes\.$"
+    with pytest.raises(AutopruneError, match=said):
+        search(planted, tmp_path, Serial(), "study.minutes=600", deadline=Deadline.after(0.0))
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize("elapsed", [0.0, 5.0, 9.0, 11.0, 100.0, 10_000.0])
@@ -284,27 +432,6 @@ def test_what_is_expected_moves_and_never_ends_before_the_work(elapsed: float) -
     assert expected.left(elapsed + 3) != expected.left(elapsed)
     assert Expected(current=10.0, after=30.0, limit=20.0).left(elapsed) == max(1.0, 20.0 - elapsed)
     assert Expected(current=1.0).left(elapsed) >= 1.0
-
-
-@pytest.mark.usefixtures("waiting")
-def test_what_is_finished_beside_a_failure_is_kept(planted: Path, tmp_path: Path) -> None:
-    class OneFails(LastFirst):
-        """Of three trials in flight the first fails when the two others are finished."""
-
-        def work(self) -> None:
-            if len(self.waiting) < self.slots or self.waiting[0][2].name != "trial":
-                super().work()
-                return
-            while len(self.waiting) > 1:
-                super().work()
-            self.waiting.pop()[0].set_exception(AutopruneError("no room left on the disk"))
-
-    with pytest.raises(AutopruneError, match="no room left"):
-        search(planted, tmp_path, OneFails())
-    kept = Record(tmp_path / "s")
-    assert [point.candidate.name for point in kept.points] == ["baseline", "int8", "int4", "trial", "trial"]
-    assert [point.number for point in kept.points] == [0, 1, 2, 4, 5], "number 3 is the one that failed"
-    assert all(point.folder.is_dir() for point in kept.points)
 
 
 class Pool(Executor):
@@ -326,10 +453,8 @@ class Pool(Executor):
 def test_processes_of_the_standard_library_are_an_executor(serial: Record, planted: Path, tmp_path: Path) -> None:
     with Pool() as pool:
         found = search(planted, tmp_path, pool)
-    before = {key: rest for _, _, key, *rest in outcome(serial)}
-    after = {key: rest for _, _, key, *rest in outcome(found)}
-    assert len(after) == len(before)
-    assert all(after[key] == before[key] for key in after.keys() & before.keys())
+    assert outcome(found) == outcome(serial)
+    assert looked(found) == looked(serial)
 
 
 @pytest.mark.slow

@@ -1,135 +1,198 @@
-"""Looks on disk, and what is said of them beside what was measured."""
+"""Looks at planted data: a file that survives, and what a look has in common with the artifact that is made later."""
 
 from __future__ import annotations
 
-import csv
-import io
+import dataclasses
 import json
+import math
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_studies import add_looks, make_study
-from rich.console import Console
+from made_looks import made_look
 
-from autoprune.fronts.front import Front
+from autoprune.artifacts import artifact
+from autoprune.artifacts.served import serve
+from autoprune.config import compose_config, sections
+from autoprune.deadline import OutOfTime
+from autoprune.errors import AutopruneError
+from autoprune.measure.judge import Judge
+from autoprune.measure.reading import readings
+from autoprune.recipes.stages import run
+from autoprune.recommender.task import RecommenderTask
 from autoprune.record.looks import Look, Looks
-from autoprune.record.record import Record
-from autoprune.views import looks, plots
-from autoprune.views.effects import importance
-from autoprune.views.front_json import front_json
-from autoprune.views.origin import made_how
-from autoprune.views.report.content import content
-from autoprune.views.rows import front_csv
-from autoprune.views.terminal import print_front
+from autoprune.study.definition import Definition, make_task
+from autoprune.study.executor import FreshProcess
+from autoprune.study.job import study_config
+from autoprune.study.looker import Asked, Looker
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "int8": {"encode": {"method": {"quantize": {"bits": 8}}}},
+    "dims": {
+        "prune": {"method": {"dims": {"sparsity": 0.5, "importance": "pca"}}},
+        "encode": {"quantize": {"bits": 4}},
+    },
+    "rows": {"prune": {"rows": {"sparsity": {"item": 0.3, "user": 0.0}}}, "encode": {"mixed": {"head": 0.2}}},
+    "zeros": {"prune": {"method": {"magnitude": {"sparsity": 0.7}}}},
+    "product": {"encode": {"product": {"width": 4, "entries": 16}}},
+    "trained": {"prune": {"method": {"dims": {"sparsity": 0.5}}, "epochs": 2}},
+}
+
+
+def looker(planted: Path, folder: Path, *words: str) -> Looker:
+    overrides = ["task=interactions", f"task.data.path={planted}", "task.dim=8", "task.training.epochs=3"]
+    overrides += ["presets=none", "requirements=none", f"study.dir={folder}", "study.name=s", *words]
+    content = sections(compose_config(overrides))
+    task = make_task(content["task"])
+    definition = Definition.of_sections(content, study_config(content), task)
+    definition.folder.mkdir(parents=True, exist_ok=True)
+    return Looker(definition, task)
 
 
 @pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Front:
-    return Front(add_looks(make_study(tmp_path_factory.mktemp("home") / "runs" / "demo", 40)))
+def one(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Looker:
+    return looker(planted, tmp_path_factory.mktemp("runs"), "++requirements.worst_slice.drop=20%")
 
 
-def shown(front: Front, *, everything: bool) -> str:
-    console = Console(file=io.StringIO(), width=100)
-    print_front(console, front, everything=everything)
-    return console.file.getvalue()
+def test_a_file_of_looks_survives_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "looks.jsonl"
+    looks = Looks(path)
+    assert looks.dense is None
+    looks.add(made_look(0, 1.0, 1.0), made_look(1, 0.9, 0.5, recipe={"quantize": {"bits": 8}}))
+    looks.add(made_look(2, 0.0, 0.0, failed="a step refused"), made_look(3, 0.9, 0.5, epochs=1, of_epochs=2))
+    assert Looks(path).found == looks.found
+    assert len(looks) == 4
+    whole = path.read_bytes()
+    last = whole.splitlines(keepends=True)[-1]
+    for torn in (1, len(last) // 2, len(last) - 1):
+        path.write_bytes(whole[: -len(last)] + last[:torn])
+        assert len(Looks(path)) == 3
+        assert path.read_bytes().endswith(last[:torn]), "who only reads leaves it alone"
+        mended = Looks(path, mending=True)
+        mended.add(looks.found["key3", 1])
+        assert path.read_bytes() == whole
 
 
-def test_what_was_taken_is_read_again_as_it_was(tmp_path: Path) -> None:
-    dense = Look(number=0, key="a", recipe={}, summary="dense", units=7, quality={"m": {"all": 0.5}}, size_bytes=9)
-    failed = Look(number=1, key="b", recipe={"q": {"bits": 8}}, summary="8 bits", failed="m is nan")
-    taken = Looks(tmp_path / "looks.jsonl")
-    taken.add(dense, failed)
-    again = Looks(taken.path)
-    assert list(again.found.values()) == [dense, failed]
-    assert again.dense == dense
+@pytest.mark.parametrize(
+    "line",
+    ["{}", "[]", "null", '{"number":1}', "no json", '{"number":"1","key":"a","recipe":{},"summary":""}', "[" * 10_000],
+)
+def test_a_damaged_line_is_refused_with_its_place(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "looks.jsonl"
+    Looks(path).add(made_look(0, 1.0, 1.0))
+    path.write_text(f"{path.read_text()}{line}\n")
+    with pytest.raises(AutopruneError, match=r"looks\.jsonl:2: the line is no look .* take it out"):
+        Looks(path)
 
 
-def test_looks_stand_after_the_front_and_never_on_it(front: Front) -> None:
-    promises = front.promises
-    assert promises
-    found = looks.unmade(front, promises)
-    assert len(found) > 20
-    assert not {look.key for look in found} & set(front.record.archive.candidates)
-    assert "Looks, not measurements" not in shown(front, everything=False)
-    text = shown(front, everything=True)
-    table, _, after = text.partition(f"Looks, not measurements: {len(found)} of their front were not made, of which 20")
-    assert found[0].summary not in table
-    assert found[0].summary in after
-    rows = list(csv.DictReader(io.StringIO(front_csv(front))))
-    assert {int(row["number"]) for row in rows} == {0, *(point.number for point in front)}
-
-
-def test_it_is_said_how_well_looks_foretold(front: Front) -> None:
-    assert front.promises
-    told = looks.foretold(front, front.promises)
-    assert told
-    assert told.made == sum("quality" in point.found for point in front.record.points[1:])
-    assert told.most == pytest.approx(0.004)
-    said = " ".join(looks.sentences(front, front.promises))
-    assert "200 of the 600 units" in said
-    assert "6 came to nothing, most often: ndcg@20 is nan" in said
-    assert "0.004x at most" in said
-
-
-def test_programs_are_told_looks_apart(front: Front) -> None:
-    found = json.loads(json.dumps(front_json(front), allow_nan=False))
-    assert front.promises
-    assert [one["words"] for one in found["looks"]] == [look.summary for look in looks.unmade(front, front.promises)]
-    assert {one["units"] for one in found["looks"]} == {200}
-    assert {one["of_units"] for one in found["looks"]} == {600}
-    assert found["looked"]["failed"] == 6
-    ratios = [one["quality_ratio"] for one in found["looks"]]
-    assert ratios == sorted(ratios, reverse=True)
-
-
-def test_dots_are_behind_the_candidates_and_few(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looks, "MOST_DRAWN", 30)
-    figure = plots.tradeoff(front)
-    dots, line = figure.data[:2]
-    assert dots.meta["layer"] == line.meta["layer"] == "looks"
-    assert 10 < len(dots.x) <= 30
-    assert list(line.y) == sorted(line.y)
-    assert len(line.x) == len(line.text)
-    assert all(trace.meta["layer"] != "looks" for trace in plots.tradeoff(front, "latency_ms.single").data)
-    page = content(front)
-    kept = [trace for trace in page["figures"]["tradeoff"]["size_bytes"]["data"] if trace["meta"]["layer"] == "looks"]
-    assert [len(trace["x"]) for trace in kept] == [len(dots.x), len(line.x)]
-    assert page["looks"]["count"] == len(looks.others(front))
-
-
-def test_what_mattered_is_asked_of_looks_as_they_stand(front: Front, tmp_path: Path) -> None:
-    alone = importance(make_study(tmp_path / "runs" / "bare", 40))  # the same candidates
-    found = importance(front.record)
-    assert found["latency"] == alone["latency"], "which looks do not tell"
-    assert found["size"]["encode.method"] != alone["size"]["encode.method"]
-
-
-def test_the_card_counts_looks(front: Front) -> None:
-    assert f"that {len(front.record.looks):,} looks in memory had found" in made_how(
-        front.record, front.record.baseline, {}
+def test_what_a_line_holds_comes_back(tmp_path: Path) -> None:
+    look = dataclasses.replace(
+        made_look(7, 0.9, 0.3, recipe={"a": {"b": [1, 2.5, None, "x"]}}, epochs=1, of_epochs=3, error=0.01), seconds=0.5
     )
+    Looks(tmp_path / "looks.jsonl").add(look)
+    assert list(Looks(tmp_path / "looks.jsonl").found.values()) == [look]
+    held = json.loads((tmp_path / "looks.jsonl").read_text())
+    assert "failed" not in held, "what is as always is not written down"
+    assert not look.done
+    assert math.isnan(look.value("recall@20"))
 
 
-def test_a_study_without_looks_says_nothing_of_them(tmp_path: Path) -> None:
-    bare = Front(make_study(tmp_path / "runs" / "bare", 12))
-    assert bare.promises is None
-    assert "look" not in shown(bare, everything=True)
-    told: dict[str, Any] = front_json(bare)
-    assert told["looks"] == []
-    assert told["looked"] is None
-    assert content(bare)["looks"]["told"] == ""
+def test_a_look_is_read_as_measurements_are() -> None:
+    dense, look = made_look(0, 1.0, 1.0), made_look(1, 0.95, 0.25, error=0.01)
+    found = readings(look.measurement(), dense.measurement(), metrics=["ndcg@20"])
+    assert found["quality"].ratio == pytest.approx(0.95)
+    assert found["quality"].error == 0.01
+    assert found["size_bytes"].ratio == 0.25
+    assert found["worst_slice"].ratio == found["quality"].ratio, "there are no slices"
+    assert not any(name.startswith("latency") for name in found)
 
 
-def test_latency_that_the_search_left_out_is_the_verifications(tmp_path: Path) -> None:
-    record = make_study(tmp_path / "runs" / "untimed", 40, objectives=("quality", "size"))
-    lines = [json.loads(line) for line in record.archive.path.read_text().splitlines()]
-    for line in lines:
-        if line["number"]:
-            line["measurements"][0]["latency"] = {}
-    record.archive.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for point in Record(record.folder).points[1:]:
-        assert ("latency_ms" in point.found) == bool(point.verified)
-        assert point.found.get("latency_ms") == point.verified.get("latency_ms")
-        assert "latency_ms" not in point.searched
-        assert point.searched.keys() == {name for name in point.found if "latency" not in name}
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_look_is_what_the_artifact_weighs_and_scores(name: str, one: Looker, tmp_path: Path) -> None:
+    """On planted data validation is small, and looked at whole."""
+    dense = one.look(Asked(number=0, recipe={}))
+    look = one.look(Asked(number=1, recipe=RECIPES[name], epochs=None))
+    assert not look.failed
+    made = one.plan(RECIPES[name])
+    assert look.key == made.key
+    assert look.done
+    model = run(made, one.task, one.context, trainer=one.trainer, store=one.store)
+    artifact.save(one.task.parts(model, made.runtime), tmp_path / "made", provenance={})
+    assert artifact.size_bytes(tmp_path / "made") == look.size_bytes
+    served = serve(artifact.read(tmp_path / "made"), device=one.context.device)
+    before = serve(one.task.parts(run(one.plan({}), one.task, one.context, trainer=one.trainer, store=one.store)))
+    judge = Judge(one.task, "validation", before)
+    judged = judge.judge(judge.rows(served))
+    for metric, slices in look.quality.items():
+        for of, value in slices.items():
+            assert value == pytest.approx(judged.quality[metric][of], rel=1e-5), (metric, of)
+    # Measurements add what users would add that happen to be missing; a look says what those do that are there.
+    assert 0.5 * judged.errors["ndcg@20"] < look.errors["ndcg@20"] < 1.05 * judged.errors["ndcg@20"]
+    assert look.units == judge.baseline.units["ndcg@20"]["all"]
+    assert {of for of in look.quality["ndcg@20"] if of != "all"} >= {"head", "tail"}, "something is required of slices"
+    assert dense.counts["ndcg@20"]["tail"] == judge.baseline.units["ndcg@20"]["tail"]
+
+
+def test_what_is_not_required_is_not_looked_for(planted: Path, tmp_path: Path) -> None:
+    plain = looker(planted, tmp_path, "study.seed=0")
+    look = plain.look(Asked(number=1, recipe=RECIPES["int8"]))
+    assert {metric: set(slices) for metric, slices in look.quality.items()} == {"ndcg@20": {"all"}}
+
+
+def test_a_look_at_the_dense_model_is_even(one: Looker) -> None:
+    dense, same = one.look(Asked(number=0, recipe={})), one.look(Asked(number=1, recipe={}))
+    assert dense.quality == same.quality
+    assert dense.errors == {"ndcg@20": 0.0, **dense.errors}
+    assert same.errors["ndcg@20"] == pytest.approx(0.0, abs=1e-12)
+    assert dense.products > 0
+
+
+def test_an_untrained_look_is_what_its_recipe_does_at_once(one: Looker) -> None:
+    trained = one.look(Asked(number=1, recipe=RECIPES["trained"], epochs=0))
+    at_once = {"prune": {"method": RECIPES["trained"]["prune"]["method"]}}
+    plain = one.look(Asked(number=1, recipe=at_once))
+    assert (trained.epochs, trained.of_epochs, trained.done) == (0, 2, False)
+    assert trained.quality == plain.quality
+    assert trained.size_bytes == plain.size_bytes
+    assert trained.key != plain.key
+    part = one.look(Asked(number=2, recipe=RECIPES["trained"], epochs=1))
+    assert (part.epochs, part.done) == (1, False)
+    assert part.quality != trained.quality
+
+
+def test_a_recipe_of_which_nothing_comes_has_a_look_that_says_why(one: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = {"encode": {"product": {"width": 4, "entries": 256}}}
+    failed, fine = one.looks([Asked(number=1, recipe=bad), Asked(number=2, recipe=RECIPES["int8"])])
+    assert "a codebook of 256 entries is larger than table" in failed.failed
+    assert not failed.quality
+    assert failed.size_bytes == 0
+    assert not fine.failed
+    metric = type(one.task.metrics["ndcg@20"])
+    monkeypatch.setattr(metric, "__call__", lambda self, rows: math.nan)
+    (nothing,) = one.looks([Asked(number=3, recipe=RECIPES["int8"])])
+    assert nothing.failed == "ndcg@20 is nan"
+
+
+def test_what_is_over_before_it_began_is_left_out(one: Looker) -> None:
+    assert one.looks([]) == []
+    assert one.looks([Asked(number=1, recipe=RECIPES["int8"], seconds=0.0)]) == []
+    with pytest.raises(OutOfTime):
+        one.look(Asked(number=1, recipe=RECIPES["trained"], epochs=None, seconds=0.0))
+
+
+@pytest.mark.slow
+def test_a_look_in_another_process_is_the_same(one: Looker) -> None:
+    asked = [Asked(number=at, recipe=recipe) for at, recipe in enumerate(RECIPES.values(), start=1)]
+    here = one.looks(asked)
+    with FreshProcess() as process:
+        there: list[Look] = process.submit(one.looks, asked).result()
+    assert len(there) == len(here) == len(RECIPES)
+    for mine, theirs in zip(here, there, strict=True):
+        assert dataclasses.replace(theirs, seconds=mine.seconds) == mine
+
+
+def test_what_is_asked_can_be_sent_anywhere(one: Looker) -> None:
+    asked = Asked(number=1, recipe=RECIPES["int8"], epochs=3, seconds=2.0)
+    assert pickle.loads(pickle.dumps(asked)) == asked
+    assert isinstance(one.task, RecommenderTask)

@@ -1,0 +1,275 @@
+"""Training in rungs, on learning curves that are known: who goes on, who is stopped, and what a kill costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_looks import (
+    CUTS,
+    TRAINED,
+    Fading,
+    Killed,
+    LastFirst,
+    MadeUp,
+    epochs_of,
+    held,
+    look_at,
+    lookout,
+    planned,
+)
+
+from autoprune.deadline import NEVER, Deadline
+from autoprune.recipes.space import Space
+from autoprune.record.looks import Look
+from autoprune.study.choices import Choices
+from autoprune.study.looker import Asked
+from autoprune.study.lookout import Lookout
+from autoprune.study.rungs import COHORT, FIRST, GO_ON, RELATIVES, SLACK, Rungs
+from autoprune.study.rungs import CUTS as MOST_CUTS
+
+SCANNED = [
+    {"prune": {"method": {"dims": {"sparsity": sparsity}}}, "encode": {"quantize": {"bits": bits}, "epochs": 0}}
+    for bits in (8, 4, 2)
+    for sparsity in (0.1, 0.2, 0.3, 0.45)
+]
+
+STEM = {  # what follows the training costs no training again
+    "prune": {**CUTS["prune"], "epochs": {"any_of": [0, 4]}},
+    "encode": CUTS["encode"],
+}
+
+
+def trained(
+    taken: Lookout,
+    *,
+    space: Mapping[str, Any] = TRAINED,
+    cuts: list[dict[str, Any]] | None = None,
+    most: int | None = None,
+    seed: int = 0,
+    random: bool = False,
+    scanned: bool = True,
+    until: Deadline = NEVER,
+) -> Rungs:
+    """Trains from what a scan found."""
+    taken.take(SCANNED if cuts is None else cuts, until=NEVER)
+    rungs = Rungs(
+        Choices(Space(space), base={"dim": 16}),
+        taken,
+        epochs=epochs_of,
+        random=random,
+        seed=seed,
+        most=most,
+        scanned=scanned,
+    )
+    rungs.run(until=until)
+    return rungs
+
+
+def reached(evaluator: MadeUp) -> dict[str, list[tuple[int, int]]]:
+    """By recipe: the epochs that it was trained for, of how many, one look after the other."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for one in evaluator.asked:
+        made = planned(one.recipe)
+        if made.epochs:
+            found.setdefault(made.key, []).append((one.epochs or 0, made.epochs))
+    return found
+
+
+def test_recipes_are_begun_together_and_half_of_them_goes_on(tmp_path: Path) -> None:
+    evaluator = MadeUp()
+    rungs = trained(lookout(tmp_path / "looks", evaluator=evaluator), most=COHORT, random=True)
+    assert rungs.done
+    ladders = list(reached(evaluator).values())
+    raced = [ladder for ladder in ladders if len(ladder) > 1]
+    for ladder in raced:
+        epochs = ladder[0][1]
+        assert ladder[:2] == [(0, epochs), (math.ceil(FIRST * epochs), epochs)]
+        assert ladder[2:] in ([], [(epochs, epochs)])
+    on = sum(len(ladder) == 3 for ladder in raced)
+    assert 0 < on < len(raced)
+
+
+def test_who_goes_on_is_best_by_front_rank(tmp_path: Path) -> None:
+    """Of one cohort those that no other of them beats, best quality first."""
+    taken = lookout(tmp_path / "looks")
+    taken.take(SCANNED, until=NEVER)
+    rungs = Rungs(Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0)
+    recipes = [{**one, "encode": {**one["encode"], "epochs": 8}} for one in (*SCANNED[4:8], *SCANNED[:4])]
+    places = list(range(8))
+    starts = taken.take(recipes, until=NEVER)
+    looks = taken.take(recipes, epochs=2, until=NEVER)
+    on = rungs._going_on(places, starts, looks)
+    assert len(on) == math.ceil(GO_ON * len(places))
+    qualities = [looks[at].value("ndcg@20") for at in on]  # type: ignore[union-attr]
+    assert qualities == sorted(qualities, reverse=True)
+    gains = {at: taken.promises.gains(look) for at, look in enumerate(looks) if look}
+    for at in on:
+        better = [other for other in places if all(a > b for a, b in zip(gains[other], gains[at], strict=True))]
+        assert set(better) <= set(on), "nobody goes on before who is better in everything"
+
+
+def test_who_has_no_hope_is_stopped(tmp_path: Path) -> None:
+    """Two bits learn nothing here, and something no larger is far better."""
+
+    def formula(one: Asked) -> Look:
+        look = look_at(one)
+        if one.recipe.get("encode", {}).get("quantize", {}).get("bits") == 2 and look.of_epochs:
+            return dataclasses.replace(look, quality={"ndcg@20": {"all": 0.33}}, size_bytes=500_000)
+        return look
+
+    evaluator = MadeUp(formula)
+    taken = lookout(tmp_path / "looks", evaluator=evaluator, requirements={"quality": {"drop": "30%"}})
+    trained(taken, most=24, random=True)
+    went_on = [one for one in evaluator.asked if one.epochs and one.epochs == planned(one.recipe).epochs]
+    stopped = {one.recipe["encode"]["quantize"]["bits"] for one in evaluator.asked if one.epochs}
+    assert 2 in stopped, "it was begun"
+    assert {one.recipe["encode"]["quantize"]["bits"] for one in went_on} == {8, 4}
+
+
+def test_what_misses_by_little_is_trained_and_may_recover(tmp_path: Path) -> None:
+    assert SLACK == 0.15
+    mends = {"prune": {"method": {"dims": {"sparsity": 0.6}}}, "encode": {"quantize": {"bits": 8}, "epochs": 0}}
+    taken = lookout(tmp_path / "looks")
+    trained(taken, cuts=[mends], most=2)
+    front = taken.promises.front()
+    assert front
+    assert all(look.epochs for look in front), "untrained it misses the floor"
+    assert {look.recipe["prune"]["method"]["dims"]["sparsity"] for look in front} == {0.6}
+
+
+@pytest.mark.parametrize("most", [1, 3, 9])
+def test_no_more_are_trained_than_is_asked_for(tmp_path: Path, most: int) -> None:
+    evaluator = MadeUp()
+    rungs = trained(lookout(tmp_path / "looks", evaluator=evaluator), most=most)
+    assert rungs.done
+    assert rungs.trials == most == rungs.most
+    assert 0 < sum(len(ladder) > 1 for ladder in reached(evaluator).values()) <= most
+
+
+def test_relatives_cost_no_training(tmp_path: Path) -> None:
+    evaluator = MadeUp()
+    taken = lookout(tmp_path / "looks", evaluator=evaluator)
+    cuts = [
+        {**one, "prune": {**one["prune"], "epochs": 0}, "encode": {"quantize": one["encode"]["quantize"]}}
+        for one in SCANNED
+    ]
+    trained(taken, space=STEM, cuts=cuts, most=4)
+    whole: dict[str, list[Look]] = {}
+    for look in taken.looks.found.values():
+        if look.done and look.epochs:
+            whole.setdefault(str(look.recipe["prune"]), []).append(look)
+    ladders = reached(evaluator)
+    assert any(len(ladders[look.key]) == 1 for looks in whole.values() for look in looks)
+    for looks in whole.values():
+        begun = [look for look in looks if len(ladders[look.key]) > 1]
+        related = [look for look in looks if len(ladders[look.key]) == 1]
+        assert begun, "of each training one was trained for it"
+        assert len(related) <= RELATIVES * len(begun)
+        assert all(look.recipe["prune"] == begun[0].recipe["prune"] for look in related)
+
+
+def test_without_training_parameters_nothing_is_trained(tmp_path: Path) -> None:
+    evaluator = MadeUp()
+    cuts = [{**one, "encode": {"quantize": one["encode"]["quantize"]}} for one in SCANNED]
+    rungs = trained(lookout(tmp_path / "looks", evaluator=evaluator), space=CUTS, cuts=cuts)
+    assert rungs.done
+    assert rungs.trials == 0
+    assert len(evaluator.asked) == len(SCANNED)
+
+
+def test_where_nothing_new_can_be_asked_for_it_ends(tmp_path: Path) -> None:
+    space = {**CUTS, "encode": {**CUTS["encode"], "epochs": {"any_of": [0, 2]}}}
+    evaluator = MadeUp()
+    rungs = trained(lookout(tmp_path / "looks", evaluator=evaluator), space=space, cuts=SCANNED[:2], most=1000)
+    assert rungs.done
+    assert rungs.trials == 2
+
+
+def test_it_stops_once_training_finds_no_more(tmp_path: Path) -> None:
+    def formula(one: Asked) -> Look:
+        return dataclasses.replace(look_at(dataclasses.replace(one, epochs=0)), epochs=one.epochs or 0)
+
+    rungs = trained(lookout(tmp_path / "looks", evaluator=MadeUp(formula)), most=1000)
+    assert rungs.done
+    assert rungs.trials <= 3 * COHORT
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_without_a_scan_everything_is_asked_for_wherever_presets_lie(tmp_path: Path, random: bool) -> None:
+    evaluator = MadeUp()
+    outside = [{"quantize": {"bits": 8}}, {"encode": {"quantize": {"bits": 8}, "epochs": 0}}]
+    taken = lookout(tmp_path / "looks", evaluator=evaluator)
+    rungs = trained(taken, cuts=outside, most=16, scanned=False, random=random)
+    assert 8 < rungs.trials <= 16
+    asked = [one.recipe for one in evaluator.asked if "prune" in one.recipe]
+    assert len({recipe["prune"]["method"].get("dims", {}).get("sparsity") for recipe in asked}) > 5
+
+
+def test_presets_outside_the_space_are_no_beginning(tmp_path: Path) -> None:
+    taken = lookout(tmp_path / "looks")
+    outside = {"prune": {"method": {"dims": {"sparsity": 0.05}}}, "encode": {"quantize": {"bits": 8}}}
+    rungs = trained(taken, cuts=[outside, *SCANNED], most=8)
+    assert rungs.done
+    assert outside in [look.recipe for look in taken.promises.front(wanted=lambda look: not look.epochs)]
+    begun = [look.recipe["prune"]["method"]["dims"] for look in taken.looks.found.values() if look.of_epochs]
+    assert begun
+    assert {"sparsity": 0.05} not in begun
+
+
+@pytest.mark.parametrize("scanned", [True, False])
+def test_a_killed_training_goes_on_to_the_same_looks(tmp_path: Path, scanned: bool) -> None:
+    whole = lookout(tmp_path / "whole")
+    trained(whole, most=20, scanned=scanned)
+    count = len(whole.looks) - 1
+    for kill in (len(SCANNED) + 3, len(SCANNED) + 14, count - 2):
+        file = tmp_path / f"killed-{kill}"
+        with pytest.raises(Killed):
+            trained(lookout(file, evaluator=Fading(kill)), most=20, scanned=scanned)
+        file.write_bytes(file.read_bytes()[:-20])  # torn in the middle of a line
+        resumed = lookout(file, executor=LastFirst() if kill == count - 2 else None)
+        trained(resumed, most=20, scanned=scanned)
+        assert held(resumed) == held(whole)
+        again = MadeUp()
+        trained(lookout(file, evaluator=again), most=20, scanned=scanned)
+        assert again.asked == []
+
+
+def test_once_the_time_is_over_training_is_not_done(tmp_path: Path) -> None:
+    evaluator = MadeUp()
+    rungs = trained(lookout(tmp_path / "looks", evaluator=evaluator), until=Deadline.after(0.0))
+    assert not rungs.done
+    assert len(evaluator.asked) == len(SCANNED)
+
+
+def test_of_recipes_of_which_nothing_comes_nothing_is_learned(tmp_path: Path) -> None:
+    def formula(one: Asked) -> Look:
+        failed = "the loss is nan" if one.epochs and one.recipe["encode"]["quantize"]["bits"] == 8 else ""
+        look = look_at(one)
+        return dataclasses.replace(look, failed=failed, quality={} if failed else look.quality)
+
+    taken = lookout(tmp_path / "looks", evaluator=MadeUp(formula))
+    assert trained(taken, most=16).done
+    assert any(look.failed for look in taken.looks.found.values())
+    assert any(look.epochs for look in taken.promises.front())
+
+
+def test_twins_of_a_cohort_are_told_the_same(tmp_path: Path) -> None:
+    taken = lookout(tmp_path / "looks")
+    taken.take(SCANNED, until=NEVER)
+    rungs = Rungs(Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0)
+    recipe = {**SCANNED[5], "encode": {**SCANNED[5]["encode"], "epochs": 8}}
+    one, other, twin = rungs._race([recipe, SCANNED[0], recipe], NEVER)
+    assert one is twin
+    assert one is not None
+    assert one.epochs > 0
+    assert other is not None
+    assert other.epochs == 0
+
+
+def test_of_many_cuts_few_stand_for_all() -> None:
+    assert MOST_CUTS == 2 * COHORT
