@@ -79,7 +79,7 @@ def test_cfg_shows_what_is_composed(tmp_path: Path) -> None:
 def test_a_search_leaves_nothing_but_its_record(home: Path) -> None:
     assert sorted(path.name for path in home.iterdir() if path.name != "deploy") == ["runs"]
     names = {path.name for path in (home / "runs" / "small").iterdir()}
-    assert names == {"study.yaml", "archive.jsonl", "journal.log", "machines.json", "artifacts", "lock"}
+    assert names == {"study.yaml", "archive.jsonl", "looks.jsonl", "machines.json", "artifacts", "lock"}
 
 
 @pytest.mark.slow

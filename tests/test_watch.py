@@ -62,10 +62,12 @@ def test_what_is_left_moves_with_the_clock(
     monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
     shown, latest = Watch(console), record.point(7).candidate
     expected = Expected(current=100.0, after=140.0)
-    shown.report(Progress(trials=5, of=9, front=Front(record), rejected=0, latest=latest, expected=expected))
+    shown.report(
+        Progress(stage="training", looks=9, trials=5, front=Front(record), rejected=0, latest=latest, expected=expected)
+    )
     shown.working("fine-tuning: epoch 3 of 9")
     now[0] += elapsed
-    assert "5/9 trials | " in shown._now()
+    assert "8 candidates | " in shown._now()
     assert f" | about {left} left | fine-tuning: epoch 3 of 9" in shown._now()
 
 
@@ -74,7 +76,9 @@ def test_the_baseline_misses_nothing(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
     for number in (0, 1):
         latest = record.point(number).candidate
-        Watch(console).report(Progress(trials=0, of=9, front=Front(record), rejected=0, latest=latest, expected=None))
+        Watch(console).report(
+            Progress(stage="presets", looks=0, trials=0, front=Front(record), rejected=0, latest=latest, expected=None)
+        )
     before, after = text(console).splitlines()
     assert "misses" not in before
     assert "feasible" not in before
