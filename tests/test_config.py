@@ -71,10 +71,12 @@ BAD = {
     "task=interaction": r"task=interaction: .*Did you mean interactions",
     "requirements=accuracy": r"Did you mean accuracy_critical",
     "study.trails=3": r"study\.trails: there is no such entry\. Did you mean trials",
+    "study.looks=-1": r"study\.looks: a whole number >= 0 .* -1",
+    "study.workers=0": r"study\.workers: a whole number >= 1 .* 0",
     "study.trials=-1": r"study\.trials: a whole number >= 0 .* -1",
     "study.trials=many": r"study\.trials: .*many",
     "study.minutes=0": r"study\.minutes: more than 0",
-    "study.sampler=tpee": r"study\.sampler 'tpee' is unknown\. Did you mean tpe",
+    "study.sampler=randum": r"study\.sampler 'randum' is unknown. Did you mean random",
     "study.objectives=[size]": r"study\.objectives: quality and one or two of",
     "study.objectives=[quality,sise]": r"'sise' is unknown\. Did you mean size",
     "study.name=a/b": r"study\.name: letters",
@@ -111,11 +113,15 @@ BAD = {
     "++space.prune.method.choose.limbs.sparsity=0.5": r"choose\.limbs: method 'limbs' is unknown",
     "++space.prune.method.choose.heads.sparsity=0.5": r"choose\.heads: the model has no heads. It has: dim, rows",
     "++space.runtime=onnx": r"space\.runtime: the task has no runtime 'onnx'.* torch",
-    "++space.prune.method.choose.magnitude={sparsity:0.9,min_per_row:13}": r"magnitude\.sparsity: sparsity <= 0\.\d+ must hold",
+    "++space.prune.method.choose.magnitude={sparsity:0.9,min_per_row:13}": (
+        r"magnitude\.sparsity: sparsity <= 0\.\d+ must hold"
+    ),
     "space.prune.epochs=-1": r"space\.prune\.epochs: a whole number >= 0",
     "space.prune.schedule=cubik": r"space\.prune\.schedule: schedule 'cubik' is unknown. Did you mean cubic",
     "space.encode.method.choose.quantize.bits.item=7": r"choose\.quantize\.bits\.item: one of 32, 8, 4, 2, 1",
-    "++space.encode.method.choose.product={width:2,entries:256}": r"entries: a codebook of 256 entries is larger than table 'user'",
+    "++space.encode.method.choose.product={width:2,entries:256}": (
+        r"entries: a codebook of 256 entries is larger than table 'user'"
+    ),
     "++space.tune.epochs=3": r"space\.tune\.epochs: nothing can be trained after",
     "++space.base.width=3": r"space\.base\.width: the task's model has no such setting\. .*dim",
     "++presets.mine={quantize:{bits:3}}": r"presets\.mine\.quantize\.bits: one of 32, 8, 4",
