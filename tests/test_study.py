@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import autoprune
-from autoprune.config import compose_config
+from autoprune.config import compose_config, sections
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
@@ -25,6 +25,8 @@ from autoprune.recommender.task import RecommenderTask
 from autoprune.record.folder import driving
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
+from autoprune.study.job import run_study
+from autoprune.study.progress import Watching
 
 pytestmark = pytest.mark.slow  # all of it rests on whole searches; test_driver.py has quick ones
 
@@ -123,7 +125,7 @@ def test_what_was_looked_at_is_what_was_measured(runs: Path) -> None:
     """On planted data validation is looked at whole; sizes agree to the byte."""
     looks = {look.key: look for look in Looks(runs / "s" / LOOKS).found.values() if look.done}
     trials = [point.candidate for point in Record(runs / "s").points if point.candidate.name == "trial"]
-    assert any(looks[candidate.key].epochs for candidate in trials), "some were trained"
+    assert any(look.epochs for look in looks.values()), "some were trained to the end"
     for candidate in trials:
         measured, look = candidate.latest(), looks[candidate.key]
         assert measured.size_bytes == look.size_bytes
@@ -247,7 +249,7 @@ def test_an_empty_front_explains_itself(runs: Path) -> None:
     record = Record(runs / "s")
     front = Front(record, Limits(floors=["quality=2x"]))
     with pytest.raises(
-        AutopruneError, match=r"quality >= 2x: missed by \\d+ of \\d+, by (?s:.*)Nearest misses:\n  #\d+ "
+        AutopruneError, match=r"quality >= 2x: missed by \d+ of \d+, by (?s:.*)Nearest misses:\n  #\d+ "
     ):
         front.pick()
 
@@ -280,20 +282,20 @@ def test_latency_is_measured_once_a_structure_where_it_is_asked_for(planted: Pat
     assert all(len(timings) == 1 for timings in by_structure.values())
 
 
-SEEN = ["front {name}", "front {name} --all", "front {name} --json", "front {name} --csv {file}", "show {name} 0"]
-SEEN += ["show {name} 1", "compare {name} {name}", "report {name}", "card {name}", "front {name} --png {file}.png"]
+SEEN = ["front {name}", "front {name} --all", "front {name} --json", "front {name} --csv", "show {name} 0"]
+SEEN += ["show {name} 1", "compare {name} {name}", "report {name}", "pick {name} {file}"]
 
 
 @pytest.mark.parametrize("command", SEEN)
 def test_what_is_not_timed_can_be_looked_at(command: str, runs: Path, tmp_path: Path) -> None:
     """Neither latency nor its ratio is there, but for the dense model's."""
-    place = Path(shutil.copytree(runs, tmp_path / "runs"))
+    shutil.copytree(runs, tmp_path / "runs")
     told = command.format(name="s", file=tmp_path / "out")
     ended = subprocess.run(
-        [sys.executable, "-m", "autoprune", *told.split(), "--dir", str(place)], capture_output=True, text=True
+        [sys.executable, "-m", "autoprune", *told.split()], cwd=tmp_path, capture_output=True, text=True
     )
     assert ended.returncode == 0, ended.stderr
-    assert "nan" not in ended.stdout.replace("pennant", "").lower()
+    assert "nan" not in ended.stdout.lower()
     assert "Traceback" not in ended.stderr
 
 
@@ -316,7 +318,8 @@ def test_on_another_machine_every_artifact_is_timed_again(
             second.structure,
         )
         assert new.found["quality"] == old.found["quality"]
-        assert new.found["latency_ms"] != old.found["latency_ms"], "those of the machine where the baseline was last"
+        assert ("latency_ms" in new.found) == (not new.number), "of others it is not asked for"
+    assert after[0].found["latency_ms"] != before[0].found["latency_ms"], "of the machine where it was last"
     content = (copied / "s" / "archive.jsonl").read_bytes()
     autoprune.search(*words(planted, copied))
     assert (copied / "s" / "archive.jsonl").read_bytes() == content, "timed once"
@@ -347,7 +350,7 @@ def test_killed_again_and_again_nothing_is_lost_or_done_twice(runs: Path, plante
         process = started(*words(planted, tmp_path))
         # At uneven moments after something new appeared, so that kills fall into every phase.
         known = lines(archive), lines(looks)
-        enough = 1 + 3 * (number % 3), 10 + 20 * (number % 4)
+        enough = 1 + 4 * (number % 3), 20 + 30 * (number % 4)
         wait_for(
             process,
             lambda: lines(archive) >= known[0] + enough[0] or lines(looks) >= known[1] + enough[1],  # noqa: B023
@@ -368,7 +371,7 @@ def test_killed_again_and_again_nothing_is_lost_or_done_twice(runs: Path, plante
     assert looked(tmp_path / "s") == looked(runs / "s")
 
 
-def test_stopped_by_hand_in_mid_scan_it_says_so_and_goes_on(runs: Path, planted: Path, tmp_path: Path) -> None:
+def test_stopped_by_hand_in_mid_scan_it_says_so_and_goes_on(planted: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "autoprune", *words(planted, tmp_path)]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     looks, end = tmp_path / "s" / LOOKS, time.monotonic() + 120
@@ -380,9 +383,10 @@ def test_stopped_by_hand_in_mid_scan_it_says_so_and_goes_on(runs: Path, planted:
     assert "Stopped. What is finished is kept; the same command goes on from here." in complained
     assert "Traceback" not in complained
     assert lines(looks) >= 10
-    autoprune.search(*words(planted, tmp_path))
-    assert looked(tmp_path / "s") == looked(runs / "s")
-    assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))
+    before = looks.read_bytes()
+    autoprune.search(*words(planted, tmp_path, "study.trials=0"))
+    assert looks.read_bytes().startswith(before[: before.rindex(b"\n")])
+    assert len(Record(tmp_path / "s").points) > SHORT["study.driver.MADE"]
 
 
 def children(of: int) -> list[int]:
@@ -411,10 +415,6 @@ def test_a_worker_that_is_killed_in_mid_scan_costs_what_it_was_at(
         if message.startswith("scan: ") and lines(looks) > 20:
             for process in children(os.getpid()):
                 os.kill(process, signal.SIGKILL)
-
-    from autoprune.config import sections
-    from autoprune.study.job import run_study
-    from autoprune.study.progress import Watching
 
     told = words(planted, tmp_path, "study.workers=2")
     with pytest.raises(AutopruneError, match=r"ended with -9"):
