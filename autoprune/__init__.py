@@ -2,7 +2,7 @@
 
     import autoprune
 
-    front = autoprune.search("task=movielens", "requirements.quality.drop=2%", "study.trials=40")
+    front = autoprune.search("task=movielens", "requirements.quality.drop=2%")
     print(front.to_frame())
     front.pick(prefer="size").save("deploy")
     autoprune.load("deploy").recommend(user=42, k=10)

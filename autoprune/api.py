@@ -22,7 +22,7 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
     """Runs a study, or goes on with one that was stopped; verifies its finalists, and returns its front.
 
     Args:
-        overrides: as on the command line, e.g. "task=movielens", "study.trials=40".
+        overrides: as on the command line, e.g. "task=movielens", "study.minutes=10".
         report: called whenever a candidate is finished.
         values: the same by key, taken as they are: texts, paths, numbers, lists, mappings or None. Keys have dots, so
             that most are given as `**{"task.data.path": path}`.
@@ -31,10 +31,10 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
         AutopruneError: an override cannot be; nothing is written then.
 
     Example:
-        front = autoprune.search("task=movielens", "study.name=careful", "study.trials=10")
+        front = autoprune.search("task=movielens", "study.name=careful", "study.minutes=10")
         front.pick(prefer="size").save("deploy")
 
-        autoprune.search(task="interactions", **{"task.data.path": Path("my ratings (1).csv"), "study.trials": 10})
+        autoprune.search(task="interactions", **{"task.data.path": Path("my ratings (1).csv"), "study.minutes": 10})
     """
     for override in overrides:
         _check_override(override)

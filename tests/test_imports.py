@@ -44,11 +44,11 @@ ROOMS = {
     "study": "settings definition request executor local staff provenance verdict maker looker evaluate sampler "
     "choices lookout scan rungs progress outlook driver suited job remeasure verify search",
     "api": "",
-    "views": "plain commands layers marks order effects intervals phrases pace headline origin rows front_json compare "
-    "card front_png.places front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff plots.study "
-    "plots report.sliders report.commands report.content report dashboard.notes dashboard.mirror dashboard.server "
-    "dashboard terminal.pages terminal.watch terminal.front terminal.candidate terminal.comparison terminal.verified "
-    "terminal",
+    "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "
+    "compare card front_png.places front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff "
+    "plots.study plots report.sliders report.commands report.content report dashboard.notes dashboard.mirror "
+    "dashboard.server dashboard terminal.pages terminal.watch terminal.front terminal.candidate "
+    "terminal.comparison terminal.verified terminal",
     "app": "",
     "cli": "options verbs entry",
     "__main__": "",

@@ -23,8 +23,8 @@ autoprune: search for the smallest and fastest form of an embedding model that i
 
 Search (every key can be set; what is composed: autoprune --cfg job):
 
-  autoprune task=movielens                                        the defaults: 40 trials, 3 % of quality may go
-  autoprune task=movielens requirements=latency_sensitive study.trials=100 study.name=fast
+  autoprune task=movielens                                        the defaults: 3 % of quality may go; stops by itself
+  autoprune task=movielens requirements=latency_sensitive study.minutes=30 study.name=fast
   autoprune task=interactions task.data.path=ratings.csv          your own: .csv, .tsv, .inter, .parquet, a folder
   autoprune task=interactions 'task.data.path=~/my ratings (1).csv'   quotes for the shell alone; ~ is your home
   autoprune task=movielens space.encode.epochs=0 'space.prune.method.choose.dims.sparsity.float=[0.5,0.9]'
@@ -33,17 +33,20 @@ Search (every key can be set; what is composed: autoprune --cfg job):
   autoprune task=stsb task.data.path=stsb/ requirements.quality.drop=1%
   autoprune --multirun task=movielens requirements=accuracy_critical,latency_sensitive study.seed=1,2
 
-  The same command resumes a study that was stopped, or goes on with it under a larger study.trials.
+  It measures the dense model and presets, looks at thousands of untrained recipes (study.looks), trains the most
+  promising (study.trials), and measures what came of it, at the end on test data. It stops when it finds no more.
+  The same command resumes a study that was stopped; study.looks=0 leaves the looks out, study.trials=0 the training.
 
 {groups}
-  study.*        name, trials, minutes, seed, objectives, sampler, latency_seconds, verify_rounds, device, dir
+  study.*        name, looks, trials, minutes, workers, seed, objectives, sampler, latency_seconds, verify_rounds,
+                 device, dir
   --config-dir   a folder of your own with space/, requirements/ … beside the shipped ones
 
 Look and choose:
 
   autoprune front STUDY                                           the Pareto front, with what profiles would pick
   autoprune front STUDY --floor ndcg@20=0.97x --max latency_ms=0.5x   under other limits: nothing is trained
-  autoprune front STUDY --sort size --all                         (--csv, --json: for programs)
+  autoprune front STUDY --sort size --all                         and looks beyond it (--csv, --json: for programs)
   autoprune verify STUDY [--rounds 5]                             measure the front again, on test data, timed longer
   autoprune show STUDY NUMBER                                     one candidate: recipe, measurements, margins
   autoprune compare STUDY STUDY                                   two searches of one task: whose front beats whose
@@ -51,7 +54,7 @@ Look and choose:
   autoprune pick STUDY --format sentence-transformers --to DIR    the best that stock sentence-transformers loads
   autoprune report STUDY                                          one HTML file to look at the front in, offline
   autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
-  autoprune dashboard STUDY                                       all candidates in optuna-dashboard, in a browser
+  autoprune dashboard STUDY                                       the candidates (no looks) in optuna-dashboard
   python -c "import autoprune; print(autoprune.load('DIR').recommend(user=42, k=10))"
 
 Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune --hydra-help.

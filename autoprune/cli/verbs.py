@@ -44,7 +44,9 @@ def front(
     sort: Annotated[
         str, typer.Option(help="quality, size, latency or any reading, such as recall@20.tail; the best comes first.")
     ] = "quality",
-    all_: Annotated[bool, typer.Option("--all", help="Show every point of a long front.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Show every point of a long front, and what looks promise beyond it.")
+    ] = False,
     csv: Annotated[
         bool, typer.Option("--csv", help="Print comma-separated values; docs/numbers.md names the columns.")
     ] = False,
@@ -54,6 +56,8 @@ def front(
 
     What was verified is shown by its verified values, on test data, and stays only if it still holds. Where nothing
     meets the requirements, it is said what was missed, by how much, and what would be enough.
+
+    Looks are no measurements: --all lists those of their front that were not made after the table, apart from it.
 
     The size is that of what answers (model/ in the artifact). `show` tells what the whole folder takes, with titles
     and the histories that users without a row are served from.
@@ -225,7 +229,7 @@ def dashboard(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines look.")] = "127.0.0.1",
     limits: Bounds,
 ) -> None:
-    """Show every candidate in optuna-dashboard: constraints, recipes, picks. It follows a search that is running."""
+    """Show every candidate, but no looks, in optuna-dashboard; it follows a search that is running."""
     from autoprune.views.dashboard import Dashboard, serve  # here, because it takes a second to import Optuna
 
     def ready(address: str) -> None:

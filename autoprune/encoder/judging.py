@@ -20,7 +20,7 @@ from autoprune.errors import unknown
 from autoprune.tasks.task import Judging
 
 LOOK_TOKENS = 8192
-"""That a look reads: about 300 sentences."""
+"""That a look reads, shared out among the benchmarks: some 300 sentences. Reading them is nearly all that it costs."""
 
 UNITS = 10_000_000
 """Units of one benchmark, at most: each has a range of numbers of its own."""

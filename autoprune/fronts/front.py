@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from autoprune.errors import AutopruneError, unknown
 from autoprune.fronts.fall import Fall, all_fell, explain_fall
-from autoprune.fronts.infeasible import Infeasible, explain
+from autoprune.fronts.infeasible import SEARCH_ON, Infeasible, explain
 from autoprune.fronts.letters import apart, letters
 from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.fronts.obstacles import explain_obstacles
@@ -16,6 +16,7 @@ from autoprune.fronts.optimism import optimism
 from autoprune.fronts.pareto import front_of, hypervolume, knee, spread_out
 from autoprune.fronts.pool import Pool, by_quality
 from autoprune.fronts.profiles import shipped_profiles
+from autoprune.fronts.promises import Promises
 from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.record.archive import TRIAL
 from autoprune.record.point import Point, all_names, columns
@@ -24,7 +25,7 @@ from autoprune.record.record import Record
 if TYPE_CHECKING:  # to look at a front nobody should wait for pandas
     import pandas as pd
 
-NOTHING_TRIED = "Only the baseline was measured so far: search on, with presets or more trials."
+NOTHING_TRIED = "Only the baseline was measured so far: search on, with presets, looks or trials."
 
 
 class Front:
@@ -210,6 +211,21 @@ class Front:
             points, self.record.objectives, floor=max(self.requirements.floors(self.record.metric), default=0.0)
         )
 
+    @cached_property
+    def promises(self) -> Promises | None:
+        """What the study's looks promise under the same requirements; None where none was taken."""
+        looks = self.record.looks
+        if looks.dense is None:
+            return None
+        promises = Promises(
+            looks.dense,
+            metrics=self.record.metrics,
+            requirements=self.requirements,
+            objectives=self.record.objectives,
+        )
+        promises.add(*looks.found.values())
+        return promises
+
     def infeasible(self) -> Infeasible:
         """Why nothing, or so little, is feasible."""
         return explain(self.candidates, self.requirements)
@@ -223,7 +239,7 @@ class Front:
     def _explain_falls(self) -> str:
         lines = [all_fell(self.falls)]
         lines += [f"  #{fall.point.number} {fall.point.candidate.summary}: {fall.reason}" for fall in self.falls]
-        return "\n".join([*lines, "Loosen a requirement, take another profile (--for), or search on with more trials."])
+        return "\n".join([*lines, f"Loosen a requirement, take another profile (--for), or {SEARCH_ON}."])
 
     def explain_dense(self) -> str:
         """Why the pick is the dense model: nothing else fits, or held, or it is best in what is preferred."""

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from autoprune.fronts.requirements import Requirement, Requirements
 from autoprune.record.point import Point
 
+SEARCH_ON = "search on, with larger study.looks and study.trials or in a wider space"
+"""The way out where what was tried is not enough."""
+
 NEAREST = 3
 """How many of the nearest misses are named."""
 
@@ -105,7 +108,7 @@ class Infeasible:
         elif self.together:
             lines.append("No single change is enough; together these would be:")
             lines.append(f"  {' '.join(self.together)}  ({point_summary(self.nearest[0][0])})")
-        lines.append("Loosen a requirement, take another profile (--for), or search on with more trials.")
+        lines.append(f"Loosen a requirement, take another profile (--for), or {SEARCH_ON}.")
         return "\n".join(lines)
 
 

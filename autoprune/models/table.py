@@ -131,9 +131,16 @@ class Table(nn.Module):
         self.mask = mask
         self.weight.data = self.weight.detach() * mask
 
-    def choose_bits(self, bits: Tensor) -> None:
-        """Chooses the width of every row's codes (uint8 [rows]), and the ranges that the weights need now."""
+    def choose_bits(self, bits: Tensor, *, search: bool = True) -> None:
+        """Chooses the width of every row's codes (uint8 [rows]), and the ranges that the weights need now.
+
+        Args:
+            search: False leaves the ranges whole, where only shapes matter.
+        """
         self.bits = bits
+        if not search:
+            self.shares = torch.ones_like(self.shares)
+            return
         weights, mask = self._masked()
         self.shares = best_shares(weights.detach(), bits, mask=mask, symmetric=self.symmetric)
 

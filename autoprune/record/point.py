@@ -30,7 +30,8 @@ class Point:
 
     Attributes:
         candidate: recipe and measurements.
-        found: its readings against the baseline, as the search took them: quality on validation data.
+        found: its readings against the baseline, as the search took them: quality on validation data. Latency that the
+            search did not time is the verification's.
         folder: where its artifact lies.
         verified: its readings as `autoprune verify` took them: quality on test data; empty where it did not.
         draws: bootstrapped ratios of the main metric on test data, drawn alike for all that were verified.

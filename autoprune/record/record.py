@@ -16,6 +16,7 @@ from autoprune.measure.reading import FEWEST_UNITS, Reading, binding_slices, rea
 from autoprune.overrides import key_of, written
 from autoprune.record.archive import LOST, Archive, Candidate
 from autoprune.record.folder import read_machines, read_study, seen_from_here
+from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.point import Point
 from autoprune.record.unfinished import Unfinished
 
@@ -83,6 +84,7 @@ class Record:
         """
         record = copy.copy(self)
         record._by_number = self._points(known=self._by_number)
+        record.__dict__.pop("looks", None)  # read when it is asked for
         return record
 
     @property
@@ -162,6 +164,8 @@ class Record:
         assert searched is not None, "whatever is archived was measured for the search"
         found = readings(*searched, metrics=self.metrics)
         verified = self._verified(candidate, baseline, found)
+        if "latency_ms" not in found:  # nothing asked the search to time it, or another machine did
+            found |= {name: reading for name, reading in verified.items() if name.startswith("latency_ms")}
         return Point(
             candidate=candidate,
             found=found,
@@ -194,6 +198,11 @@ class Record:
     def machines(self) -> dict[str, dict[str, str | int]]:
         """What is known of the machines that measured, by the fingerprint that stands beside every latency."""
         return read_machines(self.folder)
+
+    @cached_property
+    def looks(self) -> Looks:
+        """The looks that the search took; none where it took none, or an older version did the study."""
+        return Looks(self.folder / LOOKS)
 
     @property
     def names(self) -> list[str]:

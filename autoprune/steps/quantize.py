@@ -78,7 +78,7 @@ class Quantize(Coded):
         for name, (width, _) in by_name(self.bits, model.groups, path=("bits",)).items():
             for table in model.groups[name].values():
                 if width < int(table.bits[0]):
-                    table.choose_bits(torch.full_like(table.bits, width))
+                    table.choose_bits(torch.full_like(table.bits, width), search=not context.rehearsal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class Mixed(Coded):
             bits = torch.full_like(table.bits, self.tail_bits)
             bits[standing[order[: removed(len(standing), self.head)]]] = self.head_bits
             if not torch.equal(bits, table.bits):
-                table.choose_bits(bits)
+                table.choose_bits(bits, search=not context.rehearsal)
 
 
 def check_width(width: object, path: tuple[str, ...], widths: tuple[int, ...]) -> None:

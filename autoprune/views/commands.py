@@ -8,20 +8,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from autoprune.record.archive import TRIAL
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 
-LOCAL = re.compile(r"\+{0,2}study\.(name|dir|trials|minutes|verify_rounds)=")
-"""Overrides that the search's command does not repeat: the name and the trials are told as they came to be."""
+LOCAL = re.compile(r"\+{0,2}study\.(name|dir|workers|verify_rounds)=")
+"""Overrides that the search's command does not repeat: the name is told, the others change nothing that is found."""
 
 
 def search_command(record: Record) -> str:
     """The command line that does the study again, and verifies it if this one was; places are left to be filled in."""
-    trials = sum(point.candidate.name == TRIAL for point in record.points)
     flags = ["--config-dir", without_places(record.config_dir)] if record.config_dir else []
     kept = [_placeless(override) for override in record.overrides if not LOCAL.match(override)]
-    search = shlex.join(["autoprune", *flags, *kept, f"study.trials={trials}", f"study.name={record.name}"])
+    search = shlex.join(["autoprune", *flags, *kept, f"study.name={record.name}"])
     return f"{search} && autoprune verify {record.name}" if record.baseline.verified else search
 
 

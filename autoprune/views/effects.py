@@ -1,8 +1,11 @@
 """Which parameters of a recipe mattered: the share of the variance that each explains by itself.
 
-One-way analysis of variance over the candidates that the sampler asked for, a parameter at a time: its values are the
+One-way analysis of variance over the recipes that the sampler asked for, a parameter at a time: its values are the
 groups, numbers of many values are put into bins, and "absent" is a group like any other. The share is epsilon squared
 (Kelley 1935), which takes from eta squared what groups explain by chance alone.
+
+Of a study with looks these are its looks, which are many, at recipes as they stand: untrained ones that ask for no
+training, and such as were trained to the end. Of latency, which looks do not tell, they are the candidates.
 
 Limits: parameters that were chosen together share the credit (a sampler does not draw them independently), what only
 two of them do together is seen in neither, and so the shares need not sum to one.
@@ -18,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.measure.reading import Reading, readings
 from autoprune.record.archive import TRIAL
 from autoprune.record.record import Record
 
@@ -75,19 +79,23 @@ def epsilon_squared(groups: Sequence[Hashable], values: Sequence[float]) -> floa
 def importance(record: Record) -> dict[str, dict[str, float]]:
     """By objective, then by parameter: the share of variance that it explains, the largest first.
 
-    Quality is judged by its ratio to the baseline over what was trained; size and latency by the logarithm of theirs,
-    over rejected candidates too. Objectives of which fewer than `FEWEST` candidates are measured are left out, and
-    parameters that never vary.
+    Quality is judged by its ratio to the baseline, over what has one; size and latency by the logarithm of theirs, over
+    rejected candidates too. Objectives of which fewer than `FEWEST` are known are left out, and parameters that never
+    vary.
     """
-    trials = [point for point in record.points if point.candidate.name == TRIAL]
+    trials = [(point.candidate.recipe, point.found) for point in record.points if point.candidate.name == TRIAL]
+    looks = _looks(record) or trials
     found: dict[str, dict[str, float]] = {}
     for objective, (reading, larger) in OBJECTIVES.items():
-        judged = [point for point in trials if reading in point.found and point.found[reading].ratio > 0]
+        asked = trials if objective == "latency" else looks
+        judged = [
+            (recipe, read[reading].ratio) for recipe, read in asked if reading in read and read[reading].ratio > 0
+        ]
         if len(judged) < FEWEST:
             continue
-        ratios = [point.found[reading].ratio for point in judged]
+        ratios = [ratio for _, ratio in judged]
         values = ratios if larger else [math.log(ratio) for ratio in ratios]
-        recipes = [parameters(point.candidate.recipe) for point in judged]
+        recipes = [parameters(recipe) for recipe, _ in judged]
         shares = {
             name: epsilon_squared(_groups([recipe.get(name, ABSENT) for recipe in recipes]), values)
             for name in dict.fromkeys(name for recipe in recipes for name in recipe)
@@ -96,6 +104,19 @@ def importance(record: Record) -> dict[str, dict[str, float]]:
         known = {name: share for name, share in shares.items() if not math.isnan(share)}
         found[objective] = dict(sorted(known.items(), key=lambda pair: -pair[1]))
     return found
+
+
+def _looks(record: Record) -> list[tuple[dict[str, Any], dict[str, Reading]]]:
+    """Recipes that were looked at as they stand, and what the looks read."""
+    dense = record.looks.dense
+    if dense is None:
+        return []
+    before = dense.measurement()
+    return [
+        (look.recipe, readings(look.measurement(), before, metrics=record.metrics))
+        for look in record.looks.found.values()
+        if look.number and look.done and not look.failed
+    ]
 
 
 def _groups(values: Sequence[Any]) -> list[str]:

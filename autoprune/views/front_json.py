@@ -24,6 +24,11 @@ falls           [{number, words, missed, doubted, beaten_by}]: what the verifica
 letters         by number: points that share one cannot be told apart in quality
 hypervolume, floor, optimism       numbers, or null
 explanation     why nothing is feasible, a text; null where something is
+looks           what looks promise and was not made, their whole front, best quality first: [{words, recipe,
+                quality_ratio, size_ratio, units, of_units, epochs, of_epochs}]. These are no measurements: a model in
+                memory answered `units` of the `of_units` units of validation data, trained for `epochs` of `of_epochs`
+looked          {taken, failed, made, off_median, off_most}: how many looks there are, how many came to nothing, how
+                many were made and measured, and by how much the ratio of quality differed then; null without looks
 """
 
 from __future__ import annotations
@@ -33,10 +38,12 @@ from typing import Any
 
 from autoprune.fronts.fall import Fall
 from autoprune.fronts.front import Front
+from autoprune.fronts.promises import Promises
 from autoprune.fronts.requirements import Requirement, is_cost
 from autoprune.measure.measurement import SEARCH, VERIFY
 from autoprune.measure.reading import SURE, Reading
 from autoprune.record.point import Point
+from autoprune.views import looks
 from autoprune.views.headline import headline
 from autoprune.views.intervals import telling
 from autoprune.views.order import ordered
@@ -89,6 +96,8 @@ def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "floor": front.floor,
         "optimism": front.optimism,
         "explanation": None if some else front.explain_empty(),
+        "looks": _looks(front, front.promises) if front.promises else [],
+        "looked": _looked(front, front.promises) if front.promises else None,
     }
     plain: dict[str, Any] = finite(facts)
     return plain
@@ -112,6 +121,36 @@ def _fall(fall: Fall) -> dict[str, Any]:
         "missed": fall.missed,
         "doubted": list(fall.doubted),
         "beaten_by": fall.beaten_by.number if fall.beaten_by else None,
+    }
+
+
+def _looks(front: Front, promises: Promises) -> list[dict[str, Any]]:
+    found = []
+    for look in looks.unmade(front, promises):
+        ratios, (units, of) = promises.readings(look), looks.asked(front, look)
+        found.append(
+            {
+                "words": look.summary,
+                "recipe": look.recipe,
+                "quality_ratio": ratios["quality"].ratio,
+                "size_ratio": ratios["size_bytes"].ratio,
+                "units": units,
+                "of_units": of,
+                "epochs": look.epochs,
+                "of_epochs": look.of_epochs,
+            }
+        )
+    return found
+
+
+def _looked(front: Front, promises: Promises) -> dict[str, Any]:
+    taken, told = looks.others(front), looks.foretold(front, promises)
+    return {
+        "taken": len(taken),
+        "failed": looks.failures(taken)[0],
+        "made": told.made if told else 0,
+        "off_median": told.middle if told else None,
+        "off_most": told.most if told else None,
     }
 
 

@@ -36,8 +36,9 @@ def made_how(record: Record, point: Point, made: Mapping[str, Any], *, made_by: 
 
 
 def _searched(record: Record) -> str:
-    """What the study consists of, so that the numbers in its command can be read."""
+    """What the study consists of."""
     trials = sum(point.candidate.name == TRIAL for point in record.points)
     presets = sum(point.number > 0 for point in record.points) - trials
     tried = f"{phrases.counted(presets, 'preset')} and {phrases.counted(trials, 'trial')} of the sampler"
-    return f"Searched among the dense model, {tried}"
+    looks = len(record.looks)
+    return f"Searched among the dense model, {tried}" + f" that {looks:,} looks in memory had found" * bool(looks)

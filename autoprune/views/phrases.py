@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from autoprune.fronts.fall import DOUBT
 from autoprune.fronts.front import NOTHING_TRIED, Front
+from autoprune.fronts.infeasible import SEARCH_ON
 from autoprune.fronts.requirements import Requirement
 from autoprune.measure.measurement import RULES, SEARCH, VERIFY, Measurement, version_of
 from autoprune.measure.reading import FEWEST_UNITS, SURE, Reading, shipped
@@ -20,7 +21,7 @@ from autoprune.views.marks import initials
 NOTHING = "-"
 """Stands where nothing was measured."""
 
-NOTHING_BEATS = "Nothing beats the baseline under these requirements; loosen one, or search on with more trials."
+NOTHING_BEATS = f"Nothing beats the baseline under these requirements; loosen one, or {SEARCH_ON}."
 
 PURPOSES = {SEARCH: "the search", VERIFY: "the verification"}
 """What measurements were taken for."""

@@ -12,7 +12,7 @@ from autoprune.encoder.tokenizer import Tokenizer
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 
-LONGEST = 64
+LONGEST = 32
 """Tokens of a text that a part reads: what a model loses shows in the beginning of a text, and more texts tell more."""
 
 SEED = 0

@@ -32,7 +32,7 @@ from autoprune.errors import AutopruneError
 
 K = 10
 
-PART_K = 4
+PART_K = 2
 """Of a part (`Benchmark.part`): the documents nearest to a query, and the relevant ones, that must be among it."""
 
 POOL = 512

@@ -1,7 +1,7 @@
 """The study for Optuna's eyes: every candidate of the archive is a trial.
 
-It is made from the archive, not from the sampler's journal: the journal knows only what the sampler was told,
-and Optuna 5 writes constraints (`constraints:NAME`) where optuna-dashboard 0.21 does not look (`constraints`).
+It is made from the archive: candidates alone, no looks. The search keeps no study of Optuna's on disk, and Optuna 5
+writes constraints (`constraints:NAME`) where optuna-dashboard 0.21 does not look (`constraints`).
 """
 
 from __future__ import annotations

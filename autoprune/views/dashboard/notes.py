@@ -40,7 +40,8 @@ A **read-only mirror** of an autoprune study: changes made here are refused. The
 {fell}
 How to read it:
 
-- A trial has the number of its candidate; 0 is the baseline. *Pruned* is what was rejected early.
+- A trial has the number of its candidate; 0 is the baseline. *Pruned* is what was rejected early. Looks are not here,
+  for they measured nothing: the report and `front --all` show them.
 - Objective values are those of the search ({", ".join(objective_name(front, name) for name in record.objectives)});
   the plots' own Pareto front goes by these values alone, not by how sure they are. *Best trials* are the front that
   verification left.

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.pareto import nondominated
+from autoprune.fronts.promises import Promises
 from autoprune.record.point import Point
+from autoprune.views import looks
 from autoprune.views.front_png.labels import label
 from autoprune.views.front_png.places import Groups, groups, places
 from autoprune.views.intervals import telling
@@ -42,7 +44,7 @@ def front_figure(front: Front) -> Figure:
     Where a candidate was verified it stands at its values on test data, filled; otherwise at those of the search,
     hollow. The line joins the points of the front that no other one beats in the panel. Bars are the intervals of a
     re-measurement; an arrow leads from where a point of the search's front was to where verification let it fall. What
-    a profile picks has a ring and, where there is room, its number; so has the knee.
+    a profile picks has a ring and, where there is room, its number; so has the knee. Faint dots behind all are looks.
 
     Raises:
         AutopruneError: matplotlib is not installed.
@@ -63,6 +65,8 @@ def front_figure(front: Front) -> Figure:
     left.set_title("quality against size", fontsize=10)
     right.set_title("quality against latency", fontsize=10)
     below = _frame(left, drawn)
+    if front.promises:
+        _draw_looks(left, front, front.promises)
     if below:
         left.annotate(
             f"{below} more below", (0.98, 0.02), xycoords="axes fraction", ha="right", fontsize=7.5, color="#555555"
@@ -133,6 +137,17 @@ def _draw(axes: Axes, front: Front, drawn: Groups, name: str) -> None:
         marker="o", markersize=9.5, color=BLACK, markerfacecolor="none", markeredgewidth=0.7,
         label="picks and knee" if xs else "_", zorder=4.5,
     )  # fmt: skip
+
+
+def _draw_looks(axes: Axes, front: Front, promises: Promises) -> None:
+    """What was looked at, as far as the quality axis goes; a thin line joins the best."""
+    lowest, _ = axes.get_ylim()
+    dots = [place for place in looks.places(looks.drawn(front), promises) if place[1] >= lowest]
+    best = [place for place in looks.places(looks.edge(front, promises), promises) if place[1] >= lowest]
+    if best:
+        xs, ys = zip(*dots, strict=True)
+        _mark(axes, xs, ys, marker=".", markersize=1.5, alpha=0.3, color=GREY, zorder=1.5, label="looks, not measured")
+        axes.plot(*zip(*best, strict=True), color=GREY, linewidth=0.6, drawstyle="steps-post", zorder=1.6)
 
 
 def _mark(axes: Axes, xs: Sequence[float], ys: Sequence[float], **look: Any) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.pareto import nondominated
+from autoprune.fronts.promises import Promises
 from autoprune.record.point import Point
+from autoprune.views import looks
 from autoprune.views.intervals import telling
 from autoprune.views.layers import LAYERS, layers
 from autoprune.views.marks import BLACK, BLUE, GREY, ORANGE, SKY
@@ -54,7 +56,8 @@ def tradeoff(front: Front, cost: str = "size_bytes") -> Figure:
     """Quality against a cost, both as ratios to the baseline; bars are 95 % intervals of a re-measurement.
 
     What fell stands where the verification found it, with a line from where the search had seen it. Rejected
-    candidates were not measured whole: they are ticks in a strip of their own below the plot.
+    candidates were not measured whole: they are ticks in a strip of their own below the plot. Behind all of them, where
+    the cost is the size, faint dots are looks, which nobody measured, and a thin line joins the best of these.
 
     Args:
         cost: `size_bytes`, `latency_ms` or `latency_ms.WORKLOAD`.
@@ -68,7 +71,11 @@ def tradeoff(front: Front, cost: str = "size_bytes") -> Figure:
         raise AutopruneError(f"nothing called {cost!r} is measured as a cost; there are {known}.")
     members = layers(front)
     figure = go.Figure(layout=plain_layout(f"quality against {_label(cost)}"))
+    range_ = _frame(members)
     places: list[tuple[float, float]] = []
+    if cost == "size_bytes" and front.promises:
+        best = _add_looks(figure, front, front.promises)
+        places += [place for place in best if place[1] >= range_[0]]
     for layer in LAYERS:
         points = [point for point in members[layer] if _at(point, cost) is not None]
         if layer == "fell":
@@ -88,13 +95,40 @@ def tradeoff(front: Front, cost: str = "size_bytes") -> Figure:
             "ticksuffix": "x",
             "domain": [0.09 if members["rejected"] else 0.0, 1],
             "zeroline": False,
-            "range": _frame(members),
+            "range": range_,
         },
         yaxis2={"domain": [0, 0.06], "range": [-1, 1], "visible": False, "fixedrange": True},
     )
     for axis in ("v", "h"):
         getattr(figure, f"add_{axis}line")(1, line={"width": 1, "dash": "dot", "color": GREY})
     return figure
+
+
+def _add_looks(figure: Figure, front: Front, promises: Promises) -> list[tuple[float, float]]:
+    """Draws looks and the line of the best; returns where these are."""
+    dots, edge = looks.places(looks.drawn(front), promises), looks.edge(front, promises)
+    best = looks.places(edge, promises)
+    for kind, at, style in (
+        ("points", dots, {"mode": "markers", "marker": {"color": GREY, "size": 3}, "opacity": 0.5}),
+        ("line", best, {"mode": "lines", "line": {"color": GREY, "width": 1, "shape": "hv"}, "showlegend": False}),
+    ):
+        figure.add_scatter(
+            x=[float(f"{x:.4g}") for x, _ in at],
+            y=[float(f"{y:.4g}") for _, y in at],
+            name="looks (in memory, not measured)",
+            legendgroup="looks",
+            hoverinfo="skip",
+            meta={"layer": "looks", "kind": kind},
+            **style,
+        )
+    figure.data[-1].update(
+        text=[
+            f"a look: {escape(look.summary)}<br>promises quality {y:.3f}x at size {x:.3f}x"
+            for look, (x, y) in zip(edge, best, strict=True)
+        ],
+        hovertemplate="%{text}<extra></extra>",
+    )
+    return best
 
 
 def _add_line(

@@ -19,7 +19,7 @@ from autoprune.measure.measurement import VERIFY, Measurement
 from autoprune.measure.reading import Reading, binding_slices, reading_name
 from autoprune.record.point import Point
 from autoprune.record.record import Record
-from autoprune.views import phrases, plots
+from autoprune.views import looks, phrases, plots
 from autoprune.views.intervals import telling
 from autoprune.views.report.commands import commands, verb_under
 from autoprune.views.report.sliders import limits, page_name, page_names, workloads
@@ -45,6 +45,10 @@ def content(front: Front) -> dict[str, Any]:
         **limits(front),
         "slices": _slices(front),
         "figures": _figures(front),
+        "looks": {
+            "count": len(looks.others(front)),
+            "told": " ".join(looks.sentences(front, front.promises)) if front.promises else "",
+        },
         "front": [places[point.number] for point in front],
         "letters": {str(places[number]): letters for number, letters in front.letters.items()},
         "falls": _falls(front, places),
@@ -144,6 +148,8 @@ def _figures(front: Front) -> dict[str, Any]:
     drawn = {"tradeoff": {name: json.loads(figure.to_json()) for name, figure in costs.items()}}
     for figure in drawn["tradeoff"].values():
         for trace in figure["data"]:  # the page fills them from the columns: they change with the limits
+            if trace["meta"]["layer"] == "looks":
+                continue
             for key in ("x", "y", "text", "customdata", "error_x", "error_y"):
                 trace.pop(key, None)
             trace.get("marker", {}).pop("symbol", None)

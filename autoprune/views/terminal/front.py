@@ -9,9 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from autoprune.fronts.front import Front
+from autoprune.fronts.promises import Promises
 from autoprune.fronts.requirements import OBJECTIVES, is_cost
+from autoprune.record.looks import Look
 from autoprune.record.point import Point
-from autoprune.views import phrases
+from autoprune.views import looks, phrases
 from autoprune.views.headline import headline
 from autoprune.views.intervals import legend
 from autoprune.views.marks import marks
@@ -28,13 +30,16 @@ MOST_FAINT = 4
 MOST_FALLS = 8
 """Points that fell that are named without being asked for all."""
 
+MOST_LOOKS = 20
+"""Looks that are shown of those that were not made."""
+
 
 def print_front(console: Console, front: Front, *, sort: str = "quality", everything: bool = False) -> None:
     """The front with what would be picked, or why it is empty.
 
     Args:
         sort: what the points are ordered by, as in `autoprune.views.order.ordered`.
-        everything: whether a long front is shown whole.
+        everything: whether a long front is shown whole, and the looks after it.
 
     Raises:
         AutopruneError: nothing is called `sort`.
@@ -45,6 +50,34 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
         say(console, front.explain_empty())
     for line in phrases.notes(front):
         say(console, line, style="yellow")
+    if everything and front.promises:
+        _print_looks(console, front, front.promises)
+
+
+def _print_looks(console: Console, front: Front, promises: Promises) -> None:
+    """What looks promise and was not made, apart from all that was measured."""
+    found = looks.unmade(front, promises)
+    shown = promises.thinned(found, MOST_LOOKS)
+    some = f", of which {len(shown)} are shown" * (len(shown) < len(found))
+    say(console, f"\nLooks, not measurements: {len(found)} of their front were not made{some}", style="bold")
+    if shown:
+        print_table(console, looks_table(front, promises, shown))
+    for line in looks.sentences(front, promises):
+        say(console, line, style="dim")
+
+
+def looks_table(front: Front, promises: Promises, shown: Sequence[Look]) -> Table:
+    """What looks promise, and how far each was trained; they have no numbers, for those are of candidates."""
+    table = plain_table()
+    table.add_column("recipe", ratio=1, min_width=12)
+    for head in (f"{front.record.metric}\npromised", "size\npromised", "epochs\ntrained"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for look in shown:
+        found = promises.readings(look)
+        cells = [phrases.cell(name, found, value=False) for name in ("quality", "size_bytes")]
+        cells.append(f"{look.epochs} of {look.of_epochs}" if look.of_epochs else phrases.NOTHING)
+        table.add_row(*(Text(text) for text in (look.summary, *cells)))
+    return table
 
 
 def _print_points(console: Console, front: Front, *, sort: str, everything: bool) -> None:

@@ -26,6 +26,7 @@ function tooltip(data, n, cost) {
 // What a trace of a layer shows of these candidates; no bar goes below `least` of the cost, or 0 of the quality.
 function filled(data, trace, numbers, cost, front0, least) {
   const { layer, kind, mark, hollow } = trace.meta;
+  if (layer === "looks") return trace;  // they were not measured, whatever the limits
   const place = (n) => [known(data, n, cost), known(data, n, "quality")];
   if (kind === "line" && layer === "front") {
     // The steps of the front in this plot alone: from left to right, only what is better than all before.

@@ -181,7 +181,7 @@ function makeChoices() {
 
 // The marks of the plots as small pictures: the shape tells layers apart as well as the colour.
 const MARKS = {
-  front: "●", baseline: "◆", presets: "■", feasible: "●", infeasible: "×", rejected: "|", fell: "▼",
+  looks: "·", front: "●", baseline: "◆", presets: "■", feasible: "●", infeasible: "×", rejected: "|", fell: "▼",
 };
 
 function makeLayers() {
@@ -197,6 +197,7 @@ function makeLayers() {
 function showCounts() {
   const counts = {};
   layers.forEach((layer) => { counts[layer] = (counts[layer] || 0) + 1; });
+  counts.looks = data.looks.count;
   for (const place of byId("layers").querySelectorAll("[data-count]")) place.textContent = `(${counts[place.dataset.count] || 0})`;
 }
 
@@ -247,6 +248,7 @@ async function start() {
   const workloads = data.sliders.filter((one) => one.reading.startsWith("latency_ms."));
   byId("workload").append(...workloads.map((one) => made("option", { value: one.reading }, one.reading.slice("latency_ms.".length))));
   byId("workload-choice").hidden = workloads.length < 2;
+  byId("plot-latency").parentElement.hidden = !workloads.length;
   byId("workload").addEventListener("change", draw);
   makeChoices();
   makeLayers();
@@ -256,7 +258,8 @@ async function start() {
   showInfeasible(byId("infeasible"), data, choose);
   showMachines(byId("machines").querySelector("div"), data);
   byId("slices-note").textContent = slicesNote(data);
-  if (!data.figures.mattered) byId("plot-mattered").replaceWith(made("p", {}, "Too few trials to say."));
+  byId("looks-note").textContent = looksNote(data);
+  if (!data.figures.mattered) byId("plot-mattered").replaceWith(made("p", {}, "Too few recipes to say."));
   document.querySelectorAll("input[name=over]").forEach((radio) => radio.addEventListener("change", drawOthers));
   setProfile(data.profiles[0]);
   follow();

@@ -79,6 +79,10 @@ function showAgain(data) {
   }
 }
 
+function looksNote(data) {
+  return data.looks.told && `The dots in the plot of the size are looks, and the thin line joins the best of them. ${data.looks.told}`;
+}
+
 function slicesNote(data) {
   const reason = ({ loose }) => loose.tested ?? loose.found, loose = data.slices.filter(reason);
   const told = loose.length
