@@ -8,10 +8,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from tiny_encoder import HIDDEN, LONGEST, TEXTS, make_task, write_tiny_bert
@@ -20,7 +18,6 @@ import autoprune
 from autoprune.artifacts.served import serve
 from autoprune.config import structured
 from autoprune.encoder.benchmarks.judgements import Collection
-from autoprune.encoder.benchmarks.pairs import Pairs
 from autoprune.encoder.benchmarks.retrieval import Retrieval
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.config import EncoderConfig, EncoderData
@@ -277,35 +274,6 @@ def test_validation_is_the_metric_on_validation_data(encoder_task: EncoderTask, 
     rows = encoder_task.score(served_of(encoder_task, halved), "validation")
     assert encoder_task.metric == "spearman"
     assert encoder_task.validate(halved) == pytest.approx(encoder_task.metrics["spearman"](rows), abs=1e-3)
-
-
-def test_a_glance_is_what_the_whole_look_finds(encoder_task: EncoderTask, halved: Encoder) -> None:
-    served = served_of(encoder_task, halved)
-    rows = encoder_task.score(served, "validation")
-    assert encoder_task.glance(served, {"overlap@10", "spearman", "size_bytes"}) == {
-        "spearman": encoder_task.metrics["spearman"](rows)
-    }
-    assert encoder_task.glance(served, {"overlap@10"}) == {"overlap@10": encoder_task.metrics["overlap@10"](rows)}
-    assert encoder_task.glance(served, {"coverage", "size_bytes"}) == {}
-
-
-def test_a_glance_is_not_judged_again(tiny: Path, halved: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    task, asked = make_task(tiny), list[bool]()
-    served, judge = served_of(task, halved), Pairs.rows
-
-    def counted(self: Pairs, *given: Any) -> Any:
-        asked.append(len(given) < 3 or given[2] is None)
-        return judge(self, *given)
-
-    monkeypatch.setattr(Pairs, "rows", counted)
-    first = task.score(served_of(task, halved), "validation")
-    asked.clear()
-    task.glance(served, {"spearman"})
-    whole = [task.score(served, "validation") for _ in range(2)]
-    task.score(served, "validation", "typos")
-    assert asked == [True, False]
-    for rows in whole:  # nor did anybody write into what is kept
-        pd.testing.assert_frame_equal(rows, first)
 
 
 def test_an_unknown_metric_is_refused(tiny: Path) -> None:

@@ -220,6 +220,7 @@ WORDS = [
     "presets=none",
     "requirements=none",
     "study.trials=0",
+    "study.looks=0",
     "study.name=s",
     "task.dim=8",
     "study.verify_rounds=0",

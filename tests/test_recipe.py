@@ -31,7 +31,6 @@ def planned(recipe: Mapping[str, Any]) -> Plan:
 
 def test_the_empty_recipe_is_the_baseline() -> None:
     assert planned({}) == Plan(base={}, stages=())
-    assert not planned({}).trains
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,6 @@ def test_one_shot_is_pruning_and_then_training() -> None:
 def test_a_gradual_stage_stays_one() -> None:
     (stage,) = planned({"prune": {"method": HALF, "epochs": 3, "schedule": "cubic"}}).stages
     assert (stage.steps, stage.epochs, stage.schedule) == ((Magnitude(sparsity=0.5),), 3, "cubic")
-    assert planned({"prune": {"method": HALF, "epochs": 3, "schedule": "cubic"}}).trains
 
 
 def test_stages_and_steps_keep_the_order_of_the_recipe() -> None:
@@ -234,19 +232,19 @@ def test_a_sketch_has_the_real_axes_and_widths_but_few_rows(task: RecommenderTas
     assert sketch(task, {}).tables["item"].rows == real.tables["item"].rows  # fewer rows than asked for: all of them
 
 
-def test_a_rehearsed_model_has_the_shapes_of_the_trained_one(task: RecommenderTask, context: Context) -> None:
+def test_an_untrained_model_has_the_shapes_of_the_trained_one(task: RecommenderTask, context: Context) -> None:
     recipe = {
         "base": {"dim": 8},
         "prune": {"dims": {"sparsity": 0.25}, "rows": {"sparsity": {"item": 0.3}}, "epochs": 1},
         "quantize": {"bits": 4},
     }
     trainer = Trainer(dataclasses.replace(task.training, epochs=1))
-    made, rehearsed = (
-        task.parts(run(planned(recipe), task, context, trainer=trainer, train=train)) for train in (True, False)
+    made, untrained = (
+        task.parts(run(planned(recipe), task, context, trainer=trainer, epochs=epochs)) for epochs in (None, 0)
     )
-    assert made.manifest == rehearsed.manifest
+    assert made.manifest == untrained.manifest
     assert {name: tensor.shape for name, tensor in made.tensors.items() if "ids" not in name} == {
-        name: tensor.shape for name, tensor in rehearsed.tensors.items() if "ids" not in name
+        name: tensor.shape for name, tensor in untrained.tensors.items() if "ids" not in name
     }
 
 
@@ -296,20 +294,4 @@ def test_a_store_mixes_up_nothing(change: str, task: RecommenderTask, context: C
 @pytest.mark.parametrize("dim", [0, -1, 1.5, True, "8", 5000])
 def test_a_width_that_cannot_be_is_refused(dim: object, task: RecommenderTask, context: Context) -> None:
     with pytest.raises(RecipeError, match=r"base\.dim: a whole number from 1 to 4096 must be given"):
-        run(planned({"base": {"dim": dim}}), task, context, trainer=Trainer(task.training), train=False)
-
-
-@pytest.mark.parametrize(
-    ("recipe", "sized"),
-    [
-        ({"prune": {"magnitude": {"sparsity": 0.5, "scope": "table"}, "rows": {"sparsity": 0.5}}}, True),
-        ({"one": {"magnitude": {"sparsity": 0.5, "scope": "table"}}, "two": {"rows": {"sparsity": 0.5}}}, False),
-        ({"one": {"magnitude": {"sparsity": 0.5, "scope": "table"}}, "two": {"dims": {"sparsity": 0.5}}}, False),
-        ({"one": {"magnitude": {"sparsity": 0.5, "scope": "table"}}, "two": {"mixed": {"head": 0.2}}}, False),
-        ({"one": {"magnitude": {"sparsity": 0.5, "scope": "table"}}, "two": {"quantize": {"bits": 4}}}, True),
-        ({"prune": {"rows": {"sparsity": 0.5, "importance": "norm"}}}, False),
-        ({"prune": {"rows": {"sparsity": 0.5}, "schedule": "iterative", "epochs": 4}}, False),
-    ],
-)
-def test_a_size_is_known_before_training_where_no_weight_decides_it(recipe: dict[str, Any], sized: bool) -> None:
-    assert plan(recipe, base_defaults={"dim": 16}).sized == sized
+        run(planned({"base": {"dim": dim}}), task, context, trainer=Trainer(task.training))

@@ -165,7 +165,7 @@ def test_a_candidate_that_overtook_another_is_told_by_its_own_values(tmp_path: P
     watch = Watch(console)
     latest = record.point(29).candidate
     watch.report(
-        Progress(stage="scan", looks=9, trials=1, front=Front(record), rejected=0, latest=latest, expected=None)
+        Progress(stage="scan", looks=50, trials=1, front=Front(record), rejected=0, latest=latest, expected=None)
     )
     assert isinstance(console.file, io.StringIO)
     assert latest.rejected or f"{record.point(29).found['quality'].ratio:.3f}x" in console.file.getvalue()

@@ -1,41 +1,40 @@
-"""One real search on planted data: what it keeps, what it tells the sampler, and how it survives."""
+"""One real search on planted data: what it keeps, what it makes of what it found, and how it survives."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import optuna
 import pytest
-import torch
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
 
 import autoprune
-from autoprune.artifacts import artifact
 from autoprune.config import compose_config, sections
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
-from autoprune.recipes.recipe import plan
-from autoprune.recipes.stages import run
-from autoprune.recipes.train import Trainer
 from autoprune.recommender.task import RecommenderTask
 from autoprune.record.folder import driving
+from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
-from autoprune.study.definition import make_task
-from autoprune.study.sampler import Sampler
+from autoprune.study.job import run_study
+from autoprune.study.progress import Watching
 
 pytestmark = pytest.mark.slow  # all of it rests on whole searches; test_driver.py has quick ones
 
-TRIALS = 8
+PRESETS = ["int8", "int4", "mixed_8_4", "half_dims", "frequency_cut", "small", "aware"]
+
+SHORT = {"recipes.space.DRAWN_CORNERS": 40, "study.scan.POPULATION": 20, "study.scan.EFFORT": 3}
+SHORT |= {"study.driver.MADE": 6, "study.driver.MADE_LATER": 4, "study.driver.BASE_LOOKS": 40}
+"""Constants of a search that is over in seconds; test_scan.py has the real ones."""
 
 
 def words(planted: Path, runs: Path, *extra: str) -> list[str]:
@@ -57,7 +56,8 @@ def words(planted: Path, runs: Path, *extra: str) -> list[str]:
         "study.name=s",
         "study.latency_seconds=0.001",
         "study.verify_rounds=0",
-        f"study.trials={TRIALS}",
+        "study.trials=8",
+        "study.workers=1",
         *extra,
     ]
 
@@ -72,23 +72,34 @@ def outcome(record: Record) -> list[tuple[str, str, float, int]]:
     return rows
 
 
-def sampler_study(folder: Path) -> optuna.Study:
-    return optuna.load_study(
-        study_name=folder.name, storage=JournalStorage(JournalFileBackend(str(folder / "journal.log")))
-    )
+def looked(folder: Path) -> list[tuple[int, str, int, dict[str, dict[str, float]]]]:
+    """What must repeat of the looks of a study."""
+    return [(one.number, one.key, one.epochs, one.quality) for one in Looks(folder / LOOKS).found.values()]
+
+
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    for name, value in SHORT.items():
+        patch.setattr(f"autoprune.{name}", value)
 
 
 def searched_apart(*overrides: str) -> None:
     """A search in a process that knows nothing of fixtures."""
-    pytest.MonkeyPatch().setattr("autoprune.recipes.space.DRAWN_CORNERS", 40)
+    shorten(pytest.MonkeyPatch())
     autoprune.search(*overrides)
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def runs(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study, not to be changed."""
     folder = tmp_path_factory.mktemp("runs")
-    autoprune.search(*words(planted, folder))
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        autoprune.search(*words(planted, folder))
     return folder
 
 
@@ -99,8 +110,26 @@ def copied(runs: Path, tmp_path: Path) -> Path:
 
 def test_baseline_comes_first_then_presets_then_trials(runs: Path) -> None:
     names = [point.candidate.name for point in Record(runs / "s").points]
-    presets = list(compose_config(["task=interactions"]).presets)
-    assert names == ["baseline", *presets, *["trial"] * TRIALS]
+    assert names[0] == "baseline"
+    assert names.count("trial") > SHORT["study.driver.MADE"]
+    presets = list(compose_config(words(Path("data"), runs)).presets)
+    assert sorted(PRESETS) == sorted(presets)
+    noted = [name for name in names if name not in ("baseline", "trial")]
+    assert len(noted) >= len(PRESETS) - 2, "few miss by far"
+    assert set(noted) <= set(PRESETS)
+    untrained = [name for name in noted if name in ("int8", "int4", "mixed_8_4", "half_dims", "frequency_cut")]
+    assert names[1 : 1 + len(untrained)] == untrained, "what needs no training comes first"
+
+
+def test_what_was_looked_at_is_what_was_measured(runs: Path) -> None:
+    """On planted data validation is looked at whole; sizes agree to the byte."""
+    looks = {look.key: look for look in Looks(runs / "s" / LOOKS).found.values() if look.done}
+    trials = [point.candidate for point in Record(runs / "s").points if point.candidate.name == "trial"]
+    assert any(look.epochs for look in looks.values()), "some were trained to the end"
+    for candidate in trials:
+        measured, look = candidate.latest(), looks[candidate.key]
+        assert measured.size_bytes == look.size_bytes
+        assert measured.quality["ndcg@20"]["all"] == pytest.approx(look.value("ndcg@20"), rel=1e-4)
 
 
 def test_every_point_of_the_front_is_an_artifact_that_answers(runs: Path) -> None:
@@ -121,125 +150,56 @@ def test_quality_is_what_the_loaded_artifact_scores(runs: Path, task: Recommende
 def test_same_seed_gives_the_same_search(runs: Path, planted: Path, tmp_path: Path) -> None:
     autoprune.search(*words(planted, tmp_path))
     assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))
+    assert looked(tmp_path / "s") == looked(runs / "s")
 
 
 def test_another_seed_gives_another_search(runs: Path, planted: Path, tmp_path: Path) -> None:
-    autoprune.search(*words(planted, tmp_path, "study.seed=1", "study.trials=3"))
-    assert outcome(Record(tmp_path / "s"))[7:10] != outcome(Record(runs / "s"))[7:10]
+    autoprune.search(*words(planted, tmp_path, "study.seed=1", "study.trials=0"))
+    assert {key for _, key, *_ in looked(tmp_path / "s")} != {key for _, key, *_ in looked(runs / "s")}
 
 
 def test_a_larger_budget_goes_on_where_the_study_stopped(runs: Path, planted: Path, tmp_path: Path) -> None:
-    autoprune.search(*words(planted, tmp_path, "study.trials=3"))
+    autoprune.search(*words(planted, tmp_path, "study.trials=0"))
+    first = outcome(Record(tmp_path / "s"))
     autoprune.search(*words(planted, tmp_path))
     assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))
+    assert outcome(Record(tmp_path / "s"))[: len(first)] == first
+    assert looked(tmp_path / "s") == looked(runs / "s")
 
 
 def test_running_a_finished_study_again_changes_nothing(copied: Path, planted: Path) -> None:
-    before = (copied / "s" / "archive.jsonl").read_bytes()
+    files = [copied / "s" / "archive.jsonl", copied / "s" / LOOKS]
+    before = [file.read_bytes() for file in files]
     autoprune.search(*words(planted, copied))
-    assert (copied / "s" / "archive.jsonl").read_bytes() == before
+    assert [file.read_bytes() for file in files] == before
 
 
 def test_torn_files_are_mended(runs: Path, copied: Path, planted: Path) -> None:
-    archive, journal = copied / "s" / "archive.jsonl", copied / "s" / "journal.log"
-    lines = archive.read_bytes().splitlines(keepends=True)
-    archive.write_bytes(b"".join(lines[:-1]) + lines[-1][:40])
-    entries = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join(entries[:-1]) + entries[-1][:5])
+    for name in ("archive.jsonl", LOOKS):
+        file = copied / "s" / name
+        lines = file.read_bytes().splitlines(keepends=True)
+        file.write_bytes(b"".join(lines[:-1]) + lines[-1][:40])
     autoprune.search(*words(planted, copied))
     assert outcome(Record(copied / "s")) == outcome(Record(runs / "s"))
+    assert looked(copied / "s") == looked(runs / "s")
 
 
-def test_killed_while_settling_a_finished_trial_is_still_told(
-    runs: Path, copied: Path, planted: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    journal = copied / "s" / "journal.log"
-    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))  # archived, not told
-    states = [trial.state for trial in sampler_study(copied / "s").trials]
-    assert states.count(TrialState.RUNNING) == 1
+def test_a_damaged_look_is_refused_with_its_place(copied: Path, planted: Path) -> None:
+    file = copied / "s" / LOOKS
+    file.write_bytes(b"{}\n" + file.read_bytes())
+    with pytest.raises(AutopruneError, match=r"looks\.jsonl:1: the line is no look"):
+        autoprune.search(*words(planted, copied))
 
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Sampler, "_add", killed)
-        with pytest.raises(KeyboardInterrupt):
-            autoprune.search(*words(planted, copied))
+def test_a_study_without_looks_is_searched_on(copied: Path, planted: Path) -> None:
+    """As older versions left it."""
+    before = outcome(Record(copied / "s"))
+    looks = looked(copied / "s")
+    (copied / "s" / LOOKS).unlink()
+    assert len(Front(Record(copied / "s"))) > 1
     autoprune.search(*words(planted, copied))
-    told = {
-        trial.user_attrs.get("key") for trial in sampler_study(copied / "s").get_trials(states=(TrialState.COMPLETE,))
-    }
-    assert told == {point.candidate.key for point in Record(runs / "s").points}
-    assert outcome(Record(copied / "s")) == outcome(Record(runs / "s"))
-
-
-def test_front_matches_optuna_best_trials(runs: Path) -> None:
-    """Where everything was told and nothing twice, our front is Optuna's."""
-    record = Record(runs / "s")
-    told = sampler_study(runs / "s")
-    best = {trial.user_attrs["key"] for trial in told.best_trials}
-    known = {trial.user_attrs["key"] for trial in told.get_trials(states=(TrialState.COMPLETE,))}
-    everything = {point.candidate.key for point in record.points}
-    assert everything == known, "baseline and presets lie inside the space here"
-    assert {point.candidate.key for point in Front(record)} == best
-
-
-def test_every_trial_is_told_every_constraint_in_one_order(runs: Path) -> None:
-    record = Record(runs / "s")
-    expected = [item.text for item in Limits().requirements(record).items]
-    for trial in sampler_study(runs / "s").get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
-        assert list(trial.constraints) == expected
-
-
-def test_parameters_are_named_by_their_path_in_the_yaml(runs: Path) -> None:
-    names = {name for trial in sampler_study(runs / "s").trials for name in trial.params}
-    assert "space.encode.method.choose.quantize.bits.item" in names
-    assert all(name.startswith("space.") for name in names)
-
-
-def test_presets_outside_a_narrowed_space_are_references_only(planted: Path, tmp_path: Path) -> None:
-    eight_bits = [f"space.encode.method.choose.quantize.bits.{table}=8" for table in ("user", "item")]
-    others = [f"~space.encode.method.choose.{method}" for method in ("none", "mixed")]
-    autoprune.search(*words(planted, tmp_path, *eight_bits, *others, "study.trials=1"))
-    record = Record(tmp_path / "s")
-    keys = {point.candidate.name: point.candidate.key for point in record.points}
-    finished = (TrialState.COMPLETE, TrialState.PRUNED)
-    told = {trial.user_attrs["key"] for trial in sampler_study(tmp_path / "s").get_trials(states=finished)}
-    assert keys["int8"] in told
-    assert not {keys["baseline"], keys["int4"], keys["half_dims"]} & told
-    assert {"int4", "half_dims"} <= set(keys)
-
-
-def test_a_ceiling_rejects_before_training(planted: Path, tmp_path: Path) -> None:
-    extra = ["++requirements.size_bytes.max=0.3x", "~space.encode", "space.base.dim=16", "presets=none"]
-    extra += ["space.prune.epochs=2"]
-    dropped = ("presets.", "space.encode", "space.prune.epochs.any_of")
-    kept = [word for word in words(planted, tmp_path, *extra) if not word.startswith(dropped)]
-    autoprune.search(*kept)
-    record = Record(tmp_path / "s")
-    rejected = [point for point in record.points if point.candidate.rejected]
-    assert rejected
-    for point in rejected:
-        assert point.candidate.rejected == "size_bytes <= 0.3x"
-        assert point.found["size_bytes"].ratio > 0.3
-        assert not point.folder.exists()
-    states = [trial.state for trial in sampler_study(tmp_path / "s").trials]
-    assert states.count(TrialState.PRUNED) == len(rejected)
-
-
-def test_rehearsed_size_is_the_real_size(runs: Path, planted: Path, tmp_path: Path) -> None:
-    """The early verdict on size is no estimate: an untrained artifact weighs the same to the byte."""
-    task = make_task(sections(compose_config(words(planted, tmp_path)))["task"])
-    context, trainer = task.context(seed=0, device=torch.device("cpu")), Trainer(task.training)
-    seen = 0
-    for point in Record(runs / "s").points:
-        made = plan(point.candidate.recipe, base_defaults=task.base)
-        if made.sized:
-            untrained = run(made, task, context, trainer=trainer, train=False)
-            artifact.save(task.parts(untrained), tmp_path / made.key, provenance={})
-            assert artifact.size_bytes(tmp_path / made.key) == point.candidate.latest().size_bytes, made.summary()
-            seen += 1
-    assert seen > 8
+    assert outcome(Record(copied / "s")) == before
+    assert looked(copied / "s") == looks
 
 
 def test_a_changed_definition_is_refused_with_the_difference(copied: Path, planted: Path) -> None:
@@ -257,39 +217,24 @@ def test_a_second_driver_is_refused(copied: Path, planted: Path) -> None:
     assert "is being run by another process" in ended.stderr
 
 
-def test_an_exhausted_space_ends(planted: Path, tmp_path: Path) -> None:
-    fixed = ["prune.method=null", "prune.epochs=0"]
-    coded = ["encode.epochs=0", "encode.method.choose.quantize.bits.user=8"]
-    dropped = ["~space.prune.rows", "~space.encode.method.choose.mixed"]
-    extra = [*(f"space.{word}" for word in [*fixed, *coded]), *dropped, "study.trials=50"]
-    autoprune.search(*words(planted, tmp_path, *extra))
-    trials = [point for point in Record(tmp_path / "s").points if point.candidate.name == "trial"]
-    assert len(trials) == 2 * (1 + 3) - 2, "two dims by floats or three widths of items' codes, less baseline and int8"
-
-
-def test_a_recipe_is_told_once(runs: Path) -> None:
-    finished = (TrialState.COMPLETE, TrialState.PRUNED)
-    told = [trial.user_attrs["key"] for trial in sampler_study(runs / "s").get_trials(states=finished)]
-    assert len(set(told)) == len(told)
-
-
 def test_a_lost_baseline_is_made_again(runs: Path, copied: Path, planted: Path) -> None:
     record = Record(copied / "s")
     shutil.rmtree(copied / "s" / "artifacts")
-    autoprune.search(*words(planted, copied, f"study.trials={TRIALS + 1}"))
-    assert outcome(Record(copied / "s"))[:-1] == outcome(Record(runs / "s"))
+    autoprune.search(*words(planted, copied))
+    assert outcome(Record(copied / "s")) == outcome(Record(runs / "s"))
     assert record.baseline.load()
     with pytest.raises(AutopruneError, match="there is no artifact"):
         record.point(1).load()
 
 
-def test_looking_at_a_running_study_leaves_its_files_alone(copied: Path) -> None:
-    archive = copied / "s" / "archive.jsonl"
-    archive.write_bytes(archive.read_bytes() + b'{"number": 99, "na')
-    before = archive.read_bytes()
-    presets = compose_config(["task=interactions"]).presets
-    assert len(Record(copied / "s").points) == 1 + len(presets) + TRIALS
-    assert archive.read_bytes() == before
+def test_looking_at_a_running_study_leaves_its_files_alone(runs: Path, copied: Path) -> None:
+    for name in ("archive.jsonl", LOOKS):
+        file = copied / "s" / name
+        file.write_bytes(file.read_bytes() + b'{"number": 99, "na')
+        before = file.read_bytes()
+        assert len(Record(copied / "s").points) == len(Record(runs / "s").points)
+        assert looked(copied / "s") == looked(runs / "s")
+        assert file.read_bytes() == before
 
 
 def test_other_floors_judge_the_same_archive(runs: Path) -> None:
@@ -303,7 +248,9 @@ def test_other_floors_judge_the_same_archive(runs: Path) -> None:
 def test_an_empty_front_explains_itself(runs: Path) -> None:
     record = Record(runs / "s")
     front = Front(record, Limits(floors=["quality=2x"]))
-    with pytest.raises(AutopruneError, match=r"quality >= 2x: missed by 20 of 20, by (?s:.*)Nearest misses:\n  #\d+ "):
+    with pytest.raises(
+        AutopruneError, match=r"quality >= 2x: missed by \d+ of \d+, by (?s:.*)Nearest misses:\n  #\d+ "
+    ):
         front.pick()
 
 
@@ -321,15 +268,35 @@ def test_frame_has_a_row_a_point(runs: Path) -> None:
     front = Front(Record(runs / "s"))
     frame = front.to_frame()
     assert list(frame.index) == [point.candidate.number for point in front]
-    assert {"recipe", "ndcg@20", "ndcg@20_ratio", "size_bytes", "latency_ms_ratio", "artifact"} <= set(frame.columns)
+    assert {"recipe", "ndcg@20", "ndcg@20_ratio", "size_bytes", "artifact"} <= set(frame.columns)
 
 
-def test_latency_is_measured_once_a_structure(runs: Path) -> None:
+def test_latency_is_measured_once_a_structure_where_it_is_asked_for(planted: Path, tmp_path: Path) -> None:
+    autoprune.search(*words(planted, tmp_path, "study.objectives=[quality,size,latency]", "study.trials=0"))
     by_structure: dict[str, set[float]] = {}
-    for point in Record(runs / "s").points:
-        measured = point.candidate.latest()
-        by_structure.setdefault(measured.structure, set()).add(measured.latency["single"].median_ms)
+    for point in Record(tmp_path / "s").points:
+        if not point.candidate.rejected:
+            measured = point.candidate.latest()
+            by_structure.setdefault(measured.structure, set()).add(measured.latency["single"].median_ms)
+    assert len(by_structure) > 3
     assert all(len(timings) == 1 for timings in by_structure.values())
+
+
+SEEN = ["front {name}", "front {name} --all", "front {name} --json", "front {name} --csv", "show {name} 0"]
+SEEN += ["show {name} 1", "compare {name} {name}", "report {name}", "pick {name} --to {file}"]
+
+
+@pytest.mark.parametrize("command", SEEN)
+def test_what_is_not_timed_can_be_looked_at(command: str, runs: Path, tmp_path: Path) -> None:
+    """Neither latency nor its ratio is there, but for the dense model's."""
+    shutil.copytree(runs, tmp_path / "runs")
+    told = command.format(name="s", file=tmp_path / "out")
+    ended = subprocess.run(
+        [sys.executable, "-m", "autoprune", *told.split()], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "nan" not in ended.stdout.lower()
+    assert "Traceback" not in ended.stderr
 
 
 def test_on_another_machine_every_artifact_is_timed_again(
@@ -351,36 +318,109 @@ def test_on_another_machine_every_artifact_is_timed_again(
             second.structure,
         )
         assert new.found["quality"] == old.found["quality"]
-        assert new.found["latency_ms"] != old.found["latency_ms"], "those of the machine where the baseline was last"
+    assert after[0].found["latency_ms"] != before[0].found["latency_ms"], "of the machine where it was last"
     content = (copied / "s" / "archive.jsonl").read_bytes()
     autoprune.search(*words(planted, copied))
     assert (copied / "s" / "archive.jsonl").read_bytes() == content, "timed once"
 
 
-def test_killed_again_and_again_nothing_is_lost_or_done_twice(runs: Path, planted: Path, tmp_path: Path) -> None:
+def lines(file: Path) -> int:
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def started(*overrides: str) -> multiprocessing.process.BaseProcess:
     forks = multiprocessing.get_context("forkserver")  # fresh processes that need not import torch again
     forks.set_forkserver_preload(["test_study", "autoprune.api", "autoprune.study.job", "autoprune.recommender.make"])
-    archive = tmp_path / "s" / "archive.jsonl"
+    process = forks.Process(target=searched_apart, args=overrides)
+    process.start()
+    return process
+
+
+def wait_for(process: multiprocessing.process.BaseProcess, happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while process.is_alive() and not happened() and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def test_killed_again_and_again_nothing_is_lost_or_done_twice(runs: Path, planted: Path, tmp_path: Path) -> None:
+    archive, looks = tmp_path / "s" / "archive.jsonl", tmp_path / "s" / LOOKS
     seen: list[str] = []
     for number in range(40):
-        process = forks.Process(target=searched_apart, args=words(planted, tmp_path))
-        process.start()
-        # At uneven moments after new candidates appear, so that kills fall into every phase.
-        deadline, known = time.monotonic() + 60, len(seen)
-        while process.is_alive() and time.monotonic() < deadline:
-            lines = archive.read_bytes().count(b"\n") if archive.exists() else 0
-            if lines > known + (3 if known < 10 else number % 2):  # presets go their way, trials are asked for
-                time.sleep(0.013 * (number % 7))
-                break
-            time.sleep(0.005)
+        process = started(*words(planted, tmp_path))
+        # At uneven moments after something new appeared, so that kills fall into every phase.
+        known = lines(archive), lines(looks)
+        enough = 1 + 4 * (number % 3), 20 + 30 * (number % 4)
+        wait_for(
+            process,
+            lambda: lines(archive) >= known[0] + enough[0] or lines(looks) >= known[1] + enough[1],  # noqa: B023
+        )
+        time.sleep(0.013 * (number % 7))
         finished = not process.is_alive()
         process.kill()
         process.join()
-        now = [json.loads(line)["key"] for line in archive.read_text().splitlines() if line.endswith("}")]
+        found = archive.read_text().splitlines() if archive.exists() else []
+        now = [json.loads(line)["key"] for line in found if line.endswith("}")]
         assert now[: len(seen)] == seen, "a finished candidate was lost"
         assert len(set(now)) == len(now), "a candidate was measured twice"
         seen = now
         if finished:
             assert process.exitcode == 0
             break
+    assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))
+    assert looked(tmp_path / "s") == looked(runs / "s")
+
+
+def test_stopped_by_hand_in_mid_scan_it_says_so_and_goes_on(planted: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "autoprune", *words(planted, tmp_path)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    looks, end = tmp_path / "s" / LOOKS, time.monotonic() + 120
+    while lines(looks) < 10 and running.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
+    running.send_signal(signal.SIGINT)
+    _, complained = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Stopped. What is finished is kept; the same command goes on from here." in complained
+    assert "Traceback" not in complained
+    assert lines(looks) >= 10
+    before = looks.read_bytes()
+    autoprune.search(*words(planted, tmp_path, "study.trials=0"))
+    assert looks.read_bytes().startswith(before[: before.rindex(b"\n")])
+    assert len(Record(tmp_path / "s").points) > SHORT["study.driver.MADE"]
+
+
+def children(of: int) -> list[int]:
+    """Processes that were started by one, on Linux."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == of and b"multiprocessing" not in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_worker_that_is_killed_in_mid_scan_costs_what_it_was_at(
+    runs: Path, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoprune.study.staff.PAYS_S", 0.0)
+    monkeypatch.setattr("autoprune.study.lookout.CHUNK_S", 0.05)
+    looks = tmp_path / "s" / LOOKS
+
+    def say(message: str) -> None:
+        if message.startswith("scan: ") and lines(looks) > 20:
+            for process in children(os.getpid()):
+                os.kill(process, signal.SIGKILL)
+
+    told = words(planted, tmp_path, "study.workers=2")
+    with pytest.raises(AutopruneError, match=r"ended with -9"):
+        run_study(sections(compose_config(told)), told, watch=Watching(working=say))
+    assert lines(looks) > 20
+    monkeypatch.undo()
+    shorten(monkeypatch)
+    autoprune.search(*words(planted, tmp_path))
+    assert looked(tmp_path / "s") == looked(runs / "s")
     assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))

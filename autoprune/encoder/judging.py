@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
@@ -60,7 +60,6 @@ class EncoderJudging(Judging[SentenceEncoder]):
         self.perturbations = tuple(name for name in PERTURBATIONS if name != "upper_case" or not deaf)
         self._words = word_frequency(common)
         self._known: WeakKeyDictionary[SentenceEncoder, dict[str, Vectors]] = WeakKeyDictionary()
-        self._judged: WeakKeyDictionary[SentenceEncoder, dict[tuple[str, str], pd.DataFrame]] = WeakKeyDictionary()
         self._sliced: dict[tuple[str, str], pd.DataFrame] = {}
         self._tokenizer = tokenizer
 
@@ -77,10 +76,7 @@ class EncoderJudging(Judging[SentenceEncoder]):
         def encode(texts: Sequence[str], role: str | None = None) -> Vectors:
             return self._encode(served, texts, role)
 
-        found = [
-            one.rows(encode, split, perturb) if perturb else self._whole_rows(one, served, split).copy()
-            for one in self.benchmarks
-        ]
+        found = [one.rows(encode, split, perturb) for one in self.benchmarks]
         return self._joined([*found, self._coverage.rows(served, split, perturb)], split)
 
     def look(self, served: SentenceEncoder) -> pd.DataFrame:
@@ -110,23 +106,6 @@ class EncoderJudging(Judging[SentenceEncoder]):
             ignore_index=True,
         )
         return whole.astype({"benchmark": "category"})
-
-    def glance(self, served: SentenceEncoder, metrics: Collection[str]) -> dict[str, float]:
-        """Of the first benchmark that has one of the metrics; its vectors need not be computed again."""
-        for one in self.benchmarks:
-            if not one.metrics.keys().isdisjoint(metrics):
-                rows = self._whole_rows(one, served, "validation")
-                return {name: metric(rows) for name, metric in one.metrics.items()}
-        return {}
-
-    def _whole_rows(self, benchmark: Benchmark, served: SentenceEncoder, split: str) -> pd.DataFrame:
-        """What a benchmark makes of a model, computed once: a first look and the whole one share it."""
-        known = self._judged.setdefault(served, {})
-        if (benchmark.name, split) not in known:
-            known[benchmark.name, split] = benchmark.rows(
-                lambda texts, role=None: self._encode(served, texts, role), split
-            )
-        return known[benchmark.name, split]
 
     def _slices(self, split: str, rows: pd.DataFrame) -> pd.DataFrame:
         """What kinds of texts ask; for one benchmark and split they are always the same."""

@@ -151,23 +151,6 @@ class Plan:
             found += [step.summary() for step in stage.steps if step.rank == 2]
         return ", ".join([*found, *filter(None, [self.runtime])]) or "dense"
 
-    @property
-    def trains(self) -> bool:
-        """Whether the plan trains anything but the task's own dense model."""
-        return bool(self.base) or any(stage.epochs for stage in self.stages)
-
-    @property
-    def sized(self) -> bool:
-        """Whether size and latency follow from shapes alone."""
-        zeros = False
-        for stage in self.stages:
-            for step in stage.steps:
-                # How many zeros a cut takes along, or which width meets them, depends on where they are.
-                if stage.rounds or not step.sized() or (zeros and step.moves_zeros):
-                    return False
-                zeros = zeros or "zeros" in step.aspects()
-        return True
-
 
 def trains_only(path: Sequence[str]) -> bool:
     """Whether what stands at a path of a recipe acts on training alone, so that an untrained model is the same."""

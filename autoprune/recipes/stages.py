@@ -28,7 +28,6 @@ def run(
     *,
     trainer: Trainer,
     store: Store | None = None,
-    train: bool = True,
     epochs: int | None = None,
     prefixes: Prefixes | None = None,
 ) -> Model:
@@ -38,16 +37,14 @@ def run(
     in `store` by content and resumed from there.
 
     Args:
-        train: False rehearses: nothing is trained and nothing is stored, but every shape is the real one.
         epochs: how many of the plan's are trained, as `Plan.beginning` counts them; None is all of them. The dense
             model is trained whatever is given. A longer run goes on from what a shorter one left in `store`, and makes
             the same model bit for bit as if nothing were there.
         prefixes: models of the first stages of plans, to start from and to add to.
     """
-    context = dataclasses.replace(context, rehearsal=not train)
-    held = prefixes if prefixes and train else Prefixes(limit_bytes=0)
+    held = prefixes or Prefixes(limit_bytes=0)
     content: Any = {"task": task.fingerprint(), "base": plan.base, "seed": context.seed}
-    dense = train and trainer.settings.epochs > 0
+    dense = trainer.settings.epochs > 0
     if dense:
         content = {"dense": content, "training": trainer.describe()}
     stages = (plan if epochs is None else plan.beginning(epochs, decay=trainer.settings.decay)).stages
@@ -61,7 +58,7 @@ def run(
             model = trainer.train_dense(model, task, context, checkpoints=Checkpoints(store, keys[:1]))
         held.put(keys[0], model)
     for number, stage in enumerate(stages[done:], start=done):
-        model = run_stage(model, stage, task, context, trainer=trainer, key=keys[number], store=store, train=train)
+        model = run_stage(model, stage, task, context, trainer=trainer, key=keys[number], store=store)
         if number + 1 < len(stages):
             held.put(keys[number + 1], model)
     return model.twin() if done == len(stages) else model

@@ -49,7 +49,6 @@ class Dims(Step):
     """
 
     name: ClassVar[str] = "dims"
-    moves_zeros: ClassVar[bool] = True
 
     sparsity: float | Mapping[str, float]
     importance: str = "norm"

@@ -67,9 +67,6 @@ class L1(Step):
     def idle(self) -> bool:
         return self.strength == 0 and self.strength is not False
 
-    def sized(self) -> bool:
-        return False  # how much goes is not known before training
-
     def summary(self) -> str:
         return f"l1 {self.groups} {self.strength:.2g}"
 

@@ -85,9 +85,6 @@ class Magnitude(Step):
     def idle(self) -> bool:
         return removes_nothing(self.sparsity)
 
-    def sized(self) -> bool:
-        return self.scope != "global"  # how the tables share the zeros depends on their weights
-
     def check(self, model: Model) -> None:
         check_choice("scope", self.scope, SCOPES)
         if isinstance(self.min_per_row, bool) or not isinstance(self.min_per_row, int) or self.min_per_row < 0:

@@ -94,7 +94,6 @@ class Mixed(Coded):
     """
 
     name: ClassVar[str] = "mixed"
-    moves_zeros: ClassVar[bool] = True
 
     head: float
     head_bits: int = 8

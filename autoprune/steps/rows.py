@@ -46,16 +46,12 @@ class Rows(Step):
     """
 
     name: ClassVar[str] = "rows"
-    moves_zeros: ClassVar[bool] = True
 
     sparsity: float | Mapping[str, float]
     importance: str = "frequency"
 
     def idle(self) -> bool:
         return removes_nothing(self.sparsity)
-
-    def sized(self) -> bool:
-        return self.importance == "frequency"  # others depend on weights, and ids compress as they come
 
     def check(self, model: Model) -> None:
         check_choice("importance", self.importance, IMPORTANCES)

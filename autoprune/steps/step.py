@@ -26,7 +26,6 @@ class Step:
         version: part of every cache key; raise it when the same parameters give another result.
         rank: of several steps in one stage the lower acts first: axes (0) before single weights (1) before bits (2).
         trainable: whether later stages may train or prune what the step leaves behind.
-        moves_zeros: whether the size that pruned weights leave behind changes with where the step finds them.
         only_trains: whether the step acts on updates alone, so that a stage without any can leave it out.
     """
 
@@ -34,16 +33,11 @@ class Step:
     version: ClassVar[int] = 1
     rank: ClassVar[int] = 0
     trainable: ClassVar[bool] = True
-    moves_zeros: ClassVar[bool] = False
     only_trains: ClassVar[bool] = False
 
     def idle(self) -> bool:
         """Whether these parameters change nothing, so that a plan can leave the step out."""
         return False
-
-    def sized(self) -> bool:
-        """Whether the artifact's size follows from shapes alone, so that a ceiling can be judged before training."""
-        return True
 
     def check(self, model: Model) -> None:
         """Refuses a model that the step has no axis for, or values that cannot be.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from autoprune.recipes.recipe import trains_only
@@ -38,7 +39,7 @@ class Choices:
         self.bases: list[Values] = [
             {domain.path: value for domain, value in zip(of_base, values, strict=True)}
             for values in itertools.product(
-                *(sorted(domain.ends(), key=lambda value: value != defaults[domain.path]) for domain in of_base)
+                *(sorted(domain.ends(), key=partial(_distance, defaults[domain.path])) for domain in of_base)
             )
         ]
 
@@ -72,6 +73,12 @@ class Choices:
         if _in_recipe(domain.path)[-1] == "epochs":
             return min(domain.ends())
         return domain.ends()[0]
+
+
+def _distance(default: Any, value: Any) -> float:
+    """How far a setting is from the default; of what is no number, whether it is another."""
+    numbers = all(isinstance(one, int | float) for one in (default, value))
+    return abs(value - default) if numbers else float(value != default)
 
 
 def _in_recipe(path: str) -> tuple[str, ...]:

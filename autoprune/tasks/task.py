@@ -7,7 +7,7 @@ Six methods make a task: `model`, `fingerprint`, `batches`, `loss`, `score` and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic
@@ -170,10 +170,6 @@ class Judging(ABC, Generic[S]):
             split: `validation` (what the search sees) or `test`.
             perturbation: one of `perturbations` or `asides`: what is asked instead; perhaps of some of the units only.
         """
-
-    def glance(self, served: S, metrics: Collection[str]) -> dict[str, float]:
-        """Some of `metrics` on validation data, by name, where that is much cheaper than `score`; the same values."""
-        return {}
 
     def look(self, served: S) -> pd.DataFrame:
         """Rows as `score` gives them, on a part of validation that is quickly asked: by default all of it.

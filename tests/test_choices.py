@@ -1,0 +1,107 @@
+"""What a space leaves open: what a look can tell, what only training can, and which dense models there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from made_looks import CUTS, TRAINED, planned
+
+from autoprune.recipes.space import Space
+from autoprune.study.choices import Choices
+
+METHOD, SPARSITY = "space.prune.method", "space.prune.method.choose.dims.sparsity"
+BITS, EPOCHS = "space.encode.quantize.bits", "space.encode.epochs"
+
+LATER = {
+    "prune": {"dims": {"sparsity": {"float": [0.0, 0.5]}}, "epochs": {"any_of": [0, 4]}},
+    "encode": {"quantize": {"bits": {"any_of": [8, 4]}}},
+}
+
+
+def choices(tree: dict[str, Any], **base: Any) -> Choices:
+    return Choices(Space(tree), base=base or {"dim": 16})
+
+
+@pytest.mark.parametrize(
+    ("given", "default", "expected"),
+    [
+        ({"any_of": [8, 16, 32]}, 16, [16, 8, 32]),
+        ({"any_of": [8, 32, 64]}, 24, [32, 8, 64]),
+        ({"any_of": [64, 32]}, 8, [32, 64]),
+        ({"int": [8, 64]}, 64, [64, 8]),
+        (32, 16, []),
+    ],
+)
+def test_the_first_dense_model_is_as_near_to_the_default_as_can_be(
+    given: Any, default: int, expected: list[int]
+) -> None:
+    found = choices({"base": {"dim": given}, **CUTS}, dim=default).bases
+    if expected:
+        assert sorted(found, key=str) == sorted(({"space.base.dim": value} for value in expected), key=str)
+        assert found[0] == {"space.base.dim": expected[0]}
+    else:
+        assert found == [{}]
+
+
+def test_a_setting_that_is_no_number_is_the_default_or_another() -> None:
+    found = choices({"base": {"kind": {"any_of": ["b", "a", True]}}}, kind="a").bases
+    assert found[0] == {"space.base.kind": "a"}
+    assert len(found) == 3
+
+
+def test_what_is_left_out_of_training_is_at_its_least() -> None:
+    made = choices(TRAINED).recipe({METHOD: "dims", SPARSITY: 0.5, BITS: 4})
+    assert made["encode"] == {"quantize": {"bits": 4}, "epochs": 0}
+    assert planned(made).epochs == 0
+    trained = choices(TRAINED).recipe({METHOD: "none", BITS: 8, EPOCHS: 8})
+    assert planned(trained).epochs == 8
+    strict = {"tune": {"epochs": {"any_of": [6, 2]}, "schedule": {"any_of": ["one_shot", "cubic"]}}}
+    assert choices(strict).recipe({}) == {"tune": {"epochs": 2, "schedule": "one_shot"}}
+
+
+def test_values_decide_the_recipe_again() -> None:
+    made = choices(TRAINED)
+    recipe = made.recipe({METHOD: "dims", SPARSITY: 0.5, BITS: 4, EPOCHS: 4})
+    assert made.values(recipe) == {METHOD: "dims", SPARSITY: 0.5, BITS: 4, EPOCHS: 4}
+    assert made.recipe(made.values(recipe) or {}) == recipe
+    partly = made.values({"encode": {"quantize": {"bits": 2}}})
+    assert partly is not None
+    assert partly[BITS] == 2
+    for outside in (
+        {"quantize": {"bits": 4}},
+        {"encode": {"quantize": {"bits": 3}}},
+        {"prune": {"method": {"rows": {}}}},
+    ):
+        assert made.values(outside) is None
+
+
+@pytest.mark.parametrize(
+    ("tree", "count"),
+    [
+        ({}, 1),
+        ({"quantize": {"bits": 8}}, 1),
+        ({"quantize": {"bits": {"any_of": [8, 4, 2]}}}, 3),
+        ({"prune": {"dims": {"sparsity": {"float": [0.0, 0.5], "step": 0.25}}}, **{"quantize": {"bits": 8}}}, 3),
+        ({"encode": {"product": {"width": {"int": [2, 8], "step": 2}, "entries": {"int": [16, 20]}}}}, 20),
+        ({"encode": {"quantize": {"bits": {"any_of": [8, 4]}}, "epochs": {"int": [0, 1000]}}}, 2),
+        (CUTS, None),
+        ({"prune": {"dims": {"sparsity": {"float": [0.01, 0.5], "log": True}}}}, None),
+        ({"prune": {"rows": {"sparsity": {"float": [0.0, 0.9], "step": 0.01}}}}, None),
+    ],
+)
+def test_small_spaces_can_be_listed(tree: dict[str, Any], count: int | None) -> None:
+    grid = choices(tree).grid(50)
+    assert (None if grid is None else len(grid)) == count
+    for values in grid or []:
+        for path, value in values.items():
+            assert Space(tree).domains[path].holds(value)
+
+
+def test_what_follows_the_training_costs_none() -> None:
+    late, same = choices(LATER), choices(TRAINED)
+    trained = {"prune": {"dims": {"sparsity": 0.2}, "epochs": 4}, "encode": {"quantize": {"bits": 4}}}
+    assert [domain.path for domain in late.after_training(trained)] == [BITS]
+    untrained = {**trained, "prune": {"dims": {"sparsity": 0.2}, "epochs": 0}}
+    assert len(late.after_training(untrained)) == 2
+    assert same.after_training({"prune": {}, "encode": {"quantize": {"bits": 4}, "epochs": 4}}) == []
