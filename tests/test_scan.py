@@ -41,7 +41,8 @@ def scanned(
         base=dict(base or choices.bases[0]),
         random=random,
         seed=seed,
-        most=most,
+        most=MOST_LOOKS if most is None else most,
+        whole=most is not None,
     )
     made.run(starts, until=until)
     return made

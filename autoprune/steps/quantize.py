@@ -33,6 +33,8 @@ class Coded(Step):
     trainable: ClassVar[bool] = False
 
     def convert(self, model: Model, context: Context) -> None:
+        if context.rehearsal:  # codes change no shape, and take longer than all else
+            return
         for table in model.tables.values():
             if int(table.bits[0]) < FLOAT_BITS:
                 table.code()
