@@ -19,6 +19,7 @@ from autoprune.overrides import at_home
 from autoprune.study.progress import Watching
 from autoprune.study.search import search
 from autoprune.views.commands import verb_command
+from autoprune.views.phrases import best
 from autoprune.views.terminal import Watch, exit_codes, print_front, terminal
 
 
@@ -61,4 +62,5 @@ def _print_end(console: Console, front: Front) -> None:
     print_front(console, front)
     if len(front) and front.pick().number:
         pick, show = verb_command(record, "pick", "--to", "DIR"), verb_command(record, "show", "NUMBER")
-        console.print(f"\nNext: {pick}    (or: {show})", highlight=False, markup=False, soft_wrap=True)
+        taken = f"(takes {best(front)}; any other: {show})"
+        console.print(f"\nNext: {pick}    {taken}", highlight=False, markup=False, soft_wrap=True)

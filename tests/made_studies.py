@@ -18,6 +18,7 @@ from autoprune.fronts.front import Front
 from autoprune.measure.measurement import RULES, SEARCH, VERIFY, Latency, Measurement
 from autoprune.record.archive import TRIAL, Archive, Candidate
 from autoprune.record.folder import note_machine
+from autoprune.record.looks import LOOKS, Look, Looks
 from autoprune.record.record import Record
 
 SLICES = {"head": 1.4, "middle": 1.0, "tail": 0.6, "short": 0.9, "long": 1.1, "stranger": 0.95, "newcomer": 0.7}
@@ -86,6 +87,54 @@ def make_study(
         for point in Front(Record(folder, archive)).finalists:
             archive.add(_verified(point.candidate, draw, machine))
     return Record(folder)
+
+
+def add_looks(record: Record, count: int = 60, *, seed: int = 0) -> Record:
+    """The same study with looks: one at each candidate, exact to 0.004x, then others, every tenth of which failed.
+
+    Half of the others are beyond the front of what was measured, none is trained but the last, which is half way.
+    """
+    draw = np.random.default_rng(seed)
+    baseline, *made = (point.candidate for point in record.points)
+    dense = baseline.latest()
+    known = [
+        Look(
+            number=one.number,
+            key=one.key,
+            recipe=one.recipe,
+            summary=one.summary,
+            units=200,
+            quality={"ndcg@20": {"all": one.latest().quality["ndcg@20"]["all"] + 0.004 * 0.11 * (one.number % 2)}},
+            counts={"ndcg@20": {"all": 200}} if not one.number else {},
+            size_bytes=one.latest().size_bytes,
+            products=1000,
+        )
+        for one in [baseline, *made]
+        if one.latest().quality
+    ]
+    others = [
+        Look(
+            number=1000 + at,
+            key=f"look{at}",
+            recipe={"prune": {"rows": {"sparsity": {"item": at / count}}, "epochs": 0}},
+            summary=f"rows item -{at / count:.0%}",
+            of_epochs=8 * (at == count - 1),
+            epochs=4 * (at == count - 1),
+            **(
+                {"failed": "ndcg@20 is nan"}
+                if at % 10 == 5
+                else {
+                    "units": 200,
+                    "quality": {"ndcg@20": {"all": 0.11 * (1.02 - 0.1 * (at / count) ** 2 - 0.05 * (at % 2))}},
+                    "size_bytes": int(dense.size_bytes * 0.05 * (1 - at / count) + 100),
+                    "products": 900,
+                }
+            ),
+        )
+        for at in draw.permutation(count).tolist()
+    ]
+    Looks(record.folder / LOOKS).add(*known, *others)
+    return Record(record.folder)
 
 
 def scattered(record: Record, missing: int, *, seed: int = 0) -> Record:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from made_studies import make_study, scattered
+from made_studies import add_looks, make_study, scattered
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
@@ -34,7 +34,7 @@ EVIL = "</script><img src=x onerror=window.hit=1><script>window.hit=1</script>"
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
-    return make_study(tmp_path_factory.mktemp("home") / "runs" / "demo", 150)
+    return add_looks(make_study(tmp_path_factory.mktemp("home") / "runs" / "demo", 150))
 
 
 def unpacked(html: str, name: str) -> str:
@@ -44,7 +44,9 @@ def unpacked(html: str, name: str) -> str:
 
 
 def points_of(figure: Any) -> dict[str, Any]:
-    return {trace.meta["layer"]: trace for trace in figure.data if trace.meta and trace.meta["kind"] == "points"}
+    """By layer, those of candidates."""
+    points = [trace for trace in figure.data if trace.meta and trace.meta["kind"] == "points"]
+    return {trace.meta["layer"]: trace for trace in points if trace.meta["layer"] != "looks"}
 
 
 def test_every_candidate_is_drawn_once_at_its_values(record: Record) -> None:

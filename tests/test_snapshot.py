@@ -38,7 +38,7 @@ def test_a_record_keeps_numbers_recipes_and_no_places(tmp_path: Path) -> None:
     content = yaml.safe_load((to / "study.yaml").read_text())
     assert content["study"] == "s"
     assert content["command"] == (
-        "autoprune task=interactions task.data.path=path/to/films study.trials=4 study.name=s && autoprune verify s"
+        "autoprune task=interactions task.data.path=path/to/films study.trials=90 study.name=s && autoprune verify s"
     )
     assert content["definition"]["task"]["titles"] == "path/to/titles.txt"
     for name in ("study.yaml", "front.csv"):

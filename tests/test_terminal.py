@@ -294,10 +294,22 @@ def test_what_nobody_was_measured_on_is_no_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "limits", "told"),
     [
-        ("verified", Limits(), "39 candidates beside the baseline, 11 feasible, 5 on the front"),
-        ("raw", Limits(), "39 candidates beside the baseline, 13 feasible, 6 on the front"),
+        (
+            "verified",
+            Limits(),
+            "39 candidates beside the dense model, 11 meet the requirements, nothing beats 5 of them (the front)",
+        ),
+        (
+            "raw",
+            Limits(),
+            "39 candidates beside the dense model, 13 meet the requirements, nothing beats 6 of them (the front)",
+        ),
         ("one", Limits(), "nothing was tried beside the baseline"),
-        ("verified", Limits(ceilings=["size_bytes=1x"], floors=["quality=1x"]), "2 feasible, 1 on the front"),
+        (
+            "verified",
+            Limits(ceilings=["size_bytes=1x"], floors=["quality=1x"]),
+            "2 meet the requirements, nothing beats 1 of them (the front)",
+        ),
     ],
 )
 def test_the_baseline_is_never_counted_among_what_was_found(name: str, limits: Limits, told: str, runs: Path) -> None:

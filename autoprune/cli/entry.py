@@ -33,8 +33,8 @@ Search (every key can be set; what is composed: autoprune --cfg job):
   autoprune task=stsb task.data.path=stsb/ requirements.quality.drop=1%
   autoprune --multirun task=movielens requirements=accuracy_critical,latency_sensitive study.seed=1,2
 
-  It measures the dense model and presets, looks at thousands of untrained recipes (study.looks), trains the most
-  promising (study.trials), and measures what came of it, at the end on test data. It stops when it finds no more.
+  It measures the dense model, looks at thousands of untrained recipes (study.looks), measures presets and the best that
+  it found, trains the most promising (study.trials), and verifies the front on test data. It stops by itself.
   The same command resumes a study that was stopped; study.looks=0 leaves the looks out, study.trials=0 the training.
 
 {groups}

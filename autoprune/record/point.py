@@ -54,6 +54,11 @@ class Point:
         return self.verified or self.found
 
     @property
+    def searched(self) -> dict[str, Reading]:
+        """What the search itself read: `found` without latencies that are the verification's."""
+        return {name: reading for name, reading in self.found.items() if reading is not self.verified.get(name)}
+
+    @property
     def busy(self) -> bool:
         """Whether the latencies to go by were timed while the machine was busy with other work."""
         return self.candidate.latest(VERIFY if self.verified else SEARCH).busy
@@ -100,8 +105,10 @@ def columns(point: Point, names: Iterable[str]) -> dict[str, float]:
     """
     row: dict[str, float] = {}
     kept = [name for name in names if name != "quality" and name in point.found]
+    searched = point.searched
     for name in kept:
-        row[name], row[f"{name}_ratio"] = point.found[name].value, point.found[name].ratio
+        if name in searched:
+            row[name], row[f"{name}_ratio"] = searched[name].value, searched[name].ratio
     for name in kept:
         if name in point.verified and not name.endswith("_bytes"):  # the same files weigh the same
             label = f"{'verified' if name.startswith('latency_ms') else 'test'}_{name}"

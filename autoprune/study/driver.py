@@ -29,7 +29,7 @@ from autoprune.study.progress import Expected, Progress, Watching
 from autoprune.study.request import Request, Retiming, Rival, timings
 from autoprune.study.rungs import SLACK, Rungs
 from autoprune.study.sampler import RANDOM, Values
-from autoprune.study.scan import Scan
+from autoprune.study.scan import MOST_LOOKS, Scan
 from autoprune.study.settings import StudyConfig
 from autoprune.study.staff import Staff
 from autoprune.study.verdict import HOPELESS
@@ -200,22 +200,23 @@ class Driver:
             self._watch.note("There is nothing to scan: all that the space leaves open is a matter of training.")
         if not self._out_of_time("the scan was not begun"):
             lookout.take(starts, until=until)  # which tells how long a look takes
-            self._staff.hire(max(0, EXPECTED_LOOKS - len(self.looks)) * lookout.pace)
-            scan = self._new_scan(choices, lookout, choices.bases[0], most=self.config.looks)
+            self._staff.hire(max(0, EXPECTED_LOOKS - len(self.looks)) * lookout.pace, self.evaluator.prepare)
+            asked = self.config.looks
+            scan = self._new_scan(choices, lookout, choices.bases[0], most=asked or MOST_LOOKS, whole=asked is not None)
             scan.run(starts, until=until)
             if not scan.done:
                 self._undone.append(f"the scan was stopped after {len(self.looks)} looks")
             self._looking = 0.0
 
-    def _new_scan(self, choices: Choices, lookout: Lookout, base: Values, *, most: int | None) -> Scan:
-        random = self.config.sampler == RANDOM
-        return Scan(choices, lookout, base=base, random=random, seed=self._definition.seed, most=most)
+    def _new_scan(self, choices: Choices, lookout: Lookout, base: Values, *, most: int, whole: bool) -> Scan:
+        random, seed = self.config.sampler == RANDOM, self._definition.seed
+        return Scan(choices, lookout, base=base, random=random, seed=seed, most=most, whole=whole)
 
     def _train(self, choices: Choices, lookout: Lookout) -> None:
         """Trains smaller dense models, then what the scan found, in rungs; makes and measures what came of it."""
         self._stage = "training"
         until = self._share(1.0, but=MADE_LATER * self._outlook.making)
-        self._staff.hire(self._baseline().seconds)
+        self._staff.hire(self._baseline().seconds, self.evaluator.prepare)
         if self.config.looks != 0:
             self._scan_bases(choices, lookout, until)
         rungs = Rungs(
@@ -246,8 +247,8 @@ class Driver:
                 self._undone.append("not all dense models of the space were trained")
                 return
             starts = [choices.recipe({**values, **base}) for values in cuts]
-            most = BASE_LOOKS if self.config.looks is None else min(BASE_LOOKS, self.config.looks)
-            self._new_scan(choices, lookout, base, most=most).run(starts, until=until)
+            most = min(BASE_LOOKS, self.config.looks or MOST_LOOKS)
+            self._new_scan(choices, lookout, base, most=most, whole=False).run(starts, until=until)
 
     def _make(self, lookout: Lookout, count: int) -> None:
         """Makes and measures looks that stand for their front, beside presets and what was chosen before.

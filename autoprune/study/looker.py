@@ -49,6 +49,11 @@ class Asked:
 class Looker(Maker):
     """Looks at recipes of a study, one thread each, so that a look is the same wherever it is taken."""
 
+    def prepare(self, _: None) -> int:
+        """Reads what looks need, and takes the one that all others are read against; returns how many metrics it has."""
+        with on_threads(THREADS):
+            return len(self._before)
+
     def looks(self, asked: Sequence[Asked]) -> list[Look]:
         """Looks at some recipes, as far as the time of the first one goes.
 

@@ -88,7 +88,7 @@ class Lookout:
         return Outcome(gains=self.promises.gains(look), violations=self.promises.violations(look))
 
     def _chunk(self, count: int) -> int:
-        share = -(-count // self._executor.slots)
+        share = -(-count // (2 * self._executor.slots))  # who is done first takes one more
         return max(1, min(share, MOST_IN_CHUNK, int(CHUNK_S / self.pace) if self.pace else 1))
 
     def _collect(self, chunks: Sequence[Sequence[Asked]], until: Deadline) -> None:

@@ -64,7 +64,7 @@ class Rungs:
         epochs: of a recipe.
         random: whether values are drawn, and nothing is learned.
         seed: of everything that is drawn.
-        most: recipes, at most; None: `MOST_TRIALS`.
+        most: recipes that are asked for; None: until training finds no more, at most `MOST_TRIALS`.
         scanned: whether it begins from what a scan found; without a scan it asks for everything that is open.
     """
 
@@ -81,7 +81,7 @@ class Rungs:
     ) -> None:
         self._choices, self._lookout, self._epochs = choices, lookout, epochs
         self._random, self._seed, self._scanned = random, seed, scanned
-        self.most = MOST_TRIALS if most is None else most
+        self.most, self._whole = (MOST_TRIALS, False) if most is None else (most, True)
         self.trials = 0
         self.done = False
         self._volumes: list[float] = []
@@ -206,7 +206,7 @@ class Rungs:
     @property
     def _still(self) -> bool:
         """Whether the hypervolume stands still."""
-        if len(self._volumes) <= EFFORT:
+        if self._whole or len(self._volumes) <= EFFORT:
             return False
         return self._volumes[-1] <= (1 + GROWTH) * self._volumes[-1 - EFFORT]
 

@@ -10,16 +10,16 @@ from autoprune.study.choices import Choices
 from autoprune.study.lookout import Lookout
 from autoprune.study.sampler import GENETIC, RANDOM, Sampler, Values
 
-POPULATION = 50
-"""Looks of a generation."""
+POPULATION = 20
+"""Looks of a generation. Of 50 the first hundreds of looks find less (`studies/search_cost`)."""
 
 MOST_LOOKS = 3000
-"""Looks of a scan, where nobody says how many."""
+"""Looks of a scan, at most, where nobody says how many."""
 
 GROWTH = 0.01
 """A scan is done once the hypervolume of its looks has grown by no larger share …"""
 
-EFFORT = 6
+EFFORT = 15
 """… over so many generations."""
 
 SMALL = 200
@@ -35,7 +35,8 @@ class Scan:
         base: settings of the dense model, of those that the space allows.
         random: whether values are drawn, and nothing is learned.
         seed: of everything that is drawn.
-        most: looks, at most; None: `MOST_LOOKS`.
+        most: looks that are asked for, at most.
+        whole: whether so many are asked for in any case; else until they find no more.
     """
 
     def __init__(
@@ -46,11 +47,12 @@ class Scan:
         base: Values,
         random: bool,
         seed: int,
-        most: int | None = None,
+        most: int = MOST_LOOKS,
+        whole: bool = False,
     ) -> None:
         self._choices, self._lookout, self._base = choices, lookout, base
         self._kind, self._seed = RANDOM if random else GENETIC, seed
-        self._most = MOST_LOOKS if most is None else most
+        self._most, self._whole = most, whole
         self._volumes: list[float] = []
         self.done = False
 
@@ -93,6 +95,6 @@ class Scan:
     @property
     def _still(self) -> bool:
         """Whether the hypervolume stands still."""
-        if len(self._volumes) <= EFFORT:
+        if self._whole or len(self._volumes) <= EFFORT:
             return False
         return self._volumes[-1] <= (1 + GROWTH) * self._volumes[-1 - EFFORT]

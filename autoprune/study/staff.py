@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from autoprune.machine import cores
 from autoprune.study.executor import Executor, Serial
@@ -18,7 +18,7 @@ PAYS_S = 15.0
 
 
 class Staff(Executor):
-    """An executor that grows.
+    """An executor that grows. Until the others have begun, this process works on.
 
     Args:
         workers: processes; None: one for each core. One alone is this process.
@@ -30,16 +30,23 @@ class Staff(Executor):
         self._workers = workers or cores()
         self._given = given
         self._others: Local | None = None
+        self._starting: list[Future[Any]] = []
 
     @property
     def slots(self) -> int:  # type: ignore[override]  # it grows
         """Calls that can be in flight at once."""
         return self._at_work.slots
 
-    def hire(self, seconds: float) -> None:
-        """Starts other processes, if there is so much to do in one that this pays."""
+    def hire(self, seconds: float, prepare: Callable[[None], object]) -> None:
+        """Starts other processes, if there is so much to do in one that this pays.
+
+        Args:
+            seconds: that it would take in one.
+            prepare: run in each of them before it is given anything else, to have its data read.
+        """
         if self._given is None and self._others is None and self._workers > 1 and seconds > PAYS_S:
             self._others = Local(self._workers)
+            self._starting = self._others.each(prepare, None)
 
     def submit(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
         return self._at_work.submit(function, argument)
@@ -59,4 +66,6 @@ class Staff(Executor):
 
     @property
     def _at_work(self) -> Executor:
-        return self._others or self._given or self._here
+        if self._others is not None and all(future.done() for future in self._starting):
+            return self._others
+        return self._given or self._here

@@ -163,7 +163,7 @@ def _points(front: Front, points: Sequence[Point]) -> list[dict[str, Any]]:
             "recipe": point.candidate.recipe,
             "artifact": str(point.folder),
             **said,
-            "search": _readings(point.found),
+            "search": _readings(point.searched),
             "verified": _readings(point.verified),
         }
         for point, said in zip(points, marked(front, points), strict=True)

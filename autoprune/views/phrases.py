@@ -248,13 +248,21 @@ def picks(found: Mapping[str, Point | None]) -> str:
 
 
 def count(front: Front) -> str:
-    """How many candidates there are beside the baseline, how many are feasible, how many on the front."""
+    """How many candidates there are beside the dense model, how many are feasible, how many on the front."""
     tried, feasible, found = (
         sum(point.number > 0 for point in points) for points in (front.record.points, front.feasible, front.points)
     )
     if not tried:
         return "nothing was tried beside the baseline"
-    return f"{counted(tried, 'candidate')} beside the baseline, {feasible} feasible, {found} on the front"
+    meet, beats = "meets" if feasible == 1 else "meet", f"nothing beats {found} of them (the front)"
+    return f"{counted(tried, 'candidate')} beside the dense model, {feasible} {meet} the requirements, {beats}"
+
+
+def best(front: Front) -> str:
+    """The pick, and why it is: `#10, the smallest that held on test data`."""
+    pick, most = front.pick(), {"quality": "the most accurate", "size": "the smallest", "latency": "the fastest"}
+    held = "that held on test data" if pick.verified else "by the search's own values, on validation data"
+    return f"#{pick.number}, {most[front.requirements.prefer]} {held}"
 
 
 def required(front: Front) -> str:

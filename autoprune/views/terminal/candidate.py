@@ -170,7 +170,7 @@ def _margins(items: Sequence[Requirement], point: Point) -> Table:
     """How far inside each limit the search's values, and the verified ones, are; and what is sure of the latter."""
     table = plain_table("requirements")
     table.add_column("")
-    looks = [("search", point.found)] + [("verified", point.verified)] * bool(point.verified)
+    looks = [("search", point.searched)] + [("verified", point.verified)] * bool(point.verified)
     for name, _ in looks:
         table.add_column(name)
     table.add_column("bound at 95 %", justify="right", no_wrap=True)

@@ -59,7 +59,8 @@ def _print_looks(console: Console, front: Front, promises: Promises) -> None:
     found = looks.unmade(front, promises)
     shown = promises.thinned(found, MOST_LOOKS)
     some = f", of which {len(shown)} are shown" * (len(shown) < len(found))
-    say(console, f"\nLooks, not measurements: {len(found)} of their front were not made{some}", style="bold")
+    told = f"{len(found)} of their front were not made{some}" if found else "all of their front was made"
+    say(console, f"\nLooks, not measurements: {told}", style="bold")
     if shown:
         print_table(console, looks_table(front, promises, shown))
     for line in looks.sentences(front, promises):
@@ -83,7 +84,7 @@ def looks_table(front: Front, promises: Promises, shown: Sequence[Look]) -> Tabl
 def _print_points(console: Console, front: Front, *, sort: str, everything: bool) -> None:
     record = front.record
     found = listed(front, sort=sort)[1:]
-    say(console, f"{record.name}: {phrases.count(front)} ({phrases.required(front)})", style="bold")
+    say(console, f"{record.name}: {phrases.count(front)}. Required: {phrases.required(front)}.", style="bold")
     if front.pick().number:
         say(console, headline(front))
     picks = front.picks()
@@ -183,7 +184,8 @@ def footer(front: Front, points: Sequence[Point], *, picks: Mapping[str, Point |
     """What has to be known to read the table."""
     record = front.record
     pick = "pick is what the requirements prefer" + (", knee where the front bends most" if front.knee else "")
-    lines = [f"Ratios (x) are to the baseline; worst is the slice that lost most; {pick}."]
+    dense = "Row 0 is the dense model, as it was before, and x are ratios to it"
+    lines = [f"{dense}; worst is the group (slice) that lost most; {pick}."]
     lines.append(f"Profiles, each under its own limits, pick: {phrases.picks(picks)}.")
     if any(point.verified for point in points[1:]):
         tested = " and ".join([", ".join(record.metrics), "worst slice"])

@@ -173,7 +173,7 @@ def verified_table(front: Front, points: Sequence[Point], *, wide: bool) -> Tabl
         cells.append(phrases.cell("worst_slice", point.verified, value=False, sure=wide))
         if wide:
             cells.append(phrases.cell("size_bytes", point.found, value=True, relative=not first))
-        cells += [phrases.cell("latency_ms", point.found, **show)] * room
+        cells += [phrases.cell("latency_ms", point.searched, **show)] * room
         cells.append(phrases.cell("latency_ms", point.verified, **show, sure=room))
         row = [Text(str(point.number)), mark, Text(phrases.name(point)), *(Text(text) for text in cells)]
         table.add_row(*row, style="dim" if first else "")
