@@ -44,7 +44,10 @@ def home(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a small study was run."""
     folder = tmp_path_factory.mktemp("home")
     ended = autoprune(
-        folder, *SEARCH, f"task.data.path={planted}", "study.trials=4", "study.name=small", "study.verify_rounds=2"
+        folder,
+        *SEARCH,
+        f"task.data.path={planted}",
+        *("study.looks=100", "study.trials=0", "study.name=small", "study.verify_rounds=2"),
     )
     assert ended.returncode == 0, ended.stderr
     assert "on the front" in ended.stdout
@@ -217,7 +220,8 @@ def test_bad_input_gets_one_message_and_exit_code_2(words: str, home: Path) -> N
 
 @pytest.mark.slow
 def test_multirun_runs_a_study_for_each_combination(planted: Path, tmp_path: Path) -> None:
-    words = [*SEARCH[:-2], f"task.data.path={planted}", "study.trials=0", "study.seed=1,2", "study.verify_rounds=0"]
+    words = [*SEARCH[:-2], f"task.data.path={planted}", "study.looks=0", "study.trials=0", "study.seed=1,2"]
+    words.append("study.verify_rounds=0")
     ended = autoprune(tmp_path, "--multirun", "requirements=none,accuracy_critical", *words)
     assert ended.returncode == 0, ended.stderr
     assert len(list((tmp_path / "runs").glob("interactions-*/study.yaml"))) == 4
@@ -225,7 +229,7 @@ def test_multirun_runs_a_study_for_each_combination(planted: Path, tmp_path: Pat
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_usable_front(planted: Path, tmp_path: Path) -> None:
-    words = [*SEARCH, f"task.data.path={planted}", "study.trials=500", "study.name=long", "study.verify_rounds=0"]
+    words = [*SEARCH, f"task.data.path={planted}", "study.trials=0", "study.name=long", "study.verify_rounds=0"]
     process = subprocess.Popen(
         [sys.executable, "-m", "autoprune", *words],
         cwd=tmp_path,
@@ -235,9 +239,9 @@ def test_ctrl_c_leaves_a_usable_front(planted: Path, tmp_path: Path) -> None:
         # whoever runs the tests in the background may have it ignored
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    archive = tmp_path / "runs/long/archive.jsonl"
+    looks = tmp_path / "runs/long/looks.jsonl"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (not archive.exists() or archive.read_bytes().count(b"\n") < 3):
+    while time.monotonic() < deadline and (not looks.exists() or looks.read_bytes().count(b"\n") < 20):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)

@@ -16,6 +16,7 @@ import yaml
 from made_studies import make_study
 
 from autoprune.config import compose_config, sections
+from autoprune.fronts.front import Front
 from autoprune.machine import machine
 from autoprune.measure.measurement import SEARCH, Latency, Measurement
 from autoprune.packing import StoredTable, pack
@@ -23,6 +24,7 @@ from autoprune.packing.codes import quantize_rows
 from autoprune.recipes.recipe import plan
 from autoprune.record.archive import Candidate
 from autoprune.record.folder import open_folder
+from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
 
 KEYS = {
@@ -216,3 +218,21 @@ def test_a_study_that_names_no_main_metrics_has_one_and_learns_the_others_when_i
     open_folder(folder, definition=content["definition"], told=told)
     assert Record(folder).metrics == ["ndcg@20", "recall@20"]
     assert yaml.safe_load((folder / "study.yaml").read_text())["definition"] == content["definition"]
+
+
+def test_a_study_of_an_older_search_is_still_read(tmp_path: Path) -> None:
+    """Its sampler was TPE, with a journal; it knew no looks, and counted the trials that it had no time for."""
+    folder = make_study(tmp_path / "s", 20, verified=False).folder
+    (folder / "journal.log").write_text('{"op_code": 0, "study_name": "s"}\n')
+    left = {"minutes": 10, "doing": "pca 50%, training", "presets": {"int2": "0123456789ab"}, "trials": 7, "of": 20}
+    (folder / "unfinished.json").write_text(json.dumps({**left, "seconds": 300.0}))
+    record = Record(folder)
+    assert record.definition["study"]["sampler"] == "tpe"
+    assert not Looks(folder / LOOKS).found
+    said = record.unfinished
+    assert "study.minutes=10 was over" in said
+    assert "stopped at: pca 50%, training; what was trained is kept" in said
+    assert "presets not run: int2" in said
+    assert "trials not run: 7 of 20" in said
+    assert "What is left takes about 5:00." in said
+    assert len(Front(record)) > 1

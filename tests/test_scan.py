@@ -16,7 +16,7 @@ from autoprune.recipes.space import Space
 from autoprune.study import scan
 from autoprune.study.choices import Choices
 from autoprune.study.lookout import Lookout
-from autoprune.study.scan import EFFORT, MOST_LOOKS, POPULATION, SMALL, Scan
+from autoprune.study.scan import EFFORT, MOST_LOOKS, POPULATION, Scan
 
 GRID = {"prune": {"method": {"dims": {"sparsity": {"float": [0.0, 0.5], "step": 0.1}}}}, "quantize": {"bits": 8}}
 
@@ -29,7 +29,8 @@ def scanned(
     space: Mapping[str, Any] = CUTS,
     seed: int = 0,
     random: bool = False,
-    most: int | None = 200,
+    most: int = 200,
+    whole: bool = False,
     until: Deadline = NEVER,
     starts: tuple[Mapping[str, Any], ...] = (INT4,),
     base: Mapping[str, Any] | None = None,
@@ -41,8 +42,8 @@ def scanned(
         base=dict(base or choices.bases[0]),
         random=random,
         seed=seed,
-        most=MOST_LOOKS if most is None else most,
-        whole=most is not None,
+        most=most,
+        whole=whole,
     )
     made.run(starts, until=until)
     return made
@@ -101,13 +102,23 @@ def test_it_learns_what_pays(tmp_path: Path) -> None:
 
 def test_it_stops_once_the_hypervolume_stands_still(tmp_path: Path) -> None:
     taken = lookout(tmp_path / "looks")
-    made = scanned(taken, most=None)
+    made = scanned(taken, most=MOST_LOOKS)
     assert made.done
     assert made._volumes[-1] <= (1 + scan.GROWTH) * made._volumes[-1 - EFFORT]
     assert all(
         late > (1 + scan.GROWTH) * early for early, late in zip(made._volumes, made._volumes[EFFORT:-1], strict=False)
     ), "and no sooner"
     assert len(made._volumes) < MOST_LOOKS // 10
+
+
+def test_what_is_asked_for_is_done_in_full_though_nothing_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "GROWTH", 9.0)
+    whole, free = (scanned(lookout(tmp_path / str(whole)), most=200, whole=whole) for whole in (True, False))
+    assert whole.done
+    assert len(whole._volumes) == 20
+    assert len(free._volumes) == EFFORT + 1
 
 
 def test_it_stops_at_so_many_looks(tmp_path: Path) -> None:
@@ -171,9 +182,9 @@ def test_recipes_of_which_nothing_comes_stop_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_scan_of_the_real_size_finds_what_a_grid_finds(tmp_path: Path) -> None:
     """Untouched constants: within 2 % of the best that 1,000 points of a grid cover, in fewer looks."""
-    assert (POPULATION, EFFORT, SMALL) == (50, 6, 200)
+    assert POPULATION == scan.POPULATION
     taken = lookout(tmp_path / "looks")
-    assert scanned(taken, most=None).done
+    assert scanned(taken, most=MOST_LOOKS).done
     grid = lookout(tmp_path / "grid")
     sparsities = [0.0, *(0.1 + 0.8 * at / 300 for at in range(301))]
     recipes = [
