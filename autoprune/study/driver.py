@@ -58,6 +58,9 @@ MADE_LATER = 6
 BASE_LOOKS = 500
 """Looks at each further dense model, at most: they begin with what was found on the first."""
 
+NEAR = 0.03
+"""A smaller dense model is trained if what stands in for it misses no floor by a larger share."""
+
 NEAREST = 3
 """Looks that are made where none holds, so that it can be said what is missing."""
 
@@ -209,8 +212,8 @@ class Driver:
             self._looking = 0.0
 
     def _new_scan(self, choices: Choices, lookout: Lookout, base: Values, *, most: int, whole: bool) -> Scan:
-        random, seed = self.config.sampler == RANDOM, self._definition.seed
-        return Scan(choices, lookout, base=base, random=random, seed=seed, most=most, whole=whole)
+        drawn, seed = self.config.sampler == RANDOM, self._definition.seed
+        return Scan(choices, lookout, base=base, drawn=drawn, seed=seed, most=most, whole=whole)
 
     def _train(self, choices: Choices, lookout: Lookout) -> None:
         """Trains smaller dense models, then what the scan found, in rungs; makes and measures what came of it."""
@@ -239,16 +242,26 @@ class Driver:
         cuts = [values for look in found if (values := choices.values(look.recipe)) is not None]
         if not cuts or len(choices.bases) == 1:
             return
+        bases = [base for base in choices.bases[1:] if self._worth_training(choices.recipe(base), lookout, until)]
+        first = [choices.recipe({**cuts[0], **base}) for base in bases]
         self._say(lookout)
-        first = [choices.recipe({**cuts[0], **base}) for base in choices.bases[1:]]
         trained = lookout.take(first, until=until, apart=True)
-        for base, look in zip(choices.bases[1:], trained, strict=True):
+        for base, look in zip(bases, trained, strict=True):
             if look is None:
                 self._undone.append("not all dense models of the space were trained")
                 return
             starts = [choices.recipe({**values, **base}) for values in cuts]
             most = min(BASE_LOOKS, self.config.looks or MOST_LOOKS)
             self._new_scan(choices, lookout, base, most=most, whole=False).run(starts, until=until)
+
+    def _worth_training(self, recipe: Mapping[str, Any], lookout: Lookout, until: Deadline) -> bool:
+        """Whether a dense model of other settings can come near the floors, by what stands in for it untrained."""
+        alike = self.evaluator.task.stand_in(recipe.get("base", {}))
+        if alike is None:
+            return True
+        (look,) = lookout.take([alike], until=until)
+        missed = {} if look is None or look.failed else lookout.promises.violations(look)
+        return max(missed.values(), default=0.0) <= NEAR
 
     def _make(self, lookout: Lookout, count: int) -> None:
         """Makes and measures looks that stand for their front, beside presets and what was chosen before.

@@ -50,7 +50,7 @@ class Looker(Maker):
     """Looks at recipes of a study, one thread each, so that a look is the same wherever it is taken."""
 
     def prepare(self, _: None) -> int:
-        """Reads what looks need, and takes the one that all others are read against; returns how many metrics it has."""
+        """Reads what looks need, and takes the one that all others are read against; returns its count of metrics."""
         with on_threads(THREADS):
             return len(self._before)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ GROWTH = 0.01
 EFFORT = 15
 """… over so many generations."""
 
+HOPEFUL = 3
+"""Times as long is looked while nothing meets the requirements."""
+
 SMALL = 200
 """A space of no more untrained recipes is looked at whole."""
 
@@ -33,7 +37,7 @@ class Scan:
         choices: what is open.
         lookout: takes the looks.
         base: settings of the dense model, of those that the space allows.
-        random: whether values are drawn, and nothing is learned.
+        drawn: whether all values are drawn, and nothing is learned.
         seed: of everything that is drawn.
         most: looks that are asked for, at most.
         whole: whether so many are asked for in any case; else until they find no more.
@@ -45,13 +49,13 @@ class Scan:
         lookout: Lookout,
         *,
         base: Values,
-        random: bool,
+        drawn: bool,
         seed: int,
         most: int = MOST_LOOKS,
         whole: bool = False,
     ) -> None:
         self._choices, self._lookout, self._base = choices, lookout, base
-        self._kind, self._seed = RANDOM if random else GENETIC, seed
+        self._kind, self._seed = RANDOM if drawn else GENETIC, seed
         self._most, self._whole = most, whole
         self._volumes: list[float] = []
         self.done = False
@@ -74,10 +78,8 @@ class Scan:
             seed=self._seed,
             population=POPULATION,
         )
-        for recipe in starts:
-            values = self._choices.values(recipe)
-            if values is not None:
-                sampler.propose(values)
+        for values in self._first(starts):
+            sampler.propose(values)
         asked = 0
         while asked < self._most and not self._still:
             generation = sampler.ask(min(POPULATION, self._most - asked))
@@ -89,12 +91,20 @@ class Scan:
             self._volumes.append(self._lookout.promises.hypervolume)
         self.done = True
 
+    def _first(self, starts: Iterable[Mapping[str, Any]]) -> list[Values]:
+        """What the first generation holds beside what is drawn: the starts, and these with one value changed."""
+        known = [values for recipe in starts if (values := self._choices.values(recipe)) is not None]
+        draw = random.Random(self._seed)
+        varied = [self._choices.varied(known[at % len(known)], draw) for at in range(POPULATION // 2) if known]
+        return [*known, *varied]
+
     def _look(self, values: list[Values], until: Deadline) -> list[Any]:
         return self._lookout.take([self._choices.recipe({**one, **self._base}) for one in values], until=until)
 
     @property
     def _still(self) -> bool:
         """Whether the hypervolume stands still."""
-        if self._whole or len(self._volumes) <= EFFORT:
+        patience = EFFORT if self._volumes and self._volumes[-1] else HOPEFUL * EFFORT  # while nothing is feasible
+        if self._whole or len(self._volumes) <= patience:
             return False
         return self._volumes[-1] <= (1 + GROWTH) * self._volumes[-1 - EFFORT]

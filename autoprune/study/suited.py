@@ -30,8 +30,22 @@ def suited(sections: Sections, task: Task) -> tuple[Sections, list[str]]:
         elif same != name:
             left[name] = f"comes to the same as {same}"
     presets = {name: recipe for name, recipe in found.items() if name not in left}
-    words = [f"preset {name} is left out: {left[name]}" for name in told if name in left]
-    return {**sections, "space": task.suited(sections["space"]), "presets": presets}, words
+    space = task.suited(sections["space"])
+    words = [
+        f"space.base: {path} left out, for the dense model is smaller" for path in _dropped(sections["space"], space)
+    ]
+    words += [f"preset {name} is left out: {left[name]}" for name in told if name in left]
+    return {**sections, "space": space, "presets": presets}, words
+
+
+def _dropped(told: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Settings of the dense model that a space offers and the task does not."""
+    dropped = []
+    for name, held in (told.get("base") or {}).items():
+        options = held.get("any_of", ()) if isinstance(held, Mapping) else ()
+        stay = found["base"][name]
+        dropped += [f"{name} {one}" for one in options if isinstance(stay, Mapping) and one not in stay["any_of"]]
+    return dropped
 
 
 def _key(recipe: Mapping[str, Any], task: Task) -> str:

@@ -123,6 +123,13 @@ class Learning(ABC, Generic[M]):
         """A space or a recipe without what this task's model can never do; said in `describe`."""
         return dict(recipe)
 
+    def stand_in(self, base: Mapping[str, Any]) -> dict[str, Any] | None:
+        """An untrained recipe that does about as well as a dense model made with `base`; None where there is none.
+
+        By it a search sees whether training that model is worth it.
+        """
+        return None
+
     def initialize(self, model: M, *, seed: int) -> None:
         """Gives a fresh dense model the weights that training starts from; by default those it was made with."""
 
