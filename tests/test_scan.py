@@ -16,7 +16,7 @@ from autoprune.recipes.space import Space
 from autoprune.study import scan
 from autoprune.study.choices import Choices
 from autoprune.study.lookout import Lookout
-from autoprune.study.scan import EFFORT, MOST_LOOKS, POPULATION, Scan
+from autoprune.study.scan import MOST_LOOKS, POPULATION, Scan
 
 GRID = {"prune": {"method": {"dims": {"sparsity": {"float": [0.0, 0.5], "step": 0.1}}}}, "quantize": {"bits": 8}}
 
@@ -104,10 +104,13 @@ def test_it_stops_once_the_hypervolume_stands_still(tmp_path: Path) -> None:
     taken = lookout(tmp_path / "looks")
     made = scanned(taken, most=MOST_LOOKS)
     assert made.done
-    assert made._volumes[-1] <= (1 + scan.GROWTH) * made._volumes[-1 - EFFORT]
-    assert all(
-        late > (1 + scan.GROWTH) * early for early, late in zip(made._volumes, made._volumes[EFFORT:-1], strict=False)
-    ), "and no sooner"
+
+    def stands_still(volumes: list[float]) -> bool:
+        return volumes[-1] <= (1 + scan.GROWTH) * volumes[-1 - round(len(volumes) / 3)]
+
+    assert stands_still(made._volumes)
+    sooner = [made._volumes[:count] for count in range(scan.FEWEST, len(made._volumes))]
+    assert not any(stands_still(volumes) for volumes in sooner if volumes[-1])
     assert len(made._volumes) < MOST_LOOKS // 10
 
 
@@ -118,7 +121,7 @@ def test_what_is_asked_for_is_done_in_full_though_nothing_grows(
     whole, free = (scanned(lookout(tmp_path / str(whole)), most=200, whole=whole) for whole in (True, False))
     assert whole.done
     assert len(whole._volumes) == 20
-    assert len(free._volumes) == EFFORT + 1
+    assert len(free._volumes) == scan.FEWEST
 
 
 def test_it_stops_at_so_many_looks(tmp_path: Path) -> None:

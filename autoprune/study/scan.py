@@ -20,11 +20,14 @@ MOST_LOOKS = 3000
 GROWTH = 0.01
 """A scan is done once the hypervolume of its looks has grown by no larger share …"""
 
-EFFORT = 15
-"""… over so many generations."""
+EFFORT = 1 / 3
+"""… over the last part of its generations: what a look costs does not matter, what came of the effort does."""
 
-HOPEFUL = 3
-"""Times as long is looked while nothing meets the requirements."""
+FEWEST = 6
+"""Generations that are looked at in any case …"""
+
+HOPEFUL = 45
+"""… and while nothing meets the requirements."""
 
 SMALL = 200
 """A space of no more untrained recipes is looked at whole."""
@@ -104,7 +107,7 @@ class Scan:
     @property
     def _still(self) -> bool:
         """Whether the hypervolume stands still."""
-        patience = EFFORT if self._volumes and self._volumes[-1] else HOPEFUL * EFFORT  # while nothing is feasible
-        if self._whole or len(self._volumes) <= patience:
+        done = len(self._volumes)
+        if self._whole or done < (FEWEST if self._volumes and self._volumes[-1] else HOPEFUL):
             return False
-        return self._volumes[-1] <= (1 + GROWTH) * self._volumes[-1 - EFFORT]
+        return self._volumes[-1] <= (1 + GROWTH) * self._volumes[-1 - round(EFFORT * done)]
