@@ -67,15 +67,15 @@ def test_the_same_seed_looks_at_the_same(tmp_path: Path, random: bool) -> None:
 @pytest.mark.parametrize(("count", "several"), [(0, False), (3, False), (25, False), (17, True)])
 def test_a_killed_scan_goes_on_to_the_same_looks(tmp_path: Path, count: int, several: bool) -> None:
     whole, killed = lookout(tmp_path / "whole"), lookout(tmp_path / "killed", evaluator=Fading(count))
-    scanned(whole)
+    scanned(whole, whole=True)
     with pytest.raises(Killed):
-        scanned(killed)
+        scanned(killed, whole=True)
     file = tmp_path / "killed"
     if count:
         file.write_bytes(file.read_bytes()[:-30])  # torn in the middle of a line
     resumed = lookout(file, executor=LastFirst() if several else None)
     assert len(resumed.looks) <= 1 + count
-    scanned(resumed)
+    scanned(resumed, whole=True)
     assert held(resumed) == held(whole)
     assert resumed.promises.front() == whole.promises.front()
     again = MadeUp()
@@ -93,8 +93,8 @@ def test_presets_are_looked_at_first_as_far_as_they_lie_within_the_space(tmp_pat
 
 def test_it_learns_what_pays(tmp_path: Path) -> None:
     learned, drawn = lookout(tmp_path / "learned"), lookout(tmp_path / "drawn")
-    scanned(learned, starts=())
-    scanned(drawn, starts=(), random=True)
+    scanned(learned, starts=(), whole=True)
+    scanned(drawn, starts=(), random=True, whole=True)
     late = [list(taken.looks.found.values())[-60:] for taken in (learned, drawn)]
     feasible = [sum(look.value("ndcg@20") >= 0.36 for look in looks) for looks in late]
     assert feasible[0] > feasible[1]
