@@ -82,7 +82,7 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _short_studies() -> Iterator[None]:
-    """A study times 3 pairs of each request, once, and builds 200 corners of a space: half of what a tiny one costs."""
+    """A study times 3 pairs of each request, once, and builds 40 corners of a space: half of what a tiny one costs."""
     with pytest.MonkeyPatch.context() as patch:
         for timed in (timing.paired_latency, timing.own_latency):
             patch.setitem(timed.__kwdefaults__, "fewest", 3)

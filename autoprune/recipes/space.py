@@ -28,7 +28,7 @@ Recipe = dict[str, Any]
 MOST_CORNERS = 1_000
 """A space of more extreme recipes is not tried corner by corner, …"""
 
-DRAWN_CORNERS = 200
+DRAWN_CORNERS = 100
 """… but in so many drawn ones: enough for any two ends to meet, almost surely."""
 
 _UNSAID = object()

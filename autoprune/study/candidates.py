@@ -1,0 +1,167 @@
+"""Candidates of a search: made and measured wherever there are hands, archived, and timed while nobody else works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from autoprune.deadline import Deadline, OutOfTime
+from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.measure.measurement import RULES, SEARCH, version_of
+from autoprune.record.archive import BASELINE, TRIAL, Archive, Candidate
+from autoprune.study.budget import Budget
+from autoprune.study.evaluate import Evaluator
+from autoprune.study.request import Request, Retiming, Rival, timings
+from autoprune.study.staff import Staff
+
+
+class Candidates:
+    """Makes, measures and archives what a search asks for.
+
+    Args:
+        evaluator: makes candidates of the study, wherever the staff asks it to.
+        archive: where every finished candidate goes.
+        staff: runs evaluations.
+        budget: of the search.
+        machine: fingerprint of the one that times.
+        timed: whether the search steers by latency, or has limits on it; finalists are timed in any case.
+        front: of the study as its archive is now.
+        report: called whenever a candidate is finished.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        archive: Archive,
+        staff: Staff,
+        budget: Budget,
+        *,
+        machine: str,
+        timed: bool,
+        front: Callable[[], Front],
+        report: Callable[[Candidate], None],
+    ) -> None:
+        self._evaluator, self._archive, self._staff, self._budget = evaluator, archive, staff, budget
+        self._machine, self._times, self._front, self._report = machine, timed, front, report
+        self._number = 1 + max((candidate.number for candidate in archive.candidates.values()), default=0)
+
+    def evaluate(self, recipes: Sequence[tuple[str, Mapping[str, Any]]], *, until: Deadline | None = None) -> None:
+        """Makes and measures what is not archived yet, as much at a time as there are hands, until the time is over.
+
+        Args:
+            recipes: each with the name of its candidate.
+            until: when no more is begun; None: when the search is over.
+        """
+        left = [pair for pair in recipes if self._evaluator.plan(pair[1]).key not in self._archive.candidates]
+        while left:
+            wave, left = left[: self._staff.slots], left[self._staff.slots :]
+            if wave[0][0] != BASELINE:
+                if self._budget.over() or (until is not None and until.left <= 0):
+                    return
+                self._check_rules()
+            flying = [(self._submit(name, recipe), name, recipe) for name, recipe in wave]
+            self._keep([(future, self._label(name, recipe)) for future, name, recipe in flying])
+
+    def restore(self) -> None:
+        """Sees that the baseline's artifact is whole: everything is measured against it."""
+        self._staff.here(self._evaluator.restore, self._request({}, name=BASELINE, number=0))
+
+    def _submit(self, name: str, recipe: Mapping[str, Any]) -> Future[Candidate]:
+        number = 0 if name == BASELINE else self._number
+        self._number = max(self._number, number + 1)
+        request = self._request(recipe, name=name, number=number)
+        run = self._staff.submit_here if name == BASELINE else self._staff.submit
+        return run(self._evaluator.evaluate, request)
+
+    def _keep(self, flying: Sequence[tuple[Future[Candidate], str]]) -> None:
+        """Archives, times and reports what is finished, in the order it was asked for, then raises what failed."""
+        found, failed = [], None
+        for future, label in flying:
+            error = future.exception()
+            if isinstance(error, OutOfTime):
+                self._budget.stopped = f"{label}, {error.doing}"
+            elif error is not None:
+                failed = failed or error
+            else:
+                found.append(future.result())
+                self._archive.add(found[-1])
+        for candidate in found:  # now that nothing else is in the making
+            self._report(self._timed(candidate))
+        if failed is not None:
+            raise failed
+
+    def _timed(self, candidate: Candidate) -> Candidate:
+        """A candidate with its latency, where that is asked for."""
+        if self._times and not candidate.rejected and not candidate.latest().latency:
+            candidate = self._staff.here(self._evaluator.time, self._retiming(candidate))
+            self._archive.add(candidate)
+        return candidate
+
+    def time_here(self) -> None:
+        """Times on this machine what another one timed: milliseconds of two machines are never compared."""
+        for candidate in list(self._archive.candidates.values()):
+            here = candidate.measured(machine=self._machine)
+            if not candidate.rejected and (here is None or (self._times and not here.latency)):
+                self._archive.add(self._staff.here(self._evaluator.time, self._retiming(candidate)))
+        baseline = self._baseline().here(SEARCH, self._machine)
+        if baseline is not None:  # timed here before, and elsewhere since
+            self._archive.add(baseline)
+
+    def _retiming(self, candidate: Candidate) -> Retiming:
+        return Retiming(
+            candidate=candidate,
+            baseline=self._archive.baseline if candidate.number else None,
+            timed=timings(self._archive.candidates.values()),
+            seconds=self._budget.seconds,
+        )
+
+    def _request(self, recipe: Mapping[str, Any], *, name: str, number: int) -> Request:
+        return Request(
+            recipe=recipe,
+            name=name,
+            number=number,
+            seed=self._evaluator.definition.seed,
+            baseline=self._archive.baseline if number else None,
+            timed=timings(self._archive.candidates.values()),
+            rivals=self._rivals() if name == TRIAL else (),
+            seconds=self._budget.seconds,
+        )
+
+    def _rivals(self) -> tuple[Rival, ...]:
+        """What a candidate may fall to, where quality and size alone decide."""
+        if self._times:
+            return ()
+        metric = self._evaluator.task.metric
+        return tuple(
+            Rival(
+                number=point.number,
+                quality=point.found["quality"].ratio,
+                error=point.candidate.latest().errors.get(metric, 0.0),
+                size_bytes=point.candidate.latest().size_bytes,
+            )
+            for point in self._front().feasible
+        )
+
+    def _check_rules(self) -> None:
+        """Refuses to measure beside a baseline that was judged by other rules: of the two no ratio can be told.
+
+        Raises:
+            AutopruneError: it was.
+        """
+        rules = self._baseline().latest().rules
+        if rules != RULES:
+            raise AutopruneError(
+                f"study {self._evaluator.definition.folder.name!r} was begun by {version_of(rules)}, which judged "
+                "quality by other rules: what is measured now could not be compared with it. Search anew under another "
+                "study.name. What was found can be read, picked and verified as it is."
+            )
+
+    def _baseline(self) -> Candidate:
+        baseline = self._archive.baseline
+        assert baseline is not None, "the baseline comes first"
+        return baseline
+
+    def _label(self, name: str, recipe: Mapping[str, Any]) -> str:
+        return self._evaluator.plan(recipe).summary() if name == TRIAL else name
