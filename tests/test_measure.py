@@ -253,7 +253,7 @@ def test_a_judge_pairs_every_artifact_with_the_baseline(task: RecommenderTask, d
     served = serve(task.parts(dense))
     judge = Judge(task, "test", served)
     assert set(judge.baseline.errors.values()) == {0.0}
-    same = judge.judge(served)
+    same = judge.judge(judge.rows(served))
     assert same.quality == judge.baseline.quality
     assert max(same.errors.values()) == 0.0, "what answers alike differs by nothing, whoever is asked"
     assert set(same.draws) == {1.0}
@@ -270,7 +270,7 @@ def test_the_error_of_a_ratio_matches_a_slow_bootstrap(task: RecommenderTask, de
             drawn = torch.randn(table.weight.shape, generator=noise)
             table.weight.copy_(table.weight + 0.3 * table.weight.std() * drawn)
     judge = Judge(task, "test", serve(task.parts(dense)))
-    found = judge.judge(serve(task.parts(coarse)))
+    found = judge.judge(judge.rows(serve(task.parts(coarse))))
     metric = task.metrics["recall@20"]
     before = metric.per_unit(task.score(serve(task.parts(dense)), "test"))
     after = metric.per_unit(task.score(serve(task.parts(coarse)), "test"))
@@ -300,7 +300,7 @@ def test_the_error_of_the_worst_slice_counts_the_slices_of_every_main_metric(
     errors, names = {}, {}
     for one in (task, both):
         judge = Judge(one, "test", serve(task.parts(dense)))
-        judged, before = judge.judge(serve(task.parts(coarse))), judge.baseline
+        judged, before = judge.judge(judge.rows(serve(task.parts(coarse)))), judge.baseline
         errors[one] = judged.errors["worst_slice"]
         names[one] = min(
             (judged.quality[name][part] / before.quality[name][part], name)

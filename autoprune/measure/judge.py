@@ -59,8 +59,7 @@ class Judge:
         Args:
             first: what `first` gave, if it was asked.
         """
-        whole = self.first(served) if first is None else first
-        return score(self._task, served, self._split, whole, working=self._working)
+        return score(self._task, served, self._split, first, working=self._working)
 
     def judge(self, rows: Mapping[str, pd.DataFrame]) -> Judged:
         """What answers are worth, and how sure one can be of their distance from the baseline's."""
@@ -147,15 +146,18 @@ def score(
     task: Judging,
     served: Served,
     split: str,
-    whole: pd.DataFrame,
+    whole: pd.DataFrame | None = None,
     *,
     working: Callable[[str], None] = lambda message: None,
 ) -> dict[str, pd.DataFrame]:
     """The rows of every slice, by its name: the whole, its slices, the perturbations, and on test data the asides.
 
     Args:
-        whole: what the task scored on the split.
+        whole: what the task scored on the split, if it was asked before.
     """
+    if whole is None:
+        working(f"judging on {split} data")
+        whole = task.score(served, split)
     rows = {WHOLE: whole}
     for column, names in task.slices.items():
         rows |= {name: whole[whole[column] == name] for name in names}

@@ -168,7 +168,7 @@ def main() -> None:
             place = Path(folder) / name
             artifact.save(static_parts(table, tokenizer), place, provenance={})
             served = StaticEncoder(artifact.read(place))
-            judged = judge.judge(served)
+            judged = judge.judge(judge.rows(served))
             size = artifact.size_bytes(place)
             rows[name] = {"MB": f"{size / 1e6:.2f}", "smaller": f"{dense_bytes / size:.1f}x"}
             for metric, by_slice in judged.quality.items():

@@ -131,7 +131,9 @@ def looped(overrides: Sequence[str], *, trials: int, seed: int, random: bool) ->
                 bases[base] = run(dense, task, evaluator.context, trainer=evaluator.trainer, store=evaluator.store)
             model = bases[base]
             for stage in made.stages:
-                model = run_stage(model, stage, task, evaluator.context, trainer=evaluator.trainer, key=digest(made.base))
+                model = run_stage(
+                    model, stage, task, evaluator.context, trainer=evaluator.trainer, key=digest(made.base)
+                )
             parts = task.parts(model, made.runtime)
             quality = task.metrics[task.metric](task.look(serve(parts)))
             known[made.key] = quality, artifact.weighed(parts)
