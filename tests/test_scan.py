@@ -106,7 +106,7 @@ def test_it_stops_once_the_hypervolume_stands_still(tmp_path: Path) -> None:
     assert made.done
 
     def stands_still(volumes: list[float]) -> bool:
-        return volumes[-1] <= (1 + scan.GROWTH) * volumes[-1 - round(len(volumes) / 3)]
+        return volumes[-1] <= (1 + scan.GROWTH) * volumes[-1 - round(len(volumes) / 2)]
 
     assert stands_still(made._volumes)
     sooner = [made._volumes[:count] for count in range(scan.FEWEST, len(made._volumes))]

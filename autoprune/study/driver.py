@@ -44,6 +44,9 @@ PRESETS = 0.5
 EXPECTED_LOOKS = 1000
 """Looks that a scan takes, about: for so many other processes are started, if that pays."""
 
+LONG_S = 120.0
+"""Seconds of so many looks, or of the dense model, from which training is expected to take long."""
+
 MADE = 12
 """Of the looks' front, as many are made and measured after the scan …"""
 
@@ -159,7 +162,7 @@ class Driver:
             self._make(scan, MADE)
         self._evaluate_presets(presets, lookout)
         if lookout is not None and self.config.trials != 0 and not self._budget.over("training was not begun"):
-            if self.config.looks != 0:
+            if self.config.looks != 0 and self._dear(lookout):
                 between(Record(self._definition.folder, self.archive))
             self._train(choices, lookout)
 
@@ -254,6 +257,11 @@ class Driver:
             starts = [choices.recipe({**values, **base}) for values in cuts]
             most = min(BASE_LOOKS, self.config.looks or MOST_LOOKS)
             self._new_scan(choices, lookout, base, most=most, whole=False).run(starts, until=until)
+
+    def _dear(self, lookout: Lookout) -> bool:
+        """Whether training will take so long that what the scan found is verified before it."""
+        baseline = self.archive.baseline
+        return max(EXPECTED_LOOKS * lookout.pace, baseline.seconds if baseline else 0.0) > LONG_S
 
     def _worth_training(self, recipe: Mapping[str, Any], lookout: Lookout, until: Deadline) -> bool:
         """Whether a dense model of other settings can come near the floors, by what stands in for it untrained."""

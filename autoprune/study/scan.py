@@ -20,10 +20,10 @@ MOST_LOOKS = 3000
 GROWTH = 0.01
 """A scan is done once the hypervolume of its looks has grown by no larger share …"""
 
-EFFORT = 1 / 3
+EFFORT = 1 / 2
 """… over the last part of its generations: what a look costs does not matter, what came of the effort does."""
 
-FEWEST = 6
+FEWEST = 10
 """Generations that are looked at in any case …"""
 
 HOPEFUL = 45
