@@ -15,7 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE # what is compiled then is kept
 
 demo: .venv/installed
 	$(BIN)/autoprune task=movielens requirements=none requirements.quality.drop=5% requirements.worst_slice.drop=20% \
-		'study.objectives=[quality,size]' study.verify_rounds=3 study.latency_seconds=0.2 study.name=demo
+		'study.objectives=[quality,size]' study.looks=300 study.verify_rounds=3 \
+		study.latency_seconds=0.2 study.name=demo
 
 test: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -48,7 +48,7 @@ class Lookout:
     @property
     def pace(self) -> float:
         """Seconds that an untrained look takes, as the latest ones did; 0 while none is known."""
-        taken = [look.seconds for look in self.looks.found.values() if look.number and not look.epochs]
+        taken = [look.seconds for look in self.looks.found.values() if not look.epochs]
         return median(taken[-200:]) if taken else 0.0
 
     def take(
@@ -91,12 +91,18 @@ class Lookout:
         share = -(-count // (2 * self._executor.slots))  # who is done first takes one more
         return max(1, min(share, MOST_IN_CHUNK, int(CHUNK_S / self.pace) if self.pace else 1))
 
+    @property
+    def _ahead(self) -> int:
+        """Chunks that are handed out at a time: who is done first finds one waiting."""
+        slots = self._executor.slots
+        return 1 if slots == 1 else 2 * slots
+
     def _collect(self, chunks: Sequence[Sequence[Asked]], until: Deadline) -> None:
         """Hands chunks out, as many at a time as there are slots, and keeps what comes back in their order."""
         flying: list[Future[list[Look]]] = []
         left = list(chunks)
         while left or flying:
-            while left and len(flying) < self._executor.slots and until.left > 0:
+            while left and len(flying) < self._ahead and until.left > 0:
                 flying.append(self._executor.submit(self._evaluator.looks, left.pop(0)))
             if not flying:
                 return
