@@ -85,7 +85,9 @@ class Width(Step):
 
     def _importance(self, model: Model, context: Context) -> dict[str, Tensor]:
         axes, inputs = model.standing_axes(self.kind), context.calibration[:CALIBRATION]
-        if self.importance == "norm" or context.rehearsal or not inputs:
+        if context.rehearsal:  # any will do
+            return {name: torch.ones(model.size(axis)) for name, axis in axes.items()}
+        if self.importance == "norm" or not inputs:
             found = {name: width_norm(model, axis) for name, axis in axes.items()}
         else:
             # Of heads and neurons at once: a stage that cuts both, and the next recipe, ask for the other as well.
