@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow  # all of it rests on whole searches; test_driver.
 
 PRESETS = ["int8", "int4", "mixed_8_4", "half_dims", "frequency_cut", "small", "aware"]
 
-SHORT = {"recipes.space.DRAWN_CORNERS": 40, "study.scan.POPULATION": 20, "study.scan.EFFORT": 3}
+SHORT = {"recipes.space.DRAWN_CORNERS": 40, "study.scan.POPULATION": 20, "study.scan.FEWEST": 5}
 SHORT |= {"study.driver.MADE": 6, "study.driver.MADE_LATER": 4, "study.driver.BASE_LOOKS": 40}
 """Constants of a search that is over in seconds; test_scan.py has the real ones."""
 
