@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from autoprune.artifacts import artifact
@@ -17,6 +18,7 @@ from autoprune.record.folder import note_machine
 from autoprune.record.looks import Looks
 from autoprune.record.record import Record
 from autoprune.record.unfinished import Unfinished
+from autoprune.study.bases import Bases
 from autoprune.study.budget import Budget
 from autoprune.study.candidates import Candidates
 from autoprune.study.choices import Choices
@@ -26,7 +28,7 @@ from autoprune.study.looker import Asked
 from autoprune.study.lookout import Lookout
 from autoprune.study.outlook import Outlook
 from autoprune.study.progress import Expected, Progress, Watching
-from autoprune.study.rungs import SLACK, Rungs
+from autoprune.study.rungs import Rungs
 from autoprune.study.sampler import RANDOM, Values
 from autoprune.study.scan import MOST_LOOKS, SMALL, Scan
 from autoprune.study.settings import StudyConfig, find_device
@@ -56,9 +58,6 @@ MADE_LATER = 6
 
 BASE_LOOKS = 500
 """Looks at each further dense model, at most: they begin with what was found on the first."""
-
-NEAR = 0.03
-"""A smaller dense model is trained if what stands in for it misses no floor by a larger share."""
 
 NEAREST = 3
 """Looks that are made where none holds, so that it can be said what is missing."""
@@ -233,7 +232,15 @@ class Driver:
         if choices.training or len(choices.bases) > 1 or self.config.looks == 0:
             self._staff.hire(baseline.seconds if baseline else 0.0, self.evaluator.prepare)
         if self.config.looks != 0:
-            self._scan_bases(choices, lookout, until)
+            self._say(lookout)
+            Bases(
+                choices,
+                lookout,
+                stand_in=self.evaluator.task.stand_in,
+                scan=partial(self._new_scan, choices, lookout, most=min(BASE_LOOKS, self.config.looks or MOST_LOOKS)),
+                budget=self._budget,
+                note=self._watch.note,
+            ).run(until=until)
         rungs = Rungs(
             choices,
             lookout,
@@ -248,42 +255,10 @@ class Driver:
             self._budget.undone.append(f"training was stopped after {rungs.trials} of at most {rungs.most} recipes")
         self._make(lookout, MADE_LATER)
 
-    def _scan_bases(self, choices: Choices, lookout: Lookout, until: Deadline) -> None:
-        """Trains the other dense models that the space allows, and looks at what the scan found on each of them."""
-        found = lookout.promises.front(slack=SLACK)
-        cuts = [values for look in found if (values := choices.values(look.recipe)) is not None]
-        if not cuts or len(choices.bases) == 1:
-            return
-        bases = [base for base in choices.bases[1:] if self._worth_training(choices.recipe(base), lookout, until)]
-        first = [choices.recipe({**cuts[0], **base}) for base in bases]
-        self._say(lookout)
-        trained = lookout.take(first, until=until, apart=True)
-        for base, look in zip(bases, trained, strict=True):
-            if look is None:
-                self._budget.undone.append("not all dense models of the space were trained")
-                return
-            if look.failed:
-                self._watch.note(f"A dense model of the space is passed over: {look.failed}")
-                continue
-            starts = [choices.recipe({**values, **base}) for values in cuts]
-            scan = self._new_scan(choices, lookout, base, most=min(BASE_LOOKS, self.config.looks or MOST_LOOKS))
-            scan.run(starts, until=until)
-            if not scan.done:
-                self._budget.undone.append("not all dense models of the space were looked at to the end")
-
     def _dear(self, lookout: Lookout) -> bool:
         """Whether training will take so long that what the scan found is verified before it."""
         baseline = self.archive.baseline
         return max(EXPECTED_LOOKS * lookout.pace, baseline.seconds if baseline else 0.0) > LONG_S
-
-    def _worth_training(self, recipe: Mapping[str, Any], lookout: Lookout, until: Deadline) -> bool:
-        """Whether a dense model of other settings can come near the floors, by what stands in for it untrained."""
-        alike = self.evaluator.task.stand_in(recipe.get("base", {}))
-        if alike is None:
-            return True
-        (look,) = lookout.take([alike], until=until, aside=True)  # it may lie outside the space
-        missed = {} if look is None or look.failed else lookout.promises.violations(look)
-        return max(missed.values(), default=0.0) <= NEAR
 
     def _make(self, lookout: Lookout, count: int) -> None:
         """Makes and measures looks that stand for their front, beside presets and what was chosen before.
