@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from autoprune.errors import AutopruneError
 from autoprune.fronts.promises import Promises
 from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.recipe import Plan, plan
@@ -135,7 +136,10 @@ class LastFirst(Executor):
     def work(self) -> None:
         """Finishes a call."""
         future, function, argument = self.waiting.pop()
-        future.set_result(function(argument))
+        try:
+            future.set_result(function(argument))
+        except AutopruneError as error:
+            future.set_exception(error)
 
 
 class Lazy(Future[Any]):

@@ -18,10 +18,10 @@ from rich.console import Console
 
 from autoprune.config import compose_config, sections
 from autoprune.deadline import Deadline
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, Diverged
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.record.archive import Archive, Candidate
-from autoprune.record.looks import LOOKS, Looks
+from autoprune.record.looks import LOOKS, Look, Looks
 from autoprune.record.record import Record
 from autoprune.study import driver, scan
 from autoprune.study.executor import Executor, FreshProcess, Serial
@@ -258,6 +258,94 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return begin
 
 
+def test_time_that_is_over_between_two_finds_is_said(
+    serial: Record, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock:
+        ahead = 0.0
+
+        @classmethod
+        def monotonic(cls) -> float:
+            return time.monotonic() + cls.ahead
+
+    class Last(Serial):
+        """The time is over once the first find is finished."""
+
+        def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
+            future = super().submit(function, argument)
+            Clock.ahead += 1e6 * (getattr(argument, "name", "") == "trial")
+            return future
+
+    monkeypatch.setattr("autoprune.deadline.time", Clock)
+    record = search(planted, tmp_path, Last(), "study.minutes=600")
+    assert f"  {MADE - 1} of {MADE} finds were not made" in record.unfinished.splitlines()
+    assert "stopped at" not in record.unfinished
+    assert outcome(record) == outcome(serial)[: 1 + 2 + 1]
+
+
+def test_a_preset_that_diverges_is_passed_over_and_this_is_said(planted: Path, tmp_path: Path) -> None:
+    class Diverging(Serial):
+        def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
+            if getattr(argument, "name", "") == "int8":
+                future: Future[Any] = Future()
+                future.set_exception(Diverged("training diverged: the loss was nan"))
+                return future
+            return super().submit(function, argument)
+
+    notes: list[str] = []
+    record = search(planted, tmp_path, Diverging(), "study.looks=0", watch=Watching(note=notes.append))
+    assert [point.candidate.name for point in record.points] == ["baseline", "int4"]
+    assert [note for note in notes if "passed over" in note] == [
+        "int8 is passed over: training diverged: the loss was nan"
+    ]
+    assert not record.unfinished
+
+
+def test_where_all_is_known_no_process_is_started(
+    serial: Record, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(serial.folder, tmp_path / "s")
+    shutil.copytree(serial.folder.parent / ".store", tmp_path / ".store")
+    monkeypatch.setattr("autoprune.study.staff.PAYS_S", -1.0)
+    monkeypatch.setattr("autoprune.study.staff.Local", lambda workers: pytest.fail("for nothing"))
+    assert outcome(search(planted, tmp_path, None, "study.workers=2")) == outcome(serial)
+
+
+def test_other_dense_models_are_trained_and_one_that_fails_is_passed_over(planted: Path, tmp_path: Path) -> None:
+    class Half(Serial):
+        """Nothing comes of a dense model of four dimensions."""
+
+        def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
+            future = super().submit(function, argument)
+            if not isinstance(argument, list):
+                return future
+            failing: Future[Any] = Future()
+            failing.set_result(
+                [
+                    Look(number=look.number, key=look.key, recipe=look.recipe, summary="", failed="diverged")
+                    if look.recipe.get("base") == {"dim": 4}
+                    else look
+                    for look in future.result()
+                ]
+            )
+            return failing
+
+    notes: list[str] = []
+    space = {
+        "base": {"dim": {"any_of": [8, 4, 6]}},
+        "encode": {"method": {"choose": {"none": {}, "quantize": {"bits": {"any_of": [8, 4]}}}}},
+    }
+    words = ("study.trials=2", "presets=none")
+    record = search(planted, tmp_path, Half(), *words, space=space, watch=Watching(note=notes.append))
+    assert "A dense model of the space is passed over: diverged" in notes
+    bases = [look.recipe.get("base", {}).get("dim") for look in Looks(record.folder / LOOKS).found.values()]
+    assert bases.count(4) == 1
+    assert bases.count(6) == 3
+    made = [point.candidate.recipe for point in record.points]
+    assert {"dim": 6} in [recipe.get("base") for recipe in made]
+    assert not any("prune" in recipe for recipe in made), "what stands in for a dense model is no find"
+
+
 SCAN_CALLS = 3 + 2 + 17
 """The dense model, whether it is whole, a look at it; two presets, what else there is in the grid."""
 
@@ -364,11 +452,11 @@ def test_nothing_is_measured_beside_a_baseline_that_was_judged_by_other_rules(
     assert archive.baseline is not None
     older = dataclasses.replace(archive.baseline.latest(), rules=1)
     archive.add(archive.baseline.with_measurement(older))
-    assert outcome(search(planted, tmp_path, Serial())) == outcome(serial), "nothing is left to be measured"
-    lines = archive.path.read_text().splitlines(keepends=True)
-    archive.path.write_text("".join(line for line in lines if '"name":"int4"' not in line))
+    (tmp_path / "s" / LOOKS).unlink()
     with pytest.raises(AutopruneError, match="begun by an older version, which judged quality by other rules"):
         search(planted, tmp_path, Serial())
+    assert not (tmp_path / "s" / LOOKS).exists(), "nothing was looked at in vain"
+    assert len(outcome(Record(tmp_path / "s"))) == len(outcome(serial)), "what was found can be read"
 
 
 def test_presets_that_miss_by_far_are_not_made_and_this_is_said(planted: Path, tmp_path: Path) -> None:

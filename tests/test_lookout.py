@@ -9,6 +9,7 @@ import pytest
 from made_looks import CUTS, TRAINED, Fading, Killed, LastFirst, MadeUp, held, look_at, lookout, made_look
 
 from autoprune.deadline import NEVER, Deadline
+from autoprune.errors import AutopruneError
 from autoprune.recipes.space import Space
 from autoprune.record.looks import Look
 from autoprune.study.choices import Choices
@@ -148,6 +149,67 @@ def test_what_came_back_before_a_kill_is_on_disk(tmp_path: Path) -> None:
     resumed.take(MANY[:20], until=NEVER)
     resumed.take(MANY, until=NEVER)
     assert held(resumed) == held(whole)
+
+
+def test_what_others_found_is_kept_where_one_fails_and_order_does_not_tell(tmp_path: Path) -> None:
+    class Dying(LastFirst):
+        """Its second call gets no answer."""
+
+        calls = 0
+
+        def submit(self, function: Any, argument: Any) -> Any:
+            self.calls += 1
+            return super().submit(broken if self.calls == 2 else function, argument)
+
+    def broken(_: Any) -> Any:
+        raise AutopruneError("the process ended with -9")
+
+    trained = [recipe(round(0.2 + 0.1 * at, 1), epochs=4) for at in range(6)]
+    taken = lookout(tmp_path / "looks.jsonl", executor=Dying())
+    with pytest.raises(AutopruneError, match="ended with -9"):
+        taken.take(trained, epochs=4, until=NEVER)
+    assert [number for number, _, _ in held(taken)] == [0, 1, 3, 4], "all that was in flight when it was heard of"
+    resumed = lookout(tmp_path / "looks.jsonl")
+    resumed.take(trained, epochs=4, until=NEVER)
+    whole = lookout(tmp_path / "whole.jsonl")
+    whole.take(trained, epochs=4, until=NEVER)
+    assert resumed.promises.nearest() != []
+    assert [look.key for look in resumed.promises.nearest()] == [look.key for look in whole.promises.nearest()]
+
+
+def test_what_trains_has_the_time_that_is_left_when_it_is_handed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock:
+        now = 0.0
+
+        @classmethod
+        def monotonic(cls) -> float:
+            return cls.now
+
+    def slow(one: Asked) -> Look:
+        Clock.now += 10.0
+        return look_at(one)
+
+    monkeypatch.setattr("autoprune.deadline.time", Clock)
+    evaluator = MadeUp(slow)
+    taken = lookout(tmp_path / "looks.jsonl", evaluator=evaluator)
+    trained = [recipe(round(0.2 + 0.1 * at, 1), epochs=4) for at in range(6)]
+    found = taken.take(trained, epochs=4, until=Deadline.after(35.0))
+    assert [one.seconds for one in evaluator.asked] == [35.0, 25.0, 15.0, 5.0]
+    assert [look is None for look in found] == [False] * 4 + [True] * 2
+    several = LastFirst()
+    lookout(tmp_path / "several.jsonl", executor=several).take(trained, epochs=4, until=NEVER)
+    assert several.most == several.slots, "no training waits for another"
+
+
+def test_what_is_looked_at_aside_is_kept_and_promises_nothing(tmp_path: Path) -> None:
+    taken = lookout(tmp_path / "looks.jsonl")
+    (aside,) = taken.take([recipe(0.5)], until=NEVER, aside=True)
+    assert len(taken.looks) == 2
+    assert taken.promises.front() == []
+    assert taken.take([recipe(0.5)], until=NEVER) == [aside]
+    assert taken.promises.front() == [aside]
 
 
 def test_the_pace_is_that_of_untrained_looks(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
 from autoprune.study.progress import Expected
-from autoprune.study.verify import verify
+from autoprune.study.verify import verify, verify_finalists
 
 WORDS = [
     "task=interactions",
@@ -111,6 +111,16 @@ def test_every_artifact_is_timed_on_its_own(verified: Path) -> None:
     assert all(len(timing.rounds) == 3 and timing.pairs <= 3 * MOST_PAIRS for timing in timings)
     reading = record.points[1].verified["latency_ms"]
     assert reading.value == pytest.approx(timings[0].median_ms * reading.ratio)
+
+
+def test_a_task_that_is_lent_to_a_verification_is_given_back(runs: Path) -> None:
+    """A search that goes on after it stops and speaks as before."""
+    record, said = Record(runs / "s"), list[str]()
+    task = Definition.of_record(record).make_task()
+    task.report, task.pause = before = said.append, lambda: None
+    verify_finalists(record, task=task, rounds=1, deadline=Deadline.after(0.0))
+    assert (task.report, task.pause) == before
+    assert said == []
 
 
 def test_a_second_verification_measures_nothing(verified: Path) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from autoprune.deadline import Deadline, OutOfTime
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, Diverged
 from autoprune.fronts.front import Front
 from autoprune.measure.measurement import RULES, SEARCH, version_of
 from autoprune.record.archive import BASELINE, TRIAL, Archive, Candidate
@@ -29,6 +29,10 @@ class Candidates:
         timed: whether the search steers by latency, or has limits on it; finalists are timed in any case.
         front: of the study as its archive is now.
         report: called whenever a candidate is finished.
+        note: called with what is passed over, and why.
+
+    Attributes:
+        failed: keys of what nothing came of, since its training diverged.
     """
 
     def __init__(
@@ -42,9 +46,11 @@ class Candidates:
         timed: bool,
         front: Callable[[], Front],
         report: Callable[[Candidate], None],
+        note: Callable[[str], None],
     ) -> None:
         self._evaluator, self._archive, self._staff, self._budget = evaluator, archive, staff, budget
-        self._machine, self._times, self._front, self._report = machine, timed, front, report
+        self._machine, self._times, self._front, self._report, self._note = machine, timed, front, report, note
+        self.failed: set[str] = set()
         self._number = 1 + max((candidate.number for candidate in archive.candidates.values()), default=0)
 
     def evaluate(self, recipes: Sequence[tuple[str, Mapping[str, Any]]], *, until: Deadline | None = None) -> None:
@@ -53,16 +59,16 @@ class Candidates:
         Args:
             recipes: each with the name of its candidate.
             until: when no more is begun; None: when the search is over.
+
+        Raises:
+            AutopruneError: the baseline's training diverged, or something failed that no recipe is to blame for.
         """
-        left = [pair for pair in recipes if self._evaluator.plan(pair[1]).key not in self._archive.candidates]
+        left = [pair for pair in recipes if not self._is_known(pair[1])]
         while left:
             wave, left = left[: self._staff.slots], left[self._staff.slots :]
-            if wave[0][0] != BASELINE:
-                if self._budget.over() or (until is not None and until.left <= 0):
-                    return
-                self._check_rules()
-            flying = [(self._submit(name, recipe), name, recipe) for name, recipe in wave]
-            self._keep([(future, self._label(name, recipe)) for future, name, recipe in flying])
+            if wave[0][0] != BASELINE and (self._budget.over() or (until is not None and until.left <= 0)):
+                return
+            self._keep([(self._submit(name, recipe), name, recipe) for name, recipe in wave])
 
     def restore(self) -> None:
         """Sees that the baseline's artifact is whole: everything is measured against it."""
@@ -75,13 +81,21 @@ class Candidates:
         run = self._staff.submit_here if name == BASELINE else self._staff.submit
         return run(self._evaluator.evaluate, request)
 
-    def _keep(self, flying: Sequence[tuple[Future[Candidate], str]]) -> None:
+    def _is_known(self, recipe: Mapping[str, Any]) -> bool:
+        """Whether a recipe is archived, or was tried in vain."""
+        key = self._evaluator.plan(recipe).key
+        return key in self._archive.candidates or key in self.failed
+
+    def _keep(self, flying: Sequence[tuple[Future[Candidate], str, Mapping[str, Any]]]) -> None:
         """Archives, times and reports what is finished, in the order it was asked for, then raises what failed."""
         found, failed = [], None
-        for future, label in flying:
+        for future, name, recipe in flying:
             error = future.exception()
             if isinstance(error, OutOfTime):
-                self._budget.stopped = f"{label}, {error.doing}"
+                self._budget.stopped = f"{self._label(name, recipe)}, {error.doing}"
+            elif isinstance(error, Diverged) and name != BASELINE:
+                self.failed.add(self._evaluator.plan(recipe).key)
+                self._note(f"{self._label(name, recipe)} is passed over: {error}")
             elif error is not None:
                 failed = failed or error
             else:
@@ -103,7 +117,8 @@ class Candidates:
         """Times on this machine what another one timed: milliseconds of two machines are never compared."""
         for candidate in list(self._archive.candidates.values()):
             here = candidate.measured(machine=self._machine)
-            if not candidate.rejected and (here is None or (self._times and not here.latency)):
+            wanted = self._times or not candidate.number
+            if wanted and not candidate.rejected and (here is None or not here.latency):
                 self._archive.add(self._staff.here(self._evaluator.time, self._retiming(candidate)))
         baseline = self._baseline().here(SEARCH, self._machine)
         if baseline is not None:  # timed here before, and elsewhere since
@@ -144,7 +159,7 @@ class Candidates:
             for point in self._front().feasible
         )
 
-    def _check_rules(self) -> None:
+    def check_rules(self) -> None:
         """Refuses to measure beside a baseline that was judged by other rules: of the two no ratio can be told.
 
         Raises:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from autoprune.artifacts import artifact
@@ -16,6 +18,7 @@ from autoprune.record.folder import note_machine
 from autoprune.record.looks import Looks
 from autoprune.record.record import Record
 from autoprune.record.unfinished import Unfinished
+from autoprune.study.bases import Bases
 from autoprune.study.budget import Budget
 from autoprune.study.candidates import Candidates
 from autoprune.study.choices import Choices
@@ -25,10 +28,10 @@ from autoprune.study.looker import Asked
 from autoprune.study.lookout import Lookout
 from autoprune.study.outlook import Outlook
 from autoprune.study.progress import Expected, Progress, Watching
-from autoprune.study.rungs import SLACK, Rungs
+from autoprune.study.rungs import Rungs
 from autoprune.study.sampler import RANDOM, Values
-from autoprune.study.scan import MOST_LOOKS, Scan
-from autoprune.study.settings import StudyConfig
+from autoprune.study.scan import MOST_LOOKS, SMALL, Scan
+from autoprune.study.settings import StudyConfig, find_device
 from autoprune.study.staff import Staff
 from autoprune.study.verdict import HOPELESS
 
@@ -55,9 +58,6 @@ MADE_LATER = 6
 
 BASE_LOOKS = 500
 """Looks at each further dense model, at most: they begin with what was found on the first."""
-
-NEAR = 0.03
-"""A smaller dense model is trained if what stands in for it misses no floor by a larger share."""
 
 NEAREST = 3
 """Looks that are made where none holds, so that it can be said what is missing."""
@@ -95,7 +95,8 @@ class Driver:
         self.looks = looks
         self._watch = watch
         self._definition = evaluator.definition
-        self._staff = Staff(config.workers, given=executor)
+        alone = find_device(self._definition.device).type == "cuda"  # one process keeps a GPU busy
+        self._staff = Staff(config.workers or (1 if alone else None), given=executor)
         self._outlook = Outlook(
             archive, rounds=config.verify_rounds, reading=reading, timing=self._definition.latency_seconds
         )
@@ -111,6 +112,7 @@ class Driver:
             timed=self._wants_latency(),
             front=self._renewed,
             report=self._report,
+            note=watch.note,
         )
         self._front: Front | None = None
         self._presets: dict[str, str] = {}  # keys of those that are to be made, by name
@@ -118,6 +120,7 @@ class Driver:
         self._stage = ""
         self._trials = 0
         self._looking = 0.0  # seconds that the looks take that are still to come
+        self._looks_in_all: float = EXPECTED_LOOKS  # once the scan is done, about
 
     def run(
         self, presets: Recipes, choices: Choices, *, between: Callable[[Record], None] = lambda record: None
@@ -140,8 +143,9 @@ class Driver:
             self._budget.stopped = stopped.doing
         finally:
             self._staff.close()
-        if self._budget.stopped or self._missing() or self._budget.undone:
-            self._unfinished().write(folder)
+        unfinished = self._unfinished()
+        if unfinished.doing or unfinished.presets or unfinished.undone:
+            unfinished.write(folder)
 
     def _search(self, presets: Recipes, choices: Choices, between: Callable[[Record], None]) -> None:
         artifact.sweep(self._definition.artifacts)
@@ -149,6 +153,7 @@ class Driver:
         self._candidates.evaluate([(BASELINE, {})])
         if self.archive.baseline is None:
             return
+        self._candidates.check_rules()
         self._candidates.restore()
         self._candidates.time_here()
         searches = bool(self.config.looks != 0 or self.config.trials != 0)
@@ -206,15 +211,16 @@ class Driver:
             self._watch.note("There is nothing to scan: all that the space leaves open is a matter of training.")
         if not self._budget.over("the scan was not begun"):
             lookout.take(starts, until=until)  # which tells how long a look takes
-            self._staff.hire(max(0, EXPECTED_LOOKS - len(self.looks)) * lookout.pace, self.evaluator.prepare)
-            asked = self.config.looks
+            asked, grid = self.config.looks, choices.grid(SMALL)
+            self._looks_in_all = min(asked or EXPECTED_LOOKS, math.inf if grid is None else len(grid))
+            self._staff.hire(self._looks_left * lookout.pace, self.evaluator.prepare)
             scan = self._new_scan(choices, lookout, choices.bases[0], most=asked or MOST_LOOKS, whole=asked is not None)
             scan.run(starts, until=until)
             if not scan.done:
                 self._budget.undone.append(f"the scan was stopped after {len(self.looks)} looks")
             self._looking = 0.0
 
-    def _new_scan(self, choices: Choices, lookout: Lookout, base: Values, *, most: int, whole: bool) -> Scan:
+    def _new_scan(self, choices: Choices, lookout: Lookout, base: Values, *, most: int, whole: bool = False) -> Scan:
         drawn, seed = self.config.sampler == RANDOM, self._definition.seed
         return Scan(choices, lookout, base=base, drawn=drawn, seed=seed, most=most, whole=whole)
 
@@ -223,9 +229,18 @@ class Driver:
         self._stage = "training"
         until = self._budget.share(1.0, but=MADE_LATER * self._outlook.making)
         baseline = self.archive.baseline
-        self._staff.hire(baseline.seconds if baseline else 0.0, self.evaluator.prepare)
+        if choices.training or len(choices.bases) > 1 or self.config.looks == 0:
+            self._staff.hire(baseline.seconds if baseline else 0.0, self.evaluator.prepare)
         if self.config.looks != 0:
-            self._scan_bases(choices, lookout, until)
+            self._say(lookout)
+            Bases(
+                choices,
+                lookout,
+                stand_in=self.evaluator.task.stand_in,
+                scan=partial(self._new_scan, choices, lookout, most=min(BASE_LOOKS, self.config.looks or MOST_LOOKS)),
+                budget=self._budget,
+                note=self._watch.note,
+            ).run(until=until)
         rungs = Rungs(
             choices,
             lookout,
@@ -240,37 +255,10 @@ class Driver:
             self._budget.undone.append(f"training was stopped after {rungs.trials} of at most {rungs.most} recipes")
         self._make(lookout, MADE_LATER)
 
-    def _scan_bases(self, choices: Choices, lookout: Lookout, until: Deadline) -> None:
-        """Trains the other dense models that the space allows, and looks at what the scan found on each of them."""
-        found = lookout.promises.front(slack=SLACK)
-        cuts = [values for look in found if (values := choices.values(look.recipe)) is not None]
-        if not cuts or len(choices.bases) == 1:
-            return
-        bases = [base for base in choices.bases[1:] if self._worth_training(choices.recipe(base), lookout, until)]
-        first = [choices.recipe({**cuts[0], **base}) for base in bases]
-        self._say(lookout)
-        trained = lookout.take(first, until=until, apart=True)
-        for base, look in zip(bases, trained, strict=True):
-            if look is None:
-                self._budget.undone.append("not all dense models of the space were trained")
-                return
-            starts = [choices.recipe({**values, **base}) for values in cuts]
-            most = min(BASE_LOOKS, self.config.looks or MOST_LOOKS)
-            self._new_scan(choices, lookout, base, most=most, whole=False).run(starts, until=until)
-
     def _dear(self, lookout: Lookout) -> bool:
         """Whether training will take so long that what the scan found is verified before it."""
         baseline = self.archive.baseline
         return max(EXPECTED_LOOKS * lookout.pace, baseline.seconds if baseline else 0.0) > LONG_S
-
-    def _worth_training(self, recipe: Mapping[str, Any], lookout: Lookout, until: Deadline) -> bool:
-        """Whether a dense model of other settings can come near the floors, by what stands in for it untrained."""
-        alike = self.evaluator.task.stand_in(recipe.get("base", {}))
-        if alike is None:
-            return True
-        (look,) = lookout.take([alike], until=until)
-        missed = {} if look is None or look.failed else lookout.promises.violations(look)
-        return max(missed.values(), default=0.0) <= NEAR
 
     def _make(self, lookout: Lookout, count: int) -> None:
         """Makes and measures looks that stand for their front, beside presets and what was chosen before.
@@ -303,13 +291,17 @@ class Driver:
         smallest = min((look.size_bytes for look in front), default=promises.dense.size_bytes)
         trained = f"{self._trials} trained, " * bool(self._trials)
         if self._stage == "scan":
-            left = max(0, (self.config.looks or EXPECTED_LOOKS) - len(self.looks))
-            self._looking = left * lookout.pace / self._staff.slots
+            self._looking = self._looks_left * lookout.pace / self._staff.slots
         self._watch.working(
             f"{self._stage}: {len(self.looks):,} looks, {trained}{len(front)} on their front, the smallest "
             f"{promises.dense.size_bytes / smallest:.1f}x smaller, hypervolume {promises.hypervolume:.3f}"
         )
         self._watch.expect(self._expected())
+
+    @property
+    def _looks_left(self) -> float:
+        """Looks that the scan has still to take, about."""
+        return max(0, self._looks_in_all - len(self.looks))
 
     def _report(self, latest: Candidate) -> None:
         front, candidates = self._renewed(), self.archive.candidates.values()
@@ -335,15 +327,21 @@ class Driver:
         )
 
     def _missing(self) -> dict[str, str]:
-        """Presets that are not measured, and their keys."""
-        return {name: key for name, key in self._presets.items() if key not in self.archive.candidates}
+        """Presets that are not measured, and their keys; without those of which nothing comes."""
+        return {name: key for name, key in self._presets.items() if self._is_left(key)}
+
+    def _is_left(self, key: str) -> bool:
+        """Whether a candidate is still to be made."""
+        return key not in self.archive.candidates and key not in self._candidates.failed
 
     def _unfinished(self) -> Unfinished:
+        left = sum(self._is_left(key) for key in self._chosen)
+        finds = [f"{left} of {len(self._chosen)} finds were not made"] if left else []
         return Unfinished(
             minutes=self.config.minutes or 0.0,
             doing=self._budget.stopped or "",
             presets=self._missing(),
-            undone=list(dict.fromkeys(self._budget.undone)),
+            undone=list(dict.fromkeys([*self._budget.undone, *finds])),
         )
 
     def _wants_latency(self) -> bool:

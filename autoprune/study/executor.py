@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
 from autoprune.deadline import OutOfTime
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, Diverged
 from autoprune.study.definition import Definition
 
 Argument = TypeVar("Argument")
@@ -216,6 +216,8 @@ def answer_calls(calls: IO[bytes], answers: IO[bytes]) -> None:
             outcome: tuple[Any, AutopruneError | None] = function(argument), None
         except OutOfTime as stopped:
             outcome = None, OutOfTime(stopped.doing)
+        except Diverged as error:
+            outcome = None, Diverged(str(error))
         except AutopruneError as error:
             outcome = None, AutopruneError(str(error))
         try:

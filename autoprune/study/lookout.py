@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from itertools import takewhile
 from statistics import median
 from typing import Any
 
@@ -58,28 +60,41 @@ class Lookout:
         epochs: Sequence[int] | int = 0,
         until: Deadline,
         apart: bool = False,
+        aside: bool = False,
     ) -> list[Look | None]:
         """A look at each recipe, in their order; None where the time was over before.
 
-        Promises hear of looks when they are asked for, not when they are read from the file: so a search that is gone
-        on with decides what an undisturbed one decides.
+        Promises hear of looks when they are asked for, not when they are read from the file, and in the order of the
+        recipes: so a search that is gone on with decides what an undisturbed one decides.
 
         Args:
             epochs: that each is trained for; one number for all, or one for each.
+            until: when no more are begun, and those that were begun stop.
             apart: whether each is handed out on its own, because it takes long.
+            aside: whether promises are not told of them, because they are nothing that the search may find.
+
+        Raises:
+            AutopruneError: as who looks does; what others found is kept before.
         """
         each = [epochs] * len(recipes) if isinstance(epochs, int) else list(epochs)
         plans = [self._evaluator.plan(recipe) for recipe in recipes]
         names = [(plan.key, min(most, plan.epochs)) for plan, most in zip(plans, each, strict=True)]
         missing = {name: recipe for name, recipe in zip(names, recipes, strict=True) if name not in self.looks.found}
-        self.promises.add(*(self.looks.found[name] for name in names if name not in missing))
         asked = []
         for (_, trained), recipe in missing.items():
             self._number += 1
-            asked.append(Asked(number=self._number, recipe=recipe, epochs=trained, seconds=until.left))
-        size = 1 if apart or any(one.epochs for one in asked) else self._chunk(len(asked))
-        self._collect([asked[at : at + size] for at in range(0, len(asked), size)], until)
-        return [self.looks.found.get(name) for name in names]
+            asked.append(Asked(number=self._number, recipe=recipe, epochs=trained))
+        long = apart or any(one.epochs for one in asked)
+        size = 1 if long else self._chunk(len(asked))
+        chunks = [asked[at : at + size] for at in range(0, len(asked), size)]
+        found = self.looks.found
+        for _ in self._kept(chunks, long=long, until=until):
+            if not aside:
+                self.promises.add(*(found[name] for name in takewhile(found.__contains__, names)))
+            self._tell(self)
+        if not aside:
+            self.promises.add(*(found[name] for name in names if name in found))
+        return [found.get(name) for name in names]
 
     def outcome(self, look: Look | None) -> Outcome | None:
         """What a sampler is told of a look; None of one that failed, or was not taken."""
@@ -91,22 +106,30 @@ class Lookout:
         share = -(-count // (2 * self._executor.slots))  # who is done first takes one more
         return max(1, min(share, MOST_IN_CHUNK, int(CHUNK_S / self.pace) if self.pace else 1))
 
-    @property
-    def _ahead(self) -> int:
-        """Chunks that are handed out at a time: who is done first finds one waiting."""
+    def _most(self, *, long: bool) -> int:
+        """Chunks that are handed out at a time: who is done first finds one waiting, unless it would wait for long."""
         slots = self._executor.slots
-        return 1 if slots == 1 else 2 * slots
+        return slots if long or slots == 1 else 2 * slots
 
-    def _collect(self, chunks: Sequence[Sequence[Asked]], until: Deadline) -> None:
-        """Hands chunks out, as many at a time as there are slots, and keeps what comes back in their order."""
+    def _kept(self, chunks: Sequence[Sequence[Asked]], *, long: bool, until: Deadline) -> Iterator[None]:
+        """Hands chunks out, and keeps what comes back in their order; yields whenever some looks are on disk.
+
+        Once a call has failed nothing more is handed out; it is raised when what others have found is kept.
+        """
         flying: list[Future[list[Look]]] = []
         left = list(chunks)
-        while left or flying:
-            while left and len(flying) < self._ahead and until.left > 0:
-                flying.append(self._executor.submit(self._evaluator.looks, left.pop(0)))
+        failed: BaseException | None = None
+        while True:
+            while left and len(flying) < self._most(long=long) and until.left > 0 and failed is None:
+                chunk = [dataclasses.replace(one, seconds=until.left) for one in left.pop(0)]
+                flying.append(self._executor.submit(self._evaluator.looks, chunk))
             if not flying:
-                return
-            found = flying.pop(0).result()
-            self.looks.add(*found)
-            self.promises.add(*found)
-            self._tell(self)
+                break
+            future = flying.pop(0)
+            error = future.exception()
+            if error is None:
+                self.looks.add(*future.result())
+                yield
+            failed = failed or error
+        if failed is not None:
+            raise failed

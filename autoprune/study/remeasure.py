@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,6 +50,16 @@ class Pair:
     def own(self) -> bool:
         """Whether it is the baseline that is measured."""
         return self.candidate.key == self.baseline.key
+
+
+@contextmanager
+def lent(task: Task) -> Iterator[None]:
+    """Has a task report to whom it did before, once a remeasurer, which takes that over, is done with it."""
+    before = task.report, task.pause
+    try:
+        yield
+    finally:
+        task.report, task.pause = before
 
 
 class Remeasurer(Worker):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 from autoprune.machine import cores
@@ -31,6 +31,7 @@ class Staff(Executor):
         self._given = given
         self._others: Local | None = None
         self._starting: list[Future[Any]] = []
+        self._prepare: Callable[[None], object] | None = None  # of others that begin with the next call
 
     @property
     def slots(self) -> int:  # type: ignore[override]  # it grows
@@ -38,17 +39,21 @@ class Staff(Executor):
         return self._at_work.slots
 
     def hire(self, seconds: float, prepare: Callable[[None], object]) -> None:
-        """Starts other processes, if there is so much to do in one that this pays.
+        """Has other processes start with the next call, if there is so much to do in one that this pays.
+
+        Where no call comes, since all is known, none is started.
 
         Args:
             seconds: that it would take in one.
             prepare: run in each of them before it is given anything else, to have its data read.
         """
-        if self._given is None and self._others is None and self._workers > 1 and seconds > PAYS_S:
-            self._others = Local(self._workers)
-            self._starting = self._others.each(prepare, None)
+        pays = self._given is None and self._others is None and self._workers > 1 and seconds > PAYS_S
+        self._prepare = prepare if pays else None
 
     def submit(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
+        if self._prepare is not None:
+            self._others = Local(self._workers)
+            self._starting, self._prepare = self._others.each(self._prepare, None), None
         return self._at_work.submit(function, argument)
 
     def submit_here(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
@@ -56,7 +61,8 @@ class Staff(Executor):
         return self._here.submit(function, argument)
 
     def here(self, function: Callable[[Argument], Result], argument: Argument) -> Result:
-        """As `submit_here`; returns what it gives."""
+        """As `submit_here`, once no other process is starting any more; returns what the call gives."""
+        wait(self._starting)
         return self.submit_here(function, argument).result()
 
     def close(self) -> None:

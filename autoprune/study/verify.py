@@ -23,7 +23,7 @@ from autoprune.study.definition import Definition
 from autoprune.study.executor import Executor, FreshProcess, Serial
 from autoprune.study.outlook import STARTING_S
 from autoprune.study.progress import Expected, Watching
-from autoprune.study.remeasure import Pair, Remeasurer, rounds_of, with_round
+from autoprune.study.remeasure import Pair, Remeasurer, lent, rounds_of, with_round
 from autoprune.tasks.task import Task
 
 Found = TypeVar("Found")
@@ -156,7 +156,7 @@ class _Verification:
         task = self._task or self._definition.make_task()
         remeasurer = Remeasurer(self._definition, task=task, working=self._working)
         start = time.monotonic()
-        with Serial() as executor:
+        with lent(task), Serial() as executor:
             for place, point in enumerate(missing, start=1):
                 label = point.candidate.summary or "baseline"
                 self._working(f"verifying {place}/{len(missing)}: #{point.number} {label}")
