@@ -29,6 +29,10 @@ class RecipeError(AutopruneError):
         return RecipeError((*outer, *self.path), self.message)
 
 
+class Diverged(AutopruneError):
+    """A model of which nothing comes: its loss or its score is no number."""
+
+
 @contextmanager
 def doing(what: str, way_out: str = "") -> Iterator[None]:
     """Says what was being done when a file or folder could not be read or written.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from autoprune.deadline import OutOfTime, clock
-from autoprune.errors import AutopruneError
+from autoprune.errors import Diverged
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.recipes.pace import Pace, left
@@ -162,7 +162,7 @@ class Fit:
         loss = self._task.loss(self._model, batch)
         self._loss = loss.item()
         if not math.isfinite(self._loss):
-            raise AutopruneError(
+            raise Diverged(
                 f"training diverged: the loss was {self._loss} in epoch {self._epochs + 1} of {epochs} at a "
                 f"learning rate of {self._settings.learning_rate}; lower task.training.learning_rate."
             )
