@@ -85,14 +85,14 @@ class Promises:
     def far_missed(self, look: Look, *, by: float) -> list[str]:
         """What a look shows to be missed for good: floors on all rows, and the ceiling on size.
 
-        The rest is too faint in a look to give a recipe up for it.
+        Slices are too faint in a look to give a recipe up for them.
 
         Args:
             by: the share of a limit that must be missed.
         """
-        sure = {"quality", *self._metrics, "size_bytes"}
         violations = self.violations(look)
-        return [item.text for item, _, _ in self._items if item.reading in sure and violations[item.key] > by]
+        faint = {item.key for item, _, _ in self._items if item.reading == "worst_slice" or "." in item.reading}
+        return [item.text for item, _, _ in self._items if item.key not in faint and violations[item.key] > by]
 
     def front(self, *, wanted: Callable[[Look], bool] = lambda look: True, slack: float = 0.0) -> list[Look]:
         """The feasible looks that no other feasible one beats, by their values; the dense model's is left out.
