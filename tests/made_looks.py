@@ -37,7 +37,7 @@ def look_at(one: Asked, *, error: float = 0.002) -> Look:
     made = planned(one.recipe)
     sparsity = one.recipe.get("prune", {}).get("method", {}).get("dims", {}).get("sparsity", 0.0)
     bits = one.recipe.get("encode", {}).get("quantize", {}).get("bits", 32)
-    epochs = made.epochs if one.epochs is None else min(one.epochs, made.epochs)
+    epochs = min(one.epochs, made.epochs)
     lost = (LOST[bits] + 0.3 * sparsity**2) * 0.5 ** (epochs / 2)
     share = (1 - sparsity) * bits / 32
     return made_look(
@@ -166,8 +166,10 @@ def promises(
     requirements: Mapping[str, Any] | None = None, *, objectives: Sequence[str] = ("quality", "size")
 ) -> Promises:
     """Of a study on one metric; by default at most a tenth of quality may go."""
+    dense = made_look(0, 1.0, 1.0, made=planned({}))
     return Promises(
-        made_look(0, 1.0, 1.0, made=planned({})),
+        dense,
+        baseline=dense.measurement(),
         metrics=[METRIC],
         requirements=parse_requirements({"quality": {"drop": "10%"}} if requirements is None else requirements),
         objectives=objectives,

@@ -13,6 +13,8 @@ from autoprune.study.choices import Choices
 METHOD, SPARSITY = "space.prune.method", "space.prune.method.choose.dims.sparsity"
 BITS, EPOCHS = "space.encode.quantize.bits", "space.encode.epochs"
 
+CUTS_OF_BITS = {"encode": {"quantize": {"bits": {"any_of": [8, 4]}}}}
+
 LATER = {
     "prune": {"dims": {"sparsity": {"float": [0.0, 0.5]}}, "epochs": {"any_of": [0, 4]}},
     "encode": {"quantize": {"bits": {"any_of": [8, 4]}}},
@@ -74,6 +76,37 @@ def test_values_decide_the_recipe_again() -> None:
         {"prune": {"method": {"rows": {}}}},
     ):
         assert made.values(outside) is None
+
+
+def test_what_a_recipe_does_not_say_is_at_its_least() -> None:
+    tree = {
+        "base": {"dim": {"any_of": [8, 16]}},
+        "prune": {
+            "method": {"choose": {"dims": {"sparsity": {"float": [0.1, 0.9]}}, "none": {}}},
+            "epochs": {"any_of": [8, 4, 0]},
+        },
+        **CUTS_OF_BITS,
+    }
+    made = choices(tree)
+    least = {"space.base.dim": 16, METHOD: "none", "space.prune.epochs": 0, BITS: 4}
+    assert made.values({"encode": {"quantize": {"bits": 4}}}) == least
+    assert made.values({"prune": {"epochs": 4}, "encode": {"quantize": {"bits": 4}}}) == {
+        **least,
+        "space.prune.epochs": 4,
+    }
+    partly = made.values({"prune": {"method": {"dims": {}}}, "encode": {"quantize": {"bits": 4}}})
+    assert partly == {**least, METHOD: "dims", SPARSITY: 0.1}
+
+
+def test_a_stage_that_is_named_after_what_only_trains_is_training() -> None:
+    named = {"l1": {"strength": {"float": [0.1, 1.0]}, "epochs": 4}, "encode": {"quantize": {"bits": 8}}}
+    made = choices(named)
+    assert [domain.path for domain in made.training] == ["space.l1.strength"]
+    assert made.cuts == []
+    within = {"l1": {"strength": 1.0, "epochs": 4, "dims": {"sparsity": {"float": [0.1, 0.5]}}}}
+    assert [domain.path for domain in choices(within).cuts] == ["space.l1.dims.sparsity"]
+    chosen = {"l1": {"strength": 1.0, "epochs": 4, "method": {"choose": {"none": {}, "dims": {"sparsity": 0.5}}}}}
+    assert [domain.path for domain in choices(chosen).cuts] == ["space.l1.method"]
 
 
 @pytest.mark.parametrize(

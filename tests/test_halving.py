@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +30,7 @@ from autoprune.record.looks import Look
 from autoprune.study.choices import Choices
 from autoprune.study.looker import Asked
 from autoprune.study.lookout import Lookout
-from autoprune.study.rungs import COHORT, FIRST, GO_ON, RELATIVES, SLACK, Rungs
+from autoprune.study.rungs import COHORT, FIRST, GO_ON, RELATIVES, SLACK, Rungs, _spread
 from autoprune.study.rungs import CUTS as MOST_CUTS
 
 SCANNED = [
@@ -171,6 +172,17 @@ def test_relatives_cost_no_training(tmp_path: Path) -> None:
         assert begun, "of each training one was trained for it"
         assert len(related) <= RELATIVES * len(begun)
         assert all(look.recipe["prune"] == begun[0].recipe["prune"] for look in related)
+
+
+def test_relatives_reach_from_the_first_cut_to_the_last() -> None:
+    assert _spread([], 3) == []
+    for count in (1, RELATIVES, RELATIVES + 1, MOST_CUTS, 3 * RELATIVES):
+        recipes = [{"cut": at} for at in range(count)]
+        kept = [one["cut"] for one in _spread(recipes, RELATIVES)]
+        assert (kept[0], kept[-1]) == (0, count - 1)
+        assert len(set(kept)) == len(kept) == min(count, RELATIVES)
+        gaps = [after - before for before, after in itertools.pairwise(kept)]
+        assert max(gaps, default=0) - min(gaps, default=0) <= 1
 
 
 def test_without_training_parameters_nothing_is_trained(tmp_path: Path) -> None:

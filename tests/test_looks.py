@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from made_looks import made_look
 
 from autoprune.artifacts import artifact
@@ -20,6 +21,7 @@ from autoprune.errors import AutopruneError
 from autoprune.measure.judge import Judge
 from autoprune.measure.reading import readings
 from autoprune.recipes.stages import run
+from autoprune.recipes.train import Trainer
 from autoprune.recommender.task import RecommenderTask
 from autoprune.record.looks import Look, Looks
 from autoprune.study.definition import Definition, make_task
@@ -112,7 +114,7 @@ def test_a_look_is_read_as_measurements_are() -> None:
 def test_a_look_is_what_the_artifact_weighs_and_scores(name: str, one: Looker, tmp_path: Path) -> None:
     """On planted data validation is small, and looked at whole."""
     dense = one.look(Asked(number=0, recipe={}))
-    look = one.look(Asked(number=1, recipe=RECIPES[name], epochs=None))
+    look = one.look(Asked(number=1, recipe=RECIPES[name], epochs=one.plan(RECIPES[name]).epochs))
     assert not look.failed
     made = one.plan(RECIPES[name])
     assert look.key == made.key
@@ -174,11 +176,67 @@ def test_a_recipe_of_which_nothing_comes_has_a_look_that_says_why(one: Looker, m
     assert nothing.failed == "ndcg@20 is nan"
 
 
+def test_what_the_recipe_is_not_to_blame_for_is_no_look(one: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_: object, **__: object) -> None:
+        raise AutopruneError("the checkpoint holds NaN; delete the file, and what it held is trained again.")
+
+    asked = Asked(number=1, recipe=RECIPES["trained"], epochs=1)
+    monkeypatch.setattr(Trainer, "tune", damaged)
+    with pytest.raises(AutopruneError, match="delete the file"):
+        one.looks([asked])
+    monkeypatch.undo()
+    monkeypatch.setattr(type(one.task), "loss", lambda self, model, batch: torch.tensor(math.nan))
+    trained = {"prune": {"method": {"dims": {"sparsity": 0.25}}, "epochs": 1}}
+    (diverged,) = one.looks([dataclasses.replace(asked, recipe=trained)])
+    assert diverged.failed.startswith("training diverged")
+
+
+def test_a_score_that_is_no_number_is_not_written(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A metric that no look asks for has no rows; the dense model's own must be above 0."""
+    two = looker(planted, tmp_path, "++requirements.recall@20.drop=5%")
+    recall, ndcg = (two.task.metrics[name] for name in ("recall@20", "ndcg@20"))
+    called = type(ndcg).__call__
+    monkeypatch.setattr(type(ndcg), "__call__", lambda self, rows: math.nan if self is recall else called(self, rows))
+    dense, look = two.looks([Asked(number=0, recipe={}), Asked(number=1, recipe=RECIPES["int8"])])
+    assert dense.quality["recall@20"] == look.quality["recall@20"] == {}
+    assert dense.value("ndcg@20") > 0
+    assert "NaN" not in json.dumps([vars(dense), vars(look)])
+    assert look.errors.keys() == {"ndcg@20"}
+    found = readings(look.measurement(), dense.measurement(), metrics=["ndcg@20"])
+    assert "recall@20" not in found
+    for value in (0.0, -0.1, math.nan):
+        monkeypatch.setattr(type(ndcg), "__call__", lambda self, rows, value=value: value)
+        (refused,) = two.looks([Asked(number=0, recipe={})])
+        assert "no share can be kept" in refused.failed
+
+
+def test_every_metric_that_is_looked_for_must_be_a_number(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = looker(planted, tmp_path, "++requirements.recall@20.drop=5%")
+    two.prepare(None)
+    recall = two.task.metrics["recall@20"]
+    called = type(recall).__call__
+    monkeypatch.setattr(type(recall), "__call__", lambda self, rows: math.nan if self is recall else called(self, rows))
+    (nothing,) = two.looks([Asked(number=1, recipe=RECIPES["int8"])])
+    assert nothing.failed == "recall@20 is nan"
+
+
+def test_rounds_without_training_are_looked_at_at_once(one: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = {"prune": {"dims": {"sparsity": 0.5}, "schedule": "iterative", "floor": 1.0}}
+    monkeypatch.setattr(type(one.task), "validate", None)  # it is not asked
+    look = one.look(Asked(number=1, recipe=rounds))
+    plain = one.look(Asked(number=1, recipe={"prune": {"dims": {"sparsity": 0.5}}}))
+    assert (look.quality, look.size_bytes) == (plain.quality, plain.size_bytes)
+
+
 def test_what_is_over_before_it_began_is_left_out(one: Looker) -> None:
     assert one.looks([]) == []
     assert one.looks([Asked(number=1, recipe=RECIPES["int8"], seconds=0.0)]) == []
     with pytest.raises(OutOfTime):
-        one.look(Asked(number=1, recipe=RECIPES["trained"], epochs=None, seconds=0.0))
+        one.look(Asked(number=1, recipe=RECIPES["trained"], epochs=2, seconds=0.0))
 
 
 @pytest.mark.slow

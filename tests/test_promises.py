@@ -9,6 +9,9 @@ import pytest
 from made_looks import METRIC, UNITS, made_look, promises
 
 from autoprune.fronts.promises import Promises
+from autoprune.fronts.requirements import parse_requirements
+from autoprune.measure.measurement import Measurement
+from autoprune.measure.reading import Reading, readings
 from autoprune.record.looks import Look
 
 TENTH = f"{METRIC}.tail"
@@ -91,11 +94,71 @@ def test_what_a_look_cannot_tell_is_not_held_against_it(requirement: dict[str, o
     assert numbers(found.front()) == [1]
 
 
-def test_a_floor_with_confidence_uses_the_error_of_the_look() -> None:
+def test_a_floor_is_held_by_value_whatever_confidence_it_asks_for() -> None:
     found = promises({"quality": {"drop": "10%", "confidence": 0.95}})
-    (sure,), (doubted,) = (found.violations(made_look(1, 0.92, 0.5, error=error)).values() for error in (0.01, 0.02))
-    assert sure <= 0 < doubted
-    assert doubted == pytest.approx((0.9 - (0.92 - 1.645 * 0.02)) / 0.9, rel=1e-2)
+    for quality in (0.92, 0.88):
+        (violation,) = found.violations(made_look(1, quality, 0.5, error=0.05)).values()
+        assert violation == pytest.approx((0.9 - quality) / 0.9, rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [None, math.nan, 0.0, -0.1])
+@pytest.mark.parametrize("limit", [{"drop": "5%"}, {"min": 0.9}])
+def test_of_a_metric_of_which_the_dense_model_has_nothing_looks_tell_nothing(
+    value: float | None, limit: dict[str, object]
+) -> None:
+    """NaN stands in the files of older searches."""
+    made = promises({"coverage": limit, "quality": {"drop": "10%"}})
+    asked = {} if value is None else {"all": value}
+    dense = dataclasses.replace(
+        made.dense,
+        quality={**made.dense.quality, "coverage": asked},
+        counts={**made.dense.counts, "coverage": dict.fromkeys(asked, UNITS)},
+    )
+    look = dataclasses.replace(LOOKS[0], quality={**LOOKS[0].quality, "coverage": asked})
+    found = anew(dense, {"coverage": limit, "quality": {"drop": "10%"}})
+    found.add(look)
+    assert numbers(found.front()) == [1]
+    assert found.violations(look)[next(key for key in found.violations(look) if "coverage" in key)] == 0.0
+
+
+def test_an_absolute_floor_is_about_the_whole_of_validation() -> None:
+    """The part that looks ask is easier: there the dense model has 0.4, on the whole 0.3."""
+    made = promises()
+    whole = dataclasses.replace(made.dense.measurement(), quality={METRIC: {"all": 0.3}})
+    found = anew(made.dense, {"quality": {"min": 0.27}}, baseline=whole)
+    for quality in (0.95, 0.85):
+        (violation,) = found.violations(made_look(1, quality, 0.5)).values()
+        assert violation == pytest.approx((0.27 - 0.3 * quality) / 0.27, rel=1e-4)
+
+
+def test_far_missed_are_floors_on_all_rows_and_the_ceiling_on_size() -> None:
+    wanted = {
+        "quality": {"drop": "5%", "confidence": 0.95},
+        "worst_slice": {"drop": "1%"},
+        TENTH: {"drop": "1%"},
+        "size_bytes": {"max": "0.5x"},
+    }
+    parts = {METRIC: {"all": 0.4, "tail": 0.3}}
+    dense = dataclasses.replace(promises().dense, quality=parts, counts={METRIC: dict.fromkeys(parts[METRIC], UNITS)})
+    found = anew(dense, wanted)
+    noisy = dataclasses.replace(sliced(1, 0.94, 0.5), errors={METRIC: 0.1})
+    assert sum(value > 0.1 for value in found.violations(noisy).values()) == 2, "both of slices"
+    assert found.far_missed(noisy, by=0.1) == []
+    assert found.far_missed(dataclasses.replace(sliced(1, 0.8, 1.0), size_bytes=600_000), by=0.1) == [
+        "quality >= 0.95x (95 % sure)",
+        "size_bytes <= 0.5x",
+    ]
+
+
+def anew(dense: Look, wanted: dict[str, object], *, baseline: Measurement | None = None) -> Promises:
+    """Read against another dense model."""
+    return Promises(
+        dense,
+        baseline=baseline or dense.measurement(),
+        metrics=[METRIC],
+        requirements=parse_requirements(wanted),
+        objectives=["quality", "size"],
+    )
 
 
 def sliced(number: int, quality: float, tail: float) -> Look:
@@ -111,9 +174,8 @@ def sliced(number: int, quality: float, tail: float) -> Look:
 @pytest.mark.parametrize("confidence", [{}, {"confidence": 0.95}])
 @pytest.mark.parametrize("name", [TENTH, "worst_slice"])
 def test_floors_of_slices_are_judged_by_values(name: str, confidence: dict[str, float]) -> None:
-    made = promises({name: {"drop": "20%", **confidence}})
-    found = dataclasses.replace(made.dense, quality=sliced(0, 1, 1).quality, counts=sliced(0, 1, 1).counts)
-    made = Promises(found, metrics=[METRIC], requirements=made._requirements, objectives=["quality", "size"])
+    found = dataclasses.replace(promises().dense, quality=sliced(0, 1, 1).quality, counts=sliced(0, 1, 1).counts)
+    made = anew(found, {name: {"drop": "20%", **confidence}})
     for tail, missed in ((0.9, False), (0.7, True)):
         (violation,) = made.violations(sliced(1, 1.0, tail)).values()
         assert (violation > 0) == missed
@@ -151,6 +213,39 @@ def test_who_is_beaten_is_so_for_sure_and_has_no_hope() -> None:
     assert not found.beaten(worse, [better], hope=0.02)
     assert found.beaten(worse, [better], hope=0.01)
     assert not found.beaten(dataclasses.replace(worse, errors={METRIC: 0.02}), [better]), "by two standard errors"
+
+
+@pytest.mark.parametrize(
+    ("objectives", "larger", "slower"),
+    [
+        (("quality", "size"), False, True),
+        (("quality", "latency"), True, False),
+        (("quality", "size", "latency"), False, False),
+    ],
+)
+def test_nobody_is_beaten_by_what_costs_more(objectives: tuple[str, ...], larger: bool, slower: bool) -> None:
+    found = promises(objectives=objectives)
+    better, worse = made_look(1, 0.95, 0.5, error=0.005), made_look(2, 0.92, 0.5, error=0.005)
+    assert found.beaten(worse, [better])
+    assert found.beaten(worse, [dataclasses.replace(better, size_bytes=better.size_bytes + 1)]) == larger
+    assert found.beaten(worse, [dataclasses.replace(better, products=better.products + 1)]) == slower
+
+
+def test_a_look_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, read = told(), []
+
+    def counted(*given: Measurement, metrics: list[str]) -> dict[str, Reading]:
+        read.append(given)
+        return readings(*given, metrics=metrics)
+
+    monkeypatch.setattr("autoprune.fronts.promises.readings", counted)
+    found.add(LOOKS[0])
+    for method in (found.gains, found.violations, found.readings):
+        method(LOOKS[0])
+    assert found.beaten(LOOKS[0], [LOOKS[0]]) is False
+    assert len(read) == 1
+    other = dataclasses.replace(LOOKS[0], size_bytes=1)
+    assert found.readings(other)["size_bytes"].value == 1, "another look of the name is read for itself"
 
 
 def test_the_hypervolume_grows_with_what_holds_alone() -> None:

@@ -219,6 +219,7 @@ class Front:
             return None
         promises = Promises(
             looks.dense,
+            baseline=self.record.baseline.candidate.latest(),
             metrics=self.record.metrics,
             requirements=self.requirements,
             objectives=self.record.objectives,

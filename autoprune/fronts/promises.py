@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable, Collection, Sequence
 
 from autoprune.fronts.pareto import hypervolume, nondominated, spread_out
-from autoprune.fronts.requirements import OBJECTIVES, Requirements
-from autoprune.measure.reading import Reading, readings
+from autoprune.fronts.requirements import COSTS, OBJECTIVES, Requirement, Requirements
+from autoprune.measure.measurement import Measurement
+from autoprune.measure.reading import Reading, reading_name, readings
 from autoprune.record.looks import Look
 
 Readings = dict[str, Reading]
@@ -17,11 +18,15 @@ Readings = dict[str, Reading]
 class Promises:
     """What looks promise, against the look at the dense model.
 
-    What a look cannot tell (milliseconds, memory, slices that it did not ask for) no requirement is held against.
-    Multiplications stand for latency where it is an objective.
+    Values are held to the requirements, whatever confidence these ask for: a look asks too little to be sure, and what
+    it chooses is measured. What a look cannot tell (milliseconds, memory, slices and metrics that it did not ask for or
+    of which the dense model has nothing) no requirement is held against. Multiplications stand for latency where it is
+    an objective.
 
     Args:
         dense: the look at the dense model.
+        baseline: the measurement of the dense model; an absolute floor on quality is the same share of it as of the
+            part that a look asks.
         metrics: the main ones, first the one that quality means.
         requirements: of the study.
         objectives: names in `OBJECTIVES`.
@@ -31,6 +36,7 @@ class Promises:
         self,
         dense: Look,
         *,
+        baseline: Measurement,
         metrics: Sequence[str],
         requirements: Requirements,
         objectives: Sequence[str],
@@ -38,9 +44,13 @@ class Promises:
         self.dense = dense
         self.floor = requirements.floor(metrics[0])
         self.objectives = objectives
-        self._metrics, self._requirements = metrics, requirements
-        self._before = dense.measurement()
-        self._found: dict[tuple[str, int], tuple[Look, Readings, bool]] = {}
+        self._metrics, self._before = metrics, dense.measurement()
+        self._found: dict[tuple[str, int], tuple[Look, Readings, float]] = {}
+        told = {name for name, reading in self.readings(dense).items() if reading.value > 0}
+        self._items = [
+            (item, _by_value(item, baseline, metrics[0]), item.reading in told and item.reading != "latency_ms")
+            for item in requirements.items
+        ]
         self.add(dense)
 
     def add(self, *looks: Look) -> None:
@@ -48,10 +58,14 @@ class Promises:
         for look in looks:
             if not look.failed and (look.key, look.epochs) not in self._found:
                 found = self.readings(look)
-                self._found[look.key, look.epochs] = look, found, self._holds(found)
+                missed = max(self._violations(found).values(), default=0.0)
+                self._found[look.key, look.epochs] = look, found, missed
 
     def readings(self, look: Look) -> Readings:
         """What a look read, as readings of a measurement are."""
+        known = self._found.get((look.key, look.epochs))
+        if known and known[0] is look:
+            return known[1]
         found = readings(look.measurement(), self._before, metrics=self._metrics)
         del found["memory_bytes"]
         counted = look.products and self.dense.products  # a model need not say how many there are
@@ -68,6 +82,18 @@ class Promises:
         """Of every requirement, in one order; above 0 is missed. What a look cannot tell is told as 0."""
         return self._violations(self.readings(look))
 
+    def far_missed(self, look: Look, *, by: float) -> list[str]:
+        """What a look shows to be missed for good: floors on all rows, and the ceiling on size.
+
+        Slices are too faint in a look to give a recipe up for them.
+
+        Args:
+            by: the share of a limit that must be missed.
+        """
+        violations = self.violations(look)
+        faint = {item.key for item, _, _ in self._items if item.reading == "worst_slice" or "." in item.reading}
+        return [item.text for item, _, _ in self._items if item.key not in faint and violations[item.key] > by]
+
     def front(self, *, wanted: Callable[[Look], bool] = lambda look: True, slack: float = 0.0) -> list[Look]:
         """The feasible looks that no other feasible one beats, by their values; the dense model's is left out.
 
@@ -75,11 +101,7 @@ class Promises:
             wanted: whether a look counts at all.
             slack: a requirement that is missed by no larger share counts as met.
         """
-        held = [
-            (look, found)
-            for look, found, holds in self._found.values()
-            if (holds or (slack and max(self._violations(found).values(), default=0.0) <= slack)) and wanted(look)
-        ]
+        held = [(look, found) for look, found, missed in self._found.values() if missed <= slack and wanted(look)]
         points = [[found[OBJECTIVES[name][0]].ratio for name in self.objectives] for _, found in held]
         best = nondominated(points, maximise=[OBJECTIVES[name][1] for name in self.objectives])
         return [held[at][0] for at in best if held[at][0].number]
@@ -98,42 +120,49 @@ class Promises:
 
     def nearest(self) -> list[Look]:
         """All but the dense model's, those that miss the requirements by least first."""
-        others = [(look, found) for look, found, _ in self._found.values() if look.number]
-        others.sort(key=lambda pair: max(self._violations(pair[1]).values(), default=0.0))
-        return [look for look, _ in others]
+        others = [(missed, look) for look, _, missed in self._found.values() if look.number]
+        return [look for _, look in sorted(others, key=lambda pair: pair[0])]
 
     @property
     def hypervolume(self) -> float:
         """How much the front of looks covers; see `autoprune.fronts.pareto.hypervolume`."""
-        held = [found for _, found, holds in self._found.values() if holds]
+        held = [found for _, found, missed in self._found.values() if missed <= 0]
         return hypervolume(held, self.objectives, floor=self.floor)
 
     def beaten(self, look: Look, by: Collection[Look], *, hope: float = 0.0) -> bool:
-        """Whether one of others is no larger, and better by more than two standard errors of the difference.
+        """Whether one of others costs no more, and is better by more than two standard errors of the difference.
 
-        Both are paired with the dense model; as if these two pairs had nothing in common, which is cautious.
+        Costs are those among the objectives. Both looks are paired with the dense model; as if these two pairs had
+        nothing in common, which is cautious.
 
         Args:
             hope: ratio of quality that the look may still gain.
         """
         metric = self._metrics[0]
+        costs = [name for name, _ in (OBJECTIVES[name] for name in self.objectives) if name in COSTS]
         mine = self.readings(look)
         for other in by:
             theirs = self.readings(other)
             doubt = 2 * math.hypot(look.errors.get(metric, 0.0), other.errors.get(metric, 0.0))
-            smaller = theirs["size_bytes"].ratio <= mine["size_bytes"].ratio
-            if smaller and theirs["quality"].ratio - mine["quality"].ratio - hope > doubt:
+            as_cheap = all(theirs[name].ratio <= mine[name].ratio for name in costs)
+            if as_cheap and theirs["quality"].ratio - mine["quality"].ratio - hope > doubt:
                 return True
         return False
 
-    def _holds(self, found: Readings) -> bool:
-        return all(violation <= 0 for violation in self._violations(found).values())
-
     def _violations(self, found: Readings) -> dict[str, float]:
-        told = {}
-        for item in self._requirements.items:
-            reading = None if item.reading.startswith("latency_ms") else found.get(item.reading)
-            # A look knows no error of slices: there the value must hold, whatever confidence is asked for.
-            judged = item if reading and not math.isnan(reading.error) else dataclasses.replace(item, confidence=None)
-            told[item.key] = 0.0 if reading is None else judged.violation(reading)
-        return told
+        return {
+            item.key: judged.violation(found[item.reading]) if told and item.reading in found else 0.0
+            for item, judged, told in self._items
+        }
+
+
+def _by_value(item: Requirement, baseline: Measurement, metric: str) -> Requirement:
+    """A requirement as looks are held to it: without confidence, and relative to the dense model if it is a floor."""
+    judged = dataclasses.replace(item, confidence=None)
+    if item.ceiling or item.relative:
+        return judged
+    values = {
+        reading_name(name, part): value for name, parts in baseline.quality.items() for part, value in parts.items()
+    }
+    before = values.get(metric if item.reading == "quality" else item.reading, 0.0)
+    return dataclasses.replace(judged, limit=item.limit / before, relative=True) if before > 0 else judged

@@ -80,10 +80,10 @@ class Stage:
         Args:
             decay: whether the learning rate runs along the length of a stage.
         """
-        if epochs >= self.epochs:
-            return self
         if epochs == 0 or (self.rounds and self.rounds_within(epochs) == 0):
             return dataclasses.replace(self, epochs=0, schedule="one_shot", rounds=0, floor=0.0)
+        if epochs >= self.epochs:
+            return self
         return dataclasses.replace(self, epochs=epochs, of=self.epochs if self.bound(decay=decay) else 0)
 
     def bound(self, *, decay: bool) -> bool:
@@ -154,12 +154,10 @@ class Plan:
 
 def trains_only(path: Sequence[str]) -> bool:
     """Whether what stands at a path of a recipe acts on training alone, so that an untrained model is the same."""
-    within = path[1:]
-    return (
-        path[0] == "base"
-        or (len(within) == 1 and within[0] in STAGE_ENTRIES)
-        or any(name in STEPS and STEPS[name].only_trains for name in within[:-1])
-    )
+    if path[0] == "base" or (len(path) == 2 and path[1] in STAGE_ENTRIES):
+        return True
+    step = next((name for name in reversed(path[:-1]) if name in STEPS), None)  # a stage may be named after one
+    return step is not None and STEPS[step].only_trains and path[-1] not in ("method", *STEPS)
 
 
 def digest(content: Any) -> str:

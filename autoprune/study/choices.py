@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -49,8 +49,19 @@ class Choices:
         return self.space.resolve(lambda domain: values[domain.path] if domain.path in values else self._least(domain))
 
     def values(self, recipe: Mapping[str, Any]) -> Values | None:
-        """What decides a recipe of the space, whole or in part; None where it lies outside."""
-        return next((values for values, _ in self.space.completions(recipe)), None)
+        """What decides a recipe of the space; None where it lies outside. What it does not say is at its least."""
+        said = next((values for values, _ in self.space.completions(recipe)), None)
+        if said is None:
+            return None
+        found: Values = {}
+
+        def decide(domain: Domain) -> Any:
+            says = _says(recipe, _in_recipe(domain.path))
+            found[domain.path] = said[domain.path] if says else self._least(domain)
+            return found[domain.path]
+
+        self.space.resolve(decide)
+        return found
 
     def grid(self, most: int) -> list[Values] | None:
         """All values of the cuts, where there are no more than `most` and none is continuous."""
@@ -79,6 +90,8 @@ class Choices:
             return self.bases[0][domain.path]
         if _in_recipe(domain.path)[-1] == "epochs":
             return min(domain.ends())
+        if domain.kind == "choose" and "none" in domain.options:
+            return "none"
         return domain.ends()[0]
 
 
@@ -91,6 +104,16 @@ def _distance(default: Any, value: Any) -> float:
 def _in_recipe(path: str) -> tuple[str, ...]:
     """Where a recipe has what a path of a space names: without the space's name, and without `choose`."""
     return tuple(part for part in path.split(".")[1:] if part != "choose")
+
+
+def _says(recipe: Mapping[str, Any], path: Sequence[str]) -> bool:
+    """Whether something stands at a path of a recipe."""
+    node: Any = recipe
+    for name in path:
+        if not isinstance(node, Mapping) or name not in node:
+            return False
+        node = node[name]
+    return True
 
 
 def _listed(domain: Domain) -> list[Any]:

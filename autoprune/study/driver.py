@@ -178,10 +178,12 @@ class Driver:
             if found.failed:
                 raise AutopruneError(f"the dense model cannot be looked at: {found.failed}.")
             self.looks.add(found)
-        dense = self.looks.dense
+        dense, baseline = self.looks.dense, self.archive.baseline
         assert dense is not None, "it was just taken"
+        assert baseline is not None, "it was made first"
         promises = Promises(
             dense,
+            baseline=baseline.latest(),
             metrics=self.evaluator.task.main_metrics,
             requirements=self.evaluator.requirements,
             objectives=self.config.objectives,
@@ -196,8 +198,7 @@ class Driver:
         untrained = [name for name, recipe in left.items() if not self._epochs(recipe)]
         looks = lookout.take([left[name] for name in untrained], until=until) if lookout else []
         for name, look in zip(untrained, looks, strict=False):
-            missed = lookout.promises.violations(look) if lookout and look and not look.failed else {}
-            far = [text for text, violation in missed.items() if violation > HOPELESS]
+            far = lookout.promises.far_missed(look, by=HOPELESS) if lookout and look and not look.failed else []
             if far:
                 del left[name], self._presets[name]
                 self._watch.note(f"preset {name} is not made: a look at it misses {', '.join(far)} by far")

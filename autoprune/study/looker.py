@@ -16,7 +16,7 @@ import pandas as pd
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Parts, serve
 from autoprune.deadline import Deadline, OutOfTime
-from autoprune.errors import AutopruneError
+from autoprune.errors import Diverged, RecipeError
 from autoprune.machine import THREADS, give_back_memory
 from autoprune.measure.judge import quality
 from autoprune.measure.measurement import WHOLE
@@ -36,13 +36,13 @@ class Asked:
     Attributes:
         number: that the look is to have; 0 is the dense model's.
         recipe: as nested plain values.
-        epochs: that it is trained for, at most; 0 leaves it untrained, None trains it to the end.
+        epochs: that it is trained for, at most; 0 leaves it untrained.
         seconds: that it may take, from when it is begun.
     """
 
     number: int
     recipe: Mapping[str, Any]
-    epochs: int | None = 0
+    epochs: int = 0
     seconds: float = math.inf
 
 
@@ -55,9 +55,12 @@ class Looker(Maker):
             return len(self._before)
 
     def looks(self, asked: Sequence[Asked]) -> list[Look]:
-        """Looks at some recipes, as far as the time of the first one goes.
+        """Looks at some recipes one after the other, within the least time that any of them may take.
 
         A recipe of which nothing comes (a step refuses, a score is NaN, a training diverges) has a look that says so.
+
+        Raises:
+            AutopruneError: something that the recipe is not to blame for, such as a damaged file of the store.
         """
         deadline = Deadline.after(min((one.seconds for one in asked), default=math.inf))
         found = []
@@ -75,6 +78,7 @@ class Looker(Maker):
 
         Raises:
             OutOfTime: its seconds are over; what was trained is kept.
+            AutopruneError: something that the recipe is not to blame for.
         """
         self._deadline = Deadline.after(asked.seconds)
         start, made = time.monotonic(), self.plan(asked.recipe)
@@ -83,15 +87,13 @@ class Looker(Maker):
             key=made.key,
             recipe=dict(asked.recipe),
             summary=made.summary(),
-            epochs=made.epochs if asked.epochs is None else min(asked.epochs, made.epochs),
+            epochs=min(asked.epochs, made.epochs),
             of_epochs=made.epochs,
         )
         try:
             with on_threads(THREADS):
                 look = self._looked(look, made)
-        except OutOfTime:
-            raise
-        except AutopruneError as error:
+        except (RecipeError, Diverged) as error:
             look = dataclasses.replace(look, failed=str(error))
         if made.epochs:
             give_back_memory()
@@ -102,14 +104,13 @@ class Looker(Maker):
         parts = self.task.parts(model, made.runtime)
         rows = self._rows(parts)
         values, counts = quality(self.task, rows, of=self._metrics)
-        for metric in self.task.main_metrics:
-            if not math.isfinite(values[metric][WHOLE]):
-                raise AutopruneError(f"{metric} is {values[metric][WHOLE]}")
+        self._refuse(values, dense=look.number == 0)
         return dataclasses.replace(
             look,
             # Six digits are beyond what a look can tell, and who reads it from the file decides the same.
             quality={
-                metric: {of: float(f"{value:.6g}") for of, value in slices.items()} for metric, slices in values.items()
+                metric: {of: float(f"{value:.6g}") for of, value in slices.items() if math.isfinite(value)}
+                for metric, slices in values.items()
             },
             counts={} if look.number else counts,
             errors=self._errors(rows, values) if look.number else dict.fromkeys(values, 0.0),
@@ -117,6 +118,19 @@ class Looker(Maker):
             products=model.products,
             units=counts[self.task.metric][WHOLE],
         )
+
+    def _refuse(self, values: Mapping[str, Mapping[str, float]], *, dense: bool) -> None:
+        """Refuses a model that has no score, and a dense model of which nothing can be a share."""
+        if not dense:
+            nothing = [name for name in self._before if not math.isfinite(values[name][WHOLE])]
+            if nothing:
+                raise Diverged(f"{nothing[0]} is {values[nothing[0]][WHOLE]}")
+        elif not 0 < (value := values[self.task.metric][WHOLE]) < math.inf:
+            raise Diverged(
+                f"{self.task.metric} is {value:.4g} on the part of validation that looks ask, and of what is not above "
+                "0 no share can be kept; judge by another task.metric, or search without looks: study.looks=0 "
+                "study.trials=0"
+            )
 
     def _model(self, made: Plan, *, epochs: int) -> Model:
         context = dataclasses.replace(self.context, deadline=self._deadline)
@@ -148,8 +162,8 @@ class Looker(Maker):
         """The dense model's values and influences by metric; looked at in this process, whoever else has."""
         rows = self._rows(self.task.parts(self._model(self.plan({}), epochs=0)))[WHOLE]
         metrics = {name: self.task.metrics[name] for name in self._metrics}
-        found = {name: (metric(rows), metric.influence(rows)) for name, metric in metrics.items()}
-        return {name: pair for name, pair in found.items() if pair[0] > 0}
+        values = {name: metric(rows) for name, metric in metrics.items()}
+        return {name: (value, metrics[name].influence(rows)) for name, value in values.items() if value > 0}
 
     @cached_property
     def _prefixes(self) -> Prefixes:

@@ -201,7 +201,7 @@ class Rungs:
                     {**(values or {}), **{path: value for path, value in theirs.items() if path in paths}}
                 )
                 found[digest(recipe)] = recipe
-            self._lookout.take(list(found.values())[:RELATIVES], epochs=look.of_epochs, until=until)
+            self._lookout.take(_spread(list(found.values()), RELATIVES), epochs=look.of_epochs, until=until)
 
     @property
     def _still(self) -> bool:
@@ -209,6 +209,13 @@ class Rungs:
         if self._whole or len(self._volumes) <= EFFORT:
             return False
         return self._volumes[-1] <= (1 + GROWTH) * self._volumes[-1 - EFFORT]
+
+
+def _spread(recipes: Sequence[Recipe], count: int) -> list[Recipe]:
+    """At most so many of them, evenly over their order, the first and the last included."""
+    if len(recipes) <= count:
+        return list(recipes)
+    return [recipes[round(at * (len(recipes) - 1) / (count - 1))] for at in range(count)]
 
 
 def _hope(promises: Promises, start: Look | None, look: Look) -> float:
