@@ -83,10 +83,11 @@ def test_a_killed_scan_goes_on_to_the_same_looks(tmp_path: Path, count: int, sev
     assert again.asked == [], "what is known costs nothing"
 
 
-def test_presets_are_looked_at_first_as_far_as_they_lie_within_the_space(tmp_path: Path) -> None:
+def test_the_dense_model_and_presets_are_looked_at_first_as_far_as_they_lie_within_the_space(tmp_path: Path) -> None:
     evaluator = MadeUp()
     scanned(lookout(tmp_path / "looks", evaluator=evaluator), starts=({"quantize": {"bits": 4}}, INT4))
-    first = evaluator.asked[0].recipe
+    dense, first = (one.recipe for one in evaluator.asked[:2])
+    assert planned(dense).key == planned({"encode": dense["encode"]}).key, "nothing is cut"
     assert planned(first).key in {planned({**cut, **INT4}).key for cut in ({}, {"prune": first["prune"]})}
     assert first["encode"] == INT4["encode"]
 

@@ -52,12 +52,15 @@ class Sampler:
             for few dear ones) or `random`.
         seed: of everything that is drawn.
         population: of a generation, where there are any.
+
+    Attributes:
+        kind: as above.
     """
 
     def __init__(
         self, domains: Sequence[Domain], *, objectives: int, kind: str, seed: int, population: int = 50
     ) -> None:
-        self._domains = domains
+        self.kind, self._domains = kind, domains
         self._open: list[Trial] = []
         with quiet_optuna():
             self._study = optuna.create_study(

@@ -7,12 +7,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autoprune.deadline import Deadline
+from autoprune.record.looks import Look
 from autoprune.study.choices import Choices
 from autoprune.study.lookout import Lookout
-from autoprune.study.sampler import GENETIC, RANDOM, Sampler, Values
+from autoprune.study.sampler import GENETIC, RANDOM, TPE, Sampler, Values
+
+BATCH = 10
+"""Looks that are asked for together."""
+
+MODELLED = 100
+"""Looks for which TPE is asked. It models what pays, and finds more in so few; later an ask takes longer than a look,
+and the genetic sampler goes on from what was found."""
 
 POPULATION = 20
-"""Looks of a generation. Of 50 the first hundreds of looks find less (`studies/search_cost`)."""
+"""Looks of a generation of the genetic sampler."""
 
 MOST_LOOKS = 3000
 """Looks of a scan, at most, where nobody says how many."""
@@ -21,12 +29,12 @@ GROWTH = 0.01
 """A scan is done once the hypervolume of its looks has grown by no larger share …"""
 
 EFFORT = 1 / 2
-"""… over the last part of its generations: what a look costs does not matter, what came of the effort does."""
+"""… over the last part of its batches: what a look costs does not matter, what came of the effort does."""
 
-FEWEST = 10
-"""Generations that are looked at in any case …"""
+FEWEST = 20
+"""Batches that are looked at in any case …"""
 
-HOPEFUL = 45
+HOPEFUL = 90
 """… and while nothing meets the requirements."""
 
 SMALL = 200
@@ -58,7 +66,7 @@ class Scan:
         whole: bool = False,
     ) -> None:
         self._choices, self._lookout, self._base = choices, lookout, base
-        self._kind, self._seed = RANDOM if drawn else GENETIC, seed
+        self._drawn, self._seed = drawn, seed
         self._most, self._whole = most, whole
         self._volumes: list[float] = []
         self.done = False
@@ -74,32 +82,43 @@ class Scan:
             self._look(grid, until)
             self.done = until.left > 0
             return
-        sampler = Sampler(
-            self._choices.cuts,
-            objectives=len(self._lookout.promises.objectives),
-            kind=self._kind,
-            seed=self._seed,
-            population=POPULATION,
-        )
-        for values in self._first(starts):
-            sampler.propose(values)
         asked = 0
+        sampler = self._sampler(RANDOM if self._drawn else TPE, self._values([{}, *starts]))
         while asked < self._most and not self._still:
-            generation = sampler.ask(min(POPULATION, self._most - asked))
-            asked += len(generation)
-            looks = self._look(generation, until)
+            if sampler.kind == TPE and asked >= MODELLED:
+                sampler = self._sampler(GENETIC, self._bred())
+            batch = sampler.ask(min(BATCH, self._most - asked))
+            asked += len(batch)
+            looks = self._look(batch, until)
             if until.left <= 0:
                 return
             sampler.tell([self._lookout.outcome(look) for look in looks])
             self._volumes.append(self._lookout.promises.hypervolume)
         self.done = True
 
-    def _first(self, starts: Iterable[Mapping[str, Any]]) -> list[Values]:
-        """What the first generation holds beside what is drawn: the starts, and these with one value changed."""
-        known = [values for recipe in starts if (values := self._choices.values(recipe)) is not None]
-        draw = random.Random(self._seed)
-        varied = [self._choices.varied(known[at % len(known)], draw) for at in range(POPULATION // 2) if known]
+    def _sampler(self, kind: str, first: Iterable[Values]) -> Sampler:
+        objectives = len(self._lookout.promises.objectives)
+        sampler = Sampler(self._choices.cuts, objectives=objectives, kind=kind, seed=self._seed, population=POPULATION)
+        for values in first:
+            sampler.propose(values)
+        return sampler
+
+    def _values(self, recipes: Iterable[Mapping[str, Any]]) -> list[Values]:
+        """What decides recipes, as far as they lie within the space."""
+        return [values for recipe in recipes if (values := self._choices.values(recipe)) is not None]
+
+    def _bred(self) -> list[Values]:
+        """The first generation of the genetic sampler: what stands for the front, and this with one value changed."""
+        promises, draw = self._lookout.promises, random.Random(self._seed)
+        found = promises.thinned(promises.front(wanted=self._of_base), POPULATION // 2)
+        known = self._values(look.recipe for look in found) or self._values([{}])
+        varied = [self._choices.varied(known[at % len(known)], draw) for at in range(POPULATION - len(known)) if known]
         return [*known, *varied]
+
+    def _of_base(self, look: Look) -> bool:
+        """Whether a look is at a cut of this scan's dense model."""
+        values = None if look.epochs else self._choices.values(look.recipe)
+        return values is not None and all(values[path] == value for path, value in self._base.items())
 
     def _look(self, values: list[Values], until: Deadline) -> list[Any]:
         return self._lookout.take([self._choices.recipe({**one, **self._base}) for one in values], until=until)

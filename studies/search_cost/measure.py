@@ -3,8 +3,9 @@
     .venv/bin/python studies/search_cost/measure.py OUT --task movielens --seeds 5
     .venv/bin/python studies/search_cost/measure.py OUT --task interactions --data FOLDER
 
-Both sides have the same space, the same dense model (trained before the clock starts), the same data, and judge by the
-same numbers: NDCG@20 of all validation users that a look asks, bytes of what would ship. Arms take turns within a seed.
+Both sides have the same space, the same dense model (each trains it before its clock starts) and the same data, and
+judge by the same numbers: NDCG@20 of all validation users that a look asks, bytes of what would ship. Arms take turns
+within a seed.
 
     plain      Optuna 5, TPE (multivariate, group) on NDCG and log2 bytes with the floor as a constraint; a recipe is
                trained as it says, scored in memory, never saved; equal recipes are not made twice; all cores
@@ -57,6 +58,7 @@ Curve = list[tuple[float, float]]
 
 
 def main() -> None:
+    """Runs what is not there yet, an arm after the other, and compares."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--task", default="movielens")
@@ -68,14 +70,14 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for seed in range(arguments.seeds):
         overrides = [f"task={arguments.task}", "presets=none", "requirements=none", "study.objectives=[quality,size]"]
-        overrides += [f"study.seed={seed}", f"study.dir={arguments.out}", "study.verify_rounds=0"]
+        overrides += [f"study.seed={seed}", "study.verify_rounds=0"]
         overrides += [f"task.data.path={arguments.data}"] if arguments.data else []
-        searched([*overrides, "study.looks=0", "study.trials=0", f"study.name={arguments.task}-{seed}-dense"])
         for arm in arguments.arms:
             name = f"{arguments.task}-{seed}-{arm}"
             if (arguments.out / f"{name}.csv").exists():
                 continue
-            asked = [*overrides, f"study.name={name}"]
+            # Each has a folder of its own, so that none finds what another one has trained.
+            asked = [*overrides, f"study.dir={arguments.out / name}", f"study.name={name}"]
             if arm in FORMS:
                 curve = searched(asked + FORMS[arm])
             else:
@@ -206,6 +208,7 @@ def compare(out: Path, task: str, seeds: int, arms: Sequence[str]) -> None:
 
 
 def read(path: Path) -> Curve:
+    """A curve that was written."""
     with path.open() as file:
         return [(float(row["seconds"]), float(row["hypervolume"])) for row in csv.DictReader(file)]
 
