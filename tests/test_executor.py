@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from autoprune.deadline import OutOfTime
-from autoprune.errors import AutopruneError, RecipeError
+from autoprune.errors import AutopruneError, Diverged, RecipeError
 from autoprune.study.definition import Definition
 from autoprune.study.executor import Executor, FreshProcess, Serial, Worker
 from autoprune.study.local import Local
@@ -33,6 +33,9 @@ class Counter(Worker):
 
     def refuse(self, name: str) -> None:
         raise RecipeError(("prune", name), "it cannot be.")
+
+    def diverge(self, why: str) -> None:
+        raise Diverged(why)
 
     def stop(self, doing: str) -> None:
         raise OutOfTime(doing)
@@ -87,6 +90,11 @@ def test_a_worker_is_kept_between_calls(executor: Executor) -> None:
     assert [asked for _, asked, _ in found] == [1, 2, 3]
     assert len({process for _, _, process in found}) == 1
     assert (found[0][2] == os.getpid()) == isinstance(executor, Serial)
+
+
+def test_a_training_that_diverged_is_told_from_what_failed(executor: Executor) -> None:
+    with pytest.raises(Diverged, match=r"^the loss was nan$"):
+        executor.submit(Counter(DEFINITION).diverge, "the loss was nan").result()
 
 
 def test_what_a_person_can_mend_comes_back_as_an_error(executor: Executor) -> None:
