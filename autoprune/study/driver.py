@@ -30,9 +30,9 @@ from autoprune.study.outlook import Outlook
 from autoprune.study.progress import Expected, Progress, Watching
 from autoprune.study.rungs import Rungs
 from autoprune.study.sampler import RANDOM, Values
-from autoprune.study.scan import MOST_LOOKS, SMALL, Scan
+from autoprune.study.scan import MODELLED, MOST_LOOKS, SMALL, Scan
 from autoprune.study.settings import StudyConfig, find_device
-from autoprune.study.staff import Staff
+from autoprune.study.staff import PAYS_S, Staff
 from autoprune.study.verdict import HOPELESS
 
 Recipes = Mapping[str, Mapping[str, Any]]
@@ -214,9 +214,12 @@ class Driver:
             lookout.take(starts, until=until)  # which tells how long a look takes
             asked, grid = self.config.looks, choices.grid(SMALL)
             self._looks_in_all = min(asked or EXPECTED_LOOKS, math.inf if grid is None else len(grid))
-            self._staff.hire(self._looks_left * lookout.pace, self.evaluator.prepare)
+            hire = partial(self._staff.hire, self._looks_left * lookout.pace, self.evaluator.prepare)
+            quick = MODELLED * lookout.pace < PAYS_S  # the first looks are taken sooner than other processes begin
+            if not quick:
+                hire()
             scan = self._new_scan(choices, lookout, choices.bases[0], most=asked or MOST_LOOKS, whole=asked is not None)
-            scan.run(starts, until=until)
+            scan.run(starts, until=until, longer=hire if quick else None)
             if not scan.done:
                 self._budget.undone.append(f"the scan was stopped after {len(self.looks)} looks")
             self._looking = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from autoprune.deadline import Deadline
@@ -71,11 +71,14 @@ class Scan:
         self._volumes: list[float] = []
         self.done = False
 
-    def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline) -> None:
+    def run(
+        self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, longer: Callable[[], None] | None = None
+    ) -> None:
         """Looks until no more is found, or the time is over; what is known already costs nothing.
 
         Args:
-            starts: recipes that the first generation begins with, as far as they lie within the space.
+            starts: recipes that it begins with, as far as they lie within the space.
+            longer: called when it goes on beyond the first `MODELLED` looks.
         """
         grid = self._choices.grid(min(SMALL, self._most))
         if grid is not None:
@@ -85,8 +88,10 @@ class Scan:
         asked = 0
         sampler = self._sampler(RANDOM if self._drawn else TPE, self._values([{}, *starts]))
         while asked < self._most and not self._still:
-            if sampler.kind == TPE and asked >= MODELLED:
-                sampler = self._sampler(GENETIC, self._bred())
+            if asked == MODELLED:
+                if longer is not None:
+                    longer()
+                sampler = sampler if self._drawn else self._sampler(GENETIC, self._bred())
             batch = sampler.ask(min(BATCH, self._most - asked))
             asked += len(batch)
             looks = self._look(batch, until)

@@ -11,7 +11,8 @@ within a seed.
                trained as it says, scored in memory, never saved; equal recipes are not made twice; all cores
     random     the same loop, drawing at random
     search     this project's search, scan and training, as `autoprune` runs it
-    …          the search without one of its ideas
+    scan       400 looks of its scan, and no training
+    …          the scan without one of its ideas; no_scan: training alone
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ FLOOR = 0.9
 
 FORMS: dict[str, list[str]] = {
     "search": [],
-    "one_process": ["study.workers=1"],
-    "drawn": ["study.sampler=random"],
+    "scan": ["study.looks=400", "study.trials=0"],
+    "one_process": ["study.looks=400", "study.trials=0", "study.workers=1"],
+    "drawn": ["study.looks=400", "study.trials=0", "study.sampler=random"],
     "no_scan": ["study.looks=0", "study.trials=100"],
 }
 """The search, and the search without one of its ideas: overrides of each."""
