@@ -71,7 +71,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for seed in range(arguments.seeds):
-        overrides = [f"task={arguments.task}", "presets=none", "requirements=none", "study.objectives=[quality,size]"]
+        overrides = [f"task={arguments.task}", "presets=none", "study.objectives=[quality,size]"]
+        overrides += ["requirements=none", f"requirements.quality.drop={1 - FLOOR:.0%}"]  # as the plain loop is told
         overrides += [f"study.seed={seed}", "study.verify_rounds=0"]
         overrides += [f"task.data.path={arguments.data}"] if arguments.data else []
         for arm in arguments.arms:
