@@ -5,4 +5,4 @@ autoprune --config-dir "$(dirname "$0")/../ablation/conf" task=movielens space=w
     requirements=none requirements.quality.drop=5% requirements.worst_slice.drop=20% \
     '+presets.dense_48={base:{dim:48}}' '+presets.dense_32={base:{dim:32}}' \
     '+presets.dense_24={base:{dim:24}}' '+presets.dense_16={base:{dim:16}}' \
-    study.trials=240 study.name=movielens
+    study.name=movielens
