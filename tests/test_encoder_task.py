@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +27,10 @@ from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.texts import Corpus
 from autoprune.encoder.workloads import WORKLOADS
 from autoprune.errors import AutopruneError
-from autoprune.fronts.front import Front
-from autoprune.fronts.limits import Limits
 from autoprune.measure.judge import Judge
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
-from autoprune.record.point import Point
-from autoprune.record.record import Record
-from autoprune.study.verdict import HOPELESS
 
 
 def made_by(task: EncoderTask, recipe: dict[str, object]) -> Encoder:
@@ -383,42 +376,6 @@ def test_choices_that_come_to_the_same_on_the_model_are_one(encoder_task: Encode
 def test_a_space_stays_as_it_is_where_pieces_can_go(encoder_task: EncoderTask) -> None:
     space = {"cut": {"rows": {"sparsity": 0.5}}}
     assert encoder_task.suited(space) == space
-
-
-@pytest.mark.slow
-def test_a_floor_missed_by_far_rejects_at_a_glance(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
-    told = ["task=encoder", f"task.model={tiny}", "task.texts=texts.txt", "presets=none", "requirements=none"]
-    told += ["space.runtime=onnx", "~space.cut.ffn", "~space.cut.heads", "~space.cut.rows", "space.tune.epochs=0"]
-    told += ["space.cut.layers.importance=even", "space.cut.layers.sparsity.any_of=[0.0,0.25,0.5,0.75]"]
-    told += ["space.tune.method.quantize.bits.word=8", "study.latency_seconds=0.01", "study.verify_rounds=0"]
-    told += ["study.trials=8"]
-
-    def searched(name: str, *extra: str) -> Record:
-        autoprune.search(*told, *extra, f"study.name={name}")
-        return Record(tmp_path / "runs" / name)
-
-    def kept(point: Point) -> float:
-        return point.found["similarity"].ratio
-
-    whole = searched("whole")
-    assert not any(point.candidate.rejected for point in whole.points)
-    ratios = sorted(kept(point) for point in whole.points if point.number)
-    floor = (ratios[2] + ratios[3]) / 2 / (1 - HOPELESS)
-    hasty = searched("hasty", f"++requirements.quality.min={floor}x")
-    rejected = [point for point in hasty.points if point.candidate.rejected]
-    assert {kept(point) for point in rejected} == {ratio for ratio in ratios if ratio < (1 - HOPELESS) * floor}
-    for point in rejected:
-        assert point.candidate.rejected == f"quality >= {floor:.10g}x"
-        assert "latency_ms" not in point.found
-        assert not point.folder.exists()
-    found = Front(hasty, Limits(profile="none"))
-    judged = {point.number for point in (*found.points, *found.feasible)}
-    assert not judged & {point.number for point in rejected}, "nobody knows what else they are worth"
-    assert subprocess.run(
-        [sys.executable, "-m", "autoprune", "show", "hasty", str(rejected[0].number)], capture_output=True, text=True
-    ).stdout.count("it misses quality >=")
 
 
 @pytest.mark.slow

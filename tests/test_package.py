@@ -46,4 +46,4 @@ def test_wheel_runs_from_another_directory(planted: Path, tmp_path: Path) -> Non
     words += ["task.training.epochs=10", "study.latency_seconds=0.001", "study.verify_rounds=0"]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     subprocess.run([python, "-m", "autoprune", *words], cwd=elsewhere, env=environment, check=True)
-    assert (elsewhere / "runs/s/archive.jsonl").read_text().count("\n") == 2
+    assert (elsewhere / "runs/s/archive.jsonl").read_text().count("\n") > 1
