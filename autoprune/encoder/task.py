@@ -37,8 +37,8 @@ from autoprune.tasks.task import Task
 FIDELITY: tuple[type[Fidelity], ...] = (Similarities, Neighbours)
 
 CALIBRATION_TEXTS, CALIBRATION_TOKENS = 1024, 48
-"""Texts that importance is measured on, and how much of each: a scan measures it of many models. With whole texts of
-news it takes longer, and five recipes read the same within .003 of similarity."""
+"""Texts that importance is measured on, and how much of each: a scan measures it of many models, and whole texts take
+longer by their length."""
 
 REQUEST_TEXTS = 2000
 """Texts whose words make the requests that are timed."""

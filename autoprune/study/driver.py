@@ -1,4 +1,4 @@
-"""A search, one stage after another: the baseline, the presets, the scan, training. The driver asks and archives."""
+"""A search, one stage after another: the baseline, the scan, the presets, training. The driver asks and archives."""
 
 from __future__ import annotations
 

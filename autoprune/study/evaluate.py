@@ -126,8 +126,8 @@ class Evaluator(Looker):
         if self._judge is None:
             self._judge = Judge(self.task, "validation", self._baseline(request.baseline), working=self._work)
         first = self._judge.first(served)
-        judged = self._judge.judge({WHOLE: first})
         if request.name == TRIAL:
+            judged = self._judge.judge({WHOLE: first})
             rejected = self._verdict.rejected(
                 judged, request.baseline.latest(), size_bytes=artifact.size_bytes(loaded.folder), rivals=request.rivals
             )

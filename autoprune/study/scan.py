@@ -1,4 +1,4 @@
-"""The scan: looks by the thousand at what needs no training, a generation at a time, until they find no more."""
+"""The scan: looks by the thousand at what needs no training, a batch at a time, until they find no more."""
 
 from __future__ import annotations
 

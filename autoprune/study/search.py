@@ -22,8 +22,8 @@ def search(
 ) -> Front:
     """Runs the study that a config describes, verifies its finalists if it says so, and returns the front.
 
-    What the scan found is verified before training begins, in one process: training may take hours, and until then
-    there is a front that holds on test data.
+    Where training is expected to take long, what the scan found is verified before it begins, in one process, so that
+    there is a front that holds on test data meanwhile.
 
     Args:
         sections, overrides, config_dir, watch: as `autoprune.study.job.run_study` takes them.

@@ -14,7 +14,7 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 PAYS_S = 15.0
-"""Seconds of work in one process from which others are started: each takes about five to begin."""
+"""Seconds of work in one process from which others are started: each takes some to begin."""
 
 
 class Staff(Executor):
