@@ -45,7 +45,7 @@ def _few_are_made() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "MADE", MADE)
         patch.setattr(driver, "MADE_LATER", 2)
-        patch.setattr(scan, "POPULATION", 10)
+        patch.setattr(scan, "ALONE", 10)
         yield
 
 
@@ -154,7 +154,7 @@ def test_a_fresh_process_finds_what_this_one_finds(serial: Record, planted: Path
 def test_two_processes_find_what_one_finds(
     trained: Record, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoprune.study.staff.PAYS_S", 0.0)
+    monkeypatch.setattr("autoprune.study.staff.COPY_PAYS_S", 0.0)
     found = search(planted, tmp_path, None, "study.trials=6", "study.workers=2", space=TRAINED)
     assert looked(found) == looked(trained)
     assert outcome(found) == outcome(trained)
@@ -306,8 +306,9 @@ def test_where_all_is_known_no_process_is_started(
 ) -> None:
     shutil.copytree(serial.folder, tmp_path / "s")
     shutil.copytree(serial.folder.parent / ".store", tmp_path / ".store")
+    monkeypatch.setattr("autoprune.study.staff.COPY_PAYS_S", -1.0)
     monkeypatch.setattr("autoprune.study.staff.PAYS_S", -1.0)
-    monkeypatch.setattr("autoprune.study.staff.Local", lambda workers: pytest.fail("for nothing"))
+    monkeypatch.setattr("autoprune.study.staff.Local", lambda workers, worker: pytest.fail("for nothing"))
     assert outcome(search(planted, tmp_path, None, "study.workers=2")) == outcome(serial)
 
 

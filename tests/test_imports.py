@@ -41,7 +41,7 @@ ROOMS = {
     "hydra_state": "",
     "arguments": "",
     "config": "",
-    "study": "settings definition request executor local staff provenance verdict maker looker evaluate sampler "
+    "study": "settings definition request executor forked local staff provenance verdict maker looker evaluate sampler neighbours "
     "choices lookout scan rungs progress outlook budget bases candidates driver suited job remeasure verify search",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "

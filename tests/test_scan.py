@@ -16,7 +16,7 @@ from autoprune.recipes.space import Space
 from autoprune.study import scan
 from autoprune.study.choices import Choices
 from autoprune.study.lookout import Lookout
-from autoprune.study.scan import MOST_LOOKS, POPULATION, Scan
+from autoprune.study.scan import MOST_LOOKS, Scan
 
 GRID = {"prune": {"method": {"dims": {"sparsity": {"float": [0.0, 0.5], "step": 0.1}}}}, "quantize": {"bits": 8}}
 
@@ -52,7 +52,7 @@ def scanned(
 @pytest.fixture(autouse=True)
 def _small_generations(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if "real" not in request.node.name:
-        monkeypatch.setattr(scan, "POPULATION", 10)
+        monkeypatch.setattr(scan, "ALONE", 10)
 
 
 @pytest.mark.parametrize("random", [False, True])
@@ -186,7 +186,6 @@ def test_recipes_of_which_nothing_comes_stop_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_scan_of_the_real_size_finds_what_a_grid_finds(tmp_path: Path) -> None:
     """Untouched constants: within 2 % of the best that 1,000 points of a grid cover, in fewer looks."""
-    assert POPULATION == scan.POPULATION
     taken = lookout(tmp_path / "looks")
     assert scanned(taken, most=MOST_LOOKS).done
     grid = lookout(tmp_path / "grid")

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow  # all of it rests on whole searches; test_driver.
 PRESETS = ["int8", "int4", "mixed_8_4", "half_dims", "fewer_items", "half_dims_mixed", "frequency_cut"]
 PRESETS += ["small", "aware"]
 
-SHORT = {"recipes.space.DRAWN_CORNERS": 40, "study.scan.POPULATION": 20, "study.scan.FEWEST": 5}
+SHORT = {"recipes.space.DRAWN_CORNERS": 40, "study.scan.MODELLED": 60, "study.scan.FEWEST": 5}
 SHORT |= {"study.driver.MADE": 6, "study.driver.MADE_LATER": 4, "study.driver.BASE_LOOKS": 40}
 """Constants of a search that is over in seconds; test_scan.py has the real ones."""
 
@@ -405,7 +405,7 @@ def children(of: int) -> list[int]:
 def test_a_worker_that_is_killed_in_mid_scan_costs_what_it_was_at(
     runs: Path, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoprune.study.staff.PAYS_S", 0.0)
+    monkeypatch.setattr("autoprune.study.staff.COPY_PAYS_S", 0.0)
     monkeypatch.setattr("autoprune.study.lookout.CHUNK_S", 0.05)
     looks = tmp_path / "s" / LOOKS
 

@@ -52,6 +52,18 @@ class Domain:
             return self.options
         return (self.low,) if self.low == self.high else (self.low, self.high)
 
+    def listed(self) -> list[Any]:
+        """Every value; none where there are too many to list."""
+        if self.options:
+            return list(self.options)
+        if self.low == self.high:
+            return [self.low]
+        step = self.step or (1 if self.kind == "int" else None)
+        if step is None or self.log:
+            return []
+        values = [self.low + at * step for at in range(round((self.high - self.low) / step) + 1)]
+        return [int(value) for value in values] if self.kind == "int" else [round(value, 10) for value in values]
+
     def holds(self, value: Any) -> bool:
         """Whether the sampler could have asked for `value`."""
         if self.kind in ("any_of", "choose"):

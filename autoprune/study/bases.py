@@ -42,17 +42,22 @@ class Bases:
         self._choices, self._lookout = choices, lookout
         self._stand_in, self._new_scan = stand_in, scan
         self._budget, self._note = budget, note
+        self._wanted: list[Values] | None = None  # bases that are worth it, once that is known
+
+    def begin(self, *, until: Deadline) -> None:
+        """Has those that are worth it trained beside whatever else is done, if there is somebody for that."""
+        self._wanted = [base for base in self._choices.bases[1:] if self._is_worth_training(base, until)]
+        self._lookout.begin([self._choices.recipe(base) for base in self._wanted], until=until)
 
     def run(self, *, until: Deadline) -> None:
-        """Trains all that are worth it first, then looks at what was found on the first one on each of them."""
+        """Trains all that are worth it, then looks at what was found on the first one on each of them; once."""
+        if self._wanted is None:
+            self.begin(until=until)
+        wanted, self._wanted = self._wanted or [], []
         found = self._lookout.promises.front(slack=SLACK)
         cuts = [values for look in found if (values := self._choices.values(look.recipe)) is not None]
-        if not cuts:
-            return
-        bases = [base for base in self._choices.bases[1:] if self._is_worth_training(base, until)]
-        first = [self._choices.recipe({**cuts[0], **base}) for base in bases]
-        trained = self._lookout.take(first, until=until, apart=True)
-        for base, look in zip(bases, trained, strict=True):
+        trained = self._lookout.take([self._choices.recipe(base) for base in wanted], until=until, apart=True)
+        for base, look in zip(wanted, trained, strict=True):
             if look is None:
                 self._budget.undone.append("not all dense models of the space were trained")
                 return

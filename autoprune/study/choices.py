@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -65,18 +64,12 @@ class Choices:
 
     def grid(self, most: int) -> list[Values] | None:
         """All values of the cuts, where there are no more than `most` and none is continuous."""
-        axes = [_listed(domain) for domain in self.cuts]
+        axes = [domain.listed() for domain in self.cuts]
         if math.prod(len(axis) or most + 1 for axis in axes) > most:
             return None
         return [
             dict(zip([domain.path for domain in self.cuts], values, strict=True)) for values in itertools.product(*axes)
         ]
-
-    def varied(self, values: Values, draw: random.Random) -> Values:
-        """The same values, but for one of a cut that is drawn anew."""
-        domain = draw.choice(self.cuts)
-        listed = _listed(domain)
-        return {**values, domain.path: draw.choice(listed) if listed else draw.uniform(domain.low, domain.high)}
 
     def after_training(self, recipe: Mapping[str, Any]) -> list[Domain]:
         """The cuts of the stages that follow the last one that trains: what they do costs no training again."""
@@ -114,17 +107,3 @@ def _says(recipe: Mapping[str, Any], path: Sequence[str]) -> bool:
             return False
         node = node[name]
     return True
-
-
-def _listed(domain: Domain) -> list[Any]:
-    """Every value of a domain; none where there are too many to list."""
-    if domain.options:
-        return list(domain.options)
-    if domain.low == domain.high:
-        return [domain.low]
-    step = domain.step or (1 if domain.kind == "int" else None)
-    if step is None or domain.log:
-        return []
-    count = round((domain.high - domain.low) / step) + 1
-    values = [domain.low + at * step for at in range(count)]
-    return [int(value) for value in values] if domain.kind == "int" else [round(value, 10) for value in values]

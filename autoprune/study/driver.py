@@ -30,9 +30,9 @@ from autoprune.study.outlook import Outlook
 from autoprune.study.progress import Expected, Progress, Watching
 from autoprune.study.rungs import Rungs
 from autoprune.study.sampler import RANDOM, Values
-from autoprune.study.scan import MODELLED, MOST_LOOKS, SMALL, Scan
+from autoprune.study.scan import MOST_LOOKS, SMALL, Scan
 from autoprune.study.settings import StudyConfig, find_device
-from autoprune.study.staff import PAYS_S, Staff
+from autoprune.study.staff import Staff
 from autoprune.study.verdict import HOPELESS
 
 Recipes = Mapping[str, Mapping[str, Any]]
@@ -96,7 +96,7 @@ class Driver:
         self._watch = watch
         self._definition = evaluator.definition
         alone = find_device(self._definition.device).type == "cuda"  # one process keeps a GPU busy
-        self._staff = Staff(config.workers or (1 if alone else None), given=executor)
+        self._staff = Staff(evaluator, config.workers or (1 if alone else None), given=executor)
         self._outlook = Outlook(
             archive, rounds=config.verify_rounds, reading=reading, timing=self._definition.latency_seconds
         )
@@ -160,16 +160,18 @@ class Driver:
         lookout = self._open_lookout() if searches else None
         quick = {name: recipe for name, recipe in presets.items() if not self._epochs(recipe)}
         scan = lookout if self.config.looks != 0 else None
+        bases = self._new_bases(choices, scan) if scan is not None and self.config.trials != 0 else None
         if scan is not None:
-            self._scan(choices, scan, list(quick.values()))
+            self._scan(choices, scan, list(quick.values()), bases)
         self._evaluate_presets(quick, lookout)
         if scan is not None:
             self._make(scan, MADE)
         self._evaluate_presets(presets, lookout)
         if lookout is not None and self.config.trials != 0 and not self._budget.over("training was not begun"):
-            if self.config.looks != 0 and self._dear(lookout):
-                between(Record(self._definition.folder, self.archive))
-            self._train(choices, lookout)
+            if scan is not None and self._dear(scan):
+                with self._staff.alone():
+                    between(Record(self._definition.folder, self.archive))
+            self._train(choices, lookout, bases)
 
     def _open_lookout(self) -> Lookout:
         """Where looks are taken, with the look at the dense model, which all others are read against."""
@@ -204,8 +206,10 @@ class Driver:
                 self._watch.note(f"preset {name} is not made: a look at it misses {', '.join(far)} by far")
         self._candidates.evaluate(list(left.items()), until=until)
 
-    def _scan(self, choices: Choices, lookout: Lookout, starts: Sequence[Mapping[str, Any]]) -> None:
-        """Looks at what needs no training, the presets first."""
+    def _scan(
+        self, choices: Choices, lookout: Lookout, starts: Sequence[Mapping[str, Any]], bases: Bases | None
+    ) -> None:
+        """Looks at what needs no training, the presets first, while other dense models are trained."""
         self._stage = "scan"
         until = self._budget.share(SCANNED)
         if not choices.cuts:
@@ -214,37 +218,41 @@ class Driver:
             lookout.take(starts, until=until)  # which tells how long a look takes
             asked, grid = self.config.looks, choices.grid(SMALL)
             self._looks_in_all = min(asked or EXPECTED_LOOKS, math.inf if grid is None else len(grid))
-            hire = partial(self._staff.hire, self._looks_left * lookout.pace, self.evaluator.prepare)
-            quick = MODELLED * lookout.pace < PAYS_S  # the first looks are taken sooner than other processes begin
-            if not quick:
-                hire()
+            self._staff.hire(self._looks_left * lookout.pace)
+            if bases is not None:
+                bases.begin(until=self._budget.share(1.0))
             scan = self._new_scan(choices, lookout, choices.bases[0], most=asked or MOST_LOOKS, whole=asked is not None)
-            scan.run(starts, until=until, longer=hire if quick else None)
+            scan.run(starts, until=until)
             if not scan.done:
                 self._budget.undone.append(f"the scan was stopped after {len(self.looks)} looks")
+            elif bases is not None and not self._dear(lookout):
+                bases.run(until=until)
             self._looking = 0.0
+
+    def _new_bases(self, choices: Choices, lookout: Lookout) -> Bases:
+        return Bases(
+            choices,
+            lookout,
+            stand_in=self.evaluator.task.stand_in,
+            scan=partial(self._new_scan, choices, lookout, most=min(BASE_LOOKS, self.config.looks or MOST_LOOKS)),
+            budget=self._budget,
+            note=self._watch.note,
+        )
 
     def _new_scan(self, choices: Choices, lookout: Lookout, base: Values, *, most: int, whole: bool = False) -> Scan:
         drawn, seed = self.config.sampler == RANDOM, self._definition.seed
         return Scan(choices, lookout, base=base, drawn=drawn, seed=seed, most=most, whole=whole)
 
-    def _train(self, choices: Choices, lookout: Lookout) -> None:
-        """Trains smaller dense models, then what the scan found, in rungs; makes and measures what came of it."""
+    def _train(self, choices: Choices, lookout: Lookout, bases: Bases | None) -> None:
+        """Trains other dense models where that is still to be done, then in rungs; makes and measures what came of it."""
         self._stage = "training"
         until = self._budget.share(1.0, but=MADE_LATER * self._outlook.making)
         baseline = self.archive.baseline
         if choices.training or len(choices.bases) > 1 or self.config.looks == 0:
-            self._staff.hire(baseline.seconds if baseline else 0.0, self.evaluator.prepare)
-        if self.config.looks != 0:
+            self._staff.hire(baseline.seconds if baseline else 0.0)
+        if bases is not None:
             self._say(lookout)
-            Bases(
-                choices,
-                lookout,
-                stand_in=self.evaluator.task.stand_in,
-                scan=partial(self._new_scan, choices, lookout, most=min(BASE_LOOKS, self.config.looks or MOST_LOOKS)),
-                budget=self._budget,
-                note=self._watch.note,
-            ).run(until=until)
+            bases.run(until=until)
         rungs = Rungs(
             choices,
             lookout,

@@ -10,12 +10,14 @@ import contextlib
 import os
 import pickle
 import select
+import signal
 import subprocess
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
@@ -45,6 +47,10 @@ class Executor(ABC):
             argument: plain values.
         """
 
+    def beside(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result] | None:
+        """As `submit`, but one after the other and beside those that are submitted; None: there is nobody for it."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Ends what still runs; nothing is submitted any more."""
@@ -73,16 +79,27 @@ class Worker(ABC):
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return _at_hand, (type(self), self.definition)
 
+    def prepare(self, argument: None) -> None:  # noqa: B027  # who has nothing to read need not say so
+        """Reads what most calls need, before they come."""
+
+    def alone(self) -> None:  # noqa: B027  # likewise
+        """Has it report to nobody: it is the copy of one that another process keeps."""
+
 
 _HELD: list[Worker] = []
 """The worker that this process keeps; one at most, since each may hold a data set."""
+
+
+def keep(worker: Worker) -> None:
+    """Has this process answer calls of methods of `worker` with it."""
+    _HELD[:] = [worker]
 
 
 def _at_hand(kind: type[Worker], definition: Definition) -> Worker:
     """The worker of this process for a definition."""
     if not (_HELD and type(_HELD[0]) is kind and _HELD[0].definition == definition):
         _HELD.clear()
-        _HELD.append(kind(definition))
+        keep(kind(definition))
     return _HELD[0]
 
 
@@ -103,31 +120,41 @@ class Serial(Executor):
         pass
 
 
-class FreshProcess(Executor):
-    """One call after the other, in a process that starts with the first of them and ends with `close`.
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A process that answers calls.
 
-    Where a process puts its memory moves what is timed in it, so that verification times in several.
-
-    Args:
-        settings: variables of its environment, on top of this process's.
+    Attributes:
+        asked: where it reads calls, see `answer_calls`.
+        answered: where it writes answers.
+        pid: its number.
+        kill: ends it.
+        wait: waits until it has ended, at most for so many seconds (None: for ever); how it ended, None: it has not.
     """
+
+    asked: IO[bytes]
+    answered: IO[bytes]
+    pid: int
+    kill: Callable[[], object]
+    wait: Callable[[float | None], int | None]
+
+
+class OtherProcess(Executor):
+    """One call after the other, in a process that starts with the first of them and ends with `close`."""
 
     slots = 1
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
-        self._settings = dict(settings or {})
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self) -> None:
+        self._process: Begun | None = None
+
+    @abstractmethod
+    def _begin(self) -> Begun:
+        """Starts the process; does not wait until it is ready."""
 
     def start(self) -> None:
         """Starts the process before it is asked for anything; does not wait until it is ready."""
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", ANSWERING],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, **self._settings},
-                process_group=0,  # Ctrl-C is for whoever asks; that process ends this one
-            )
+            self._process = self._begin()
 
     def submit(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
         future: Future[Result] = Future()
@@ -147,26 +174,34 @@ class FreshProcess(Executor):
         if (process := self._process) is not None:
             process.kill()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Has the process stand still meanwhile, whatever it does."""
+        process = self._process
+        try:
+            if process is not None:
+                os.kill(process.pid, signal.SIGSTOP)
+            yield
+        finally:
+            if process is not None:
+                os.kill(process.pid, signal.SIGCONT)
+
     def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(BrokenPipeError):
-                        pipe.close()
-            self._process.wait()
+        if (process := self._process) is not None:
+            process.kill()
+            for pipe in (process.asked, process.answered):
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+            process.wait(None)
             self._process = None
 
     def _call(self, function: Callable[..., Any], argument: Any) -> tuple[Any, AutopruneError | None]:
         self.start()
         assert self._process is not None, "it was started"
-        asked, answered = self._process.stdin, self._process.stdout
-        assert asked is not None, "it was asked for"
-        assert answered is not None, "it was asked for"
         try:
-            pickle.dump((function, argument), asked)
-            asked.flush()
-            outcome: tuple[Any, AutopruneError | None] = pickle.load(answered)
+            pickle.dump((function, argument), self._process.asked)
+            self._process.asked.flush()
+            outcome: tuple[Any, AutopruneError | None] = pickle.load(self._process.answered)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             ended = self._ended()
             return None, AutopruneError(
@@ -175,16 +210,47 @@ class FreshProcess(Executor):
             )
         return outcome
 
-    def _ended(self) -> int:
+    def _ended(self) -> int | None:
         """How the process ended; one that gives no answers any more is ended."""
         assert self._process is not None, "it was started"
-        try:
-            return self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
+        ended = self._process.wait(5)
+        if ended is None:
             self._process.kill()
-            return self._process.wait()
-        finally:
-            self.close()
+            ended = self._process.wait(None)
+        self.close()
+        return ended
+
+
+class FreshProcess(OtherProcess):
+    """A process that knows nothing of this one.
+
+    Where a process puts its memory moves what is timed in it, so that verification times in several.
+
+    Args:
+        settings: variables of its environment, on top of this process's.
+    """
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._settings = dict(settings or {})
+
+    def _begin(self) -> Begun:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", ANSWERING],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **self._settings},
+            process_group=0,  # Ctrl-C is for whoever asks; that process ends this one
+        )
+        assert process.stdin is not None, "it was asked for"
+        assert process.stdout is not None, "it was asked for"
+
+        def wait(seconds: float | None) -> int | None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=seconds)
+            return process.returncode
+
+        return Begun(asked=process.stdin, answered=process.stdout, pid=process.pid, kill=process.kill, wait=wait)
 
 
 ANSWERING = """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 from typing import Any
 
-from autoprune.study.executor import Argument, Executor, FreshProcess, Result
+from autoprune.study.executor import Argument, Executor, FreshProcess, OtherProcess, Result, Worker
+from autoprune.study.forked import ForkedProcess, can_fork
 
 THREADED = "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS RAYON_NUM_THREADS"
 ONE_THREAD = dict.fromkeys(THREADED.split(), "1")
@@ -27,27 +28,29 @@ class _Call:
 
     function: Callable[[Any], Any]
     argument: Any
-    of: FreshProcess | None = None
+    of: OtherProcess | None = None
     future: Future[Any] = field(default_factory=Future)
 
 
 class Local(Executor):
     """As many calls at once as it has processes, each in the first process that is free.
 
-    The processes start at once and are ready some seconds later; a call waits for that. One that dies fails the call
-    that it had, as in `FreshProcess`, and the next call has another one in its place.
+    Where this process can be copied they are copies of it, ready at once. Elsewhere they start from nothing and are
+    ready some seconds later; a call waits for that. One that dies fails the call that it had, as in `FreshProcess`, and
+    the next call has another one in its place.
 
     Args:
         processes: 1 or more.
+        worker: that copies keep at hand; None: there are none.
     """
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, *, worker: Worker | None = None) -> None:
         assert processes >= 1, f"processes >= 1 must hold, but got {processes}"
         self.slots = processes
         self._calls: list[_Call] = []
         self._closed = False
         self._changed = Condition()
-        self._processes = [FreshProcess(ONE_THREAD) for _ in range(processes)]
+        self._processes = [_process(worker) for _ in range(processes)]
         self._threads = [Thread(target=self._serve, args=(process,), daemon=True) for process in self._processes]
         for thread in self._threads:
             thread.start()
@@ -58,6 +61,14 @@ class Local(Executor):
     def each(self, function: Callable[[Argument], Result], argument: Argument) -> list[Future[Result]]:
         """Runs `function(argument)` once in every process, such as to have each read its data before it is needed."""
         return [self._ask(_Call(function=function, argument=argument, of=process)) for process in self._processes]
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Has all processes stand still meanwhile."""
+        with contextlib.ExitStack() as still:
+            for process in self._processes:
+                still.enter_context(process.paused())
+            yield
 
     def close(self) -> None:
         """Ends the processes with what they run, and cancels what has not begun."""
@@ -79,7 +90,7 @@ class Local(Executor):
             self._changed.notify_all()
         return call.future
 
-    def _serve(self, process: FreshProcess) -> None:
+    def _serve(self, process: OtherProcess) -> None:
         """Has a process answer one call after the other, until `close`."""
         with contextlib.suppress(OSError):  # it is started again for the first call, which then fails with the reason
             process.start()
@@ -94,7 +105,7 @@ class Local(Executor):
                 call.future.set_result(answer)
         process.close()
 
-    def _next(self, process: FreshProcess) -> _Call | None:
+    def _next(self, process: OtherProcess) -> _Call | None:
         """The first call that a process may answer, waited for; None after `close`."""
 
         def found() -> _Call | None:
@@ -106,3 +117,11 @@ class Local(Executor):
             if call is not None:
                 self._calls.remove(call)
             return call
+
+
+def _process(worker: Worker | None) -> OtherProcess:
+    if worker is None or not can_fork():
+        return FreshProcess(ONE_THREAD)
+    process = ForkedProcess(worker)
+    process.start()  # here, where no other thread is half way through something
+    return process

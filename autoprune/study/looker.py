@@ -49,10 +49,10 @@ class Asked:
 class Looker(Maker):
     """Looks at recipes of a study, one thread each, so that a look is the same wherever it is taken."""
 
-    def prepare(self, _: None) -> int:
-        """Reads what looks need, and takes the one that all others are read against; returns its count of metrics."""
+    def prepare(self, argument: None) -> None:
+        """Reads what looks need, and takes the one that all others are read against."""
         with on_threads(THREADS):
-            return len(self._before)
+            self._before  # noqa: B018  # is made when it is first asked for
 
     def looks(self, asked: Sequence[Asked]) -> list[Look]:
         """Looks at some recipes one after the other, within the least time that any of them may take.

@@ -45,6 +45,7 @@ class Lookout:
     ) -> None:
         self._evaluator, self._executor, self._tell = evaluator, executor, tell
         self.looks, self.promises = looks, promises
+        self._begun: dict[tuple[str, int], Future[list[Look]]] = {}  # looks that are taken beside the others
         self._number = max((look.number for look in looks.found.values()), default=0)
 
     @property
@@ -52,6 +53,20 @@ class Lookout:
         """Seconds that an untrained look takes, as the latest ones did; 0 while none is known."""
         taken = [look.seconds for look in self.looks.found.values() if not look.epochs]
         return median(taken[-200:]) if taken else 0.0
+
+    def begin(self, recipes: Sequence[Mapping[str, Any]], *, until: Deadline) -> None:
+        """Has looks taken beside all others, if there is somebody for that. Who wants one takes it, and waits for it.
+
+        Args:
+            until: when no more are begun, and those that were begun stop.
+        """
+        for recipe in recipes:
+            name = self._evaluator.plan(recipe).key, 0
+            if name not in self.looks.found:
+                asked = Asked(number=1, recipe=recipe, seconds=until.left)  # it is numbered when it is taken
+                future = self._executor.beside(self._evaluator.looks, [asked])
+                if future is not None:
+                    self._begun[name] = future
 
     def take(
         self,
@@ -79,6 +94,7 @@ class Lookout:
         each = [epochs] * len(recipes) if isinstance(epochs, int) else list(epochs)
         plans = [self._evaluator.plan(recipe) for recipe in recipes]
         names = [(plan.key, min(most, plan.epochs)) for plan, most in zip(plans, each, strict=True)]
+        self._fetch(names)
         missing = {name: recipe for name, recipe in zip(names, recipes, strict=True) if name not in self.looks.found}
         asked = []
         for (_, trained), recipe in missing.items():
@@ -101,6 +117,14 @@ class Lookout:
         if look is None or look.failed:
             return None
         return Outcome(gains=self.promises.gains(look), violations=self.promises.violations(look))
+
+    def _fetch(self, names: Sequence[tuple[str, int]]) -> None:
+        """Waits for those that were begun."""
+        for name in names:
+            if (future := self._begun.pop(name, None)) is not None:
+                for look in future.result():
+                    self._number += 1
+                    self.looks.add(dataclasses.replace(look, number=self._number))
 
     def _chunk(self, count: int) -> int:
         share = -(-count // (2 * self._executor.slots))  # who is done first takes one more

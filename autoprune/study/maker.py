@@ -65,7 +65,12 @@ class Maker(Worker):
     @cached_property
     def trainer(self) -> Trainer:
         """Trains models as the task says."""
-        return Trainer(self.task.training, report=self._working, note=self._note)
+        return Trainer(
+            self.task.training, report=lambda message: self._working(message), note=lambda message: self._note(message)
+        )
+
+    def alone(self) -> None:
+        self._working = self._note = lambda message: None
 
     @cached_property
     def requirements(self) -> Requirements:

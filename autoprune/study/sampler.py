@@ -20,7 +20,7 @@ from autoprune.recipes.space import Domain
 Values = dict[str, Any]
 """What open values are decided to be, by path."""
 
-GENETIC, TPE, RANDOM = "nsga2", "tpe", "random"
+TPE, RANDOM = "tpe", "random"
 
 START_UP = 10
 """What a sampler that models its trials is told before it does."""
@@ -42,30 +42,24 @@ class Outcome:
 class Sampler:
     """Asks for values of domains, several at a time, and learns from what came of them.
 
-    Every domain is asked for, also one that an alternative leaves idle: Optuna's genetic sampler crosses over what all
-    trials have in common alone, and draws the rest at random.
+    Every domain is asked for, also one that an alternative leaves idle: what trials do not have in common Optuna draws
+    at random.
 
     Args:
         domains: what is open.
         objectives: how many.
-        kind: `nsga2` (Deb et al. 2002, for thousands of trials, told a generation at a time), `tpe` (Ozaki et al. 2020,
-            for few dear ones) or `random`.
+        kind: `tpe` (Ozaki et al. 2020) or `random`.
         seed: of everything that is drawn.
-        population: of a generation, where there are any.
 
     Attributes:
         kind: as above.
     """
 
-    def __init__(
-        self, domains: Sequence[Domain], *, objectives: int, kind: str, seed: int, population: int = 50
-    ) -> None:
+    def __init__(self, domains: Sequence[Domain], *, objectives: int, kind: str, seed: int) -> None:
         self.kind, self._domains = kind, domains
         self._open: list[Trial] = []
         with quiet_optuna():
-            self._study = optuna.create_study(
-                sampler=_sampler(kind, seed=seed, population=population), directions=["maximize"] * objectives
-            )
+            self._study = optuna.create_study(sampler=_sampler(kind, seed=seed), directions=["maximize"] * objectives)
 
     def propose(self, values: Values) -> None:
         """Asks for these values next; what they leave out is drawn."""
@@ -107,11 +101,9 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def _sampler(kind: str, *, seed: int, population: int) -> optuna.samplers.BaseSampler:
+def _sampler(kind: str, *, seed: int) -> optuna.samplers.BaseSampler:
     if kind == RANDOM:
         return optuna.samplers.RandomSampler(seed=seed)
-    if kind == GENETIC:
-        return optuna.samplers.NSGAIISampler(population_size=population, seed=seed)
     # What is in flight counts as bad meanwhile, so that the next ask goes elsewhere.
     return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=START_UP)
 

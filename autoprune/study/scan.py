@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autoprune.deadline import Deadline
+from autoprune.recipes.recipe import digest
+from autoprune.recipes.space import Recipe
 from autoprune.record.looks import Look
 from autoprune.study.choices import Choices
 from autoprune.study.lookout import Lookout
-from autoprune.study.sampler import GENETIC, RANDOM, TPE, Sampler, Values
+from autoprune.study.neighbours import Neighbours
+from autoprune.study.sampler import RANDOM, TPE, Sampler, Values
 
 BATCH = 10
 """Looks that are asked for together."""
 
-MODELLED = 100
-"""Looks for which TPE is asked. It models what pays, and finds more in so few; later an ask takes longer than a look,
-and the genetic sampler goes on from what was found."""
+ALONE = 20
+"""Looks for which a sampler is asked alone; then half of each batch are neighbours of what was found …"""
 
-POPULATION = 20
-"""Looks of a generation of the genetic sampler."""
+MODELLED = 300
+"""… and from so many on all are: Optuna's TPE models what pays, and an ask takes longer than a look by then."""
+
+TRIES = 20
+"""Neighbours that are drawn for each that is new."""
 
 MOST_LOOKS = 3000
 """Looks of a scan, at most, where nobody says how many."""
@@ -68,32 +72,35 @@ class Scan:
         self._choices, self._lookout, self._base = choices, lookout, base
         self._drawn, self._seed = drawn, seed
         self._most, self._whole = most, whole
+        self._neighbours = Neighbours(choices.cuts, seed=seed)
+        self._asked: set[str] = set()  # digests of recipes
+        self._taken: dict[str, Values] = {}  # what decides the looks of this scan, by their keys
         self._volumes: list[float] = []
         self.done = False
 
-    def run(
-        self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, longer: Callable[[], None] | None = None
-    ) -> None:
+    def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline) -> None:
         """Looks until no more is found, or the time is over; what is known already costs nothing.
 
         Args:
             starts: recipes that it begins with, as far as they lie within the space.
-            longer: called when it goes on beyond the first `MODELLED` looks.
         """
         grid = self._choices.grid(min(SMALL, self._most))
         if grid is not None:
             self._look(grid, until)
             self.done = until.left > 0
             return
-        asked = 0
-        sampler = self._sampler(RANDOM if self._drawn else TPE, self._values([{}, *starts]))
-        while asked < self._most and not self._still:
-            if asked == MODELLED:
-                if longer is not None:
-                    longer()
-                sampler = sampler if self._drawn else self._sampler(GENETIC, self._bred())
-            batch = sampler.ask(min(BATCH, self._most - asked))
-            asked += len(batch)
+        sampler = self._sampler(TPE)
+        for values in self._values([{}, *starts]):
+            sampler.propose(values)
+        taken = 0
+        while taken < self._most and not self._still:
+            if taken == MODELLED:
+                sampler = self._sampler(RANDOM)
+            count = min(BATCH, self._most - taken)
+            for values in self._near(0 if taken < ALONE else count // 2 if taken < MODELLED else count):
+                sampler.propose(values)
+            batch = sampler.ask(count)
+            taken += count
             looks = self._look(batch, until)
             if until.left <= 0:
                 return
@@ -101,32 +108,41 @@ class Scan:
             self._volumes.append(self._lookout.promises.hypervolume)
         self.done = True
 
-    def _sampler(self, kind: str, first: Iterable[Values]) -> Sampler:
+    def _sampler(self, kind: str) -> Sampler:
         objectives = len(self._lookout.promises.objectives)
-        sampler = Sampler(self._choices.cuts, objectives=objectives, kind=kind, seed=self._seed, population=POPULATION)
-        for values in first:
-            sampler.propose(values)
-        return sampler
+        kind = RANDOM if self._drawn else kind
+        return Sampler(self._choices.cuts, objectives=objectives, kind=kind, seed=self._seed)
 
     def _values(self, recipes: Iterable[Mapping[str, Any]]) -> list[Values]:
         """What decides recipes, as far as they lie within the space."""
         return [values for recipe in recipes if (values := self._choices.values(recipe)) is not None]
 
-    def _bred(self) -> list[Values]:
-        """The first generation of the genetic sampler: what stands for the front, and this with one value changed."""
-        promises, draw = self._lookout.promises, random.Random(self._seed)
-        found = promises.thinned(promises.front(wanted=self._of_base), POPULATION // 2)
-        known = self._values(look.recipe for look in found) or self._values([{}])
-        varied = [self._choices.varied(known[at % len(known)], draw) for at in range(POPULATION - len(known)) if known]
-        return [*known, *varied]
+    def _near(self, count: int) -> list[Values]:
+        """Neighbours of the front of this scan's looks that were not asked for; fewer where few are new."""
+        if self._drawn or not count:
+            return []
+        front = self._lookout.promises.front(wanted=lambda look: look.key in self._taken and not look.epochs)
+        parents = [self._taken[look.key] for look in sorted(front, key=lambda look: look.size_bytes)]
+        near: list[Values] = []
+        for _ in range(TRIES * count if parents else 0):
+            values = self._neighbours.of(parents)
+            name = digest(self._recipe(values))
+            if name not in self._asked:
+                self._asked.add(name)
+                near.append(values)
+            if len(near) == count:
+                break
+        return near
 
-    def _of_base(self, look: Look) -> bool:
-        """Whether a look is at a cut of this scan's dense model."""
-        values = None if look.epochs else self._choices.values(look.recipe)
-        return values is not None and all(values[path] == value for path, value in self._base.items())
+    def _recipe(self, values: Values) -> Recipe:
+        return self._choices.recipe({**values, **self._base})
 
-    def _look(self, values: list[Values], until: Deadline) -> list[Any]:
-        return self._lookout.take([self._choices.recipe({**one, **self._base}) for one in values], until=until)
+    def _look(self, values: list[Values], until: Deadline) -> list[Look | None]:
+        recipes = [self._recipe(one) for one in values]
+        self._asked |= {digest(recipe) for recipe in recipes}
+        looks = self._lookout.take(recipes, until=until)
+        self._taken |= {look.key: one for look, one in zip(looks, values, strict=True) if look is not None}
+        return looks
 
     @property
     def _still(self) -> bool:

@@ -2,73 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from autoprune.machine import cores
-from autoprune.study.executor import Executor, Serial
+from autoprune.study.executor import Executor, Serial, Worker
+from autoprune.study.forked import can_fork
 from autoprune.study.local import Local
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 PAYS_S = 15.0
-"""Seconds of work in one process from which others are started: each takes some to begin."""
+"""Seconds of work in one process from which others are started: each takes some to begin …"""
+
+COPY_PAYS_S = 1.0
+"""… but copies of this one, which begin at once."""
 
 
 class Staff(Executor):
     """An executor that grows. Until the others have begun, this process works on.
 
     Args:
+        worker: whose methods are to be run; other processes have it ready before they are given anything.
         workers: processes; None: one for each core. One alone is this process.
         given: who works in any case, and is closed by whoever made it; None: this process.
     """
 
-    def __init__(self, workers: int | None, *, given: Executor | None = None) -> None:
+    def __init__(self, worker: Worker, workers: int | None, *, given: Executor | None = None) -> None:
         self._here = Serial()
-        self._workers = workers or cores()
+        self._worker, self._workers = worker, workers or cores()
         self._given = given
         self._others: Local | None = None
+        self._aside: Local | None = None
         self._starting: list[Future[Any]] = []
-        self._prepare: Callable[[None], object] | None = None  # of others that begin with the next call
+        self._hiring = False
 
     @property
     def slots(self) -> int:  # type: ignore[override]  # it grows
         """Calls that can be in flight at once."""
         return self._at_work.slots
 
-    def hire(self, seconds: float, prepare: Callable[[None], object]) -> None:
+    def hire(self, seconds: float) -> None:
         """Has other processes start with the next call, if there is so much to do in one that this pays.
 
         Where no call comes, since all is known, none is started.
 
         Args:
             seconds: that it would take in one.
-            prepare: run in each of them before it is given anything else, to have its data read.
         """
-        pays = self._given is None and self._others is None and self._workers > 1 and seconds > PAYS_S
-        self._prepare = prepare if pays else None
+        free = self._given is None and self._others is None and self._workers > 1
+        self._hiring = free and seconds > (COPY_PAYS_S if can_fork() else PAYS_S)
 
     def submit(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
-        if self._prepare is not None:
-            self._others = Local(self._workers)
-            self._starting, self._prepare = self._others.each(self._prepare, None), None
+        if self._hiring:
+            self._hiring = False
+            self._others = self._started(self._workers)
+            self._starting = [] if can_fork() else self._others.each(self._worker.prepare, None)
         return self._at_work.submit(function, argument)
+
+    def beside(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result] | None:
+        """Runs a call in one process more, where that is a copy of this one: the cores are shared among all."""
+        if self._given is not None or self._workers == 1 or not can_fork():
+            return None
+        self._aside = self._aside or self._started(1)
+        return self._aside.submit(function, argument)
 
     def submit_here(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
         """Runs a call in this process: what takes all cores, or must not be disturbed."""
         return self._here.submit(function, argument)
 
     def here(self, function: Callable[[Argument], Result], argument: Argument) -> Result:
-        """As `submit_here`, once no other process is starting any more; returns what the call gives."""
+        """As `submit_here`, while nobody else works; returns what the call gives."""
+        with self.alone():
+            return self.submit_here(function, argument).result()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody works meanwhile: what is starting is waited for, and what is done beside stands still."""
         wait(self._starting)
-        return self.submit_here(function, argument).result()
+        with self._aside.paused() if self._aside else nullcontext():
+            yield
 
     def close(self) -> None:
-        if self._others is not None:
-            self._others.close()
-            self._others = None
+        for others in (self._others, self._aside):
+            if others is not None:
+                others.close()
+        self._others = self._aside = None
+
+    def _started(self, count: int) -> Local:
+        if can_fork():
+            self._worker.prepare(None)  # once, for all copies
+        return Local(count, worker=self._worker)
 
     @property
     def _at_work(self) -> Executor:

@@ -1,0 +1,82 @@
+"""A copy of this process that answers calls: what this one has in memory it has too, at once and without a second copy.
+
+Only where a copy can work: on Linux, without a GPU (CUDA does not survive a copy). Libraries that have started threads
+keep none of them in the copy and must not look for them, so that it uses one thread, as PyTorch's own data loaders do.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from typing import IO, Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from autoprune.study.executor import Begun, OtherProcess, Worker, answer_calls, keep
+
+ONE_THREAD = {"TOKENIZERS_PARALLELISM": "false"}
+"""Variables that libraries read when they are used."""
+
+_OURS: set[int] = set()
+"""This process's ends of the pipes to its copies. A later copy has them as well, and closes them: an earlier one ends
+when nobody holds them any more."""
+
+
+def can_fork() -> bool:
+    """Whether copies of this process can work."""
+    return sys.platform == "linux" and not torch.cuda.is_available()
+
+
+class ForkedProcess(OtherProcess):
+    """A copy of this process, as it is when the copy starts.
+
+    Args:
+        worker: that the copy keeps at hand, with all that was read and made for it.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def _begin(self) -> Begun:
+        (calls, asked), (answered, answers) = os.pipe(), os.pipe()
+        ours = (asked, answered)
+        _OURS.update(ours)
+        process = multiprocessing.get_context("fork").Process(
+            target=_answer, args=(self._worker, calls, answers), daemon=True
+        )
+        process.start()
+        os.close(calls)
+        os.close(answers)
+
+        def wait(seconds: float | None) -> int | None:
+            process.join(seconds)
+            if process.exitcode is not None:
+                _OURS.difference_update(ours)
+            return process.exitcode
+
+        assert process.pid is not None, "it was started"
+        return Begun(
+            asked=os.fdopen(asked, "wb"),
+            answered=os.fdopen(answered, "rb"),
+            pid=process.pid,
+            kill=process.kill,
+            wait=wait,
+        )
+
+
+def _answer(worker: Worker, calls: int, answers: int) -> None:
+    """What a copy does: answers calls until whoever asks is gone."""
+    os.setpgid(0, 0)  # Ctrl-C is for whoever asks; that process ends this one
+    for pipe in _OURS:
+        os.close(pipe)
+    os.dup2(2, 1)  # what a library prints is no answer
+    os.environ.update(ONE_THREAD)
+    threadpool_limits(1)
+    torch.set_num_threads(1)
+    worker.alone()
+    keep(worker)
+    asked: IO[Any] = os.fdopen(calls, "rb")
+    answer_calls(asked, os.fdopen(answers, "wb"))

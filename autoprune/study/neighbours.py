@@ -1,0 +1,70 @@
+"""Neighbours of what a search has found: two of the front crossed, a few values moved a few steps.
+
+As in evolutionary search (Deb et al. 2002, "NSGA-II"), but with the whole front as parents and without generations: of
+some hundred looks none is spent on a population. Beside Optuna's TPE it finds more in the first hundreds than TPE or
+NSGA-II alone (`studies/search_cost`).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from autoprune.recipes.space import Domain
+from autoprune.study.sampler import Values
+
+CROSSED = 0.5
+"""Of the neighbours, those that have two parents."""
+
+NEAR = 2
+"""How many places apart on the front parents may be."""
+
+MOVED = (0, 1, 1, 2)
+"""How many values are moved, one as likely as another …"""
+
+SPAN = 0.25
+"""… by at most such a part of their range."""
+
+
+class Neighbours:
+    """Draws neighbours.
+
+    Args:
+        domains: what is open.
+        seed: of everything that is drawn.
+    """
+
+    def __init__(self, domains: Sequence[Domain], *, seed: int) -> None:
+        self._domains, self._draw = domains, random.Random(seed)
+
+    def of(self, found: Sequence[Values]) -> Values:
+        """A neighbour of one of `found`, which lie in the order of their sizes; it may be a known one."""
+        at = self._draw.randrange(len(found))
+        values = dict(found[at])
+        if len(found) > 1 and self._draw.random() < CROSSED:
+            mate = found[min(len(found) - 1, max(0, at + self._draw.choice((-1, 1)) * self._draw.randint(1, NEAR)))]
+            values = {path: self._draw.choice((value, mate[path])) for path, value in values.items()}
+        for domain in self._draw.sample(list(self._domains), min(len(self._domains), self._draw.choice(MOVED))):
+            values[domain.path] = self._moved(domain, values[domain.path])
+        return values
+
+    def _moved(self, domain: Domain, value: Any) -> Any:
+        if domain.options:
+            return self._draw.choice(domain.options)
+        listed = domain.listed()
+        if not listed:
+            return self._moved_between(domain, value)
+        nearest = min(range(len(listed)), key=lambda at: abs(listed[at] - value))
+        steps = max(1, round(SPAN * (len(listed) - 1)))
+        at = nearest + self._draw.choice((-1, 1)) * self._draw.randint(1, steps)
+        return listed[min(len(listed) - 1, max(0, at))]
+
+    def _moved_between(self, domain: Domain, value: float) -> float:
+        """Of a range without steps, or of its logarithm."""
+        to, back = (math.log, math.exp) if domain.log else (float, float)
+        low, high = to(domain.low), to(domain.high)
+        moved = back(min(high, max(low, to(value) + self._draw.uniform(-SPAN, SPAN) * (high - low))))
+        kept = min(domain.high, max(domain.low, moved))
+        return round(kept) if domain.kind == "int" else kept
