@@ -41,8 +41,9 @@ ROOMS = {
     "hydra_state": "",
     "arguments": "",
     "config": "",
-    "study": "settings definition request executor forked local staff provenance verdict maker looker evaluate sampler neighbours "
-    "choices lookout scan rungs progress outlook budget bases candidates driver suited job remeasure verify search",
+    "study": "settings definition request executor forked local staff provenance verdict maker looker evaluate sampler "
+    "neighbours choices lookout scan rungs progress outlook budget bases candidates driver suited job remeasure verify "
+    "search",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "
     "compare card front_png.places front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff "

@@ -33,19 +33,18 @@ def scanned(
     whole: bool = False,
     until: Deadline = NEVER,
     starts: tuple[Mapping[str, Any], ...] = (INT4,),
-    base: Mapping[str, Any] | None = None,
+    first: int | None = None,
 ) -> Scan:
     choices = Choices(Space(space), base={"dim": 16})
     made = Scan(
         choices,
         taken,
-        base=dict(base or choices.bases[0]),
         drawn=random,
         seed=seed,
         most=most,
         whole=whole,
     )
-    made.run(starts, until=until)
+    made.run(starts, until=until, first=first)
     return made
 
 
@@ -152,14 +151,34 @@ def test_nothing_is_trained(tmp_path: Path) -> None:
     assert {planned(one.recipe).epochs for one in evaluator.asked} == {0}
 
 
-def test_of_a_smaller_dense_model_every_look_has_it(tmp_path: Path) -> None:
-    space = {"base": {"dim": {"any_of": [8, 16]}}, **CUTS}
+DENSE = {"base": {"dim": {"any_of": [16, 8, 4]}}, **CUTS}
+
+
+def test_other_dense_models_join_a_scan(tmp_path: Path) -> None:
+    """What stands for the front is looked at with each of them; from then on all are asked for."""
     evaluator = MadeUp()
-    scanned(lookout(tmp_path / "looks", evaluator=evaluator), space=space, base={"space.base.dim": 8}, most=30)
-    assert {planned(one.recipe).base["dim"] for one in evaluator.asked} == {8}
-    other = MadeUp()
-    scanned(lookout(tmp_path / "others", evaluator=other), space=space, most=30)
-    assert all(not planned(one.recipe).base for one in other.asked)
+    taken = lookout(tmp_path / "looks", evaluator=evaluator)
+    made = scanned(taken, space=DENSE, most=60, first=40)
+    dims = [one.recipe["base"]["dim"] for one in evaluator.asked]
+    assert set(dims) == {16}
+    front = taken.promises.front()
+    made.widen([{"space.base.dim": 8}, {"space.base.dim": 4}], until=NEVER)
+    assert made.done
+    later = [one.recipe for one in evaluator.asked[len(dims) :]]
+    carried = min(len(front), scan.CARRIED)
+    assert [recipe["base"]["dim"] for recipe in later[: 2 * carried]] == [8] * carried + [4] * carried
+    cuts = [{**look.recipe, "base": {"dim": 8}} for look in front]
+    assert all(recipe in cuts for recipe in later[:carried])
+    assert {recipe["base"]["dim"] for recipe in later[2 * carried :]} > {16}
+    assert len(later) <= 2 * carried + 60
+
+
+def test_a_small_space_is_looked_at_whole_with_every_dense_model(tmp_path: Path) -> None:
+    evaluator = MadeUp()
+    made = scanned(lookout(tmp_path / "looks", evaluator=evaluator), space={"base": DENSE["base"], **GRID})
+    made.widen([{"space.base.dim": 8}], until=NEVER)
+    assert made.done
+    assert len({planned(one.recipe).key for one in evaluator.asked}) == len(evaluator.asked) == 12
 
 
 def test_once_the_time_is_over_it_is_not_done(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ PRESETS = ["int8", "int4", "mixed_8_4", "half_dims", "fewer_items", "half_dims_m
 PRESETS += ["small", "aware"]
 
 SHORT = {"recipes.space.DRAWN_CORNERS": 40, "study.scan.MODELLED": 60, "study.scan.FEWEST": 5}
-SHORT |= {"study.driver.MADE": 6, "study.driver.MADE_LATER": 4, "study.driver.BASE_LOOKS": 40}
+SHORT |= {"study.driver.MADE": 6, "study.driver.MADE_LATER": 4}
 """Constants of a search that is over in seconds; test_scan.py has the real ones."""
 
 

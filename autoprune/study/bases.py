@@ -1,30 +1,27 @@
-"""The other dense models that a space allows: trained where they may do, and scanned from what the first one gave."""
+"""The other dense models that a space allows: trained where they may do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from autoprune.deadline import Deadline
 from autoprune.study.budget import Budget
 from autoprune.study.choices import Choices
 from autoprune.study.lookout import Lookout
-from autoprune.study.rungs import SLACK
 from autoprune.study.sampler import Values
-from autoprune.study.scan import Scan
 
 NEAR = 0.03
 """A dense model is trained if what stands in for it misses no requirement by a larger share."""
 
 
 class Bases:
-    """Trains the other dense models of a space, and scans each.
+    """Trains the other dense models of a space.
 
     Args:
         choices: what is open.
         lookout: takes the looks.
         stand_in: what stands in untrained for a dense model of other settings, as `autoprune.tasks.task.Task` has it.
-        scan: makes a scan under settings of the dense model.
         budget: is told what the time did not do for.
         note: called with what is passed over, and why.
     """
@@ -35,13 +32,11 @@ class Bases:
         lookout: Lookout,
         *,
         stand_in: Callable[[Mapping[str, Any]], Mapping[str, Any] | None],
-        scan: Callable[[Values], Scan],
         budget: Budget,
         note: Callable[[str], None],
     ) -> None:
         self._choices, self._lookout = choices, lookout
-        self._stand_in, self._new_scan = stand_in, scan
-        self._budget, self._note = budget, note
+        self._stand_in, self._budget, self._note = stand_in, budget, note
         self._wanted: list[Values] | None = None  # bases that are worth it, once that is known
 
     def begin(self, *, until: Deadline) -> None:
@@ -49,28 +44,23 @@ class Bases:
         self._wanted = [base for base in self._choices.bases[1:] if self._is_worth_training(base, until)]
         self._lookout.begin([self._choices.recipe(base) for base in self._wanted], until=until)
 
-    def run(self, *, until: Deadline) -> None:
-        """Trains all that are worth it, then looks at what was found on the first one on each of them; once."""
+    def trained(self, *, until: Deadline) -> list[Values]:
+        """Those that are worth it, once they are trained; asked again, none."""
         if self._wanted is None:
             self.begin(until=until)
         wanted, self._wanted = self._wanted or [], []
-        found = self._lookout.promises.front(slack=SLACK)
-        cuts = [values for look in found if (values := self._choices.values(look.recipe)) is not None]
-        trained = self._lookout.take([self._choices.recipe(base) for base in wanted], until=until, apart=True)
-        for base, look in zip(wanted, trained, strict=True):
-            if look is None:
-                self._budget.undone.append("not all dense models of the space were trained")
-                return
-            if look.failed:
+        looks = self._lookout.take([self._choices.recipe(base) for base in wanted], until=until, apart=True)
+        if None in looks:
+            self._budget.undone.append("not all dense models of the space were trained")
+        for look in looks:
+            if look is not None and look.failed:
                 self._note(f"A dense model of the space is passed over: {look.failed}")
-            else:
-                self._scan(base, cuts, until)
+        return [base for base, look in zip(wanted, looks, strict=True) if look is not None and not look.failed]
 
-    def _scan(self, base: Values, cuts: Sequence[Values], until: Deadline) -> None:
-        scan = self._new_scan(base)
-        scan.run([self._choices.recipe({**values, **base}) for values in cuts], until=until)
-        if not scan.done:
-            self._budget.undone.append("not all dense models of the space were looked at to the end")
+    @property
+    def coming(self) -> bool:
+        """Whether there will be any."""
+        return bool(self._wanted)
 
     def _is_worth_training(self, base: Values, until: Deadline) -> bool:
         """Whether a dense model can come near the floors, by what stands in for it."""

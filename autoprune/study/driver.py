@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from autoprune.artifacts import artifact
@@ -29,8 +29,8 @@ from autoprune.study.lookout import Lookout
 from autoprune.study.outlook import Outlook
 from autoprune.study.progress import Expected, Progress, Watching
 from autoprune.study.rungs import Rungs
-from autoprune.study.sampler import RANDOM, Values
-from autoprune.study.scan import MOST_LOOKS, SMALL, Scan
+from autoprune.study.sampler import RANDOM
+from autoprune.study.scan import MODELLED, MOST_LOOKS, SMALL, Scan
 from autoprune.study.settings import StudyConfig, find_device
 from autoprune.study.staff import Staff
 from autoprune.study.verdict import HOPELESS
@@ -56,11 +56,18 @@ MADE = 12
 MADE_LATER = 6
 """… and after training."""
 
-BASE_LOOKS = 500
-"""Looks at each further dense model, at most: they begin with what was found on the first."""
-
 NEAREST = 3
 """Looks that are made where none holds, so that it can be said what is missing."""
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What looks are taken for: a scan and other dense models, where they are wanted."""
+
+    choices: Choices
+    lookout: Lookout
+    scan: Scan | None = None
+    bases: Bases | None = None
 
 
 class Driver:
@@ -156,22 +163,41 @@ class Driver:
         self._candidates.check_rules()
         self._candidates.restore()
         self._candidates.time_here()
-        searches = bool(self.config.looks != 0 or self.config.trials != 0)
-        lookout = self._open_lookout() if searches else None
         quick = {name: recipe for name, recipe in presets.items() if not self._epochs(recipe)}
-        scan = lookout if self.config.looks != 0 else None
-        bases = self._new_bases(choices, scan) if scan is not None and self.config.trials != 0 else None
-        if scan is not None:
-            self._scan(choices, scan, list(quick.values()), bases)
-        self._evaluate_presets(quick, lookout)
-        if scan is not None:
-            self._make(scan, MADE)
-        self._evaluate_presets(presets, lookout)
-        if lookout is not None and self.config.trials != 0 and not self._budget.over("training was not begun"):
-            if scan is not None and self._dear(scan):
+        if self.config.looks == 0 and self.config.trials == 0:
+            self._evaluate_presets(quick, None)
+            self._evaluate_presets(presets, None)
+            return
+        search = self._new_search(choices)
+        self._scan(search, list(quick.values()))
+        self._evaluate_presets(quick, search.lookout)
+        if search.scan is not None:
+            self._make(search.lookout, MADE)
+        self._evaluate_presets(presets, search.lookout)
+        if self.config.trials != 0 and not self._budget.over("training was not begun"):
+            if search.scan is not None and self._dear(search.lookout):
                 with self._staff.alone():
                     between(Record(self._definition.folder, self.archive))
-            self._train(choices, lookout, bases)
+            self._train(search)
+
+    def _new_search(self, choices: Choices) -> _Search:
+        lookout, asked = self._open_lookout(), self.config.looks
+        if asked == 0:
+            return _Search(choices, lookout)
+        scan = Scan(
+            choices,
+            lookout,
+            drawn=self.config.sampler == RANDOM,
+            seed=self._definition.seed,
+            most=asked or MOST_LOOKS,
+            whole=asked is not None,
+        )
+        if self.config.trials == 0:
+            return _Search(choices, lookout, scan)
+        stand_in, note = self.evaluator.task.stand_in, self._watch.note
+        return _Search(
+            choices, lookout, scan, Bases(choices, lookout, stand_in=stand_in, budget=self._budget, note=note)
+        )
 
     def _open_lookout(self) -> Lookout:
         """Where looks are taken, with the look at the dense model, which all others are read against."""
@@ -206,53 +232,42 @@ class Driver:
                 self._watch.note(f"preset {name} is not made: a look at it misses {', '.join(far)} by far")
         self._candidates.evaluate(list(left.items()), until=until)
 
-    def _scan(
-        self, choices: Choices, lookout: Lookout, starts: Sequence[Mapping[str, Any]], bases: Bases | None
-    ) -> None:
+    def _scan(self, search: _Search, starts: Sequence[Mapping[str, Any]]) -> None:
         """Looks at what needs no training, the presets first, while other dense models are trained."""
         self._stage = "scan"
-        until = self._budget.share(SCANNED)
-        if not choices.cuts:
+        scan, lookout, until = search.scan, search.lookout, self._budget.share(SCANNED)
+        if scan is None or self._budget.over("the scan was not begun"):
+            return
+        if not search.choices.cuts:
             self._watch.note("There is nothing to scan: all that the space leaves open is a matter of training.")
-        if not self._budget.over("the scan was not begun"):
-            lookout.take(starts, until=until)  # which tells how long a look takes
-            asked, grid = self.config.looks, choices.grid(SMALL)
-            self._looks_in_all = min(asked or EXPECTED_LOOKS, math.inf if grid is None else len(grid))
-            self._staff.hire(self._looks_left * lookout.pace)
-            if bases is not None:
-                bases.begin(until=self._budget.share(1.0))
-            scan = self._new_scan(choices, lookout, choices.bases[0], most=asked or MOST_LOOKS, whole=asked is not None)
-            scan.run(starts, until=until)
-            if not scan.done:
-                self._budget.undone.append(f"the scan was stopped after {len(self.looks)} looks")
-            elif bases is not None and not self._dear(lookout):
-                bases.run(until=until)
-            self._looking = 0.0
+        lookout.take(starts, until=until)  # which tells how long a look takes
+        grid = search.choices.grid(SMALL)
+        self._looks_in_all = min(self.config.looks or EXPECTED_LOOKS, math.inf if grid is None else len(grid))
+        self._staff.hire(self._looks_left * lookout.pace)
+        others = search.bases
+        if others is not None:
+            others.begin(until=self._budget.share(1.0))
+        soon = others if others is not None and others.coming and not self._dear(lookout) else None
+        scan.run(starts, until=until, first=None if soon is None else MODELLED)
+        if soon is not None:
+            scan.widen(soon.trained(until=until), until=until)
+        if not scan.done:
+            self._budget.undone.append(f"the scan was stopped after {len(self.looks)} looks")
+        self._looking = 0.0
 
-    def _new_bases(self, choices: Choices, lookout: Lookout) -> Bases:
-        return Bases(
-            choices,
-            lookout,
-            stand_in=self.evaluator.task.stand_in,
-            scan=partial(self._new_scan, choices, lookout, most=min(BASE_LOOKS, self.config.looks or MOST_LOOKS)),
-            budget=self._budget,
-            note=self._watch.note,
-        )
-
-    def _new_scan(self, choices: Choices, lookout: Lookout, base: Values, *, most: int, whole: bool = False) -> Scan:
-        drawn, seed = self.config.sampler == RANDOM, self._definition.seed
-        return Scan(choices, lookout, base=base, drawn=drawn, seed=seed, most=most, whole=whole)
-
-    def _train(self, choices: Choices, lookout: Lookout, bases: Bases | None) -> None:
-        """Trains other dense models where that is still to be done, then in rungs; makes and measures what came of it."""
+    def _train(self, search: _Search) -> None:
+        """Trains what the scan found, in rungs, other dense models first; makes and measures what came of it."""
         self._stage = "training"
+        choices, lookout, scan, others = search.choices, search.lookout, search.scan, search.bases
         until = self._budget.share(1.0, but=MADE_LATER * self._outlook.making)
         baseline = self.archive.baseline
-        if choices.training or len(choices.bases) > 1 or self.config.looks == 0:
+        if choices.training or len(choices.bases) > 1 or scan is None:
             self._staff.hire(baseline.seconds if baseline else 0.0)
-        if bases is not None:
+        if scan is not None and others is not None:
             self._say(lookout)
-            bases.run(until=until)
+            scan.widen(others.trained(until=until), until=until)
+            if not scan.done:
+                self._budget.undone.append("not all dense models of the space were looked at to the end")
         rungs = Rungs(
             choices,
             lookout,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from autoprune.deadline import Deadline
 from autoprune.recipes.recipe import digest
-from autoprune.recipes.space import Recipe
+from autoprune.recipes.space import Domain, Recipe
 from autoprune.record.looks import Look
 from autoprune.study.choices import Choices
 from autoprune.study.lookout import Lookout
@@ -44,18 +45,26 @@ HOPEFUL = 90
 SMALL = 200
 """A space of no more untrained recipes is looked at whole."""
 
+CARRIED = 10
+"""Looks of the front that are taken again with each further dense model."""
+
+BASE = Domain(path="base", kind="int")
+"""Which of the dense models."""
+
 
 class Scan:
-    """Looks at untrained recipes of a space under one base.
+    """Looks at untrained recipes of a space: of the first dense model, and of others once they are there.
 
     Args:
         choices: what is open.
         lookout: takes the looks.
-        base: settings of the dense model, of those that the space allows.
         drawn: whether all values are drawn, and nothing is learned.
         seed: of everything that is drawn.
-        most: looks that are asked for, at most.
+        most: looks that are asked for with the first dense model, and as many again once there are others, at most.
         whole: whether so many are asked for in any case; else until they find no more.
+
+    Attributes:
+        done: whether it has come to its end, as far as there are dense models.
     """
 
     def __init__(
@@ -63,41 +72,71 @@ class Scan:
         choices: Choices,
         lookout: Lookout,
         *,
-        base: Values,
         drawn: bool,
         seed: int,
         most: int = MOST_LOOKS,
         whole: bool = False,
     ) -> None:
-        self._choices, self._lookout, self._base = choices, lookout, base
+        self._choices, self._lookout = choices, lookout
         self._drawn, self._seed = drawn, seed
         self._most, self._whole = most, whole
-        self._neighbours = Neighbours(choices.cuts, seed=seed)
+        self._bases = choices.bases[:1]
+        self._domains = list(choices.cuts)
         self._asked: set[str] = set()  # digests of recipes
         self._taken: dict[str, Values] = {}  # what decides the looks of this scan, by their keys
         self._volumes: list[float] = []
         self.done = False
 
-    def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline) -> None:
+    def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, first: int | None = None) -> None:
         """Looks until no more is found, or the time is over; what is known already costs nothing.
 
         Args:
             starts: recipes that it begins with, as far as they lie within the space.
+            first: looks after which it stops in any case, since it goes on with others' help; None: there are none.
         """
-        grid = self._choices.grid(min(SMALL, self._most))
+        grid = self._grid
         if grid is not None:
             self._look(grid, until)
             self.done = until.left > 0
             return
-        sampler = self._sampler(TPE)
-        for values in self._values([{}, *starts]):
+        values = [values for recipe in [{}, *starts] if (values := self._choices.values(recipe)) is not None]
+        self._search(values, min(self._most, first or self._most), modelled=MODELLED, until=until)
+
+    def widen(self, bases: Sequence[Values], *, until: Deadline) -> None:
+        """Goes on with other dense models beside the first: what stands for the front is looked at with each of them.
+
+        Args:
+            bases: their settings.
+        """
+        if not bases:
+            return
+        front, self.done = self._lookout.promises.thinned(self._front, CARRIED), False
+        others = range(len(self._bases), len(self._bases) + len(bases))
+        self._bases = [*self._bases, *bases]
+        self._domains = [*self._choices.cuts, dataclasses.replace(BASE, high=len(self._bases) - 1)]
+        grid = self._grid
+        carried = [self._taken[look.key] for look in front] or [self._choices.values({}) or {}]
+        self._look([{**values, BASE.path: at} for at in others for values in grid or carried], until)
+        if grid is None:
+            self._search([], self._most, modelled=0, until=until)
+        self.done = until.left > 0
+
+    def _search(self, starts: Sequence[Values], most: int, *, modelled: int, until: Deadline) -> None:
+        """Asks for batches.
+
+        Args:
+            modelled: looks of these for which a sampler that learns is asked.
+        """
+        sampler, near = self._sampler(TPE if modelled else RANDOM), Neighbours(self._domains, seed=self._seed)
+        for values in starts:
             sampler.propose(values)
-        taken = 0
-        while taken < self._most and not self._still:
-            if taken == MODELLED:
+        taken, self._volumes = 0, []
+        while taken < most and not self._still:
+            if taken and taken == modelled:
                 sampler = self._sampler(RANDOM)
-            count = min(BATCH, self._most - taken)
-            for values in self._near(0 if taken < ALONE else count // 2 if taken < MODELLED else count):
+            count = min(BATCH, most - taken)
+            share = count if taken >= modelled else count // 2 if taken >= ALONE else 0
+            for values in self._near(near, share):
                 sampler.propose(values)
             batch = sampler.ask(count)
             taken += count
@@ -108,24 +147,28 @@ class Scan:
             self._volumes.append(self._lookout.promises.hypervolume)
         self.done = True
 
+    @property
+    def _grid(self) -> list[Values] | None:
+        """All cuts, where they are few."""
+        return self._choices.grid(min(SMALL, self._most))
+
+    @property
+    def _front(self) -> list[Look]:
+        """Of this scan's looks, the largest last."""
+        front = self._lookout.promises.front(wanted=lambda look: look.key in self._taken and not look.epochs)
+        return sorted(front, key=lambda look: look.size_bytes)
+
     def _sampler(self, kind: str) -> Sampler:
         objectives = len(self._lookout.promises.objectives)
         kind = RANDOM if self._drawn else kind
-        return Sampler(self._choices.cuts, objectives=objectives, kind=kind, seed=self._seed)
+        return Sampler(self._domains, objectives=objectives, kind=kind, seed=self._seed)
 
-    def _values(self, recipes: Iterable[Mapping[str, Any]]) -> list[Values]:
-        """What decides recipes, as far as they lie within the space."""
-        return [values for recipe in recipes if (values := self._choices.values(recipe)) is not None]
-
-    def _near(self, count: int) -> list[Values]:
-        """Neighbours of the front of this scan's looks that were not asked for; fewer where few are new."""
-        if self._drawn or not count:
-            return []
-        front = self._lookout.promises.front(wanted=lambda look: look.key in self._taken and not look.epochs)
-        parents = [self._taken[look.key] for look in sorted(front, key=lambda look: look.size_bytes)]
+    def _near(self, neighbours: Neighbours, count: int) -> list[Values]:
+        """Neighbours of the front that were not asked for; fewer where few are new."""
+        parents = [] if self._drawn or not count else [self._taken[look.key] for look in self._front]
         near: list[Values] = []
         for _ in range(TRIES * count if parents else 0):
-            values = self._neighbours.of(parents)
+            values = neighbours.of(parents)
             name = digest(self._recipe(values))
             if name not in self._asked:
                 self._asked.add(name)
@@ -135,9 +178,10 @@ class Scan:
         return near
 
     def _recipe(self, values: Values) -> Recipe:
-        return self._choices.recipe({**values, **self._base})
+        return self._choices.recipe({**values, **self._bases[values[BASE.path]]})
 
-    def _look(self, values: list[Values], until: Deadline) -> list[Look | None]:
+    def _look(self, values: Sequence[Values], until: Deadline) -> list[Look | None]:
+        values = [{BASE.path: 0, **one} for one in values]
         recipes = [self._recipe(one) for one in values]
         self._asked |= {digest(recipe) for recipe in recipes}
         looks = self._lookout.take(recipes, until=until)
