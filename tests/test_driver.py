@@ -308,7 +308,7 @@ def test_where_all_is_known_no_process_is_started(
     shutil.copytree(serial.folder.parent / ".store", tmp_path / ".store")
     monkeypatch.setattr("autoprune.study.staff.COPY_PAYS_S", -1.0)
     monkeypatch.setattr("autoprune.study.staff.PAYS_S", -1.0)
-    monkeypatch.setattr("autoprune.study.staff.Local", lambda workers, worker: pytest.fail("for nothing"))
+    monkeypatch.setattr("autoprune.study.staff.Local", lambda *_, **__: pytest.fail("for nothing"))
     assert outcome(search(planted, tmp_path, None, "study.workers=2")) == outcome(serial)
 
 

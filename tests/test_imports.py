@@ -42,8 +42,8 @@ ROOMS = {
     "arguments": "",
     "config": "",
     "study": "settings definition request executor forked local staff provenance verdict maker looker evaluate sampler "
-    "neighbours choices lookout scan rungs progress outlook budget bases candidates driver suited job remeasure verify "
-    "search",
+    "neighbours choices lookout scan rungs progress outlook budget telling bases candidates driver suited job "
+    "remeasure verify search",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "
     "compare card front_png.places front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from autoprune.artifacts import artifact
@@ -13,7 +14,7 @@ from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.promises import Promises
 from autoprune.machine import machine
-from autoprune.record.archive import BASELINE, TRIAL, Archive, Candidate
+from autoprune.record.archive import BASELINE, TRIAL, Archive
 from autoprune.record.folder import note_machine
 from autoprune.record.looks import Looks
 from autoprune.record.record import Record
@@ -27,12 +28,13 @@ from autoprune.study.executor import Executor
 from autoprune.study.looker import Asked
 from autoprune.study.lookout import Lookout
 from autoprune.study.outlook import Outlook
-from autoprune.study.progress import Expected, Progress, Watching
+from autoprune.study.progress import Watching
 from autoprune.study.rungs import Rungs
 from autoprune.study.sampler import RANDOM
 from autoprune.study.scan import MODELLED, MOST_LOOKS, SMALL, Scan
 from autoprune.study.settings import StudyConfig, find_device
 from autoprune.study.staff import Staff
+from autoprune.study.telling import Telling
 from autoprune.study.verdict import HOPELESS
 
 Recipes = Mapping[str, Mapping[str, Any]]
@@ -110,6 +112,15 @@ class Driver:
         facts = machine(self._definition.device)
         note_machine(self._definition.folder, facts)
         self._budget = Budget(deadline, minutes=config.minutes, verification=self._verification)
+        self._telling = Telling(
+            watch,
+            archive=archive,
+            looks=looks,
+            outlook=self._outlook,
+            budget=self._budget,
+            front=self._front_now,
+            making=self._making,
+        )
         self._candidates = Candidates(
             evaluator,
             archive,
@@ -117,17 +128,13 @@ class Driver:
             self._budget,
             machine=str(facts["id"]),
             timed=self._wants_latency(),
-            front=self._renewed,
-            report=self._report,
+            front=partial(self._front_now, True),
+            report=self._telling.made,
             note=watch.note,
         )
         self._front: Front | None = None
         self._presets: dict[str, str] = {}  # keys of those that are to be made, by name
         self._chosen: set[str] = set()  # keys of the looks that were chosen to be made
-        self._stage = ""
-        self._trials = 0
-        self._looking = 0.0  # seconds that the looks take that are still to come
-        self._looks_in_all: float = EXPECTED_LOOKS  # once the scan is done, about
 
     def run(
         self, presets: Recipes, choices: Choices, *, between: Callable[[Record], None] = lambda record: None
@@ -156,7 +163,7 @@ class Driver:
 
     def _search(self, presets: Recipes, choices: Choices, between: Callable[[Record], None]) -> None:
         artifact.sweep(self._definition.artifacts)
-        self._stage = BASELINE
+        self._telling.stage = BASELINE
         self._candidates.evaluate([(BASELINE, {})])
         if self.archive.baseline is None:
             return
@@ -216,11 +223,11 @@ class Driver:
             requirements=self.evaluator.requirements,
             objectives=self.config.objectives,
         )
-        return Lookout(self.evaluator, self._staff, self.looks, promises, tell=self._say)
+        return Lookout(self.evaluator, self._staff, self.looks, promises, tell=self._telling.looked)
 
     def _evaluate_presets(self, presets: Recipes, lookout: Lookout | None) -> None:
         """Makes presets; one that a look shows to miss a floor by far is not made, and this is said."""
-        self._stage = "presets"
+        self._telling.stage = "presets"
         until = self._budget.share(PRESETS)
         left = {name: recipe for name, recipe in presets.items() if name in self._presets}
         untrained = [name for name, recipe in left.items() if not self._epochs(recipe)]
@@ -234,7 +241,7 @@ class Driver:
 
     def _scan(self, search: _Search, starts: Sequence[Mapping[str, Any]]) -> None:
         """Looks at what needs no training, the presets first, while other dense models are trained."""
-        self._stage = "scan"
+        self._telling.stage = "scan"
         scan, lookout, until = search.scan, search.lookout, self._budget.share(SCANNED)
         if scan is None or self._budget.over("the scan was not begun"):
             return
@@ -242,8 +249,8 @@ class Driver:
             self._watch.note("There is nothing to scan: all that the space leaves open is a matter of training.")
         lookout.take(starts, until=until)  # which tells how long a look takes
         grid = search.choices.grid(SMALL)
-        self._looks_in_all = min(self.config.looks or EXPECTED_LOOKS, math.inf if grid is None else len(grid))
-        self._staff.hire(self._looks_left * lookout.pace)
+        self._telling.looks_in_all = min(self.config.looks or EXPECTED_LOOKS, math.inf if grid is None else len(grid))
+        self._staff.hire(self._telling.looks_left * lookout.pace)
         others = search.bases
         if others is not None:
             others.begin(until=self._budget.share(1.0))
@@ -253,18 +260,18 @@ class Driver:
             scan.widen(soon.trained(until=until), until=until)
         if not scan.done:
             self._budget.undone.append(f"the scan was stopped after {len(self.looks)} looks")
-        self._looking = 0.0
+        self._telling.looking = 0.0
 
     def _train(self, search: _Search) -> None:
         """Trains what the scan found, in rungs, other dense models first; makes and measures what came of it."""
-        self._stage = "training"
+        self._telling.stage = "training"
         choices, lookout, scan, others = search.choices, search.lookout, search.scan, search.bases
         until = self._budget.share(1.0, but=MADE_LATER * self._outlook.making)
         baseline = self.archive.baseline
         if choices.training or len(choices.bases) > 1 or scan is None:
             self._staff.hire(baseline.seconds if baseline else 0.0)
         if scan is not None and others is not None:
-            self._say(lookout)
+            self._telling.looked(lookout)
             scan.widen(others.trained(until=until), until=until)
             if not scan.done:
                 self._budget.undone.append("not all dense models of the space were looked at to the end")
@@ -277,7 +284,7 @@ class Driver:
             most=self.config.trials,
             scanned=self.config.looks != 0,
         )
-        rungs.run(until=until, tell=self._count)
+        rungs.run(until=until, tell=self._telling.trained)
         if not rungs.done:
             self._budget.undone.append(f"training was stopped after {rungs.trials} of at most {rungs.most} recipes")
         self._make(lookout, MADE_LATER)
@@ -308,50 +315,9 @@ class Driver:
         """That a recipe asks for."""
         return self.evaluator.plan(recipe).epochs
 
-    def _count(self, trials: int) -> None:
-        self._trials = trials
-
-    def _say(self, lookout: Lookout) -> None:
-        """Says how far the looks are."""
-        promises = lookout.promises
-        front = promises.front()
-        smallest = min((look.size_bytes for look in front), default=promises.dense.size_bytes)
-        trained = f"{self._trials} trained, " * bool(self._trials)
-        if self._stage == "scan":
-            self._looking = self._looks_left * lookout.pace / self._staff.slots
-        self._watch.working(
-            f"{self._stage}: {len(self.looks):,} looks, {trained}{len(front)} on their front, the smallest "
-            f"{promises.dense.size_bytes / smallest:.1f}x smaller, hypervolume {promises.hypervolume:.3f}"
-        )
-        self._watch.expect(self._expected())
-
-    @property
-    def _looks_left(self) -> float:
-        """Looks that the scan has still to take, about."""
-        return max(0, self._looks_in_all - len(self.looks))
-
-    def _report(self, latest: Candidate) -> None:
-        front, candidates = self._renewed(), self.archive.candidates.values()
-        self._watch.report(
-            Progress(
-                stage=self._stage,
-                looks=len(self.looks),
-                trials=self._trials,
-                front=front,
-                rejected=sum(bool(candidate.rejected) for candidate in candidates),
-                latest=latest,
-                expected=self._expected(),
-            )
-        )
-
-    def _expected(self) -> Expected | None:
-        making = len(self._missing()) + MADE * (self._stage in ("presets", "scan"))
-        return self._outlook.expected(
-            stage=self._looking,
-            making=making,
-            front=self._front or self._renewed(),
-            limit=self._budget.limit,
-        )
+    def _making(self, stage: str) -> int:
+        """Candidates that are still to be made, about."""
+        return len(self._missing()) + MADE * (stage in ("presets", "scan"))
 
     def _missing(self) -> dict[str, str]:
         """Presets that are not measured, and their keys; without those of which nothing comes."""
@@ -377,10 +343,12 @@ class Driver:
 
     def _verification(self) -> float:
         """Seconds that verifying what was found takes."""
-        return self._outlook.verification(self._front or self._renewed()) if self.archive.baseline else 0.0
+        return self._outlook.verification(self._front_now()) if self.archive.baseline else 0.0
 
-    def _renewed(self) -> Front:
-        """The front of the study as its archive is now."""
-        record = self._front.record.renewed() if self._front else Record(self._definition.folder, self.archive)
-        self._front = Front(record)
+    def _front_now(self, anew: bool = False) -> Front:
+        """The front of the study; as its archive is now, or as it was when this was last asked for."""
+        if self._front is None:
+            self._front = Front(Record(self._definition.folder, self.archive))
+        elif anew:
+            self._front = Front(self._front.record.renewed())
         return self._front

@@ -48,7 +48,7 @@ class Executor(ABC):
         """
 
     def beside(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result] | None:
-        """As `submit`, but one after the other and beside those that are submitted; None: there is nobody for it."""
+        """As `submit`, but beside what is submitted, which comes first; None: there is nobody for it."""
         return None
 
     @abstractmethod

@@ -19,6 +19,9 @@ from autoprune.study.executor import Begun, OtherProcess, Worker, answer_calls, 
 ONE_THREAD = {"TOKENIZERS_PARALLELISM": "false"}
 """Variables that libraries read when they are used."""
 
+YIELDING = 10
+"""By so much a copy that yields is nicer: others get about nine tenths of a core that both want."""
+
 _OURS: set[int] = set()
 """This process's ends of the pipes to its copies. A later copy has them as well, and closes them: an earlier one ends
 when nobody holds them any more."""
@@ -34,18 +37,19 @@ class ForkedProcess(OtherProcess):
 
     Args:
         worker: that the copy keeps at hand, with all that was read and made for it.
+        yielding: whether it leaves the cores to others that want them.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, *, yielding: bool = False) -> None:
         super().__init__()
-        self._worker = worker
+        self._worker, self._yielding = worker, yielding
 
     def _begin(self) -> Begun:
         (calls, asked), (answered, answers) = os.pipe(), os.pipe()
         ours = (asked, answered)
         _OURS.update(ours)
         process = multiprocessing.get_context("fork").Process(
-            target=_answer, args=(self._worker, calls, answers), daemon=True
+            target=_answer, args=(self._worker, calls, answers, self._yielding), daemon=True
         )
         process.start()
         os.close(calls)
@@ -67,9 +71,10 @@ class ForkedProcess(OtherProcess):
         )
 
 
-def _answer(worker: Worker, calls: int, answers: int) -> None:
+def _answer(worker: Worker, calls: int, answers: int, yielding: bool) -> None:
     """What a copy does: answers calls until whoever asks is gone."""
     os.setpgid(0, 0)  # Ctrl-C is for whoever asks; that process ends this one
+    os.nice(YIELDING if yielding else 0)
     for pipe in _OURS:
         os.close(pipe)
     os.dup2(2, 1)  # what a library prints is no answer

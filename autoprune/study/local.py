@@ -42,15 +42,16 @@ class Local(Executor):
     Args:
         processes: 1 or more.
         worker: that copies keep at hand; None: there are none.
+        yielding: whether copies leave the cores to others that want them.
     """
 
-    def __init__(self, processes: int, *, worker: Worker | None = None) -> None:
+    def __init__(self, processes: int, *, worker: Worker | None = None, yielding: bool = False) -> None:
         assert processes >= 1, f"processes >= 1 must hold, but got {processes}"
         self.slots = processes
         self._calls: list[_Call] = []
         self._closed = False
         self._changed = Condition()
-        self._processes = [_process(worker) for _ in range(processes)]
+        self._processes = [_process(worker, yielding) for _ in range(processes)]
         self._threads = [Thread(target=self._serve, args=(process,), daemon=True) for process in self._processes]
         for thread in self._threads:
             thread.start()
@@ -119,9 +120,9 @@ class Local(Executor):
             return call
 
 
-def _process(worker: Worker | None) -> OtherProcess:
+def _process(worker: Worker | None, yielding: bool) -> OtherProcess:
     if worker is None or not can_fork():
         return FreshProcess(ONE_THREAD)
-    process = ForkedProcess(worker)
+    process = ForkedProcess(worker, yielding=yielding)
     process.start()  # here, where no other thread is half way through something
     return process

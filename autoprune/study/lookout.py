@@ -54,6 +54,11 @@ class Lookout:
         taken = [look.seconds for look in self.looks.found.values() if not look.epochs]
         return median(taken[-200:]) if taken else 0.0
 
+    @property
+    def slots(self) -> int:
+        """Looks that are taken at the same time."""
+        return self._executor.slots
+
     def begin(self, recipes: Sequence[Mapping[str, Any]], *, until: Deadline) -> None:
         """Has looks taken beside all others, if there is somebody for that. Who wants one takes it, and waits for it.
 

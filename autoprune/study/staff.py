@@ -59,15 +59,15 @@ class Staff(Executor):
     def submit(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
         if self._hiring:
             self._hiring = False
-            self._others = self._started(self._workers)
+            self._others = self._started()
             self._starting = [] if can_fork() else self._others.each(self._worker.prepare, None)
         return self._at_work.submit(function, argument)
 
     def beside(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result] | None:
-        """Runs a call in one process more, where that is a copy of this one: the cores are shared among all."""
+        """Runs a call in one of other copies of this process, which leave the cores to those of `submit`."""
         if self._given is not None or self._workers == 1 or not can_fork():
             return None
-        self._aside = self._aside or self._started(1)
+        self._aside = self._aside or self._started(yielding=True)
         return self._aside.submit(function, argument)
 
     def submit_here(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
@@ -92,10 +92,10 @@ class Staff(Executor):
                 others.close()
         self._others = self._aside = None
 
-    def _started(self, count: int) -> Local:
+    def _started(self, *, yielding: bool = False) -> Local:
         if can_fork():
             self._worker.prepare(None)  # once, for all copies
-        return Local(count, worker=self._worker)
+        return Local(self._workers, worker=self._worker, yielding=yielding)
 
     @property
     def _at_work(self) -> Executor:
