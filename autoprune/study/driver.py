@@ -177,8 +177,10 @@ class Driver:
             return
         search = self._new_search(choices)
         self._scan(search, list(quick.values()))
-        self._evaluate_presets(quick, search.lookout)
+        self._evaluate_presets(quick, search.lookout)  # while other dense models are still trained
         if search.scan is not None:
+            if not self._dear(search.lookout):
+                self._widen(search, until=self._budget.share(SCANNED))
             self._make(search.lookout, MADE)
         self._evaluate_presets(presets, search.lookout)
         if self.config.trials != 0 and not self._budget.over("training was not begun"):
@@ -254,27 +256,33 @@ class Driver:
         others = search.bases
         if others is not None:
             others.begin(until=self._budget.share(1.0))
-        soon = others if others is not None and others.coming and not self._dear(lookout) else None
-        scan.run(starts, until=until, first=None if soon is None else MODELLED)
-        if soon is not None:
-            scan.widen(soon.trained(until=until), until=until)
+        soon = others is not None and others.coming and not self._dear(lookout)
+        scan.run(starts, until=until, first=MODELLED if soon else None)
         if not scan.done:
             self._budget.undone.append(f"the scan was stopped after {len(self.looks)} looks")
         self._telling.looking = 0.0
 
+    def _widen(self, search: _Search, *, until: Deadline) -> None:
+        """Has other dense models join the scan, once; waits until they are trained."""
+        scan, others = search.scan, search.bases
+        if scan is None or others is None or self._budget.over("other dense models of the space were not tried"):
+            return
+        self._telling.stage = "scan"
+        self._telling.looked(search.lookout)
+        if bases := others.trained(until=until):
+            scan.widen(bases, until=until)
+        if bases and not scan.done:
+            self._budget.undone.append("not all dense models of the space were looked at to the end")
+
     def _train(self, search: _Search) -> None:
         """Trains what the scan found, in rungs, other dense models first; makes and measures what came of it."""
-        self._telling.stage = "training"
-        choices, lookout, scan, others = search.choices, search.lookout, search.scan, search.bases
+        choices, lookout, scan = search.choices, search.lookout, search.scan
         until = self._budget.share(1.0, but=MADE_LATER * self._outlook.making)
         baseline = self.archive.baseline
         if choices.training or len(choices.bases) > 1 or scan is None:
             self._staff.hire(baseline.seconds if baseline else 0.0)
-        if scan is not None and others is not None:
-            self._telling.looked(lookout)
-            scan.widen(others.trained(until=until), until=until)
-            if not scan.done:
-                self._budget.undone.append("not all dense models of the space were looked at to the end")
+        self._widen(search, until=until)
+        self._telling.stage = "training"
         rungs = Rungs(
             choices,
             lookout,
