@@ -42,7 +42,7 @@ ROOMS = {
     "arguments": "",
     "config": "",
     "study": "settings definition request executor forked local staff provenance verdict maker looker evaluate sampler "
-    "neighbours choices lookout scan rungs progress outlook budget telling bases candidates driver suited job "
+    "neighbours choices lookout growth scan rungs progress outlook budget telling bases candidates driver suited job "
     "remeasure verify search",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "

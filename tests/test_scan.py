@@ -13,7 +13,7 @@ from made_looks import CUTS, TRAINED, Fading, Killed, LastFirst, MadeUp, held, l
 
 from autoprune.deadline import NEVER, Deadline
 from autoprune.recipes.space import Space
-from autoprune.study import scan
+from autoprune.study import growth, scan
 from autoprune.study.choices import Choices
 from autoprune.study.lookout import Lookout
 from autoprune.study.scan import MOST_LOOKS, Scan
@@ -106,22 +106,22 @@ def test_it_stops_once_the_hypervolume_stands_still(tmp_path: Path) -> None:
     assert made.done
 
     def stands_still(volumes: list[float]) -> bool:
-        return volumes[-1] <= (1 + scan.GROWTH) * volumes[-1 - round(len(volumes) / 2)]
+        return volumes[-1] <= (1 + growth.LEAST) * volumes[-1 - round(len(volumes) / 2)]
 
-    assert stands_still(made._volumes)
-    sooner = [made._volumes[:count] for count in range(scan.FEWEST, len(made._volumes))]
+    assert stands_still(made._growth.volumes)
+    sooner = [made._growth.volumes[:count] for count in range(scan.FEWEST, len(made._growth.volumes))]
     assert not any(stands_still(volumes) for volumes in sooner if volumes[-1])
-    assert len(made._volumes) < MOST_LOOKS // 10
+    assert len(made._growth.volumes) < MOST_LOOKS // 10
 
 
 def test_what_is_asked_for_is_done_in_full_though_nothing_grows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "GROWTH", 9.0)
+    monkeypatch.setattr(growth, "LEAST", 9.0)
     whole, free = (scanned(lookout(tmp_path / str(whole)), most=200, whole=whole) for whole in (True, False))
     assert whole.done
-    assert len(whole._volumes) == 20
-    assert len(free._volumes) == scan.FEWEST
+    assert len(whole._growth.volumes) == 20
+    assert len(free._growth.volumes) == scan.FEWEST
 
 
 def test_it_stops_at_so_many_looks(tmp_path: Path) -> None:

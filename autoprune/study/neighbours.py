@@ -1,8 +1,7 @@
 """Neighbours of what a search has found: two of the front crossed, a few values moved a few steps.
 
 As in evolutionary search (Deb et al. 2002, "NSGA-II"), but with the whole front as parents and without generations: of
-some hundred looks none is spent on a population. Beside Optuna's TPE it finds more in the first hundreds than TPE or
-NSGA-II alone (`studies/search_cost`).
+some hundred looks none is spent on a population.
 """
 
 from __future__ import annotations

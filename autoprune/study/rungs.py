@@ -18,6 +18,7 @@ from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Domain, Recipe
 from autoprune.record.looks import Look
 from autoprune.study.choices import Choices
+from autoprune.study.growth import Growth
 from autoprune.study.lookout import Lookout
 from autoprune.study.sampler import RANDOM, TPE, Sampler, Values
 
@@ -33,11 +34,8 @@ GO_ON = 0.5
 MOST_TRIALS = 40
 """Recipes that are trained, where nobody says how many."""
 
-GROWTH = 0.01
-"""Training is done once the hypervolume of all looks has grown by no larger share …"""
-
 EFFORT = 2
-"""… over so many cohorts."""
+"""Training is done once the looks have found no more over so many cohorts."""
 
 IDLE = 20
 """Cohorts in a row in which nothing is new: then there is nothing left to ask for."""
@@ -84,7 +82,7 @@ class Rungs:
         self.most, self._whole = (MOST_TRIALS, False) if most is None else (most, True)
         self.trials = 0
         self.done = False
-        self._volumes: list[float] = []
+        self._growth = Growth()
 
     def run(self, *, until: Deadline, tell: Callable[[int], None] = lambda trials: None) -> None:
         """Trains until the budget is spent, nothing grows, or the time is over.
@@ -105,7 +103,7 @@ class Rungs:
             seed=self._seed,
         )
         asked_before: set[str] = set()
-        while self.trials < self.most and not self._still and idle < IDLE:
+        while self.trials < self.most and idle < IDLE and (self._whole or not self._growth.stands_still(EFFORT)):
             asked = sampler.ask(min(COHORT, self.most - self.trials))
             recipes = [self._choices.recipe(self._decided(values, cuts)) for values in asked]
             names = [digest(recipe) for recipe in recipes]
@@ -122,7 +120,7 @@ class Rungs:
                 return
             sampler.tell([self._lookout.outcome(look) for look in looks])
             self._relatives([look for look in looks if look and look.done and look.epochs], cuts, until)
-            self._volumes.append(promises.hypervolume)
+            self._growth.add(promises.hypervolume)
         self.done = True
 
     def _cuts(self) -> list[Look]:
@@ -202,13 +200,6 @@ class Rungs:
                 )
                 found[digest(recipe)] = recipe
             self._lookout.take(_spread(list(found.values()), RELATIVES), epochs=look.of_epochs, until=until)
-
-    @property
-    def _still(self) -> bool:
-        """Whether the hypervolume stands still."""
-        if self._whole or len(self._volumes) <= EFFORT:
-            return False
-        return self._volumes[-1] <= (1 + GROWTH) * self._volumes[-1 - EFFORT]
 
 
 def _spread(recipes: Sequence[Recipe], count: int) -> list[Recipe]:

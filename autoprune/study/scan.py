@@ -11,6 +11,7 @@ from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Domain, Recipe
 from autoprune.record.looks import Look
 from autoprune.study.choices import Choices
+from autoprune.study.growth import Growth
 from autoprune.study.lookout import Lookout
 from autoprune.study.neighbours import Neighbours
 from autoprune.study.sampler import RANDOM, TPE, Sampler, Values
@@ -30,11 +31,9 @@ TRIES = 20
 MOST_LOOKS = 3000
 """Looks of a scan, at most, where nobody says how many."""
 
-GROWTH = 0.01
-"""A scan is done once the hypervolume of its looks has grown by no larger share …"""
-
 EFFORT = 1 / 2
-"""… over the last part of its batches: what a look costs does not matter, what came of the effort does."""
+"""A scan is done once its looks have found no more over the last part of its batches: what a look costs does not
+matter, what came of the effort does."""
 
 FEWEST = 20
 """Batches that are looked at in any case …"""
@@ -84,7 +83,7 @@ class Scan:
         self._domains = list(choices.cuts)
         self._asked: set[str] = set()  # digests of recipes
         self._taken: dict[str, Values] = {}  # what decides the looks of this scan, by their keys
-        self._volumes: list[float] = []
+        self._growth = Growth()
         self.done = False
 
     def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, first: int | None = None) -> None:
@@ -130,7 +129,7 @@ class Scan:
         sampler, near = self._sampler(TPE if modelled else RANDOM), Neighbours(self._domains, seed=self._seed)
         for values in starts:
             sampler.propose(values)
-        taken, self._volumes = 0, []
+        taken, self._growth = 0, Growth()
         while taken < most and not self._still:
             if taken and taken == modelled:
                 sampler = self._sampler(RANDOM)
@@ -144,7 +143,7 @@ class Scan:
             if until.left <= 0:
                 return
             sampler.tell([self._lookout.outcome(look) for look in looks])
-            self._volumes.append(self._lookout.promises.hypervolume)
+            self._growth.add(self._lookout.promises.hypervolume)
         self.done = True
 
     @property
@@ -190,8 +189,8 @@ class Scan:
 
     @property
     def _still(self) -> bool:
-        """Whether the hypervolume stands still."""
-        done = len(self._volumes)
-        if self._whole or done < (FEWEST if self._volumes and self._volumes[-1] else HOPEFUL):
+        """Whether no more is found."""
+        volumes = self._growth.volumes
+        if self._whole or len(volumes) < (FEWEST if volumes and volumes[-1] else HOPEFUL):
             return False
-        return self._volumes[-1] <= (1 + GROWTH) * self._volumes[-1 - round(EFFORT * done)]
+        return self._growth.stands_still(round(EFFORT * len(volumes)))
