@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ def test_an_interrupted_stage_resumes_bit_identically(
     exam: Exam, family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(fit, "TELL_EVERY_S", math.inf)  # on a slow machine too an epoch is told once
     task, stage, store = family.task, stage_of(exam, epochs=4), Store(tmp_path)
     told: list[str] = []
 
