@@ -241,7 +241,7 @@ def searched(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("searched")
     runs = f"study.dir={folder / 'runs'}"
     common = [runs, "presets=none", "requirements=none", "study.trials=0", "study.latency_seconds=0.001"]
-    common += ["study.verify_rounds=0", "study.looks=12"]
+    common += ["study.verify_rounds=0"]
     presets = ["+presets.int8={encode:{quantize:{bits:8}}}", "+presets.int4={encode:{quantize:{bits:4}}}"]
     presets += ["+presets.half={prune:{dims:{sparsity:0.5,importance:pca}}}"]
     space = ["~space.prune", "~space.encode"]  # nothing is drawn from it: its corners need not be built
