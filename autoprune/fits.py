@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -16,26 +16,30 @@ def fits(value: Any, hint: Any) -> bool:
     Args:
         hint: a class, a dataclass, a union, or a dict, list, tuple or Mapping of these.
     """
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return True
-    if isinstance(hint, types.UnionType):
-        return any(fits(value, option) for option in arguments)
-    if origin in (dict, Mapping):
-        return isinstance(value, Mapping) and all(
-            fits(key, arguments[0]) and fits(inner, arguments[1]) for key, inner in value.items()
-        )
-    if origin in (list, tuple):
-        return isinstance(value, origin) and all(fits(inner, arguments[0]) for inner in value)
-    if dataclasses.is_dataclass(hint):
-        return isinstance(value, typing.cast(type, hint)) and all(
-            fits(getattr(value, name), inner) for name, inner in _fields(typing.cast(Any, hint)).items()
-        )
-    if hint in (int, float):  # JSON writes 1.0 as 1 at times, and counts are compared with sums
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, hint)
+    return _test(hint)(value)
 
 
 @functools.cache
-def _fields(schema: Any) -> dict[str, Any]:
-    return typing.get_type_hints(schema)
+def _test(hint: Any) -> Callable[[Any], bool]:
+    """A hint taken apart once: files hold many values of few types."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return lambda value: True
+    if isinstance(hint, types.UnionType):
+        options = [_test(option) for option in arguments]
+        return lambda value: any(option(value) for option in options)
+    if origin in (dict, Mapping):
+        key, inner = (_test(argument) for argument in arguments)
+        return lambda value: isinstance(value, Mapping) and all(key(name) and inner(value[name]) for name in value)
+    if origin in (list, tuple):
+        each = _test(arguments[0])
+        return lambda value: isinstance(value, origin) and all(map(each, value))
+    if dataclasses.is_dataclass(hint):
+        fields = {name: _test(inner) for name, inner in typing.get_type_hints(hint).items()}
+        return lambda value: (
+            isinstance(value, typing.cast(type, hint))
+            and all(test(getattr(value, name)) for name, test in fields.items())
+        )
+    if hint in (int, float):  # JSON writes 1.0 as 1 at times, and counts are compared with sums
+        return lambda value: isinstance(value, int | float) and not isinstance(value, bool)
+    return lambda value: isinstance(value, hint)

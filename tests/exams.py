@@ -163,6 +163,17 @@ class Family:
     answers: Callable[[Served], Array]
     expected: Callable[[Model], Array]
     assert_whole: Callable[[Served, Model], None]
+    _made: dict[tuple[str, int], Model] = field(default_factory=dict)
+
+    def make(self, exam: Exam, *, epochs: int = 0) -> Model:
+        """What a step makes of the dense model."""
+        made = self._made[str(exam), epochs] = self.run(stage_of(exam, epochs=epochs))
+        return made
+
+    def made(self, exam: Exam, *, epochs: int = 0) -> Model:
+        """The same, made before if it was; whoever changes it works on a copy."""
+        known = self._made.get((str(exam), epochs))
+        return self.make(exam, epochs=epochs) if known is None else known
 
     def run(self, stage: Stage, model: Model | None = None, **changed: Any) -> Model:
         """The stage, from the dense model or another."""

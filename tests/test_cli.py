@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,7 @@ import yaml
 from made_studies import make_study
 from shell import started
 from shell import typed as autoprune
+from short_search import shorten
 
 from autoprune.arguments import config_dir
 from autoprune.record.record import Record
@@ -37,6 +39,13 @@ SEARCH = [
     "requirements=none",
     "requirements.quality.drop=30%",
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        yield
 
 
 @pytest.fixture(scope="module")

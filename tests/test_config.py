@@ -125,7 +125,10 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("override", BAD)
+# Each composes a config and reads data: the fast suite takes one of three.
+@pytest.mark.parametrize(
+    "override", [pytest.param(bad, marks=[pytest.mark.slow] if at % 3 else []) for at, bad in enumerate(BAD)]
+)
 def test_bad_input_is_refused_before_anything_is_written(override: str, planted: Path, tmp_path: Path) -> None:
     words = [
         "task=interactions",

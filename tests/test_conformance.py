@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_every_step_takes_the_exam() -> None:
 def test_the_input_is_untouched(exam: Exam, epochs: int, family: Family) -> None:
     dense = family.dense
     before, training, axes = state_of(dense), dense.training, dict(dense.axes)
-    family.run(stage_of(exam, epochs=epochs))
+    family.make(exam, epochs=epochs)
     assert_same_state(dense.state_dict(), before)
     assert all(table.coded is None for table in dense.tables.values())
     assert dense.axes == axes
@@ -75,7 +76,7 @@ def test_the_input_is_untouched(exam: Exam, epochs: int, family: Family) -> None
 @every_step
 @at_once_and_gradually
 def test_what_is_asked_is_reached_exactly(exam: Exam, epochs: int, family: Family) -> None:
-    made = family.run(stage_of(exam, epochs=epochs))
+    made = family.made(exam, epochs=epochs)
     gone, sizes = removed_parts(made, family.dense), sizes_of(family.dense)
     for name in exam.removes:
         assert gone[name] in exam.removed(name, sizes[name], epochs=epochs)
@@ -95,11 +96,10 @@ def test_what_is_asked_is_reached_exactly(exam: Exam, epochs: int, family: Famil
 def test_the_served_answers_are_those_of_the_masked_model(
     exam: Exam, epochs: int, family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage, kind = stage_of(exam, epochs=epochs), type(family.dense)
-    made = family.run(stage)
+    made, kind = family.made(exam, epochs=epochs), type(family.dense)
     with monkeypatch.context() as patch:
         patch.setattr(kind, "cut", kind.hide)
-        masked = family.run(stage)
+        masked = family.run(stage_of(exam, epochs=epochs))
     expected = family.expected(masked)
     for runtime in family.task.runtimes:
         found = family.answers(family.served(made, tmp_path / runtime, runtime))
@@ -111,7 +111,7 @@ def test_the_served_answers_are_those_of_the_masked_model(
 
 @every_step
 def test_saving_and_loading_change_no_answer(exam: Exam, family: Family, tmp_path: Path) -> None:
-    made = family.run(stage_of(exam))
+    made = family.made(exam)
     for runtime in family.task.runtimes:
         loaded, kept = family.served(made, tmp_path / runtime, runtime), serve(family.task.parts(made, runtime))
         np.testing.assert_array_equal(family.answers(loaded), family.answers(kept))
@@ -144,6 +144,7 @@ def test_an_interrupted_stage_resumes_bit_identically(
     exam: Exam, family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit, "SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr(fit, "TELL_EVERY_S", math.inf)  # on a slow machine too an epoch is told once
     task, stage, store = family.task, stage_of(exam, epochs=4), Store(tmp_path)
     told: list[str] = []
 
@@ -229,7 +230,7 @@ def assert_trained(model: Any, before: Any) -> None:
 @every_step
 def test_a_stage_without_training_does_no_harm_or_all_of_it(exam: Exam, family: Family) -> None:
     """What acts on updates alone is left out by a plan, and is harmless in a stage made by hand."""
-    made, dense = family.run(stage_of(exam)), family.dense
+    made, dense = family.made(exam), family.dense
     planned = plan({"prune": {exam.name: exam.parameters}}, base_defaults=family.task.base)
     assert (planned.stages == ()) == exam.step.only_trains
     same = made.tables.keys() == dense.tables.keys() and all(
@@ -240,7 +241,7 @@ def test_a_stage_without_training_does_no_harm_or_all_of_it(exam: Exam, family: 
 
 @every_step
 def test_one_seed_gives_one_result(exam: Exam, family: Family) -> None:
-    made = [family.run(stage_of(exam, epochs=1)) for _ in range(2)]
+    made = [family.made(exam, epochs=2), family.make(exam, epochs=2)]
     for runtime in family.task.runtimes:
         left, right = (family.task.parts(model, runtime) for model in made)
         assert left.files == right.files

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import io
 import shutil
 import time
@@ -51,19 +53,19 @@ def _few_are_made() -> Iterator[None]:
 
 def told(planted: Path, runs: Path, *words: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The sections of a tiny study, and the overrides that say most of them."""
-    overrides = ["task=interactions", f"task.data.path={planted}", "task.dim=8", "task.training.epochs=2"]
+    overrides = ["task=interactions", "task.dim=8", "task.training.epochs=2"]
     overrides += ["presets=none", "presets.int8.encode.method.quantize.bits=8", "presets.also_int8.quantize.bits=8"]
-    overrides += ["study.trials=0", "study.workers=1"]
     overrides += ["presets.int4.quantize.bits=4", "requirements=none", "study.objectives=[quality,size]"]
-    overrides += [
-        "study.latency_seconds=0.01",
-        f"study.dir={runs}",
-        "study.name=s",
-        "study.trials=0",
-        "study.workers=1",
-        *words,
-    ]
-    return {**sections(compose_config(overrides)), "space": SPACE}, overrides
+    overrides += ["study.latency_seconds=0.01", "study.name=s", "study.trials=0", "study.workers=1", *words]
+    places = {"task.data.path": str(planted), "study.dir": str(runs)}
+    content = copy.deepcopy(composed(*overrides))
+    content["task"]["data"]["path"], content["study"]["dir"] = places.values()
+    return {**content, "space": SPACE}, [*overrides, *(f"{key}={value}" for key, value in places.items())]
+
+
+@functools.cache
+def composed(*overrides: str) -> dict[str, dict[str, Any]]:
+    return sections(compose_config(overrides))
 
 
 def search(
@@ -178,7 +180,7 @@ class Failing(Serial):
 @pytest.mark.parametrize(
     ("calls", "error"),
     [
-        (1, KeyboardInterrupt()),
+        pytest.param(1, KeyboardInterrupt(), marks=pytest.mark.slow),
         pytest.param(2, AutopruneError("no room left on the disk"), marks=pytest.mark.slow),
         (5, AutopruneError("the process that ran looks ended with -9")),
         pytest.param(20, AutopruneError("the process that ran evaluate ended with -9"), marks=pytest.mark.slow),
@@ -354,11 +356,11 @@ SCAN_CALLS = 3 + 2 + 17
 @pytest.mark.parametrize(
     ("calls", "presets", "said"),
     [
-        (2, "int8, int4", "stopped at: measuring"),
+        pytest.param(2, "int8, int4", "stopped at: measuring", marks=pytest.mark.slow),
         pytest.param(4, "int8, int4", "the scan was stopped after 2 looks", marks=pytest.mark.slow),
         (10, "int8, int4", "the scan was stopped after 8 looks"),
         pytest.param(SCAN_CALLS, "int8, int4", "stopped at: int8, ", marks=pytest.mark.slow),
-        (SCAN_CALLS + 1, "int4", "stopped at: int4, "),
+        pytest.param(SCAN_CALLS + 1, "int4", "stopped at: int4, ", marks=pytest.mark.slow),
         (SCAN_CALLS + 3, "", "stopped at: rows item -"),
     ],
 )
@@ -492,7 +494,7 @@ def test_where_nothing_holds_the_nearest_are_made(planted: Path, tmp_path: Path)
     ("words", "timed"),
     [
         ([], False),
-        (["++requirements.latency_ms.max=10x"], True),
+        pytest.param(["++requirements.latency_ms.max=10x"], True, marks=pytest.mark.slow),
         (["study.objectives=[quality,size,latency]"], True),
     ],
 )

@@ -233,7 +233,7 @@ def test_presets_outside_the_space_are_no_beginning(tmp_path: Path) -> None:
     assert {"sparsity": 0.05} not in begun
 
 
-@pytest.mark.parametrize("scanned", [True, False])
+@pytest.mark.parametrize("scanned", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_killed_training_goes_on_to_the_same_looks(tmp_path: Path, scanned: bool) -> None:
     whole = lookout(tmp_path / "whole")
     trained(whole, most=20, scanned=scanned)

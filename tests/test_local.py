@@ -131,6 +131,7 @@ def test_closing_ends_what_runs_and_cancels_what_waits() -> None:
             os.kill(process, 0)
 
 
+@pytest.mark.slow
 def test_closing_does_not_wait_until_a_process_is_ready() -> None:
     local = Local(2)
     call = local.submit(abs, -1)

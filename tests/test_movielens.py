@@ -113,7 +113,7 @@ def test_a_pick_recommends_titles(searched: Path, tmp_path: Path) -> None:
     front = autoprune.search(
         "task=movielens",
         "presets=none",
-        "study.trials=1",
+        *("study.trials=1", "study.looks=12"),
         f"study.dir={searched}",  # where the dense model is trained already
         "requirements=none",
         *("~space.prune", "space.base.dim=64", "space.encode.epochs=0"),

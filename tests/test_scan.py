@@ -63,7 +63,15 @@ def test_the_same_seed_looks_at_the_same(tmp_path: Path, random: bool) -> None:
     assert held(one) != held(other)
 
 
-@pytest.mark.parametrize(("count", "several"), [(0, False), (3, False), (25, False), (17, True)])
+@pytest.mark.parametrize(
+    ("count", "several"),
+    [
+        pytest.param(0, False, marks=pytest.mark.slow),
+        pytest.param(3, False, marks=pytest.mark.slow),
+        (25, False),
+        (17, True),
+    ],
+)
 def test_a_killed_scan_goes_on_to_the_same_looks(tmp_path: Path, count: int, several: bool) -> None:
     whole, killed = lookout(tmp_path / "whole"), lookout(tmp_path / "killed", evaluator=Fading(count))
     scanned(whole, whole=True)

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from shell import typed
+from short_search import MADE, shorten
 
 import autoprune
 from autoprune.config import compose_config, sections
@@ -33,17 +35,13 @@ pytestmark = pytest.mark.slow  # all of it rests on whole searches; test_driver.
 PRESETS = ["int8", "int4", "mixed_8_4", "half_dims", "fewer_items", "half_dims_mixed", "frequency_cut"]
 PRESETS += ["small", "aware"]
 
-SHORT = {"recipes.space.DRAWN_CORNERS": 40, "study.scan.MODELLED": 60, "study.scan.FEWEST": 5}
-SHORT |= {"study.driver.MADE": 6, "study.driver.MADE_LATER": 4}
-"""Constants of a search that is over in seconds; test_scan.py has the real ones."""
-
 
 def words(planted: Path, runs: Path, *extra: str) -> list[str]:
     return [
         "task=interactions",
         f"task.data.path={planted}",
         "task.dim=16",
-        "task.training.epochs=30",
+        "task.training.epochs=20",
         "space.base.dim.any_of=[16,8]",
         "space.prune.epochs.any_of=[0,2]",
         "space.prune.rows.sparsity.item.float=[0.0,0.4]",
@@ -78,11 +76,6 @@ def looked(folder: Path) -> list[tuple[int, str, int, dict[str, dict[str, float]
     return [(one.number, one.key, one.epochs, one.quality) for one in Looks(folder / LOOKS).found.values()]
 
 
-def shorten(patch: pytest.MonkeyPatch) -> None:
-    for name, value in SHORT.items():
-        patch.setattr(f"autoprune.{name}", value)
-
-
 def searched_apart(*overrides: str) -> None:
     """A search in a process that knows nothing of fixtures."""
     shorten(pytest.MonkeyPatch())
@@ -112,7 +105,7 @@ def copied(runs: Path, tmp_path: Path) -> Path:
 def test_baseline_comes_first_then_presets_then_trials(runs: Path) -> None:
     names = [point.candidate.name for point in Record(runs / "s").points]
     assert names[0] == "baseline"
-    assert names.count("trial") > SHORT["study.driver.MADE"]
+    assert names.count("trial") > MADE
     presets = list(compose_config(words(Path("data"), runs)).presets)
     assert sorted(PRESETS) == sorted(presets)
     noted = [name for name in names if name not in ("baseline", "trial")]
@@ -273,13 +266,15 @@ def test_frame_has_a_row_a_point(runs: Path) -> None:
 
 
 def test_latency_is_measured_once_a_structure_where_it_is_asked_for(planted: Path, tmp_path: Path) -> None:
-    autoprune.search(*words(planted, tmp_path, "study.objectives=[quality,size,latency]", "study.trials=0"))
+    alike = "+presets.again={encode:{method:{quantize:{bits:8}},epochs:2}}"
+    nothing_more = ["study.objectives=[quality,size,latency]", "study.looks=0", "study.trials=0"]
+    autoprune.search(*words(planted, tmp_path, alike, *nothing_more))
     by_structure: dict[str, set[float]] = {}
-    for point in Record(tmp_path / "s").points:
-        if not point.candidate.rejected:
-            measured = point.candidate.latest()
-            by_structure.setdefault(measured.structure, set()).add(measured.latency["single"].median_ms)
-    assert len(by_structure) > 3
+    points = [point for point in Record(tmp_path / "s").points if not point.candidate.rejected]
+    for point in points:
+        measured = point.candidate.latest()
+        by_structure.setdefault(measured.structure, set()).add(measured.latency["single"].median_ms)
+    assert 3 < len(by_structure) < len(points)
     assert all(len(timings) == 1 for timings in by_structure.values())
 
 
@@ -292,9 +287,7 @@ def test_what_is_not_timed_can_be_looked_at(command: str, runs: Path, tmp_path: 
     """Neither latency nor its ratio is there, but for the dense model's."""
     shutil.copytree(runs, tmp_path / "runs")
     told = command.format(name="s", file=tmp_path / "out")
-    ended = subprocess.run(
-        [sys.executable, "-m", "autoprune", *told.split()], cwd=tmp_path, capture_output=True, text=True
-    )
+    ended = typed(tmp_path, *told.split())
     assert ended.returncode == 0, ended.stderr
     assert "nan" not in ended.stdout.lower()
     assert "Traceback" not in ended.stderr
@@ -384,7 +377,7 @@ def test_stopped_by_hand_in_mid_scan_it_says_so_and_goes_on(planted: Path, tmp_p
     before = looks.read_bytes()
     autoprune.search(*words(planted, tmp_path, "study.trials=0"))
     assert looks.read_bytes().startswith(before[: before.rindex(b"\n")])
-    assert len(Record(tmp_path / "s").points) > SHORT["study.driver.MADE"]
+    assert len(Record(tmp_path / "s").points) > MADE
 
 
 def children(of: int) -> list[int]:
@@ -421,5 +414,7 @@ def test_a_worker_that_is_killed_in_mid_scan_costs_what_it_was_at(
     monkeypatch.undo()
     shorten(monkeypatch)
     autoprune.search(*words(planted, tmp_path))
-    assert looked(tmp_path / "s") == looked(runs / "s")
+    # What the other process had finished is kept, so that what was lost comes after it, under other numbers.
+    again, undisturbed = ({look[1:3]: look[3] for look in looked(folder / "s")} for folder in (tmp_path, runs))
+    assert again == undisturbed
     assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))

@@ -58,7 +58,7 @@ def searched(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def verified(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same study, verified; not to be changed."""
     folder = Path(shutil.copytree(searched, tmp_path_factory.mktemp("verified") / "runs"))
-    autoprune.verify_study("s", runs=folder, rounds=3)
+    autoprune.verify_study("s", runs=folder, rounds=2)
     return folder
 
 
@@ -108,7 +108,7 @@ def test_every_artifact_is_timed_on_its_own(verified: Path) -> None:
     timings = [point.candidate.latest("verify").latency["single"] for point in Front(record).finalists]
     assert len({timing.median_ms for timing in timings}) == len(timings)
     assert timings[0].ratio == 1.0
-    assert all(len(timing.rounds) == 3 and timing.pairs <= 3 * MOST_PAIRS for timing in timings)
+    assert all(len(timing.rounds) == 2 and timing.pairs <= 2 * MOST_PAIRS for timing in timings)
     reading = record.points[1].verified["latency_ms"]
     assert reading.value == pytest.approx(timings[0].median_ms * reading.ratio)
 
@@ -126,7 +126,7 @@ def test_a_task_that_is_lent_to_a_verification_is_given_back(runs: Path) -> None
 def test_a_second_verification_measures_nothing(verified: Path) -> None:
     before = (verified / "s" / "archive.jsonl").read_bytes()
     working: list[str] = []
-    autoprune.verify_study("s", runs=verified, rounds=3, working=working.append)
+    autoprune.verify_study("s", runs=verified, rounds=2, working=working.append)
     assert not working
     assert (verified / "s" / "archive.jsonl").read_bytes() == before
 
@@ -196,7 +196,7 @@ def test_another_machine_measures_again(verified: Path, tmp_path: Path, monkeypa
     assert machines == [machine()["id"], machine()["id"], "elsewhere"]
     assert point.verified["quality"] == before["quality"]
     monkeypatch.undo()
-    autoprune.verify_study("s", runs=runs, rounds=3)
+    autoprune.verify_study("s", runs=runs, rounds=2)
     assert Record(runs / "s").points[1].verified == before, "back here, what was measured here counts again"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
 from collections.abc import Mapping
@@ -67,8 +66,7 @@ class Latency:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; a load of 0 is not written down."""
-        content = dataclasses.asdict(self)
-        return content if self.load else {name: value for name, value in content.items() if name != "load"}
+        return {name: value for name, value in vars(self).items() if name != "load" or value}
 
     @property
     def busy(self) -> bool:
@@ -144,10 +142,7 @@ class Measurement:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        content = {
-            **dataclasses.asdict(self),
-            "latency": {name: timed.to_json() for name, timed in self.latency.items()},
-        }
+        content = {**vars(self), "latency": {name: timed.to_json() for name, timed in self.latency.items()}}
         return {name: held for name, held in content.items() if LATER.get(name, ...) != held}
 
     @property

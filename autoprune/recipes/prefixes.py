@@ -23,11 +23,12 @@ class Prefixes:
     def __init__(self, *, limit_bytes: int = LIMIT_BYTES) -> None:
         self.limit_bytes = limit_bytes
         self._models: OrderedDict[str, Model] = OrderedDict()
+        self._sizes: dict[str, int] = {}  # in bytes: to ask every model each time would take longer than some looks
 
     @property
     def bytes(self) -> int:
         """Of the tensors of its models; of those that models share, once for each."""
-        return sum(_bytes(model) for model in self._models.values())
+        return sum(self._sizes.values())
 
     def longest(self, keys: Sequence[str]) -> tuple[int, Model | None]:
         """The last of `keys` that there is a model for: its place, and the model; (0, None) if there is none."""
@@ -39,13 +40,11 @@ class Prefixes:
 
     def put(self, key: str, model: Model) -> None:
         """Keeps a model, if there is room for it at all."""
-        if _bytes(model) > self.limit_bytes:
+        size = sum(tensor.nbytes for tensor in model.state_dict().values())
+        if size > self.limit_bytes:
             return
-        self._models[key] = model
+        self._models[key], self._sizes[key] = model, size
         self._models.move_to_end(key)
         while self.bytes > self.limit_bytes:
-            self._models.popitem(last=False)
-
-
-def _bytes(model: Model) -> int:
-    return sum(tensor.nbytes for tensor in model.state_dict().values())
+            oldest, _ = self._models.popitem(last=False)
+            del self._sizes[oldest]

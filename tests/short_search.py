@@ -1,0 +1,20 @@
+"""Constants of a search that is over in seconds; test_scan.py and test_halving.py have the real ones."""
+
+from __future__ import annotations
+
+import pytest
+
+MADE = 4
+
+SHORT = {
+    "recipes.space.DRAWN_CORNERS": 40,
+    "study.scan.MODELLED": 40,  # so that neighbours are all that is asked for at its end
+    "study.scan.FEWEST": 6,
+    "study.driver.MADE": MADE,
+    "study.driver.MADE_LATER": 2,
+}
+
+
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    for name, value in SHORT.items():
+        patch.setattr(f"autoprune.{name}", value)
