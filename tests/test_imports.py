@@ -23,7 +23,7 @@ ROOMS = {
     "machine": "",
     "families": "",
     "readers": "named files arrays parquet words ids table",
-    "packing": "codes packed product rows parts",
+    "packing": "codes packed biased product rows parts",
     "models": "remembered context axis table model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product",
     "artifacts": "manifest served artifact formats",
