@@ -101,7 +101,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
 
     def fingerprint(self) -> str:
         settings = dataclasses.asdict(self.config)
-        for reported_only in ("metrics", "data"):  # the data itself is hashed, wherever it lies
+        for reported_only in ("metrics", "data", "model"):  # data and tables themselves are hashed, wherever they lie
             settings.pop(reported_only, None)
         return f"{self._fingerprint} {json.dumps(settings, sort_keys=True)}"
 
