@@ -100,7 +100,7 @@ class _Layout:
             values = len(line.split(self.mark)) - 1
             raise AutopruneError(
                 f"{self.path}: all vectors must be of one length: line {number:,} ({_shown(line)}) has {values} "
-                f"values, but {self.dim} are due."
+                f"values, but {self.dim} are due. Where ids end in a number, tabs must stand between id and values."
             )
         return fields
 

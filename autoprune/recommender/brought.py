@@ -18,10 +18,7 @@ from autoprune.recommender.config import RecommenderConfig
 from autoprune.recommender.data.interactions import Interactions
 from autoprune.recommender.matching import Matched
 from autoprune.recommender.model import Factorization
-from autoprune.recommender.task import COPIES, RecommenderTask
-
-TRAINED_RMS = 0.3
-"""Root mean square of the weights that the learning rate of a config is meant for; others learn in proportion."""
+from autoprune.recommender.task import COPIES, INITIAL_RMS, RecommenderTask
 
 CALIBRATED_SCORES = 2**23
 """Scores that the temperature of the softmax is found by, at most."""
@@ -37,13 +34,14 @@ class BroughtTask(RecommenderTask):
     The dense model is what was brought, row by row. Fine-tuning goes on from it with a softmax over all items, as for
     models that are trained here, but of the scores as they are: divided by the temperature under which they explain
     the training data best (Guo et al. 2017, "On Calibration of Modern Neural Networks"), not brought to length 1 first.
+    The learning rate is meant for weights as large as those of models that are trained here, and changes in proportion.
     """
 
     def __init__(self, name: str, data: Interactions, config: RecommenderConfig, brought: Matched) -> None:
         super().__init__(name, data, config)
         self._brought = brought
         self.base = {"dim": brought.dim}
-        rate = self.training.learning_rate * min(_rms(brought, side) for side in brought.rows) / TRAINED_RMS
+        rate = self.training.learning_rate * min(_rms(brought, side) for side in brought.rows) / INITIAL_RMS
         self.training = dataclasses.replace(self.training, epochs=0, learning_rate=rate)
 
     def describe(self) -> str:

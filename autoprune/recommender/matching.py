@@ -94,7 +94,9 @@ def _values(held: Side, known: Ids, side: str) -> tuple[npt.NDArray[Any], Number
     if not known.numeric or len(values):
         unique, first, counts = np.unique(values, return_index=True, return_counts=True)
         if (counts > 1).any():
-            raise AutopruneError(f"{where}: id {unique[counts > 1][0]!r} stands twice, written in two ways; keep one.")
+            raise AutopruneError(
+                f"{where}: id {str(unique[counts > 1][0])!r} stands twice, written in two ways; keep one."
+            )
         values, rows = unique, rows[first]
     if not len(values) or (known.positions(Ids(values)) < 0).all():
         raise AutopruneError(
