@@ -30,7 +30,7 @@ ROOMS = {
     "tasks": "metric task",
     "recommender": "ids histories loss ranking data data.looks data.columns data.text data.delimited data.parquet "
     "data.lightgcn data.tables data.log data.interactions config targets kernels ties topk served model task pieces "
-    "trained matching brought make",
+    "sides trained matching brought make",
     "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
     "onnx_spec onnx_graph served model parts reach obstacles stock stock_format hub modules pretrained bert config "
     "slices workloads benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements "

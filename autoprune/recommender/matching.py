@@ -16,7 +16,7 @@ from autoprune.models.table import Table
 from autoprune.recommender.data.log import WHOLE, Log
 from autoprune.recommender.ids import Ids
 from autoprune.recommender.pieces import SIDES
-from autoprune.recommender.trained import Side, Trained
+from autoprune.recommender.sides import Side, Trained
 
 Numbers = npt.NDArray[np.int64]
 

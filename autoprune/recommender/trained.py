@@ -2,65 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from autoprune.errors import AutopruneError
 from autoprune.readers.arrays import Array
 from autoprune.readers.ids import ids_beside, ids_of, read_ids
-from autoprune.readers.named import BLOCK_VALUES, NamedRows, as_float32, check_finite, named_rows
+from autoprune.readers.named import NamedRows, as_float32, check_finite, named_rows
 from autoprune.readers.table import read_table
 from autoprune.recommender.config import ModelFiles
 from autoprune.recommender.pieces import GLOBAL, SIDES, Pieces
-
-Numbers = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """The table of users or of items.
-
-    Attributes:
-        table: its rows; its vectors are not to be written into.
-        bias: of each row, float32 [rows], or None.
-    """
-
-    table: NamedRows
-    bias: Numbers | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A model whose score is u·v, plus biases where there are any.
-
-    Attributes:
-        user, item: of one width.
-        constant: that is added to every score.
-        notes: what was folded or found by shape, for people.
-    """
-
-    user: Side
-    item: Side
-    constant: float
-    notes: tuple[str, ...]
-
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits of the SHA-256 of tables, ids and biases."""
-        state = hashlib.sha256(repr(self.constant).encode())
-        for side in (self.user, self.item):
-            vectors = side.table.vectors
-            state.update(repr((vectors.shape, side.table.ids, side.bias is not None)).encode())
-            step = max(BLOCK_VALUES // vectors.shape[1], 1)
-            for start in range(0, len(vectors), step):
-                state.update(vectors[start : start + step].tobytes())
-            state.update(b"" if side.bias is None else side.bias.tobytes())
-        return state.hexdigest()[:12]
+from autoprune.recommender.sides import Numbers, Side, Trained, of_length_one, unfolded
 
 
 def read_trained(told: ModelFiles, *, counts: Mapping[str, int]) -> Trained:
@@ -80,11 +34,11 @@ def read_trained(told: ModelFiles, *, counts: Mapping[str, int]) -> Trained:
     _check_rest(told, pieces, names)
     constant = _constant(told, pieces)
     if told.score == "cosine":
-        sides = {name: _of_length_one(side) for name, side in sides.items()}
+        sides = {name: of_length_one(side) for name, side in sides.items()}
         notes.append("rows are brought to length 1, so that dot products are the cosines")
     else:
-        sides, unfolded = _unfolded(sides)
-        notes += unfolded
+        sides, said = unfolded(sides)
+        notes += said
     said = [f"biases of {name}s" for name, side in sides.items() if side.bias is not None]
     said += ["a bias of all"] if constant else []
     notes += [f"{', '.join(said)} are added to scores"] if said else []
@@ -240,40 +194,3 @@ def _check_rest(told: ModelFiles, pieces: Pieces, names: Mapping[str, str]) -> N
             f"scores are dot products of two tables all the same, name them: task.model.user={names['user']} "
             f"task.model.item={names['item']}"
         )
-
-
-def _of_length_one(side: Side) -> Side:
-    """The rows at length 1; rows of zeros stay."""
-    vectors = side.table.vectors
-    lengths = np.asarray(np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
-    divided: Numbers = vectors / np.where(lengths > 0, lengths, np.float32(1))
-    return dataclasses.replace(side, table=dataclasses.replace(side.table, vectors=divided))
-
-
-def _unfolded(sides: dict[str, Side]) -> tuple[dict[str, Side], list[str]]:
-    """Biases that were folded into the tables, as those of `implicit` are: a column beside one that is 1 throughout."""
-    found, notes = dict(sides), list[str]()
-    for ones, biased in (SIDES, SIDES[::-1]):
-        column = _column_of_ones(found[ones].table.vectors)
-        if column is None or found[biased].bias is not None or found[ones].table.dim < 2:
-            continue
-        bias = np.array(found[biased].table.vectors[:, column])
-        for name in SIDES:
-            table = found[name].table
-            narrow = dataclasses.replace(table, vectors=np.delete(table.vectors, column, axis=1))
-            found[name] = dataclasses.replace(found[name], table=narrow)
-        found[biased] = dataclasses.replace(found[biased], bias=bias)
-        notes.append(
-            f"dimension {column} of the {ones}s is 1 throughout, so that of the {biased}s is taken as their bias"
-        )
-    return found, notes
-
-
-def _column_of_ones(vectors: Numbers) -> int | None:
-    """The column that is 1 in every row but those of zeros alone; None where there is none, or several."""
-    first = vectors[:1024]
-    likely = np.flatnonzero(((first == 1) | ~first.any(1, keepdims=True)).all(0) & (first == 1).any(0))
-    found = [
-        int(column) for column in likely if not (others := vectors[vectors[:, column] != 1]).size or not others.any()
-    ]
-    return found[0] if len(found) == 1 else None
