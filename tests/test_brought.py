@@ -13,7 +13,7 @@ import safetensors.numpy
 import torch
 
 from autoprune.artifacts import artifact
-from autoprune.config import compose_sections
+from autoprune.config import compose_sections, structured
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
@@ -23,7 +23,8 @@ from autoprune.recommender.config import InteractionsConfig, InteractionsData, M
 from autoprune.recommender.make import make_interactions
 from autoprune.recommender.pieces import role_of
 from autoprune.recommender.served import Recommender
-from autoprune.study.definition import make_task
+from autoprune.study.definition import Definition, make_task
+from autoprune.study.settings import StudyConfig
 from autoprune.study.suited import suited
 
 USERS, ITEMS, DIM, EACH = 220, 60, 5, 10
@@ -278,6 +279,15 @@ def test_the_content_of_tables_is_part_of_the_fingerprint(ratings: Path, tmp_pat
     assert brought(ratings, moved).fingerprint() == before
     np.save(moved / "item.npy", V + np.float32(1e-6))
     assert brought(ratings, moved).fingerprint() != before
+
+
+def test_studies_without_tables_are_defined_as_they_were(ratings: Path) -> None:
+    sections = compose_sections(["task=interactions", f"task.data.path={ratings}", "study.name=s"])
+    task = make_task(sections["task"])
+    found = Definition.of_sections(sections, structured(StudyConfig, sections["study"], "study"), task)
+    assert "model" not in found.content["task"]
+    assert set(found.places) == {"task.data.path"}
+    assert '"model"' not in task.fingerprint()
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

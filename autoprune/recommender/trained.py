@@ -96,7 +96,7 @@ def _side(told: ModelFiles, pieces: Pieces, side: str, name: str) -> Side:
         table = read_table(held, ids=ids)
     else:
         beside = ids_beside(pieces.place / name) if pieces.place.is_dir() and not ids_name else None
-        ids_where = str(beside) if beside else f"{pieces.place}: {ids_name}"
+        ids_where = str(beside or (pieces.files.get(ids_name or "") or f"{pieces.place}: {ids_name}"))
         found = read_ids(beside) if beside else _ids(pieces, ids_name) if ids_name else None
         table = named_rows(held, found, where=where, ids_where=ids_where)
     return Side(table=table, bias=_bias(told, pieces, side, table))
