@@ -41,7 +41,7 @@ from autoprune.arguments import (
 from autoprune.errors import AutopruneError, nearest, unknown
 from autoprune.families import task_maker
 from autoprune.hydra_state import undisturbed
-from autoprune.overrides import key_of, literal, quoted, several, written
+from autoprune.overrides import OVERRIDE, key_of, literal, quoted, several, written
 
 CONFIG_MODULE = "autoprune.conf"
 
@@ -68,6 +68,7 @@ def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         AutopruneError: an argument is neither a flag, nor belongs to one, nor key=value.
     """
     check_arguments(arguments)
+    arguments = [_by_path(argument, chosen(arguments)) for argument in arguments]
     ours = [argument for argument in arguments if REQUIREMENT.match(argument)]
     rest = [f"++{argument}" if FREE.match(argument) else argument for argument in arguments if argument not in ours]
     many = any(argument in MANY for argument in arguments)
@@ -169,6 +170,19 @@ def _task_schemas(words: tuple[str, ...]) -> Iterator[type[Any]]:
         with suppress(*UNCOMPOSABLE):
             name = _base((*paths, f"task={option}") if option else tuple(paths)).task.name
             yield task_maker(name).config
+
+
+def _by_path(argument: str, words: tuple[str, ...]) -> str:
+    """The same argument; `task.model=my_model/` is written for `task.model.path=my_model/`, of what has a path."""
+    match = OVERRIDE.fullmatch(argument)
+    section, _, name = match["key"].partition(".") if match else ("", "", "")
+    if match is None or section != "task" or "." in name or match["value"].startswith(("{", "[")):
+        return argument
+    for schema in _task_schemas(words):
+        held = next(iter(_options(_hint(schema, [name]))), None)
+        if dataclasses.is_dataclass(held) and "path" in typing.get_type_hints(held):
+            return f"{match['mark']}{match['key']}.path={match['value']}"
+    return argument
 
 
 def _options(hint: Any) -> list[Any]:

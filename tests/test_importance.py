@@ -9,7 +9,7 @@ from torch import Tensor
 from autoprune.errors import RecipeError
 from autoprune.models.context import Context
 from autoprune.packing.codes import RowCodes
-from autoprune.recommender.model import Factorization
+from autoprune.recommender.model import Factorization, random_factorization
 from autoprune.steps import make_step
 from autoprune.steps.dims import Dims
 from autoprune.steps.importance import dim_activation, row_frequency
@@ -19,7 +19,7 @@ from autoprune.steps.step import Step
 
 
 def model_of(users: Tensor, items: Tensor) -> Factorization:
-    made = Factorization(len(users), len(items), users.shape[1], init_std=0.1, fold_in={}, seed=0)
+    made = random_factorization(len(users), len(items), users.shape[1], init_std=0.1, fold_in={}, seed=0)
     with torch.no_grad():
         made.tables["user"].weight.copy_(users)
         made.tables["item"].weight.copy_(items)

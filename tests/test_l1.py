@@ -18,7 +18,7 @@ from autoprune.recipes.schedule import one_shot
 from autoprune.recipes.stages import run_stage
 from autoprune.recipes.store import Checkpoints
 from autoprune.recipes.train import Trainer
-from autoprune.recommender.model import Factorization
+from autoprune.recommender.model import Factorization, random_factorization
 from autoprune.recommender.task import RecommenderTask
 from autoprune.steps.l1 import GROUPS, L1, group_scale, soft_threshold
 
@@ -28,7 +28,7 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def random_model(users: int = 30, items: int = 20, dim: int = 8) -> Factorization:
-    made = Factorization(users, items, dim, init_std=0.1, fold_in={"alpha": 0.0, "ridge": 0.5}, seed=0)
+    made = random_factorization(users, items, dim, init_std=0.1, fold_in={"alpha": 0.0, "ridge": 0.5}, seed=0)
     with torch.no_grad():
         made.tables["item"].weight.mul_(50)  # the step goes by each table's own scale
     return made

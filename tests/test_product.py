@@ -13,7 +13,7 @@ from autoprune.errors import RecipeError
 from autoprune.models.context import Context
 from autoprune.packing import PackedTable, restore
 from autoprune.packing.product import ProductCodes, learn_product
-from autoprune.recommender.model import Factorization
+from autoprune.recommender.model import Factorization, random_factorization
 from autoprune.steps import make_step
 
 HALF = 2.0**-11
@@ -113,7 +113,7 @@ def test_one_seed_gives_one_codebook_and_another_gives_another() -> None:
 
 
 def model(users: int = 30, items: int = 20, dim: int = 8) -> Factorization:
-    return Factorization(users, items, dim, init_std=0.1, fold_in={"alpha": 0.0, "ridge": 0.5}, seed=0)
+    return random_factorization(users, items, dim, init_std=0.1, fold_in={"alpha": 0.0, "ridge": 0.5}, seed=0)
 
 
 def test_a_table_cut_below_its_entries_keeps_one_entry_a_row() -> None:

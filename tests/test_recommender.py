@@ -191,7 +191,7 @@ def test_many_users_are_folded_in_as_one_is(
     owner, rows = owner[kept], served_pruned._row_of_item[seen[kept]]
     owner, rows = owner[rows >= 0], rows[rows >= 0]
     found = served_pruned._fold_in(owner, rows, count=len(users))
-    penalty, average = (part.double() for part in served_pruned._regression or ())
+    penalty, average = (part.double() for part in (served_pruned._regression or ())[:2])
     for user in users:
         own = served_pruned._item_table.decode(rows[owner == user]).double()
         expected = torch.linalg.solve(own.T @ own + penalty, own.sum(0)) if len(own) else average

@@ -17,7 +17,7 @@ from autoprune.models.context import Context
 from autoprune.packing.codes import RowCodes
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.schedule import SCHEDULES, cubic, one_shot
-from autoprune.recommender.model import Factorization
+from autoprune.recommender.model import Factorization, random_factorization
 from autoprune.steps import make_step, refusal
 from autoprune.steps.dims import Dims, principal_rotation
 from autoprune.steps.importance import dim_norm
@@ -33,7 +33,7 @@ def random_tables(*shapes: tuple[int, int], seed: int = 0) -> list[Tensor]:
 
 
 def random_model(users: int = 30, items: int = 20, dim: int = 8) -> Factorization:
-    return Factorization(users, items, dim, init_std=0.1, fold_in={"alpha": 0.0, "ridge": 0.5}, seed=0)
+    return random_factorization(users, items, dim, init_std=0.1, fold_in={"alpha": 0.0, "ridge": 0.5}, seed=0)
 
 
 def layer_of(weight: Tensor) -> nn.Linear:

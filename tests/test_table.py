@@ -13,7 +13,7 @@ from autoprune.errors import RecipeError
 from autoprune.models.axis import removes_nothing, sparsity_by_name
 from autoprune.models.table import Table
 from autoprune.packing import restore
-from autoprune.recommender.model import Factorization
+from autoprune.recommender.model import Factorization, random_factorization
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def table() -> Table:
 
 @pytest.fixture
 def model() -> Factorization:
-    return Factorization(9, 7, 4, init_std=0.1, fold_in={"alpha": 0.0, "ridge": 0.5}, seed=0)
+    return random_factorization(9, 7, 4, init_std=0.1, fold_in={"alpha": 0.0, "ridge": 0.5}, seed=0)
 
 
 def positions(*wanted: int) -> Tensor:
@@ -202,7 +202,7 @@ def test_a_rotation_keeps_every_dot_product(model: Factorization) -> None:
 
 
 def test_initial_weights_come_from_the_seed_alone(model: Factorization) -> None:
-    made = [Factorization(9, 7, 4, init_std=0.1, fold_in=model.fold_in, seed=seed) for seed in (0, 1)]
+    made = [random_factorization(9, 7, 4, init_std=0.1, fold_in=model.fold_in, seed=seed) for seed in (0, 1)]
     assert torch.equal(made[0].tables["item"].weight, model.tables["item"].weight)
     assert not torch.equal(made[1].tables["item"].weight, model.tables["item"].weight)
 

@@ -183,7 +183,7 @@ class Model(nn.Module):
     def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
         """The tables as they ship: what a manifest says of each, by name, and their tensors (`user.codes`).
 
-        A linear map's bias lies beside it, as `name.bias`.
+        A table's bias lies beside it, as `name.bias`.
         """
         entries: dict[str, dict[str, Any]] = {}
         tensors: dict[str, Tensor] = {}
@@ -191,7 +191,7 @@ class Model(nn.Module):
             stored = table.packed()
             entries[name] = stored.entry
             tensors |= {f"{name}.{key}": tensor for key, tensor in stored.tensors.items()}
-            if isinstance(table, Linear):
+            if table.bias is not None:
                 tensors[f"{name}.bias"] = table.bias.detach()
         return entries, tensors
 

@@ -23,6 +23,7 @@ class Table(nn.Module):
 
     Attributes:
         weight: float32 [rows, dim], trained.
+        bias: float32 [rows], trained, of tables that have one; it is neither cut in dimensions nor coded.
         index: int64 [rows], the original row number of each row, ascending.
         original_rows: how many rows there were before any cut.
         row_mask, dim_mask: bool [rows], [dim]; False is hidden until it is cut.
@@ -36,6 +37,7 @@ class Table(nn.Module):
     symmetric: ClassVar[bool] = False
 
     weight: nn.Parameter
+    bias: nn.Parameter | None
     index: Tensor
     row_mask: Tensor
     dim_mask: Tensor
@@ -43,10 +45,11 @@ class Table(nn.Module):
     bits: Tensor
     shares: Tensor
 
-    def __init__(self, rows: int, dim: int) -> None:
+    def __init__(self, rows: int, dim: int, *, bias: bool = False) -> None:
         super().__init__()
         self.original_rows = rows
         self.weight = nn.Parameter(torch.empty(rows, dim))
+        self.register_parameter("bias", nn.Parameter(torch.zeros(rows)) if bias else None)
         self.register_buffer("index", torch.arange(rows))
         self.register_buffer("row_mask", torch.ones(rows, dtype=torch.bool))
         self.register_buffer("dim_mask", torch.ones(dim, dtype=torch.bool))
@@ -116,6 +119,8 @@ class Table(nn.Module):
         self._replace(self.weight.detach()[keep])
         for name in ("index", "row_mask", "mask", "bits", "shares"):
             setattr(self, name, getattr(self, name)[keep])
+        if self.bias is not None:
+            self.bias = nn.Parameter(self.bias.detach()[keep].clone())
 
     def cut_dims(self, keep: Tensor) -> None:
         """Keeps the dimensions at `keep` (int64, ascending); the others are gone."""
@@ -164,22 +169,16 @@ class Linear(Table):
     """A linear map, y = x Wᵀ + b: its rows are what comes out, its dimensions what goes in.
 
     Its codes lie symmetrically about zero, as kernels that multiply whole numbers want them.
-
-    Attributes:
-        bias: float32 [rows], trained.
     """
 
     symmetric: ClassVar[bool] = True
 
+    bias: nn.Parameter
+
     def __init__(self, rows: int, dim: int) -> None:
-        super().__init__(rows, dim)
-        self.bias = nn.Parameter(torch.zeros(rows))
+        super().__init__(rows, dim, bias=True)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """The map of float32 [..., dim]: [..., rows]; zero where a row is hidden."""
         bias = self.bias if self.row_mask.all() else self.bias * self.row_mask
         return linear(vectors, self.values(), bias)
-
-    def cut_rows(self, keep: Tensor) -> None:
-        super().cut_rows(keep)
-        self.bias = nn.Parameter(self.bias.detach()[keep].clone())

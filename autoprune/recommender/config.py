@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, unknown
 from autoprune.recommender.data.columns import Columns
 from autoprune.tasks.task import Training
 
 WIDEST = 4096
+
+SCORES = ("dot", "cosine")
+"""What a trained model's score can be of two rows."""
 
 
 @dataclass(kw_only=True)
@@ -21,10 +24,36 @@ class FoldIn:
 
 
 @dataclass(kw_only=True)
+class ModelFiles:
+    """Where tables lie that were trained elsewhere, and what they mean.
+
+    Attributes:
+        path: a folder, or a file that holds several arrays; all else is named as it is called in there.
+        user, item: the tables; None: by name, or by shape.
+        user_ids, item_ids: what names their rows, an array or a file; None: by name, or the tables say it.
+        user_bias, item_bias: an array each; None: by name, or there is none.
+        global_bias: a number, or the name of an array; None: by name, or there is none.
+        score: `dot` or `cosine`; None: dot.
+    """
+
+    path: str | None = None
+    user: str | None = None
+    item: str | None = None
+    user_ids: str | None = None
+    item_ids: str | None = None
+    user_bias: str | None = None
+    item_bias: str | None = None
+    global_bias: str | None = None
+    score: str | None = None
+
+
+@dataclass(kw_only=True)
 class RecommenderConfig:
     """What a recommender task can be told, beside where its data comes from.
 
     Attributes:
+        model: tables that were trained elsewhere, in place of a dense model that is trained here; how they are trained
+            on does not depend on `dim`, `noise`, `temperature` and `popularity`.
         dim: width of the dense model.
         metric: what `quality` means.
         metrics: what is reported: `ndcg@K`, `recall@K`, `hit_rate@K`.
@@ -36,6 +65,7 @@ class RecommenderConfig:
         fold_in: how users without a row are served.
     """
 
+    model: ModelFiles = field(default_factory=ModelFiles)
     dim: int = 64
     metric: str = "ndcg@20"
     metrics: list[str] = field(default_factory=lambda: ["ndcg@20", "recall@20", "hit_rate@20"])
@@ -53,6 +83,11 @@ class RecommenderConfig:
             AutopruneError: with the path of the entry.
         """
         self.training.check()
+        given = [name for name, value in vars(self.model).items() if value is not None]
+        if given and self.model.path is None:
+            raise AutopruneError(f"task.model.{given[0]}: task.model=FOLDER says where it lies, and must be given too.")
+        if self.model.score not in (None, *SCORES):
+            raise unknown("task.model.score", self.model.score, SCORES)
         if self.training.epochs < 1:
             raise AutopruneError(f"task.training.epochs >= 1 must hold, but got {self.training.epochs}.")
         for name in ("alpha", "ridge"):

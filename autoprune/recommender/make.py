@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from autoprune.errors import AutopruneError
-from autoprune.recommender.config import InteractionsConfig, MovielensConfig
-from autoprune.recommender.data.interactions import check_split, split_log
+from autoprune.recommender.brought import BroughtTask
+from autoprune.recommender.config import InteractionsConfig, ModelFiles, MovielensConfig, RecommenderConfig
+from autoprune.recommender.data.interactions import Interactions, check_split, split_log
 from autoprune.recommender.data.log import Log, read_log
+from autoprune.recommender.matching import matched
 from autoprune.recommender.task import RecommenderTask
+from autoprune.recommender.trained import read_trained
 from autoprune.tasks.task import TaskMaker
 
 
@@ -33,10 +39,14 @@ def make_movielens(config: MovielensConfig) -> RecommenderTask:
         for film in films.itertuples()
     }
     columns = log[["userId", "movieId", "timestamp"]].set_axis(["user", "item", "time"], axis=1)
-    data = split_log(
-        Log.of([columns]), config.data.split, seed=config.data.seed, where="MovieLens latest-small", titles=titles
+    return _task(
+        config.name,
+        config,
+        Log.of([columns]),
+        split=partial(
+            split_log, split=config.data.split, seed=config.data.seed, where="MovieLens latest-small", titles=titles
+        ),
     )
-    return RecommenderTask(config.name, data, config)
 
 
 def make_interactions(config: InteractionsConfig) -> RecommenderTask:
@@ -61,7 +71,17 @@ def make_interactions(config: InteractionsConfig) -> RecommenderTask:
         min_rating=data.min_rating,
         timed={None: None, "random": False}.get(data.split, True),
     )
-    return RecommenderTask(config.name, split_log(log, data.split, seed=data.seed, where=data.path), config)
+    return _task(config.name, config, log, split=partial(split_log, split=data.split, seed=data.seed, where=data.path))
+
+
+def _task(name: str, config: RecommenderConfig, log: Log, *, split: Callable[[Log], Interactions]) -> RecommenderTask:
+    """The task of a log, with a dense model that is trained here, or that was brought."""
+    config.check()
+    if config.model.path is None:
+        return RecommenderTask(name, split(log), config)
+    trained = read_trained(config.model, counts={"user": len(log.users), "item": len(log.items)})
+    brought, log = matched(trained, log)
+    return BroughtTask(name, split(log), config, brought)
 
 
 def _check_seed(seed: int) -> None:
@@ -69,5 +89,7 @@ def _check_seed(seed: int) -> None:
         raise AutopruneError(f"task.data.seed: a whole number >= 0 must be given, but got {seed}.")
 
 
-MOVIELENS = TaskMaker(config=MovielensConfig, make=make_movielens)
-INTERACTIONS = TaskMaker(config=InteractionsConfig, make=make_interactions, located=("data.path",))
+BROUGHT = tuple(f"model.{entry.name}" for entry in dataclasses.fields(ModelFiles))
+
+MOVIELENS = TaskMaker(config=MovielensConfig, make=make_movielens, located=BROUGHT)
+INTERACTIONS = TaskMaker(config=InteractionsConfig, make=make_interactions, located=("data.path", *BROUGHT))

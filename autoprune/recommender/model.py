@@ -13,32 +13,26 @@ from autoprune.models.table import Table
 
 
 class Factorization(Model):
-    """Scores every item for a user by the dot product of their rows.
+    """Scores every item for a user by the dot product of their rows, plus biases where there are any.
 
     Axes: `dim` (columns of both tables), `rows.user`, `rows.item`.
 
     Args:
-        users, items, dim: the dense shape.
-        init_std: standard deviation of the initial weights.
+        user, item: of one width.
         fold_in: {alpha, ridge} of the regression that finds the vector of a user without a row.
-        seed: of the initial weights.
+        constant: that is added to every score.
     """
 
-    def __init__(
-        self, users: int, items: int, dim: int, *, init_std: float, fold_in: dict[str, float], seed: int
-    ) -> None:
+    def __init__(self, user: Table, item: Table, *, fold_in: dict[str, float], constant: float = 0.0) -> None:
         super().__init__(
-            {"user": Table(users, dim), "item": Table(items, dim)},
+            {"user": user, "item": item},
             (
                 Axis(name="dim", kind="dim", pairs=(("user", 1), ("item", 1))),
                 Axis(name="rows.user", kind="rows", pairs=(("user", 0),)),
                 Axis(name="rows.item", kind="rows", pairs=(("item", 0),)),
             ),
         )
-        self.fold_in = fold_in
-        draw = torch.Generator().manual_seed(seed)
-        for table in self.tables.values():
-            torch.nn.init.normal_(table.weight, std=init_std, generator=draw)
+        self.fold_in, self.constant = fold_in, constant
 
     @property
     def products(self) -> int:
@@ -49,4 +43,23 @@ class Factorization(Model):
         return self.tables["user"].values(users), self.tables["item"].values()
 
     def settings(self) -> dict[str, Any]:
-        return {"kind": "recommender", "fold_in": self.fold_in}
+        constant = {"constant": self.constant} if self.constant else {}
+        return {"kind": "recommender", "fold_in": self.fold_in, **constant}
+
+
+def random_factorization(
+    users: int, items: int, dim: int, *, init_std: float, fold_in: dict[str, float], seed: int
+) -> Factorization:
+    """A dense model of random weights.
+
+    Args:
+        users, items, dim: its shape.
+        init_std: standard deviation of the weights.
+        fold_in: as `Factorization` takes it.
+        seed: of the weights.
+    """
+    made = Factorization(Table(users, dim), Table(items, dim), fold_in=fold_in)
+    draw = torch.Generator().manual_seed(seed)
+    for table in made.tables.values():
+        torch.nn.init.normal_(table.weight, std=init_std, generator=draw)
+    return made

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError
+from autoprune.packing.biased import Biased, asking
 from autoprune.packing.packed import BLOCK_ROWS
 from autoprune.recommender.histories import Histories
 from autoprune.recommender.ids import Id, Ids, plain_id
@@ -32,14 +33,15 @@ class Recommendation(NamedTuple):
 
 
 class Recommender(Served):
-    """Full-catalogue recommendations by dot products of user and item rows.
+    """Full-catalogue recommendations by dot products of user and item rows, plus biases where the model has any.
 
     Users without a row (strangers, and users that pruning removed) get a vector by ridge regression on their
     history; with rows v_i of the items they have seen (H) out of all items (I) it is
 
         argmin_u  Σ_H (1 - u·v_i)² + alpha Σ_I (u·v_i)² + ridge * s * |u|²,   s = mean diagonal of Σ_I v_i v_iᵀ
 
-    the user's half-step of implicit-feedback ALS (Hu, Koren & Volinsky 2008).
+    the user's half-step of implicit-feedback ALS (Hu, Koren & Volinsky 2008). Where items have biases the vector is
+    then made as long as those of users are on average, so that the biases count for as much.
 
     Attributes:
         items: ids of the whole catalogue, those of removed items included.
@@ -65,12 +67,18 @@ class Recommender(Served):
         )
         stored = (parts.beside.tensors[name] for name in ("starts", "history") if parts.beside.tensors)
         self._history_bytes = sum(tensor.nbytes for tensor in stored)
-        self._regression: tuple[Tensor, Tensor] | None = None
-        self._search = Search(self._item_table, self._typical, draw=self._item_rows.draw)
+        self._regression: tuple[Tensor, Tensor, float] | None = None
+        user_bias, item_bias = (parts.tensors.get(f"{name}.bias") for name in ("user", "item"))
+        self._constant = float(parts.manifest.get("constant", 0.0))
+        self._user_bias = None if user_bias is None else user_bias.to(self.device)
+        self._biased = item_bias is not None
+        self._scored = self._item_table if item_bias is None else Biased.of(self._item_table, item_bias.to(self.device))
+        self._search = Search(self._scored, self._typical, draw=self._item_rows.draw)
 
     @property
     def memory_bytes(self) -> int:
-        held = self._user_table.memory_bytes + self._item_table.memory_bytes + self._search.memory_bytes
+        biases = 0 if self._user_bias is None else self._user_bias.nbytes
+        held = self._user_table.memory_bytes + self._scored.memory_bytes + self._search.memory_bytes + biases
         return held + self._user_rows.memory_bytes + self._item_rows.memory_bytes
 
     @property
@@ -108,8 +116,10 @@ class Recommender(Served):
         seen = self._seen(user, history)
         query = self._query(user, seen, fold=history is not None)
         rows = self._rows(seen[:0] if include_seen else seen)
-        best = self._search.topk(query, count, Hidden(torch.zeros_like(rows), rows))
+        best = self._search.topk(self._asking(query), count, Hidden(torch.zeros_like(rows), rows))
         (positions,), (scores,) = self._item_of_row[best.rows].tolist(), best.scores.tolist()
+        if offset := self._offset(user, fold=history is not None):
+            scores = [score + offset for score in scores]
         items = self.items.values[positions].tolist()
         titles = [self._titles[at] for at in positions] if self._titles else map(str, items)
         found = map(Recommendation, items, titles, scores)
@@ -118,7 +128,7 @@ class Recommender(Served):
     def scores(self, user: Id | None = None, *, history: Sequence[Id] | None = None) -> Tensor:
         """The score of every item of `items`, float32 [len(items)]; -inf for removed items."""
         query = self._query(user, self._seen(user, history), fold=history is not None)
-        scores = self._item_table.scores(query)[0]
+        scores = self._scored.scores(self._asking(query))[0] + self._offset(user, fold=history is not None)
         whole = torch.full((len(self.items),), float("-inf"), device=self.device)
         whole[self._item_of_row] = scores
         return whole
@@ -173,7 +183,7 @@ class Recommender(Served):
         )
         if hidden is not None and hidden is not histories:
             owner, rows = self._owned_rows(*hidden.take(torch.arange(len(hidden))))
-        best = self._search.topk(vectors, k, Hidden(owner, rows))
+        best = self._search.topk(self._asking(vectors), k, Hidden(owner, rows))
         found = torch.where(best.scores > float("-inf"), self._item_of_row[best.rows], -1)
         return torch.nn.functional.pad(found, (0, k - found.shape[1]), value=-1)
 
@@ -220,6 +230,17 @@ class Recommender(Served):
         rows = self._rows(seen)  # no row, or one that was never trained
         return self._fold_in(torch.zeros_like(rows), rows, count=1)
 
+    def _asking(self, vectors: Tensor) -> Tensor:
+        """The vectors of users, float32 [n, dim], as queries of what is scored."""
+        return asking(vectors) if self._biased else vectors
+
+    def _offset(self, user: Id | None, *, fold: bool) -> float:
+        """What is added to all scores of a user alike; of one without a row it is that of the average user."""
+        if self._user_bias is None:
+            return self._constant
+        row = -1 if fold or user is None else self._user_rows.position(user)
+        return self._constant + float(self._user_bias[row] if row >= 0 else self._user_bias.mean())
+
     def _vectors(self, users: Sequence[Id] | Ids, owner: Tensor, rows: Tensor) -> Tensor:
         """Vectors of known users, who have seen `rows` of the item table, `owner` by `owner`: float32 [users, dim]."""
         known = (
@@ -242,7 +263,7 @@ class Recommender(Served):
         table = self._user_table if self._user_table.rows else self._item_table
         vectors = table.decode(torch.linspace(0, table.rows - 1, count, device=self.device).long())
         vectors[~vectors.any(1)] = 1.0
-        return vectors
+        return self._asking(vectors)
 
     def _rows(self, items: Tensor) -> Tensor:
         """The rows of those of `items` (positions, int64 [n]) that were not removed."""
@@ -258,7 +279,7 @@ class Recommender(Served):
         """
         if self._regression is None:
             self._regression = self._prepare_regression()
-        penalty, average = self._regression
+        penalty, average, length = self._regression
         dim = len(average)
         vectors = average.repeat(count, 1)  # of whom nothing is known: answer as for the average user
         lengths = torch.bincount(owner, minlength=count)
@@ -275,20 +296,24 @@ class Recommender(Served):
                 torch.addmm(penalty, seen.T, seen, out=systems[at])
                 torch.sum(seen, 0, out=totals[at])
             vectors[users] = torch.linalg.solve(systems, totals)
+        if self._biased:
+            vectors[there] *= length / vectors[there].norm(dim=1, keepdim=True).clamp_min(1e-12)
         return vectors
 
-    def _prepare_regression(self) -> tuple[Tensor, Tensor]:
-        """What every regression shares, [dim, dim], and the mean user, [dim]; summed block by block."""
-        dim = self._item_table.dim
+    def _prepare_regression(self) -> tuple[Tensor, Tensor, float]:
+        """What every regression shares, [dim, dim]; the mean user, [dim]; the mean length of users."""
+        dim, lengths = self._item_table.dim, 0.0
         gram, total = torch.zeros(dim, dim, device=self.device), torch.zeros(dim, device=self.device)
         for rows in _blocks(self._item_table.rows, self.device):
             block = self._item_table.decode(rows)
             gram += block.T @ block
         for rows in _blocks(self._user_table.rows, self.device):
-            total += self._user_table.decode(rows).sum(0)
+            block = self._user_table.decode(rows)
+            total += block.sum(0)
+            lengths += float(block.norm(dim=1).sum())
         scale = gram.diagonal().mean().clamp_min(1e-12)
         penalty = self._alpha * gram + self._ridge * scale * torch.eye(dim, device=self.device)
-        return penalty, total / self._user_table.rows
+        return penalty, total / self._user_table.rows, lengths / self._user_table.rows
 
 
 def _whole(parts: Parts, name: str, rows: Ids) -> Ids:

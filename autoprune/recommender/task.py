@@ -23,7 +23,7 @@ from autoprune.models.context import Context
 from autoprune.recommender.config import WIDEST, RecommenderConfig
 from autoprune.recommender.data.interactions import Interactions
 from autoprune.recommender.loss import SOFTMAX_USERS, log_partition
-from autoprune.recommender.model import Factorization
+from autoprune.recommender.model import Factorization, random_factorization
 from autoprune.recommender.ranking import longest_list, ranking_metrics
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.targets import ASIDES, PERTURBATIONS, SLICES, Targets
@@ -101,7 +101,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
 
     def fingerprint(self) -> str:
         settings = dataclasses.asdict(self.config)
-        for reported_only in ("metrics", "data"):  # the data itself is hashed, wherever it lies
+        for reported_only in ("metrics", "data", "model"):  # data and tables themselves are hashed, wherever they lie
             settings.pop(reported_only, None)
         return f"{self._fingerprint} {json.dumps(settings, sort_keys=True)}"
 
@@ -114,7 +114,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
         if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= WIDEST:
             raise RecipeError(("base", "dim"), f"a whole number from 1 to {WIDEST} must be given, but got {dim!r}.")
         self._check_memory(dim)
-        return Factorization(
+        return random_factorization(
             len(self.data.users),
             len(self.data.items),
             dim,
@@ -189,13 +189,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
         owner, seen = (held.to(device) for held in self.data.train.take(users))
         rows = item.rows_of(seen)
         owner, rows = owner[rows >= 0], rows[rows >= 0]
-        user_vectors, item_vectors = (normalize(vectors) for vectors in model(user.rows_of(users.to(device))))
-        if model.training and self.config.noise:
-            # The same in every direction, where dropout hits single dimensions: after a turn to principal axes
-            # dropout would hit the one that carries most, and fine-tuning would undo the model.
-            spread = self.config.noise / user_vectors.shape[1] ** 0.5
-            user_vectors = user_vectors + spread * torch.randn_like(user_vectors)
-        user_vectors = user_vectors / self.config.temperature
+        user_vectors, item_vectors = self.compared(model, user.rows_of(users.to(device)))
         if not item.row_mask.all():
             rows = (item.row_mask.cumsum(0) - 1)[rows]
             item_vectors = item_vectors[item.row_mask]
@@ -205,6 +199,23 @@ class RecommenderTask(Task[Factorization, Recommender]):
         log_likelihood: Tensor = (user_vectors * sums).sum() - log_partition(user_vectors, item_vectors, counts)
         # Divided by a typical batch's interactions, so that users count by what they did.
         return -log_likelihood / max(1.0, len(users) * len(self.data.train.items) / len(self._trainable))
+
+    def compared(self, model: Factorization, users: Tensor) -> tuple[Tensor, Tensor]:
+        """What the softmax is taken of: vectors of users and of all items whose dot products are the logits.
+
+        Args:
+            users: rows of the user table, int64 [n].
+
+        Returns:
+            float32 [n, size] and [items, size].
+        """
+        user_vectors, item_vectors = (normalize(vectors) for vectors in model(users))
+        if model.training and self.config.noise:
+            # The same in every direction, where dropout hits single dimensions: after a turn to principal axes
+            # dropout would hit the one that carries most, and fine-tuning would undo the model.
+            spread = self.config.noise / user_vectors.shape[1] ** 0.5
+            user_vectors = user_vectors + spread * torch.randn_like(user_vectors)
+        return user_vectors / self.config.temperature, item_vectors
 
     def settle(self, model: Factorization) -> None:
         for name, table in model.tables.items():

@@ -198,9 +198,10 @@ def _entry(section: Any, path: str) -> Any:
 
 
 def _without(section: Mapping[str, Any], paths: Collection[str], outer: str = "") -> dict[str, Any]:
-    """The same section without what stands at dotted paths."""
-    return {
+    """The same section without what stands at dotted paths, and without mappings of which nothing is left."""
+    kept = {
         key: _without(value, paths, f"{outer}{key}.") if isinstance(value, Mapping) else value
         for key, value in section.items()
         if f"{outer}{key}" not in paths
     }
+    return {key: value for key, value in kept.items() if value != {} or section[key] == {}}

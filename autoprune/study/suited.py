@@ -31,9 +31,9 @@ def suited(sections: Sections, task: Task) -> tuple[Sections, list[str]]:
             left[name] = f"comes to the same as {same}"
     presets = {name: recipe for name, recipe in found.items() if name not in left}
     space = task.suited(sections["space"])
-    words = [
-        f"space.base: {path} left out, for the dense model is smaller" for path in _dropped(sections["space"], space)
-    ]
+    dropped = _dropped(sections["space"], space)
+    width = ", ".join(f"{name} {value}" for name, value in task.base.items())
+    words = [f"space.base: {', '.join(dropped)} left out, for the dense model has {width}"] if dropped else []
     words += [f"preset {name} is left out: {left[name]}" for name in told if name in left]
     return {**sections, "space": space, "presets": presets}, words
 

@@ -1,0 +1,123 @@
+"""The recommender task whose dense model somebody else trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoprune.errors import AutopruneError, RecipeError
+from autoprune.machine import memory
+from autoprune.packing.biased import asking
+from autoprune.recommender.config import RecommenderConfig
+from autoprune.recommender.data.interactions import Interactions
+from autoprune.recommender.matching import Matched
+from autoprune.recommender.model import Factorization
+from autoprune.recommender.task import COPIES, INITIAL_RMS, RecommenderTask
+
+CALIBRATED_SCORES = 2**23
+"""Scores that the temperature of the softmax is found by, at most."""
+
+TEMPERATURES = 2.0 ** np.arange(-12, 13)
+SHARPENED = 2.0 ** (np.arange(-4, 5) / 5)
+"""Inverse temperatures that are tried, and then again about the best of them."""
+
+
+class BroughtTask(RecommenderTask):
+    """Recommends by tables that come trained.
+
+    The dense model is what was brought, row by row. Fine-tuning goes on from it with a softmax over all items, as for
+    models that are trained here, but of the scores as they are: divided by the temperature under which they explain
+    the training data best (Guo et al. 2017, "On Calibration of Modern Neural Networks"), not brought to length 1 first.
+    The learning rate is meant for weights as large as those of models that are trained here, and changes in proportion.
+    """
+
+    def __init__(self, name: str, data: Interactions, config: RecommenderConfig, brought: Matched) -> None:
+        super().__init__(name, data, config)
+        self._brought = brought
+        self.base = {"dim": brought.dim}
+        rate = self.training.learning_rate * min(_rms(brought, side) for side in brought.rows) / INITIAL_RMS
+        self.training = dataclasses.replace(self.training, epochs=0, learning_rate=rate)
+
+    def describe(self) -> str:
+        tables = " and ".join(f"{int((rows >= 0).sum()):,} {side}s" for side, rows in self._brought.rows.items())
+        notes = [f"the dense model comes trained: {tables} x {self._brought.dim}", *self._brought.trained.notes]
+        return "; ".join([super().describe(), *notes, *self._brought.notes])
+
+    def fingerprint(self) -> str:
+        return f"{super().fingerprint()} {self._brought.trained.fingerprint()}"
+
+    def model(self, base: Mapping[str, Any], *, seed: int) -> Factorization:
+        dim = base.get("dim", self._brought.dim)
+        if dim != self._brought.dim:
+            raise RecipeError(
+                ("base", "dim"),
+                f"the tables of task.model have {self._brought.dim} dimensions, and no dense model of another width "
+                f"can be made of them, but got {dim!r}; leave it out, and cut dimensions by prune.dims.",
+            )
+        needed = sum(len(rows) for rows in self._brought.rows.values()) * dim * 4 * COPIES
+        if needed > memory():
+            raise AutopruneError(
+                f"task.model: its tables and what training needs beside them take {needed / 1e9:,.1f} GB, but the "
+                f"machine has {memory() / 1e9:,.1f} GB."
+            )
+        user, item = (self._brought.table(side) for side in ("user", "item"))
+        fold_in = vars(self.config.fold_in)
+        return Factorization(user, item, fold_in=fold_in, constant=self._brought.trained.constant)
+
+    def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """A space in which the dense model has the width of its tables."""
+        base = recipe.get("base")
+        if not isinstance(base, Mapping) or not isinstance(base.get("dim"), Mapping):
+            return dict(recipe)
+        return {**recipe, "base": {**base, "dim": {"any_of": [self._brought.dim]}}}
+
+    def stand_in(self, base: Mapping[str, Any]) -> None:
+        return None
+
+    def initialize(self, model: Factorization, *, seed: int) -> None:
+        pass
+
+    def settle(self, model: Factorization) -> None:
+        pass
+
+    def compared(self, model: Factorization, users: Tensor) -> tuple[Tensor, Tensor]:
+        user_vectors, item_vectors = model(users)
+        bias = model.tables["item"].bias
+        if bias is not None:
+            user_vectors, item_vectors = asking(user_vectors), torch.cat([item_vectors, bias[:, None]], dim=1)
+        return user_vectors * self._sharpness, item_vectors
+
+    @cached_property
+    def _sharpness(self) -> float:
+        """The inverse temperature of the softmax under which the dense model explains training data best."""
+        model = self.model({}, seed=0)
+        user, item = model.tables["user"], model.tables["item"]
+        most = max(CALIBRATED_SCORES // item.rows, 16)
+        there = self._trainable[user.rows_of(self._trainable) >= 0]
+        users = torch.from_numpy(np.random.default_rng(0).permutation(there.numpy())[:most])
+        owner, seen = self.data.train.take(users)
+        seen = item.rows_of(seen)
+        owner, seen = owner[seen >= 0], seen[seen >= 0]
+        with torch.no_grad():
+            scores = user.weight[user.rows_of(users)] @ item.weight.T
+            scores = scores if item.bias is None else scores + item.bias
+            counts = torch.bincount(owner, minlength=len(users)).float()
+            reached = float(scores[owner, seen].sum())
+
+            def likelihood(sharpness: float) -> float:
+                return sharpness * reached - float(torch.logsumexp(scores * sharpness, 1) @ counts)
+
+            best = max(TEMPERATURES.tolist(), key=likelihood)
+            return float(max((best * SHARPENED).tolist(), key=likelihood))
+
+
+def _rms(brought: Matched, side: str) -> float:
+    """Root mean square of the weights of a table."""
+    vectors = getattr(brought.trained, side).table.vectors
+    return float(np.sqrt(np.einsum("ij,ij->", vectors, vectors, dtype=np.float64) / vectors.size))
