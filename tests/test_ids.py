@@ -8,7 +8,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from autoprune.recommender.ids import Ids
+from autoprune.packing.ids import Ids
 
 NUMBERS = st.lists(st.integers(-(2**63), 2**63 - 1), unique=True).map(sorted).map(lambda v: np.array(v, dtype=np.int64))
 # numpy ends a string at its trailing zero bytes

@@ -22,12 +22,12 @@ ROOMS = {
     "fits": "",
     "machine": "",
     "families": "",
-    "packing": "codes packed product rows parts",
+    "packing": "codes packed product rows parts ids",
     "models": "remembered context axis table model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product",
     "artifacts": "manifest served artifact formats",
-    "tasks": "metric task",
-    "recommender": "ids histories loss ranking data data.looks data.columns data.text data.delimited data.parquet "
+    "tasks": "metric benchmarks task",
+    "recommender": "histories loss ranking data data.looks data.columns data.text data.delimited data.parquet "
     "data.lightgcn data.tables data.log data.interactions config targets kernels ties topk served model task make",
     "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
     "onnx_spec onnx_graph served model parts reach obstacles stock stock_format hub modules pretrained bert config "
