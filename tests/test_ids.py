@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import zlib
 from typing import Any
 
 import numpy as np
@@ -21,10 +23,20 @@ WORDS = (
 
 @given(st.one_of(NUMBERS, WORDS))
 @example(np.array([-(2**63)]))  # has no absolute value
+@example(np.array(["a\nb", "a\nc"]))
+@example(np.array(["x" * 300 + "y", "x" * 300 + "z"]))
 def test_ids_encode_and_decode(values: np.ndarray[Any, Any]) -> None:
     decoded = Ids.decode(Ids(values).encode())
     assert decoded.values.tolist() == values.tolist()
     assert decoded.values.dtype == Ids(values).values.dtype
+
+
+def test_strings_of_older_versions_are_read_and_new_ones_take_less() -> None:
+    draw = np.random.default_rng(0)
+    words = sorted({"".join(draw.choice(list("abcdefgh"), size=6)) for _ in range(2000)})
+    older = zlib.compress(json.dumps({"strings": words}).encode())
+    assert Ids.decode(torch.frombuffer(bytearray(older), dtype=torch.uint8)).values.tolist() == words
+    assert len(Ids(np.array(words)).encode()) < 0.8 * len(older)
 
 
 @given(st.one_of(NUMBERS, WORDS))
