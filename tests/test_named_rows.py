@@ -1,0 +1,231 @@
+"""Tables of every format give the same rows, and what is wrong with one is said with its place."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.numpy
+import torch
+
+from autoprune.errors import AutopruneError
+from autoprune.readers.arrays import read_arrays
+from autoprune.readers.table import read_table
+
+IDS = ["the", "42", "a b", "é", ". . ."]
+ROWS = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+
+
+def lines(ids: list[str] = IDS, rows: Any = ROWS, *, mark: str = " ") -> str:
+    return "".join(mark.join([name, *map(str, row)]) + "\n" for name, row in zip(ids, rows, strict=True))
+
+
+def with_ids(path: Path, ids: list[str] = IDS) -> None:
+    path.write_text("".join(f"{one}\n" for one in ids))
+
+
+def npy(folder: Path) -> Path:
+    np.save(folder / "t.npy", ROWS)
+    with_ids(folder / "t_ids.txt")
+    return folder / "t.npy"
+
+
+def npz(folder: Path) -> Path:
+    np.savez(folder / "t.npz", factors=ROWS, iterations=15, dtype="float32")
+    np.save(folder / "t.ids.npy", np.array(IDS))
+    return folder / "t.npz"
+
+
+def tensors(folder: Path) -> Path:
+    safetensors.numpy.save_file({"emb.weight": ROWS}, folder / "t.safetensors")
+    (folder / "t_ids.json").write_text('["the", 42, "a b", "é", ". . ."]')
+    return folder / "t.safetensors"
+
+
+def checkpoint(folder: Path) -> Path:
+    torch.save({"epoch": 3, "state_dict": {"emb.weight": torch.from_numpy(ROWS)}}, folder / "t.pt")
+    pd.DataFrame({"id": IDS}).to_parquet(folder / "t_ids.parquet")
+    return folder / "t.pt"
+
+
+def listed(folder: Path) -> Path:
+    pd.DataFrame({"vector": list(ROWS), "word": IDS}).to_parquet(folder / "t.parquet")
+    return folder / "t.parquet"
+
+
+def columns(folder: Path) -> Path:
+    pd.DataFrame(ROWS, columns=list("abcd")).assign(word=IDS).to_parquet(folder / "t.parquet")
+    return folder / "t.parquet"
+
+
+def glove(folder: Path) -> Path:
+    (folder / "t.txt").write_text(lines())
+    return folder / "t.txt"
+
+
+def word2vec(folder: Path) -> Path:
+    (folder / "t.vec").write_bytes(gzip.compress(f"5 4\n{lines()}".encode()))
+    return folder / "t.vec"
+
+
+def binary(folder: Path) -> Path:
+    rows = b"".join(name.encode() + b" " + row.tobytes() + b"\n" for name, row in zip(IDS[:2], ROWS, strict=False))
+    (folder / "t.bin").write_bytes(b"2 4\n" + rows)
+    return folder / "t.bin"
+
+
+def table_of_numbers(folder: Path) -> Path:
+    pd.DataFrame(ROWS, index=pd.Index(IDS, name="word")).to_csv(folder / "t.csv")
+    return folder / "t.csv"
+
+
+def tabs(folder: Path) -> Path:
+    (folder / "t.tsv").write_text(lines(mark="\t"))
+    return folder / "t.tsv"
+
+
+FORMATS = [npy, npz, tensors, checkpoint, listed, columns, glove, word2vec, binary, table_of_numbers, tabs]
+
+
+@pytest.mark.parametrize("write", FORMATS)
+def test_every_format_gives_the_same_rows(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    found = read_table(write(tmp_path))
+    assert found.ids == IDS[: len(found)]
+    assert found.vectors.dtype == np.float32
+    assert found.vectors.tobytes() == ROWS[: len(found)].tobytes()
+
+
+def test_an_array_is_mapped_from_its_file(tmp_path: Path) -> None:
+    vectors = read_table(npy(tmp_path)).vectors
+    assert isinstance(vectors, np.memmap) or isinstance(vectors.base, np.memmap)
+
+
+def test_rows_need_no_ids(tmp_path: Path) -> None:
+    np.save(tmp_path / "t.npy", ROWS.astype(np.float64))
+    found = read_table(tmp_path / "t.npy")
+    assert found.ids is None
+    assert np.array_equal(found.vectors, ROWS)
+
+
+class Shell:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.system, ("touch ran",)
+
+
+class Config:
+    """Like RecBole's: kept beside the weights."""
+
+    def __init__(self) -> None:
+        self.final_config_dict = {"device": torch.device("cpu"), "metrics": ["NDCG"]}
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_code_in_a_checkpoint_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool) -> None:
+    monkeypatch.chdir(tmp_path)
+    held = {"state_dict": {"e": torch.ones(2, 2)}, "hook": Shell()}
+    torch.save(held, "t.pt", _use_new_zipfile_serialization=not old)
+    Path("t.pkl").write_bytes(pickle.dumps(Shell()))
+    for name in ("t.pt", "t.pkl"):
+        with pytest.raises(
+            AutopruneError, match=rf"{name}: it is a pickle that asks for more than tensors \(posix.system\)"
+        ):
+            read_arrays(Path(name))
+    np.save("t.npy", np.array([Shell()]), allow_pickle=True)
+    with pytest.raises(AutopruneError, match="Python objects, which could run code"):
+        read_arrays(Path("t.npy"))
+    assert not Path("ran").exists()
+
+
+def test_objects_of_recbole_are_read_as_shells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Config, "__module__", "recbole.config.configurator")
+    for name in ("recbole", "recbole.config", "recbole.config.configurator"):
+        module = ModuleType(name)
+        module.Config = Config  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, name, module)
+    state = {"user_embedding.weight": torch.ones(3, 2), "item_embedding.weight": torch.zeros(4, 2)}
+    torch.save(
+        {"config": Config(), "epoch": 1, "state_dict": state, "optimizer": {"m": torch.ones(3, 2)}}, tmp_path / "m.pth"
+    )
+    before = set(torch.serialization.get_safe_globals())
+    assert list(read_arrays(tmp_path / "m.pth")) == list(state)
+    assert set(torch.serialization.get_safe_globals()) == before
+
+
+BAD = {
+    "t.txt": [
+        ("a 1 2\nb 3\n", "all vectors must be of one length: line 2 \\('b 3'\\) has 1 values, but 2 are due"),
+        ("a 1 2\nb 3 4 5\n", "line 2 .* has 3 values"),
+        ("a 1 2\nb 3 x\n", "line 2 holds 'x', where a number is due"),
+        ("a 1 2\nb nan 4\n", "row 1 \\(id 'b'\\) holds nan"),
+        ("a 1 2\nb 3 1e39\n", "row 1 \\(id 'b'\\) holds inf"),
+        ("a 1 2\nb 3 4\na 5 6\n", "id 'a' stands twice, in rows 0 and 2"),
+        ("3 2\na 1 2\nb 3 4\n", "line 1 promises 3 vectors, but 2 follow"),
+        ("2 3\na 1 2\nb 3 4\n", "has 2 values, but 3 are due"),
+        ("word\nother\n", "a line must be an id and the values of its vector"),
+        ("", "the file is empty"),
+        ("<html><body>404", "a web page"),
+    ],
+    "t.npy": [("\x93NUMPY", "cannot be read as npy")],
+    "t.safetensors": [("abcdefghijk", "cannot be read as safetensors")],
+    "t.parquet": [("PAR1", "cannot be read as parquet")],
+    "t.pt": [("abc", "cannot be read as checkpoint|pickle")],
+}
+
+
+@pytest.mark.parametrize(("name", "content", "said"), [(name, *one) for name, cases in BAD.items() for one in cases])
+def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(AutopruneError, match=said) as refused:
+        read_table(tmp_path / name)
+    assert str(tmp_path / name) in str(refused.value)
+
+
+def test_binary_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(ROWS.tobytes())
+    with pytest.raises(AutopruneError, match="is neither text nor"):
+        read_table(tmp_path / "t.txt")
+    path = binary(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"2 4", b"3 4"))
+    with pytest.raises(AutopruneError, match=r"promises 3 vectors of 4 values .* ends in the middle of vector 2"):
+        read_table(path)
+
+
+def test_ids_fit_their_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "t.npy", ROWS)
+    for ids, said in [
+        (["id", *IDS], "there are 6 ids, but .* has 5 rows; its first line is 'id': is that a heading"),
+        ([*IDS[:4], "the"], "id 'the' stands twice, in rows 0 and 4"),
+        ([*IDS[:4], ""], "the id of row 4 is empty"),
+    ]:
+        with_ids(tmp_path / "t_ids.txt", ids)
+        with pytest.raises(AutopruneError, match=rf"t_ids\.txt: {said}"):
+            read_table(tmp_path / "t.npy")
+    np.save(tmp_path / "t.ids.npy", np.arange(5))
+    with pytest.raises(AutopruneError, match=r"may stand in t\.ids\.npy or t_ids\.txt"):
+        read_table(tmp_path / "t.npy")
+
+
+def test_the_table_that_is_meant_is_asked_for(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", user=ROWS, item=ROWS)
+    with pytest.raises(AutopruneError, match=r"which of its tables is meant\? It holds: user \[5, 4\], item \[5, 4\]"):
+        read_table(tmp_path / "t.npz")
+    assert len(read_table(tmp_path / "t.npz", name="item")) == 5
+    with pytest.raises(AutopruneError, match=r"there is no 'items' in it\. Did you mean item"):
+        read_table(tmp_path / "t.npz", name="items")
+
+
+def test_ragged_lists_of_parquet_are_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"id": [1, 2], "vector": [[1.0, 2.0], [3.0]]}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(AutopruneError, match="row 0 has 2 values and row 1 has 1"):
+        read_table(tmp_path / "t.parquet")
