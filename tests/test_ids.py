@@ -53,6 +53,12 @@ def test_positions_matches_position(values: np.ndarray[Any, Any], wanted: np.nda
     assert ids.positions(Ids(wanted)).tolist() == [ids.position(int(each)) for each in wanted]
 
 
+def test_positions_of_long_strings() -> None:
+    ids = Ids(np.array([f"{number:040}" for number in range(60)]))
+    every_other = ids.take(torch.arange(0, 60, 2))
+    assert every_other.positions(ids).tolist() == [at // 2 if at % 2 == 0 else -1 for at in range(60)]
+
+
 @pytest.mark.parametrize("strange", [4, "5", True, 2**70, -(2**70)])
 def test_what_is_no_id_has_no_position(strange: int | str) -> None:
     assert Ids(np.array([1, 3, 5])).position(strange) == -1

@@ -95,6 +95,9 @@ class Ids:
         """The rows of many ids, int64 [len(wanted)]; -1 where there is none."""
         if len(self) == 0 or self.numeric != wanted.numeric:
             return torch.full((len(wanted),), -1)
+        if not self.numeric:  # np.searchsorted of numpy 2 goes wrong among strings of more than `INLINE` bytes
+            rows = {value: row for row, value in enumerate(self.values.tolist())}
+            return torch.tensor([rows.get(value, -1) for value in wanted.values.tolist()], dtype=torch.long)
         at = np.searchsorted(self.values, wanted.values).clip(max=len(self.values) - 1)
         return torch.from_numpy(np.where(self.values[at] == wanted.values, at, -1)).long()
 
