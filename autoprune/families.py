@@ -52,6 +52,12 @@ FAMILIES = {
             kind="vectors",
             serves="autoprune.vectors.served:VectorIndex",
             tasks={"vectors": "autoprune.vectors.make:VECTORS", "words": "autoprune.vectors.make:WORDS"},
+            formats={
+                "word2vec": "autoprune.vectors.formats:WORD2VEC",
+                "numpy": "autoprune.vectors.formats:NUMPY",
+                "parquet": "autoprune.vectors.formats:PARQUET",
+                "faiss": "autoprune.vectors.formats:FAISS",
+            },
         ),
     )
 }

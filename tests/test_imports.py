@@ -36,7 +36,7 @@ ROOMS = {
     "benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
-    "judging task make",
+    "judging task make formats",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
     "measure": "measurement reading timing judge",
     "record": "archive looks folder point unfinished record",

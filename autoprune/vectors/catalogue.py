@@ -64,7 +64,7 @@ class Catalogue:
         return Catalogue(
             ids=ids,
             # a copy that is ours: what a file is mapped to cannot be written into, as torch wants to be sure of
-            vectors=torch.from_numpy(vectors.copy() if position is None else vectors[position]),
+            vectors=torch.from_numpy(np.array(vectors if position is None else vectors[position], order="C")),
             order=order,
             counts=_counts(rows, ids, order, words=words, given=counts),
             where=rows.where,

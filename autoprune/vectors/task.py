@@ -67,11 +67,10 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         super().__init__(benchmarks, facts=facts, dense=dense, metric=config.metric)
 
     def describe(self) -> str:
-        counted = "" if self.catalogue.counts is None else ", in order of frequency"
-        judged = described(self.benchmarks)
+        known = "how often each is looked up is not known (task.counts), so that all stay; "
         return (
-            f"{len(self.catalogue):,} vectors of {self.catalogue.width} dimensions ({self.catalogue.where}){counted}; "
-            f"judged by {judged}"
+            f"{len(self.catalogue):,} vectors of {self.catalogue.width} dimensions ({self.catalogue.where}); "
+            f"{known if self.catalogue.counts is None else ''}judged by {described(self.benchmarks)}"
         )
 
     def fingerprint(self) -> str:
@@ -79,9 +78,8 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
 
     @cached_property
     def _fingerprint(self) -> str:
-        settings = dataclasses.asdict(self.config)
-        for located in ("vectors", "ids", "queries", "relevant", "counts", "texts", "pairs", "analogies"):
-            settings.pop(located, None)
+        settings = {name: getattr(self.config, name) for name in ("name", "similarity", "neighbours", "judged", "seed")}
+        settings["training"] = dataclasses.asdict(self.config.training)
         found = hashlib.sha256(self.catalogue.ids.content)
         found.update(self.catalogue.vectors.numpy())
         for tensor in (self.catalogue.order, self.catalogue.counts):
@@ -89,7 +87,7 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         for one in self.benchmarks:
             found.update(one.name.encode())
             for held in one.content():
-                found.update(held.numpy() if isinstance(held, Tensor) else repr(held).encode())
+                found.update(held.contiguous().numpy() if isinstance(held, Tensor) else repr(held).encode())
         return f"{found.hexdigest()} {json.dumps(settings, sort_keys=True)}"
 
     def context(self, *, seed: int, device: torch.device) -> Context:
