@@ -50,7 +50,7 @@ def words_of(*, seed: int = 0) -> tuple[list[str], np.ndarray]:
     country, kind = draw.normal(size=(COUNTRIES, WIDTH)), 2 * draw.normal(size=(len(KINDS), WIDTH))
     names = [f"{letter}{name}" for letter in "abcdefghijkl" for name in KINDS]
     vectors = [one + other for one in country for other in kind]
-    noise = [f"w{number}" for number in range(100)]
+    noise = ["king", "queen", *(f"w{number}" for number in range(98))]
     return [*names, *noise], np.array([*vectors, *draw.normal(size=(100, WIDTH)) * 2], dtype=np.float32)
 
 
