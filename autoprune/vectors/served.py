@@ -194,11 +194,13 @@ class VectorIndex(Served):
     def _scored(self, queries: Tensor, rows: Tensor) -> Tensor:
         """Of vectors as the table holds them with one another, float32 [n, m]."""
         if self.similarity == "euclidean":
-            return -torch.cdist(queries, rows, compute_mode="donot_use_mm_for_euclid_dist")
-        products = queries @ rows.T
+            found: Tensor = -torch.cdist(queries, rows, compute_mode="donot_use_mm_for_euclid_dist")
+            return found
+        products: Tensor = queries @ rows.T
         if self.similarity == "dot":
             return products
-        return products / queries.norm(dim=1, keepdim=True).clamp_min(1e-12) / rows.norm(dim=1).clamp_min(1e-12)
+        lengths = queries.norm(dim=1, keepdim=True).clamp_min(1e-12) * rows.norm(dim=1).clamp_min(1e-12)
+        return products.div_(lengths)
 
     def _neighbours(self, scores: Tensor, rows: Tensor) -> list[Neighbour]:
         return [Neighbour(self.ids[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]

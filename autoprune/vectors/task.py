@@ -81,13 +81,11 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         settings = {name: getattr(self.config, name) for name in ("name", "similarity", "neighbours", "judged", "seed")}
         settings["training"] = dataclasses.asdict(self.config.training)
         found = hashlib.sha256(self.catalogue.ids.content)
-        found.update(self.catalogue.vectors.numpy())
-        for tensor in (self.catalogue.order, self.catalogue.counts):
-            found.update(b"-" if tensor is None else tensor.numpy())
+        held: list[object] = [self.catalogue.vectors, self.catalogue.order, self.catalogue.counts]
         for one in self.benchmarks:
-            found.update(one.name.encode())
-            for held in one.content():
-                found.update(held.contiguous().numpy() if isinstance(held, Tensor) else repr(held).encode())
+            held += [one.name, *one.content()]
+        for part in held:
+            found.update(part.contiguous().numpy().data if isinstance(part, Tensor) else repr(part).encode())
         return f"{found.hexdigest()} {json.dumps(settings, sort_keys=True)}"
 
     def context(self, *, seed: int, device: torch.device) -> Context:
