@@ -48,6 +48,17 @@ FAMILIES = {
             tasks={"encoder": "autoprune.encoder.make:ENCODER", "stsb": "autoprune.encoder.make:STSB"},
             formats={"sentence-transformers": "autoprune.encoder.stock_format:STOCK"},
         ),
+        Family(
+            kind="vectors",
+            serves="autoprune.vectors.served:VectorIndex",
+            tasks={"vectors": "autoprune.vectors.make:VECTORS", "words": "autoprune.vectors.make:WORDS"},
+            formats={
+                "word2vec": "autoprune.vectors.formats:WORD2VEC",
+                "numpy": "autoprune.vectors.formats:NUMPY",
+                "parquet": "autoprune.vectors.formats:PARQUET",
+                "faiss": "autoprune.vectors.formats:FAISS",
+            },
+        ),
     )
 }
 

@@ -91,6 +91,7 @@ RECOMMENDER_EXAMS = [
     Exam("quantize", {"bits": {"user": 2, "item": 1}}, bits=frozenset({2, 1})),
     Exam("mixed", {"head": 0.2, "head_bits": 8, "tail_bits": 2}, bits=frozenset({8, 2})),
     Exam("product", {"width": 4, "entries": 16}, bits=frozenset({4})),
+    Exam("tiers", {"head": 0.2, "middle": 0.3, "middle_bits": 2, "width": 4, "entries": 16}, bits=frozenset({8, 2, 4})),
 ]
 
 BODY = ["position", *(f"{name}_{layer}" for layer in range(LAYERS) for name in MAPS)]
@@ -137,6 +138,7 @@ REFUSED = [
     (Exam("l1", {"strength": 1.0, "groups": "dims"}, family="encoders"), "press weights or rows"),
     (Exam("mixed", {"head": 0.2}, family="encoders"), "name quantize"),
     (Exam("product", {"entries": 16}, family="encoders"), "name quantize"),
+    (Exam("tiers", {"head": 0.2}, family="encoders"), "name quantize"),
     (Exam("quantize", {"bits": 1}, family="encoders"), "take 8, 4 or 2 bits"),
     (Exam("layers", {"sparsity": 0.5}), "the model has no layers"),
     (Exam("heads", {"sparsity": 0.5}), "the model has no heads"),

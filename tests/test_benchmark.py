@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from autoprune.encoder.benchmarks.benchmark import MeanValue, Spearman, as_rows, embedded, sha256_of
+from autoprune.encoder.benchmarks.benchmark import as_rows, embedded, sha256_of
+from autoprune.tasks.benchmarks import MeanValue, Spearman
 from autoprune.tasks.metric import DRAWS, Resamples
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 from tiny_encoder import TEXTS
+from tiny_vectors import write_words
 
 import autoprune
 from autoprune import cli
@@ -42,7 +43,7 @@ UNCHECKED = {"source .venv/bin/activate": "it changes the shell that it is typed
 VERBS = [command.callback.__name__ for command in app.registered_commands if command.callback]
 PROGRAMS = ("autoprune", "make", "pip", "python", "sh", "source", ".venv/bin/python", ".venv/bin/pytest")
 
-MADE = {"deploy": "careful", "small": "small", "st": "small"}
+MADE = {"deploy": "careful", "small": "small", "st": "small", "tiny": "words"}
 """Folders that snippets load → the study whose pick lies there."""
 
 STOCK = ("--format", "sentence-transformers")
@@ -253,6 +254,8 @@ def searched(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     task = ["task=encoder", f"task.model={tiny}", f"task.texts={texts}"]
     cut = ["space.runtime=torch", "~space.cut", "~space.tune", "+presets.cut={cut:{rows:{sparsity:{vocab:0.2}}}}"]
     autoprune.search(*task, *cut, *common, "study.name=small")
+    words = {f"task.{key}": value for key, value in write_words(folder / "words").items()}
+    autoprune.search("task=words", "~space.cut", "~space.encode", presets[0], *common, "study.name=words", **words)
     return folder
 
 

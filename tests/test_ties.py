@@ -14,9 +14,9 @@ from torch import Tensor
 from autoprune.artifacts.served import serve
 from autoprune.models.model import Model
 from autoprune.packing import PackedTable
+from autoprune.packing.ids import Ids
 from autoprune.recommender import task as tasks
 from autoprune.recommender import ties
-from autoprune.recommender.ids import Ids
 from autoprune.recommender.kernels import Hidden, Kernel
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.task import RecommenderTask

@@ -31,6 +31,7 @@ Search (every key can be set; what is composed: autoprune --cfg job):
   autoprune task=movielens requirements.quality.drop=3% requirements.size_bytes.max=0.2x
   autoprune task=encoder task.texts=corpus.txt                    a sentence encoder, on texts of your own
   autoprune task=stsb task.data.path=stsb/ requirements.quality.drop=1%
+  autoprune task=vectors task.vectors=items.npy                   vectors with neighbours; task=words: word vectors
   autoprune --multirun task=movielens requirements=accuracy_critical,latency_sensitive study.seed=1,2
 
   It measures the dense model, looks at thousands of untrained recipes (study.looks), measures presets and the best that
@@ -53,6 +54,7 @@ Look and choose:
   autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best, with a model card
   autoprune pick STUDY --format sentence-transformers --to DIR    the best that stock sentence-transformers loads
   autoprune report STUDY                                          one HTML file to look at the front in, offline
+  autoprune pick STUDY --format word2vec --to DIR                 vectors also as numpy, parquet, faiss
   autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
   autoprune dashboard STUDY                                       the candidates (no looks) in optuna-dashboard
   python -c "import autoprune; print(autoprune.load('DIR').recommend(user=42, k=10))"

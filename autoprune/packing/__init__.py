@@ -1,7 +1,7 @@
 """Tables in few bytes: how they are coded, how they lie in a file, and how a packed table answers.
 
-A table becomes codes (`RowCodes`, `ProductCodes`), the codes a `StoredTable` (a manifest entry and tensors), and that,
-once loaded, a `PackedTable`, which is never expanded. The entry's `pattern` says which.
+A table becomes codes (`RowCodes`, `ProductCodes`, `PartCodes`), the codes a `StoredTable` (a manifest entry and
+tensors), and that, once loaded, a `PackedTable`, which is never expanded. The entry's `pattern` says which.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from autoprune.packing.codes import RowCodes
 from autoprune.packing.packed import PackedTable, StoredTable
-from autoprune.packing.parts import PackedParts, join_parts
+from autoprune.packing.parts import PackedParts, PartCodes, join_parts
 from autoprune.packing.product import PackedProduct, ProductCodes
 from autoprune.packing.rows import PackedRows, pack_rows
 
 __all__ = ["Codes", "PackedTable", "StoredTable", "pack", "restore"]
 
-Codes = RowCodes | ProductCodes
+Codes = RowCodes | ProductCodes | PartCodes
 
 
 def pack(values: Tensor, *, mask: Tensor | None = None, coded: Codes | None = None) -> StoredTable:
@@ -31,7 +31,7 @@ def pack(values: Tensor, *, mask: Tensor | None = None, coded: Codes | None = No
         mask: bool [rows, dim]; False marks a pruned zero. None: every value stands.
         coded: what the values were coded to; stored as it is.
     """
-    if isinstance(coded, ProductCodes):
+    if isinstance(coded, ProductCodes | PartCodes):
         return coded.pack()
     widths = torch.empty(0) if coded is None else torch.unique(coded.bits)
     if coded is None or len(widths) <= 1:

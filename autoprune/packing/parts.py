@@ -1,4 +1,4 @@
-"""A table whose rows are stored in different widths, each width a packed table of its own."""
+"""A table whose rows are coded in different ways, each of them a packed table of its own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoprune.packing.codes import narrow, pack_codes, unpack_codes
+from autoprune.packing.codes import RowCodes, narrow, pack_codes, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable
-from autoprune.packing.rows import PackedRows
+from autoprune.packing.product import PackedProduct, ProductCodes
+from autoprune.packing.rows import PackedRows, pack_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartCodes:
+    """Codes of a table whose rows are coded in different ways.
+
+    Attributes:
+        parts: at most four, none without rows; together they hold every row once, each in ascending order. Row-wise
+            codes are of one width.
+        part_of: uint8 [rows], which part each row stands in.
+    """
+
+    parts: tuple[RowCodes | ProductCodes, ...]
+    part_of: Tensor
+
+    def values(self) -> Tensor:
+        """The table the codes stand for, float32 [rows, dim]."""
+        held = [part.values() for part in self.parts]
+        found = torch.empty(len(self.part_of), held[0].shape[1], device=held[0].device)
+        for number, values in enumerate(held):
+            found[self.part_of == number] = values
+        return found
+
+    def pack(self) -> StoredTable:
+        """The table as it ships."""
+        parts = [
+            pack_rows(part.values(), coded=part) if isinstance(part, RowCodes) else part.pack() for part in self.parts
+        ]
+        return join_parts(parts, self.part_of)
 
 
 def join_parts(parts: Sequence[StoredTable], part_of: Tensor) -> StoredTable:
@@ -42,16 +72,17 @@ class PackedParts(PackedTable):
         tensors: `part_of` (uint8 [rows]) says which part holds a row, `place` where in it.
     """
 
-    parts: tuple[PackedRows, ...]
+    parts: tuple[PackedRows | PackedProduct, ...]
 
     @staticmethod
     def restore(entry: Mapping[str, Any], stored: Mapping[str, Tensor]) -> PackedParts:
         """From a manifest entry and the tensors of a file."""
-        parts = []
+        parts = list[PackedRows | PackedProduct]()
         for number, part in enumerate(entry["parts"]):
             prefix = f"{number}."
             held = {name.removeprefix(prefix): held for name, held in stored.items() if name.startswith(prefix)}
-            parts.append(PackedRows.restore(part, held))
+            kind = PackedProduct if part["pattern"] == "product" else PackedRows
+            parts.append(kind.restore(part, held))
         part_of = unpack_codes(stored["part_of"], 1 if len(parts) <= 2 else 2, entry["rows"])
         place = torch.zeros(entry["rows"], dtype=torch.int64, device=part_of.device)
         for number, held_part in enumerate(parts):

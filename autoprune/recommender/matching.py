@@ -13,8 +13,8 @@ import torch
 
 from autoprune.errors import AutopruneError
 from autoprune.models.table import Table
+from autoprune.packing.ids import Ids
 from autoprune.recommender.data.log import WHOLE, Log
-from autoprune.recommender.ids import Ids
 from autoprune.recommender.pieces import SIDES
 from autoprune.recommender.sides import Side, Trained
 

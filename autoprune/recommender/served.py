@@ -11,9 +11,9 @@ from torch import Tensor
 from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError
 from autoprune.packing.biased import Biased, asking
+from autoprune.packing.ids import Id, Ids, plain_id
 from autoprune.packing.packed import BLOCK_ROWS
 from autoprune.recommender.histories import Histories
-from autoprune.recommender.ids import Id, Ids, plain_id
 from autoprune.recommender.kernels import Hidden
 from autoprune.recommender.topk import Search
 

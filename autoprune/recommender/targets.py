@@ -21,9 +21,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from autoprune.packing.ids import Ids
 from autoprune.recommender.data.interactions import Interactions, Numbers
 from autoprune.recommender.histories import Histories
-from autoprune.recommender.ids import Ids
 
 SLICES = {"popularity": ("head", "middle", "tail"), "history": ("short", "long")}
 

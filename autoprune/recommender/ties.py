@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from autoprune.packing import PackedTable
-from autoprune.recommender.ids import Draw, scrambled
+from autoprune.packing.ids import Draw, scrambled
 
 DEVIATIONS = 2
 """Standard deviations that rounding may reach: its errors add up like a random walk (Higham & Mary 2019, "A New

@@ -23,8 +23,8 @@ from torch import Tensor
 from autoprune.errors import AutopruneError
 from autoprune.machine import machine
 from autoprune.packing import PackedTable
+from autoprune.packing.ids import Draw
 from autoprune.packing.rows import FEW_QUERIES
-from autoprune.recommender.ids import Draw
 from autoprune.recommender.kernels import (
     HalfPrecision,
     Hidden,

@@ -29,6 +29,7 @@ class Product(Step):
     """
 
     name: ClassVar[str] = "product"
+    version: ClassVar[int] = 2
     rank: ClassVar[int] = 2
     trainable: ClassVar[bool] = False
 
@@ -39,12 +40,7 @@ class Product(Step):
         return f"product {self.width} dims in {self.entries} entries"
 
     def check(self, model: Model) -> None:
-        if type(self.width) is not int or self.width < 1:
-            raise RecipeError(("width",), f"a whole number >= 1 must be given, but got {self.width!r}.")
-        if type(self.entries) is not int or not 2 <= self.entries <= MOST_ENTRIES:
-            raise RecipeError(
-                ("entries",), f"a whole number from 2 to {MOST_ENTRIES} must be given, but got {self.entries!r}."
-            )
+        check_runs(self.width, self.entries)
         check_lookups(model)
         for name, table in model.tables.items():
             if self.entries > table.original_rows:
@@ -67,3 +63,15 @@ class Product(Step):
 
     def aspects(self) -> frozenset[str]:
         return frozenset({self.name, "codes"})
+
+
+def check_runs(width: object, entries: object) -> None:
+    """Refuses runs of no dimension, and codebooks that one byte cannot number.
+
+    Raises:
+        RecipeError: with the parameter's path.
+    """
+    if type(width) is not int or width < 1:
+        raise RecipeError(("width",), f"a whole number >= 1 must be given, but got {width!r}.")
+    if type(entries) is not int or not 2 <= entries <= MOST_ENTRIES:
+        raise RecipeError(("entries",), f"a whole number from 2 to {MOST_ENTRIES} must be given, but got {entries!r}.")

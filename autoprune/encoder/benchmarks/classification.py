@@ -14,20 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from autoprune.encoder.benchmarks.benchmark import (
-    Benchmark,
-    Encode,
-    MeanValue,
-    Perturb,
-    Vectors,
-    as_rows,
-    embedded,
-    sha256_of,
-)
+from autoprune.encoder.benchmarks.benchmark import Benchmark, Encode, Perturb, Vectors, as_rows, embedded, sha256_of
 from autoprune.encoder.benchmarks.part import SEED, Budget
 from autoprune.encoder.benchmarks.tables import Row, read_table, split_files
 from autoprune.encoder.similarity import normalized
 from autoprune.errors import AutopruneError, nearest
+from autoprune.tasks.benchmarks import MeanValue
 
 WHERE = "task.data.path"
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from autoprune.encoder.benchmarks.benchmark import MeanValue, Perturb
+from autoprune.encoder.benchmarks.benchmark import Perturb
 from autoprune.encoder.served import SentenceEncoder
+from autoprune.tasks.benchmarks import MeanValue
 from autoprune.tasks.metric import Metric
 
 Counts = np.ndarray[Any, Any]

@@ -8,20 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from autoprune.encoder.benchmarks.benchmark import (
-    Benchmark,
-    Encode,
-    MeanValue,
-    Perturb,
-    Spearman,
-    Vectors,
-    as_rows,
-    embedded,
-    sha256_of,
-)
+from autoprune.encoder.benchmarks.benchmark import Benchmark, Encode, Perturb, Vectors, as_rows, embedded, sha256_of
 from autoprune.encoder.benchmarks.part import Budget
 from autoprune.encoder.benchmarks.retrieval import nearest_documents, order_of
 from autoprune.encoder.similarity import SIMILARITIES, compared
+from autoprune.tasks.benchmarks import MeanValue, Spearman
 
 K = 10
 

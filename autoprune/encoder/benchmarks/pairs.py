@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from autoprune.encoder.benchmarks.benchmark import Benchmark, Encode, Perturb, Spearman, as_rows, embedded, sha256_of
+from autoprune.encoder.benchmarks.benchmark import Benchmark, Encode, Perturb, as_rows, embedded, sha256_of
 from autoprune.encoder.benchmarks.part import Budget
 from autoprune.encoder.benchmarks.tables import Row, read_table, split_files
 from autoprune.encoder.similarity import compared
 from autoprune.errors import AutopruneError
+from autoprune.tasks.benchmarks import Spearman
 
 WHERE = "task.data.path"
 

@@ -13,22 +13,14 @@ import numpy as np
 import pandas as pd
 
 from autoprune.encoder.benchmarks.beir import read_beir
-from autoprune.encoder.benchmarks.benchmark import (
-    Benchmark,
-    Encode,
-    MeanValue,
-    Perturb,
-    Vectors,
-    as_rows,
-    embedded,
-    sha256_of,
-)
+from autoprune.encoder.benchmarks.benchmark import Benchmark, Encode, Perturb, Vectors, as_rows, embedded, sha256_of
 from autoprune.encoder.benchmarks.hardest import Positions, fitting_queries, hardest_documents
 from autoprune.encoder.benchmarks.judgements import WHERE, Collection
 from autoprune.encoder.benchmarks.part import SEED, Budget
 from autoprune.encoder.benchmarks.trec import read_trec
 from autoprune.encoder.similarity import SIMILARITIES, all_compared
 from autoprune.errors import AutopruneError
+from autoprune.tasks.benchmarks import MeanValue
 
 K = 10
 

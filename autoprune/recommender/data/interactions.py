@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 
 from autoprune.errors import AutopruneError, unknown
+from autoprune.packing.ids import Ids
 from autoprune.recommender.data.log import Log
 from autoprune.recommender.histories import Histories
-from autoprune.recommender.ids import Ids
 
 Numbers = npt.NDArray[np.int64]
 

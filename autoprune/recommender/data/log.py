@@ -14,12 +14,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from autoprune.errors import AutopruneError
+from autoprune.packing.ids import Ids
 from autoprune.recommender.data.columns import Columns
 from autoprune.recommender.data.delimited import holds_lines
 from autoprune.recommender.data.lightgcn import read_lines
 from autoprune.recommender.data.parquet import is_parquet
 from autoprune.recommender.data.tables import TableReader, readable
-from autoprune.recommender.ids import Ids
 
 Numbers = npt.NDArray[np.int64]
 

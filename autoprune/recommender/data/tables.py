@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from autoprune.errors import AutopruneError
+from autoprune.packing.ids import whole_floats
 from autoprune.recommender.data.columns import Columns, Finder, holds_names, shown
 from autoprune.recommender.data.delimited import TextTable
 from autoprune.recommender.data.looks import NUMBERS, TIME, is_gap, is_rule, numbers, seconds, time_forms, units
 from autoprune.recommender.data.parquet import ParquetTable, is_parquet
-from autoprune.recommender.ids import whole_floats
 
 CHUNK_ROWS = 500_000
 """Rows parsed at a time: bounds what parsing takes beside the interactions themselves."""

@@ -32,6 +32,10 @@ INLINE = 15
 """Bytes of a string that numpy keeps in the array itself; longer ones lie outside it."""
 
 
+END, LENGTH_0, MOST_SHARED = "\n", 48, 255
+"""Of front-coded strings: what ends one, the character that stands for a length of 0, the largest length."""
+
+
 class Ids:
     """Sorted ids; the position of an id is its row.
 
@@ -91,6 +95,9 @@ class Ids:
         """The rows of many ids, int64 [len(wanted)]; -1 where there is none."""
         if len(self) == 0 or self.numeric != wanted.numeric:
             return torch.full((len(wanted),), -1)
+        if not self.numeric:  # np.searchsorted of numpy 2 goes wrong among strings of more than `INLINE` bytes
+            rows = {value: row for row, value in enumerate(self.values.tolist())}
+            return torch.tensor([rows.get(value, -1) for value in wanted.values.tolist()], dtype=torch.long)
         at = np.searchsorted(self.values, wanted.values).clip(max=len(self.values) - 1)
         return torch.from_numpy(np.where(self.values[at] == wanted.values, at, -1)).long()
 
@@ -106,21 +113,56 @@ class Ids:
         return scrambled(np.array([zlib.crc32(one.encode()) for one in values.tolist()], dtype=np.uint64))
 
     def encode(self) -> Tensor:
-        """Compressed bytes, uint8 [m]: JSON under zlib, whole numbers as differences."""
-        if self.numeric:
-            content = {"differences": np.diff(self.values, prepend=0).tolist()}
-        else:
-            content = {"strings": self.values.tolist()}
-        packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode(), level=9)
+        """Compressed bytes, uint8 [m]: JSON under zlib; whole numbers as differences, strings without their prefixes.
+
+        Of a string that begins as the one before it does, the length of what they share and its ending are kept (front
+        coding: Witten, Moffat & Bell 1999, "Managing Gigabytes").
+        """
+        numbers = self.numeric
+        content: dict[str, Any] = (
+            {"differences": np.diff(self.values, prepend=0).tolist()} if numbers else _front_coded(self.values.tolist())
+        )
+        written = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+        packed = zlib.compress(written, level=9 if numbers else 6)  # of strings 9 gains 2 % in five times the time
         return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
 
     @staticmethod
     def decode(packed: Tensor) -> Ids:
-        """The inverse of `encode`."""
+        """The inverse of `encode`; of what older versions encoded too."""
         content = json.loads(zlib.decompress(packed.cpu().numpy().tobytes()))
-        if "strings" in content:
-            return Ids(np.array(content["strings"], dtype=np.dtypes.StringDType()))
-        return Ids(np.array(content["differences"], dtype=np.int64).cumsum())
+        if "differences" in content:
+            return Ids(np.array(content["differences"], dtype=np.int64).cumsum())
+        strings = content["strings"] if "strings" in content else _whole_strings(content)
+        return Ids(np.array(strings, dtype=np.dtypes.StringDType()))
+
+
+def _front_coded(strings: list[str]) -> dict[str, Any]:
+    """Sorted strings as what each shares with the one before, a character that stands for a length, and its ending."""
+    if any(END in string for string in strings):
+        return {"strings": strings}
+    shared = [_shared(before, string) for before, string in zip(["", *strings], strings, strict=False)]
+    endings = [string[length:] for string, length in zip(strings, shared, strict=True)]
+    return {"shared": "".join(chr(LENGTH_0 + length) for length in shared), "endings": END.join(endings)}
+
+
+def _whole_strings(content: dict[str, Any]) -> list[str]:
+    """The inverse of `_front_coded`."""
+    found, before = list[str](), ""
+    endings = content["endings"].split(END) if content["shared"] else []
+    for length, ending in zip(content["shared"], endings, strict=True):
+        before = before[: ord(length) - LENGTH_0] + ending
+        found.append(before)
+    return found
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two strings begin with in common, at most `MOST_SHARED`."""
+    length = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right or length == MOST_SHARED:
+            break
+        length += 1
+    return length
 
 
 def scrambled(numbers: Draw) -> Draw:

@@ -1,0 +1,93 @@
+"""Codes of several kinds in one table: the more often rows are looked up, the finer their codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from autoprune.errors import RecipeError
+from autoprune.models.context import Context
+from autoprune.models.model import Model
+from autoprune.models.table import Table
+from autoprune.packing.codes import RowCodes, best_shares, quantize_rows
+from autoprune.packing.parts import PartCodes
+from autoprune.packing.product import ROUNDS, ProductCodes, learn_product
+from autoprune.steps.importance import row_frequency
+from autoprune.steps.product import MOST_ENTRIES, check_runs
+from autoprune.steps.quantize import WIDTHS, check_width
+from autoprune.steps.step import Step, check_lookups, removed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiers(Step):
+    """Row-wise codes of two widths for the rows that are looked up most, product codes for all others.
+
+    Few rows are looked up often, and they can take many bits (Ginart et al. 2021, "Mixed Dimension Embeddings"); most
+    are not, and one byte for several of their dimensions will do (Jégou, Douze & Schmid 2011).
+
+    Attributes:
+        head, middle: fractions of the rows that stand, the most frequent ones and the next.
+        head_bits, middle_bits: of their codes: 8, 4, 2 or 1.
+        width, entries: of the product codes of the others, as of `product`.
+    """
+
+    name: ClassVar[str] = "tiers"
+    rank: ClassVar[int] = 2
+    trainable: ClassVar[bool] = False
+
+    head: float
+    middle: float = 0.0
+    head_bits: int = 8
+    middle_bits: int = 4
+    width: int = 4
+    entries: int = MOST_ENTRIES
+
+    def summary(self) -> str:
+        middle = f", {100 * self.middle:.4g}% {self.middle_bits}" * bool(self.middle)
+        return f"{100 * self.head:.4g}% of rows {self.head_bits} bits{middle}, others product {self.width} dims"
+
+    def check(self, model: Model) -> None:
+        check_lookups(model)
+        check_width(self.head_bits, ("head_bits",), WIDTHS)
+        check_width(self.middle_bits, ("middle_bits",), WIDTHS)
+        check_runs(self.width, self.entries)
+        for name in ("head", "middle"):
+            share = getattr(self, name)
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise RecipeError((name,), f"0 <= {name} <= 1 must hold, but got {share!r}.")
+        if self.head + self.middle > 1:
+            raise RecipeError(
+                ("middle",), f"head + middle <= 1 must hold, but got {self.head} + {self.middle}; lower one."
+            )
+
+    def convert(self, model: Model, context: Context) -> None:
+        for name, table in model.tables.items():
+            order = row_frequency(model, name, context).argsort(descending=True, stable=True)
+            head = removed(table.rows, self.head)
+            tier = torch.full((table.rows,), 2, dtype=torch.uint8, device=order.device)
+            tier[order[: head + removed(table.rows, self.middle)]] = 1
+            tier[order[:head]] = 0
+            table.coded = self._coded(table, tier, context)
+            table.mask = torch.ones_like(table.mask)
+
+    def _coded(self, table: Table, tier: Tensor, context: Context) -> PartCodes:
+        """Codes of a table by the tier of each row, uint8 [rows]."""
+        weights = table.weights().detach()
+        there, part_of = torch.unique(tier, return_inverse=True)
+        parts = tuple(self._part(weights[tier == number], int(number), context) for number in there)
+        return PartCodes(parts=parts, part_of=part_of.to(torch.uint8))
+
+    def _part(self, values: Tensor, tier: int, context: Context) -> RowCodes | ProductCodes:
+        if tier == 2:
+            rounds = 0 if context.rehearsal else ROUNDS
+            return learn_product(values, width=self.width, entries=self.entries, seed=context.seed, rounds=rounds)
+        bits = torch.full((len(values),), (self.head_bits, self.middle_bits)[tier], dtype=torch.uint8)
+        bits = bits.to(values.device)
+        shares = torch.ones(len(values), device=values.device) if context.rehearsal else best_shares(values, bits)
+        return quantize_rows(values, bits, shares)
+
+    def aspects(self) -> frozenset[str]:
+        return frozenset({self.name, "codes"})

@@ -1,0 +1,120 @@
+"""The rows that a study begins with, in the order of their ids, and how often each is looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoprune.errors import AutopruneError
+from autoprune.packing.ids import Ids, plain_id
+from autoprune.readers.named import NamedRows
+
+ZIPF = 10**15
+"""Times that the most frequent row is looked up where the order alone is known; so large that a million rows differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """Vectors with names.
+
+    Attributes:
+        ids: of the rows, ascending.
+        vectors: float32 [rows, width]; nobody writes into them.
+        order: the rows as their file had them, int64 [rows].
+        counts: how often each row is looked up, int64 [rows]; None where that is not known.
+        where: they come from.
+    """
+
+    ids: Ids
+    vectors: Tensor
+    order: Tensor
+    counts: Tensor | None
+    where: str
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def width(self) -> int:
+        """Dimensions of a vector."""
+        return int(self.vectors.shape[1])
+
+    @staticmethod
+    def of(rows: NamedRows, *, words: bool = False, counts: Mapping[str, int] | None = None) -> Catalogue:
+        """The catalogue of a table.
+
+        Ids that are all whole numbers become such; rows without ids are numbered from 0.
+
+        Args:
+            words: whether ids are texts whatever they look like, and rows stand in order of frequency: unless they are
+                sorted by their ids they are then taken to follow Zipf's law (1949), count = 1 / rank.
+            counts: how often each id is looked up.
+
+        Raises:
+            AutopruneError: counts name no row.
+        """
+        names, position = _ids(rows, words=words)
+        order = torch.from_numpy(np.argsort(position)) if position is not None else torch.arange(len(rows))
+        vectors = np.asarray(rows.vectors)
+        ids = Ids(names)
+        return Catalogue(
+            ids=ids,
+            # a copy that is ours: what a file is mapped to cannot be written into, as torch wants to be sure of
+            vectors=torch.from_numpy(np.array(vectors if position is None else vectors[position], order="C")),
+            order=order,
+            counts=_counts(rows, ids, order, words=words, given=counts),
+            where=rows.where,
+        )
+
+
+def _ids(rows: NamedRows, *, words: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """The sorted ids, and the place in the file that each had; None where that is the same."""
+    if rows.ids is None:
+        return np.arange(len(rows)), None
+    numbers = None if words else whole_numbers(rows.ids)
+    names = np.array(rows.ids, dtype=np.dtypes.StringDType()) if numbers is None else numbers
+    position = np.argsort(names, kind="stable")
+    return names[position], None if bool((np.diff(position) == 1).all()) else position
+
+
+def whole_numbers(ids: Sequence[str]) -> np.ndarray | None:
+    """Ids as int64, where all are whole numbers as they are usually written (`7`, but not `007`); None otherwise."""
+    try:
+        numbers = [int(one) for one in ids]
+    except ValueError:
+        return None
+    fits = all(str(number) == one and -(2**63) <= number < 2**63 for number, one in zip(numbers, ids, strict=True))
+    return np.array(numbers, dtype=np.int64) if fits else None
+
+
+def as_id(written: str, ids: Ids) -> int | str:
+    """What a text in a file means among ids."""
+    try:
+        return int(written) if ids.numeric else written
+    except ValueError:
+        return written
+
+
+def _counts(rows: NamedRows, ids: Ids, order: Tensor, *, words: bool, given: Mapping[str, int] | None) -> Tensor | None:
+    if given is not None:
+        counts, unknown = torch.zeros(len(ids), dtype=torch.long), 0
+        for name, count in given.items():
+            at = ids.position(plain_id(as_id(name, ids)))
+            if at >= 0:
+                counts[at] = count
+            unknown += at < 0
+        if unknown == len(given):
+            raise AutopruneError(
+                f"task.counts: none of its {unknown:,} ids is one of {rows.where}, such as {ids[0]!r}; name a table of "
+                "id and count."
+            )
+        return counts
+    if not words or torch.equal(order, torch.arange(len(order))):
+        return None  # sorted by id: the order says nothing
+    counts = torch.empty(len(order), dtype=torch.long)
+    counts[order] = ZIPF // torch.arange(1, len(order) + 1)
+    return counts

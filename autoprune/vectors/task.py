@@ -1,0 +1,152 @@
+"""The tasks of vectors: one table, judged by what is found near what."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoprune.artifacts.served import Beside, Parts
+from autoprune.models.context import Context
+from autoprune.tasks.task import Task
+from autoprune.vectors.benchmarks import Benchmark
+from autoprune.vectors.catalogue import Catalogue
+from autoprune.vectors.config import VectorsConfig
+from autoprune.vectors.judging import VectorJudging, described
+from autoprune.vectors.model import VectorTable
+from autoprune.vectors.served import TABLE, VectorIndex
+from autoprune.vectors.similarity import prepared
+from autoprune.vectors.slices import Facts
+
+BATCH_ROWS, BATCHES = 512, 64
+"""Rows whose similarities with one another an update learns, and updates of an epoch at most."""
+
+ENCODED = 32
+"""Sets of ids that are kept compressed: recipes of a search often share a cut of rows."""
+
+BATCH_QUERIES = 64
+
+BY_FREQUENCY = ("rows", "mixed", "tiers")
+"""Steps that ask how often rows are looked up."""
+
+
+class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
+    """Finds the nearest of many vectors, and gives the vector of an id.
+
+    Training is distillation: similarities within a batch of rows are to be those of the dense vectors.
+
+    Args:
+        config: what it is told.
+        catalogue: the dense vectors.
+        benchmarks: what they are judged by.
+        facts: what is known of what asks, for slices.
+    """
+
+    workload_names: tuple[str, ...] = ("single", "batch")
+    unit = "unit"
+
+    def __init__(
+        self, config: VectorsConfig, catalogue: Catalogue, benchmarks: Sequence[Benchmark], facts: Facts
+    ) -> None:
+        self.name = config.name
+        self.config, self.catalogue = config, catalogue
+        self.training = config.training
+        self.base: dict[str, Any] = {}
+        self._encode_ids = lru_cache(ENCODED)(self._encoded_ids)
+        self._beside = Beside(
+            values={}, tensors={"ids": self._encode_ids(None), "order": catalogue.order.to(torch.int32)}
+        )
+        dense = VectorIndex(self.parts(self.model({}, seed=0)))
+        super().__init__(benchmarks, facts=facts, dense=dense, metric=config.metric)
+
+    def describe(self) -> str:
+        known = "how often each is looked up is not known (task.counts), so that all stay; "
+        return (
+            f"{len(self.catalogue):,} vectors of {self.catalogue.width} dimensions ({self.catalogue.where}); "
+            f"{known if self.catalogue.counts is None else ''}judged by {described(self.benchmarks)}"
+        )
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        settings = {name: getattr(self.config, name) for name in ("name", "similarity", "neighbours", "judged", "seed")}
+        settings["training"] = dataclasses.asdict(self.config.training)
+        found = hashlib.sha256(self.catalogue.ids.content)
+        held: list[object] = [self.catalogue.vectors, self.catalogue.order, self.catalogue.counts]
+        for one in self.benchmarks:
+            held += [one.name, *one.content()]
+        for part in held:
+            found.update(part.contiguous().numpy().data if isinstance(part, Tensor) else repr(part).encode())
+        return f"{found.hexdigest()} {json.dumps(settings, sort_keys=True)}"
+
+    def context(self, *, seed: int, device: torch.device) -> Context:
+        counts = self.catalogue.counts
+        return Context(seed=seed, device=device, frequency={} if counts is None else {f"rows.{TABLE}": counts})
+
+    def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """Without steps that ask how often rows are looked up, where nobody knows."""
+        return dict(recipe) if self.catalogue.counts is not None else _without(recipe, BY_FREQUENCY)
+
+    def model(self, base: Mapping[str, Any], *, seed: int) -> VectorTable:
+        return VectorTable(self.catalogue.vectors, similarity=self.config.similarity)
+
+    def batches(self) -> Sequence[Tensor]:
+        order = torch.randperm(len(self.catalogue))
+        return torch.split(order[: BATCH_ROWS * BATCHES], BATCH_ROWS)
+
+    def loss(self, model: VectorTable, batch: Tensor) -> Tensor:
+        """The mean squared error of similarities within a batch; of cosine, distances too are told by products."""
+        table, similarity = model.tables[TABLE], self.config.similarity
+        rows = table.rows_of(batch.to(table.index.device))
+        found = prepared(table.values(rows[rows >= 0]), similarity)
+        right = prepared(self.catalogue.vectors[batch].to(found.device)[rows >= 0], similarity)
+        wanted = right @ right.T
+        error: Tensor = (found @ found.T - wanted).square().mean() / wanted.square().mean().clamp_min(1e-12)
+        return error
+
+    def beside(self) -> Beside:
+        return self._beside
+
+    def parts(self, model: VectorTable, runtime: str = "") -> Parts:
+        found = super().parts(model, runtime)
+        index = model.tables[TABLE].index.cpu().numpy()
+        own = {"ids": self._encode_ids(None if len(index) == len(self.catalogue) else index.tobytes())}
+        if model.turned:
+            own["projection"] = model.projection.cpu()
+        return dataclasses.replace(found, tensors={**found.tensors, **own})
+
+    def _encoded_ids(self, index: bytes | None) -> Tensor:
+        """The ids of some rows (the bytes of int64 [n]), None for all of them."""
+        if index is None:
+            return self.catalogue.ids.encode()
+        return self.catalogue.ids.take(torch.from_numpy(np.frombuffer(index, dtype=np.int64).copy())).encode()
+
+    def workloads(self, served: VectorIndex) -> dict[str, Callable[[], object]]:
+        """`single`: the ids of one vector's 10 neighbours; `batch`: the rows of those of 64 vectors."""
+        draw = np.random.default_rng(0).integers(len(self.catalogue), size=BATCH_QUERIES)
+        queries = self.catalogue.vectors[torch.from_numpy(draw)]
+        turn = {"next": 0}
+
+        def single() -> object:
+            turn["next"] = (turn["next"] + 1) % len(queries)
+            return served.search(queries[turn["next"]], k=10)
+
+        return {"single": single, "batch": lambda: served.topk(queries, 10)[1].cpu()}
+
+
+def _without(recipe: Mapping[str, Any], steps: Sequence[str]) -> dict[str, Any]:
+    """A space or a recipe without some steps, wherever they stand."""
+    return {
+        name: _without(held, steps) if isinstance(held, Mapping) else held
+        for name, held in recipe.items()
+        if name not in steps
+    }

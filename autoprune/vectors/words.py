@@ -1,0 +1,225 @@
+"""What word vectors are judged by: similarity sets, analogies, and how much of a running text has a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from autoprune.tasks.benchmarks import MeanValue, Spearman
+from autoprune.vectors.benchmarks import Benchmark, as_rows, vectors_of
+from autoprune.vectors.catalogue import Catalogue
+from autoprune.vectors.queries import SPLITS
+from autoprune.vectors.served import VectorIndex
+from autoprune.vectors.similarity import compared
+
+RESTRICTED = 30_000
+"""Words among which an analogy's answer is looked for, the most frequent ones (as Mikolov et al. 2013 evaluate), beside
+those that the questions name."""
+
+QUESTIONS = 5000
+"""Analogies of a split, at most."""
+
+LOOK_QUESTIONS = 1000
+
+QUESTIONS_AT_ONCE = 256
+
+BLOCK_TOKENS = 100
+"""Of running text: a unit of coverage, so that its mean is the share of all tokens."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Pairs of words that people scored.
+
+    Attributes:
+        first, second: the words, as the set writes them.
+        score: as people gave it.
+    """
+
+    first: list[str]
+    second: list[str]
+    score: list[float]
+
+
+class Lexicon:
+    """Where words stand in a catalogue: as they are written, or else in lower case."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._row = {word: row for row, word in enumerate(catalogue.ids.values.tolist())}
+        counts = torch.zeros(len(catalogue), dtype=torch.long) if catalogue.counts is None else catalogue.counts
+        self.counts = torch.cat([counts, torch.zeros(1, dtype=torch.long)])  # of row -1 too
+
+    def rows(self, words: Iterable[str]) -> Tensor:
+        """The row of each word, int64 [n]; -1 where there is none."""
+        return torch.tensor([self._row.get(word, self._row.get(word.lower(), -1)) for word in words], dtype=torch.long)
+
+    def knows(self, words: Iterable[str]) -> float:
+        """The share of some words that have a row."""
+        return float((self.rows(words) >= 0).double().mean())
+
+    def rarest(self, rows: Tensor) -> Tensor:
+        """Of some rows each, int64 [n, m], the one that is looked up least, int64 [n]; -1 is before all."""
+        return rows.gather(1, self.counts[rows].argmin(1, keepdim=True))[:, 0]
+
+
+class WordPairs(Benchmark):
+    """Spearman's ρ of the similarity of two words and the score that people gave them.
+
+    A word without a vector makes the similarity of its pair 0; no pair is dropped.
+
+    Args:
+        name: of the set.
+        pairs: rows of the catalogue, int64 [n, 2], by split; -1 for words that it lacks.
+        score: by split.
+    """
+
+    labelled = True
+
+    def __init__(self, name: str, pairs: Mapping[str, Tensor], score: Mapping[str, Tensor], lexicon: Lexicon) -> None:
+        self.name = name
+        self.metrics = {name: Spearman(name)}
+        self._pairs, self._score, self._lexicon = pairs, score, lexicon
+
+    @staticmethod
+    def of(name: str, scored: Scored, lexicon: Lexicon, *, seed: int) -> WordPairs:
+        """A set in halves that are drawn."""
+        rows = torch.stack([lexicon.rows(scored.first), lexicon.rows(scored.second)], dim=1)
+        score = torch.tensor(scored.score, dtype=torch.float64)
+        halves = drawn_halves(len(rows), seed=seed)
+        return WordPairs(
+            name, {split: rows[at] for split, at in halves.items()}, {s: score[at] for s, at in halves.items()}, lexicon
+        )
+
+    def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
+        pairs = self._pairs[split]
+        found, there = vectors_of(served, pairs.clamp_min(0).flatten())
+        there &= pairs.flatten() >= 0
+        found = found.view(len(pairs), 2, -1)
+        values = compared(found[:, 0], found[:, 1], served.similarity)
+        values[~there.view(-1, 2).all(1)] = 0.0
+        return as_rows(self.name, values, asker=self._lexicon.rarest(pairs), gold=self._score[split])
+
+    def part(self) -> WordPairs:
+        return self
+
+    def describe(self) -> str:
+        return f"{self.name} ({_counts(self._pairs)})"
+
+    def content(self) -> Iterator[object]:
+        yield from (*self._pairs.values(), *self._score.values())
+
+
+class Analogies(Benchmark):
+    """The share of questions a : b = c : ? whose answer is the nearest to b - a + c (3CosAdd, Mikolov et al. 2013).
+
+    The words of the question are no answers. Answers are looked for among the `RESTRICTED` most frequent words of the
+    dense model and all that the questions name; a question that lacks a word is answered wrongly, and not dropped. Of n
+    words that are equally near the right one counts as 1/n.
+
+    Args:
+        questions: rows of the catalogue, int64 [n, 4], by split; -1 for words that it lacks.
+        among: rows that may be answers, int64 [m], ascending.
+    """
+
+    labelled = True
+
+    def __init__(self, questions: Mapping[str, Tensor], among: Tensor, lexicon: Lexicon) -> None:
+        self.name = "analogies"
+        self.metrics = {self.name: MeanValue(self.name)}
+        self._questions, self._among, self._lexicon = questions, among, lexicon
+
+    @staticmethod
+    def of(questions: Sequence[Sequence[str]], lexicon: Lexicon, *, seed: int) -> Analogies:
+        """Questions of four words each, in halves that are drawn, of `QUESTIONS` at most."""
+        rows = lexicon.rows(word for question in questions for word in question).view(-1, 4)
+        frequent = lexicon.counts[:-1].argsort(descending=True, stable=True)[:RESTRICTED]
+        among = torch.unique(torch.cat([frequent, rows[rows >= 0]]))
+        halves = drawn_halves(len(rows), seed=seed)
+        return Analogies({split: rows[at[:QUESTIONS]] for split, at in halves.items()}, among, lexicon)
+
+    def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
+        questions = self._questions[split]
+        words, there = vectors_of(served, self._among)
+        at = torch.searchsorted(self._among, questions.clamp_min(0)).clamp(max=len(self._among) - 1)
+        known = ((questions >= 0) & there[at]).all(1)
+        values = torch.zeros(len(questions))
+        for some in torch.split(known.nonzero()[:, 0], QUESTIONS_AT_ONCE):
+            values[some] = _answered(words, there, at[some])
+            served.pause()
+        return as_rows(self.name, values, asker=self._lexicon.rarest(questions))
+
+    def part(self) -> Analogies:
+        return Analogies({"validation": self._questions["validation"][:LOOK_QUESTIONS]}, self._among, self._lexicon)
+
+    def describe(self) -> str:
+        return f"analogies ({_counts(self._questions)})"
+
+    def content(self) -> Iterator[object]:
+        yield from (self._among, *self._questions.values())
+
+
+def _answered(words: Tensor, there: Tensor, at: Tensor) -> Tensor:
+    """What each of some questions counts, float32 [n].
+
+    Args:
+        words: float32 [m, dim], prepared.
+        there: bool [m], which may be answers.
+        at: where the words of each question stand among these, int64 [n, 4].
+    """
+    scores = (words[at[:, 1]] - words[at[:, 0]] + words[at[:, 2]]) @ words.T
+    scores[:, ~there] = -torch.inf
+    right = scores.gather(1, at[:, 3:])
+    scores.scatter_(1, at[:, :3], -torch.inf)
+    # a question may name its own answer, such as go : going = go : going
+    best = scores.amax(1, keepdim=True)
+    alike = (scores == best).sum(1).clamp_min(1)
+    return ((right >= best)[:, 0] & (at[:, 3:] != at[:, :3]).all(1)).float() / alike
+
+
+class Coverage(Benchmark):
+    """The share of the tokens of a running text that have a vector.
+
+    Args:
+        tokens: rows of the catalogue, int64 [blocks, `BLOCK_TOKENS`], by split; -1 for those that it lacks.
+    """
+
+    def __init__(self, tokens: Mapping[str, Tensor], lexicon: Lexicon) -> None:
+        self.name = "text"
+        self.metrics = {"coverage": MeanValue(self.name)}
+        self._tokens, self._lexicon = tokens, lexicon
+
+    @staticmethod
+    def of(tokens: Sequence[str], lexicon: Lexicon, *, seed: int) -> Coverage:
+        """A text in blocks, half of them a split, drawn; what is left over at its end is left out."""
+        blocks = len(tokens) // BLOCK_TOKENS
+        rows = lexicon.rows(tokens[: blocks * BLOCK_TOKENS]).view(blocks, BLOCK_TOKENS)
+        return Coverage({split: rows[at] for split, at in drawn_halves(blocks, seed=seed).items()}, lexicon)
+
+    def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
+        tokens = self._tokens[split]
+        covered = (served.row_of[tokens.clamp_min(0)] >= 0) & (tokens >= 0)
+        return as_rows(self.name, covered.double().mean(1), asker=self._lexicon.rarest(tokens))
+
+    def part(self) -> Coverage:
+        return self
+
+    def describe(self) -> str:
+        return f"{sum(rows.numel() for rows in self._tokens.values()):,} tokens of running text"
+
+    def content(self) -> Iterator[object]:
+        yield from self._tokens.values()
+
+
+def drawn_halves(count: int, *, seed: int) -> dict[str, Tensor]:
+    """Positions by split, int64, in an order that is drawn."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
+    return dict(zip(SPLITS, (order[: count // 2], order[count // 2 :]), strict=True))
+
+
+def _counts(held: Mapping[str, Tensor]) -> str:
+    return " and ".join(f"{len(rows):,} {split}" for split, rows in held.items())

@@ -1,0 +1,209 @@
+"""Tables of vectors: what is found is exact, whatever was cut; what is bad is refused with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_vectors import RANK, ROWS, WIDTH, served, vectors_task, write_items
+
+from autoprune.errors import AutopruneError
+from autoprune.readers.named import NamedRows
+from autoprune.vectors import neighbours
+from autoprune.vectors.benchmarks import without_itself
+from autoprune.vectors.catalogue import Catalogue
+from autoprune.vectors.config import VectorsConfig
+from autoprune.vectors.make import make_vectors
+from autoprune.vectors.similarity import SIMILARITIES
+from autoprune.vectors.task import VectorsTask
+
+LESS = {"cut": {"rows": {"sparsity": 0.5, "importance": "frequency"}}}
+TURNED = {"cut": {"dims": {"sparsity": 1 - RANK / WIDTH, "importance": "pca"}}}
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> VectorsTask:
+    return vectors_task(tmp_path_factory.mktemp("items"))
+
+
+def brute_force(vectors: np.ndarray, query: np.ndarray, similarity: str) -> np.ndarray:
+    if similarity == "euclidean":
+        return -np.linalg.norm(vectors - query, axis=1)
+    products = vectors @ query
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+    return products if similarity == "dot" else products / lengths
+
+
+def test_rows_stand_in_the_order_of_their_ids() -> None:
+    rows = NamedRows(where="here", ids=["30", "4", "5"], vectors=np.eye(3, dtype=np.float32))
+    found = Catalogue.of(rows, counts={"30": 7, "nobody": 1})
+    assert found.ids.values.tolist() == [4, 5, 30]
+    assert found.vectors.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    assert found.order.tolist() == [2, 0, 1]
+    assert found.counts is not None
+    assert found.counts.tolist() == [0, 0, 7]
+    texts = Catalogue.of(NamedRows(where="here", ids=["7", "007"], vectors=np.eye(2, dtype=np.float32)))
+    assert texts.ids.values.tolist() == ["007", "7"]
+
+
+def test_words_in_no_order_of_their_letters_follow_zipfs_law() -> None:
+    rows = NamedRows(where="here", ids=["the", "of", "and"], vectors=np.eye(3, dtype=np.float32))
+    found = Catalogue.of(rows, words=True)
+    assert found.ids.values.tolist() == ["and", "of", "the"]
+    assert found.counts is not None
+    assert (found.counts.double() / found.counts.max()).tolist() == pytest.approx([1 / 3, 1 / 2, 1])
+    by_letters = NamedRows(where="here", ids=["a", "b", "c"], vectors=np.eye(3, dtype=np.float32))
+    assert Catalogue.of(by_letters, words=True).counts is None
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("recipe", [{}, TURNED], ids=["dense", "turned"])
+def test_search_matches_brute_force(tmp_path: Path, similarity: str, recipe: dict[str, object]) -> None:
+    task = vectors_task(tmp_path, similarity=similarity)
+    index, vectors = served(task, recipe), task.catalogue.vectors.numpy()
+    assert index.table.dim == (RANK if recipe else WIDTH)
+    query = np.random.default_rng(5).normal(size=WIDTH).astype(np.float32)  # outside the span of the vectors too
+    scores = brute_force(vectors, query, similarity)
+    best = np.argsort(-scores)[:7]
+    found = index.search(query.tolist(), k=7)
+    assert [one.id for one in found] == [task.catalogue.ids[int(row)] for row in best]
+    assert [one.score for one in found] == pytest.approx(scores[best].tolist(), abs=2e-4)
+    name = task.catalogue.ids[3]
+    np.testing.assert_allclose(index.vector(name), vectors[3], atol=1e-4)
+    near = np.argsort(-brute_force(vectors, vectors[3], similarity))
+    assert [one.id for one in index.most_similar(name, k=4)] == [
+        task.catalogue.ids[int(row)] for row in near[near != 3][:4]
+    ]
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_neighbours_match_brute_force_across_blocks(monkeypatch: pytest.MonkeyPatch, similarity: str) -> None:
+    monkeypatch.setattr(neighbours, "ROWS", 16)
+    draw = torch.Generator().manual_seed(0)
+    vectors, queries = torch.randn(100, 5, generator=draw), torch.randn(9, 5, generator=draw)
+    among = torch.arange(0, 100, 2)
+    scores, found = neighbours.nearest(queries, vectors.__getitem__, among, similarity=similarity, k=6)
+    for query, near, at in zip(queries.numpy(), scores, found, strict=True):
+        right = brute_force(vectors.numpy()[::2], query, similarity)
+        assert at.tolist() == (2 * np.argsort(-right)[:6]).tolist()
+        np.testing.assert_allclose(near, np.sort(right)[::-1][:6], atol=1e-5)
+
+
+def test_who_asks_is_no_neighbour_of_itself() -> None:
+    found = np.array([[3, 1, 2], [1, 0, 2], [1, 2, 0]])
+    assert without_itself(found, np.array([3, 5, -1]), 2).tolist() == [[1, 2], [1, 0], [1, 2]]
+
+
+def test_what_was_removed_is_told_and_finds_nothing(items: VectorsTask) -> None:
+    index = served(items, LESS)
+    assert len(index) == ROWS // 2
+    gone = next(one for one in items.catalogue.ids.values.tolist() if one not in index)
+    with pytest.raises(AutopruneError, match=f"{gone} was removed by pruning"):
+        index.vector(gone)
+    with pytest.raises(AutopruneError, match=r"'x' is unknown\. Ids are whole numbers here"):
+        index.most_similar("x")
+    assert all(one.id in index for one in index.search(np.ones(WIDTH), k=ROWS))
+    rows = items.score(index, "test")
+    counts = items.catalogue.counts
+    assert counts is not None
+    overlap = rows[rows["benchmark"] == "neighbours"]
+    lost = [int(index.row_of[place]) < 0 for place in items.benchmarks[0]._queries["test"].places.tolist()]  # type: ignore[attr-defined]
+    assert any(lost)
+    assert not overlap["value"].to_numpy()[lost].any()
+    assert overlap["value"].to_numpy()[~np.array(lost)].mean() > 0.3
+
+
+def test_the_dense_vectors_keep_all_of_their_neighbours(items: VectorsTask) -> None:
+    for recipe in ({}, TURNED):
+        index = served(items, recipe)
+        for rows in (items.score(index, "validation"), items.look(index)):
+            assert items.metrics["overlap@10"](rows) == pytest.approx(1.0, abs=0.01)
+            assert items.metrics["similarity"](rows) == pytest.approx(1.0, abs=0.001)
+    coarse = served(items, {"encode": {"quantize": {"bits": 2}}})
+    assert items.metrics["overlap@10"](items.score(coarse, "validation")) < 0.9
+
+
+def test_judgements_and_queries_of_ones_own(tmp_path: Path) -> None:
+    path = write_items(tmp_path)
+    vectors = np.load(path)
+    names = (tmp_path / "items_ids.txt").read_text().split()
+    np.save(tmp_path / "users.npy", vectors[:80] + 0.01)
+    right = [f"{user}\t{names[user]}\t1" for user in range(80)] + ["0\tnobody\t1", f"3\t{names[9]}\t0"]
+    (tmp_path / "right.tsv").write_text("query\tid\tgrade\n" + "\n".join(right))
+    task = make_vectors(
+        VectorsConfig(vectors=str(path), queries=str(tmp_path / "users.npy"), relevant=str(tmp_path / "right.tsv"))
+    )
+    assert task.metric == "recall@10"
+    assert task.main_metrics == ("recall@10",)
+    for rows in (task.score(served(task), "test"), task.look(served(task))):
+        assert task.metrics["recall@10"](rows) > 0.95
+    assert task.suited({"cut": {"rows": {"sparsity": 0.5}, "dims": {"sparsity": 0.5}}}) == {
+        "cut": {"dims": {"sparsity": 0.5}}
+    }
+    with pytest.raises(AutopruneError, match=r"task\.metric 'ndcg' is unknown"):
+        make_vectors(VectorsConfig(vectors=str(path), metric="ndcg"))
+
+
+BAD = {
+    "no file is named": ({}, "task.vectors: a file of vectors must be named"),
+    "another width": ({"queries": "wide.npy"}, "holds vectors of 5 dimensions.*have 12"),
+    "few queries": ({"queries": "few.npy"}, "at least 20 are needed, but .*few.npy holds 3"),
+    "unknown counts": ({"counts": "c.tsv"}, "none of its 1 ids is one of"),
+    "counts twice": ({"counts": "twice.tsv"}, r"twice.tsv, line 2: stands twice"),
+    "counts of nothing": ({"counts": "zero.tsv"}, "counts nothing"),
+    "no judgements": ({"relevant": "r.tsv"}, "at least 20 queries with something right"),
+    "grades of words": ({"relevant": "words.tsv"}, "line 2: a grade is a number, but got 'good'"),
+    "an empty file": ({"relevant": "empty.tsv"}, "empty.tsv is empty"),
+    "bytes": ({"counts": "wide.npy"}, "is no text in UTF-8"),
+    "a folder": ({"counts": "."}, "is a folder"),
+    "another similarity": ({"similarity": "cos"}, "task.similarity 'cos' is unknown. Did you mean cosine"),
+    "training": ({"neighbours": 0}, "task.neighbours >= 1 must hold, but got 0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    told, message = BAD[case]
+    path = write_items(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    np.save("wide.npy", np.full((30, 5), np.pi))
+    np.save("few.npy", np.ones((3, WIDTH)))
+    for name, text in {
+        "c.tsv": "nobody\t3",
+        "twice.tsv": "10\t3\n10\t4",
+        "zero.tsv": "10\t0",
+        "r.tsv": "10\t20",
+        "words.tsv": "10\t20\t1\n10\t30\tgood",
+        "empty.tsv": " \n",
+    }.items():
+        Path(name).write_text(text)
+    vectors = {} if case == "no file is named" else {"vectors": str(path)}
+    with pytest.raises(AutopruneError, match=message):
+        make_vectors(VectorsConfig(**{**vectors, **told}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("vector", "message"),
+    [
+        ([1.0] * 5, r"12 numbers make a vector, but got the shape \[5\]"),
+        ([float("nan")] * WIDTH, "infinite or NaN"),
+        ("x", "12 numbers"),
+    ],
+)
+def test_what_is_no_vector_is_refused(items: VectorsTask, vector: object, message: str) -> None:
+    with pytest.raises(AutopruneError, match=message):
+        served(items).search(vector)
+    with pytest.raises(AutopruneError, match="k >= 1 must be given, but got 0"):
+        served(items).search([1.0] * WIDTH, k=0)
+
+
+def test_slices_are_of_equal_parts(items: VectorsTask) -> None:
+    rows = items.score(served(items), "test")
+    own = rows[rows["benchmark"] == "neighbours"]
+    assert set(items.slices) == {"norm", "density", "frequency"}
+    assert own["frequency"].value_counts().tolist() == [20, 20, 20]
+    assert isinstance(own["norm"].dtype, pd.CategoricalDtype)
+    assert own["norm"].value_counts().tolist() == [30, 30]
