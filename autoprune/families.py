@@ -48,6 +48,11 @@ FAMILIES = {
             tasks={"encoder": "autoprune.encoder.make:ENCODER", "stsb": "autoprune.encoder.make:STSB"},
             formats={"sentence-transformers": "autoprune.encoder.stock_format:STOCK"},
         ),
+        Family(
+            kind="module",
+            serves="autoprune.module.served:ServedModule",
+            tasks={"module": "autoprune.module.make:MODULE"},
+        ),
     )
 }
 
