@@ -87,9 +87,9 @@ class Lookup(nn.Module):
 
     def _answers(self, ids: Tensor) -> Tensor:
         vectors = self._rows.vectors(ids)
-        if self.padding is None:
+        if self.padding is None or self.padding_idx is None:
             return vectors
-        return torch.where((ids == self.padding_idx)[:, None], self.padding, vectors)
+        return torch.where(ids.eq(self.padding_idx)[:, None], self.padding, vectors)
 
     @property
     def _rows(self) -> Rows:

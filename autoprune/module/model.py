@@ -163,7 +163,8 @@ class Adopted(Model):
         return module
 
     def settings(self) -> dict[str, Any]:
-        return {"kind": "module", "places": [asdict(place) for place in self.places]}
+        places = [{**asdict(place), "lookups": list(place.lookups), "tied": list(place.tied)} for place in self.places]
+        return {"kind": "module", "places": places}
 
     def around(self) -> dict[str, Tensor]:
         """What ships beside the packed tables: `own:PATH`, and of cut tables `stands:NAME` and `basis:NAME`.

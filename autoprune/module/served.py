@@ -123,6 +123,8 @@ class ServedModule(Served):
         Raises:
             AutopruneError: it is another module.
         """
+        if not isinstance(module, nn.Module):
+            raise AutopruneError(f"into: an nn.Module must be given, but got {type(module).__name__}.")
         found = find_tables(module, [path for place in self._places for path in place.lookups])
         if found != self._places:
             ours, theirs = ("; ".join(map(_told, places)) for places in (self._places, found))

@@ -5,6 +5,7 @@ It is the user's own code, named by the user, and is run; nothing that comes fro
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import inspect
@@ -141,17 +142,33 @@ def _imported(path: Path) -> ModuleType:
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file and of the modules that were imported from its folder, by name."""
-    places = {path}
-    for module in list(sys.modules.values()):
-        place = getattr(module, "__file__", None)
-        if place and place.endswith(".py") and Path(place).parent == path.parent:
-            places.add(Path(place))
-    found = hashlib.sha256()
+    """SHA-256 of a file and of what it imports from its own folder, directly or not.
+
+    By what is written in it: what this process has imported besides is the same in no other.
+    """
+    found, places, left = hashlib.sha256(), set[Path](), [path]
+    while left:
+        place = left.pop()
+        if place not in places:
+            places.add(place)
+            left += _imports(place, path.parent)
     for place in sorted(places):
         content = place.read_bytes()
-        found.update(f"{place.name} {len(content)} ".encode() + content)
+        found.update(f"{place.relative_to(path.parent)} {len(content)} ".encode() + content)
     return found.hexdigest()
+
+
+def _imports(place: Path, folder: Path) -> list[Path]:
+    """The files in a folder that a file of it imports."""
+    names = set[str]()
+    for node in ast.walk(ast.parse(place.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    stems = [folder.joinpath(*name.split(".")) for name in names]
+    candidates = [file for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py")]
+    return [file for file in candidates if file.is_file()]
 
 
 def _installed(filename: str) -> bool:

