@@ -34,7 +34,7 @@ ROOMS = {
     "slices workloads benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements "
     "benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
-    "module": "lookup tables served metrics own source model config task make",
+    "module": "lookup tables served metrics own source declared epoch model config task make",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
     "measure": "measurement reading timing judge",
     "record": "archive looks folder point unfinished record",

@@ -98,6 +98,10 @@ class Adopted(Model):
         self, module: nn.Module, *, named: Collection[str] | None = None, cut: Collection[str] | None = None
     ) -> None:
         places = find_tables(module, named)
+        for path, held in own_tensors(module).items():
+            if held.dtype == torch.bfloat16 or bool(held.isnan().any()):
+                what = "it holds NaN" if held.dtype != torch.bfloat16 else "bfloat16 is not taken; use module.float()"
+                raise AutopruneError(f"{path} of {type(module).__name__} cannot be taken over: {what}.")
         tables = {place.name: Lifted(module.get_submodule(place.lookups[0]).weight) for place in places}  # type: ignore[arg-type]
         for name in cut or ():
             if name not in tables:

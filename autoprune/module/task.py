@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +18,8 @@ from autoprune.artifacts.served import Parts
 from autoprune.errors import AutopruneError, Diverged, RecipeError, unknown
 from autoprune.models.context import Context
 from autoprune.module.config import ModuleConfig
+from autoprune.module.declared import check_rows, declared
+from autoprune.module.epoch import Epoch, digest_of, seeded
 from autoprune.module.metrics import UNIT
 from autoprune.module.model import Adopted
 from autoprune.module.own import ModuleTask
@@ -49,9 +50,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
         config.check()
         self.name, self.config, self.training = config.name, config, config.training
         self._source, self._own, self._data = source, own, data
-        self.metrics, self.slices, self.workload_names = own.metrics, own.slices, tuple(own.workload_names)
-        if not self.metrics:
-            raise AutopruneError(f"{source.path.name}: metrics: at least one must be given, by name.")
+        self.metrics, self.slices, self.workload_names = declared(own, source.path.name)
         if config.metric is not None:
             if config.metric not in self.metrics:
                 raise unknown("task.metric", config.metric, self.metrics)
@@ -63,10 +62,9 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     def describe(self) -> str:
         made = self._dense(0)
         tables = ", ".join(f"{place.name} {place.rows:,} x {place.dim}" for place in made.places)
-        batches = len(self._epoch)
         whole = [name for name in made.tables if name not in made.axes_of("rows")]
         return (
-            f"{self._kind}: {tables}; {batches:,} training batches"
+            f"{self._kind}: {tables}; {self._epoch.count:,} training batches"
             + (f"; only bits and single weights go from {', '.join(whole)}" if whole else "")
             + f"; code sha256 {self._source.digest[:12]}"
         )
@@ -78,47 +76,46 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     def _fingerprint(self) -> str:
         with self._source.running("fingerprint()"):
             told = self._own.fingerprint()
-        found = hashlib.sha256(self._dense(0).content())
-        for batch in self._epoch:
-            _digest_into(found, batch)
         settings = json.dumps([dict(self.config.options), vars(self.config.training)], sort_keys=True, default=str)
-        return f"{found.hexdigest()} {self._source.digest} {self._data} {told} {settings}"
+        held = [self._dense(0).content().hex(), self._epoch.digest, self._source.digest, self._data, str(told)]
+        return f"{hashlib.sha256(' '.join(held).encode()).hexdigest()} {settings}"
 
     @cached_property
-    def _epoch(self) -> Sequence[Any]:
-        """The batches of an epoch, drawn under seed 0.
+    def _epoch(self) -> Epoch:
+        """The batches of an epoch as they are drawn under seed 0.
 
         Raises:
             AutopruneError: there are none, or they are drawn from another generator.
         """
-        drawn = []
-        for _ in range(2):
-            with _seeded(0):
-                drawn.append(self.batches())
-        if not len(drawn[0]):
+        with seeded(0):
+            batches = self.batches()
+        if not len(batches):
             raise AutopruneError(f"{self._source.path.name}: batches() is empty; an epoch has at least one batch.")
-        firsts = [hashlib.sha256(), hashlib.sha256()]
-        for found, batches in zip(firsts, drawn, strict=True):
-            _digest_into(found, batches[0])
-        if len({found.digest() for found in firsts}) > 1 or len(drawn[0]) != len(drawn[1]):
+        found = Epoch(first=batches[0], count=len(batches), digest=digest_of(batches))
+        with seeded(0):
+            again = self.batches()
+        if len(again) != found.count or digest_of(again[0]) != digest_of(found.first):
             raise AutopruneError(
                 f"{self._source.path.name}: batches() gives other batches under the same seed, so that no training "
                 "could be repeated; draw from torch's generator, such as by torch.randperm, and from no other."
             )
-        return drawn[0]
+        return found
 
     def context(self, *, seed: int, device: torch.device) -> Context:
         return Context(seed=seed, device=device, frequency=self._frequency)
 
     @cached_property
     def _frequency(self) -> Mapping[str, Tensor]:
-        """How often each row is looked up in an epoch of training, by axis; of tables that are looked up at all."""
+        """How often each row is looked up in an epoch of training, by axis.
+
+        Where a table never is, but multiplied by as a whole, each row counts once.
+        """
         model = self.model({}, seed=0).eval()
-        with torch.no_grad(), _seeded(0), model.counting() as counts:
-            for batch in self._epoch:
+        with torch.no_grad(), seeded(0), model.counting() as counts:
+            for batch in self.batches():
                 self.pause()
                 self._lost(model, batch)
-        return {f"rows.{name}": held for name, held in counts.items() if held.any()}
+        return {f"rows.{name}": held if held.any() else torch.ones_like(held) for name, held in counts.items()}
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> Adopted:
         for name in base:
@@ -132,8 +129,8 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     def _dense(self, seed: int) -> Adopted:
         """The module as it is loaded under a seed; whoever changes it works on a copy."""
         if self._made is None or self._made[0] != seed:
-            with _seeded(seed), self._source.running("load()"):
-                module = self._own.load()
+            with seeded(seed), self._source.running("load()"):
+                module = copy.deepcopy(self._own.load())  # which may well be one that they keep
             if not isinstance(module, nn.Module):
                 raise AutopruneError(
                     f"{self._source.path.name}: load() must return an nn.Module, but got {type(module).__name__}."
@@ -192,7 +189,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
 
     def _asked(self, served: ServedModule, what: str, ask: Callable[[nn.Module], pd.DataFrame]) -> pd.DataFrame:
         module = self._module(served)
-        with torch.no_grad(), _seeded(0), self._source.running(what):
+        with torch.no_grad(), seeded(0), self._source.running(what):
             rows = ask(module)
         if not isinstance(rows, pd.DataFrame) or not len(rows):
             given = "an empty one" if isinstance(rows, pd.DataFrame) else type(rows).__name__
@@ -201,31 +198,14 @@ class AdoptedTask(Task[Adopted, ServedModule]):
             )
         rows = rows.reset_index(drop=True)
         rows = rows if UNIT in rows.columns else rows.assign(**{UNIT: np.arange(len(rows))})
-        self._check(rows, what)
-        return rows
-
-    def _check(self, rows: pd.DataFrame, what: str) -> None:
-        file = self._source.path.name
-        for column, names in self.slices.items():
-            if column not in rows.columns:
-                raise AutopruneError(
-                    f"{file}: {what} has no column {column!r}, which slices names. It has: {', '.join(rows.columns)}."
-                )
-            strange = set(rows[column].unique()) - set(names)
-            if strange:
-                raise AutopruneError(
-                    f"{file}: {what}: slices[{column!r}] does not name {sorted(map(str, strange))[0]!r}."
-                )
-        for column in rows.columns:
-            missing = int(rows[column].isna().sum())
-            if missing:
-                raise Diverged(f"{file}: {what}: {missing:,} of {len(rows):,} rows have NaN in column {column!r}")
+        check_rows(rows, self.slices, f"{self._source.path.name}: {what}")
         for name in self._untried:
             with self._source.running(f"metric {name} of {what}"):
                 value = self.metrics[name](rows)
             if not np.isfinite(value):
-                raise Diverged(f"{file}: metric {name} of {what} is {value}")
+                raise Diverged(f"{self._source.path.name}: metric {name} of {what} is {value}")
         self._untried.clear()
+        return rows
 
     def workloads(self, served: ServedModule) -> dict[str, Callable[[], object]]:
         module = self._module(served)
@@ -273,34 +253,8 @@ class AdoptedTask(Task[Adopted, ServedModule]):
             ) from error
 
     def _try(self, model: Adopted) -> None:
-        with _seeded(0), self._source.running("training on a batch"):
-            self.loss(model.train(), self._epoch[0]).backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+        with seeded(0), self._source.running("training on a batch"):
+            self.loss(model.train(), self._epoch.first).backward()  # type: ignore[no-untyped-call]  # torch leaves it so
         if not any(one.grad is not None for one in model.parameters()):
             raise AutopruneError(f"{self._source.path.name}: loss() has a gradient, but none by a parameter.")
         self.workloads(ServedModule(self.parts(model.eval())))
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Torch's generator under a seed; as it was afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
-def _digest_into(found: Any, value: Any) -> None:
-    """Adds a batch to a hash: tensors and arrays by their content, within lists and mappings."""
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        found.update(f"{value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes())
-    elif isinstance(value, Mapping):
-        for name, held in value.items():
-            found.update(f"{name} ".encode())
-            _digest_into(found, held)
-    elif isinstance(value, list | tuple):
-        found.update(f"{len(value)} ".encode())
-        for held in value:
-            _digest_into(found, held)
-    elif isinstance(value, str | bytes | int | float | bool | None):
-        found.update(f"{value!r} ".encode())
