@@ -232,7 +232,7 @@ def test_an_artifact_is_put_back_into_a_fresh_module(task: AdoptedTask, tmp_path
 
 def test_lookups_are_counted_where_they_happen(task: AdoptedTask) -> None:
     found = task.context(seed=0, device=torch.device("cpu")).frequency
-    own = made()._own
+    own = made().own
     train = own.item[own.split["train"]]  # type: ignore[attr-defined]
     assert found["rows.items"].tolist() == torch.bincount(train, minlength=60).tolist()
     assert int(found["rows.tags"].sum()) == 2 * 400

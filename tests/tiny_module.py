@@ -17,6 +17,7 @@ class Net(nn.Module):
     def __init__(self, dim=8):
         super().__init__()
         self.items = nn.Embedding(ITEMS, dim, padding_idx=0)
+        nn.init.normal_(self.items.weight)  # the padding's row too, as is often done
         self.users = nn.Sequential(nn.Embedding(USERS, 6), nn.Tanh())
         self.tags = nn.EmbeddingBag(TAGS, 4, mode="mean")
         self.mix = nn.Linear(dim + 6 + 4, dim)

@@ -40,6 +40,9 @@ class AdoptedTask(Task[Adopted, ServedModule]):
         own: what they wrote, made from it.
         data: digest of what lies at `task.data.path`; empty where nothing is named.
 
+    Attributes:
+        own: as it was given.
+
     Raises:
         AutopruneError: the module or what is said of it cannot be used; the message names the line of their file.
     """
@@ -49,7 +52,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     def __init__(self, config: ModuleConfig, source: Source, own: ModuleTask, *, data: str) -> None:
         config.check()
         self.name, self.config, self.training = config.name, config, config.training
-        self._source, self._own, self._data = source, own, data
+        self.own, self._source, self._data = own, source, data
         self.metrics, self.slices, self.workload_names = declared(own, source.path.name)
         if config.metric is not None:
             if config.metric not in self.metrics:
@@ -75,7 +78,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     @cached_property
     def _fingerprint(self) -> str:
         with self._source.running("fingerprint()"):
-            told = self._own.fingerprint()
+            told = self.own.fingerprint()
         settings = json.dumps([dict(self.config.options), vars(self.config.training)], sort_keys=True, default=str)
         held = [self._dense(0).content().hex(), self._epoch.digest, self._source.digest, self._data, str(told)]
         return f"{hashlib.sha256(' '.join(held).encode()).hexdigest()} {settings}"
@@ -130,14 +133,14 @@ class AdoptedTask(Task[Adopted, ServedModule]):
         """The module as it is loaded under a seed; whoever changes it works on a copy."""
         if self._made is None or self._made[0] != seed:
             with seeded(seed), self._source.running("load()"):
-                module = copy.deepcopy(self._own.load())  # which may well be one that they keep
+                module = copy.deepcopy(self.own.load())  # which may well be one that they keep
             if not isinstance(module, nn.Module):
                 raise AutopruneError(
                     f"{self._source.path.name}: load() must return an nn.Module, but got {type(module).__name__}."
                 )
             self._kind = type(module).__name__
             with self._source.running(f"taking {self._kind} over"):
-                self._made = seed, Adopted(module, named=self._own.tables, cut=self._own.cut)
+                self._made = seed, Adopted(module, named=self.own.tables, cut=self.own.cut)
         return self._made[1]
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +160,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
 
     def batches(self) -> Sequence[Any]:
         with self._source.running("batches()"):
-            found = self._own.batches()
+            found = self.own.batches()
             return found if isinstance(found, Sequence) else list(found)
 
     def loss(self, model: Adopted, batch: Any) -> Tensor:
@@ -171,7 +174,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
 
     def _lost(self, model: Adopted, batch: Any) -> Tensor:
         with self._source.running("loss()"):
-            found = self._own.loss(model.module, batch)
+            found = self.own.loss(model.module, batch)
         if not isinstance(found, Tensor) or found.numel() != 1:
             given = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise AutopruneError(f"{self._source.path.name}: loss() must return a scalar tensor, but got {given}.")
@@ -182,10 +185,10 @@ class AdoptedTask(Task[Adopted, ServedModule]):
         return Parts(manifest=found.manifest, tensors={**found.tensors, **model.around()}, beside=found.beside)
 
     def score(self, served: ServedModule, split: str, perturbation: str | None = None) -> pd.DataFrame:
-        return self._asked(served, f"score(…, {split!r})", lambda module: self._own.score(module, split))
+        return self._asked(served, f"score(…, {split!r})", lambda module: self.own.score(module, split))
 
     def look(self, served: ServedModule) -> pd.DataFrame:
-        return self._asked(served, "look()", self._own.look)
+        return self._asked(served, "look()", self.own.look)
 
     def _asked(self, served: ServedModule, what: str, ask: Callable[[nn.Module], pd.DataFrame]) -> pd.DataFrame:
         module = self._module(served)
@@ -210,7 +213,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     def workloads(self, served: ServedModule) -> dict[str, Callable[[], object]]:
         module = self._module(served)
         with self._source.running("workloads()"), torch.no_grad():
-            found = self._own.workloads(module)
+            found = self.own.workloads(module)
             if not isinstance(found, Mapping) or tuple(found) != self.workload_names:
                 given = ", ".join(found) if isinstance(found, Mapping) else type(found).__name__
                 raise AutopruneError(
@@ -224,12 +227,13 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     def _module(self, served: ServedModule) -> nn.Module:
         """The user's module as an artifact fills it."""
         if served.module is None:
-            served.fill(copy.deepcopy(self._skeleton))
+            served.fill(copy.deepcopy(self.skeleton))
         assert served.module is not None, "it was filled"
         return served.module
 
     @cached_property
-    def _skeleton(self) -> nn.Module:
+    def skeleton(self) -> nn.Module:
+        """The user's module, to be filled by an artifact; whoever fills it works on a copy."""
         return self._dense(0).skeleton()
 
     def rehearse(self) -> None:
