@@ -147,7 +147,7 @@ MODULE_EXAMS = [
         Exam("rows", {"sparsity": {"items": 0.3}}, {"rows.items": 0.3}),
         Exam("rows", {"sparsity": 0.4, "importance": "both"}, {"rows.items": 0.4, "rows.users_0": 0.4}),
         Exam("l1", {"strength": 15.0}, {"weights": None}),
-        Exam("l1", {"strength": 12.0, "groups": "dims"}, {"dim.items": None, "dim.users_0": None}),
+        Exam("l1", {"strength": 40.0, "groups": "dims"}, {"dim.items": None, "dim.users_0": None}),
         Exam("l1", {"strength": 90.0, "groups": "rows"}, {"rows.items": None, "rows.users_0": None}),
         Exam("quantize", {"bits": 8}, bits=frozenset({8})),
         Exam("quantize", {"bits": {"items": 2, "users_0": 1}}, bits=frozenset({2, 1, 32})),

@@ -135,10 +135,11 @@ class Adopted(Model):
         return self.axes.get(f"rows.{table}")
 
     def protected(self, axis: Axis) -> Tensor:
-        """The row of `padding_idx`."""
-        table = self.tables[axis.pairs[0][0]]
-        fixed = {lookup.padding_idx for lookup in self._lookups(axis.pairs[0][0]) if lookup.padding_idx is not None}
-        return torch.isin(table.index, torch.tensor(sorted(fixed), dtype=torch.long)).nonzero()[:, 0]
+        """Of an axis of rows, that of `padding_idx`."""
+        (name, dimension) = axis.pairs[0]
+        fixed = [one.padding_idx for one in self._lookups(name) if one.padding_idx is not None and dimension == 0]
+        index = self.tables[name].index
+        return torch.isin(index, index.new_tensor(fixed)).nonzero()[:, 0]
 
     def _lookups(self, table: str) -> list[Lookup]:
         paths = [path for place in self.places if place.name == table for path in place.lookups]
