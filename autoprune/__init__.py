@@ -21,19 +21,33 @@ if TYPE_CHECKING:
     from autoprune.api import front, open_study, search, verify_study
     from autoprune.artifacts.artifact import load
     from autoprune.errors import AutopruneError
+    from autoprune.module.lookup import standing_rows
+    from autoprune.module.own import ModuleTask
 
 _HOMES = {
     "AutopruneError": "autoprune.errors",
+    "ModuleTask": "autoprune.module.own",
     "front": "autoprune.api",
     "load": "autoprune.artifacts.artifact",
     "open_study": "autoprune.api",
     "search": "autoprune.api",
+    "standing_rows": "autoprune.module.lookup",
     "verify_study": "autoprune.api",
 }
 
-_ROOMS = {"plots": "autoprune.views.plots"}
+_ROOMS = {"metrics": "autoprune.module.metrics", "plots": "autoprune.views.plots", "testing": "autoprune.testing"}
 
-__all__ = ["AutopruneError", "__version__", "front", "load", "open_study", "search", "verify_study"]
+__all__ = [
+    "AutopruneError",
+    "ModuleTask",
+    "__version__",
+    "front",
+    "load",
+    "open_study",
+    "search",
+    "standing_rows",
+    "verify_study",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from autoprune.arguments import check_flags, config_dir, with_config_dir
-from autoprune.config import CONFIG_MODULE, chosen, hydra_arguments, readable_errors, require, sections
+from autoprune.config import CONFIG_MODULE, beside_configs, chosen, hydra_arguments, readable_errors, require, sections
 from autoprune.fronts.front import Front
 from autoprune.overrides import at_home
 from autoprune.study.progress import Watching
@@ -42,6 +42,8 @@ def run(arguments: Sequence[str]) -> None:
             require(config, requirements)
             overrides = [*HydraConfig.get().overrides.task, *requirements]
             content = sections(config)
+            if folder is not None:
+                content["task"] = beside_configs(content["task"], str(at_home(folder)))
             front = search(
                 content,
                 overrides,

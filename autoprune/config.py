@@ -250,6 +250,32 @@ def sections(config: DictConfig) -> dict[str, dict[str, Any]]:
     return {name: _plain(config[name]) for name in GROUPS}
 
 
+def beside_configs(section: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """The section of a task, with what lies beside the user's folder of configs, or in it, found there.
+
+    A relative path is looked for where the command was typed, then beside the folder, in it, and in its `task/`.
+    """
+    located = task_maker(section.get("name")).located
+    places = [Path(folder).parent, Path(folder), Path(folder) / "task"]
+
+    def found(value: Any) -> Any:
+        if not isinstance(value, str) or value.startswith("~") or Path(value).exists():
+            return value
+        return next((str(place / value) for place in places if (place / value).exists()), value)
+
+    def within(held: Mapping[str, Any], outer: str) -> dict[str, Any]:
+        return {
+            key: within(value, f"{outer}{key}.")
+            if isinstance(value, Mapping)
+            else found(value)
+            if f"{outer}{key}" in located
+            else value
+            for key, value in held.items()
+        }
+
+    return within(section, "")
+
+
 def structured(schema: type[Any], section: Mapping[str, Any], where: str) -> Any:
     """A config dataclass filled from a mapping; wrong types and unknown keys name their path.
 

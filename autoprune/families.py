@@ -59,6 +59,11 @@ FAMILIES = {
                 "faiss": "autoprune.vectors.formats:FAISS",
             },
         ),
+        Family(
+            kind="module",
+            serves="autoprune.module.served:ServedModule",
+            tasks={"module": "autoprune.module.make:MODULE"},
+        ),
     )
 }
 

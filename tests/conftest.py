@@ -12,12 +12,15 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
-from exams import Family, encoder_family, recommender_family
+from exams import Family, encoder_family, module_family, recommender_family
 from tiny_encoder import make_task, write_tiny_bert
 
+from autoprune.families import task_maker
 from autoprune.measure import timing
 from autoprune.models.context import Context
 from autoprune.models.model import Model
+from autoprune.module.config import ModuleConfig
+from autoprune.module.task import AdoptedTask
 from autoprune.recipes import space
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
@@ -151,3 +154,10 @@ def recommenders(task: RecommenderTask, context: Context, trainer: Trainer, dens
 @pytest.fixture(scope="session")
 def encoders(encoder_task: EncoderTask) -> Family:
     return encoder_family(encoder_task)
+
+
+@pytest.fixture(scope="session")
+def modules() -> Family:
+    task = task_maker("module").make(ModuleConfig(file=str(Path(__file__).parent / "tiny_module.py")))
+    assert isinstance(task, AdoptedTask)
+    return module_family(task)

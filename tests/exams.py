@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from tiny_encoder import LAYERS, TEXTS
+from torch import nn
 
 import autoprune
 from autoprune.artifacts import artifact
@@ -19,6 +21,9 @@ from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.models.context import Context
 from autoprune.models.model import Model
+from autoprune.module.model import Adopted
+from autoprune.module.served import ServedModule
+from autoprune.module.task import AdoptedTask
 from autoprune.recipes.recipe import Stage, plan
 from autoprune.recipes.stages import run_stage
 from autoprune.recipes.train import Trainer
@@ -26,7 +31,7 @@ from autoprune.recommender.served import Recommender
 from autoprune.recommender.task import RecommenderTask
 from autoprune.steps import CANNOT_FOLLOW, make_step
 from autoprune.steps.step import Step
-from autoprune.tasks.task import Task
+from autoprune.tasks.task import Task, Training
 
 if TYPE_CHECKING:
     from autoprune.encoder.task import EncoderTask
@@ -132,7 +137,27 @@ ENCODER_EXAMS = [
     )
 ]
 
-EXAMS = [*RECOMMENDER_EXAMS, *ENCODER_EXAMS]
+MODULE_EXAMS = [
+    replace(exam, family="modules")
+    for exam in (
+        Exam("magnitude", {"sparsity": 0.8}, {"weights": 0.8}),
+        Exam("magnitude", {"sparsity": {"items": 0.5}, "scope": "table"}, {"weights.items": 0.5}),
+        Exam("dims", {"sparsity": 0.5}, {"dim.items": 0.5, "dim.users_0": 0.5}),
+        Exam("dims", {"sparsity": {"items": 0.25}, "importance": "pca"}, {"dim.items": 0.25}),
+        Exam("dims", {"sparsity": 0.5, "importance": "activation"}, {"dim.items": 0.5, "dim.users_0": 0.5}),
+        Exam("rows", {"sparsity": {"items": 0.3}}, {"rows.items": 0.3}),
+        Exam("rows", {"sparsity": 0.4, "importance": "both"}, {"rows.items": 0.4, "rows.users_0": 0.4}),
+        Exam("l1", {"strength": 15.0}, {"weights": None}),
+        Exam("l1", {"strength": 40.0, "groups": "dims"}, {"dim.items": None, "dim.users_0": None}),
+        Exam("l1", {"strength": 90.0, "groups": "rows"}, {"rows.items": None, "rows.users_0": None}),
+        Exam("quantize", {"bits": 8}, bits=frozenset({8})),
+        Exam("quantize", {"bits": {"items": 2, "users_0": 1}}, bits=frozenset({2, 1, 32})),
+        Exam("mixed", {"head": 0.2, "head_bits": 8, "tail_bits": 4}, bits=frozenset({8, 4})),
+        Exam("product", {"width": 4, "entries": 8}, bits=frozenset({4})),
+    )
+]
+
+EXAMS = [*RECOMMENDER_EXAMS, *ENCODER_EXAMS, *MODULE_EXAMS]
 
 REFUSED = [
     (Exam("l1", {"strength": 1.0, "groups": "dims"}, family="encoders"), "press weights or rows"),
@@ -291,6 +316,38 @@ def encoder_family(task: EncoderTask) -> Family:
         task=task,
         context=context,
         trainer=Trainer(task.training),
+        dense=task.model({}, seed=0),
+        answers=answers,
+        expected=expected,
+        assert_whole=assert_whole,
+    )
+
+
+def module_family(task: AdoptedTask) -> Family:
+    inputs = task.own.inputs(torch.arange(0, 600, 7))
+
+    def asked(module: nn.Module) -> Array:
+        with torch.no_grad():
+            found: Array = module(*inputs).numpy()
+        return found
+
+    def answers(served: Served) -> Array:
+        assert isinstance(served, ServedModule)
+        return asked(served.fill(copy.deepcopy(task.skeleton)))
+
+    def expected(masked: Model) -> Array:
+        assert isinstance(masked, Adopted)
+        return asked(masked.eval().module)
+
+    def assert_whole(served: Served, model: Model) -> None:
+        assert isinstance(model, Adopted)
+        found = answers(served)
+        np.testing.assert_allclose(found, asked(model.eval().module), rtol=0, atol=2e-5 * np.abs(found).max())
+
+    return Family(
+        task=task,
+        context=task.context(seed=0, device=torch.device("cpu")),
+        trainer=Trainer(Training(epochs=0, learning_rate=0.01, warmup=5)),
         dense=task.model({}, seed=0),
         answers=answers,
         expected=expected,

@@ -40,7 +40,8 @@ PAIRS = [(one, other) for one in ONE_OF_A_KIND for other in ONE_OF_A_KIND if one
 
 def in_time(entry: Any, exam: Exam, *, whole: bool) -> Any:
     """An entry of a parametrisation, slow where the fast suite can do without."""
-    marks = [pytest.mark.slow] if exam.family == "encoders" and (whole or exam not in ONE_OF_A_KIND) else []
+    encoders = exam.family == "encoders" and (whole or exam not in ONE_OF_A_KIND)
+    marks = [pytest.mark.slow] if encoders or exam.family == "modules" else []
     return pytest.param(*entry, marks=marks, id="-".join(map(str, entry)))
 
 

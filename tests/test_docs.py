@@ -171,6 +171,10 @@ def test_other_programs_find_what_they_are_told(command: Snippet) -> None:
     program, *rest = command.words
     if command.text in UNCHECKED or rest[0] == "-c":
         return  # Python on the command line has a test of its own
+    if rest[0] == "-m":
+        assert pkgutil.resolve_name(rest[1])
+        assert [path for path in rest[2:] if not (REPO / path).exists()] == []
+        return
     if program == "make":
         assert re.search(rf"^{rest[0]}:", (REPO / "Makefile").read_text(), flags=re.MULTILINE)
     elif program == "pip":
@@ -212,7 +216,8 @@ def check_recipes(space: str, presets: str, dim: int | None) -> None:
 def check_search(words: list[str], page: Path = REPO / "README.md") -> None:
     """Composes a search and parses all that can be parsed without its data."""
     if words[:1] == ["--config-dir"]:  # of a script: beside it
-        words = [*words[2:], f"hydra.searchpath=[{page.parent / 'conf'}]"]
+        named = REPO / words[1]
+        words = [*words[2:], f"hydra.searchpath=[{named if named.is_dir() else page.parent / 'conf'}]"]
     for search in one_by_one(words):
         content = sections(compose_config(search))
         structured(StudyConfig, content["study"], "study").check()

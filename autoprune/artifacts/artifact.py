@@ -21,10 +21,11 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import safetensors.torch
 import torch
+from torch import nn
 
 from autoprune.artifacts.served import Beside, Parts, Served, serve
 from autoprune.errors import AutopruneError, doing, place_of
@@ -75,16 +76,32 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def load(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> Served:
+@overload
+def load(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> Served: ...
+
+
+@overload
+def load(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu", into: nn.Module) -> nn.Module: ...
+
+
+def load(
+    folder: str | os.PathLike[str], *, device: torch.device | str = "cpu", into: nn.Module | None = None
+) -> Served | nn.Module:
     """The model in an artifact folder, ready to answer.
 
+    Args:
+        into: of an artifact that was made from a module of one's own, a fresh one of the same class: its tables are
+            replaced, its other parameters filled, and it is what comes back.
+
     Raises:
-        AutopruneError: there is no artifact, or a file of it is missing, truncated or altered.
+        AutopruneError: there is no artifact, a file of it is missing, truncated or altered, or `into` is not the
+            module that it was made from.
     """
     with doing(f"{str(folder)!r} cannot be read"):
         parts = read(place_of(folder, "the folder of an artifact"))
     try:
-        return serve(parts, device=device)
+        served = serve(parts, device=device)
+        return served if into is None else served.into(into)
     except AutopruneError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from autoprune.errors import AutopruneError
 from autoprune.families import what_serves
@@ -73,6 +73,14 @@ class Served(ABC):
     @abstractmethod
     def example(self) -> str:
         """Python that asks `model` for something it knows, to show what can be asked."""
+
+    def into(self, module: nn.Module) -> nn.Module:
+        """Puts the artifact into a fresh module of the class that it was made from, and returns it.
+
+        Raises:
+            AutopruneError: it was made from no module of one's own, or from another one.
+        """
+        raise AutopruneError("into: this artifact answers by itself; load it without a module.")
 
 
 def serve(parts: Parts, *, device: torch.device | str = "cpu") -> Served:

@@ -32,6 +32,7 @@ Search (every key can be set; what is composed: autoprune --cfg job):
   autoprune task=encoder task.texts=corpus.txt                    a sentence encoder, on texts of your own
   autoprune task=stsb task.data.path=stsb/ requirements.quality.drop=1%
   autoprune task=vectors task.vectors=items.npy                   vectors with neighbours; task=words: word vectors
+  autoprune task=module task.file=my_task.py                      an nn.Module of your own, see docs/own_model.md
   autoprune --multirun task=movielens requirements=accuracy_critical,latency_sensitive study.seed=1,2
 
   It measures the dense model, looks at thousands of untrained recipes (study.looks), measures presets and the best that

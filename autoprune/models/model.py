@@ -48,7 +48,8 @@ class Model(nn.Module):
         groups: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         super().__init__()
-        self._tables = nn.ModuleDict(tables)
+        self._tables = nn.ModuleDict()
+        self._tables._modules.update(tables)  # the front door refuses `items` and other names of its own
         self._groups = groups or {name: (name,) for name in tables}
         self.axes = {axis.name: axis for axis in axes}
 

@@ -1,0 +1,43 @@
+"""What the task around a module of one's own can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoprune.tasks.task import Training
+
+
+@dataclass(kw_only=True)
+class ModuleData:
+    """Where the data lies: `path`, a file or a folder, is handed on as `data=`, and hashed."""
+
+    path: str | None = None
+
+
+@dataclass(kw_only=True)
+class ModuleConfig:
+    """The config of `task=module`.
+
+    Attributes:
+        file: the Python file with the task.
+        data: where its data lies.
+        options: what else the class in the file is made with.
+        metric: what `quality` means; None: the first of its metrics.
+        training: how models are trained; 0 epochs: the module comes trained.
+    """
+
+    name: str = "module"
+    file: str | None = None
+    data: ModuleData = field(default_factory=ModuleData)
+    options: dict[str, Any] = field(default_factory=dict)
+    metric: str | None = None
+    training: Training = field(default_factory=lambda: Training(learning_rate=0.001, epochs=0))
+
+    def check(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+            AutopruneError: with the path of the entry.
+        """
+        self.training.check()

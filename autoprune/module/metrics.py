@@ -1,0 +1,183 @@
+"""Metrics for tasks of one's own: functions of rows, larger is better.
+
+All count by `unit`, a column of the rows: what is drawn and left out together, such as a user.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+
+from autoprune.errors import AutopruneError
+from autoprune.tasks.metric import MeanMetric, Metric, Numbers, Resamples
+
+UNIT = "unit"
+
+SURE = 1e-7
+"""A probability is taken for no nearer to 0 or 1 than this."""
+
+GROUPS = 100
+"""Of units, of which each is left out in turn."""
+
+
+@dataclass(frozen=True)
+class Mean(MeanMetric):
+    """The mean of a column: over the rows of a unit, then over units. For hit rates, NDCG, accuracy.
+
+    Attributes:
+        column: of the rows, numbers.
+    """
+
+    column: str
+
+    def per_unit(self, rows: pd.DataFrame) -> pd.Series:
+        units, owner = np.unique(rows[UNIT].to_numpy(), return_inverse=True)
+        sums = np.bincount(owner, weights=rows[self.column].to_numpy(np.float64))
+        return pd.Series(sums / np.bincount(owner), index=units)
+
+
+class Smooth(Metric):
+    """A metric of which it is known how much each row moves it; bootstrap samples are read off these to first order.
+
+    That is the infinitesimal jackknife (Jaeckel 1972; Efron & Tibshirani 1993, chapter 21).
+    """
+
+    @abstractmethod
+    def moves(self, rows: pd.DataFrame) -> Numbers:
+        """How much each row moves the value, [rows]; they sum to 0."""
+
+    def units(self, rows: pd.DataFrame) -> int:
+        return int(rows[UNIT].nunique())
+
+    def influence(self, rows: pd.DataFrame) -> pd.Series:
+        units, owner = np.unique(rows[UNIT].to_numpy(), return_inverse=True)
+        moved = self.moves(rows) if len(rows) else np.empty(0)
+        return pd.Series(np.bincount(owner, weights=moved, minlength=len(units)), index=units)
+
+    def draws(self, rows: pd.DataFrame, resamples: Resamples) -> Numbers:
+        moved = self.influence(rows)
+        return self(rows) + resamples.means(moved * len(moved))
+
+
+@dataclass(frozen=True)
+class Auc(Smooth):
+    """The area under the ROC curve: how often a positive row scores above a negative one, ties counting half.
+
+    By placements (DeLong et al. 1988), from ranks (Sun & Xu 2014). nan where a class is missing.
+
+    Attributes:
+        label: column of 0 and 1.
+        score: column; larger for positives.
+    """
+
+    label: str = "label"
+    score: str = "score"
+
+    def __call__(self, rows: pd.DataFrame) -> float:
+        return float(self._placed(rows)[0])
+
+    def moves(self, rows: pd.DataFrame) -> Numbers:
+        value, placed, positive = self._placed(rows)
+        if not np.isfinite(value):
+            return np.zeros(len(rows))
+        count = np.where(positive, positive.sum(), (~positive).sum())
+        moved: Numbers = (placed - value) / count
+        return moved
+
+    def _placed(self, rows: pd.DataFrame) -> tuple[float, Numbers, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+        """The value, the share of the other class that each row is on the right side of, and which are positive."""
+        positive = _labels(rows, self.label)
+        scores = rows[self.score].to_numpy(np.float64)
+        first, second = int(positive.sum()), int((~positive).sum())
+        placed = np.full(len(rows), np.nan)
+        if not first or not second:
+            return float("nan"), placed, positive
+        ranks = scipy.stats.rankdata(scores)
+        placed[positive] = (ranks[positive] - scipy.stats.rankdata(scores[positive])) / second
+        placed[~positive] = 1 - (ranks[~positive] - scipy.stats.rankdata(scores[~positive])) / first
+        return float(placed[positive].mean()), placed, positive
+
+
+@dataclass(frozen=True)
+class Likelihood(Smooth):
+    """exp(-log loss): the geometric mean of the probability that was given to what happened, between 0 and 1.
+
+    Log loss itself is smaller where a model is better; it is the negative logarithm of this, and a drop of 1 % here
+    is 0.01 more of it.
+
+    Attributes:
+        label: column of 0 and 1.
+        score: column; the probability of 1.
+    """
+
+    label: str = "label"
+    score: str = "score"
+
+    def __call__(self, rows: pd.DataFrame) -> float:
+        return float(np.exp(self._logarithms(rows).mean())) if len(rows) else float("nan")
+
+    def moves(self, rows: pd.DataFrame) -> Numbers:
+        logarithms = self._logarithms(rows)
+        moved: Numbers = np.exp(logarithms.mean()) * (logarithms - logarithms.mean()) / len(rows)
+        return moved
+
+    def _logarithms(self, rows: pd.DataFrame) -> Numbers:
+        positive, given = _labels(rows, self.label), rows[self.score].to_numpy(np.float64)
+        if ((given < 0) | (given > 1)).any():
+            raise AutopruneError(
+                f"metric of column {self.score!r}: log loss wants probabilities, 0 <= p <= 1, but got "
+                f"{given[(given < 0) | (given > 1)][0]:.4g}; put a sigmoid before it."
+            )
+        found: Numbers = np.log(np.clip(np.where(positive, given, 1 - given), SURE, 1 - SURE))
+        return found
+
+
+@dataclass(frozen=True)
+class Function(Smooth):
+    """Any function of rows. How sure it is, is told by leaving out one of 100 groups of units after the other.
+
+    (The delete-a-group jackknife, Kott 2001.) What is better when it is smaller counts by its reciprocal, which is what
+    is shown: call it so, `{"inverse_rmse": Function(rmse, smaller_is_better=True)}`.
+
+    Attributes:
+        function: of rows to a number above 0.
+        smaller_is_better: whether that number is an error.
+    """
+
+    function: Callable[[pd.DataFrame], float]
+    smaller_is_better: bool = False
+
+    def __call__(self, rows: pd.DataFrame) -> float:
+        if not len(rows):
+            return float("nan")
+        value = float(self.function(rows))
+        if not self.smaller_is_better:
+            return value
+        return 1 / value if value > 0 else float("nan")
+
+    def moves(self, rows: pd.DataFrame) -> Numbers:
+        units, owner = np.unique(rows[UNIT].to_numpy(), return_inverse=True)
+        group = np.random.default_rng(0).permutation(len(units)) % GROUPS
+        value, moved = self(rows), np.zeros(len(rows))
+        for number in range(min(GROUPS, len(units)) if len(units) > 1 else 0):
+            inside = group[owner] == number
+            # One row stands for its group, which keeps the variance that the group has as a whole.
+            share = 1 - float((group == number).mean())
+            moved[np.flatnonzero(inside)[0]] = (value - self(rows[~inside])) * share
+        moved = np.nan_to_num(moved)
+        centred: Numbers = moved - moved.mean()
+        return centred
+
+
+def _labels(rows: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    labels = rows[column].to_numpy(np.float64)
+    if not np.isin(labels, (0.0, 1.0)).all():
+        wrong = labels[~np.isin(labels, (0.0, 1.0))][0]
+        raise AutopruneError(f"metric of column {column!r}: labels are 0 or 1, but got {wrong:.4g}.")
+    positive: np.ndarray[tuple[int], np.dtype[np.bool_]] = labels == 1
+    return positive

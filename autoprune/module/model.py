@@ -1,0 +1,186 @@
+"""The model around a module of the user's own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from autoprune.errors import AutopruneError, nearest
+from autoprune.models.axis import Axis
+from autoprune.models.model import Model
+from autoprune.models.table import Table
+from autoprune.module.lookup import Lookup
+from autoprune.module.tables import fill, find_tables, own_tensors, take_over
+from autoprune.packing.codes import narrow, pack_codes
+
+FEWEST_ROWS = 256
+"""Of a table that may lose rows and dimensions unless others are named: the days of a week are not thinned out."""
+
+FEWEST_DIMS = 4
+"""Of a table that may lose dimensions: biases, in tables of width 1, may not."""
+
+
+class Lifted(Table):
+    """A table whose vectors keep their outer width when it is turned or loses dimensions.
+
+    Attributes:
+        basis: what takes a row to a vector of the outer width: float32 [dim, outer width].
+        turned: whether the basis is more than a choice of columns.
+    """
+
+    basis: Tensor
+    turned: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__(*weight.shape)
+        self.weight = nn.Parameter(weight.detach().clone())
+        self.register_buffer("basis", torch.eye(weight.shape[1]))
+        self.register_buffer("turned", torch.tensor(False))
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.weight.device
+
+    @property
+    def stands(self) -> Tensor:
+        """Which original rows are there and not hidden: bool [original rows]."""
+        found = torch.zeros(self.original_rows, dtype=torch.bool, device=self.device)
+        found[self.index[self.row_mask]] = True
+        return found
+
+    def vectors(self, ids: Tensor) -> Tensor:
+        """The vectors of original rows, float32 [n, outer width]; zeros of those that are gone; differentiable."""
+        asked, inverse = torch.unique(ids, return_inverse=True)
+        rows = self.rows_of(asked)
+        values = self.values(rows.clamp_min(0))
+        if bool((rows < 0).any()):
+            values = values * (rows >= 0)[:, None]
+        return embedding(inverse, values @ self.basis if self.lifts else values)
+
+    @property
+    def lifts(self) -> bool:
+        """Whether rows are not vectors of the outer width as they are."""
+        return bool(self.turned) or self.dim < self.basis.shape[1]
+
+    def rotate(self, rotation: Tensor) -> None:
+        super().rotate(rotation)
+        self.basis, self.turned = rotation.T @ self.basis, torch.ones_like(self.turned)
+
+    def cut_dims(self, keep: Tensor) -> None:
+        super().cut_dims(keep)
+        self.basis = self.basis[keep]
+
+
+class Adopted(Model):
+    """Any `nn.Module` whose embeddings look up tables of ours; all else in it is as it came, and trains with them.
+
+    Axes: for each table that may lose some, `rows.NAME` and `dim.NAME`: dimensions go from one table alone, since
+    vectors are lifted to their outer width. The rows of other tables are there to be counted, and cannot be cut.
+
+    Args:
+        module: taken over; whoever gives it has it no more.
+        named: paths of the embeddings that are meant; None: all.
+        cut: names of the tables that may lose rows and dimensions; None: those of `FEWEST_ROWS` rows or more.
+
+    Raises:
+        AutopruneError: there is no table, or one cannot be taken over.
+    """
+
+    def __init__(
+        self, module: nn.Module, *, named: Collection[str] | None = None, cut: Collection[str] | None = None
+    ) -> None:
+        places = find_tables(module, named)
+        for path, held in own_tensors(module).items():
+            if held.dtype == torch.bfloat16 or bool(held.isnan().any()):
+                what = "it holds NaN" if held.dtype != torch.bfloat16 else "bfloat16 is not taken; use module.float()"
+                raise AutopruneError(f"{path} of {type(module).__name__} cannot be taken over: {what}.")
+        tables = {place.name: Lifted(module.get_submodule(place.lookups[0]).weight) for place in places}  # type: ignore[arg-type]
+        for name in cut or ():
+            if name not in tables:
+                raise AutopruneError(f"cut: there is no table {name!r}. {nearest(name, tables)}")
+        losing = [place for place in places if (place.rows >= FEWEST_ROWS if cut is None else place.name in cut)]
+        thinned = {place.name for place in losing}
+        axes = [
+            Axis(name=f"rows.{name}", kind="rows" if name in thinned else "fixed", pairs=((name, 0),))
+            for name in tables
+        ]
+        axes += [
+            Axis(name=f"dim.{place.name}", kind="dim", pairs=((place.name, 1),))
+            for place in losing
+            if place.dim >= FEWEST_DIMS
+        ]
+        super().__init__(tables, tuple(axes))
+        self.places = places
+        take_over(module, places)
+        self.module = module
+        fill(module, places, self._lifted)
+
+    @property
+    def products(self) -> int:
+        return sum(one.weight.numel() for one in self.module.modules() if isinstance(one, nn.Linear))
+
+    @property
+    def _lifted(self) -> dict[str, Lifted]:
+        return {name: table for name, table in self.tables.items() if isinstance(table, Lifted)}
+
+    def rows_axis(self, table: str) -> Axis | None:
+        return self.axes.get(f"rows.{table}")
+
+    def protected(self, axis: Axis) -> Tensor:
+        """Of an axis of rows, that of `padding_idx`."""
+        (name, dimension) = axis.pairs[0]
+        fixed = [one.padding_idx for one in self._lookups(name) if one.padding_idx is not None and dimension == 0]
+        index = self.tables[name].index
+        return torch.isin(index, index.new_tensor(fixed)).nonzero()[:, 0]
+
+    def _lookups(self, table: str) -> list[Lookup]:
+        paths = [path for place in self.places if place.name == table for path in place.lookups]
+        found = [self.module.get_submodule(path) for path in paths]
+        return [one for one in found if isinstance(one, Lookup)]
+
+    @contextmanager
+    def counting(self) -> Iterator[dict[str, Tensor]]:
+        """Counts lookups meanwhile: how often each original row of a table is asked for, int64 [rows], by its name."""
+        counts = {name: torch.zeros(table.original_rows, dtype=torch.long) for name, table in self.tables.items()}
+        counts = {name: held.to(self.device) for name, held in counts.items()}
+        for name, held in counts.items():
+            for lookup in self._lookups(name):
+                lookup.counts = held
+        try:
+            yield counts
+        finally:
+            for name in counts:
+                for lookup in self._lookups(name):
+                    lookup.counts = None
+
+    def skeleton(self) -> nn.Module:
+        """The module with lookups that are still to be filled."""
+        module = copy.deepcopy(self).module
+        fill(module, self.places, dict.fromkeys(self.tables))
+        return module
+
+    def settings(self) -> dict[str, Any]:
+        places = [{**asdict(place), "lookups": list(place.lookups), "tied": list(place.tied)} for place in self.places]
+        return {"kind": "module", "places": places}
+
+    def around(self) -> dict[str, Tensor]:
+        """What ships beside the packed tables: `own:PATH`, and of cut tables `stands:NAME` and `basis:NAME`.
+
+        The rows that stand lie as bits, a basis that merely chooses columns as their numbers.
+        """
+        found = {f"own:{path}": held.detach().clone() for path, held in own_tensors(self.module).items()}
+        for name, table in self._lifted.items():
+            if table.rows < table.original_rows:
+                found[f"stands:{name}"] = pack_codes(table.stands.to(torch.uint8), 1)
+            if table.lifts:
+                columns = narrow(table.basis.argmax(1), table.basis.shape[1] - 1)
+                found[f"basis:{name}"] = table.basis if table.turned else columns
+        return found

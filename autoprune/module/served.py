@@ -1,0 +1,168 @@
+"""What answers for an artifact of a module: its tables alone, or all of it once a fresh module is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autoprune.artifacts.served import Parts, Served
+from autoprune.errors import AutopruneError, unknown
+from autoprune.module.tables import Place, fill, find_tables, own_tensors, take_over
+from autoprune.packing import PackedTable
+from autoprune.packing.codes import narrow, unpack_codes
+
+
+class Held:
+    """A packed table whose rows are asked for by their original numbers.
+
+    Args:
+        table: of the rows that stand.
+        place: of the table in its module.
+        stands: bits of the rows that stand; None: all do.
+        basis: float32 [dim, outer width], or the numbers of the columns; None: rows are as wide as they are asked for.
+    """
+
+    def __init__(self, table: PackedTable, place: Place, *, stands: Tensor | None, basis: Tensor | None) -> None:
+        self._table, self._basis, self._outer = table, basis, place.dim
+        self.device = next(iter(table.tensors.values())).device
+        self.stands = torch.ones(place.rows, dtype=torch.bool, device=self.device)
+        self._row: Tensor | None = None
+        if stands is not None:
+            self.stands = unpack_codes(stands, 1, place.rows).bool()
+            rows = torch.where(self.stands, self.stands.cumsum(0), 0)
+            self._row = narrow(rows, table.rows)  # counted from 1; 0 is gone
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that it holds."""
+        held = [one for one in (self._row, self._basis) if one is not None]
+        return self._table.memory_bytes + sum(one.nbytes for one in held)
+
+    def vectors(self, ids: Tensor) -> Tensor:
+        """The vectors of original rows, int64 [n]: float32 [n, outer width]; zeros of those that are gone."""
+        if self._row is None:
+            return self._lifted(self._table.decode(ids))
+        rows = self._row[ids].long()
+        return self._lifted(self._table.decode((rows - 1).clamp_min(0)) * (rows > 0)[:, None])
+
+    def _lifted(self, values: Tensor) -> Tensor:
+        if self._basis is None:
+            return values
+        if self._basis.is_floating_point():
+            return values @ self._basis
+        return values.new_zeros(len(values), self._outer).index_copy(1, self._basis.long(), values)
+
+
+class ServedModule(Served):
+    """The tables of a module, and what else it holds.
+
+    It has no code of the module, so that it answers with vectors alone until it is given a module to fill.
+
+    Attributes:
+        tables: shapes of the tables before anything was cut, by name.
+        module: what `into` was last given.
+    """
+
+    def __init__(self, parts: Parts, *, device: torch.device | str = "cpu") -> None:
+        self._device = torch.device(device)
+        self._places = [
+            Place(**{**one, "lookups": tuple(one["lookups"]), "tied": tuple(one["tied"])})
+            for one in parts.manifest["places"]
+        ]
+        around: dict[str, dict[str, Tensor]] = {"own": {}, "stands": {}, "basis": {}}
+        for name, tensor in parts.tensors.items():
+            kind, colon, of = name.partition(":")
+            if colon and kind in around:
+                around[kind][of] = tensor.to(self._device)
+        packed = parts.tables()
+        self._held = {
+            place.name: Held(
+                packed[place.name].to(self._device),
+                place,
+                stands=around["stands"].get(place.name),
+                basis=around["basis"].get(place.name),
+            )
+            for place in self._places
+        }
+        self._own = around["own"]
+        self.tables = {place.name: (place.rows, place.dim) for place in self._places}
+        self.module: nn.Module | None = None
+
+    @property
+    def memory_bytes(self) -> int:
+        held = sum(table.memory_bytes for table in self._held.values())
+        return held + sum(tensor.nbytes for tensor in self._own.values())
+
+    @property
+    def example(self) -> str:
+        return f"model.vectors({self._places[0].name!r}, [0])"
+
+    def vectors(self, table: str, ids: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The vectors of some rows of a table, float32 [len(ids), outer width]; zeros of those that are gone.
+
+        Raises:
+            AutopruneError: there is no such table, or an id has no row in it.
+        """
+        if table not in self._held:
+            raise unknown("table", table, self._held)
+        rows, asked = self.tables[table][0], torch.as_tensor(ids, dtype=torch.long, device=self._device)
+        if asked.dim() != 1 or ((asked < 0) | (asked >= rows)).any():
+            raise AutopruneError(f"{table}: a list of ids from 0 to {rows - 1} must be given, but got {ids!r}.")
+        found: np.ndarray[Any, np.dtype[np.float32]] = self._held[table].vectors(asked).cpu().numpy()
+        return found
+
+    def into(self, module: nn.Module) -> nn.Module:
+        """Puts all of the artifact into a fresh module of the class that it was made from, and returns it, to answer.
+
+        Its embeddings are replaced; its other parameters and buffers get the values of the artifact.
+
+        Raises:
+            AutopruneError: it is another module.
+        """
+        if not isinstance(module, nn.Module):
+            raise AutopruneError(f"into: an nn.Module must be given, but got {type(module).__name__}.")
+        found = find_tables(module, [path for place in self._places for path in place.lookups])
+        if found != self._places:
+            ours, theirs = ("; ".join(map(_told, places)) for places in (self._places, found))
+            raise AutopruneError(
+                f"into: {type(module).__name__} is another module than the artifact was made from. Its tables are "
+                f"{theirs}, but they were {ours}; make it with the settings it was trained with."
+            )
+        take_over(module, self._places)
+        return self.fill(module)
+
+    def fill(self, module: nn.Module) -> nn.Module:
+        """As `into`, for a module that has lookups already."""
+        module.to(self._device)
+        fill(module, self._places, self._held)
+        _copy(self._own, own_tensors(module), type(module).__name__)
+        self.module = module.eval()
+        return self.module
+
+
+def _told(place: Place) -> str:
+    also = f", shared by {', '.join([*place.lookups[1:], *place.tied])}" if place.lookups[1:] or place.tied else ""
+    return f"{place.lookups[0]} with {place.rows:,} x {place.dim}{also}"
+
+
+def _copy(stored: Mapping[str, Tensor], there: Mapping[str, Tensor], kind: str) -> None:
+    """Copies what an artifact holds beside tables into a module's own tensors.
+
+    Raises:
+        AutopruneError: they are not the same.
+    """
+    for name in stored.keys() ^ there.keys():
+        whose = "the artifact has it and the module has not" if name in stored else "the artifact has nothing for it"
+        raise AutopruneError(f"into: {name} of {kind}: {whose}; make the module with the settings it was trained with.")
+    with torch.no_grad():
+        for name, held in there.items():
+            if held.shape != stored[name].shape:
+                raise AutopruneError(
+                    f"into: {name} of {kind} has the shape {list(held.shape)}, but in the artifact it is "
+                    f"{list(stored[name].shape)}; make the module with the settings it was trained with."
+                )
+            held.copy_(stored[name])

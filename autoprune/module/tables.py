@@ -1,0 +1,153 @@
+"""The lookup tables of a module: which there are, what shares them, and lookups of ours in their places."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from autoprune.errors import AutopruneError, nearest
+from autoprune.module.lookup import Bag, Lookup, Rows, Tied
+
+KINDS = (nn.Embedding, nn.EmbeddingBag)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a table stands in a module.
+
+    Attributes:
+        lookups: paths of the embeddings that look it up; several share one weight.
+        tied: paths of linear maps that multiply by the same weight.
+        rows, dim: its shape, before anything is cut.
+    """
+
+    lookups: tuple[str, ...]
+    tied: tuple[str, ...] = ()
+    rows: int
+    dim: int
+
+    @property
+    def name(self) -> str:
+        """What recipes call the table: its first path, `encoder_items` for `encoder.items`."""
+        return self.lookups[0].replace(".", "_")
+
+
+def find_tables(module: nn.Module, named: Collection[str] | None = None) -> list[Place]:
+    """The tables of a module, in the order in which they stand in it.
+
+    Args:
+        named: paths of the embeddings that are meant; None: all that there are.
+
+    Raises:
+        AutopruneError: there is none, a path names none, or one cannot be taken over as it is.
+    """
+    modules = dict(module.named_modules(remove_duplicate=False))
+    there = {path: one for path, one in modules.items() if isinstance(one, KINDS)}
+    kind = type(module).__name__
+    if not there or "" in there:
+        held = ", ".join(sorted({type(one).__name__ for path, one in modules.items() if path})) or "no modules"
+        raise AutopruneError(
+            f"{kind} has no table inside it: no nn.Embedding or nn.EmbeddingBag was found. It holds: {held}."
+        )
+    for path in named or ():
+        if path not in there:
+            raise AutopruneError(f"tables: {kind} has no embedding at {path!r}. {nearest(path, there)}")
+    shared: dict[int, list[str]] = {}
+    for path, one in there.items():
+        shared.setdefault(id(one.weight), []).append(path)
+    groups = [paths for paths in shared.values() if named is None or set(paths) & set(named)]
+    found = [_place(kind, modules, paths) for paths in groups]
+    names = [place.name for place in found]
+    if len(set(names)) < len(names):
+        raise AutopruneError(f"tables: two embeddings of {kind} would go by one name: {', '.join(sorted(names))}.")
+    return found
+
+
+def _place(kind: str, modules: Mapping[str, nn.Module], paths: list[str]) -> Place:
+    """The place of the table that embeddings share, if it can be taken over."""
+    table = modules[paths[0]]
+    assert isinstance(table, KINDS), "only embeddings are asked about"
+    for path in paths:
+        if reason := _reason_against(modules[path]):
+            raise AutopruneError(f"{path} of {kind} cannot be taken over: {reason}")
+    tied = []
+    for path, one in modules.items():
+        held = [name for name, parameter in one._parameters.items() if parameter is table.weight]
+        if not held or path in paths:
+            continue
+        if type(one) is not nn.Linear:
+            raise AutopruneError(
+                f"{paths[0]} of {kind} shares its weight with {held[0]} of {path or 'the module itself'}, a "
+                f"{type(one).__name__}; only an nn.Linear can share one here. Look rows up through the embedding."
+            )
+        tied.append(path)
+    rows, dim = table.weight.shape
+    return Place(lookups=tuple(paths), tied=tuple(tied), rows=rows, dim=dim)
+
+
+def _reason_against(table: nn.Module) -> str:
+    """Why an embedding cannot be taken over, and the way out; empty where it can."""
+    assert isinstance(table, KINDS), "only embeddings are asked about"
+    plain = nn.Embedding if isinstance(table, nn.Embedding) else nn.EmbeddingBag
+    weight: Tensor = table.weight
+    if type(table).forward is not plain.forward:
+        return (
+            f"{type(table).__name__} has a forward of its own; wrap the {plain.__name__} instead of deriving from it."
+        )
+    if parametrize.is_parametrized(table):
+        return "its weight is parametrized; remove that first, with torch.nn.utils.parametrize."
+    if table.max_norm is not None:
+        return "max_norm writes into the weight while it answers; scale the rows once, and set it to None."
+    if table.scale_grad_by_freq:
+        return "scale_grad_by_freq is not known here; set it to False."
+    if weight.dtype != torch.float32:
+        return f"its weight is {weight.dtype}; only float32 is taken, as module.float() makes it."
+    if not weight.numel():
+        return f"its weight has the shape {list(weight.shape)}, and holds nothing."
+    if not weight.detach().isfinite().all():
+        row = int((~weight.detach().isfinite()).any(1).nonzero()[0])
+        return f"its row {row} holds NaN or infinite values."
+    return ""
+
+
+def take_over(module: nn.Module, places: Collection[Place]) -> None:
+    """Puts lookups in the places of a module's embeddings; they are still to be filled."""
+    for place in places:
+        made: dict[int, Lookup] = {}
+        for path in place.lookups:
+            stood = module.get_submodule(path)
+            assert isinstance(stood, KINDS), "as it was found"
+            if id(stood) not in made:
+                made[id(stood)] = Bag(path, stood) if isinstance(stood, nn.EmbeddingBag) else Lookup(path, stood)
+            _put(module, path, made[id(stood)])
+        for path in place.tied:
+            stood = module.get_submodule(path)
+            assert isinstance(stood, nn.Linear), "as it was found"
+            _put(module, path, Tied(next(iter(made.values())), stood))
+
+
+def fill(module: nn.Module, places: Collection[Place], sources: Mapping[str, Rows | None]) -> None:
+    """Gives the lookups of a module the tables that they look up, by name."""
+    for place in places:
+        for path in place.lookups:
+            lookup = module.get_submodule(path)
+            assert isinstance(lookup, Lookup), "taken over before it is filled"
+            lookup.fill(sources[place.name])
+
+
+def own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """What a module holds beside its tables, by path, each once: parameters and buffers, themselves and no copies."""
+    found: dict[int, tuple[str, Tensor]] = {}
+    for name, held in module.state_dict(keep_vars=True).items():
+        if isinstance(held, Tensor):  # other state than tensors is the module's own affair
+            found.setdefault(id(held), (name, held))
+    return dict(found.values())
+
+
+def _put(module: nn.Module, path: str, one: nn.Module) -> None:
+    outer, _, last = path.rpartition(".")
+    module.get_submodule(outer)._modules[last] = one
