@@ -124,7 +124,10 @@ def parquet(folder: Path) -> Path:
     return folder / "m"
 
 
-@pytest.mark.parametrize("write", [plain, implicit, tensors, recbole, by_shape, texts, parquet])
+SLOW = [pytest.param(write, marks=pytest.mark.slow) for write in (tensors, by_shape, texts, parquet)]
+
+
+@pytest.mark.parametrize("write", [plain, implicit, recbole, *SLOW])
 def test_the_dense_model_scores_as_theirs(ratings: Path, tmp_path: Path, write: Callable[[Path], Path]) -> None:
     task = brought(ratings, write(tmp_path))
     model = task.model({}, seed=0)
@@ -152,7 +155,7 @@ def of_logistic(folder: Path) -> Path:
     return folder / "m.npz"
 
 
-@pytest.mark.parametrize("write", [biased, of_logistic])
+@pytest.mark.parametrize("write", [biased, pytest.param(of_logistic, marks=pytest.mark.slow)])
 def test_biases_are_kept_whatever_is_cut(ratings: Path, tmp_path: Path, write: Callable[[Path], Path]) -> None:
     task, theirs = brought(ratings, write(tmp_path)), U @ V.T + USER_BIAS[:, None] + ITEM_BIAS + np.float32(3.5)
     assert task.base == {"dim": DIM}
@@ -191,6 +194,7 @@ def test_cosines_are_folded_into_the_rows(ratings: Path, tmp_path: Path) -> None
     assert "length 1" in task.describe()
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_the_tables(ratings: Path, tmp_path: Path) -> None:
     task = brought(ratings, biased(tmp_path))
     start, tuned = task.model({}, seed=0), made(task, {"encode": {"l1": {"strength": 1e-9}, "epochs": 2}})
@@ -203,6 +207,7 @@ def test_training_goes_on_from_the_tables(ratings: Path, tmp_path: Path) -> None
     assert not torch.equal(tuned.tables["item"].bias, start.tables["item"].bias)
 
 
+@pytest.mark.slow
 def test_the_softmax_is_as_sharp_as_explains_the_data_best(ratings: Path, tmp_path: Path) -> None:
     write_arrays(tmp_path / "m", user=U * 100, item=V)
     write_arrays(tmp_path / "n", user=U, item=V)
