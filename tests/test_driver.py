@@ -162,6 +162,22 @@ def test_two_processes_find_what_one_finds(
     assert outcome(found) == outcome(trained)
 
 
+@pytest.mark.slow
+def test_dense_models_that_are_trained_beside_a_scan_change_nothing(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoprune.study.staff.COPY_PAYS_S", 0.0)
+    space = {"base": {"dim": {"any_of": [8, 6, 4]}}, **TRAINED}
+    words = ["study.trials=4", "requirements.quality.drop=90%"]
+    alone, beside = (
+        search(planted, tmp_path / count, None, *words, f"study.workers={count}", space=space) for count in ("1", "2")
+    )
+    bases = {look.recipe["base"]["dim"] for look in Looks(alone.folder / LOOKS).found.values() if "base" in look.recipe}
+    assert bases == {8, 6, 4}
+    assert looked(beside) == looked(alone)
+    assert outcome(beside) == outcome(alone)
+
+
 class Failing(Serial):
     """After so many calls nothing comes back."""
 

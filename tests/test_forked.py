@@ -107,6 +107,18 @@ def test_copies_stand_still_while_they_are_paused(reader: Reader, tmp_path: Path
             time.sleep(0.01)
 
 
+def test_a_copy_that_dies_while_it_is_paused_harms_nobody(reader: Reader) -> None:
+    with Local(1, worker=reader) as local:
+        (asked,) = local.each(reader.told, 3)
+        number = asked.result()[0]
+        waiting = local.submit(time.sleep, 60)
+        with local.paused():
+            os.kill(number, 9)
+            with pytest.raises(AutopruneError, match="ended with -9"):
+                waiting.result()
+        assert local.submit(reader.told, 4).result()[1] == [1, 2, 4]
+
+
 LEAVING = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -114,14 +126,17 @@ from test_forked import DEFINITION, Reader
 from autoprune.study.local import Local
 local = Local(3, worker=Reader(DEFINITION))
 print(*[call.result()[0] for call in local.each(local._processes[0]._worker.told, 0)], flush=True)
-os.kill(os.getpid(), 9) if sys.argv[2] == "killed" else sys.exit()
+if sys.argv[2] == "left":
+    sys.exit()
+with local.paused():
+    os.kill(os.getpid(), 9)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "left"])
 def test_copies_end_with_whoever_made_them(how: str) -> None:
-    """A later copy holds the pipes of the earlier ones as well: none may live on for another's sake."""
+    """A later copy holds the pipes of the earlier ones as well, and one that stands still sees nothing end."""
     words = [sys.executable, "-c", LEAVING, str(Path(__file__).parent), how]
     said = subprocess.run(words, capture_output=True, text=True, timeout=60).stdout
     processes = [int(word) for word in said.split()]

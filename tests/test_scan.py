@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_looks import CUTS, TRAINED, Fading, Killed, LastFirst, MadeUp, held, look_at, lookout, planned
+from made_looks import CUTS, METRIC, TRAINED, Fading, Killed, LastFirst, MadeUp, held, look_at, lookout, planned
 
 from autoprune.deadline import NEVER, Deadline
 from autoprune.recipes.space import Space
+from autoprune.record.looks import Look
 from autoprune.study import growth, scan
 from autoprune.study.choices import Choices
+from autoprune.study.looker import Asked
 from autoprune.study.lookout import Lookout
 from autoprune.study.scan import MOST_LOOKS, Scan
 
@@ -178,7 +180,44 @@ def test_other_dense_models_join_a_scan(tmp_path: Path) -> None:
     cuts = [{**look.recipe, "base": {"dim": 8}} for look in front]
     assert all(recipe in cuts for recipe in later[:carried])
     assert {recipe["base"]["dim"] for recipe in later[2 * carried :]} > {16}
-    assert len(later) <= 2 * carried + 60
+    assert len(later) <= 60
+
+
+def test_a_scan_that_others_were_to_join_goes_on_without_them(tmp_path: Path) -> None:
+    evaluator = MadeUp()
+    made = scanned(lookout(tmp_path / "looks", evaluator=evaluator), space=DENSE, most=60, first=40, whole=True)
+    assert not made.done
+    before = len(evaluator.asked)
+    made.widen([], until=NEVER)
+    assert made.done
+    assert before < len(evaluator.asked) <= 60
+
+
+def test_other_dense_models_join_though_nothing_holds_on_the_first(tmp_path: Path) -> None:
+    """What decides the dense model itself leaves much open; a neighbour needs all of it."""
+
+    def formula(asked: Asked) -> Look:
+        look = look_at(asked)
+        worse = 1.0 if asked.recipe["base"]["dim"] == 8 else 0.1
+        return dataclasses.replace(look, quality={METRIC: {"all": worse * look.value(METRIC)}})
+
+    evaluator = MadeUp(formula)
+    taken = lookout(tmp_path / "looks", evaluator=evaluator)
+    made = scanned(taken, space=DENSE, most=60, first=40, starts=())
+    assert not taken.promises.front()
+    made.widen([{"space.base.dim": 8}], until=NEVER)
+    assert made.done
+    assert {look.recipe["base"]["dim"] for look in taken.promises.front()} == {8}
+
+
+def test_where_nothing_holds_neighbours_are_of_what_misses_by_least(tmp_path: Path) -> None:
+    taken = lookout(tmp_path / "looks", requirements={"quality": {"min": "2x"}})
+    scanned(taken, most=200, whole=True, starts=())
+    late = list(taken.looks.found.values())[-60:]
+    drawn = lookout(tmp_path / "drawn", requirements={"quality": {"min": "2x"}})
+    scanned(drawn, most=200, whole=True, starts=(), random=True)
+    by_chance = list(drawn.looks.found.values())[-60:]
+    assert sum(look.value(METRIC) for look in late) > sum(look.value(METRIC) for look in by_chance)
 
 
 def test_a_small_space_is_looked_at_whole_with_every_dense_model(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autoprune.deadline import Deadline
-from autoprune.study.budget import Budget
 from autoprune.study.choices import Choices
 from autoprune.study.lookout import Lookout
 from autoprune.study.sampler import Values
@@ -22,7 +21,6 @@ class Bases:
         choices: what is open.
         lookout: takes the looks.
         stand_in: what stands in untrained for a dense model of other settings, as `autoprune.tasks.task.Task` has it.
-        budget: is told what the time did not do for.
         note: called with what is passed over, and why.
     """
 
@@ -32,11 +30,10 @@ class Bases:
         lookout: Lookout,
         *,
         stand_in: Callable[[Mapping[str, Any]], Mapping[str, Any] | None],
-        budget: Budget,
         note: Callable[[str], None],
     ) -> None:
         self._choices, self._lookout = choices, lookout
-        self._stand_in, self._budget, self._note = stand_in, budget, note
+        self._stand_in, self._note = stand_in, note
         self._wanted: list[Values] | None = None  # bases that are worth it, once that is known
 
     def begin(self, *, until: Deadline) -> None:
@@ -45,21 +42,20 @@ class Bases:
         self._lookout.begin([self._choices.recipe(base) for base in self._wanted], until=until)
 
     def trained(self, *, until: Deadline) -> list[Values]:
-        """Those that are worth it, once they are trained; asked again, none."""
+        """Those that are trained by then, each once; asked again, those that were not."""
         if self._wanted is None:
             self.begin(until=until)
-        wanted, self._wanted = self._wanted or [], []
+        wanted = self._wanted or []
         looks = self._lookout.take([self._choices.recipe(base) for base in wanted], until=until, apart=True)
-        if None in looks:
-            self._budget.undone.append("not all dense models of the space were trained")
         for look in looks:
             if look is not None and look.failed:
                 self._note(f"A dense model of the space is passed over: {look.failed}")
+        self._wanted = [base for base, look in zip(wanted, looks, strict=True) if look is None]
         return [base for base, look in zip(wanted, looks, strict=True) if look is not None and not look.failed]
 
     @property
     def coming(self) -> bool:
-        """Whether there will be any."""
+        """Whether there will be more."""
         return bool(self._wanted)
 
     def _is_worth_training(self, base: Values, until: Deadline) -> bool:

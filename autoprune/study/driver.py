@@ -13,7 +13,7 @@ from autoprune.deadline import NEVER, Deadline, OutOfTime
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.promises import Promises
-from autoprune.machine import machine
+from autoprune.machine import cores, machine
 from autoprune.record.archive import BASELINE, TRIAL, Archive
 from autoprune.record.folder import note_machine
 from autoprune.record.looks import Looks
@@ -134,6 +134,7 @@ class Driver:
         )
         self._front: Front | None = None
         self._presets: dict[str, str] = {}  # keys of those that are to be made, by name
+        self._now: _Search | None = None
         self._chosen: set[str] = set()  # keys of the looks that were chosen to be made
 
     def run(
@@ -175,16 +176,16 @@ class Driver:
             self._evaluate_presets(quick, None)
             self._evaluate_presets(presets, None)
             return
-        search = self._new_search(choices)
+        search = self._now = self._new_search(choices)
         self._scan(search, list(quick.values()))
         self._evaluate_presets(quick, search.lookout)  # while other dense models are still trained
         if search.scan is not None:
-            if not self._dear(search.lookout):
+            if not self._dear:
                 self._widen(search, until=self._budget.share(SCANNED))
             self._make(search.lookout, MADE)
         self._evaluate_presets(presets, search.lookout)
         if self.config.trials != 0 and not self._budget.over("training was not begun"):
-            if search.scan is not None and self._dear(search.lookout):
+            if search.scan is not None and self._dear:
                 with self._staff.alone():
                     between(Record(self._definition.folder, self.archive))
             self._train(search)
@@ -204,9 +205,7 @@ class Driver:
         if self.config.trials == 0:
             return _Search(choices, lookout, scan)
         stand_in, note = self.evaluator.task.stand_in, self._watch.note
-        return _Search(
-            choices, lookout, scan, Bases(choices, lookout, stand_in=stand_in, budget=self._budget, note=note)
-        )
+        return _Search(choices, lookout, scan, Bases(choices, lookout, stand_in=stand_in, note=note))
 
     def _open_lookout(self) -> Lookout:
         """Where looks are taken, with the look at the dense model, which all others are read against."""
@@ -256,10 +255,8 @@ class Driver:
         others = search.bases
         if others is not None:
             others.begin(until=self._budget.share(1.0))
-        soon = others is not None and others.coming and not self._dear(lookout)
+        soon = others is not None and others.coming and not self._dear
         scan.run(starts, until=until, first=MODELLED if soon else None)
-        if not scan.done:
-            self._budget.undone.append(f"the scan was stopped after {len(self.looks)} looks")
         self._telling.looking = 0.0
 
     def _widen(self, search: _Search, *, until: Deadline) -> None:
@@ -269,10 +266,7 @@ class Driver:
             return
         self._telling.stage = "scan"
         self._telling.looked(search.lookout)
-        if bases := others.trained(until=until):
-            scan.widen(bases, until=until)
-        if bases and not scan.done:
-            self._budget.undone.append("not all dense models of the space were looked at to the end")
+        scan.widen(others.trained(until=until), until=until)
 
     def _train(self, search: _Search) -> None:
         """Trains what the scan found, in rungs, other dense models first; makes and measures what came of it."""
@@ -297,10 +291,16 @@ class Driver:
             self._budget.undone.append(f"training was stopped after {rungs.trials} of at most {rungs.most} recipes")
         self._make(lookout, MADE_LATER)
 
-    def _dear(self, lookout: Lookout) -> bool:
-        """Whether training will take so long that what the scan found is verified before it."""
-        baseline = self.archive.baseline
-        return max(EXPECTED_LOOKS * lookout.pace, baseline.seconds if baseline else 0.0) > LONG_S
+    @property
+    def _dear(self) -> bool:
+        """Whether training will take so long that what the scan found is verified before it.
+
+        By what is on record, so that a search that is gone on with decides the same. A dense model that is trained
+        beside others has one thread, where the first had a core each.
+        """
+        looking = EXPECTED_LOOKS * (self.looks.dense.seconds if self.looks.dense else 0.0)
+        training = cores() * (self.archive.baseline.seconds if self.archive.baseline else 0.0)
+        return max(looking, training) > LONG_S
 
     def _make(self, lookout: Lookout, count: int) -> None:
         """Makes and measures looks that stand for their front, beside presets and what was chosen before.
@@ -335,6 +335,15 @@ class Driver:
         """Whether a candidate is still to be made."""
         return key not in self.archive.candidates and key not in self._candidates.failed
 
+    def _unscanned(self) -> list[str]:
+        """What a scan that was begun did not come to."""
+        scan, others = (self._now.scan, self._now.bases) if self._now else (None, None)
+        if scan is None or not scan.begun:
+            return []
+        stopped = [] if scan.done else [f"the scan was stopped after {len(self.looks)} looks"]
+        coming = others is not None and others.coming
+        return stopped + ["not all dense models of the space were trained"] * coming
+
     def _unfinished(self) -> Unfinished:
         left = sum(self._is_left(key) for key in self._chosen)
         finds = [f"{left} of {len(self._chosen)} finds were not made"] if left else []
@@ -342,7 +351,7 @@ class Driver:
             minutes=self.config.minutes or 0.0,
             doing=self._budget.stopped or "",
             presets=self._missing(),
-            undone=list(dict.fromkeys([*self._budget.undone, *finds])),
+            undone=list(dict.fromkeys([*self._unscanned(), *self._budget.undone, *finds])),
         )
 
     def _wants_latency(self) -> bool:

@@ -120,6 +120,12 @@ class Serial(Executor):
         pass
 
 
+THREADED = "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS RAYON_NUM_THREADS"
+ONE_THREAD = dict.fromkeys(THREADED.split(), "1")
+"""What torch, Faiss, NumPy and tokenizers read when they are loaded. Processes share the cores: with more threads than
+cores each would wait for others."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Begun:
     """A process that answers calls.
@@ -179,20 +185,18 @@ class OtherProcess(Executor):
         """Has the process stand still meanwhile, whatever it does."""
         process = self._process
         try:
-            if process is not None:
-                os.kill(process.pid, signal.SIGSTOP)
+            _send(process, signal.SIGSTOP)
             yield
         finally:
-            if process is not None:
-                os.kill(process.pid, signal.SIGCONT)
+            _send(process, signal.SIGCONT)
 
     def close(self) -> None:
         if (process := self._process) is not None:
             process.kill()
+            process.wait(None)
             for pipe in (process.asked, process.answered):
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-            process.wait(None)
             self._process = None
 
     def _call(self, function: Callable[..., Any], argument: Any) -> tuple[Any, AutopruneError | None]:
@@ -219,6 +223,13 @@ class OtherProcess(Executor):
             ended = self._process.wait(None)
         self.close()
         return ended
+
+
+def _send(process: Begun | None, sent: signal.Signals) -> None:
+    """Sends a signal to a process, if it still runs."""
+    if process is not None and process.wait(0) is None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended since
+            os.kill(process.pid, sent)
 
 
 class FreshProcess(OtherProcess):

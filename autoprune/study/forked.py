@@ -6,25 +6,35 @@ keep none of them in the copy and must not look for them, so that it uses one th
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 from typing import IO, Any
 
 import torch
 from threadpoolctl import threadpool_limits
 
-from autoprune.study.executor import Begun, OtherProcess, Worker, answer_calls, keep
+from autoprune.study.executor import ONE_THREAD, Begun, OtherProcess, Worker, answer_calls, keep
 
-ONE_THREAD = {"TOKENIZERS_PARALLELISM": "false"}
-"""Variables that libraries read when they are used."""
+SETTINGS = {**ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"}
+"""Variables that libraries read when they are loaded or used."""
 
 YIELDING = 10
 """By so much a copy that yields is nicer: others get about nine tenths of a core that both want."""
 
+PR_SET_PDEATHSIG = 1
+"""Of Linux's <sys/prctl.h>."""
+
 _OURS: set[int] = set()
 """This process's ends of the pipes to its copies. A later copy has them as well, and closes them: an earlier one ends
 when nobody holds them any more."""
+
+
+_FORKING = threading.Lock()
+"""One at a time: a copy that is made while another one's pipes are open here would hold that one's ends."""
 
 
 def can_fork() -> bool:
@@ -45,20 +55,22 @@ class ForkedProcess(OtherProcess):
         self._worker, self._yielding = worker, yielding
 
     def _begin(self) -> Begun:
-        (calls, asked), (answered, answers) = os.pipe(), os.pipe()
-        ours = (asked, answered)
-        _OURS.update(ours)
-        process = multiprocessing.get_context("fork").Process(
-            target=_answer, args=(self._worker, calls, answers, self._yielding), daemon=True
-        )
-        process.start()
-        os.close(calls)
-        os.close(answers)
+        with _FORKING:
+            (calls, asked), (answered, answers) = os.pipe(), os.pipe()
+            ours = (asked, answered)
+            _OURS.update(ours)
+            process = multiprocessing.get_context("fork").Process(
+                target=_answer, args=(self._worker, calls, answers, self._yielding), daemon=True
+            )
+            process.start()
+            os.close(calls)
+            os.close(answers)
 
         def wait(seconds: float | None) -> int | None:
             process.join(seconds)
             if process.exitcode is not None:
-                _OURS.difference_update(ours)
+                with _FORKING:
+                    _OURS.difference_update(ours)  # before they are closed, and their numbers used again
             return process.exitcode
 
         assert process.pid is not None, "it was started"
@@ -73,15 +85,25 @@ class ForkedProcess(OtherProcess):
 
 def _answer(worker: Worker, calls: int, answers: int, yielding: bool) -> None:
     """What a copy does: answers calls until whoever asks is gone."""
+    _end_with_parent()
     os.setpgid(0, 0)  # Ctrl-C is for whoever asks; that process ends this one
+    sys.stdout = sys.stderr = sys.__stderr__  # not what shows progress, whose lock another thread may hold
     os.nice(YIELDING if yielding else 0)
     for pipe in _OURS:
         os.close(pipe)
     os.dup2(2, 1)  # what a library prints is no answer
-    os.environ.update(ONE_THREAD)
+    os.environ.update(SETTINGS)
     threadpool_limits(1)
     torch.set_num_threads(1)
     worker.alone()
     keep(worker)
     asked: IO[Any] = os.fdopen(calls, "rb")
     answer_calls(asked, os.fdopen(answers, "wb"))
+
+
+def _end_with_parent() -> None:
+    """Has this process end when its parent does, also while it stands still and cannot see its pipe's end."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it ended before
+        os._exit(0)

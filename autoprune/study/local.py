@@ -9,13 +9,8 @@ from dataclasses import dataclass, field
 from threading import Condition, Thread
 from typing import Any
 
-from autoprune.study.executor import Argument, Executor, FreshProcess, OtherProcess, Result, Worker
+from autoprune.study.executor import ONE_THREAD, Argument, Executor, FreshProcess, OtherProcess, Result, Worker
 from autoprune.study.forked import ForkedProcess, can_fork
-
-THREADED = "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS RAYON_NUM_THREADS"
-ONE_THREAD = dict.fromkeys(THREADED.split(), "1")
-"""What torch, Faiss, NumPy and tokenizers read when they are loaded. Processes share the cores: with more threads than
-cores each would wait for others."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from itertools import takewhile
 from statistics import median
 from typing import Any
@@ -99,8 +100,12 @@ class Lookout:
         each = [epochs] * len(recipes) if isinstance(epochs, int) else list(epochs)
         plans = [self._evaluator.plan(recipe) for recipe in recipes]
         names = [(plan.key, min(most, plan.epochs)) for plan, most in zip(plans, each, strict=True)]
-        self._fetch(names)
-        missing = {name: recipe for name, recipe in zip(names, recipes, strict=True) if name not in self.looks.found}
+        self._fetch(names, until=until)
+        missing = {
+            name: recipe
+            for name, recipe in zip(names, recipes, strict=True)
+            if name not in self.looks.found and name not in self._begun
+        }
         asked = []
         for (_, trained), recipe in missing.items():
             self._number += 1
@@ -123,13 +128,20 @@ class Lookout:
             return None
         return Outcome(gains=self.promises.gains(look), violations=self.promises.violations(look))
 
-    def _fetch(self, names: Sequence[tuple[str, int]]) -> None:
-        """Waits for those that were begun."""
-        for name in names:
-            if (future := self._begun.pop(name, None)) is not None:
-                for look in future.result():
+    def _fetch(self, names: Sequence[tuple[str, int]], *, until: Deadline) -> None:
+        """Waits for those that were begun; what is not there in time stays begun."""
+        begun = {name: self._begun[name] for name in names if name in self._begun}
+        wait(begun.values(), timeout=None if math.isinf(until.left) else max(0.0, until.left))
+        failed: BaseException | None = None
+        for name, future in begun.items():
+            if future.done():
+                del self._begun[name]
+                failed = failed or future.exception()
+                for look in [] if future.exception() else future.result():
                     self._number += 1
                     self.looks.add(dataclasses.replace(look, number=self._number))
+        if failed is not None:
+            raise failed
 
     def _chunk(self, count: int) -> int:
         share = -(-count // (2 * self._executor.slots))  # who is done first takes one more

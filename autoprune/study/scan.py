@@ -63,6 +63,7 @@ class Scan:
         whole: whether so many are asked for in any case; else until they find no more.
 
     Attributes:
+        begun: whether it has begun.
         done: whether it has come to its end, as far as there are dense models.
     """
 
@@ -84,7 +85,8 @@ class Scan:
         self._asked: set[str] = set()  # digests of recipes
         self._taken: dict[str, Values] = {}  # what decides the looks of this scan, by their keys
         self._growth = Growth()
-        self.done = False
+        self._left = most  # looks that may still be asked for
+        self.begun = self.done = False
 
     def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, first: int | None = None) -> None:
         """Looks until no more is found, or the time is over; what is known already costs nothing.
@@ -93,7 +95,7 @@ class Scan:
             starts: recipes that it begins with, as far as they lie within the space.
             first: looks after which it stops in any case, since it goes on with others' help; None: there are none.
         """
-        grid = self._grid
+        self.begun, grid = True, self._grid
         if grid is not None:
             self._look(grid, until)
             self.done = until.left > 0
@@ -105,20 +107,24 @@ class Scan:
         """Goes on with other dense models beside the first: what stands for the front is looked at with each of them.
 
         Args:
-            bases: their settings.
+            bases: their settings; where there are none, it goes on if it was not done.
         """
         if not bases:
+            if not self.done and self._grid is None:
+                self._search([], self._left, modelled=0, until=until)
             return
         front, self.done = self._lookout.promises.thinned(self._front, CARRIED), False
         others = range(len(self._bases), len(self._bases) + len(bases))
         self._bases = [*self._bases, *bases]
         self._domains = [*self._choices.cuts, dataclasses.replace(BASE, high=len(self._bases) - 1)]
         grid = self._grid
-        carried = [self._taken[look.key] for look in front] or [self._choices.values({}) or {}]
-        self._look([{**values, BASE.path: at} for at in others for values in grid or carried], until)
-        if grid is None:
-            self._search([], self._most, modelled=0, until=until)
+        carried = grid or [self._taken[look.key] for look in front] or [self._untouched]
+        again = [{**values, BASE.path: at} for at in others for values in carried]
+        self._look(again, until)
+        self._left = max(0, self._most - len(again))
         self.done = until.left > 0
+        if grid is None and self.done:
+            self._search([], self._left, modelled=0, until=until)
 
     def _search(self, starts: Sequence[Values], most: int, *, modelled: int, until: Deadline) -> None:
         """Asks for batches.
@@ -126,6 +132,7 @@ class Scan:
         Args:
             modelled: looks of these for which a sampler that learns is asked.
         """
+        self.done = False
         sampler, near = self._sampler(TPE if modelled else RANDOM), Neighbours(self._domains, seed=self._seed)
         for values in starts:
             sampler.propose(values)
@@ -144,7 +151,8 @@ class Scan:
                 return
             sampler.tell([self._lookout.outcome(look) for look in looks])
             self._growth.add(self._lookout.promises.hypervolume)
-        self.done = True
+            self._left -= len(batch)
+        self.done = self._left <= 0 or self._still
 
     @property
     def _grid(self) -> list[Values] | None:
@@ -157,6 +165,19 @@ class Scan:
         front = self._lookout.promises.front(wanted=lambda look: look.key in self._taken and not look.epochs)
         return sorted(front, key=lambda look: look.size_bytes)
 
+    @property
+    def _untouched(self) -> Values:
+        """What decides the dense model itself, with something for what is idle then."""
+        said = self._choices.values({}) or {}
+        return {domain.path: said.get(domain.path, domain.ends()[0]) for domain in self._choices.cuts}
+
+    @property
+    def _parents(self) -> list[Look]:
+        """What neighbours are drawn of, the largest last: the front; where nothing holds, what misses by least."""
+        nearest = self._lookout.promises.nearest()
+        mine = [look for look in nearest if look.key in self._taken and not look.epochs][:CARRIED]
+        return self._front or sorted(mine, key=lambda look: look.size_bytes)
+
     def _sampler(self, kind: str) -> Sampler:
         objectives = len(self._lookout.promises.objectives)
         kind = RANDOM if self._drawn else kind
@@ -164,7 +185,7 @@ class Scan:
 
     def _near(self, neighbours: Neighbours, count: int) -> list[Values]:
         """Neighbours of the front that were not asked for; fewer where few are new."""
-        parents = [] if self._drawn or not count else [self._taken[look.key] for look in self._front]
+        parents = [] if self._drawn or not count else [self._taken[look.key] for look in self._parents]
         near: list[Values] = []
         for _ in range(TRIES * count if parents else 0):
             values = neighbours.of(parents)
