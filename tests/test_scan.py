@@ -35,7 +35,7 @@ def scanned(
     whole: bool = False,
     until: Deadline = NEVER,
     starts: tuple[Mapping[str, Any], ...] = (INT4,),
-    first: int | None = None,
+    joined: bool = False,
 ) -> Scan:
     choices = Choices(Space(space), base={"dim": 16})
     made = Scan(
@@ -46,7 +46,7 @@ def scanned(
         most=most,
         whole=whole,
     )
-    made.run(starts, until=until, first=first)
+    made.run(starts, until=until, joined=joined)
     return made
 
 
@@ -54,6 +54,11 @@ def scanned(
 def _small_generations(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if "real" not in request.node.name:
         monkeypatch.setattr(scan, "ALONE", 10)
+
+
+@pytest.fixture
+def _few_modelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "MODELLED", 40)
 
 
 @pytest.mark.parametrize("random", [False, True])
@@ -164,11 +169,12 @@ def test_nothing_is_trained(tmp_path: Path) -> None:
 DENSE = {"base": {"dim": {"any_of": [16, 8, 4]}}, **CUTS}
 
 
+@pytest.mark.usefixtures("_few_modelled")
 def test_other_dense_models_join_a_scan(tmp_path: Path) -> None:
     """What stands for the front is looked at with each of them; from then on all are asked for."""
     evaluator = MadeUp()
     taken = lookout(tmp_path / "looks", evaluator=evaluator)
-    made = scanned(taken, space=DENSE, most=60, first=40)
+    made = scanned(taken, space=DENSE, most=60, joined=True)
     dims = [one.recipe["base"]["dim"] for one in evaluator.asked]
     assert set(dims) == {16}
     front = taken.promises.front()
@@ -183,9 +189,10 @@ def test_other_dense_models_join_a_scan(tmp_path: Path) -> None:
     assert len(later) <= 60
 
 
+@pytest.mark.usefixtures("_few_modelled")
 def test_a_scan_that_others_were_to_join_goes_on_without_them(tmp_path: Path) -> None:
     evaluator = MadeUp()
-    made = scanned(lookout(tmp_path / "looks", evaluator=evaluator), space=DENSE, most=60, first=40, whole=True)
+    made = scanned(lookout(tmp_path / "looks", evaluator=evaluator), space=DENSE, most=60, joined=True, whole=True)
     assert not made.done
     before = len(evaluator.asked)
     made.widen([], until=NEVER)
@@ -193,6 +200,7 @@ def test_a_scan_that_others_were_to_join_goes_on_without_them(tmp_path: Path) ->
     assert before < len(evaluator.asked) <= 60
 
 
+@pytest.mark.usefixtures("_few_modelled")
 def test_other_dense_models_join_though_nothing_holds_on_the_first(tmp_path: Path) -> None:
     """What decides the dense model itself leaves much open; a neighbour needs all of it."""
 
@@ -203,7 +211,7 @@ def test_other_dense_models_join_though_nothing_holds_on_the_first(tmp_path: Pat
 
     evaluator = MadeUp(formula)
     taken = lookout(tmp_path / "looks", evaluator=evaluator)
-    made = scanned(taken, space=DENSE, most=60, first=40, starts=())
+    made = scanned(taken, space=DENSE, most=60, joined=True, starts=())
     assert not taken.promises.front()
     made.widen([{"space.base.dim": 8}], until=NEVER)
     assert made.done

@@ -71,10 +71,10 @@ def numbers(points: list[Point]) -> set[int]:
     return {point.candidate.number for point in points}
 
 
-def test_baseline_presets_and_front_are_verified(verified: Path) -> None:
+def test_baseline_presets_and_front_are_verified(searched: Path, verified: Path) -> None:
     record = Record(verified / "s")
     front = Front(record)
-    assert numbers(front.finalists) == {0, 1, 2} | numbers(front.points)
+    assert numbers(front.finalists) == {0, 1, 2} | numbers(Front(Record(searched / "s")).points)
     assert numbers([point for point in record.points if point.verified]) == numbers(front.finalists)
 
 
@@ -85,7 +85,8 @@ def test_search_values_stay_and_order_does(searched: Path, verified: Path) -> No
         # What the search had no need to time is known by the verification alone.
         assert {name: new.found[name] for name in old.found} == old.found
         assert new.candidate.latest() == old.candidate.latest()
-    assert numbers(Front(after).points) == numbers(Front(before).points)
+    fallen = numbers([fall.point for fall in Front(after).falls])
+    assert numbers(Front(after).points) | fallen == numbers(Front(before).points)
     line = (searched / "s" / "archive.jsonl").read_bytes()
     assert (verified / "s" / "archive.jsonl").read_bytes().startswith(line)
 
@@ -278,7 +279,7 @@ def test_rounds_are_added_by_other_processes(verified: Path, tmp_path: Path) -> 
     for point in Front(Record(runs / "s")).finalists:
         first, now = before[point.number].candidate.latest("verify"), point.candidate.latest("verify")
         for name, timed in now.latency.items():
-            assert timed.rounds[:3] == first.latency[name].rounds
+            assert timed.rounds[:2] == first.latency[name].rounds
             assert len(timed.rounds) == 4
             assert timed.pairs > first.latency[name].pairs
         assert now.quality == first.quality

@@ -31,7 +31,7 @@ from autoprune.study.outlook import Outlook
 from autoprune.study.progress import Watching
 from autoprune.study.rungs import Rungs
 from autoprune.study.sampler import RANDOM
-from autoprune.study.scan import MODELLED, MOST_LOOKS, SMALL, Scan
+from autoprune.study.scan import MOST_LOOKS, SMALL, Scan
 from autoprune.study.settings import StudyConfig, find_device
 from autoprune.study.staff import Staff
 from autoprune.study.telling import Telling
@@ -50,7 +50,7 @@ EXPECTED_LOOKS = 1000
 """Looks that a scan takes, about: for so many other processes are started, if that pays."""
 
 LONG_S = 120.0
-"""Seconds of so many looks, or of the dense model, from which training is expected to take long."""
+"""Seconds of so many looks, or of training a dense model, that are long."""
 
 MADE = 12
 """Of the looks' front, as many are made and measured after the scan …"""
@@ -185,7 +185,7 @@ class Driver:
             self._make(search.lookout, MADE)
         self._evaluate_presets(presets, search.lookout)
         if self.config.trials != 0 and not self._budget.over("training was not begun"):
-            if search.scan is not None and self._dear:
+            if search.scan is not None and self._is_long(search.lookout):
                 with self._staff.alone():
                     between(Record(self._definition.folder, self.archive))
             self._train(search)
@@ -256,7 +256,7 @@ class Driver:
         if others is not None:
             others.begin(until=self._budget.share(1.0))
         soon = others is not None and others.coming and not self._dear
-        scan.run(starts, until=until, first=MODELLED if soon else None)
+        scan.run(starts, until=until, joined=soon)
         self._telling.looking = 0.0
 
     def _widen(self, search: _Search, *, until: Deadline) -> None:
@@ -293,14 +293,17 @@ class Driver:
 
     @property
     def _dear(self) -> bool:
-        """Whether training will take so long that what the scan found is verified before it.
+        """Whether other dense models take so long to be trained that the scan does not wait for them.
 
         By what is on record, so that a search that is gone on with decides the same. A dense model that is trained
         beside others has one thread, where the first had a core each.
         """
-        looking = EXPECTED_LOOKS * (self.looks.dense.seconds if self.looks.dense else 0.0)
-        training = cores() * (self.archive.baseline.seconds if self.archive.baseline else 0.0)
-        return max(looking, training) > LONG_S
+        baseline = self.archive.baseline
+        return cores() * (baseline.seconds if baseline else 0.0) > LONG_S
+
+    def _is_long(self, lookout: Lookout) -> bool:
+        """Whether the search takes so long that what the scan found is verified before anything is trained."""
+        return self._dear or EXPECTED_LOOKS * lookout.pace > LONG_S
 
     def _make(self, lookout: Lookout, count: int) -> None:
         """Makes and measures looks that stand for their front, beside presets and what was chosen before.

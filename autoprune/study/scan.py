@@ -88,12 +88,12 @@ class Scan:
         self._left = most  # looks that may still be asked for
         self.begun = self.done = False
 
-    def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, first: int | None = None) -> None:
+    def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, joined: bool = False) -> None:
         """Looks until no more is found, or the time is over; what is known already costs nothing.
 
         Args:
             starts: recipes that it begins with, as far as they lie within the space.
-            first: looks after which it stops in any case, since it goes on with others' help; None: there are none.
+            joined: whether other dense models are to join it: then it stops for them after `MODELLED` looks.
         """
         self.begun, grid = True, self._grid
         if grid is not None:
@@ -101,7 +101,8 @@ class Scan:
             self.done = until.left > 0
             return
         values = [values for recipe in [{}, *starts] if (values := self._choices.values(recipe)) is not None]
-        self._search(values, min(self._most, first or self._most), modelled=MODELLED, until=until)
+        most = min(self._most, MODELLED) if joined else self._most
+        self._search(values, most, modelled=MODELLED, until=until)
 
     def widen(self, bases: Sequence[Values], *, until: Deadline) -> None:
         """Goes on with other dense models beside the first: what stands for the front is looked at with each of them.
