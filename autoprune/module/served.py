@@ -89,6 +89,11 @@ class ServedModule(Served):
             for place in self._places
         }
         self._own = around["own"]
+        self._padded = {
+            place.name: (place.padding, self._own[f"{place.lookups[0]}.padding"])
+            for place in self._places
+            if place.padding is not None
+        }
         self.tables = {place.name: (place.rows, place.dim) for place in self._places}
         self.module: nn.Module | None = None
 
@@ -112,7 +117,11 @@ class ServedModule(Served):
         rows, asked = self.tables[table][0], torch.as_tensor(ids, dtype=torch.long, device=self._device)
         if asked.dim() != 1 or ((asked < 0) | (asked >= rows)).any():
             raise AutopruneError(f"{table}: a list of ids from 0 to {rows - 1} must be given, but got {ids!r}.")
-        found: np.ndarray[Any, np.dtype[np.float32]] = self._held[table].vectors(asked).cpu().numpy()
+        vectors = self._held[table].vectors(asked)
+        if table in self._padded:
+            padding, vector = self._padded[table]
+            vectors = torch.where(asked.eq(padding)[:, None], vector, vectors)
+        found: np.ndarray[Any, np.dtype[np.float32]] = vectors.cpu().numpy()
         return found
 
     def into(self, module: nn.Module) -> nn.Module:

@@ -23,12 +23,14 @@ class Place:
         lookups: paths of the embeddings that look it up; several share one weight.
         tied: paths of linear maps that multiply by the same weight.
         rows, dim: its shape, before anything is cut.
+        padding: the `padding_idx` of the first embedding, whose vector stays as it is; None: it has none.
     """
 
     lookups: tuple[str, ...]
     tied: tuple[str, ...] = ()
     rows: int
     dim: int
+    padding: int | None = None
 
     @property
     def name(self) -> str:
@@ -86,7 +88,7 @@ def _place(kind: str, modules: Mapping[str, nn.Module], paths: list[str]) -> Pla
             )
         tied.append(path)
     rows, dim = table.weight.shape
-    return Place(lookups=tuple(paths), tied=tuple(tied), rows=rows, dim=dim)
+    return Place(lookups=tuple(paths), tied=tuple(tied), rows=rows, dim=dim, padding=table.padding_idx)
 
 
 def _reason_against(table: nn.Module) -> str:
