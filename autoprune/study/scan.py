@@ -175,9 +175,11 @@ class Scan:
     @property
     def _parents(self) -> list[Look]:
         """What neighbours are drawn of, the largest last: the front; where nothing holds, what misses by least."""
+        if front := self._front:
+            return front
         nearest = self._lookout.promises.nearest()
         mine = [look for look in nearest if look.key in self._taken and not look.epochs][:CARRIED]
-        return self._front or sorted(mine, key=lambda look: look.size_bytes)
+        return sorted(mine, key=lambda look: look.size_bytes)
 
     def _sampler(self, kind: str) -> Sampler:
         objectives = len(self._lookout.promises.objectives)

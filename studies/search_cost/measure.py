@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import math
 import statistics
 import time
@@ -45,6 +46,9 @@ from autoprune.study.progress import Watching
 
 FLOOR = 0.9
 """The ratio of quality below which nothing counts."""
+
+KEPT, SMALLER = 0.95, 25
+"""What a search should have found within minutes: so much quality kept, and so many times smaller."""
 
 FORMS: dict[str, list[str]] = {
     "search": [],
@@ -208,6 +212,23 @@ def compare(out: Path, task: str, seeds: int, arms: Sequence[str]) -> None:
     with (out / f"{task}.csv").open("w") as file:
         csv.writer(file).writerows([header, *rows])
     print("\n".join("  ".join(f"{cell:>15}" for cell in row) for row in [header, *rows]))
+    for arm, seed in itertools.product([arm for arm in arms if arm in FORMS], range(seeds)):
+        name = f"{task}-{seed}-{arm}"
+        first, most = smaller(out / name / name / LOOKS)
+        print(f"{name}: {SMALLER}x smaller at {KEPT}x since look {first}, in the end {most:.0f}x")
+
+
+def smaller(path: Path) -> tuple[int | None, float]:
+    """The first look of a search at what keeps `KEPT` and is `SMALLER` times smaller, and how much smaller any is."""
+    dense, *looks = Looks(path).found.values()
+    metric = next(iter(dense.quality))
+    shares = [
+        dense.size_bytes / look.size_bytes if look.value(metric) >= KEPT * dense.value(metric) else 0.0
+        for look in looks
+        if not look.failed
+    ]
+    first = next((at for at, share in enumerate(shares, start=1) if share >= SMALLER), None)
+    return first, max(shares, default=0.0)
 
 
 def read(path: Path) -> Curve:
