@@ -94,24 +94,32 @@ def test_ties_go_by_position() -> None:
 
 def test_norm_importance_matches_numpy() -> None:
     user, item = random_tables((40, 6), (9, 6))
-    squares = [table.numpy().astype(np.float64) ** 2 for table in (user, item)]
-    expected = sum(square.sum(0) / square.sum() for square in squares)
-    np.testing.assert_allclose(dim_norm([user, item]).numpy(), expected, rtol=1e-5)
+    powers = [table.numpy().astype(np.float64) ** 2 for table in (user, item)]
+    expected = sum(square.sum(0) / square.sum() for square in powers)
+    np.testing.assert_allclose(dim_norm(squares(user, item)).numpy(), expected, rtol=1e-5)
+
+
+def squares(*tables: torch.Tensor) -> list[torch.Tensor]:
+    return [table.square().sum(0) for table in tables]
+
+
+def moments(*tables: torch.Tensor) -> list[torch.Tensor]:
+    return [table.double().T @ table.double() for table in tables]
 
 
 def test_norm_importance_ignores_how_many_rows_a_table_has() -> None:
     user, item = random_tables((40, 6), (9, 6))
-    torch.testing.assert_close(dim_norm([user.repeat(7, 1), item * 5]), dim_norm([user, item]))
+    torch.testing.assert_close(dim_norm(squares(user.repeat(7, 1), item * 5)), dim_norm(squares(user, item)))
 
 
 def test_an_empty_table_carries_nothing() -> None:
     (table,) = random_tables((5, 3))
-    torch.testing.assert_close(dim_norm([table, torch.zeros(4, 3)]), dim_norm([table]))
+    torch.testing.assert_close(dim_norm(squares(table, torch.zeros(4, 3))), dim_norm(squares(table)))
 
 
 def test_the_principal_rotation_is_orthogonal_and_keeps_scores() -> None:
     user, item = random_tables((60, 12), (30, 12))
-    rotation = principal_rotation([user, item])
+    rotation = principal_rotation(moments(user, item))
     torch.testing.assert_close(rotation @ rotation.T, torch.eye(12), atol=1e-5, rtol=0)
     torch.testing.assert_close((user @ rotation) @ (item @ rotation).T, user @ item.T, atol=1e-4, rtol=0)
 
@@ -119,7 +127,7 @@ def test_the_principal_rotation_is_orthogonal_and_keeps_scores() -> None:
 def test_the_principal_axes_match_numpy_eigh() -> None:
     user, item = random_tables((60, 12), (30, 12))
     shared = sum(t.T @ t / np.trace(t.T @ t) for t in (user.double().numpy(), item.double().numpy()))
-    rotation = principal_rotation([user, item]).double().numpy()
+    rotation = principal_rotation(moments(user, item)).double().numpy()
     turned = rotation.T @ shared @ rotation
     np.testing.assert_allclose(np.diag(turned), np.linalg.eigvalsh(shared)[::-1], atol=1e-6)
     np.testing.assert_allclose(turned - np.diag(np.diag(turned)), 0, atol=1e-6)

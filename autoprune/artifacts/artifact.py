@@ -23,10 +23,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, overload
 
-import safetensors.torch
+import safetensors
 import torch
 from torch import nn
 
+from autoprune.artifacts import tensor_file
 from autoprune.artifacts.served import Beside, Parts, Served, serve
 from autoprune.errors import AutopruneError, doing, place_of
 
@@ -48,11 +49,12 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
     try:
         (draft / "model").mkdir()
         (draft / "beside").mkdir()
-        for name, held in _model_files(parts).items():
+        for name, held in _small_files(parts).items():
             (draft / name).write_bytes(held)
+        tensor_file.write(draft / MODEL_FILES[1], parts.tensors, parts.blocks)
         if beside_from is None:
             (draft / BESIDE_FILES[0]).write_text(json.dumps(parts.beside.values))
-            (draft / BESIDE_FILES[1]).write_bytes(safetensors.torch.save(parts.beside.tensors))
+            tensor_file.write(draft / BESIDE_FILES[1], parts.beside.tensors, {})
         else:
             for name in BESIDE_FILES:
                 _link(beside_from / name, draft / name)
@@ -110,34 +112,26 @@ def load(
         ) from error
 
 
-def read(folder: Path) -> Parts:
-    """The parts of an artifact, every file checked against its hash."""
+def read(folder: Path, *, whole: bool = False) -> Parts:
+    """The parts of an artifact, every file checked against its length and its hash.
+
+    Args:
+        whole: whether the hash of files is checked that are so large that they are mapped, and not read: whoever looks
+            a row up need not wait for all of them.
+    """
     files = read_card(folder)["files"]
-    held: dict[str, bytes] = {}
     further = [name for name in files if re.fullmatch(r"model/[\w.-]+", name) and name not in MODEL_FILES]
     for name in (*MODEL_FILES, *further, *BESIDE_FILES):
-        path, expected = folder / name, files.get(name)
-        if expected is None or not path.is_file():
-            raise AutopruneError(f"{path}: the file is missing from the artifact; copy the whole folder again.")
-        content = path.read_bytes()
-        if len(content) != expected["bytes"]:
-            raise AutopruneError(
-                f"{path}: {expected['bytes']} bytes are expected, but there are {len(content)}: the file is truncated "
-                "or replaced; copy the artifact again."
-            )
-        if hashlib.sha256(content).hexdigest() != expected["sha256"]:
-            raise AutopruneError(
-                f"{path}: its SHA-256 is not the recorded one: damaged or altered; copy the artifact again."
-            )
-        held[name] = content
+        _check(folder / name, files.get(name), whole=whole)
     try:
         return Parts(
-            manifest=json.loads(held[MODEL_FILES[0]]),
-            tensors=safetensors.torch.load(held[MODEL_FILES[1]]),
+            manifest=json.loads((folder / MODEL_FILES[0]).read_bytes()),
+            tensors=tensor_file.read(folder / MODEL_FILES[1]),
             beside=Beside(
-                values=json.loads(held[BESIDE_FILES[0]]), tensors=safetensors.torch.load(held[BESIDE_FILES[1]])
+                values=json.loads((folder / BESIDE_FILES[0]).read_bytes()),
+                tensors=tensor_file.read(folder / BESIDE_FILES[1]),
             ),
-            files={name.removeprefix("model/"): held[name] for name in further},
+            files={name.removeprefix("model/"): (folder / name).read_bytes() for name in further},
         )
     except (ValueError, RecursionError, safetensors.SafetensorError) as error:
         raise AutopruneError(f"{folder}: the artifact cannot be read ({error}); make it again.") from error
@@ -172,7 +166,7 @@ def size_bytes(folder: Path) -> int:
 
 def weighed(parts: Parts) -> int:
     """What `size_bytes` finds once the parts are saved."""
-    return sum(map(len, _model_files(parts).values()))
+    return sum(map(len, _small_files(parts).values())) + tensor_file.size_bytes(parts.tensors, parts.blocks)
 
 
 def folder_bytes(folder: Path) -> int:
@@ -189,7 +183,7 @@ def copy(folder: Path, to: Path) -> None:
     """
     if to.exists():
         raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
-    read(folder)
+    read(folder, whole=True)
     to.parent.mkdir(parents=True, exist_ok=True)
     draft = to.parent / f".draft-{to.name}-{os.getpid()}"
     try:
@@ -200,19 +194,33 @@ def copy(folder: Path, to: Path) -> None:
         raise
 
 
-def _model_files(parts: Parts) -> dict[str, bytes]:
-    """What lies in `model/`, by name."""
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in parts.tensors.items()}
+def _small_files(parts: Parts) -> dict[str, bytes]:
+    """What lies in `model/` beside the tensors, by name."""
     return {
         MODEL_FILES[0]: json.dumps(parts.manifest, separators=(",", ":")).encode(),
-        MODEL_FILES[1]: safetensors.torch.save(tensors),
         **{f"model/{name}": held for name, held in parts.files.items()},
     }
 
 
+def _check(path: Path, expected: Mapping[str, Any] | None, *, whole: bool) -> None:
+    """Refuses a file that is not as it was written."""
+    if expected is None or not path.is_file():
+        raise AutopruneError(f"{path}: the file is missing from the artifact; copy the whole folder again.")
+    size = path.stat().st_size
+    if size != expected["bytes"]:
+        raise AutopruneError(
+            f"{path}: {expected['bytes']} bytes are expected, but there are {size}: the file is truncated "
+            "or replaced; copy the artifact again."
+        )
+    if (whole or size < tensor_file.LARGE) and _describe(path)["sha256"] != expected["sha256"]:
+        raise AutopruneError(
+            f"{path}: its SHA-256 is not the recorded one: damaged or altered; copy the artifact again."
+        )
+
+
 def _describe(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
-    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    with path.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from autoprune.errors import AutopruneError
 from autoprune.families import what_serves
 from autoprune.packing import PackedTable, restore
+from autoprune.packing.blocks import StoredBlocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +25,22 @@ class Parts:
         tensors: what `model/tensors.safetensors` holds.
         files: what else lies in `model/`, by name: a graph, a tokenizer.
         beside: what is useful but not needed to answer: catalogue, histories (JSON values and tensors by name).
+        blocks: tables, by name, whose tensors are made while they are written; none once an artifact is loaded.
     """
 
     manifest: dict[str, Any]
     tensors: dict[str, Tensor]
     beside: Beside
     files: dict[str, bytes] = field(default_factory=dict)
+    blocks: dict[str, StoredBlocks] = field(default_factory=dict)
 
     def tables(self) -> dict[str, PackedTable]:
         """The packed tables that the manifest names; a bias beside one is no part of it."""
         found = {}
         for name, entry in self.manifest["tables"].items():
+            if name in self.blocks:
+                found[name] = self.blocks[name].table
+                continue
             prefix = f"{name}."
             held = {key.removeprefix(prefix): one for key, one in self.tensors.items() if key.startswith(prefix)}
             held.pop("bias", None)

@@ -61,6 +61,13 @@ class Model(nn.Module):
         }
         return copy.deepcopy(self, shared)
 
+    def own(self) -> Self:
+        """A copy whose tensors are its own, to train."""
+        return copy.deepcopy(self)
+
+    def settle(self) -> None:
+        """Makes what was only planned so far, for steps that have to see all of it."""
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
@@ -128,6 +135,15 @@ class Model(nn.Module):
             found.append((table.weights().detach(), often))
         return found
 
+    def moments(self, axis: Axis, context: Context) -> list[Tensor]:
+        """The sum of the outer products of the vectors with themselves, of each coupled table: float64 [size, size]."""
+        doubles = [held.detach().double() for held, _ in self.vectors(axis, context)]
+        return [held.T @ held for held in doubles]
+
+    def squares(self, axis: Axis, context: Context) -> list[Tensor]:
+        """The squared length of each dimension, of each coupled table: float32 [size]."""
+        return [held.detach().square().sum(0) for held, _ in self.vectors(axis, context)]
+
     def calibrate(self, inputs: Sequence[Any], watch: Watch = unchanged) -> Tensor:
         """The vectors of inputs, float32 [n, size], differentiable; of those that `Context.calibration` holds.
 
@@ -140,7 +156,8 @@ class Model(nn.Module):
     def size(self, axis: Axis) -> int:
         """How many positions the axis still has."""
         name, dimension = axis.pairs[0]
-        return int(self._table(name).weight.shape[dimension]) // axis.width
+        table = self._table(name)
+        return (table.rows if dimension == 0 else table.dim) // axis.width
 
     def numbers(self, axis: Axis) -> list[int]:
         """The original number of each position; dimensions, which turns mix, are numbered as they stand."""

@@ -18,6 +18,9 @@ class Remembered:
     def __init__(self) -> None:
         self._known: OrderedDict[Hashable, Any] = OrderedDict()
 
+    def __deepcopy__(self, memo: object) -> Remembered:
+        return self  # what is known of a model is known of its copies
+
     def __len__(self) -> int:
         return len(self._known)
 

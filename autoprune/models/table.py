@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -9,9 +10,14 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from autoprune.packing import Codes, StoredTable, pack
-from autoprune.packing.codes import best_shares, quantize_rows
+from autoprune.packing.codes import Uniform, best_shares, quantize_rows
+from autoprune.packing.parts import PartCodes
+from autoprune.packing.product import Codebooks
 
 FLOAT_BITS = 32
+
+Learner = Uniform | Codebooks
+"""How some rows are to be coded."""
 
 
 class Table(nn.Module):
@@ -108,6 +114,11 @@ class Table(nn.Module):
             return None
         return mask & row_mask[:, None] & self.dim_mask
 
+    def lengths(self) -> Tensor:
+        """The length of each row, float32 [rows]."""
+        found: Tensor = torch.linalg.vector_norm(self.weights().detach(), dim=1)
+        return found
+
     def rows_of(self, original: Tensor) -> Tensor:
         """Where original row numbers stand now; -1 for those that are gone or hidden."""
         where = torch.full((self.original_rows,), -1, dtype=torch.long, device=self.index.device)
@@ -153,6 +164,19 @@ class Table(nn.Module):
         """Replaces the weights by the codes that were chosen."""
         weights, mask = self._masked()
         self.coded = quantize_rows(weights.detach(), self.bits, self.shares, mask=mask, symmetric=self.symmetric)
+
+    def code_by(self, learners: Sequence[Learner], *, part_of: Tensor | None = None) -> None:
+        """Replaces the weights by codes that are learned from them.
+
+        Args:
+            learners: of each part, at most four.
+            part_of: uint8 [rows], which part each row stands in, none without rows; None where there is one part.
+        """
+        weights = self.weights().detach()
+        held = [weights if part_of is None else weights[part_of == number] for number in range(len(learners))]
+        parts = tuple(one.learn(values).code(values) for one, values in zip(learners, held, strict=True))
+        self.coded = parts[0] if part_of is None else PartCodes(parts=parts, part_of=part_of)
+        self.mask = torch.ones_like(self.mask)
 
     def packed(self) -> StoredTable:
         """The table as it ships."""

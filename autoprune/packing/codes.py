@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -45,8 +46,41 @@ def symmetric_zero(bits: Tensor) -> Tensor:
     return torch.where(bits == 8, 64.0, 2.0 ** (bits.float() - 1))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Uniform:
+    """Row-wise codes of one width, with the ranges that fit best.
+
+    Attributes:
+        bits: 1 to 8.
+        unit: that all rows share, as of `RowCodes`; None: as the rows at hand need it.
+        search: whether ranges are searched; where shapes alone matter they are whole.
+        points: rows that are enough to learn from, as of `Codebooks`: the largest value says all.
+    """
+
+    bits: int
+    unit: float | None = None
+    search: bool = True
+    points: ClassVar[int] = 0
+
+    def learn(self, values: Tensor, *, largest: float | None = None) -> Uniform:
+        """The same with a unit; arguments as of `Codebooks.learn`."""
+        return replace(self, unit=unit_of(_largest(values) if largest is None else largest))
+
+    def code(self, values: Tensor) -> RowCodes:
+        """The codes of float32 [n, dim]; those of a row do not depend on the others, once there is a unit."""
+        bits = torch.full((len(values),), self.bits, dtype=torch.uint8, device=values.device)
+        shares = best_shares(values, bits) if self.search else torch.ones(len(values), device=values.device)
+        return quantize_rows(values, bits, shares, unit=self.unit)
+
+
 def quantize_rows(
-    values: Tensor, bits: Tensor, shares: Tensor, *, mask: Tensor | None = None, symmetric: bool = False
+    values: Tensor,
+    bits: Tensor,
+    shares: Tensor,
+    *,
+    mask: Tensor | None = None,
+    symmetric: bool = False,
+    unit: float | None = None,
 ) -> RowCodes:
     """Uniform codes for each row.
 
@@ -64,8 +98,10 @@ def quantize_rows(
         mask: bool [rows, dim]; where False the value is a zero that will not be stored, and does not count.
         symmetric: whether a code of each row, `symmetric_zero`, stands for zero, with as many levels above as below
             it; of 8 bits only 7 are used, so that two products fit into 16 bits (as CPUs without VNNI add them).
+        unit: that scale and offset are multiples of; None: as the largest of `values` needs it.
     """
-    unit = _unit(values)
+    if unit is None:
+        unit = unit_of(_largest(values))
     scaled = values / unit
     low, high = _levels_ends(scaled, bits, shares, mask, symmetric)
     most = _most(bits, symmetric)
@@ -134,9 +170,12 @@ def _best_of(part: Tensor, widths: Tensor, kept: Tensor | None, symmetric: bool)
     return chosen
 
 
-def _unit(values: Tensor) -> float:
-    """The power of two that takes the largest of `values` to between 2**11 and 2**12."""
-    largest = float(values.abs().max()) if values.numel() else 0.0
+def _largest(values: Tensor) -> float:
+    return float(values.abs().max()) if values.numel() else 0.0
+
+
+def unit_of(largest: float) -> float:
+    """The power of two that takes the largest absolute value of a table to between 2**11 and 2**12."""
     return 2.0 ** max(math.frexp(largest)[1] - 12, -112)
 
 

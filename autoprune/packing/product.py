@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -54,34 +54,76 @@ class ProductCodes:
         return StoredTable(entry=entry, tensors={name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
-def learn_product(values: Tensor, *, width: int, entries: int, seed: int, rounds: int = ROUNDS) -> ProductCodes:
+@dataclass(frozen=True, kw_only=True)
+class Book:
+    """Codebooks that rows can be coded by, whichever they are; attributes as of `ProductCodes`."""
+
+    codebook: Tensor
+    unit: float
+    dim: int
+
+    def code(self, values: Tensor) -> ProductCodes:
+        """The nearest entries of float32 [n, dim], as they are stored."""
+        runs, _, width = self.codebook.shape
+        codes = torch.zeros(len(values), runs, dtype=torch.uint8)
+        for run, part in enumerate(_runs(values / self.unit, width)):
+            book = self.codebook[run].float().cpu()
+            lengths = -0.5 * book.square().sum(1)
+            for start in range(0, len(part), ASSIGNED_ROWS):  # the least distance is the largest v·c - |c|² / 2
+                near = torch.addmm(lengths, part[start : start + ASSIGNED_ROWS], book.T).argmax(1)
+                codes[start : start + ASSIGNED_ROWS, run] = near.to(torch.uint8)
+        return ProductCodes(codes=codes.to(values.device), codebook=self.codebook, unit=self.unit, dim=self.dim)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codebooks:
     """Product quantisation (Jégou, Douze & Schmid 2011) by the k-means of Faiss.
 
-    Args:
-        values: float32 [rows, dim], finite.
+    Attributes:
         width: dimensions in a run, at most all of them; the last run is filled up with zeros.
         entries: of each run's codebook, at most 256; never more than there are rows.
         seed: of the k-means.
         rounds: of the k-means; 0 takes the first rows for the codebook.
     """
-    unit = max(float(values.abs().max()), 1e-30)
-    dim, width, entries = values.shape[1], min(width, values.shape[1]), min(entries, len(values))
-    runs = -(-dim // width)
-    padded = torch.nn.functional.pad(values / unit, (0, runs * width - dim)).cpu()
-    codebook = torch.zeros(runs, entries, width, dtype=torch.float16)
-    codes = torch.zeros(len(values), runs, dtype=torch.uint8)
-    for run in range(runs):
-        part = padded[:, run * width : (run + 1) * width].contiguous()
-        codebook[run] = (
-            _means(part, entries, seed=seed + run, rounds=rounds).half() if rounds else part[:entries].half()
+
+    width: int
+    entries: int
+    seed: int
+    rounds: int = ROUNDS
+
+    @property
+    def points(self) -> int:
+        """Rows that are enough to learn from."""
+        return POINTS * self.entries if self.rounds else self.entries
+
+    def learn(self, values: Tensor, *, largest: float | None = None) -> Book:
+        """The codebooks of a table.
+
+        Args:
+            values: float32 [rows, dim], finite; perhaps `points` of its rows that were drawn.
+            largest: absolute value of the table, where some of its rows alone are given; one that is too large will do.
+        """
+        unit = max(float(values.abs().max()) if largest is None else largest, 1e-30)
+        dim, width, entries = values.shape[1], min(self.width, values.shape[1]), min(self.entries, len(values))
+        codebook = torch.stack(
+            [
+                _means(part, entries, seed=self.seed + run, rounds=self.rounds) if self.rounds else part[:entries]
+                for run, part in enumerate(_runs(values / unit, width))
+            ]
         )
-        # against the entries as they are stored
-        book = codebook[run].float()
-        lengths = -0.5 * book.square().sum(1)
-        for start in range(0, len(part), ASSIGNED_ROWS):  # the least distance is the largest v·c - |c|² / 2
-            near = torch.addmm(lengths, part[start : start + ASSIGNED_ROWS], book.T).argmax(1)
-            codes[start : start + ASSIGNED_ROWS, run] = near.to(torch.uint8)
-    return ProductCodes(codes=codes.to(values.device), codebook=codebook.to(values.device), unit=unit, dim=dim)
+        return Book(codebook=codebook.half().to(values.device), unit=unit, dim=dim)
+
+
+def learn_product(values: Tensor, *, width: int, entries: int, seed: int, rounds: int = ROUNDS) -> ProductCodes:
+    """A table coded by codebooks of its own; arguments as of `Codebooks`."""
+    return Codebooks(width=width, entries=entries, seed=seed, rounds=rounds).learn(values).code(values)
+
+
+def _runs(values: Tensor, width: int) -> Iterator[Tensor]:
+    """The runs of dimensions of some rows, float32 [n, width] each; the last is filled up with zeros."""
+    padded = torch.nn.functional.pad(values, (0, -values.shape[1] % width)).cpu()
+    for start in range(0, padded.shape[1], width):
+        yield padded[:, start : start + width].contiguous()
 
 
 def load_faiss() -> ModuleType:

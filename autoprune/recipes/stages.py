@@ -81,7 +81,9 @@ def run_stage(
         key: of `model`.
     """
     trains = train and bool(stage.epochs or stage.rounds)
-    start, model = model, copy.deepcopy(model) if trains else model.twin()
+    start, model = model, model.own() if trains else model.twin()
+    if not all(step.plans for step in stage.steps):
+        model.settle()
     for step, path in zip(stage.steps, stage.paths, strict=True):
         with seen_from(path):
             step.check(model)

@@ -19,20 +19,19 @@ from autoprune.steps.step import Step, check_choice, removed
 IMPORTANCES = ("norm", "activation", "pca")
 
 
-def principal_rotation(vectors: list[Tensor]) -> Tensor:
+def principal_rotation(moments: list[Tensor]) -> Tensor:
     """The orthogonal matrix that turns the coupled tables to their shared principal axes, strongest first.
 
     One rotation for all tables leaves every dot product between them as it is. Rows are not centred: subtracting
     a mean would change the dot products (Hotelling 1933, about the origin).
 
     Args:
-        vectors: float32 [n, dim] each (the rows of a table, or what an encoder gives for texts), one dim for all.
+        moments: float64 [dim, dim] each, one dim for all: vectors.T @ vectors (the rows of a table, or what an encoder
+            gives for texts).
 
     Returns:
         float32 [dim, dim]; table @ rotation is the rotated table.
     """
-    doubles = [held.detach().double() for held in vectors]
-    moments = [held.T @ held for held in doubles]
     shared = torch.stack([moment / moment.trace().clamp_min(1e-30) for moment in moments]).sum(0)
     rotation: Tensor = torch.linalg.eigh(shared).eigenvectors.flip(1).float().contiguous()
     return rotation
@@ -49,6 +48,7 @@ class Dims(Step):
     """
 
     name: ClassVar[str] = "dims"
+    plans: ClassVar[bool] = True
 
     sparsity: float | Mapping[str, float]
     importance: str = "norm"
@@ -70,7 +70,7 @@ class Dims(Step):
     def prepare(self, model: Model, context: Context) -> None:
         if self.importance == "pca":
             for axis in model.axes_of("dim").values():
-                model.rotate(axis, principal_rotation([vectors for vectors, _ in model.vectors(axis, context)]))
+                model.rotate(axis, principal_rotation(model.moments(axis, context)))
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
         for name, sparsity in sparsity_by_name(self.sparsity, model.axes_of("dim"), path=("sparsity",)).items():
@@ -82,7 +82,7 @@ class Dims(Step):
             if self.importance == "activation":
                 importance = dim_activation(model, axis, context)
             else:
-                importance = dim_norm([vectors for vectors, _ in model.vectors(axis, context)])
+                importance = dim_norm(model.squares(axis, context))
             model.hide(axis, importance.topk(stay).indices.sort().values)
 
     def convert(self, model: Model, context: Context) -> None:

@@ -41,20 +41,19 @@ def row_frequency(model: Model, table: str, context: Context) -> Tensor:
 
 def row_norm(model: Model, table: str) -> Tensor:
     """The length of each row of a table: float32 [rows]."""
-    lengths: Tensor = torch.linalg.vector_norm(model.tables[table].weights().detach(), dim=1)
-    return lengths
+    return model.tables[table].lengths()
 
 
-def dim_norm(vectors: list[Tensor]) -> Tensor:
+def dim_norm(squares: list[Tensor]) -> Tensor:
     """How much each dimension carries: its share of the squared norm, summed over the coupled tables.
 
     Args:
-        vectors: float32 [n, dim] each (the rows of a table, or what an encoder gives for texts), one dim for all.
+        squares: float32 [dim] each: of the rows of a table, or of what an encoder gives for texts.
 
     Returns:
         float32 [dim]; the shares of each table add up to 1, so that a table of many rows does not outvote the others.
     """
-    return torch.stack([_share(held.detach().square().sum(0)) for held in vectors]).sum(0)
+    return torch.stack([_share(held) for held in squares]).sum(0)
 
 
 def dim_activation(model: Model, axis: Axis, context: Context) -> Tensor:

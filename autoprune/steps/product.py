@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from autoprune.errors import RecipeError
 from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.packing.product import ROUNDS, learn_product
+from autoprune.packing.product import ROUNDS, Codebooks
 from autoprune.steps.step import Step, check_lookups
 
 MOST_ENTRIES = 256
@@ -29,6 +27,7 @@ class Product(Step):
     """
 
     name: ClassVar[str] = "product"
+    plans: ClassVar[bool] = True
     version: ClassVar[int] = 2
     rank: ClassVar[int] = 2
     trainable: ClassVar[bool] = False
@@ -52,14 +51,8 @@ class Product(Step):
 
     def convert(self, model: Model, context: Context) -> None:
         for table in model.tables.values():
-            table.coded = learn_product(
-                table.weights().detach(),
-                width=self.width,
-                entries=self.entries,
-                seed=context.seed,
-                rounds=0 if context.rehearsal else ROUNDS,
-            )
-            table.mask = torch.ones_like(table.mask)
+            rounds = 0 if context.rehearsal else ROUNDS
+            table.code_by([Codebooks(width=self.width, entries=self.entries, seed=context.seed, rounds=rounds)])
 
     def aspects(self) -> frozenset[str]:
         return frozenset({self.name, "codes"})

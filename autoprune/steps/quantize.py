@@ -30,6 +30,7 @@ class Coded(Step):
     """
 
     rank: ClassVar[int] = 2
+    plans: ClassVar[bool] = True
     trainable: ClassVar[bool] = False
 
     def convert(self, model: Model, context: Context) -> None:

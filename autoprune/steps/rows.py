@@ -46,6 +46,7 @@ class Rows(Step):
     """
 
     name: ClassVar[str] = "rows"
+    plans: ClassVar[bool] = True
 
     sparsity: float | Mapping[str, float]
     importance: str = "frequency"

@@ -26,6 +26,8 @@ class Step:
         version: part of every cache key; raise it when the same parameters give another result.
         rank: of several steps in one stage the lower acts first: axes (0) before single weights (1) before bits (2).
         trainable: whether later stages may train or prune what the step leaves behind.
+        plans: whether all that it does to a row follows from the row and a few statistics, so that it can be done where
+            rows are asked for (`autoprune.models.planned`).
         only_trains: whether the step acts on updates alone, so that a stage without any can leave it out.
     """
 
@@ -33,6 +35,7 @@ class Step:
     version: ClassVar[int] = 1
     rank: ClassVar[int] = 0
     trainable: ClassVar[bool] = True
+    plans: ClassVar[bool] = False
     only_trains: ClassVar[bool] = False
 
     def idle(self) -> bool:

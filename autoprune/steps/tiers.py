@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from autoprune.errors import RecipeError
 from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.models.table import Table
-from autoprune.packing.codes import RowCodes, best_shares, quantize_rows
-from autoprune.packing.parts import PartCodes
-from autoprune.packing.product import ROUNDS, ProductCodes, learn_product
+from autoprune.models.table import Learner
+from autoprune.packing.codes import Uniform
+from autoprune.packing.product import ROUNDS, Codebooks
 from autoprune.steps.importance import row_frequency
 from autoprune.steps.product import MOST_ENTRIES, check_runs
 from autoprune.steps.quantize import WIDTHS, check_width
@@ -35,6 +33,7 @@ class Tiers(Step):
     """
 
     name: ClassVar[str] = "tiers"
+    plans: ClassVar[bool] = True
     rank: ClassVar[int] = 2
     trainable: ClassVar[bool] = False
 
@@ -70,24 +69,16 @@ class Tiers(Step):
             tier = torch.full((table.rows,), 2, dtype=torch.uint8, device=order.device)
             tier[order[: head + removed(table.rows, self.middle)]] = 1
             tier[order[:head]] = 0
-            table.coded = self._coded(table, tier, context)
-            table.mask = torch.ones_like(table.mask)
+            there, part_of = torch.unique(tier, return_inverse=True)
+            learners = self._learners(context)
+            table.code_by([learners[number] for number in there.tolist()], part_of=part_of.to(torch.uint8))
 
-    def _coded(self, table: Table, tier: Tensor, context: Context) -> PartCodes:
-        """Codes of a table by the tier of each row, uint8 [rows]."""
-        weights = table.weights().detach()
-        there, part_of = torch.unique(tier, return_inverse=True)
-        parts = tuple(self._part(weights[tier == number], int(number), context) for number in there)
-        return PartCodes(parts=parts, part_of=part_of.to(torch.uint8))
-
-    def _part(self, values: Tensor, tier: int, context: Context) -> RowCodes | ProductCodes:
-        if tier == 2:
-            rounds = 0 if context.rehearsal else ROUNDS
-            return learn_product(values, width=self.width, entries=self.entries, seed=context.seed, rounds=rounds)
-        bits = torch.full((len(values),), (self.head_bits, self.middle_bits)[tier], dtype=torch.uint8)
-        bits = bits.to(values.device)
-        shares = torch.ones(len(values), device=values.device) if context.rehearsal else best_shares(values, bits)
-        return quantize_rows(values, bits, shares)
+    def _learners(self, context: Context) -> list[Learner]:
+        """How each tier is coded."""
+        rounds, search = 0 if context.rehearsal else ROUNDS, not context.rehearsal
+        widths = (self.head_bits, self.middle_bits)
+        others = Codebooks(width=self.width, entries=self.entries, seed=context.seed, rounds=rounds)
+        return [*(Uniform(bits=bits, search=search) for bits in widths), others]
 
     def aspects(self) -> frozenset[str]:
         return frozenset({self.name, "codes"})

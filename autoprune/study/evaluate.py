@@ -98,7 +98,7 @@ class Evaluator(Looker):
         self._deadline = Deadline.after(request.seconds)
         made = self.plan(request.recipe)
         try:
-            artifact.read(self.definition.artifacts / made.key)
+            artifact.read(self.definition.artifacts / made.key, whole=True)
         except AutopruneError:
             self._save(request, made)
 

@@ -200,7 +200,7 @@ class _Verification:
         record = self._record
         for one in (record.baseline, point):
             try:
-                artifact.read(one.folder)
+                artifact.read(one.folder, whole=True)
             except AutopruneError as damage:
                 again = record.folder.parent / f"{record.name}-{one.number}" / "artifacts" / one.folder.name
                 remedy = (

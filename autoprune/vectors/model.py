@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from autoprune.models.axis import Axis
+from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.models.table import Table
+from autoprune.models.planned import Planned
+from autoprune.models.remembered import Remembered
+from autoprune.packing.blocks import StoredBlocks
 from autoprune.vectors.served import TABLE
 
 
 class VectorTable(Model):
     """Vectors that are looked up and searched.
 
-    Axes: `dim` and `rows.vectors`.
+    Axes: `dim` and `rows.vectors`. The table is a planned one until something trains it.
 
     Args:
         vectors: float32 [rows, width]; shared, as nothing but training writes into tensors, and it trains copies.
         similarity: one of `autoprune.vectors.similarity.SIMILARITIES`.
+        known: what was computed of these vectors.
 
     Attributes:
         projection: float32 [width, dim]; what is searched for is multiplied by it. Its columns are orthonormal.
@@ -28,22 +33,52 @@ class VectorTable(Model):
 
     projection: Tensor
 
-    def __init__(self, vectors: Tensor, *, similarity: str) -> None:
-        rows, width = vectors.shape
+    def __init__(self, vectors: Tensor, *, similarity: str, known: Remembered | None = None) -> None:
         super().__init__(
-            {TABLE: Table(rows, width)},
+            {TABLE: Planned(vectors, known=known)},
             (
                 Axis(name="dim", kind="dim", pairs=((TABLE, 1),)),
                 Axis(name=f"rows.{TABLE}", kind="rows", pairs=((TABLE, 0),)),
             ),
         )
-        self.tables[TABLE].weight = nn.Parameter(vectors)
-        self.register_buffer("projection", torch.eye(width))
+        self.register_buffer("projection", torch.eye(vectors.shape[1]))
         self.similarity = similarity
 
     @property
     def products(self) -> int:
         return self.tables[TABLE].rows * self.tables[TABLE].dim
+
+    def own(self) -> Self:
+        if not self.planned:
+            return copy.deepcopy(self)
+        found = self.twin()
+        found.settle()
+        return found
+
+    def settle(self) -> None:
+        if self.planned:
+            self._tables[TABLE] = self.planned.settled()
+
+    @property
+    def planned(self) -> Planned | None:
+        """The table, while it is a planned one."""
+        table = self.tables[TABLE]
+        return table if isinstance(table, Planned) else None
+
+    @property
+    def made_while_written(self) -> dict[str, StoredBlocks]:
+        """The table, if it is stored block by block."""
+        return {TABLE: self.planned.stored()} if self.planned and self.planned.touched else {}
+
+    def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
+        made = self.made_while_written
+        return ({TABLE: made[TABLE].entry}, {}) if made else super().packed()
+
+    def moments(self, axis: Axis, context: Context) -> list[Tensor]:
+        return [self.planned.moment()] if self.planned else super().moments(axis, context)
+
+    def squares(self, axis: Axis, context: Context) -> list[Tensor]:
+        return [self.planned.moment().diagonal().float()] if self.planned else super().squares(axis, context)
 
     def rotate(self, axis: Axis, rotation: Tensor) -> None:
         super().rotate(axis, rotation)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from autoprune.artifacts.served import Beside, Parts
 from autoprune.models.context import Context
+from autoprune.models.remembered import Remembered
 from autoprune.tasks.task import Task
 from autoprune.vectors.benchmarks import Benchmark
 from autoprune.vectors.catalogue import Catalogue
@@ -59,6 +60,7 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         self.config, self.catalogue = config, catalogue
         self.training = config.training
         self.base: dict[str, Any] = {}
+        self._known = Remembered()
         self._encode_ids = lru_cache(ENCODED)(self._encoded_ids)
         self._beside = Beside(
             values={}, tensors={"ids": self._encode_ids(None), "order": catalogue.order.to(torch.int32)}
@@ -97,7 +99,7 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         return dict(recipe) if self.catalogue.counts is not None else _without(recipe, BY_FREQUENCY)
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> VectorTable:
-        return VectorTable(self.catalogue.vectors, similarity=self.config.similarity)
+        return VectorTable(self.catalogue.vectors, similarity=self.config.similarity, known=self._known)
 
     def batches(self) -> Sequence[Tensor]:
         order = torch.randperm(len(self.catalogue))
@@ -117,7 +119,7 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         return self._beside
 
     def parts(self, model: VectorTable, runtime: str = "") -> Parts:
-        found = super().parts(model, runtime)
+        found = dataclasses.replace(super().parts(model, runtime), blocks=model.made_while_written)
         index = model.tables[TABLE].index.cpu().numpy()
         own = {"ids": self._encode_ids(None if len(index) == len(self.catalogue) else index.tobytes())}
         if model.turned:
