@@ -13,9 +13,11 @@ import torch
 
 from autoprune.artifacts.served import serve
 from autoprune.deadline import Deadline, OutOfTime
+from autoprune.measure import timing
 from autoprune.measure.judge import Judge, quality
 from autoprune.measure.reading import binding
 from autoprune.measure.timing import (
+    FEWEST_LONG,
     FEWEST_PAIRS,
     WARM_UP,
     Timed,
@@ -69,6 +71,20 @@ def test_requests_are_timed_in_turns_and_in_both_orders() -> None:
     assert len(timed) == FEWEST_PAIRS
     assert set(timed) == {("own", "base"), ("base", "own")}
     assert all(one != other for one, other in itertools.pairwise(timed))
+
+
+def test_requests_that_take_long_are_asked_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "LONG_S", 0.005)
+    calls: list[str] = []
+
+    def asked(name: str) -> None:
+        calls.append(name)
+        computing(0.006)
+
+    found = paired_latency({"w": lambda: asked("own")}, {"w": lambda: asked("base")}, seconds=0.0, tries=1)
+    assert found["w"].pairs == FEWEST_LONG
+    assert len(calls) == 2 + 2 * FEWEST_LONG, "once each to warm up, and nothing twice"
+    assert 0 < found["w"].ratio_low <= found["w"].ratio_high < 10
 
 
 def test_more_pairs_can_be_asked_for() -> None:

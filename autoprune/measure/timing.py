@@ -24,6 +24,10 @@ WARM_UP = 5
 
 FEWEST_PAIRS, MOST_PAIRS = 15, 400
 
+LONG_S, FEWEST_LONG = 0.5, 6
+"""A request that takes longer than so many seconds is no quicker the second time, and is not repeated before it is
+timed; so many pairs of it are enough, the fewest that have a 95 % interval."""
+
 TRIES = 3
 """Times that a workload is timed at most, in search of a quiet moment."""
 
@@ -90,19 +94,18 @@ def _time_quietly(candidate: Callable[[], object], baseline: Callable[[], object
 
 
 def _time_pairs(candidate: Callable[[], object], baseline: Callable[[], object], budget: _Budget) -> Latency:
-    for _ in range(WARM_UP):
-        baseline(), candidate()
-        budget.deadline.check("timing")
+    long = _warm_up(candidate, baseline, budget)
+    fewest = min(budget.fewest, FEWEST_LONG) if long else budget.fewest
     times: list[tuple[Timed, Timed]] = []
     until = time.perf_counter() + budget.seconds
-    while len(times) < budget.fewest or (len(times) < budget.most and time.perf_counter() < until):
+    while len(times) < fewest or (len(times) < budget.most and time.perf_counter() < until):
         # Whoever goes second finds colder caches: the order changes every time.
         if len(times) % 2:
-            before = _clock(baseline)
-            times.append((_clock(candidate), before))
+            before = _clock(baseline, long=long)
+            times.append((_clock(candidate, long=long), before))
         else:
-            own = _clock(candidate)
-            times.append((own, _clock(baseline)))
+            own = _clock(candidate, long=long)
+            times.append((own, _clock(baseline, long=long)))
         budget.deadline.check("timing")
     own_ms, baseline_ms = np.array([[one.wall for one in pair] for pair in times]).T * 1e3
     ratio, low, high = median_interval(own_ms / baseline_ms)
@@ -115,6 +118,17 @@ def _time_pairs(candidate: Callable[[], object], baseline: Callable[[], object],
         pairs=len(times),
         load=load_of([one for pair in times for one in pair]),
     )
+
+
+def _warm_up(candidate: Callable[[], object], baseline: Callable[[], object], budget: _Budget) -> bool:
+    """Asks both a few times before anything counts; whether that takes long, and is ended for that."""
+    for _ in range(WARM_UP):
+        start = time.process_time()
+        baseline(), candidate()
+        budget.deadline.check("timing")
+        if time.process_time() - start > 2 * LONG_S:
+            return True
+    return False
 
 
 def median_interval(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float, float]:
@@ -135,8 +149,9 @@ class Timed:
     cpu: float
 
 
-def _clock(call: Callable[[], object]) -> Timed:
-    call()  # fills the caches again that the other one has emptied: a model in service follows itself
+def _clock(call: Callable[[], object], *, long: bool) -> Timed:
+    if not long:
+        call()  # fills the caches again that the other one has emptied: a model in service follows itself
     cpu, start = time.process_time(), time.perf_counter()
     call()
     wall = time.perf_counter() - start

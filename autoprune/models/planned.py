@@ -41,6 +41,7 @@ class Planned(Table):
         super().__init__(len(vectors), 0)
         self.weight = nn.Parameter(vectors)
         self.dim_mask = torch.ones(vectors.shape[1], dtype=torch.bool)
+        self.bits, self.shares = self.bits[:1].expand(len(vectors)), self.shares[:1].expand(len(vectors))  # all alike
         self.register_buffer("turn", None)
         self.coding: Coding | None = None
         self._known = Remembered() if known is None else known
@@ -116,7 +117,8 @@ class Planned(Table):
         self.bits, self._searches = bits, search
 
     def code(self) -> None:
-        widths = torch.unique(self.bits)
+        least, most = self.bits.aminmax()
+        widths = least[None] if least == most else torch.unique(self.bits)
         part_of = None if len(widths) == 1 else torch.searchsorted(widths, self.bits).to(torch.uint8)
         self.code_by([Uniform(bits=int(width), search=self._searches) for width in widths], part_of=part_of)
 
@@ -176,8 +178,8 @@ class Planned(Table):
 
     def _moment(self) -> Tensor:
         """Of the rows as they were before any turn."""
-        index, source = self.index[self.row_mask], self.weight.detach()
-        whole = len(index) == len(source)
+        source, whole = self.weight.detach(), not self._standing_rows()
+        index = self.index if whole else self.index[self.row_mask]
         found = torch.zeros(source.shape[1], source.shape[1], dtype=torch.float64, device=source.device)
         for some in blocks_of(len(index), source.shape[1]):
             block = source[some if whole else index[some]]

@@ -18,8 +18,8 @@ from autoprune.packing.rows import pack_rows
 BY_ROW = ("values", "codes", "scale", "offset")
 """Tensors of a stored table that have a line for each row; others, such as a codebook, hold for all rows."""
 
-BLOCK_VALUES = 2**20
-"""Of a block: 4 MB in float32, so that what is made of it stays in a processor's cache."""
+BLOCK_VALUES = 2**19
+"""Of a block: 2 MB in float32, so that what is made of it stays in a processor's cache."""
 
 Coder = Uniform | Book
 """Codes rows, whichever they are: the codes of a row do not depend on the others."""

@@ -114,18 +114,18 @@ def quantize_rows(
     codes = _codes(scaled, scale, offset, most)
     if symmetric:
         codes.clamp_min_(1.0)
-    rounded = torch.addcmul(offset.float()[:, None], codes, scale.float()[:, None])
+    if (bits < 8).any():
+        stretch = _stretch(scaled, torch.addcmul(offset.float()[:, None], codes, scale.float()[:, None]), bits, mask)
+        scale, offset = (scale.float() * stretch).half(), (offset.float() * stretch).half()
+    return RowCodes(codes=codes.to(torch.uint8), scale=scale, offset=offset, unit=unit, bits=bits)
+
+
+def _stretch(values: Tensor, rounded: Tensor, bits: Tensor, mask: Tensor | None) -> Tensor:
+    """What takes rows of few bits back to their own length, float32 [rows]; 1 where that is far off, and of 8 bits."""
     if mask is not None:
-        scaled, rounded = scaled * mask, rounded * mask
-    stretch = scaled.norm(dim=1) / rounded.norm(dim=1).clamp_min(1e-12)
-    stretch = torch.where((bits < 8) & (stretch > 0.5) & (stretch < 2.0), stretch, torch.ones_like(stretch))
-    return RowCodes(
-        codes=codes.to(torch.uint8),
-        scale=(scale.float() * stretch).half(),
-        offset=(offset.float() * stretch).half(),
-        unit=unit,
-        bits=bits,
-    )
+        values, rounded = values * mask, rounded * mask
+    stretch = values.norm(dim=1) / rounded.norm(dim=1).clamp_min(1e-12)
+    return torch.where((bits < 8) & (stretch > 0.5) & (stretch < 2.0), stretch, torch.ones_like(stretch))
 
 
 def best_shares(values: Tensor, bits: Tensor, *, mask: Tensor | None = None, symmetric: bool = False) -> Tensor:

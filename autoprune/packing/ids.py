@@ -115,13 +115,18 @@ class Ids:
     def encode(self) -> Tensor:
         """Compressed bytes, uint8 [m]: JSON under zlib; whole numbers as differences, strings without their prefixes.
 
-        Of a string that begins as the one before it does, the length of what they share and its ending are kept (front
-        coding: Witten, Moffat & Bell 1999, "Managing Gigabytes").
+        Numbers without a gap are told by the first and how many there are. Of a string that begins as the one before it
+        does, the length of what they share and its ending are kept (front coding: Witten, Moffat & Bell 1999, "Managing
+        Gigabytes").
         """
         numbers = self.numeric
-        content: dict[str, Any] = (
-            {"differences": np.diff(self.values, prepend=0).tolist()} if numbers else _front_coded(self.values.tolist())
-        )
+        content: dict[str, Any]
+        if numbers and len(self) and int(self.values[-1]) - int(self.values[0]) == len(self) - 1:
+            content = {"first": self[0], "count": len(self)}
+        elif numbers:
+            content = {"differences": np.diff(self.values, prepend=0).tolist()}
+        else:
+            content = _front_coded(self.values.tolist())
         written = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
         packed = zlib.compress(written, level=9 if numbers else 6)  # of strings 9 gains 2 % in five times the time
         return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
@@ -130,6 +135,8 @@ class Ids:
     def decode(packed: Tensor) -> Ids:
         """The inverse of `encode`; of what older versions encoded too."""
         content = json.loads(zlib.decompress(packed.cpu().numpy().tobytes()))
+        if "first" in content:
+            return Ids(np.arange(content["first"], content["first"] + content["count"], dtype=np.int64))
         if "differences" in content:
             return Ids(np.array(content["differences"], dtype=np.int64).cumsum())
         strings = content["strings"] if "strings" in content else _whole_strings(content)

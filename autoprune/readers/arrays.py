@@ -42,7 +42,7 @@ SHELLS = ("recbole.",)
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """The arrays of a file by name; of `.npy` under the name `ALONE`, mapped from the file.
+    """The arrays of a file by name; of `.npy` under the name `ALONE`, mapped from its file (and never written to it).
 
     Raises:
         AutopruneError: the file is damaged, or holds something else.
@@ -50,7 +50,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
     kind = format_of(path)
     try:
         if kind == NPY:
-            return {ALONE: np.load(path, mmap_mode="r", allow_pickle=False)}
+            return {ALONE: np.load(path, mmap_mode="c", allow_pickle=False)}
         if kind == NPZ:
             with np.load(path, allow_pickle=False) as held:
                 return {name: array for name in held.files if (array := _plain(held, name)) is not None}

@@ -10,11 +10,16 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import AutopruneError
+from autoprune.machine import memory
 from autoprune.packing.ids import Ids, plain_id
 from autoprune.readers.named import NamedRows
 
 ZIPF = 10**15
 """Times that the most frequent row is looked up where the order alone is known; so large that a million rows differ."""
+
+
+MAPPED = 2**28
+"""Bytes from which on vectors stay in their file, if they stand there in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +28,15 @@ class Catalogue:
 
     Attributes:
         ids: of the rows, ascending.
-        vectors: float32 [rows, width]; nobody writes into them.
-        order: the rows as their file had them, int64 [rows].
+        vectors: float32 [rows, width], perhaps mapped from a file; nobody writes into them.
+        order: the rows as their file had them, int64 [rows]; None where that is the order of their ids.
         counts: how often each row is looked up, int64 [rows]; None where that is not known.
         where: they come from.
     """
 
     ids: Ids
     vectors: Tensor
-    order: Tensor
+    order: Tensor | None
     counts: Tensor | None
     where: str
 
@@ -58,17 +63,33 @@ class Catalogue:
             AutopruneError: counts name no row.
         """
         names, position = _ids(rows, words=words)
-        order = torch.from_numpy(np.argsort(position)) if position is not None else torch.arange(len(rows))
-        vectors = np.asarray(rows.vectors)
+        order = None if position is None else torch.from_numpy(np.argsort(position))
         ids = Ids(names)
         return Catalogue(
             ids=ids,
-            # a copy that is ours: what a file is mapped to cannot be written into, as torch wants to be sure of
-            vectors=torch.from_numpy(np.array(vectors if position is None else vectors[position], order="C")),
+            vectors=torch.from_numpy(_vectors(rows, position)),
             order=order,
             counts=_counts(rows, ids, order, words=words, given=counts),
             where=rows.where,
         )
+
+
+def _vectors(rows: NamedRows, position: np.ndarray | None) -> np.ndarray:
+    """The vectors in the order of their ids: a copy that is ours, or what a large file is mapped to.
+
+    Raises:
+        AutopruneError: they have to be put in order, and are larger than the memory.
+    """
+    vectors = np.asarray(rows.vectors)
+    if position is None and vectors.nbytes >= MAPPED:
+        return np.require(vectors, requirements=["C", "W"])  # torch wants to be sure that it could write
+    if vectors.nbytes > memory():
+        raise AutopruneError(
+            f"{rows.where}: {len(rows):,} x {rows.dim} float32 take {vectors.nbytes / 1e9:.1f} GB, and this machine "
+            f"has {memory() / 1e9:.1f} GB. A .npy file whose ids ascend, or that has none, is read where it lies: sort "
+            "it by its ids."
+        )
+    return np.array(vectors if position is None else vectors[position], order="C")
 
 
 def _ids(rows: NamedRows, *, words: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -99,7 +120,9 @@ def as_id(written: str, ids: Ids) -> int | str:
         return written
 
 
-def _counts(rows: NamedRows, ids: Ids, order: Tensor, *, words: bool, given: Mapping[str, int] | None) -> Tensor | None:
+def _counts(
+    rows: NamedRows, ids: Ids, order: Tensor | None, *, words: bool, given: Mapping[str, int] | None
+) -> Tensor | None:
     if given is not None:
         counts, unknown = torch.zeros(len(ids), dtype=torch.long), 0
         for name, count in given.items():
@@ -113,7 +136,7 @@ def _counts(rows: NamedRows, ids: Ids, order: Tensor, *, words: bool, given: Map
                 "id and count."
             )
         return counts
-    if not words or torch.equal(order, torch.arange(len(order))):
+    if not words or order is None:
         return None  # sorted by id: the order says nothing
     counts = torch.empty(len(order), dtype=torch.long)
     counts[order] = ZIPF // torch.arange(1, len(order) + 1)

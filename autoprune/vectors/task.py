@@ -62,9 +62,8 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         self.base: dict[str, Any] = {}
         self._known = Remembered()
         self._encode_ids = lru_cache(ENCODED)(self._encoded_ids)
-        self._beside = Beside(
-            values={}, tensors={"ids": self._encode_ids(None), "order": catalogue.order.to(torch.int32)}
-        )
+        order = {} if catalogue.order is None else {"order": catalogue.order.to(torch.int32)}
+        self._beside = Beside(values={}, tensors={"ids": self._encode_ids(None), **order})
         dense = VectorIndex(self.parts(self.model({}, seed=0)))
         super().__init__(benchmarks, facts=facts, dense=dense, metric=config.metric)
 
@@ -83,7 +82,8 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         settings = {name: getattr(self.config, name) for name in ("name", "similarity", "neighbours", "judged", "seed")}
         settings["training"] = dataclasses.asdict(self.config.training)
         found = hashlib.sha256(self.catalogue.ids.content)
-        held: list[object] = [self.catalogue.vectors, self.catalogue.order, self.catalogue.counts]
+        order = torch.arange(len(self.catalogue)) if self.catalogue.order is None else self.catalogue.order
+        held: list[object] = [self.catalogue.vectors, order, self.catalogue.counts]
         for one in self.benchmarks:
             held += [one.name, *one.content()]
         for part in held:
