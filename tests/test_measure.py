@@ -81,7 +81,8 @@ def test_requests_that_take_long_are_asked_less_often(monkeypatch: pytest.Monkey
         calls.append(name)
         computing(0.006)
 
-    found = paired_latency({"w": lambda: asked("own")}, {"w": lambda: asked("base")}, seconds=0.0, tries=1)
+    own, base = {"w": lambda: asked("own")}, {"w": lambda: asked("base")}
+    found = paired_latency(own, base, seconds=0.0, fewest=FEWEST_PAIRS, tries=1)
     assert found["w"].pairs == FEWEST_LONG
     assert len(calls) == 2 + 2 * FEWEST_LONG, "once each to warm up, and nothing twice"
     assert 0 < found["w"].ratio_low <= found["w"].ratio_high < 10
