@@ -13,6 +13,7 @@ from tiny_vectors import RANK, ROWS, WIDTH, served, vectors_task, write_items
 from autoprune.errors import AutopruneError
 from autoprune.readers.named import NamedRows
 from autoprune.vectors import neighbours
+from autoprune.vectors import served as vectors_served
 from autoprune.vectors.benchmarks import without_itself
 from autoprune.vectors.catalogue import Catalogue
 from autoprune.vectors.config import VectorsConfig
@@ -208,3 +209,17 @@ def test_slices_are_of_equal_parts(items: VectorsTask) -> None:
     assert own["frequency"].value_counts().tolist() == [20, 20, 20]
     assert isinstance(own["norm"].dtype, pd.CategoricalDtype)
     assert own["norm"].value_counts().tolist() == [30, 30]
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_many_queries_are_answered_as_one_is(tmp_path: Path, similarity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SCORES": 400, "BLOCK_SCORES": 200, "BLOCK_ROWS": 16, "MOST_QUERIES": 5}.items():
+        monkeypatch.setattr(vectors_served, name, value)
+    index = served(vectors_task(tmp_path, similarity=similarity), TURNED)
+    queries = torch.randn(12, WIDTH, generator=torch.Generator().manual_seed(3))
+    for k in (7, ROWS):
+        scores, rows = index.topk(queries, k)
+        for query, near, at in zip(queries, scores, rows, strict=True):
+            alone, place = index.topk(query[None], k)
+            torch.testing.assert_close(near, alone[0], atol=1e-4, rtol=1e-4)
+            assert (at == place[0]).double().mean() > 0.95  # of equal ones the order is open

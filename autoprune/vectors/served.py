@@ -20,6 +20,12 @@ TABLE = "vectors"
 SCORES = 2**24
 """Scores that are taken at a time: 64 MB."""
 
+BLOCK_SCORES = 2**20
+"""Scores that many queries take at a time: 4 MB, so that they are still in cache when the best are chosen …"""
+
+MOST_QUERIES = 512
+"""… of so many queries at most."""
+
 
 class Neighbour(NamedTuple):
     """A row that is near: its id and how alike it is."""
@@ -170,26 +176,40 @@ class VectorIndex(Served):
         Args:
             longer: the squared length of what each query lost on the way there.
         """
-        scores, rows = list[Tensor](), list[Tensor]()
-        for asked in torch.split(torch.arange(len(queries)), max(SCORES // self.table.rows, 1)):
-            some = queries[asked]
-            found = self._similarities(some, None if longer is None else longer[asked])
-            best = found.topk(min(k, self.table.rows), dim=1)
-            scores.append(best.values)
-            rows.append(best.indices)
+        lost = torch.zeros(len(queries), device=self.device) if longer is None else longer
+        if len(queries) == 1 or len(queries) * self.table.rows <= SCORES:
+            best = self._similarities(queries, lost, self.table.scores(queries)).topk(min(k, self.table.rows), dim=1)
             self.pause()
-        return torch.cat(scores), torch.cat(rows)
+            return best.values, best.indices
+        found = [
+            self._nearest_by_blocks(queries[asked], k, lost[asked])
+            for asked in torch.split(torch.arange(len(queries)), MOST_QUERIES)
+        ]
+        return torch.cat([scores for scores, _ in found]), torch.cat([rows for _, rows in found])
 
-    def _similarities(self, queries: Tensor, longer: Tensor | None) -> Tensor:
-        """Of queries and all rows, float32 [n, rows]."""
-        products = self.table.scores(queries)
+    def _nearest_by_blocks(self, queries: Tensor, k: int, lost: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of many queries: every row is decoded once for all of them."""
+        scores = torch.empty(len(queries), 0, device=self.device)
+        rows = torch.empty(len(queries), 0, dtype=torch.long, device=self.device)
+        every = torch.arange(self.table.rows, device=self.device)
+        for block in torch.split(every, max(BLOCK_SCORES // len(queries), BLOCK_ROWS)):
+            found = self._similarities(queries, lost, queries @ self.table.decode(block).T, block)
+            near = found.topk(min(k, len(block)), dim=1)
+            best = torch.cat([scores, near.values], dim=1).topk(min(k, scores.shape[1] + near.values.shape[1]), dim=1)
+            scores, rows = best.values, torch.cat([rows, block[near.indices]], dim=1).gather(1, best.indices)
+            self.pause()
+        return scores, rows
+
+    def _similarities(
+        self, queries: Tensor, lost: Tensor, products: Tensor, rows: Tensor | slice = slice(None)
+    ) -> Tensor:
+        """Of queries and some rows, float32 [n, rows], in the place of their products."""
         if self.similarity == "dot":
             return products
-        lost = 0.0 if longer is None else longer[:, None]
-        squares = queries.square().sum(1, keepdim=True) + lost
+        squares = queries.square().sum(1, keepdim=True) + lost[:, None]
         if self.similarity == "cosine":
-            return products.div_(squares.sqrt().clamp_min(1e-12)).div_(self._squares.sqrt().clamp_min(1e-12))
-        return -(products.mul_(-2.0).add_(squares).add_(self._squares)).clamp_min_(0.0).sqrt_()
+            return products.div_(squares.sqrt().clamp_min(1e-12)).div_(self._squares[rows].sqrt().clamp_min(1e-12))
+        return -(products.mul_(-2.0).add_(squares).add_(self._squares[rows])).clamp_min_(0.0).sqrt_()
 
     def _scored(self, queries: Tensor, rows: Tensor) -> Tensor:
         """Of vectors as the table holds them with one another, float32 [n, m]."""
