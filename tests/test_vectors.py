@@ -12,7 +12,7 @@ from tiny_vectors import RANK, ROWS, WIDTH, served, vectors_task, write_items
 
 from autoprune.errors import AutopruneError
 from autoprune.readers.named import NamedRows
-from autoprune.vectors import neighbours
+from autoprune.vectors import catalogue, neighbours
 from autoprune.vectors import served as vectors_served
 from autoprune.vectors.benchmarks import without_itself
 from autoprune.vectors.catalogue import Catalogue
@@ -223,3 +223,26 @@ def test_many_queries_are_answered_as_one_is(tmp_path: Path, similarity: str, mo
             alone, place = index.topk(query[None], k)
             torch.testing.assert_close(near, alone[0], atol=1e-4, rtol=1e-4)
             assert (at == place[0]).double().mean() > 0.95  # of equal ones the order is open
+
+
+def test_large_vectors_stay_in_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_items(tmp_path, ids=False, counts=False)
+    copied = make_vectors(VectorsConfig(vectors=str(path), judged=60))
+    monkeypatch.setattr(catalogue, "MAPPED", 0)
+    mapped = make_vectors(VectorsConfig(vectors=str(path), judged=60))
+    before = path.read_bytes()
+    assert mapped.fingerprint() == copied.fingerprint()
+    assert any(str(path.resolve()) in line for line in Path("/proc/self/maps").read_text().splitlines())
+    for recipe in ({}, TURNED, {"tune": {"epochs": 1}}):
+        left, right = (served(task, recipe) for task in (mapped, copied))
+        assert [one.id for one in left.most_similar(5)] == [one.id for one in right.most_similar(5)]
+    assert path.read_bytes() == before
+
+
+def test_a_table_that_must_be_sorted_and_is_larger_than_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_items(tmp_path)
+    monkeypatch.setattr(catalogue, "memory", lambda: 1000)
+    with pytest.raises(AutopruneError, match=r"240 x 12 float32 take 0\.0 GB, and this machine has 0\.0 GB.*sort it"):
+        make_vectors(VectorsConfig(vectors=str(path)))

@@ -136,7 +136,7 @@ class Ids:
         """The inverse of `encode`; of what older versions encoded too."""
         content = json.loads(zlib.decompress(packed.cpu().numpy().tobytes()))
         if "first" in content:
-            return Ids(np.arange(content["first"], content["first"] + content["count"], dtype=np.int64))
+            return Ids(content["first"] + np.arange(content["count"], dtype=np.int64))
         if "differences" in content:
             return Ids(np.array(content["differences"], dtype=np.int64).cumsum())
         strings = content["strings"] if "strings" in content else _whole_strings(content)

@@ -96,8 +96,12 @@ class Overlap(Benchmark):
         self.name = "neighbours"
         self.metrics = {f"overlap@{k}": MeanValue(self.name)}
         self._catalogue, self._queries, self._similarity, self._k = catalogue, queries, similarity, k
-        self._among = torch.arange(len(catalogue)) if among is None else among
+        self._given, self._size = among, len(catalogue)
         self._right: dict[str, Places] = {}
+
+    @property
+    def _among(self) -> Tensor:
+        return torch.arange(self._size) if self._given is None else self._given
 
     def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
         queries = self._queries[split]
@@ -210,8 +214,11 @@ class Recall(Benchmark):
         self.name = "judgements"
         self.metrics = {f"recall@{k}": MeanValue(self.name)}
         self._queries, self._relevant, self._k = queries, relevant, k
-        self._among = torch.arange(size) if among is None else among
-        self._size = size
+        self._given, self._size = among, size
+
+    @property
+    def _among(self) -> Tensor:
+        return torch.arange(self._size) if self._given is None else self._given
 
     def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
         queries, relevant = self._queries[split], self._relevant[split]
