@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,8 +26,14 @@ def most_important(importance: Tensor, count: int) -> Tensor:
     Args:
         importance: [n], any number type.
     """
-    order = importance.argsort(descending=True, stable=True)
-    return order[:count].sort().values
+    held = importance.cpu().numpy()
+    least = (
+        np.partition(held, len(held) - count)[len(held) - count] if count else np.inf
+    )  # introselect: of millions several times as fast as sorting
+    keep = held > least
+    ties = np.flatnonzero(held == least)
+    keep[ties[: count - int(keep.sum())]] = True
+    return torch.from_numpy(np.flatnonzero(keep)).to(importance.device)
 
 
 @dataclass(frozen=True, kw_only=True)
