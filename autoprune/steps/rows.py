@@ -26,10 +26,9 @@ def most_important(importance: Tensor, count: int) -> Tensor:
     Args:
         importance: [n], any number type.
     """
-    held = importance.cpu().numpy()
-    least = (
-        np.partition(held, len(held) - count)[len(held) - count] if count else np.inf
-    )  # introselect: of millions several times as fast as sorting
+    held, before = importance.cpu().numpy(), len(importance) - count
+    # introselect: of millions several times as fast as sorting, and with less memory
+    least = np.partition(held, before)[before] if count else np.inf
     keep = held > least
     ties = np.flatnonzero(held == least)
     keep[ties[: count - int(keep.sum())]] = True
