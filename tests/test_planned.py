@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from torch import nn
 
+import autoprune
 from autoprune.artifacts import artifact, tensor_file
 from autoprune.artifacts.served import Beside, Parts
 from autoprune.errors import AutopruneError
@@ -23,7 +28,7 @@ from autoprune.recipes.stages import run_stage
 from autoprune.recipes.train import Trainer
 from autoprune.tasks.task import Learning, Training
 from autoprune.vectors.model import VectorTable
-from autoprune.vectors.served import TABLE
+from autoprune.vectors.served import TABLE, VectorIndex
 
 ROWS, WIDTH = 700, 24
 
@@ -230,3 +235,54 @@ def test_a_large_file_is_mapped_and_hashed_only_when_asked(
     path.write_bytes(content[:-8])
     with pytest.raises(AutopruneError, match="truncated"):
         artifact.read(tmp_path / "a")
+
+
+MEASURED = """
+import json, sys
+from pathlib import Path
+import torch
+from autoprune.artifacts import artifact
+from autoprune.models.context import Context
+from autoprune.packing.product import load_faiss
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run_stage
+from autoprune.recipes.train import Trainer
+from autoprune.vectors.config import VectorsConfig
+from autoprune.vectors.make import make_vectors
+
+def peak():
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines["VmHWM"].split()[0]) * 1024
+
+load_faiss()
+before = peak()
+task = make_vectors(VectorsConfig(vectors=sys.argv[1]))
+model = task.model({}, seed=0)
+for stage in plan(json.loads(sys.argv[3]), base_defaults={}, runtimes=task.runtimes).stages:
+    model = run_stage(model, stage, task, Context(), trainer=Trainer(task.training), key="")
+artifact.save(task.parts(model), Path(sys.argv[2]), provenance={})
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_table_is_made_in_less_than_a_third_more_memory_than_it_takes(tmp_path: Path) -> None:
+    rows = tensor_file.LARGE // 256 + 50_000
+    some = np.random.default_rng(0).standard_normal((50_000, 64), dtype=np.float32)
+    table = np.lib.format.open_memmap(tmp_path / "items.npy", "w+", np.float32, (rows, 64))
+    for start in range(0, rows, len(some)):
+        table[start : start + len(some)] = some[: rows - start]
+    table.flush()
+    recipe = {"cut": {**CUT["pca"], "rows": {"sparsity": 0.1, "importance": "norm"}}, "encode": CODED["int8"]}
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(tmp_path / "items.npy"), str(tmp_path / "a"), json.dumps(recipe)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # mapped pages of the table are counted too
+    assert int(done.stdout) < 1.3 * table.nbytes
+    made = autoprune.load(tmp_path / "a")
+    assert isinstance(made, VectorIndex)
+    assert (len(made), made.table.dim) == (rows - round(0.1 * rows), 32)

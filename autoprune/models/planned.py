@@ -90,7 +90,10 @@ class Planned(Table):
         return ((some, self._block(some)) for some in blocks_of(self.rows, self.weight.shape[1]))
 
     def lengths(self) -> Tensor:
-        return torch.cat([torch.linalg.vector_norm(block, dim=1) for _, block in self.blocks()])
+        found = torch.empty(self.rows, device=self.weight.device)  # pieces of it would lie between what blocks leave
+        for some, block in self.blocks():
+            found[some] = torch.linalg.vector_norm(block, dim=1)
+        return found
 
     def moment(self) -> Tensor:
         """The sum of the outer products of all rows that are not hidden with themselves: float64 [dim, dim]."""
@@ -165,8 +168,7 @@ class Planned(Table):
         source = self.weight.detach()
 
         def longest() -> float:
-            lengths = (torch.linalg.vector_norm(source[some], dim=1).max() for some in blocks_of(*source.shape))
-            return float(torch.stack(list(lengths)).max())
+            return max(float(torch.linalg.vector_norm(source[some], dim=1).max()) for some in blocks_of(*source.shape))
 
         return self._known.get(("longest",), longest)
 

@@ -160,8 +160,10 @@ class VectorIndex(Served):
     @cached_property
     def _squares(self) -> Tensor:
         """The squared length of each row, float32 [rows]."""
-        blocks = torch.split(torch.arange(self.table.rows, device=self.device), BLOCK_ROWS)
-        return torch.cat([self.table.decode(rows).square().sum(1) for rows in blocks])
+        found = torch.empty(self.table.rows, device=self.device)  # pieces of it would lie between what blocks leave
+        for rows in torch.split(torch.arange(self.table.rows, device=self.device), BLOCK_ROWS):
+            found[rows[0] : rows[-1] + 1] = self.table.decode(rows).square().sum(1)
+        return found
 
     def _beside(self, queries: Tensor) -> Tensor:
         """The squared length of what a projection leaves out of each query, float32 [n]."""
