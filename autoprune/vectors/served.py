@@ -191,14 +191,17 @@ class VectorIndex(Served):
 
     def _nearest_by_blocks(self, queries: Tensor, k: int, lost: Tensor) -> tuple[Tensor, Tensor]:
         """The same of many queries: every row is decoded once for all of them."""
-        scores = torch.empty(len(queries), 0, device=self.device)
-        rows = torch.empty(len(queries), 0, dtype=torch.long, device=self.device)
+        k = min(k, self.table.rows)
+        scores = torch.full((len(queries), k), -torch.inf, device=self.device)
+        rows = torch.full((len(queries), k), -1, device=self.device)
         every = torch.arange(self.table.rows, device=self.device)
         for block in torch.split(every, max(BLOCK_SCORES // len(queries), BLOCK_ROWS)):
             found = self._similarities(queries, lost, queries @ self.table.decode(block).T, block)
-            near = found.topk(min(k, len(block)), dim=1)
-            best = torch.cat([scores, near.values], dim=1).topk(min(k, scores.shape[1] + near.values.shape[1]), dim=1)
-            scores, rows = best.values, torch.cat([rows, block[near.indices]], dim=1).gather(1, best.indices)
+            finds = (found.amax(1) > scores[:, -1]).nonzero()[:, 0]  # soon that is seldom, and choosing takes long
+            near = found[finds].topk(min(k, len(block)), dim=1)
+            best = torch.cat([scores[finds], near.values], dim=1).topk(k, dim=1)
+            rows[finds] = torch.cat([rows[finds], block[near.indices]], dim=1).gather(1, best.indices)
+            scores[finds] = best.values
             self.pause()
         return scores, rows
 
