@@ -29,9 +29,9 @@ ROOMS = {
     "steps": "step importance layers width rows dims l1 magnitude quantize product tiers",
     "artifacts": "manifest served artifact formats",
     "tasks": "metric benchmarks task",
-    "recommender": "histories loss ranking data data.looks data.columns data.text data.delimited data.parquet "
-    "data.lightgcn data.tables data.log data.interactions config targets kernels ties topk served model task pieces "
-    "sides trained matching brought make",
+    "recommender": "histories strangers loss ranking data data.looks data.columns data.text data.delimited "
+    "data.parquet data.lightgcn data.tables data.log data.interactions config targets kernels ties topk served model "
+    "task pieces sides trained matching brought make",
     "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
     "onnx_spec onnx_graph served model parts reach obstacles stock stock_format hub modules pretrained bert config "
     "slices workloads benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements "

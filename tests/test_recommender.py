@@ -26,7 +26,7 @@ from autoprune.packing.ids import Ids
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run_stage
 from autoprune.recipes.train import Trainer
-from autoprune.recommender import served as runtime
+from autoprune.recommender import strangers
 from autoprune.recommender import task as tasks
 from autoprune.recommender.histories import Histories
 from autoprune.recommender.served import Recommender
@@ -167,35 +167,70 @@ def test_a_removed_user_is_a_stranger_with_a_history(
         assert served_pruned.vector(user=user).shape == (16,)
 
 
-def test_a_fold_in_vector_minimises_its_loss(served: Recommender, dense: Model, task: RecommenderTask) -> None:
+def test_a_fold_in_vector_of_squares_minimises_its_loss(dense: Model, task: RecommenderTask) -> None:
+    model = copy.deepcopy(dense)
+    model.fold_in = fold_in = {"alpha": 0.1, "ridge": 0.5}
+    served = served_by(task, model)
     item = dense.tables["item"].weight.detach().double()
     seen = torch.tensor([3, 9, 15])
     scores = served.scores(history=ids_of(task, seen)).double()
     vector = torch.linalg.lstsq(item, scores[:, None]).solution[:, 0].requires_grad_()
-    fold_in = task.config.fold_in
     scale = item.square().sum(0).mean()
-    loss = (1 - item[seen] @ vector).square().sum() + fold_in.alpha * (item @ vector).square().sum()
-    loss = loss + fold_in.ridge * scale * vector.square().sum()
+    loss = (1 - item[seen] @ vector).square().sum() + fold_in["alpha"] * (item @ vector).square().sum()
+    loss = loss + fold_in["ridge"] * scale * vector.square().sum()
     (gradient,) = torch.autograd.grad(loss, vector)
     assert float(gradient.norm()) < 1e-4 * float(scale * vector.detach().norm())
 
 
+@pytest.mark.parametrize("fold_in", [{"ridge": 6.0, "temperature": 0.5}, {"alpha": 0.1, "ridge": 0.5}])
 def test_many_users_are_folded_in_as_one_is(
-    served_pruned: Recommender, task: RecommenderTask, monkeypatch: pytest.MonkeyPatch
+    pruned: Model, task: RecommenderTask, monkeypatch: pytest.MonkeyPatch, fold_in: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(runtime, "SOLVED_VALUES", 16 * 16 * 7)  # seven at a time
+    monkeypatch.setattr(strangers, "SOLVED_VALUES", 16 * 16 * 7)  # seven at a time
+    model = copy.deepcopy(pruned)
+    model.fold_in = fold_in
+    served = served_by(task, model)
     users = list(range(len(task.data.users)))
     owner, seen = task.data.train.joined(task.data.validation).take(torch.tensor(users))
     # three of them have seen nothing
     kept = (owner != 3) & (owner != 0) & (owner != len(users) - 1)
-    owner, rows = owner[kept], served_pruned._row_of_item[seen[kept]]
+    owner, rows = owner[kept], served._row_of_item[seen[kept]]
     owner, rows = owner[rows >= 0], rows[rows >= 0]
-    found = served_pruned._fold_in(owner, rows, count=len(users))
-    penalty, average = (part.double() for part in (served_pruned._regression or ())[:2])
+    found = served._strangers.vectors(owner, rows, count=len(users))
+    items, known = (model.tables[name].weight.detach().double() for name in ("item", "user"))
     for user in users:
-        own = served_pruned._item_table.decode(rows[owner == user]).double()
-        expected = torch.linalg.solve(own.T @ own + penalty, own.sum(0)) if len(own) else average
+        own = items[rows[owner == user]]
+        if not len(own):
+            expected = known.mean(0)
+        elif "temperature" in fold_in:
+            covariance = torch.cov(items.T, correction=0)
+            penalty = covariance + fold_in["ridge"] * covariance.diagonal().mean() * torch.eye(16)
+            expected = torch.linalg.solve(penalty, own.mean(0) - items.mean(0))
+            length = items.norm(dim=1).mean()
+            expected = torch.nn.functional.normalize(expected, dim=0)
+            liked = torch.softmax(items @ expected / (length * fold_in["temperature"]), 0) @ items
+            slope = (own.mean(0) - liked) / length
+            expected = expected + strangers.STEP * (slope - (slope @ expected) * expected)
+            expected *= known.norm(dim=1).mean() / expected.norm()
+        else:
+            gram = items.T @ items
+            penalty = fold_in["alpha"] * gram + fold_in["ridge"] * gram.diagonal().mean() * torch.eye(16)
+            expected = torch.linalg.solve(own.T @ own + penalty, own.sum(0))
         torch.testing.assert_close(found[user].double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_slope_makes_what_was_seen_likelier(dense: Model, task: RecommenderTask) -> None:
+    """By the loss that the tables are trained with, of users whose rows the model does not have."""
+    items, temperature = dense.tables["item"].weight.detach(), task.config.temperature
+    owner, seen = task.data.train.take(torch.arange(len(task.data.users)))
+    length, likely = items.norm(dim=1).mean(), []
+    for known in ({}, {"temperature": temperature}):
+        model = copy.deepcopy(dense)
+        model.fold_in = {"ridge": 6.0, **known}
+        found = normalize(served_by(task, model)._strangers.vectors(owner, seen, count=len(task.data.users)))
+        scores = torch.log_softmax(found @ items.T / (length * temperature), 1)
+        likely.append(float(scores[owner, seen].mean()))
+    assert likely[1] > likely[0]
 
 
 def test_scores_and_vectors_have_the_shapes_of_the_catalogue(

@@ -22,7 +22,7 @@ from autoprune.steps import make_step, refusal
 from autoprune.steps.dims import Dims, principal_rotation
 from autoprune.steps.importance import dim_norm
 from autoprune.steps.magnitude import Magnitude, magnitude_masks
-from autoprune.steps.quantize import Quantize
+from autoprune.steps.quantize import Quantize, random_rotation
 from autoprune.steps.rows import most_important
 from autoprune.steps.step import Step
 
@@ -193,6 +193,8 @@ def test_quantised_values_lie_within_half_a_step_of_the_weights(bits: int, prune
     step = Quantize(bits=bits)
     step.advance(model, context, 1.0)
     step.convert(model, context)
+    if bits == 4 and not pruned:  # zeros must stay, and 8 bits need no turn
+        before = {name: values @ random_rotation(values.shape[1]) for name, values in before.items()}
     for name, table in model.tables.items():
         assert isinstance(table.coded, RowCodes)
         assert int(table.coded.codes.max()) < 2**bits

@@ -181,6 +181,10 @@ class Model(nn.Module):
         for name, _ in axis.pairs:
             self._table(name).rotate(rotation)
 
+    def turns_freely(self, axis: Axis) -> bool:
+        """Whether turning an axis costs nothing when the model answers: no product that it does not do anyway."""
+        return False
+
     def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
         """The tables as they ship: what a manifest says of each, by name, and their tensors (`user.codes`).
 

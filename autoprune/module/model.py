@@ -161,6 +161,9 @@ class Adopted(Model):
                 for lookup in self._lookups(name):
                     lookup.counts = None
 
+    def turns_freely(self, axis: Axis) -> bool:
+        return bool(self._lifted[axis.pairs[0][0]].turned)  # vectors are lifted by a matrix anyway
+
     def skeleton(self) -> nn.Module:
         """The module with lookups that are still to be filled."""
         module = copy.deepcopy(self).module

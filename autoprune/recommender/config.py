@@ -17,10 +17,24 @@ SCORES = ("dot", "cosine")
 
 @dataclass(kw_only=True)
 class FoldIn:
-    """The regression that serves users without a row; see `autoprune.recommender.served.Recommender`."""
+    """What serves users without a row, see `autoprune.recommender.strangers.Strangers`.
 
-    alpha: float = 0.0
-    ridge: float = 0.5
+    Attributes:
+        ridge: how much vectors are drawn to the average.
+        alpha: None: they come of the loss of training; else of a ridge regression, in which all items have this weight.
+    """
+
+    ridge: float = 6.0
+    alpha: float | None = None
+
+    def said(self, *, temperature: float | None = None) -> dict[str, float]:
+        """What an artifact says of it; `temperature` is that of the training, where it is known."""
+        settings = {
+            "ridge": self.ridge,
+            "alpha": self.alpha,
+            "temperature": temperature if self.alpha is None else None,
+        }
+        return {name: value for name, value in settings.items() if value is not None}
 
 
 @dataclass(kw_only=True)
@@ -91,7 +105,7 @@ class RecommenderConfig:
         if self.training.epochs < 1:
             raise AutopruneError(f"task.training.epochs >= 1 must hold, but got {self.training.epochs}.")
         for name in ("alpha", "ridge"):
-            if not 0 <= getattr(self.fold_in, name) < math.inf:
+            if not 0 <= (getattr(self.fold_in, name) or 0) < math.inf:
                 raise AutopruneError(f"task.fold_in.{name} >= 0 must hold, but got {getattr(self.fold_in, name)}.")
         if not 1 <= self.dim <= WIDEST:
             raise AutopruneError(f"task.dim: 1 <= dim <= {WIDEST} must hold, but got {self.dim}.")

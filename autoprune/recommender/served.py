@@ -12,13 +12,10 @@ from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError
 from autoprune.packing.biased import Biased, asking
 from autoprune.packing.ids import Id, Ids, plain_id
-from autoprune.packing.packed import BLOCK_ROWS
 from autoprune.recommender.histories import Histories
 from autoprune.recommender.kernels import Hidden
+from autoprune.recommender.strangers import Strangers
 from autoprune.recommender.topk import Search
-
-SOLVED_VALUES = 2**20
-"""Values of the systems that are solved at a time, and of the rows they are made of: 4 MB, which stay cached."""
 
 LONGEST_SHOWN = 100
 """Characters of an id that are repeated in an error."""
@@ -35,13 +32,7 @@ class Recommendation(NamedTuple):
 class Recommender(Served):
     """Full-catalogue recommendations by dot products of user and item rows, plus biases where the model has any.
 
-    Users without a row (strangers, and users that pruning removed) get a vector by ridge regression on their
-    history; with rows v_i of the items they have seen (H) out of all items (I) it is
-
-        argmin_u  Σ_H (1 - u·v_i)² + alpha Σ_I (u·v_i)² + ridge * s * |u|²,   s = mean diagonal of Σ_I v_i v_iᵀ
-
-    the user's half-step of implicit-feedback ALS (Hu, Koren & Volinsky 2008). Where items have biases the vector is
-    then made as long as those of users are on average, so that the biases count for as much.
+    Users without a row get a vector from their history, see `autoprune.recommender.strangers`.
 
     Attributes:
         items: ids of the whole catalogue, those of removed items included.
@@ -52,8 +43,7 @@ class Recommender(Served):
         self.device = torch.device(device)
         tables = {name: table.to(self.device) for name, table in parts.tables().items()}
         self._user_table, self._item_table = tables["user"], tables["item"]
-        self._alpha = float(parts.manifest["fold_in"]["alpha"])
-        self._ridge = float(parts.manifest["fold_in"]["ridge"])
+        self._fold_in = dict(parts.manifest["fold_in"])
         self._user_rows, self._item_rows = (Ids.decode(parts.tensors[f"ids.{name}"]) for name in ("user", "item"))
         self.users = _whole(parts, "user", self._user_rows)
         self.items = _whole(parts, "item", self._item_rows)
@@ -67,7 +57,7 @@ class Recommender(Served):
         )
         stored = (parts.beside.tensors[name] for name in ("starts", "history") if parts.beside.tensors)
         self._history_bytes = sum(tensor.nbytes for tensor in stored)
-        self._regression: tuple[Tensor, Tensor, float] | None = None
+        self._folding: Strangers | None = None
         user_bias, item_bias = (parts.tensors.get(f"{name}.bias") for name in ("user", "item"))
         self._constant = float(parts.manifest.get("constant", 0.0))
         self._user_bias = None if user_bias is None else user_bias.to(self.device)
@@ -177,7 +167,7 @@ class Recommender(Served):
             owner, seen = histories.take(torch.arange(len(histories)))
         owner, rows = self._owned_rows(owner, seen)
         vectors = (
-            self._fold_in(owner, rows, count=len(histories or ()))
+            self._strangers.vectors(owner, rows, count=len(histories or ()))
             if users is None
             else self._vectors(users, owner, rows)
         )
@@ -228,7 +218,7 @@ class Recommender(Served):
             if vector.any():
                 return vector
         rows = self._rows(seen)  # no row, or one that was never trained
-        return self._fold_in(torch.zeros_like(rows), rows, count=1)
+        return self._strangers.vectors(torch.zeros_like(rows), rows, count=1)
 
     def _asking(self, vectors: Tensor) -> Tensor:
         """The vectors of users, float32 [n, dim], as queries of what is scored."""
@@ -255,7 +245,7 @@ class Recommender(Served):
             place = torch.full((len(users),), -1, device=self.device)
             place[strangers] = torch.arange(len(strangers), device=self.device)
             theirs = place[owner] >= 0
-            vectors[strangers] = self._fold_in(place[owner[theirs]], rows[theirs], count=len(strangers))
+            vectors[strangers] = self._strangers.vectors(place[owner[theirs]], rows[theirs], count=len(strangers))
         return vectors
 
     def _typical(self, count: int) -> Tensor:
@@ -270,50 +260,14 @@ class Recommender(Served):
         rows = self._row_of_item[items.to(self.device)]
         return rows if len(self._item_rows) == len(self.items) else rows[rows >= 0]
 
-    def _fold_in(self, owner: Tensor, rows: Tensor, *, count: int) -> Tensor:
-        """The vectors of `count` users who have no row, from the item rows they have seen; float32 [count, dim].
-
-        Args:
-            owner: whose history a row belongs to, int64 [n], ascending.
-            rows: rows of the item table, int64 [n].
-        """
-        if self._regression is None:
-            self._regression = self._prepare_regression()
-        penalty, average, length = self._regression
-        dim = len(average)
-        vectors = average.repeat(count, 1)  # of whom nothing is known: answer as for the average user
-        lengths = torch.bincount(owner, minlength=count)
-        starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).tolist()
-        there = torch.where(lengths > 0)[0]
-        values = ((lengths[there] + dim) * dim).cumsum(0) // SOLVED_VALUES
-        for users in torch.split(there, torch.unique_consecutive(values, return_counts=True)[1].tolist()):
-            systems = torch.empty(len(users), dim, dim, device=self.device)
-            totals = torch.empty(len(users), dim, device=self.device)
-            first = starts[int(users[0])]
-            decoded = self._item_table.decode(rows[first : starts[int(users[-1]) + 1]])
-            for at, user in enumerate(users.tolist()):
-                seen = decoded[starts[user] - first : starts[user + 1] - first]
-                torch.addmm(penalty, seen.T, seen, out=systems[at])
-                torch.sum(seen, 0, out=totals[at])
-            vectors[users] = torch.linalg.solve(systems, totals)
-        if self._biased:
-            vectors[there] *= length / vectors[there].norm(dim=1, keepdim=True).clamp_min(1e-12)
-        return vectors
-
-    def _prepare_regression(self) -> tuple[Tensor, Tensor, float]:
-        """What every regression shares, [dim, dim]; the mean user, [dim]; the mean length of users."""
-        dim, lengths = self._item_table.dim, 0.0
-        gram, total = torch.zeros(dim, dim, device=self.device), torch.zeros(dim, device=self.device)
-        for rows in _blocks(self._item_table.rows, self.device):
-            block = self._item_table.decode(rows)
-            gram += block.T @ block
-        for rows in _blocks(self._user_table.rows, self.device):
-            block = self._user_table.decode(rows)
-            total += block.sum(0)
-            lengths += float(block.norm(dim=1).sum())
-        scale = gram.diagonal().mean().clamp_min(1e-12)
-        penalty = self._alpha * gram + self._ridge * scale * torch.eye(dim, device=self.device)
-        return penalty, total / self._user_table.rows, lengths / self._user_table.rows
+    @property
+    def _strangers(self) -> Strangers:
+        """Made when it is asked for: most requests need it not."""
+        if self._folding is None:
+            self._folding = Strangers(
+                self._item_table, self._user_table, fold_in=self._fold_in, biased=self._biased, device=self.device
+            )
+        return self._folding
 
 
 def _whole(parts: Parts, name: str, rows: Ids) -> Ids:
@@ -326,7 +280,3 @@ def _shown(given: object) -> str:
     """What was given, in a line: as it is written, or its type where that takes more than a line."""
     written = repr(given)
     return written if len(written) <= LONGEST_SHOWN and "\n" not in written else f"of type {type(given).__name__}"
-
-
-def _blocks(rows: int, device: torch.device) -> tuple[Tensor, ...]:
-    return torch.split(torch.arange(rows, device=device), BLOCK_ROWS)

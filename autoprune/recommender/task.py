@@ -119,7 +119,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
             len(self.data.items),
             dim,
             init_std=INITIAL_RMS,
-            fold_in=vars(self.config.fold_in),
+            fold_in=self.config.fold_in.said(temperature=self.config.temperature),
             seed=seed,
         )
 

@@ -60,5 +60,8 @@ class VectorTable(Model):
         width = len(self.projection)
         return self.projection.shape[1] < width or not torch.equal(self.projection.cpu(), torch.eye(width))
 
+    def turns_freely(self, axis: Axis) -> bool:
+        return self.turned  # what is searched for is projected anyway
+
     def settings(self) -> dict[str, Any]:
         return {"kind": "vectors", "similarity": self.similarity, "width": len(self.projection)}
