@@ -10,9 +10,10 @@ from autoprune.errors import AutopruneError
 def has(package: str) -> bool:
     """Whether a package is installed; found without importing it, which may take seconds."""
     try:
-        return importlib.util.find_spec(package) is not None
+        found = importlib.util.find_spec(package)
     except (ImportError, ValueError):  # it is kept from being imported
         return False
+    return found is not None and found.origin is not None  # a folder that happens to have the name is no package
 
 
 def need(package: str, extra: str, what: str) -> None:
@@ -26,6 +27,4 @@ def need(package: str, extra: str, what: str) -> None:
         AutopruneError: the package is not installed.
     """
     if not has(package):
-        raise AutopruneError(
-            f"{what} needs the package {package}, which is not installed: pip install 'autoprune[{extra}]'."
-        )
+        raise AutopruneError(f"{what} needs {package}, which is not installed: pip install 'autoprune[{extra}]'.")

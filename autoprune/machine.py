@@ -11,7 +11,6 @@ import os
 import platform
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,6 +118,8 @@ def fastest_products(device: torch.device) -> torch.dtype:
 
 def version_of(*names: str) -> str:
     """The version of the first of these distributions that is installed, found without importing it; or `none`."""
+    from importlib import metadata  # here, because it takes as long to import as a small artifact
+
     for name in names:
         try:
             return metadata.version(name)

@@ -34,10 +34,11 @@ ROOMS = {
     "data.lightgcn data.tables data.log data.interactions config targets ties kernels topk served model task pieces "
     "sides trained matching brought make",
     "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
-    "onnx_spec onnx_graph served torch_served serve model parts reach obstacles stock stock_format hub modules pretrained bert "
-    "config slices workloads benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements "
-    "benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
-    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
+    "onnx_spec onnx_graph served torch_served serve model parts reach obstacles stock stock_format hub "
+    "modules pretrained bert config slices workloads benchmarks benchmarks.part benchmarks.tables "
+    "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
+    "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage "
+    "texts teacher judging task make",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
     "judging task make formats",
     "module": "lookup tables served metrics own source declared epoch model config task make",
