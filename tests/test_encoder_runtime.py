@@ -14,9 +14,11 @@ from autoprune.artifacts.served import Beside, serve
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
-from autoprune.encoder.served import OnnxEncoder, SentenceEncoder, TorchEncoder, serve_encoder
+from autoprune.encoder.serve import serve_encoder
+from autoprune.encoder.served import OnnxEncoder, SentenceEncoder
 from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.texts import packaged_texts
+from autoprune.encoder.torch_served import TorchEncoder
 from autoprune.errors import AutopruneError
 from autoprune.models.context import Context
 from autoprune.steps.quantize import Quantize

@@ -19,24 +19,26 @@ ROOMS = {
     "errors": "",
     "overrides": "",
     "quiet": "",
+    "extras": "",
     "deadline": "",
     "fits": "",
     "machine": "",
     "families": "",
     "readers": "named files arrays parquet words ids table",
-    "packing": "codes packed biased product rows parts ids",
+    "packing": "arrays bits codes packed biased product rows parts ids writing",
     "models": "remembered context axis table model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product tiers",
-    "artifacts": "manifest served artifact formats",
+    "artifacts": "manifest served tensors artifact formats",
     "tasks": "metric benchmarks task",
     "recommender": "histories strangers loss ranking data data.looks data.columns data.text data.delimited "
-    "data.parquet data.lightgcn data.tables data.log data.interactions config targets kernels ties topk served model "
+    "data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk served model "
     "task pieces sides trained matching brought make",
     "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
-    "onnx_spec onnx_graph served model parts reach obstacles stock stock_format hub modules pretrained bert config "
-    "slices workloads benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements "
-    "benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
-    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
+    "onnx_spec onnx_graph served torch_served serve model parts reach obstacles stock stock_format hub "
+    "modules pretrained bert config slices workloads benchmarks benchmarks.part benchmarks.tables "
+    "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
+    "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage "
+    "texts teacher judging task make",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
     "judging task make formats",
     "module": "lookup tables served metrics own source declared epoch model config task make",
@@ -82,7 +84,14 @@ DOORS = {
     "faiss": {"packing.product"},
     "onnx": {"encoder.onnx_graph"},
     "onnxruntime": {"encoder.onnx_session"},
-    "safetensors": {"readers.arrays", "artifacts.artifact", "encoder.checkpoint", "encoder.stock", "study.provenance"},
+    "safetensors": {
+        "readers.arrays",
+        "artifacts.artifact",
+        "artifacts.tensors",
+        "encoder.checkpoint",
+        "encoder.stock",
+        "study.provenance",
+    },
     "tokenizers": {"encoder.tokenizer"},
     "transformers": {"encoder.pretrained"},
     "huggingface_hub": {"encoder.hub"},

@@ -14,7 +14,8 @@ from autoprune.encoder.onnx_graph import build
 from autoprune.encoder.onnx_session import open_session, run
 from autoprune.encoder.onnx_spec import Array, Embedding, Encoder, Layer, Linear, Norm
 from autoprune.errors import AutopruneError
-from autoprune.packing.codes import pack_codes, quantize_rows
+from autoprune.packing.bits import pack_codes
+from autoprune.packing.codes import quantize_rows
 
 HIDDEN, HEAD, ROWS, PLACES = 32, 8, 50, 16
 

@@ -21,14 +21,16 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-import safetensors.torch
-import torch
-from torch import nn
+import safetensors
 
 from autoprune.artifacts.served import Beside, Parts, Served, serve
+from autoprune.artifacts.tensors import tensors_from_bytes, tensors_to_bytes
 from autoprune.errors import AutopruneError, doing, place_of
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FORMAT = 1
 MODEL_FILES = ("model/manifest.json", "model/tensors.safetensors")
@@ -52,7 +54,7 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
             (draft / name).write_bytes(held)
         if beside_from is None:
             (draft / BESIDE_FILES[0]).write_text(json.dumps(parts.beside.values))
-            (draft / BESIDE_FILES[1]).write_bytes(safetensors.torch.save(parts.beside.tensors))
+            (draft / BESIDE_FILES[1]).write_bytes(tensors_to_bytes(parts.beside.tensors))
         else:
             for name in BESIDE_FILES:
                 _link(beside_from / name, draft / name)
@@ -77,30 +79,35 @@ def sweep(folder: Path) -> None:
 
 
 @overload
-def load(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> Served: ...
+def load(folder: str | os.PathLike[str], *, device: Any = "cpu", prefer: str | None = None) -> Served: ...
 
 
 @overload
-def load(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu", into: nn.Module) -> nn.Module: ...
+def load(
+    folder: str | os.PathLike[str], *, device: Any = "cpu", prefer: str | None = None, into: nn.Module
+) -> nn.Module: ...
 
 
 def load(
-    folder: str | os.PathLike[str], *, device: torch.device | str = "cpu", into: nn.Module | None = None
+    folder: str | os.PathLike[str], *, device: Any = "cpu", prefer: str | None = None, into: nn.Module | None = None
 ) -> Served | nn.Module:
     """The model in an artifact folder, ready to answer.
 
     Args:
+        device: `cpu`, where neither torch nor a GPU is needed, or `cuda`.
+        prefer: `latency` widens codes of few bits while it loads, so that they answer as fast as float32; `memory`
+            leaves them as they are stored. By default small tables are widened, and large ones are not.
         into: of an artifact that was made from a module of one's own, a fresh one of the same class: its tables are
             replaced, its other parameters filled, and it is what comes back.
 
     Raises:
         AutopruneError: there is no artifact, a file of it is missing, truncated or altered, or `into` is not the
-            module that it was made from.
+            module that it was made from; a library that its kind needs is not installed.
     """
     with doing(f"{str(folder)!r} cannot be read"):
         parts = read(place_of(folder, "the folder of an artifact"))
     try:
-        served = serve(parts, device=device)
+        served = serve(parts, device=device, prefer=prefer)
         return served if into is None else served.into(into)
     except AutopruneError:
         raise
@@ -133,13 +140,13 @@ def read(folder: Path) -> Parts:
     try:
         return Parts(
             manifest=json.loads(held[MODEL_FILES[0]]),
-            tensors=safetensors.torch.load(held[MODEL_FILES[1]]),
-            beside=Beside(
-                values=json.loads(held[BESIDE_FILES[0]]), tensors=safetensors.torch.load(held[BESIDE_FILES[1]])
-            ),
+            tensors=tensors_from_bytes(held[MODEL_FILES[1]]),
+            beside=Beside(values=json.loads(held[BESIDE_FILES[0]]), tensors=tensors_from_bytes(held[BESIDE_FILES[1]])),
             files={name.removeprefix("model/"): held[name] for name in further},
         )
-    except (ValueError, RecursionError, safetensors.SafetensorError) as error:
+    except AutopruneError:
+        raise
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError, safetensors.SafetensorError) as error:
         raise AutopruneError(f"{folder}: the artifact cannot be read ({error}); make it again.") from error
 
 
@@ -202,10 +209,9 @@ def copy(folder: Path, to: Path) -> None:
 
 def _model_files(parts: Parts) -> dict[str, bytes]:
     """What lies in `model/`, by name."""
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in parts.tensors.items()}
     return {
         MODEL_FILES[0]: json.dumps(parts.manifest, separators=(",", ":")).encode(),
-        MODEL_FILES[1]: safetensors.torch.save(tensors),
+        MODEL_FILES[1]: tensors_to_bytes(parts.tensors),
         **{f"model/{name}": held for name, held in parts.files.items()},
     }
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, unknown
+from autoprune.extras import need
 from autoprune.families import what_serves
 from autoprune.packing import PackedTable, restore
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Tensors = dict[str, np.ndarray[Any, Any]]
+"""Arrays by name."""
+
+PREFERENCES = ("latency", "memory")
+"""What an artifact can be loaded for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +32,11 @@ class Parts:
         manifest: JSON values; `kind` names the class that serves it.
         tensors: what `model/tensors.safetensors` holds.
         files: what else lies in `model/`, by name: a graph, a tokenizer.
-        beside: what is useful but not needed to answer: catalogue, histories (JSON values and tensors by name).
+        beside: what is useful but not needed to answer: catalogue, histories (JSON values and arrays by name).
     """
 
     manifest: dict[str, Any]
-    tensors: dict[str, Tensor]
+    tensors: Tensors
     beside: Beside
     files: dict[str, bytes] = field(default_factory=dict)
 
@@ -47,7 +56,7 @@ class Beside:
     """What lies beside a model: not counted in its size, the same for every artifact of a task."""
 
     values: dict[str, Any]
-    tensors: dict[str, Tensor]
+    tensors: Tensors
 
 
 class Served(ABC):
@@ -83,14 +92,32 @@ class Served(ABC):
         raise AutopruneError("into: this artifact answers by itself; load it without a module.")
 
 
-def serve(parts: Parts, *, device: torch.device | str = "cpu") -> Served:
+def serve(parts: Parts, *, device: Any = "cpu", prefer: str | None = None) -> Served:
     """The object that answers for an artifact's parts.
 
+    Args:
+        device: `cpu`, where numpy or onnxruntime answers; on any other one torch does.
+        prefer: one of `PREFERENCES`; None: what a family does by the size of the model.
+
     Raises:
-        AutopruneError: the kind is unknown to this version, or there is no such device.
+        AutopruneError: the kind is unknown to this version, there is no such device, or a library is not installed.
     """
     make = what_serves(parts.manifest.get("kind"))
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise AutopruneError(f"device {str(device)!r} was asked for, but torch sees no CUDA device here; use cpu.")
-    served: Served = make(parts, device=device)
+    if prefer is not None and prefer not in PREFERENCES:
+        raise unknown("prefer", prefer, PREFERENCES)
+    if str(device) != "cpu":
+        _check_device(str(device))
+    served: Served = make(parts, device=str(device), prefer=prefer)
     return served
+
+
+def _check_device(device: str) -> None:
+    need("torch", "search", f"what answers on the device {device!r}")
+    import torch  # here, because on the CPU nobody waits for it
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise AutopruneError(f"device {device!r} is unknown; cpu and cuda are known.") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise AutopruneError(f"device {device!r} was asked for, but torch sees no CUDA device here; use cpu.")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu, relu
 
-from autoprune.encoder.tokenizer import Tokens
+from autoprune.encoder.tokenizer import Tokens, side_by_side
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": gelu,
@@ -40,10 +39,7 @@ def pool(hidden: Tensor, there: Tensor, pooling: str) -> Tensor:
 
 def padded(tokens: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
     """Token ids side by side, zeros behind the shorter ones, and which are there: int64 and bool [batch, longest]."""
-    lengths = np.array([len(ids) for ids in tokens])
-    there = np.arange(max(lengths.max(initial=1), 1)) < lengths[:, None]
-    ids = np.zeros(there.shape, dtype=np.int64)
-    ids[there] = np.concatenate(tokens)
+    ids, there = side_by_side(tokens)
     return torch.from_numpy(ids), torch.from_numpy(there)
 
 

@@ -160,7 +160,7 @@ class Encoder(Model):
     def tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """Texts as rows of the word table, under the pieces that stand."""
         word = self._table("word")
-        encoded = self.tokenizer.restricted(self.pieces).encode(texts)
+        encoded = self.tokenizer.restricted(self.pieces.numpy()).encode(texts)
         if bool(word.row_mask.all()):
             return encoded
         rows = word.row_mask.nonzero()[:, 0].cpu().numpy()
@@ -193,7 +193,7 @@ class Encoder(Model):
         if axis.name != "vocab":
             return super().protected(axis)
         index = self._table("word").index
-        return torch.isin(index, self.tokenizer.protected.to(index.device)).nonzero()[:, 0]
+        return torch.isin(index, torch.from_numpy(self.tokenizer.protected).to(index.device)).nonzero()[:, 0]
 
     def standing_axes(self, kind: str) -> dict[str, Axis]:
         standing = {str(layer) for layer, stands in self._layers() if stands}

@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from autoprune.encoder.onnx_spec import Array, Embedding, Encoder, Layer, Linear, Norm
-from autoprune.packing.codes import pack_codes
+from autoprune.packing.bits import pack_codes
 
 OPSET, IR_VERSION = 18, 8
 """Version 18 brings BitwiseAnd; onnxruntime reads both since 1.14."""
@@ -160,7 +159,7 @@ def _decode(graph: _Graph, table: Embedding, rows: Callable[[str], str]) -> str:
 
 
 def _unpacked(graph: _Graph, packed: str, bits: int, dim: int) -> str:
-    """The codes in planes of bytes (`autoprune.packing.codes.pack_codes`), uint8 [..., dim]."""
+    """The codes in planes of bytes (`autoprune.packing.bits.pack_codes`), uint8 [..., dim]."""
     if bits == 8:
         return packed
     planes = []
@@ -182,8 +181,8 @@ def _weight(graph: _Graph, linear: Linear) -> str:
     if linear.scale is None or linear.bits == 8:
         return graph.constant(linear.weight.T)
     zero = 2 ** (linear.bits - 1)
-    packed = pack_codes(torch.from_numpy((linear.weight.T.astype(np.int16) + zero).astype(np.uint8)), linear.bits)
-    codes = _unpacked(graph, graph.constant(packed.numpy()), linear.bits, len(linear.weight))
+    packed = pack_codes((linear.weight.T.astype(np.int16) + zero).astype(np.uint8), linear.bits)
+    codes = _unpacked(graph, graph.constant(packed), linear.bits, len(linear.weight))
     wide = graph.node(
         "Sub", [graph.node("Cast", [codes], to=TensorProto.INT32), graph.constant(np.array(zero, np.int32))]
     )

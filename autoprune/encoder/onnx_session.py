@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.errors import AutopruneError
+from autoprune.extras import need
 from autoprune.quiet import environment
 
 if TYPE_CHECKING:
@@ -17,29 +17,27 @@ QUIET = 3
 """onnxruntime logs errors, and no warnings."""
 
 
-def open_session(model: bytes, threads: int) -> InferenceSession:
+def open_session(model: bytes, threads: int, *, keeps_memory: bool = True) -> InferenceSession:
     """A session on the CPU.
 
     Args:
         model: a serialised ModelProto.
         threads: that one run takes.
+        keeps_memory: for the next run what this one took, which spares asking the system again.
 
     Raises:
         AutopruneError: onnxruntime is not installed.
     """
-    try:
-        # Imported without it, onnxruntime reports home, and leaves the number of the device in the home folder.
-        with environment(ORT_DISABLE_TELEMETRY="1"):
-            import onnxruntime
-    except ImportError as error:
-        raise AutopruneError(
-            "text encoders run on onnxruntime; install it with: pip install 'autoprune[text]'"
-        ) from error
+    need("onnxruntime", "encoder", "what encodes texts")
+    # Imported without it, onnxruntime reports home, and leaves the number of the device in the home folder.
+    with environment(ORT_DISABLE_TELEMETRY="1"):
+        import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = QUIET
+    options.enable_cpu_mem_arena = keeps_memory
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

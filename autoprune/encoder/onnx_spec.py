@@ -58,7 +58,7 @@ class Embedding:
 
     Attributes:
         table: float32 [rows, dim], or packed codes, uint8 [rows, width] with width = ceil(dim * bits / 8), in the
-            planes of `autoprune.packing.codes.pack_codes`.
+            planes of `autoprune.packing.bits.pack_codes`.
         dim: columns of the table.
         bits: 8, 4, 2 or 1 for codes.
         scale, offset: float32 or float16 [rows], for codes: value = (code * scale + offset) * unit.

@@ -13,7 +13,9 @@ from autoprune.encoder.architecture import LayerNorm
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.onnx_graph import build
 from autoprune.models.table import FLOAT_BITS, Linear, Table
-from autoprune.packing.codes import RowCodes, pack_codes, symmetric_zero
+from autoprune.packing.arrays import numpy_of
+from autoprune.packing.bits import pack_codes
+from autoprune.packing.codes import RowCodes, symmetric_zero
 
 
 def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
@@ -23,7 +25,7 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         model: nothing of it hidden any more.
         runtime: `onnx` or `torch`.
     """
-    tokenizer = model.tokenizer.restricted(model.pieces).to_json().encode()
+    tokenizer = model.tokenizer.restricted(model.pieces.numpy()).to_json().encode()
     settings = {**model.settings(), "runtime": runtime}
     if runtime == "onnx":
         widths = {name: _written_bits(table) for name, table in model.tables.items()}
@@ -44,17 +46,17 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         return f"{stem}_{number[int(layer)]}" if layer else name
 
     tables: dict[str, Any] = {}
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, np.ndarray[Any, Any]] = {}
     for name, table in model.tables.items():
         stored, ours = table.packed(), renumbered(name)
         tables[ours] = stored.entry
         tensors |= {f"{ours}.{key}": tensor for key, tensor in stored.tensors.items()}
         if isinstance(table, Linear):
-            tensors[f"{ours}.bias"] = table.bias.detach()
+            tensors[f"{ours}.bias"] = numpy_of(table.bias)
     for name, norm in model.norms.items():
         assert isinstance(norm, LayerNorm), "only norms are kept"
         ours = renumbered(name)
-        tensors |= {f"{ours}.norm": norm.weight.detach(), f"{ours}.norm.bias": norm.bias.detach()}
+        tensors |= {f"{ours}.norm": numpy_of(norm.weight), f"{ours}.norm.bias": numpy_of(norm.bias)}
     return Parts(
         manifest={**settings, "tables": tables}, tensors=tensors, beside=beside, files={"tokenizer.json": tokenizer}
     )

@@ -36,6 +36,7 @@ from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.weights import BERT, PROJECTION
 from autoprune.errors import AutopruneError
+from autoprune.packing.arrays import tensor_of
 
 SEGMENTS = 2
 """Rows of the table of token types: what pairs of texts are marked by, and what `BertConfig` takes for granted."""
@@ -127,8 +128,8 @@ def _write(parts: Parts, folder: Path) -> None:
 
 def _weights(parts: Parts) -> dict[str, Tensor]:
     """What an artifact packs, as float32 by its own names."""
-    found = {name: one for name, one in parts.tensors.items() if name.rpartition(".")[2] in ("bias", "norm")}
-    found |= {name: table.decode(torch.arange(table.rows)) for name, table in parts.tables().items()}
+    found = {name: tensor_of(one) for name, one in parts.tensors.items() if name.rpartition(".")[2] in ("bias", "norm")}
+    found |= {name: tensor_of(table.values()) for name, table in parts.tables().items()}
     return found
 
 

@@ -25,7 +25,8 @@ from autoprune.encoder.judging import EncoderJudging
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.reach import within_reach, without
-from autoprune.encoder.served import SentenceEncoder, serve_encoder
+from autoprune.encoder.serve import serve_encoder
+from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.teacher import Teacher, digest_of
 from autoprune.encoder.texts import Corpus, split_texts
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
@@ -212,7 +213,7 @@ def _worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
     A character of the texts counts as if it had stood alone once: without it a word that loses its pieces could not be
     read at all. Among pieces that never occur those that are placeholders come last.
     """
-    counts = 2 * tokenizer.frequency(texts) + 1
+    counts = 2 * torch.from_numpy(tokenizer.frequency(texts)) + 1
     letters = tokenizer.characters(texts)
     for at, piece in enumerate(tokenizer.pieces):
         if tokenizer.bare(piece) in letters:

@@ -9,14 +9,24 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
+
+from autoprune.extras import need
 
 if TYPE_CHECKING:
     import tokenizers
 
 Tokens = np.ndarray[tuple[int], np.dtype[np.int32]]
 """Token ids of one text, special ones included."""
+
+
+def side_by_side(tokens: Sequence[Tokens]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Token ids, zeros behind those of shorter texts, and which are there: int64 and bool [batch, longest]."""
+    lengths = np.array([len(ids) for ids in tokens])
+    there = np.arange(max(lengths.max(initial=1), 1)) < lengths[:, None]
+    ids = np.zeros(there.shape, dtype=np.int64)
+    ids[there] = np.concatenate(tokens)
+    return ids, there
 
 
 class Tokenizer:
@@ -77,7 +87,7 @@ class Tokenizer:
         return found
 
     @cached_property
-    def protected(self) -> Tensor:
+    def protected(self) -> NDArray[np.int64]:
         """Ids that every part keeps: special tokens, and ASCII characters by themselves; int64 [n]."""
         special = {str(token["content"]) for token in self.content["added_tokens"]}
         special.add(str(self.content["model"].get("unk_token")))
@@ -86,13 +96,13 @@ class Tokenizer:
             for at, piece in enumerate(self.pieces)
             if piece in special or (len(self.bare(piece)) == 1 and piece.isascii() and piece)
         ]
-        return torch.tensor(stay, dtype=torch.long)
+        return np.array(stay, dtype=np.int64)
 
     def bare(self, piece: str) -> str:
         """A piece without the sign that it goes on with a word."""
         return piece.removeprefix(self.content["model"].get("continuing_subword_prefix") or "")
 
-    def restricted(self, keep: Tensor) -> Tokenizer:
+    def restricted(self, keep: NDArray[np.int64]) -> Tokenizer:
         """The tokenizer of a part of the vocabulary, whose ids are positions in that part.
 
         Args:
@@ -100,12 +110,12 @@ class Tokenizer:
         """
         if len(keep) == self.size:
             return self
-        asked = keep.numpy().tobytes()
+        asked = keep.tobytes()
         if self._last is None or self._last[0] != asked:  # the same part is asked for again and again
             self._last = asked, self._restricted(keep)
         return self._last[1]
 
-    def _restricted(self, keep: Tensor) -> Tokenizer:
+    def _restricted(self, keep: NDArray[np.int64]) -> Tokenizer:
         kept = {self.pieces[at]: place for place, at in enumerate(keep.tolist())}
         model, special = self.content["model"], copy.deepcopy(self.content.get("post_processor"))
         _renumber(special, kept)
@@ -143,12 +153,12 @@ class Tokenizer:
             found[at] = text[min(start for start, _ in spans) : max(end for _, end in spans)]
         return found
 
-    def frequency(self, texts: Sequence[str]) -> Tensor:
+    def frequency(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """How often each id occurs in texts: int64 [size]."""
         counts = np.zeros(self.size, dtype=np.int64)
         for ids in self.encode(texts):
             np.add.at(counts, ids, 1)
-        return torch.from_numpy(counts)
+        return counts
 
     def count(self, texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
@@ -172,6 +182,7 @@ class Tokenizer:
 
     @cached_property
     def _backend(self) -> tokenizers.Tokenizer:
+        need("tokenizers", "encoder", "what encodes texts")
         import tokenizers  # here, since a recommender has none
 
         made = tokenizers.Tokenizer.from_str(json.dumps(self.content))

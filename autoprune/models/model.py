@@ -8,12 +8,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
 from autoprune.models.table import Linear, Table
+from autoprune.packing.arrays import numpy_of
 
 Watch = Callable[[str, Tensor], Tensor]
 """Sees what an axis carries, by the axis' name, and returns what goes on instead.
@@ -185,19 +187,19 @@ class Model(nn.Module):
         """Whether turning an axis costs nothing when the model answers: no product that it does not do anyway."""
         return False
 
-    def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
-        """The tables as they ship: what a manifest says of each, by name, and their tensors (`user.codes`).
+    def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray[Any, Any]]]:
+        """The tables as they ship: what a manifest says of each, by name, and their arrays (`user.codes`).
 
         A table's bias lies beside it, as `name.bias`.
         """
         entries: dict[str, dict[str, Any]] = {}
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, np.ndarray[Any, Any]] = {}
         for name, table in self.tables.items():
             stored = table.packed()
             entries[name] = stored.entry
             tensors |= {f"{name}.{key}": tensor for key, tensor in stored.tensors.items()}
             if table.bias is not None:
-                tensors[f"{name}.bias"] = table.bias.detach()
+                tensors[f"{name}.bias"] = numpy_of(table.bias)
         return entries, tensors
 
     def _table(self, name: str) -> Table:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from autoprune.packing import Codes, StoredTable, pack
 from autoprune.packing.codes import best_shares, quantize_rows
+from autoprune.packing.packed import StoredTable
+from autoprune.packing.writing import Codes, pack
 
 FLOAT_BITS = 32
 

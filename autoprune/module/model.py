@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
@@ -18,7 +19,8 @@ from autoprune.models.model import Model
 from autoprune.models.table import Table
 from autoprune.module.lookup import Lookup
 from autoprune.module.tables import fill, find_tables, own_tensors, take_over
-from autoprune.packing.codes import narrow, pack_codes
+from autoprune.packing.arrays import numpy_of
+from autoprune.packing.bits import narrow, pack_codes
 
 FEWEST_ROWS = 256
 """Of a table that may lose rows and dimensions unless others are named: the days of a week are not thinned out."""
@@ -174,7 +176,7 @@ class Adopted(Model):
         places = [{**asdict(place), "lookups": list(place.lookups), "tied": list(place.tied)} for place in self.places]
         return {"kind": "module", "places": places}
 
-    def around(self) -> dict[str, Tensor]:
+    def around(self) -> dict[str, np.ndarray[Any, Any]]:
         """What ships beside the packed tables: `own:PATH`, and of cut tables `stands:NAME` and `basis:NAME`.
 
         The rows that stand lie as bits, a basis that merely chooses columns as their numbers.
@@ -186,4 +188,4 @@ class Adopted(Model):
             if table.lifts:
                 columns = narrow(table.basis.argmax(1), table.basis.shape[1] - 1)
                 found[f"basis:{name}"] = table.basis if table.turned else columns
-        return found
+        return {name: numpy_of(held) for name, held in found.items()}

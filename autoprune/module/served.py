@@ -13,7 +13,8 @@ from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError, unknown
 from autoprune.module.tables import Place, fill, find_tables, own_tensors, take_over
 from autoprune.packing import PackedTable
-from autoprune.packing.codes import narrow, unpack_codes
+from autoprune.packing.arrays import tensor_of
+from autoprune.packing.bits import narrow, unpack_codes
 
 
 class Held:
@@ -28,7 +29,7 @@ class Held:
 
     def __init__(self, table: PackedTable, place: Place, *, stands: Tensor | None, basis: Tensor | None) -> None:
         self._table, self._basis, self._outer = table, basis, place.dim
-        self.device = next(iter(table.tensors.values())).device
+        self.device = table.like.device
         self.stands = torch.ones(place.rows, dtype=torch.bool, device=self.device)
         self._row: Tensor | None = None
         if stands is not None:
@@ -62,12 +63,15 @@ class ServedModule(Served):
 
     It has no code of the module, so that it answers with vectors alone until it is given a module to fill.
 
+    Args:
+        prefer: changes nothing: lookups decode the rows alone that they are asked for.
+
     Attributes:
         tables: shapes of the tables before anything was cut, by name.
         module: what `into` was last given.
     """
 
-    def __init__(self, parts: Parts, *, device: torch.device | str = "cpu") -> None:
+    def __init__(self, parts: Parts, *, device: str = "cpu", prefer: str | None = None) -> None:
         self._device = torch.device(device)
         self._places = [
             Place(**{**one, "lookups": tuple(one["lookups"]), "tied": tuple(one["tied"])})
@@ -77,7 +81,7 @@ class ServedModule(Served):
         for name, tensor in parts.tensors.items():
             kind, colon, of = name.partition(":")
             if colon and kind in around:
-                around[kind][of] = tensor.to(self._device)
+                around[kind][of] = tensor_of(tensor, self._device)
         packed = parts.tables()
         self._held = {
             place.name: Held(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
-import torch
-from torch import Tensor
-from torch.nn.functional import normalize
+import numpy as np
 
 from autoprune.packing import PackedTable
+from autoprune.packing.arrays import Array, bounds, cast, filled, namespace, norms, numbers, run_sums, tensor_of
+from autoprune.packing.ids import Rows
 from autoprune.packing.packed import BLOCK_ROWS
 
 SOLVED_VALUES = 2**20
@@ -51,74 +52,84 @@ class Strangers:
     """
 
     def __init__(
-        self,
-        items: PackedTable,
-        users: PackedTable,
-        *,
-        fold_in: Mapping[str, float],
-        biased: bool,
-        device: torch.device,
+        self, items: PackedTable, users: PackedTable, *, fold_in: Mapping[str, float], biased: bool = False
     ) -> None:
         self._items = items
         self._squares = "alpha" in fold_in
         self._stretched = biased or not self._squares
         self._temperature = fold_in.get("temperature", 0.0)
         dim, lengths = items.dim, 0.0
-        gram, total, mean = (torch.zeros(shape, device=device) for shape in ((dim, dim), (dim,), (dim,)))
-        for block in _blocks(users, device):
+        gram, total, mean = (filled(shape, 0, items.like) for shape in ((dim, dim), (dim,), (dim,)))
+        for block in _blocks(users):
             total += block.sum(0)
-            lengths += float(block.norm(dim=1).sum())
+            lengths += float(norms(block).sum())
         self._average, self._length = total / max(users.rows, 1), lengths / max(users.rows, 1)
-        for block in _blocks(items, device):
+        for block in _blocks(items):
             gram += block.T @ block
             mean += block.sum(0) / items.rows
+        library = namespace(gram)
         if self._squares:
             moments, penalty = gram, fold_in["alpha"] * gram
         else:
             moments = penalty = gram / max(items.rows, 1) - mean[:, None] * mean
-        scale = moments.diagonal().mean().clamp_min(1e-12)
-        self._mean, self._penalty = mean, penalty + fold_in["ridge"] * scale * torch.eye(dim, device=device)
-        some = torch.linspace(0, max(items.rows - 1, 0), min(items.rows, COMPARED), device=device).long()
-        self._compared = items.decode(some) if self._temperature else gram[:0]
+        ridge = fold_in["ridge"] * library.diagonal(moments).mean().clip(min=1e-12)
+        self._penalty = penalty + ridge * library.eye(dim, dtype=library.float32, device=gram.device)
+        self._mean, self._inverse = mean, library.linalg.inv(self._penalty)
+        self._compared = gram[:0]
+        if self._temperature:
+            some = numbers(items.rows, items.like)
+            self._compared = items.decode(some[:: -(-items.rows // COMPARED)])
 
-    def vectors(self, owner: Tensor, rows: Tensor, *, count: int) -> Tensor:
+    def vectors(self, owner: Rows, rows: Rows, *, count: int) -> Array:
         """The vectors of `count` users, float32 [count, dim].
 
         Args:
             owner: who has seen a row, int64 [n], ascending.
             rows: rows of the item table, int64 [n].
         """
-        found = self._average.repeat(count, 1)
-        seen = torch.bincount(owner, minlength=count)
-        starts = torch.nn.functional.pad(seen.cumsum(0), (1, 0)).tolist()
-        there = torch.where(seen > 0)[0]
-        values = ((seen[there] + len(self._mean)) * len(self._mean)).cumsum(0) // SOLVED_VALUES
-        for users in torch.split(there, torch.unique_consecutive(values, return_counts=True)[1].tolist()):
-            first, last = starts[int(users[0])], starts[int(users[-1]) + 1]
-            theirs = torch.split(self._items.decode(rows[first:last]), seen[users].tolist())
-            found[users] = self._of_squares(theirs) if self._squares else self._of_softmax(theirs)
-        if self._stretched:
-            found[there] = self._length * normalize(found[there])
+        dim = len(self._mean)
+        found = namespace(self._mean).tile(self._average, (count, 1))
+        seen = np.bincount(owner, minlength=count)
+        starts, there = bounds(seen), np.flatnonzero(seen)
+        values = ((seen[there] + dim) * dim).cumsum() // SOLVED_VALUES
+        for users in np.split(there, np.flatnonzero(np.diff(values)) + 1) if len(there) else ():
+            theirs = self._items.decode(self._put(rows[starts[users[0]] : starts[users[-1] + 1]]))
+            found[self._put(users)] = (self._of_squares if self._squares else self._of_softmax)(theirs, seen[users])
+        if self._stretched and len(there):
+            some = self._put(there)
+            found[some] = self._length * _directions(found[some])
         return found
 
-    def _of_squares(self, histories: Sequence[Tensor]) -> Tensor:
-        """The vectors of users by the rows that each has seen, [users, dim]."""
-        systems = torch.stack([torch.addmm(self._penalty, rows.T, rows) for rows in histories])
-        found: Tensor = torch.linalg.solve(systems, torch.stack([rows.sum(0) for rows in histories]))
-        return found
+    def _of_squares(self, seen: Array, counts: Rows) -> Array:
+        """The vectors of users, [users, dim], by the rows that each has seen, one user's after another's."""
+        histories = [seen[first:last] for first, last in pairwise(bounds(counts))]
+        library = namespace(seen)
+        systems = library.stack([rows.T @ rows for rows in histories]) + self._penalty
+        return library.linalg.solve(systems, run_sums(seen, counts)[:, :, None])[:, :, 0]
 
-    def _of_softmax(self, histories: Sequence[Tensor]) -> Tensor:
-        """The vectors of users by the rows that each has seen, [users, dim]."""
-        means = torch.stack([rows.mean(0) for rows in histories])
-        found = normalize(torch.linalg.solve(self._penalty, (means - self._mean).T).T)
+    def _of_softmax(self, seen: Array, counts: Rows) -> Array:
+        """The vectors of users, [users, dim], by the rows that each has seen, one user's after another's."""
+        means = run_sums(seen, counts) / cast(self._put(counts), "float32")[:, None]
+        found = _directions((means - self._mean) @ self._inverse)
         if not self._temperature:
             return found
-        length = self._compared.norm(dim=1).mean().clamp_min(1e-12)
-        liked = torch.softmax(found @ self._compared.T / (length * self._temperature), dim=1)
-        slope = (means - liked @ self._compared) / length
-        turned: Tensor = found + STEP * (slope - (slope * found).sum(1, keepdim=True) * found)
-        return turned
+        length = norms(self._compared).mean().clip(min=1e-12)
+        scores = found @ self._compared.T / (length * self._temperature)
+        library = namespace(scores)
+        liked = library.exp(scores - library.amax(scores, 1)[:, None])
+        slope = (means - liked @ self._compared / liked.sum(1)[:, None]) / length
+        return found + STEP * (slope - (slope * found).sum(1)[:, None] * found)
+
+    def _put(self, numbers_of: Rows) -> Array:
+        """Whole numbers where the tables are."""
+        return numbers_of if isinstance(self._mean, np.ndarray) else tensor_of(numbers_of, self._mean.device)
 
 
-def _blocks(table: PackedTable, device: torch.device) -> list[Tensor]:
-    return [table.decode(rows) for rows in torch.split(torch.arange(table.rows, device=device), BLOCK_ROWS)]
+def _directions(vectors: Array) -> Array:
+    return vectors / norms(vectors).clip(min=1e-12)[:, None]
+
+
+def _blocks(table: PackedTable) -> Iterator[Array]:
+    """The rows of a table, some at a time."""
+    rows = numbers(table.rows, table.like)
+    return (table.decode(rows[start : start + BLOCK_ROWS]) for start in range(0, table.rows, BLOCK_ROWS))

@@ -39,7 +39,7 @@ class VectorFormat(Format):
         return [] if manifest.get("kind") == "vectors" else [Obstacle(reason="it is no table of vectors")]
 
     def write(self, folder: Path, to: Path) -> None:
-        from autoprune.artifacts import artifact  # here, because it waits for torch
+        from autoprune.artifacts import artifact  # here, because it waits for numpy
 
         if to.exists():
             raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
@@ -134,20 +134,20 @@ class Faiss(VectorFormat):
     asks = "model.ntotal"
 
     def fill(self, served: VectorIndex, folder: Path) -> None:
-        import torch
+        import numpy as np
 
+        from autoprune.packing.arrays import norms
         from autoprune.packing.product import load_faiss
-        from autoprune.vectors.similarity import prepared
 
         faiss = load_faiss()
         ids, vectors = _held(served)
-        rows = prepared(torch.from_numpy(vectors), served.similarity).numpy()
+        rows = vectors / norms(vectors)[:, None].clip(min=1e-12) if served.similarity == "cosine" else vectors
         flat = faiss.IndexFlatL2 if served.similarity == "euclidean" else faiss.IndexFlatIP
         index = flat(rows.shape[1])
         index.add(rows)
         if served.projection is not None:
             turn = faiss.LinearTransform(served.width, rows.shape[1], False)
-            faiss.copy_array_to_vector(served.projection.cpu().T.contiguous().numpy().ravel(), turn.A)
+            faiss.copy_array_to_vector(np.ascontiguousarray(served.projection.T).ravel(), turn.A)
             turn.is_trained = True
             index = faiss.IndexPreTransform(turn, index)
         if served.similarity == "cosine":
@@ -161,15 +161,15 @@ def _held(served: VectorIndex) -> tuple[list[str], npt.NDArray[np.float32]]:
     import numpy as np
 
     rows = served.ordered_rows
-    vectors: npt.NDArray[np.float32] = np.ascontiguousarray(served.table.decode(rows).numpy())
-    return [str(one) for one in served.ids.values[rows.numpy()].tolist()], vectors
+    vectors: npt.NDArray[np.float32] = np.ascontiguousarray(served.rows(rows))
+    return [str(one) for one in served.ids.values[rows].tolist()], vectors
 
 
 def _write_projection(served: VectorIndex, folder: Path) -> None:
     import numpy as np
 
     if served.projection is not None:
-        np.save(folder / "projection.npy", served.projection.cpu().numpy())
+        np.save(folder / "projection.npy", served.projection)
 
 
 WORD2VEC, NUMPY, PARQUET, FAISS = Word2Vec(), Numpy(), Parquet(), Faiss()

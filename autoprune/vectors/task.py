@@ -15,6 +15,7 @@ from torch import Tensor
 
 from autoprune.artifacts.served import Beside, Parts
 from autoprune.models.context import Context
+from autoprune.packing.arrays import numpy_of
 from autoprune.tasks.task import Task
 from autoprune.vectors.benchmarks import Benchmark
 from autoprune.vectors.catalogue import Catalogue
@@ -61,7 +62,7 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         self.base: dict[str, Any] = {}
         self._encode_ids = lru_cache(ENCODED)(self._encoded_ids)
         self._beside = Beside(
-            values={}, tensors={"ids": self._encode_ids(None), "order": catalogue.order.to(torch.int32)}
+            values={}, tensors={"ids": self._encode_ids(None), "order": catalogue.order.to(torch.int32).numpy()}
         )
         dense = VectorIndex(self.parts(self.model({}, seed=0)))
         super().__init__(benchmarks, facts=facts, dense=dense, metric=config.metric)
@@ -121,26 +122,26 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         index = model.tables[TABLE].index.cpu().numpy()
         own = {"ids": self._encode_ids(None if len(index) == len(self.catalogue) else index.tobytes())}
         if model.turned:
-            own["projection"] = model.projection.cpu()
+            own["projection"] = numpy_of(model.projection)
         return dataclasses.replace(found, tensors={**found.tensors, **own})
 
-    def _encoded_ids(self, index: bytes | None) -> Tensor:
+    def _encoded_ids(self, index: bytes | None) -> np.ndarray[Any, Any]:
         """The ids of some rows (the bytes of int64 [n]), None for all of them."""
         if index is None:
             return self.catalogue.ids.encode()
-        return self.catalogue.ids.take(torch.from_numpy(np.frombuffer(index, dtype=np.int64).copy())).encode()
+        return self.catalogue.ids.take(np.frombuffer(index, dtype=np.int64)).encode()
 
     def workloads(self, served: VectorIndex) -> dict[str, Callable[[], object]]:
         """`single`: the ids of one vector's 10 neighbours; `batch`: the rows of those of 64 vectors."""
         draw = np.random.default_rng(0).integers(len(self.catalogue), size=BATCH_QUERIES)
-        queries = self.catalogue.vectors[torch.from_numpy(draw)]
+        queries = self.catalogue.vectors.numpy()[draw]
         turn = {"next": 0}
 
         def single() -> object:
             turn["next"] = (turn["next"] + 1) % len(queries)
             return served.search(queries[turn["next"]], k=10)
 
-        return {"single": single, "batch": lambda: served.topk(queries, 10)[1].cpu()}
+        return {"single": single, "batch": lambda: served.topk(queries, 10)[1]}
 
 
 def _without(recipe: Mapping[str, Any], steps: Sequence[str]) -> dict[str, Any]:

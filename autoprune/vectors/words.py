@@ -202,7 +202,7 @@ class Coverage(Benchmark):
 
     def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
         tokens = self._tokens[split]
-        covered = (served.row_of[tokens.clamp_min(0)] >= 0) & (tokens >= 0)
+        covered = torch.from_numpy(served.row_of[tokens.clamp_min(0).numpy()] >= 0) & (tokens >= 0)
         return as_rows(self.name, covered.double().mean(1), asker=self._lexicon.rarest(tokens))
 
     def part(self) -> Coverage:
