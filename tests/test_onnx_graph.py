@@ -122,7 +122,7 @@ def reference(encoder: Encoder, ids: Array, mask: Array) -> Array:
         "cls": x[:, 0],
         "max": np.where(shown == 1, x, -np.inf).max(1),
     }[encoder.pooling]
-    result = pooled if encoder.dense is None else linear(pooled, encoder.dense)
+    result = pooled if encoder.projection is None else linear(pooled, encoder.projection)
     return result / np.linalg.norm(result, axis=-1, keepdims=True) if encoder.normalize else result
 
 
@@ -167,7 +167,7 @@ def test_int8_matches_simulated_dynamic_quantisation(pooling: str, activation: s
 @pytest.mark.parametrize("coded_dense", [False, True])
 def test_dense_and_activation_match_numpy_reference(activation: str, coded_dense: bool) -> None:
     dense = random_linear(np.random.default_rng(2), 5, HIDDEN, coded=coded_dense)
-    encoder = random_encoder(dense=dense, activation=activation, normalize=False)
+    encoder = random_encoder(projection=dense, activation=activation, normalize=False)
     ids, mask = random_inputs()
     got = answers(encoder, ids, mask)
     assert got.shape == (len(ids), 5)
@@ -269,7 +269,10 @@ def test_a_coded_file_is_small() -> None:
         ({"pooling": "min"}, "pooling 'min' is unknown"),
         ({"activation": "gelo"}, "Did you mean gelu"),
         ({"layers": ()}, "at least one layer"),
-        ({"dense": Linear(weight=np.zeros((3, 4), np.float32), bias=np.zeros(3, np.float32))}, "dense takes 32"),
+        (
+            {"projection": Linear(weight=np.zeros((3, 4), np.float32), bias=np.zeros(3, np.float32))},
+            "projection takes 32",
+        ),
     ],
 )
 def test_errors_say_the_rule(changed: dict[str, Any], words: str) -> None:

@@ -10,16 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import layer_norm, linear, normalize, scaled_dot_product_attention
+from torch.nn.functional import linear
 
 from autoprune.artifacts.served import Parts, Served
-from autoprune.encoder.functional import ACTIVATIONS, padded, places, pool
+from autoprune.encoder.architecture import normed, read_architecture
+from autoprune.encoder.functional import padded
 from autoprune.encoder.onnx_session import open_session, run
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.tokenizer import Tokenizer
+from autoprune.encoder.transformer import Layer, embed
 from autoprune.errors import AutopruneError
 from autoprune.fits import fits
+from autoprune.models.model import unchanged
 from autoprune.packing import PackedTable
 
 Vectors = NDArray[np.float32]
@@ -29,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "max_tokens": int,
     "out": int,
     "head_dim": int,
-    "layers": list[dict[str, int]],
+    "layers": list[dict[str, float]],
     "pooling": str,
     "normalize": bool,
     "activation": str,
@@ -153,7 +156,8 @@ class OnnxEncoder(SentenceEncoder):
 
     @property
     def positions(self) -> int | None:
-        return None if self._rows is None else int(self._rows["position"]) - (self._padding is not None)
+        places = (self._rows or {}).get("position")
+        return None if places is None else int(places) - (self._padding is not None)
 
     def forward(self, ids: Tensor, there: Tensor) -> Vectors:
         return run(self._session(), ids.numpy(), there.numpy().astype(np.int64))
@@ -170,7 +174,8 @@ class TorchEncoder(SentenceEncoder):
 
     def __init__(self, parts: Parts, *, device: torch.device | str) -> None:
         super().__init__(parts)
-        self._settings = parts.manifest
+        self._architecture, self._padding = read_architecture(parts.manifest), parts.manifest.get("padding")
+        self._layers = [Layer(at, self._architecture.block(at)) for at in range(len(parts.manifest["layers"]))]
         self._device = torch.device(device)
         self._tables: dict[str, PackedTable] = {}
         self._weights = {
@@ -191,44 +196,43 @@ class TorchEncoder(SentenceEncoder):
         return packed + sum(tensor.nbytes for tensor in self._weights.values())
 
     @property
-    def positions(self) -> int:
-        return self._tables["position"].rows - (self._settings.get("padding") is not None)
+    def positions(self) -> int | None:
+        places = self._tables.get("position")
+        return None if places is None else places.rows - (self._padding is not None)
 
     @torch.inference_mode()
     def forward(self, ids: Tensor, there: Tensor) -> Vectors:
         ids, there = ids.to(self._device), there.to(self._device)
-        rows = places(ids, self._settings.get("padding"))
-        words = self._tables["word"].decode(ids.flatten()).view(*ids.shape, -1)
-        placed = self._tables["position"].decode(rows.flatten()).view(*rows.shape, -1)
-        hidden = self._norm("embedding", words + placed)
-        if "project" in self._weights:
-            hidden = self._map("project", hidden)
-        mask = None if there.all() else there[:, None, None, :]
-        activate = ACTIVATIONS[self._settings["activation"]]
-        for layer in range(len(self._settings["layers"])):
-            query, key, value = (
-                self._map(f"{name}_{layer}", hidden).view(*ids.shape, -1, self._settings["head_dim"]).transpose(1, 2)
-                for name in ("query", "key", "value")
-            )
-            context = scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
-            hidden = hidden + self._map(f"output_{layer}", context.reshape(*ids.shape, -1))
-            hidden = self._norm(f"attention_{layer}", hidden)
-            neurons = activate(self._map(f"up_{layer}", hidden))
-            hidden = self._norm(f"ffn_{layer}", hidden + self._map(f"down_{layer}", neurons))
-        vectors = pool(hidden, there, self._settings["pooling"])
-        if "out" in self._weights:
-            vectors = self._map("out", vectors)
-        if self._settings["normalize"]:
-            vectors = normalize(vectors)
+        vectors = embed(
+            self,
+            ids,
+            there,
+            unchanged,
+            architecture=self._architecture,
+            padding=self._padding,
+            layers=self._layers,
+        )
         found: Vectors = vectors.cpu().numpy()
         return found
 
-    def _map(self, name: str, vectors: Tensor) -> Tensor:
-        return linear(vectors, self._weights[name], self._weights[f"{name}.bias"])
+    def has(self, name: str) -> bool:
+        return name in self._tables or name in self._weights
 
-    def _norm(self, name: str, vectors: Tensor) -> Tensor:
-        weight, bias = self._weights[f"{name}.norm"], self._weights[f"{name}.norm.bias"]
-        return layer_norm(vectors, weight.shape, weight, bias, self._settings["epsilon"])
+    def looked_up(self, name: str, rows: Tensor) -> Tensor:
+        return self._tables[name].decode(rows.flatten()).view(*rows.shape, -1)
+
+    def mapped(self, name: str, vectors: Tensor) -> Tensor:
+        return linear(vectors, self._weights[name], self._weights.get(f"{name}.bias"))
+
+    def normed(self, name: str, vectors: Tensor) -> Tensor:
+        weight, architecture = self._weights.get(f"{name}.norm"), self._architecture
+        if weight is None:
+            return vectors
+        bias = self._weights.get(f"{name}.norm.bias")
+        return normed(vectors, weight, bias, architecture.epsilon, rms=architecture.rms)
+
+    def relative(self, layer: int) -> Tensor | None:
+        return self._weights.get(f"distances_{layer}.bias")
 
 
 def serve_encoder(parts: Parts, *, device: torch.device | str) -> SentenceEncoder:
