@@ -100,7 +100,7 @@ def test_what_the_list_says() -> None:
         ("tokenizer_config.json", {"model_input_names": ["input_ids", "token_type_ids"]}, "would count as text"),
         ("1_Pooling/config.json", {"pooling_mode_weightedmean_tokens": True}, "mean and weightedmean is unknown"),
         ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, "the pooling cls and mean is unknown"),
-        ("1_Pooling/config.json", {"pooling_mode": "lasttoken"}, "the pooling lasttoken is unknown"),
+        ("1_Pooling/config.json", {"pooling_mode": "tokens"}, "the pooling tokens is unknown"),
         ("2_Normalize/config.json", {"module_input_name": "token_embeddings"}, "only sentence_embedding is known"),
     ],
 )

@@ -1,20 +1,16 @@
-"""What an encoder is made of: its settings, its tables, and what of them goes together."""
+"""What an encoder is, beside its weights, and what these are called."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import layer_norm, rms_norm
 
 from autoprune.encoder.prompts import Prompts
-from autoprune.encoder.tokenizer import Tokenizer
-from autoprune.models.axis import Axis
-from autoprune.models.table import Linear, Table
 
 MAPS = ("query", "key", "value", "output", "gate", "up", "down")
 """The linear maps of a layer; `up_3` is that of layer 3. A layer without gates has no `gate`."""
@@ -118,96 +114,8 @@ def read_architecture(manifest: Mapping[str, Any]) -> Architecture:
     )
 
 
-class Norm(nn.Module):
-    """Layer normalisation (Ba et al. 2016), or that by the root mean square (Zhang & Sennrich 2019).
-
-    Attributes:
-        bias: None: there is none.
-    """
-
-    bias: nn.Parameter | None
-
-    def __init__(self, size: int, epsilon: float, *, bias: bool = True, rms: bool = False) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.register_parameter("bias", nn.Parameter(torch.zeros(size)) if bias else None)
-        self.epsilon, self.rms = epsilon, rms
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        return normed(vectors, self.weight, self.bias, self.epsilon, rms=self.rms)
-
-
 def normed(vectors: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, *, rms: bool) -> Tensor:
     """Vectors [..., size] after a norm."""
     if rms:
         return rms_norm(vectors, weight.shape, weight, epsilon)
     return layer_norm(vectors, weight.shape, weight, bias, epsilon)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """How large an encoder is, and which weights it has.
-
-    Attributes:
-        positions: rows of the position table; 0: there is none.
-        heads: that have keys and values, of each block.
-        ffn: neurons of each block.
-        out: dimensions of the vectors.
-        dense: what comes out of the layer behind the pooling; 0: there is none.
-        buckets: of distances, for which scores are learned; 0: scores do not rest on them.
-        gated: whether neurons have gates (Shazeer 2020, "GLU Variants Improve Transformer").
-        biased: the maps that have a bias, and `norm` if norms have one.
-        norms: by name.
-    """
-
-    positions: int
-    heads: Sequence[int]
-    ffn: Sequence[int]
-    out: int
-    dense: int = 0
-    buckets: int = 0
-    gated: bool = False
-    biased: Sequence[str] = (*MAPS, "norm", "project", "dense")
-    norms: Sequence[str]
-
-
-def post_norms(layers: int) -> tuple[str, ...]:
-    """The norms of an encoder as Devlin et al. (2019) have it."""
-    return ("embedding", *(f"{place}_{layer}" for layer in range(layers) for place in ("attention", "ffn")))
-
-
-def tables_and_axes(
-    architecture: Architecture, tokenizer: Tokenizer, sizes: Sizes
-) -> tuple[dict[str, Table], tuple[Axis, ...]]:
-    """The tables of an encoder by name, and what can be cut."""
-    size, hidden, together = architecture.head_dim, architecture.hidden, architecture.shared
-    embedding = architecture.embedding or hidden
-    tables: dict[str, Table] = {"word": Table(tokenizer.size, embedding)}
-    if sizes.positions:
-        tables["position"] = Table(sizes.positions, embedding)
-    tables["out"] = Linear(sizes.out, sizes.dense or hidden)
-    if sizes.dense:
-        tables["dense"] = Linear(sizes.dense, hidden, bias="dense" in sizes.biased)
-    if architecture.embedding is not None:
-        tables["project"] = Linear(hidden, embedding)
-    axes = [Axis(name="layers", kind="layers"), Axis(name="out", kind="dim", pairs=(("out", 0),))]
-    if tokenizer.reducible:
-        axes.append(Axis(name="vocab", kind="rows", pairs=(("word", 0),)))
-    for block, (count, neurons) in enumerate(zip(sizes.heads, sizes.ffn, strict=True)):
-        inner = count * size
-        shapes = {"query": (together * inner, hidden), "key": (inner, hidden), "value": (inner, hidden)}
-        shapes |= {"output": (hidden, together * inner), "up": (neurons, hidden), "down": (hidden, neurons)}
-        shapes |= {"gate": (neurons, hidden)} if sizes.gated else {}
-        tables |= {f"{name}_{block}": Linear(*shape, bias=name in sizes.biased) for name, shape in shapes.items()}
-        axes.append(_heads(block, width=size, together=together))
-        led = ("up", "gate") if sizes.gated else ("up",)
-        pairs = (*((f"{name}_{block}", 0) for name in led), (f"down_{block}", 1))
-        axes.append(Axis(name=f"ffn.{block}", kind="ffn", pairs=pairs))
-    return tables, tuple(axes)
-
-
-def _heads(block: int, *, width: int, together: int) -> Axis:
-    """The heads of a block; those that share keys and values are one."""
-    pairs = (*((f"{name}_{block}", 0) for name in ("query", "key", "value")), (f"output_{block}", 1))
-    several = (together, 1, 1, together) if together > 1 else ()
-    return Axis(name=f"heads.{block}", kind="heads", pairs=pairs, width=width, several=several)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autoprune.encoder.architecture import MAPS, NORMS, Architecture, Norm, Sizes, tables_and_axes
+from autoprune.encoder.architecture import MAPS, NORMS, Architecture
 from autoprune.encoder.functional import GONE, padded
+from autoprune.encoder.sizes import Norm, Sizes, tables_and_axes
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
 from autoprune.encoder.transformer import Layer, embed
 from autoprune.models.axis import Axis
@@ -228,7 +229,8 @@ class Encoder(Model):
 
     def rotate(self, axis: Axis, rotation: Tensor) -> None:
         table = self._table("out")
-        assert isinstance(table, Linear) and table.bias is not None, "vectors are projected by a linear map"
+        assert isinstance(table, Linear), "vectors are projected by a linear map"
+        assert table.bias is not None, "which has a bias"
         table.weight.data = rotation.T @ table.weights().detach()
         table.bias.data = rotation.T @ table.bias.detach()
         self.basis = rotation.T @ self.basis

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from autoprune.artifacts.served import Beside, Parts
 from autoprune.encoder import onnx_spec
-from autoprune.encoder.architecture import MAPS, Norm
+from autoprune.encoder.architecture import MAPS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.onnx_graph import build
+from autoprune.encoder.sizes import Norm
 from autoprune.encoder.transformer import buckets
 from autoprune.models.table import FLOAT_BITS, Linear, Table
 from autoprune.packing.codes import RowCodes, pack_codes, symmetric_zero

@@ -19,10 +19,9 @@ from autoprune.encoder.onnx_session import open_session, run
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.tokenizer import Tokenizer
-from autoprune.encoder.transformer import Layer, embed
+from autoprune.encoder.transformer import Layer, embed, unwatched
 from autoprune.errors import AutopruneError
 from autoprune.fits import fits
-from autoprune.models.model import unchanged
 from autoprune.packing import PackedTable
 
 Vectors = NDArray[np.float32]
@@ -207,7 +206,7 @@ class TorchEncoder(SentenceEncoder):
             self,
             ids,
             there,
-            unchanged,
+            unwatched,
             architecture=self._architecture,
             padding=self._padding,
             layers=self._layers,

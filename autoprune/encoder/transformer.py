@@ -24,6 +24,11 @@ Watch = Callable[[str, Tensor], Tensor]
 """As `autoprune.models.model.Watch`."""
 
 
+def unwatched(_: str, values: Tensor) -> Tensor:
+    """The watch of who answers."""
+    return values
+
+
 class Weights(Protocol):
     """What holds the weights of an encoder; a name is that of a table or of a norm."""
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autoprune.encoder.architecture import Sizes
 from autoprune.encoder.layouts import Layout
+from autoprune.encoder.sizes import Sizes
 from autoprune.errors import AutopruneError
 
 
