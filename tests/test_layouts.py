@@ -15,6 +15,7 @@ from tiny_encoder import HIDDEN, TEXTS, VOCABULARY, write_tiny_bert
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside
+from autoprune.encoder import onnx_graph
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.layouts import AS_BERT, LAYOUTS
 from autoprune.encoder.model import Encoder
@@ -262,6 +263,29 @@ def test_what_would_be_lost_is_refused(kind: str, config: dict[str, Any], said: 
     with pytest.raises(AutopruneError) as caught:
         read_encoder(str(folder))
     assert said in str(caught.value)
+
+
+def test_weights_that_a_graph_has_no_room_for_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    model = read_encoder(str(write(tmp_path / "model", "qwen3")))
+    for name, table in model.tables.items():
+        if name.startswith("up"):
+            table.choose_bits(torch.full((table.rows,), 8))
+            table.code()
+    made = save(model, tmp_path / "whole", "onnx")
+    monkeypatch.setattr(onnx_graph, "MOST", 10_000)
+    apart = save(model, tmp_path / "apart", "onnx")
+    names = {path.name for path in (apart / "model").iterdir()}
+    assert names == {*(path.name for path in (made / "model").iterdir()), "model.onnx.data"}
+    assert (apart / "model" / "model.onnx").stat().st_size < (made / "model" / "model.onnx").stat().st_size / 2
+    served = artifact.load(apart)
+    np.testing.assert_array_equal(served.encode(TEXTS[:24]), artifact.load(made).encode(TEXTS[:24]))
+    assert served.memory_bytes == pytest.approx(artifact.load(made).memory_bytes, rel=0.1)
+    session = onnxruntime.InferenceSession(str(apart / "model" / "model.onnx"), providers=["CPUExecutionProvider"])
+    fed = {"input_ids": np.array([model.tokens(["a bird"])[0]], np.int64)}
+    fed["attention_mask"] = np.ones_like(fed["input_ids"])
+    np.testing.assert_allclose(session.run(None, fed)[0][0], served.encode("a bird"), atol=1e-6)
 
 
 def test_where_places_are_relative_there_are_any_number(tmp_path: Path) -> None:

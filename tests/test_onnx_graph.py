@@ -127,7 +127,7 @@ def reference(encoder: Encoder, ids: Array, mask: Array) -> Array:
 
 
 def answers(encoder: Encoder, ids: Array, mask: Array) -> Array:
-    model = build(encoder)
+    model = build(encoder).model
     onnx.checker.check_model(onnx.load_model_from_string(model))
     return run(open_session(model, 1), ids, mask)
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,35 @@ STEP, ZERO = 1 / 127, np.array(128, np.uint8)
 GELU = {"gelu": "Gelu", "gelu_new": "FastGelu"}
 
 
-def build(encoder: Encoder) -> bytes:
-    """The file: a serialised ModelProto.
+MOST = 2**31 - 2**24
+"""Bytes of weights in a graph's own file: a ModelProto has less than 2**31, and nodes and names take some."""
+FEW = 1024
+"""Bytes of a constant that stays in the graph's own file in any case: onnxruntime looks into small ones."""
+BESIDE = "model.onnx.data"
+"""The file of weights that a graph has no room for; onnxruntime finds it where the graph lies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A graph as it is kept.
+
+    Attributes:
+        model: a serialised ModelProto.
+        data: weights for which it has no room, one behind the other; mostly empty.
+        outside: their names → the type, the shape, and where they begin.
+    """
+
+    model: bytes
+    data: bytes = b""
+    outside: dict[str, list[Any]] = field(default_factory=dict)
+
+    def files(self) -> dict[str, bytes]:
+        """By name; the second one only where there is something in it."""
+        return {"model.onnx": self.model, **({BESIDE: self.data} if self.outside else {})}
+
+
+def build(encoder: Encoder) -> Written:
+    """The files of a graph.
 
     Inputs: input_ids and attention_mask, int64 [batch, tokens]; the mask has 1 where a token is, 0 where none is.
     Output: sentence_embedding, float32 [batch, out].
@@ -59,8 +87,7 @@ def build(encoder: Encoder) -> bytes:
     if encoder.normalize:
         result = graph.node("LpNormalization", [result], axis=-1, p=2)
     graph.node("Identity", [result], output="sentence_embedding")
-    content: bytes = graph.model(encoder.out).SerializeToString()
-    return content
+    return graph.written(encoder.out)
 
 
 class _Graph:
@@ -107,7 +134,23 @@ class _Graph:
     def numbers(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64))
 
-    def model(self, out: int) -> onnx.ModelProto:
+    def written(self, out: int) -> Written:
+        """The files; where the graph has no room for its weights the large ones lie beside it."""
+        weights = sum(len(one.raw_data) for one in self.constants)
+        large = [one for one in self.constants if len(one.raw_data) >= FEW] if weights > MOST else []
+        outside, data, start = dict[str, list[Any]](), list[bytes](), 0
+        for one in large:
+            held = one.raw_data
+            outside[one.name] = [helper.tensor_dtype_to_np_dtype(one.data_type).name, list(one.dims), start]
+            one.ClearField("raw_data")
+            one.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", BESIDE), ("offset", start), ("length", len(held))):
+                one.external_data.add(key=key, value=str(value))
+            data.append(held)
+            start += len(held)
+        return Written(model=self._model(out).SerializeToString(), data=b"".join(data), outside=outside)
+
+    def _model(self, out: int) -> onnx.ModelProto:
         ids, mask = (
             helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
             for name in ("input_ids", "attention_mask")

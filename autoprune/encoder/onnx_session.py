@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +18,13 @@ QUIET = 3
 """onnxruntime logs errors, and no warnings."""
 
 
-def open_session(model: bytes, threads: int) -> InferenceSession:
+def open_session(model: bytes, threads: int, outside: Mapping[str, NDArray[Any]] | None = None) -> InferenceSession:
     """A session on the CPU.
 
     Args:
         model: a serialised ModelProto.
         threads: that one run takes.
+        outside: the weights that do not lie in it, by name.
 
     Raises:
         AutopruneError: onnxruntime is not installed.
@@ -40,6 +42,9 @@ def open_session(model: bytes, threads: int) -> InferenceSession:
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = QUIET
+    if outside:
+        held = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in outside.values()]
+        options.add_external_initializers(list(outside), held)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

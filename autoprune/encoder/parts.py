@@ -35,11 +35,13 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         rows |= {"position": _positions(model)} if "position" in model.tables else {}
         coded = any(isinstance(table, Linear) and table.coded is not None for table in model.tables.values())
         scales = {"activation_scales": "token"} if coded else {}  # without: one for a whole request
+        written = build(_graph(model))
+        outside = {"outside": written.outside} if written.outside else {}
         return Parts(
-            manifest={**settings, **scales, "rows": rows, "bits": widths},
+            manifest={**settings, **scales, "rows": rows, "bits": widths, **outside},
             tensors={},
             beside=beside,
-            files={"model.onnx": build(_graph(model)), "tokenizer.json": tokenizer},
+            files={**written.files(), "tokenizer.json": tokenizer},
         )
     number = {block: place for place, block in enumerate(model.blocks)}
 

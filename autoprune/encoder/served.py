@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, overload
@@ -40,6 +41,7 @@ SETTINGS: dict[str, Any] = {
     "prompts": dict[str, Any] | None,
     "similarity": str | None,
     "rows": dict[str, int] | None,
+    "outside": dict[str, list[Any]] | None,
 }
 """What a manifest must say, and of what type it is; that which may be None may be absent."""
 
@@ -145,13 +147,14 @@ class OnnxEncoder(SentenceEncoder):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self._model = parts.files["model.onnx"]
+        self._outside = _outside(parts)
         self._rows, self._padding = parts.manifest.get("rows"), parts.manifest.get("padding")
         self._sessions: dict[int, Any] = {}
         self._session()
 
     @property
     def memory_bytes(self) -> int:
-        return len(self._model)
+        return len(self._model) + sum(weight.nbytes for weight in self._outside.values())
 
     @property
     def positions(self) -> int | None:
@@ -164,7 +167,7 @@ class OnnxEncoder(SentenceEncoder):
     def _session(self) -> Any:
         threads = torch.get_num_threads()
         if threads not in self._sessions:
-            self._sessions[threads] = open_session(self._model, threads)
+            self._sessions[threads] = open_session(self._model, threads, self._outside)
         return self._sessions[threads]
 
 
@@ -232,6 +235,15 @@ class TorchEncoder(SentenceEncoder):
 
     def relative(self, layer: int) -> Tensor | None:
         return self._weights.get(f"distances_{layer}.bias")
+
+
+def _outside(parts: Parts) -> dict[str, NDArray[Any]]:
+    """The weights that a graph of more than two gigabytes has no room for, by name."""
+    data = parts.files.get("model.onnx.data", b"")
+    return {
+        name: np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)
+        for name, (dtype, shape, start) in (parts.manifest.get("outside") or {}).items()
+    }
 
 
 def serve_encoder(parts: Parts, *, device: torch.device | str) -> SentenceEncoder:
