@@ -37,6 +37,9 @@ SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch
 
 ADAPTER = "adapter_config.json"
 
+MOST = 2**15
+"""Tokens of the longest text where neither the tokenizer nor the places set a limit."""
+
 FEWEST = 3
 """Tokens of the longest text: two are those that frame it."""
 
@@ -260,4 +263,4 @@ def _read_tokenizer(source: Source, folder: Path, *, places: float, shape: Shape
     if not isinstance(longest, int | float) or isinstance(longest, bool) or not longest >= FEWEST:
         raise source.refusal(f"the longest text must have {FEWEST} tokens or more, but got {longest!r}.")
     backend = lower_cased(read.backend) if reading.get("do_lower_case") else read.backend
-    return Tokenizer.read(backend, max_tokens=int(min(longest, places)), keeps_end=read.truncation == "left")
+    return Tokenizer.read(backend, max_tokens=int(min(longest, places, MOST)), keeps_end=read.truncation == "left")

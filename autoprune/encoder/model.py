@@ -245,8 +245,9 @@ class Encoder(Model):
         block = self.architecture.block(layer)
         sizes = {kind: self.size(self.axes[f"{kind}.{block}"]) for kind in ("heads", "ffn")}
         shared = {"block": self.blocks.index(block)} if self.architecture.blocks else {}
-        number = {"number": layer} if self.architecture.family else {}
-        return {**sizes, **self.architecture.of_layer(layer), **shared, **number}
+        normed = any(name.startswith("preattention_") for name in self.norms)
+        bare = {"bare": True} if normed and f"preattention_{block}" not in self.norms else {}
+        return {**sizes, **self.architecture.of_layer(layer), **shared, **bare}
 
 
 class _Weights:

@@ -36,7 +36,7 @@ def _lacks_heads(manifest: Mapping[str, Any]) -> bool:
 
 
 def _lacks_first_layer(manifest: Mapping[str, Any]) -> bool:
-    return bool(manifest.get("family") == "modernbert" and manifest["layers"][0]["number"])
+    return bool(manifest.get("family") == "modernbert" and not manifest["layers"][0].get("bare"))
 
 
 def _is_grouped_unevenly(manifest: Mapping[str, Any]) -> bool:

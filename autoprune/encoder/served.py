@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "max_tokens": int,
     "out": int,
     "head_dim": int,
-    "layers": list[dict[str, float]],
+    "layers": list[dict[str, Any]],
     "pooling": str,
     "normalize": bool,
     "activation": str,
