@@ -427,7 +427,8 @@ def _normed(graph: _Graph, terms: list[str], norm: Norm | None, epsilon: float) 
     if not norm.rms:
         given = [total, gain] + ([] if norm.bias is None else [graph.constant(norm.bias)])
         return graph.node("LayerNormalization", given, axis=-1, epsilon=epsilon)
-    mean = graph.node("ReduceMean", [graph.node("Mul", [total, total]), graph.numbers(-1)], keepdims=1)
+    # As onnxruntime knows it again and makes one kernel of it: with Mul in place of Pow it would not.
+    mean = graph.node("ReduceMean", [graph.node("Pow", [total, graph.number(2)]), graph.numbers(-1)], keepdims=1)
     length = graph.node("Sqrt", [graph.node("Add", [mean, graph.number(epsilon)])])
     return graph.node("Mul", [graph.node("Div", [total, length]), gain])
 
