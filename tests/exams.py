@@ -100,7 +100,7 @@ RECOMMENDER_EXAMS = [
     Exam("tiers", {"head": 0.2, "middle": 0.3, "middle_bits": 2, "width": 4, "entries": 16}, bits=frozenset({8, 2, 4})),
 ]
 
-BODY = ["position", *(f"{name}_{layer}" for layer in range(LAYERS) for name in MAPS)]
+BODY = ["position", *(f"{name}_{layer}" for layer in range(LAYERS) for name in MAPS if name != "gate")]
 EACH = [str(layer) for layer in range(LAYERS)]
 
 ENCODER_EXAMS = [

@@ -33,10 +33,10 @@ ROOMS = {
     "recommender": "histories strangers loss ranking data data.looks data.columns data.text data.delimited "
     "data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk served model "
     "task pieces sides trained matching brought make",
-    "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
-    "onnx_spec onnx_graph served torch_served serve model parts reach obstacles stock stock_format hub "
-    "modules pretrained bert config slices workloads benchmarks benchmarks.part benchmarks.tables "
-    "benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
+    "encoder": "settings source checkpoint prompts similarity vocabulary tokenizer functional architecture transformer "
+    "layouts sizes weights onnx_session onnx_spec onnx_graph served torch_served serve model parts reach obstacles "
+    "modules stock stock_format hub pretrained bert config slices workloads benchmarks benchmarks.part "
+    "benchmarks.tables benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
     "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage "
     "texts teacher judging task make",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "

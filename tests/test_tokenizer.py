@@ -117,12 +117,14 @@ def test_frequency_counts_ids(whole: Tokenizer) -> None:
     assert found == {"[CLS]": 2, "[SEP]": 2, "water": 2, "the": 1, "walk": 1}
 
 
-def test_other_kinds_stay_whole() -> None:
-    vocabulary = {"[UNK]": 0, "a": 1, "b": 2, "ab": 3}
-    byte_pairs = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[("a", "b")], unk_token="[UNK]"))
+def test_what_cannot_read_every_text_stays_whole() -> None:
+    vocabulary = {"a": 0, "b": 1, "ab": 2}
+    byte_pairs = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[("a", "b")]))
     assert not Tokenizer.read(byte_pairs.to_str(), max_tokens=8).reducible
-    unigrams = tokenizers.Tokenizer(tokenizers.models.Unigram([("[UNK]", 0.0), ("a", -1.0)], unk_id=0))
+    unigrams = tokenizers.Tokenizer(tokenizers.models.Unigram([("a", -1.0)]))
     assert not Tokenizer.read(unigrams.to_str(), max_tokens=8).reducible
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    assert not Tokenizer.read(words.to_str(), max_tokens=8).reducible
     unknown = tokenizers.Tokenizer(tokenizers.models.WordPiece({"a": 0, "##a": 1}, unk_token="[UNK]"))
     assert not Tokenizer.read(unknown.to_str(), max_tokens=8).reducible, "there is nothing for what it cannot read"
 

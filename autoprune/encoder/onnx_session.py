@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +18,15 @@ QUIET = 3
 """onnxruntime logs errors, and no warnings."""
 
 
-def open_session(model: bytes, threads: int, *, keeps_memory: bool = True) -> InferenceSession:
+def open_session(
+    model: bytes, threads: int, outside: Mapping[str, NDArray[Any]] | None = None, *, keeps_memory: bool = True
+) -> InferenceSession:
     """A session on the CPU.
 
     Args:
         model: a serialised ModelProto.
         threads: that one run takes.
+        outside: the weights that do not lie in it, by name.
         keeps_memory: for the next run what this one took, which spares asking the system again.
 
     Raises:
@@ -38,6 +42,9 @@ def open_session(model: bytes, threads: int, *, keeps_memory: bool = True) -> In
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = QUIET
     options.enable_cpu_mem_arena = keeps_memory
+    if outside:
+        held = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in outside.values()]
+        options.add_external_initializers(list(outside), held)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

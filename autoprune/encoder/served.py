@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, overload
@@ -25,7 +26,7 @@ SETTINGS: dict[str, Any] = {
     "max_tokens": int,
     "out": int,
     "head_dim": int,
-    "layers": list[dict[str, int]],
+    "layers": list[dict[str, Any]],
     "pooling": str,
     "normalize": bool,
     "activation": str,
@@ -34,6 +35,7 @@ SETTINGS: dict[str, Any] = {
     "prompts": dict[str, Any] | None,
     "similarity": str | None,
     "rows": dict[str, int] | None,
+    "outside": dict[str, list[Any]] | None,
 }
 """What a manifest must say, and of what type it is; that which may be None may be absent."""
 
@@ -143,6 +145,7 @@ class OnnxEncoder(SentenceEncoder):
     def __init__(self, parts: Parts, *, prefer: str | None = None) -> None:
         super().__init__(parts)
         self._model = parts.files["model.onnx"]
+        self._outside = _outside(parts)
         self._rows, self._padding = parts.manifest.get("rows"), parts.manifest.get("padding")
         self._keeps_memory = prefer != "memory"
         self._sessions: dict[int, Any] = {}
@@ -150,11 +153,12 @@ class OnnxEncoder(SentenceEncoder):
 
     @property
     def memory_bytes(self) -> int:
-        return len(self._model)
+        return len(self._model) + sum(weight.nbytes for weight in self._outside.values())
 
     @property
     def positions(self) -> int | None:
-        return None if self._rows is None else int(self._rows["position"]) - (self._padding is not None)
+        places = (self._rows or {}).get("position")
+        return None if places is None else int(places) - (self._padding is not None)
 
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
         return run(self._session(), ids, there.astype(np.int64))
@@ -162,5 +166,14 @@ class OnnxEncoder(SentenceEncoder):
     def _session(self) -> Any:
         count = threads()
         if count not in self._sessions:
-            self._sessions[count] = open_session(self._model, count, keeps_memory=self._keeps_memory)
+            self._sessions[count] = open_session(self._model, count, self._outside, keeps_memory=self._keeps_memory)
         return self._sessions[count]
+
+
+def _outside(parts: Parts) -> dict[str, NDArray[Any]]:
+    """The weights that a graph of more than two gigabytes has no room for, by name."""
+    data = parts.files.get("model.onnx.data", b"")
+    return {
+        name: np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)
+        for name, (dtype, shape, start) in (parts.manifest.get("outside") or {}).items()
+    }

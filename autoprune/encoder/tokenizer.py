@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoprune.encoder.vocabulary import is_least, is_reducible, made_of, restricted, unknown_piece
 from autoprune.extras import need
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def side_by_side(tokens: Sequence[Tokens]) -> tuple[NDArray[np.int64], NDArray[n
 class Tokenizer:
     """A tokenizer as `tokenizers` writes it down, and what can be left of it.
 
-    Under WordPiece (Schuster & Nakajima 2012) a word is cut into the longest pieces there are, from the left: without
-    a piece it becomes smaller ones, so any part of the vocabulary that keeps the single characters reads all texts.
+    Without a piece a word becomes smaller ones, so any part of the vocabulary that keeps the smallest reads all texts
+    (`autoprune.encoder.vocabulary`).
 
     Args:
         content: what `tokenizers.Tokenizer.to_str` says, as JSON values; never changed.
@@ -71,7 +72,7 @@ class Tokenizer:
     @property
     def reducible(self) -> bool:
         """Whether the vocabulary can lose pieces."""
-        return self.kind == "WordPiece" and self.content["model"].get("unk_token") in self.content["model"]["vocab"]
+        return is_reducible(self.content)
 
     @cached_property
     def size(self) -> int:
@@ -88,13 +89,11 @@ class Tokenizer:
 
     @cached_property
     def protected(self) -> NDArray[np.int64]:
-        """Ids that every part keeps: special tokens, and ASCII characters by themselves; int64 [n]."""
+        """Ids that every part keeps: special tokens, and ASCII characters or bytes by themselves; int64 [n]."""
         special = {str(token["content"]) for token in self.content["added_tokens"]}
-        special.add(str(self.content["model"].get("unk_token")))
+        special.add(str(unknown_piece(self.content["model"])))
         stay = [
-            at
-            for at, piece in enumerate(self.pieces)
-            if piece in special or (len(self.bare(piece)) == 1 and piece.isascii() and piece)
+            at for at, piece in enumerate(self.pieces) if piece in special or is_least(self.bare(piece), self.content)
         ]
         return np.array(stay, dtype=np.int64)
 
@@ -121,7 +120,7 @@ class Tokenizer:
         _renumber(special, kept)
         content = {
             **self.content,
-            "model": {**model, "vocab": {piece: at for piece, at in kept.items() if piece in model["vocab"]}},
+            "model": restricted(model, kept),
             "added_tokens": [{**token, "id": kept[token["content"]]} for token in self.content["added_tokens"]],
             "post_processor": special,
         }
@@ -160,10 +159,26 @@ class Tokenizer:
             np.add.at(counts, ids, 1)
         return counts
 
+    def with_parts(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How often each id counts where the pieces that it is merged from count for more: int64 [size].
+
+        So that by the most frequent pieces a part has all that these are merged from. What never occurs (it counts for
+        1 at most) needs nothing.
+
+        Args:
+            counts: int64 [size].
+        """
+        found, ids = counts.copy(), {piece: at for at, piece in enumerate(self.pieces)}
+        for whole, parts in reversed(made_of(self.content["model"]).items()):
+            for part in parts:
+                if whole in ids and part in ids and found[ids[whole]] > 1:
+                    found[ids[part]] = max(int(found[ids[part]]), int(found[ids[whole]]) + 1)
+        return found
+
     def count(self, texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
         encoded = self.encode(texts)
-        unknown = self._backend.token_to_id(str(self.content["model"].get("unk_token")))
+        unknown = self._backend.token_to_id(str(unknown_piece(self.content["model"])))
         at = -1 if unknown is None else unknown
         return np.array([len(ids) for ids in encoded]), np.array([int((ids == at).sum()) for ids in encoded])
 

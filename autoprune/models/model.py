@@ -141,29 +141,29 @@ class Model(nn.Module):
 
     def size(self, axis: Axis) -> int:
         """How many positions the axis still has."""
-        name, dimension = axis.pairs[0]
-        return int(self._table(name).weight.shape[dimension]) // axis.width
+        name, dimension, width = axis.runs[0]
+        return int(self._table(name).weight.shape[dimension]) // width
 
     def numbers(self, axis: Axis) -> list[int]:
         """The original number of each position; dimensions, which turns mix, are numbered as they stand."""
-        name, dimension = axis.pairs[0]
+        name, dimension, width = axis.runs[0]
         if dimension == 0:
-            return [row // axis.width for row in self._table(name).index[:: axis.width].tolist()]
+            return [row // width for row in self._table(name).index[::width].tolist()]
         return list(range(self.size(axis)))
 
     def standing(self, axis: Axis) -> Tensor:
         """Positions along the axis that are not hidden: int64, ascending."""
-        name, dimension = axis.pairs[0]
+        name, dimension, width = axis.runs[0]
         table = self._table(name)
         mask = table.row_mask if dimension == 0 else table.dim_mask
-        return mask[:: axis.width].nonzero()[:, 0]
+        return mask[::width].nonzero()[:, 0]
 
     def hide(self, axis: Axis, keep: Tensor) -> None:
         """Hides all but `keep` (int64 positions) until they are cut; training goes on with the same shapes."""
-        for name, dimension in axis.pairs:
+        for name, dimension, width in axis.runs:
             table = self._table(name)
             mask = torch.zeros_like(table.row_mask if dimension == 0 else table.dim_mask)
-            mask[_runs(keep, axis.width)] = True
+            mask[_runs(keep, width)] = True
             if dimension == 0:
                 table.row_mask = mask
             else:
@@ -171,12 +171,12 @@ class Model(nn.Module):
 
     def cut(self, axis: Axis, keep: Tensor) -> None:
         """Keeps `keep` (int64 positions, ascending) in every coupled table."""
-        for name, dimension in axis.pairs:
+        for name, dimension, width in axis.runs:
             table = self._table(name)
             if dimension == 0:
-                table.cut_rows(_runs(keep, axis.width))
+                table.cut_rows(_runs(keep, width))
             else:
-                table.cut_dims(_runs(keep, axis.width))
+                table.cut_dims(_runs(keep, width))
 
     def rotate(self, axis: Axis, rotation: Tensor) -> None:
         """Turns the coupled tables by one orthogonal matrix; dot products between them stay as they are."""
