@@ -42,7 +42,7 @@ ROOMS = {
     "module": "lookup tables served metrics own source declared epoch model config task make",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
     "measure": "measurement reading timing judge",
-    "record": "archive looks folder point unfinished record",
+    "record": "archive looks failures folder point unfinished record",
     "fronts": "requirements profiles pareto promises pool letters infeasible fall optimism obstacles limits front",
     "hydra_state": "",
     "arguments": "",

@@ -194,6 +194,10 @@ def read_machines(folder: Path) -> dict[str, dict[str, str | int]]:
     }
 
 
+GO_ON = "What is finished is kept; mend this, and the same command goes on from here."
+"""The way out where the system refuses a file."""
+
+
 @contextmanager
 def driving(folder: Path) -> Iterator[None]:
     """Holds the study for this process; makes its folder.

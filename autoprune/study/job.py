@@ -12,14 +12,14 @@ import torch
 
 from autoprune.config import structured
 from autoprune.deadline import Deadline, OutOfTime, clock
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, doing
 from autoprune.measure.timing import on_threads
 from autoprune.models.model import Model
 from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Recipe, Space
 from autoprune.recipes.stages import rehearse, sketch
 from autoprune.record.archive import Archive
-from autoprune.record.folder import driving, open_folder
+from autoprune.record.folder import GO_ON, driving, open_folder
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.study.choices import Choices
@@ -85,7 +85,7 @@ def run_study(
     begun = _begin(sections, config, working=watch.working, note=watch.note, deadline=deadline)
     definition, evaluator, task = begun.definition, begun.evaluator, begun.evaluator.task
     folder = definition.folder
-    with driving(folder):
+    with driving(folder), doing(f"study {folder.name!r} was stopped", GO_ON):
         open_folder(
             folder,
             definition=definition.content,
