@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shutil
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ def of_recipe() -> Iterator[None]:
     except (AutopruneError, OSError):
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:LONGEST_REASON]
+        said = " ".join(re.sub(r"\[enforce fail at .*?\] err == 0\. ", "", str(error)).split())[:LONGEST_REASON]
         frames = traceback.extract_tb(error.__traceback__)
         at = [frames[0], *(frame for frame in frames if "site-packages" not in frame.filename)][-1]
         what = "out of memory" if _is_out_of_memory(error) else type(error).__name__
@@ -101,6 +102,8 @@ def doing(what: str, way_out: str = "") -> Iterator[None]:
 
 def reason_of(error: OSError) -> str:
     """What the system says, and of which file: `Permission denied: 'runs/x'`."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):  # of many files
+        return str(error.args[0][0][-1])
     reason = error.strerror or str(error) or type(error).__name__
     return f"{reason}: {str(error.filename)!r}" if error.filename is not None else reason
 

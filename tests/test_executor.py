@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -43,6 +44,9 @@ class Counter(Worker):
     def chatter(self, text: str) -> str:
         print("a library talks")
         return text
+
+    def fill(self, place: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", place)
 
     def tear(self, name: str) -> None:
         raise EOFError(name)
@@ -104,6 +108,13 @@ def test_what_a_person_can_mend_comes_back_as_an_error(executor: Executor) -> No
     assert executor.submit(abs, -1).result() == 1, "it goes on"
 
 
+def test_a_full_disk_comes_back_as_that(executor: Executor) -> None:
+    with pytest.raises(OSError, match="No space left") as full:
+        executor.submit(Counter(DEFINITION).fill, "runs/s").result()
+    assert (full.value.errno, full.value.filename) == (errno.ENOSPC, "runs/s")
+    assert executor.submit(abs, -1).result() == 1, "it goes on"
+
+
 def test_what_the_time_was_over_for_comes_back_as_that(executor: Executor) -> None:
     with pytest.raises(OutOfTime) as stopped:
         executor.submit(Counter(DEFINITION).stop, "epoch 3").result()
@@ -128,7 +139,7 @@ def test_each_fresh_process_is_another_one(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.slow
 def test_a_process_that_dies_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
-    said = r"the process that ran Counter\.die ended with -9, see above.* goes on from here"
+    said = r"the process that ran Counter\.die ended with -9 \(too little memory\?\), see above.* goes on from here"
     with FreshProcess() as executor:
         with pytest.raises(AutopruneError, match=said):
             executor.submit(Counter(DEFINITION).die, signal.SIGKILL).result()

@@ -141,7 +141,7 @@ def _write(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
                 raise
 
     try:
-        torch.save(checkpoint, Writing())
+        torch.save(checkpoint, Writing())  # type: ignore[arg-type]  # it needs no more than this
     except RuntimeError as error:
         if refused:
             raise refused[0] from error

@@ -194,7 +194,7 @@ def read_machines(folder: Path) -> dict[str, dict[str, str | int]]:
     }
 
 
-GO_ON = "What is finished is kept; mend this, and the same command goes on from here."
+GO_ON = "What is finished is kept; make room, or mend what else it is, and the same command goes on from here."
 """The way out where the system refuses a file."""
 
 

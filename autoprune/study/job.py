@@ -85,7 +85,7 @@ def run_study(
     begun = _begin(sections, config, working=watch.working, note=watch.note, deadline=deadline)
     definition, evaluator, task = begun.definition, begun.evaluator, begun.evaluator.task
     folder = definition.folder
-    with driving(folder), doing(f"study {folder.name!r} was stopped", GO_ON):
+    with driving(folder), doing(f"study {folder.name!r} in {str(folder.parent)!r} was stopped", GO_ON):
         open_folder(
             folder,
             definition=definition.content,
