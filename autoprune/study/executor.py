@@ -81,7 +81,7 @@ class Worker(ABC):
         self.definition = definition
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _at_hand, (type(self), self.definition)
+        return at_hand, (type(self), self.definition)
 
     def prepare(self, argument: None) -> None:  # noqa: B027  # who has nothing to read need not say so
         """Reads what most calls need, before they come."""
@@ -99,7 +99,7 @@ def keep(worker: Worker) -> None:
     _HELD[:] = [worker]
 
 
-def _at_hand(kind: type[Worker], definition: Definition) -> Worker:
+def at_hand(kind: type[Worker], definition: Definition) -> Worker:
     """The worker of this process for a definition."""
     if not (_HELD and type(_HELD[0]) is kind and _HELD[0].definition == definition):
         _HELD.clear()
