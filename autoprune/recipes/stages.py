@@ -66,6 +66,8 @@ def dense_key(base: Mapping[str, Any], task: Learning, context: Context, *, trai
     content: Any = {"task": task.fingerprint(), "base": base, "seed": context.seed}
     if trainer.settings.epochs > 0:
         content = {"dense": content, "training": trainer.describe()}
+    if context.device.type != "cpu":  # it sums in another order, so that the same training comes to another model
+        content = {**content, "device": context.device.type}
     return digest(content)
 
 

@@ -48,7 +48,7 @@ class Store:
         try:
             with path.open("rb") as file:
                 _check(file)
-                checkpoint: dict[str, Any] = torch.load(file, weights_only=True)
+                checkpoint: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
         except FileNotFoundError:
             return None
         except DAMAGES:

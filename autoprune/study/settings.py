@@ -109,4 +109,6 @@ def find_device(name: str) -> torch.device:
         raise unknown("study.device", name, ("cpu", "cuda"))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise AutopruneError(f"study.device: {name} was asked for, but torch sees no CUDA device here; use cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise AutopruneError(f"study.device: {name} was asked for, but torch sees {torch.cuda.device_count()} here.")
     return device
