@@ -13,11 +13,9 @@ import pytest
 from test_driver import SPACE, looked, outcome, search
 
 from autoprune.artifacts import artifact
-from autoprune.errors import AutopruneError
 from autoprune.record.record import Record
 from autoprune.study import driver, scan
 from autoprune.study.executor import Serial
-from autoprune.study.job import executor_config
 from autoprune.study.progress import Watching
 
 ray = pytest.importorskip("ray")
@@ -64,19 +62,3 @@ def test_a_node_that_is_killed_changes_nothing(
     assert not Record(tmp_path / "ray" / "s").failed
     for point in found.points:
         assert artifact.read(point.folder)
-
-
-@pytest.mark.parametrize(
-    ("section", "said"),
-    [
-        ({"name": "dask"}, r"executor\.name 'dask' is unknown"),
-        ({"address": "auto"}, r"executor=local: address, cpus, gpus and retries are of executor=ray"),
-        ({"name": "ray", "cpus": -1.0}, r"executor\.cpus: 0 or more"),
-        ({"name": "ray", "cpus": 0.0}, r"a call takes CPUs or GPUs"),
-        ({"name": "ray", "cpus": "many"}, r"executor\.cpus: a number is taken, but got 'many'"),
-        ({"name": "ray", "port": 1}, r"executor\.port: there is no such entry"),
-    ],
-)
-def test_what_cannot_be_is_refused(section: dict[str, Any], said: str) -> None:
-    with pytest.raises(AutopruneError, match=said):
-        executor_config({"executor": section})

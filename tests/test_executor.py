@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,9 @@ from autoprune.deadline import OutOfTime
 from autoprune.errors import AutopruneError, Diverged, RecipeError
 from autoprune.study.definition import Definition
 from autoprune.study.executor import Executor, FreshProcess, Serial, Worker
+from autoprune.study.job import cluster_of, executor_config
 from autoprune.study.local import Local
+from autoprune.study.settings import ExecutorConfig
 
 DEFINITION = Definition(content={"study": {"seed": 0}}, places={}, folder=Path("runs/s"), latency_seconds=0.1)
 
@@ -177,3 +181,26 @@ def test_an_interrupted_call_ends_its_process(monkeypatch: pytest.MonkeyPatch) -
             executor.submit(abs, -1)
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"name": "dask"}, r"executor\.name 'dask' is unknown"),
+        ({"address": "auto"}, r"executor=local: address, cpus, gpus and retries are of executor=ray"),
+        ({"name": "ray", "cpus": -1.0}, r"executor\.cpus: 0 or more"),
+        ({"name": "ray", "cpus": 0.0}, r"a call takes CPUs or GPUs"),
+        ({"name": "ray", "cpus": "many"}, r"executor\.cpus: a number is taken, but got 'many'"),
+        ({"name": "ray", "port": 1}, r"executor\.port: there is no such entry"),
+    ],
+)
+def test_an_executor_that_cannot_be_is_refused(section: dict[str, Any], said: str) -> None:
+    with pytest.raises(AutopruneError, match=said):
+        executor_config({"executor": section})
+
+
+def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "autoprune.study.cluster", raising=False)
+    with pytest.raises(AutopruneError, match=r"^executor=ray: Ray is not installed: pip install 'autoprune\[ray\]'\.$"):
+        cluster_of(Any, ExecutorConfig(name="ray"), slots=None)  # type: ignore[arg-type]  # it does not come to that

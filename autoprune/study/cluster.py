@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import tarfile
 import tempfile
@@ -68,7 +69,7 @@ class Cluster(Executor):
         self._worker = worker
         self._own = not ray.is_initialized()
         if self._own:
-            _connect(config.address, slots or cores())
+            _connect(config.address, math.ceil((slots or cores()) * config.cpus))
         total = ray.cluster_resources()
         room = [total.get("CPU", 0.0) / config.cpus] if config.cpus else []
         room += [total.get("GPU", 0.0) / config.gpus] if config.gpus else []
@@ -119,9 +120,9 @@ class Cluster(Executor):
             future.set_exception(error)
 
 
-def _connect(address: str | None, processes: int) -> None:
+def _connect(address: str | None, cpus: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    where = {"address": address} if address else {"num_cpus": processes, "include_dashboard": False}
+    where = {"address": address} if address else {"num_cpus": cpus, "include_dashboard": False}
     try:
         ray.init(**where, log_to_driver=False, logging_level="ERROR", configure_logging=False)
     except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError) as error:

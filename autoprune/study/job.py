@@ -106,7 +106,7 @@ def run_study(
         )
         archive = Archive(folder / "archive.jsonl", mending=True)
         if place.name == "ray" and executor is None:
-            executor = stack.enter_context(_cluster(evaluator, place, slots=config.workers))
+            executor = stack.enter_context(cluster_of(evaluator, place, slots=config.workers))
         driver = Driver(
             dataclasses.replace(config, workers=1) if place.name == "serial" else config,
             evaluator=evaluator,
@@ -158,7 +158,7 @@ def _begin(
     return _Begun(definition=definition, evaluator=evaluator, space=space, presets=sections["presets"], reading=reading)
 
 
-def _cluster(evaluator: Evaluator, place: ExecutorConfig, *, slots: int | None) -> Executor:
+def cluster_of(evaluator: Evaluator, place: ExecutorConfig, *, slots: int | None) -> Executor:
     """The executor that uses Ray.
 
     Raises:
