@@ -60,7 +60,12 @@ def test_fifty_kills_change_nothing(planted: Path, tmp_path: Path) -> None:
     first = start(undisturbed)
     first.join()
     campaign = module.Campaign(
-        start=start, undisturbed=undisturbed, places=lambda study: tmp_path / f"{study}" / "s", kills=KILLS, patience=12
+        start=start,
+        undisturbed=undisturbed,
+        places=lambda study: tmp_path / f"{study}" / "s",
+        kills=KILLS,
+        patience=12,
+        drivers=0.2,
     )
     assert campaign.run() >= 1
     assert {victim for _, _, victim, *_ in campaign.log} == {"driver", "worker"}

@@ -48,6 +48,7 @@ class Campaign:
         kills: how many.
         seed: of the moments and of what is killed.
         patience: looks until the next kill, at most.
+        drivers: the share of kills that are of the driver; where there are no workers, all are.
         told: called with every kill.
         log: what was killed: study, run, victim, candidates and looks by then, damage done afterwards.
     """
@@ -58,6 +59,7 @@ class Campaign:
     kills: int
     seed: int = 0
     patience: int = 25
+    drivers: float = 0.4
     told: Callable[[tuple[int, int, str, int, int, str]], None] = lambda kill: None
     log: list[tuple[int, int, str, int, int, str]] = field(default_factory=list)
 
@@ -95,7 +97,7 @@ class Campaign:
             running.join(pause)
             if not running.is_alive():
                 return False
-            victims = workers(running.pid or 0) if draw.random() < 0.6 else []
+            victims = workers(running.pid or 0) if draw.random() >= self.drivers else []
             reached = lines(folder / "archive.jsonl"), lines(folder / "looks.jsonl")
             if victims:
                 kill(draw.choice(victims))
