@@ -23,7 +23,7 @@ ROOMS = {
     "fits": "",
     "machine": "",
     "families": "",
-    "readers": "named files arrays parquet words ids table",
+    "readers": "named files arrays model2vec parquet words ids table",
     "packing": "codes packed biased product rows parts ids",
     "models": "remembered context axis table model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product tiers",
@@ -38,7 +38,7 @@ ROOMS = {
     "benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
-    "judging task make formats",
+    "judging task make formats static_format",
     "module": "lookup tables served metrics own source declared epoch model config task make",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
     "measure": "measurement reading timing judge",
@@ -82,7 +82,14 @@ DOORS = {
     "faiss": {"packing.product"},
     "onnx": {"encoder.onnx_graph"},
     "onnxruntime": {"encoder.onnx_session"},
-    "safetensors": {"readers.arrays", "artifacts.artifact", "encoder.checkpoint", "encoder.stock", "study.provenance"},
+    "safetensors": {
+        "readers.arrays",
+        "artifacts.artifact",
+        "encoder.checkpoint",
+        "encoder.stock",
+        "vectors.static_format",
+        "study.provenance",
+    },
     "tokenizers": {"encoder.tokenizer"},
     "transformers": {"encoder.pretrained"},
     "huggingface_hub": {"encoder.hub"},

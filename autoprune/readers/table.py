@@ -8,6 +8,7 @@ from autoprune.errors import AutopruneError, nearest
 from autoprune.readers.arrays import ALONE, Array, read_arrays
 from autoprune.readers.files import ARRAYS, PARQUET, TEXT, format_of
 from autoprune.readers.ids import ids_beside, read_ids
+from autoprune.readers.model2vec import read_model2vec
 from autoprune.readers.named import NamedRows, named_rows
 from autoprune.readers.parquet import read_parquet
 from autoprune.readers.words import read_text
@@ -18,7 +19,7 @@ def read_table(path: Path, *, name: str = "", ids: Path | None = None) -> NamedR
 
     Args:
         path: `.npy`, `.npz`, safetensors, a checkpoint of PyTorch, parquet, word2vec's or GloVe's text, word2vec's
-            binary format.
+            binary format; or a folder of model2vec.
         name: of the array, where the file holds several.
         ids: a file of ids; by default the one beside the table (`items_ids.txt`, `items.ids.npy` of `items.npy`), or
             the ids in the table's file.
@@ -26,6 +27,10 @@ def read_table(path: Path, *, name: str = "", ids: Path | None = None) -> NamedR
     Raises:
         AutopruneError: a file is missing or damaged, or does not hold a table; with the place.
     """
+    if path.is_dir():
+        if name or ids:
+            raise AutopruneError(f"{path}: the tokens of a folder name its rows; give it alone, without {name or ids}.")
+        return read_model2vec(path).rows
     kind = format_of(path)
     if kind in ARRAYS:
         array, where = _named(read_arrays(path), name, path)

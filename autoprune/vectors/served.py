@@ -34,6 +34,7 @@ class VectorIndex(Served):
     Attributes:
         similarity: `cosine`, `dot` or `euclidean`; the last is told as a distance with a minus before it.
         width: of the vectors that are searched for, and that `vector` gives, whatever the table holds.
+        came_from: tokenizer and config of the folder of model2vec that it was made from; None: it came from elsewhere.
     """
 
     def __init__(self, parts: Parts, *, device: torch.device | str = "cpu") -> None:
@@ -45,6 +46,7 @@ class VectorIndex(Served):
         self.projection = None if held is None else held.to(self.device)
         self._packed_ids = parts.tensors["ids"]
         self._packed_catalogue = parts.beside.tensors.get("ids", self._packed_ids)
+        self.came_from = parts.beside.values.get("model2vec")
         self._order = parts.beside.tensors.get("order")
 
     @property

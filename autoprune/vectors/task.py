@@ -15,6 +15,7 @@ from torch import Tensor
 
 from autoprune.artifacts.served import Beside, Parts
 from autoprune.models.context import Context
+from autoprune.readers.model2vec import StaticFolder
 from autoprune.tasks.task import Task
 from autoprune.vectors.benchmarks import Benchmark
 from autoprune.vectors.catalogue import Catalogue
@@ -47,13 +48,20 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         catalogue: the dense vectors.
         benchmarks: what they are judged by.
         facts: what is known of what asks, for slices.
+        folder: of model2vec, that the vectors came from; its tokenizer lies beside artifacts, to be written again.
     """
 
     workload_names: tuple[str, ...] = ("single", "batch")
     unit = "unit"
 
     def __init__(
-        self, config: VectorsConfig, catalogue: Catalogue, benchmarks: Sequence[Benchmark], facts: Facts
+        self,
+        config: VectorsConfig,
+        catalogue: Catalogue,
+        benchmarks: Sequence[Benchmark],
+        facts: Facts,
+        *,
+        folder: StaticFolder | None = None,
     ) -> None:
         self.name = config.name
         self.config, self.catalogue = config, catalogue
@@ -61,7 +69,8 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         self.base: dict[str, Any] = {}
         self._encode_ids = lru_cache(ENCODED)(self._encoded_ids)
         self._beside = Beside(
-            values={}, tensors={"ids": self._encode_ids(None), "order": catalogue.order.to(torch.int32)}
+            values={} if folder is None else {"model2vec": {"tokenizer": folder.tokenizer, "config": folder.config}},
+            tensors={"ids": self._encode_ids(None), "order": catalogue.order.to(torch.int32)},
         )
         dense = VectorIndex(self.parts(self.model({}, seed=0)))
         super().__init__(benchmarks, facts=facts, dense=dense, metric=config.metric)
@@ -82,6 +91,7 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         settings["training"] = dataclasses.asdict(self.config.training)
         found = hashlib.sha256(self.catalogue.ids.content)
         held: list[object] = [self.catalogue.vectors, self.catalogue.order, self.catalogue.counts]
+        held += [json.dumps(self._beside.values, sort_keys=True)] if self._beside.values else []
         for one in self.benchmarks:
             held += [one.name, *one.content()]
         for part in held:
