@@ -179,3 +179,16 @@ def test_another_folder_is_none(tmp_path: Path) -> None:
         read_table(tmp_path)
     with pytest.raises(AutopruneError, match=r"task\.ids: the tokens of the folder"):
         make_words(WordsConfig(vectors=str(tmp_path), ids="words.txt"))
+
+
+def test_words_that_point_to_others_do_so_there(tmp_path: Path) -> None:
+    task = words_task(tmp_path / "data")
+    recipe = {"cut": {"rows": {"sparsity": 0.5, "importance": "frequency", "points": True}}}
+    out, index = written(task, tmp_path, recipe), served(task, recipe)
+    model, found = theirs(out), read_table(out)
+    assert found.ids == NAMES, "in the order of their file"
+    assert len(model.embedding) == len(index) + 1, "and one for what is unknown"
+    np.testing.assert_array_equal(found.vectors, [index.vector(name).numpy() for name in NAMES])
+    gone = index.pointing[0]
+    own = index.vector(gone).numpy()
+    np.testing.assert_allclose(model.encode(str(gone)), own / np.linalg.norm(own), atol=1e-6)

@@ -20,8 +20,8 @@ TOKEN = r"[^\W_]+"
 class Model2Vec(VectorFormat):
     """What `model2vec.StaticModel.from_pretrained` reads.
 
-    Vectors that came from such a folder keep its tokenizer: a token whose vector was removed counts as zeros, as tokens
-    are numbered. Others get a tokenizer of whole words, which passes over what it does not know.
+    Vectors that came from such a folder keep its tokenizer: a token whose vector was removed counts as zeros. Others
+    get a tokenizer of whole words, which passes over what it does not know. What points to another's row does so there.
     """
 
     name = "model2vec"
@@ -41,12 +41,12 @@ class Model2Vec(VectorFormat):
                 "numpy."
             )
         came = served.came_from
-        tokenizer = came["tokenizer"] if came else of_words(ids)
+        row_of = answered(served)
+        tokenizer = came["tokenizer"] if came else of_words(list(row_of))
         tokens = tokens_of(tokenizer, where="the tokenizer")
-        row_of = {name: row for row, name in enumerate(ids)}
         rows = np.array([row_of.get(token, len(ids)) for token in tokens])
         table = np.concatenate([vectors, np.zeros((1, vectors.shape[1]), dtype=np.float32)])
-        shares = int((rows == len(ids)).sum()) > 1  # all tokens without a vector share a row of zeros
+        shares = len(np.unique(rows)) < len(rows)  # tokens that point to another's, and those without any
         tensors = {"embeddings": table, "mapping": rows} if shares else {"embeddings": table[rows]}
         safetensors.numpy.save_file(tensors, folder / "model.safetensors")
         config = {
@@ -63,6 +63,14 @@ class Model2Vec(VectorFormat):
         _write(folder / "config.json", config)
         if not shares:  # sentence-transformers knows no tokens that share a row
             _write(folder / "modules.json", _modules(normalize=bool(config.get("normalize"))))
+
+
+def answered(served: VectorIndex) -> dict[str, int]:
+    """The ids that are answered, in the order of the original file, each with where `held` gives its row."""
+    places = {row: place for place, row in enumerate(served.ordered_rows.tolist())}
+    names = served.catalogue.values[served.order.numpy()].tolist()
+    rows = served.answer_of[served.order].tolist()
+    return {str(name): places[row] for name, row in zip(names, rows, strict=True) if row >= 0}
 
 
 def of_words(words: Sequence[str]) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def _answered(words: Tensor, there: Tensor, at: Tensor) -> Tensor:
 
 
 class Coverage(Benchmark):
-    """The share of the tokens of a running text that have a vector.
+    """The share of the tokens of a running text that have a vector of their own: what points to another's has none.
 
     Args:
         tokens: rows of the catalogue, int64 [blocks, `BLOCK_TOKENS`], by split; -1 for those that it lacks.
