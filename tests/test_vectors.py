@@ -149,7 +149,6 @@ def test_judgements_and_queries_of_ones_own(tmp_path: Path) -> None:
 
 BAD = {
     "no file is named": ({}, "task.vectors: a file of vectors must be named"),
-    "gensim's own": ({"vectors": "x.kv"}, "never opened; .*save_word2vec_format"),
     "another width": ({"queries": "wide.npy"}, "holds vectors of 5 dimensions.*have 12"),
     "few queries": ({"queries": "few.npy"}, "at least 20 are needed, but .*few.npy holds 3"),
     "unknown counts": ({"counts": "c.tsv"}, "none of its 1 ids is one of"),

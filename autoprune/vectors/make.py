@@ -40,10 +40,6 @@ KNOWN = 0.5
 """Share of the words of a packaged set that vectors must have to be judged by it."""
 
 
-PICKLED = (".kv", ".model")
-"""How the names of gensim's own files end."""
-
-
 def make_vectors(config: VectorsConfig) -> VectorsTask:
     """A user's own vectors, judged by fidelity to them, and by judgements where there are any.
 
@@ -136,11 +132,6 @@ def glove() -> NamedRows:
 
 
 def _rows(config: VectorsConfig, vectors: str) -> NamedRows:
-    if Path(vectors).suffix in PICKLED:
-        raise AutopruneError(
-            f"task.vectors: {vectors} is a pickle of gensim's, which could run code and is never opened; "
-            'vectors.save_word2vec_format("my.vec") writes what is read.'
-        )
     return read_table(Path(vectors), name=config.array, ids=_path(config.ids))
 
 
