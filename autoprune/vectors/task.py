@@ -151,7 +151,7 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
     def _pointers_of(self, index: bytes) -> dict[str, Tensor]:
         """The ids of all but some rows (the bytes of int64 [n]), and to which of these each points, the nearest.
 
-        Their similarity is that of the dense vectors, but not their product, as which long rows are near to all.
+        By the cosine of the dense vectors, or else by their distance: by products, long rows are near to all.
         """
         kept = torch.from_numpy(np.frombuffer(index, dtype=np.int64).copy())
         gone = torch.ones(len(self.catalogue), dtype=torch.bool).index_fill(0, kept, False).nonzero()[:, 0]
