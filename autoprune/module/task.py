@@ -78,6 +78,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
         return (
             f"{self._kind}: {tables}; {self._epoch.count:,} training batches"
             + (f"; only bits and single weights go from {', '.join(whole)}" if whole else "")
+            + (f"; linear maps take no {' or '.join(FOR_TABLES)}, which are left out" if made.maps else "")
             + f"; code sha256 {self._source.digest[:12]}"
         )
 
