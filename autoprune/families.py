@@ -60,6 +60,7 @@ FAMILIES = {
                 "numpy": "autoprune.vectors.formats:NUMPY",
                 "parquet": "autoprune.vectors.formats:PARQUET",
                 "faiss": "autoprune.vectors.formats:FAISS",
+                "model2vec": "autoprune.vectors.static_format:MODEL2VEC",
             },
         ),
         Family(

@@ -335,7 +335,7 @@ def module_family(task: AdoptedTask) -> Family:
 
     def answers(served: Served) -> Array:
         assert isinstance(served, ServedModule)
-        return asked(served.fill(copy.deepcopy(task.skeleton)))
+        return asked(served.fill(copy.deepcopy(task.skeleton({}))))
 
     def expected(masked: Model) -> Array:
         assert isinstance(masked, Adopted)

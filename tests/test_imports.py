@@ -24,7 +24,7 @@ ROOMS = {
     "fits": "",
     "machine": "",
     "families": "",
-    "readers": "named files arrays parquet words ids table",
+    "readers": "named files arrays model2vec parquet words ids table",
     "packing": "arrays bits codes packed biased product rows parts ids writing",
     "models": "remembered context axis table model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product tiers",
@@ -40,7 +40,7 @@ ROOMS = {
     "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage "
     "texts teacher judging task make",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
-    "judging task make formats",
+    "judging task make formats static_format",
     "module": "lookup tables served metrics own source declared epoch model config task make",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
     "measure": "measurement reading timing judge",
@@ -90,6 +90,7 @@ DOORS = {
         "artifacts.tensors",
         "encoder.checkpoint",
         "encoder.stock",
+        "vectors.static_format",
         "study.provenance",
     },
     "tokenizers": {"encoder.tokenizer"},

@@ -247,6 +247,8 @@ def test_errors_name_the_way_out() -> None:
         Magnitude(sparsity=0.8, min_per_row=2).check(random_model())
     with pytest.raises(RecipeError, match=r"sparsity\.itme: the model has no 'itme'. Did you mean item"):
         make_step("rows", {"sparsity": {"itme": 0.5}}).check(random_model())
+    with pytest.raises(RecipeError, match="points: rows of this model cannot be answered by others"):
+        make_step("rows", {"sparsity": 0.5, "points": True}).check(random_model())
 
 
 def test_make_step_refuses_what_it_does_not_know() -> None:

@@ -149,7 +149,6 @@ def test_judgements_and_queries_of_ones_own(tmp_path: Path) -> None:
 
 BAD = {
     "no file is named": ({}, "task.vectors: a file of vectors must be named"),
-    "gensim's own": ({"vectors": "x.kv"}, "never opened; .*save_word2vec_format"),
     "another width": ({"queries": "wide.npy"}, "holds vectors of 5 dimensions.*have 12"),
     "few queries": ({"queries": "few.npy"}, "at least 20 are needed, but .*few.npy holds 3"),
     "unknown counts": ({"counts": "c.tsv"}, "none of its 1 ids is one of"),
@@ -208,3 +207,28 @@ def test_slices_are_of_equal_parts(items: VectorsTask) -> None:
     assert own["frequency"].value_counts().tolist() == [20, 20, 20]
     assert isinstance(own["norm"].dtype, pd.CategoricalDtype)
     assert own["norm"].value_counts().tolist() == [30, 30]
+
+
+POINTING = {"cut": {"rows": {"sparsity": 0.5, "importance": "frequency", "points": True}}}
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_what_was_removed_can_point_to_its_nearest(tmp_path: Path, similarity: str) -> None:
+    task = vectors_task(tmp_path, similarity=similarity)
+    whole, index = served(task), served(task, POINTING)
+    assert len(index) == len(index.pointing) == ROWS // 2
+    gone = index.pointing[3]
+    kept = torch.from_numpy(np.stack([whole.vector(name) for name in index.ids.values.tolist()]))
+    asked = whole.vector(gone)
+    if similarity == "cosine":
+        near = int(torch.cosine_similarity(kept, asked[None]).argmax())
+    else:
+        near = int((kept - asked).norm(dim=1).argmin())
+    assert torch.equal(index.vector(gone), kept[near])
+    assert gone in index
+    assert index.most_similar(gone, k=1)[0].id == index.ids[near] or similarity == "dot"
+    assert index.row_of[index.catalogue.position(gone)] == -1, "it has no vector of its own"
+    assert index.answer_of[index.catalogue.position(gone)] == near
+    bare = served(task, {"cut": {"rows": {"sparsity": 0.5, "importance": "frequency"}}})
+    assert index.memory_bytes > bare.memory_bytes
+    assert index.ids.values.tolist() == bare.ids.values.tolist()

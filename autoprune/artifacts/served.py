@@ -83,6 +83,11 @@ class Served(ABC):
     def example(self) -> str:
         """Python that asks `model` for something it knows, to show what can be asked."""
 
+    @property
+    def advice(self) -> str:
+        """What else one can do with it, for its card, as Markdown: nothing unless a family says otherwise."""
+        return ""
+
     def into(self, module: nn.Module) -> nn.Module:
         """Puts the artifact into a fresh module of the class that it was made from, and returns it.
 

@@ -40,7 +40,12 @@ class Model(nn.Module):
         axes: what can be cut.
         groups: the names by which a recipe speaks of tables, each with those it means; by default every table has
             its own.
+
+    Attributes:
+        points: whether removed rows are answered by the nearest that stays; None: they cannot be.
     """
+
+    points: bool | None = None
 
     def __init__(
         self,

@@ -68,6 +68,7 @@ class ServedModule(Served):
 
     Attributes:
         tables: shapes of the tables before anything was cut, by name.
+        base: what the module was made with, where that is not as always.
         module: what `into` was last given.
     """
 
@@ -93,6 +94,11 @@ class ServedModule(Served):
             for place in self._places
         }
         self._own = around["own"]
+        for name, path in parts.manifest.get("maps", {}).items():
+            self._own[f"{path}.weight"] = packed[name].to(self._device).values()
+            if f"{name}.bias" in parts.tensors:
+                self._own[f"{path}.bias"] = tensor_of(parts.tensors[f"{name}.bias"], self._device)
+        self.base = dict(parts.manifest.get("base", {}))
         self._padded = {
             place.name: (place.padding, self._own[f"{place.lookups[0]}.padding"])
             for place in self._places
@@ -109,6 +115,15 @@ class ServedModule(Served):
     @property
     def example(self) -> str:
         return f"model.vectors({self._places[0].name!r}, [0])"
+
+    @property
+    def advice(self) -> str:
+        made = ", ".join(f"{name}={value!r}" for name, value in self.base.items())
+        return (
+            "These are the vectors of its tables. All of it goes into a fresh module of the class that it was made from"
+            f"{f', made with `{made}`' if made else ''}: its tables are replaced, the rest of it is filled.\n\n"
+            '```python\nmodule = autoprune.load(".", into=module)  # in eval mode, ready to answer\n```'
+        )
 
     def vectors(self, table: str, ids: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The vectors of some rows of a table, float32 [len(ids), outer width]; zeros of those that are gone.

@@ -11,6 +11,9 @@ from autoprune.tasks.task import Training
 
 WIDEST = 4096
 
+TRAINED_HERE = ("dim", "noise", "temperature", "popularity")
+"""What says how a dense model is trained here, and nothing of one that was brought."""
+
 SCORES = ("dot", "cosine")
 """What a trained model's score can be of two rows."""
 
@@ -100,6 +103,12 @@ class RecommenderConfig:
         given = [name for name, value in vars(self.model).items() if value is not None]
         if given and self.model.path is None:
             raise AutopruneError(f"task.model.{given[0]}: task.model=FOLDER says where it lies, and must be given too.")
+        idle = [name for name in TRAINED_HERE if getattr(self, name) != getattr(RecommenderConfig, name)]
+        if self.model.path is not None and idle:
+            raise AutopruneError(
+                f"task.{idle[0]}: it is for models that are trained here, and changes nothing of the tables of "
+                f"task.model, but got {getattr(self, idle[0])}; leave it out."
+            )
         if self.model.score not in (None, *SCORES):
             raise unknown("task.model.score", self.model.score, SCORES)
         if self.training.epochs < 1:

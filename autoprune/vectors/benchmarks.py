@@ -237,15 +237,15 @@ class Recall(Benchmark):
 
 
 def vectors_of(served: VectorIndex, places: Tensor) -> tuple[Tensor, Tensor]:
-    """The vectors of rows of the catalogue as the table holds them, prepared, and which of them are there.
+    """The vectors that answer for rows of the catalogue, as the table holds them, prepared; and for which there is one.
 
     Args:
         places: int64 [n].
 
     Returns:
-        float32 [n, dim], of zeros where a row is gone, and bool [n].
+        float32 [n, dim], of zeros where none does, and bool [n].
     """
-    rows = torch.from_numpy(served.row_of[places.numpy()])
+    rows = torch.from_numpy(served.answer_of[places.numpy()])
     there = rows >= 0
     found = torch.zeros(len(rows), served.table.dim)
     found[there] = torch.from_numpy(served.rows(rows[there].numpy()))

@@ -1,4 +1,4 @@
-"""The formats that vectors can be written in: word2vec's, numpy's, parquet and an index of Faiss.
+"""The formats that vectors can be written in: word2vec's, numpy's, parquet and an index of Faiss; and what such share.
 
 All of them hold float32: who reads them knows no codes of autoprune. Rows stand in the order of the original file.
 Where dimensions were cut, vectors are written as the table holds them, which changes no similarity among them. An index
@@ -77,7 +77,7 @@ class Word2Vec(VectorFormat):
     asks = "model.most_similar(model.index_to_key[0], topn=5)"
 
     def fill(self, served: VectorIndex, folder: Path) -> None:
-        ids, vectors = _held(served)
+        ids, vectors = held(served)
         spaced = next((one for one in ids if one.split() != [one]), None)
         if spaced is not None:
             raise AutopruneError(
@@ -99,7 +99,7 @@ class Numpy(VectorFormat):
     def fill(self, served: VectorIndex, folder: Path) -> None:
         import numpy as np  # here, because to ask what can be written nobody waits for it
 
-        ids, vectors = _held(served)
+        ids, vectors = held(served)
         np.save(folder / "vectors.npy", vectors)
         (folder / "vectors_ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
         _write_projection(served, folder)
@@ -121,7 +121,7 @@ class Parquet(VectorFormat):
             raise AutopruneError(
                 "--format parquet needs the package pyarrow, which is not installed: pip install 'autoprune[parquet]'."
             )
-        ids, vectors = _held(served)
+        ids, vectors = held(served)
         pd.DataFrame({"id": ids, "vector": list(vectors)}).to_parquet(folder / "vectors.parquet", index=False)
         _write_projection(served, folder)
 
@@ -140,7 +140,7 @@ class Faiss(VectorFormat):
         from autoprune.packing.product import load_faiss
 
         faiss = load_faiss()
-        ids, vectors = _held(served)
+        ids, vectors = held(served)
         rows = vectors / norms(vectors)[:, None].clip(min=1e-12) if served.similarity == "cosine" else vectors
         flat = faiss.IndexFlatL2 if served.similarity == "euclidean" else faiss.IndexFlatIP
         index = flat(rows.shape[1])
@@ -156,7 +156,7 @@ class Faiss(VectorFormat):
         (folder / "ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
 
 
-def _held(served: VectorIndex) -> tuple[list[str], npt.NDArray[np.float32]]:
+def held(served: VectorIndex) -> tuple[list[str], npt.NDArray[np.float32]]:
     """The ids and the vectors as the table holds them, float32 [rows, dim], in the order of the original file."""
     import numpy as np
 

@@ -39,7 +39,7 @@ class VectorTable(Model):
         )
         self.tables[TABLE].weight = nn.Parameter(vectors)
         self.register_buffer("projection", torch.eye(width))
-        self.similarity = similarity
+        self.similarity, self.points = similarity, False
 
     @property
     def products(self) -> int:

@@ -38,6 +38,9 @@ class VectorIndex(Served):
     Attributes:
         similarity: `cosine`, `dot` or `euclidean`; the last is told as a distance with a minus before it.
         width: of the vectors that are searched for, and that `vector` gives, whatever the table holds.
+        pointing: ids of removed rows that are answered by the nearest that stays.
+        pointers: its row, of each of them: any kind of whole number, [pointing].
+        came_from: tokenizer and config of the folder of model2vec that it was made from; None: it came from elsewhere.
     """
 
     def __init__(self, parts: Parts, *, device: str = "cpu", prefer: str | None = None) -> None:
@@ -50,13 +53,18 @@ class VectorIndex(Served):
         self.projection = None if held is None else self._put(held)
         self._packed_ids = parts.tensors["ids"]
         self._packed_catalogue = parts.beside.tensors.get("ids", self._packed_ids)
+        self.came_from = parts.beside.values.get("model2vec")
+        pointing, pointers = (parts.tensors.get(name) for name in ("pointing", "pointers"))
+        self.pointing = Ids(np.empty(0, dtype=np.int64)) if pointing is None else Ids.decode(pointing)
+        self.pointers = np.empty(0, dtype=np.uint8) if pointers is None else pointers
         self._order = parts.beside.tensors.get("order")
 
     @property
     def memory_bytes(self) -> int:
         lengths = 0 if self.similarity == "dot" else 4 * self.table.rows
         projection = 0 if self.projection is None else self.projection.nbytes
-        return self.table.memory_bytes + self.ids.memory_bytes + lengths + projection
+        pointing = self.pointing.memory_bytes + self.pointers.nbytes
+        return self.table.memory_bytes + self.ids.memory_bytes + lengths + projection + pointing
 
     @property
     def example(self) -> str:
@@ -83,26 +91,36 @@ class VectorIndex(Served):
         return np.arange(self.table.rows) if self.whole else self.ids.positions(self.catalogue)
 
     @cached_property
+    def answer_of(self) -> Rows:
+        """The row that answers for each id of the catalogue, int64 [catalogue]: its own, or the one it points to."""
+        found = self.row_of.copy()
+        found[self.catalogue.positions(self.pointing)] = self.pointers
+        return found
+
+    @cached_property
     def place_of(self) -> Rows:
         """Where each row stands in the catalogue, int64 [rows]."""
         return np.arange(self.table.rows) if self.whole else np.flatnonzero(self.row_of >= 0)
 
     @cached_property
+    def order(self) -> Rows:
+        """The catalogue as its file had it, the most frequent words first: int64 [catalogue]."""
+        return np.arange(len(self.catalogue)) if self._order is None else self._order.astype(np.int64)
+
+    @cached_property
     def ordered_rows(self) -> Rows:
-        """The rows as the file of the original vectors had them, the most frequent words first: int64 [rows]."""
-        if self._order is None:
-            return np.arange(self.table.rows)
-        rows: Rows = self.row_of[self._order]
+        """The rows in the order of the original file: int64 [rows]."""
+        rows: Rows = self.row_of[self.order]
         return rows[rows >= 0]
 
     def __len__(self) -> int:
         return self.table.rows
 
     def __contains__(self, wanted: object) -> bool:
-        return self.ids.position(wanted) >= 0
+        return self._answers(wanted) >= 0
 
     def vector(self, wanted: Id) -> Numbers:
-        """The vector of an id, float32 [width].
+        """The vector of an id, float32 [width]; of one that points to another row that row's.
 
         Raises:
             AutopruneError: the id is unknown, or its row was removed.
@@ -134,14 +152,14 @@ class VectorIndex(Served):
         return self._neighbours(scores[0], rows[0])
 
     def most_similar(self, wanted: Id, k: int = 10) -> list[Neighbour]:
-        """The k rows nearest to that of an id, without itself, best first.
+        """The k rows nearest to that of an id, without its own, best first.
 
         Raises:
             AutopruneError: the id is unknown, its row was removed, or k is not positive.
         """
-        row, count = self._row(wanted), _count(k, "most_similar")
+        row, own, count = self._row(wanted), self.ids.position(wanted), _count(k, "most_similar")
         scores, rows = self._nearest(self._decoded(row), count + 1)
-        other = rows[0] != row
+        other = rows[0] != own
         return self._neighbours(scores[0][other][:count], rows[0][other][:count])
 
     def topk(self, queries: Any, k: int) -> tuple[Numbers, Rows]:
@@ -229,7 +247,7 @@ class VectorIndex(Served):
         return [Neighbour(self.ids[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]
 
     def _row(self, wanted: Id) -> int:
-        row = self.ids.position(wanted)
+        row = self._answers(wanted)
         if row >= 0:
             return row
         if self.catalogue.position(wanted) >= 0:
@@ -237,6 +255,12 @@ class VectorIndex(Served):
         lower = str(wanted).lower()
         near = f" {lower!r} is there." if lower != wanted and lower in self else ""
         raise AutopruneError(f"{wanted!r} is unknown.{self.ids.hint(wanted)}{near}")
+
+    def _answers(self, wanted: object) -> int:
+        """The row that answers for an id; -1 where none does."""
+        row = self.ids.position(wanted)
+        at = self.pointing.position(wanted) if row < 0 else -1
+        return int(self.pointers[at]) if at >= 0 else row
 
     def _query(self, vector: Any) -> Numbers:
         try:
