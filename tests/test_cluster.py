@@ -13,6 +13,7 @@ import pytest
 from test_driver import SPACE, looked, outcome, search
 
 from autoprune.artifacts import artifact
+from autoprune.errors import AutopruneError
 from autoprune.record.record import Record
 from autoprune.study import driver, scan
 from autoprune.study.executor import Serial
@@ -62,3 +63,9 @@ def test_a_node_that_is_killed_changes_nothing(
     assert not Record(tmp_path / "ray" / "s").failed
     for point in found.points:
         assert artifact.read(point.folder)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://localhost:1", "nowhere.invalid:6379"])
+def test_a_cluster_that_is_not_there_is_named_at_once(address: str, planted: Path, tmp_path: Path) -> None:
+    with pytest.raises(AutopruneError, match=rf"executor\.address: there is no Ray cluster at '{address}'"):
+        search(planted, tmp_path, None, "executor=ray", f"executor.address={address}")

@@ -12,6 +12,8 @@ import hashlib
 import io
 import math
 import os
+import re
+import socket
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
@@ -124,8 +126,10 @@ def _connect(address: str | None, cpus: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     where = {"address": address} if address else {"num_cpus": cpus, "include_dashboard": False}
     try:
+        if named := re.fullmatch(r"(?:ray://)?([\w.-]+):(\d+)", address or ""):
+            socket.create_connection((named[1], int(named[2])), timeout=10).close()  # Ray itself tries for minutes
         ray.init(**where, log_to_driver=False, logging_level="ERROR", configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError) as error:
+    except (ConnectionError, ValueError, RuntimeError, OSError, OverflowError) as error:
         raise AutopruneError(
             f"executor.address: there is no Ray cluster at {address!r} ({' '.join(str(error).split())[:200]}); start "
             "one with `ray start --head`, or leave the address out for one on this machine."
