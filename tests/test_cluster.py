@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from test_driver import SPACE, looked, outcome, search
 
 from autoprune.artifacts import artifact
+from autoprune.errors import AutopruneError
 from autoprune.record.record import Record
 from autoprune.study import driver, scan
 from autoprune.study.executor import Serial
@@ -24,12 +26,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def nodes() -> Iterator[Any]:
     """Two nodes of one CPU each beside a head that has none; each is processes of its own."""
     from ray.cluster_utils import Cluster
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("nodes")))
+    kept = tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True)
+    with kept as short, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", short)  # names of sockets must be
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -62,3 +65,9 @@ def test_a_node_that_is_killed_changes_nothing(
     assert not Record(tmp_path / "ray" / "s").failed
     for point in found.points:
         assert artifact.read(point.folder)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://localhost:1", "nowhere.invalid:6379"])
+def test_a_cluster_that_is_not_there_is_named_at_once(address: str, planted: Path, tmp_path: Path) -> None:
+    with pytest.raises(AutopruneError, match=rf"executor\.address: there is no Ray cluster at '{address}'"):
+        search(planted, tmp_path, None, "executor=ray", f"executor.address={address}")

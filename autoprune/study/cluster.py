@@ -12,11 +12,14 @@ import hashlib
 import io
 import math
 import os
+import re
+import socket
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,7 @@ class Kit:
         definition: of the study, as it is where it was packed.
         places: names in `packed` of what lies at the definition's places, by place.
         packed: a tar file; with the study's folder as `runs/study`.
+        name: of the folder where a node unpacks it; equal ones share it.
     """
 
     version: str
@@ -51,6 +55,7 @@ class Kit:
     definition: Definition
     places: Mapping[str, str]
     packed: bytes
+    name: str
 
 
 class Cluster(Executor):
@@ -103,32 +108,39 @@ class Cluster(Executor):
         if self._own:
             ray.shutdown()
 
-    def _settle(self, name: str, done: Future[tuple[Outcome, bytes]], future: Future[Any]) -> None:
+    def _settle(self, name: str, done: Future[Outcome], future: Future[Any]) -> None:
         """Unpacks the artifact that came with an answer, then gives the answer."""
         try:
-            (result, error), made = done.result()
+            answered, error = done.result()
+            if error is not None:
+                raise error
+            result, made = answered
             if made:
                 _unpack(made, self._worker.definition.artifacts)
         except ray.exceptions.RayError as failed:
-            error = Ended(f"the Ray task that ran {name} came to no end ({' '.join(str(failed).split())[:300]})")
+            future.set_exception(Ended(f"the Ray task that ran {name} came to no end ({_line(failed)})"))
         except BaseException as failed:  # of whoever waits for the future
             future.set_exception(failed)
-            return
-        if error is None:
-            future.set_result(result)
         else:
-            future.set_exception(error)
+            future.set_result(result)
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in a line that is not too long."""
+    return " ".join(str(error).split())[:300]
 
 
 def _connect(address: str | None, cpus: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     where = {"address": address} if address else {"num_cpus": cpus, "include_dashboard": False}
     try:
+        if named := re.fullmatch(r"(?:ray://)?([\w.-]+):(\d+)", address or ""):
+            socket.create_connection((named[1], int(named[2])), timeout=10).close()  # Ray itself tries for minutes
         ray.init(**where, log_to_driver=False, logging_level="ERROR", configure_logging=False)
-    except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError) as error:
+    except (ConnectionError, ValueError, RuntimeError, OSError, OverflowError) as error:
         raise AutopruneError(
-            f"executor.address: there is no Ray cluster at {address!r} ({' '.join(str(error).split())[:200]}); start "
-            "one with `ray start --head`, or leave the address out for one on this machine."
+            f"executor.address: there is no Ray cluster at {address!r} ({_line(error)}); start one "
+            "with `ray start --head`, or leave the address out for one on this machine."
         ) from error
 
 
@@ -144,48 +156,52 @@ def packed(worker: Maker) -> Kit:
         for there, outer in ((baseline, "runs/study/artifacts"), (worker.dense, f"runs/{STORE}")):
             if there.exists():
                 tar.add(there, f"{outer}/{there.name}")
-    return Kit(version=VERSION, kind=type(worker), definition=definition, places=places, packed=held.getvalue())
+    content = held.getvalue()
+    return Kit(
+        version=VERSION,
+        kind=type(worker),
+        definition=definition,
+        places=places,
+        packed=content,
+        name=hashlib.sha256(content).hexdigest()[:16],
+    )
 
 
-def answer(kit: Kit, name: str, argument: Any) -> tuple[Outcome, bytes]:
-    """Runs a method of a worker on a node.
+def answer(kit: Kit, name: str, argument: Any) -> Outcome:
+    """What a method of a worker comes to on a node: its result, and the artifact that it made, packed; empty: none."""
+    return outcome_of(partial(_work, kit, name), argument)
 
-    Returns:
-        What it comes to, and the artifact that it made, packed; empty if it made none.
-    """
+
+def _work(kit: Kit, name: str, argument: Any) -> tuple[Any, bytes]:
     if kit.version != VERSION:
-        error = AutopruneError(
-            f"a node of the Ray cluster has autoprune {VERSION}, this one {kit.version}: install one."
-        )
-        return (None, error), b""
+        raise AutopruneError(f"a node of the Ray cluster has autoprune {VERSION}, this one {kit.version}: install one.")
     worker = at_hand(kit.kind, _settled(kit))
-    outcome = outcome_of(getattr(worker, name), argument)
-    made = outcome[0]
-    if not isinstance(made, Candidate) or made.rejected:
-        return outcome, b""
+    result = getattr(worker, name)(argument)
+    if not isinstance(result, Candidate) or result.rejected:
+        return result, b""
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w") as tar:
-        tar.add(worker.definition.artifacts / made.key, made.key)
-    return outcome, held.getvalue()
+        tar.add(worker.definition.artifacts / result.key, result.key)
+    return result, held.getvalue()
 
 
 def _settled(kit: Kit) -> Definition:
     """The definition of a study as it is on this node, where its kit is unpacked once."""
-    name = hashlib.sha256(kit.packed).hexdigest()[:16]
     room = Path(tempfile.gettempdir()) / f"autoprune-{os.getuid() if hasattr(os, 'getuid') else 0}"
     room.mkdir(mode=0o700, exist_ok=True)
-    with FileLock(room / f"{name}.lock"):
-        if not (room / name).exists():
+    if hasattr(os, "getuid") and room.stat().st_uid != os.getuid():
+        raise AutopruneError(f"{room} on a node of the Ray cluster belongs to somebody else; give Ray another TMPDIR.")
+    with FileLock(room / f"{kit.name}.lock"):
+        if not (room / kit.name).exists():
             with tempfile.TemporaryDirectory(dir=room) as draft:
                 _unpack(kit.packed, Path(draft) / "kit")
-                (Path(draft) / "kit").rename(room / name)
+                (Path(draft) / "kit").rename(room / kit.name)
+    there = room / kit.name
     places = {
-        key: [_place(one, kit, room / name) for one in place]
-        if isinstance(place, list)
-        else _place(place, kit, room / name)
+        key: [_place(one, kit, there) for one in place] if isinstance(place, list) else _place(place, kit, there)
         for key, place in kit.definition.places.items()
     }
-    return replace(kit.definition, places=places, folder=room / name / "runs" / "study")
+    return replace(kit.definition, places=places, folder=there / "runs" / "study")
 
 
 def _place(place: Any, kit: Kit, room: Path) -> Any:
