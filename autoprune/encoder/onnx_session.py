@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,11 @@ QUIET = 3
 """onnxruntime logs errors, and no warnings."""
 
 
-def open_session(model: bytes, threads: int, *, keeps_memory: bool = True) -> InferenceSession:
+def open_session(model: bytes | Path, threads: int, *, keeps_memory: bool = True) -> InferenceSession:
     """A session on the CPU.
 
     Args:
-        model: a serialised ModelProto.
+        model: a serialised ModelProto, or the file of one, which then is not held twice.
         threads: that one run takes.
         keeps_memory: for the next run what this one took, which spares asking the system again.
 
@@ -38,7 +39,8 @@ def open_session(model: bytes, threads: int, *, keeps_memory: bool = True) -> In
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = QUIET
     options.enable_cpu_mem_arena = keeps_memory
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    held = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(held, options, providers=["CPUExecutionProvider"])
 
 
 def run(session: InferenceSession, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -52,7 +52,7 @@ class SentenceEncoder(Served):
         if wrong:
             raise ValueError(f"{wrong[0]} in its manifest is {parts.manifest.get(wrong[0])!r}")
         self._max_tokens: int = parts.manifest["max_tokens"]
-        self._tokenizer = Tokenizer.read(parts.files["tokenizer.json"].decode(), max_tokens=self._max_tokens)
+        self._tokenizer = Tokenizer.written(parts.content("tokenizer.json").decode(), max_tokens=self._max_tokens)
         self.out: int = parts.manifest["out"]
         self.prompts = Prompts(**parts.manifest.get("prompts", {}))
         self.similarity: str = parts.manifest.get("similarity", SIMILARITIES[0])
@@ -116,7 +116,9 @@ class SentenceEncoder(Served):
             ValueError: the answer is none.
         """
         one, *_ = self._tokenizer.encode(["a"])
-        ids, there = side_by_side([one, np.append(one, self._tokenizer.size - 1).astype(np.int32)[-self._max_tokens :]])
+        ids, there = side_by_side(
+            [one, np.append(one, self._tokenizer.large_id()).astype(np.int32)[-self._max_tokens :]]
+        )
         found = self.forward(ids, there)
         if found.shape != (2, self.out) or found.dtype != np.float32:
             raise ValueError(f"its vectors are {found.dtype} {list(found.shape)}, not float32 {[2, self.out]}")
@@ -150,7 +152,7 @@ class OnnxEncoder(SentenceEncoder):
 
     @property
     def memory_bytes(self) -> int:
-        return len(self._model)
+        return len(self._model) if isinstance(self._model, bytes) else self._model.stat().st_size
 
     @property
     def positions(self) -> int | None:

@@ -84,7 +84,7 @@ def write_stock(folder: Path, to: Path) -> Path:
 
 def _write(parts: Parts, folder: Path) -> None:
     manifest = parts.manifest
-    tokenizer = Tokenizer.read(parts.files["tokenizer.json"].decode(), max_tokens=manifest["max_tokens"])
+    tokenizer = Tokenizer.read(parts.content("tokenizer.json").decode(), max_tokens=manifest["max_tokens"])
     weights = _weights(parts)
     special = _special_tokens(tokenizer)
     modules = ["Transformer", "Pooling"]
@@ -97,7 +97,7 @@ def _write(parts: Parts, folder: Path) -> None:
         folder / "config.json", _config(manifest, weights, padding=tokenizer.pieces.index(special["pad_token"]))
     )
     _write_tensors(folder / "model.safetensors", _named(weights, layers=len(manifest["layers"])))
-    (folder / "tokenizer.json").write_bytes(parts.files["tokenizer.json"])
+    (folder / "tokenizer.json").write_bytes(parts.content("tokenizer.json"))
     _write_json(folder / "special_tokens_map.json", special)
     settings = {"model_max_length": manifest["max_tokens"], "model_input_names": ["input_ids", "attention_mask"]}
     settings["truncation_side"] = "left" if tokenizer.keeps_end else "right"
