@@ -18,13 +18,12 @@ QUIET = 3
 """onnxruntime logs errors, and no warnings."""
 
 
-def open_session(model: bytes | Path, threads: int, *, keeps_memory: bool = True) -> InferenceSession:
+def open_session(model: bytes | Path, threads: int) -> InferenceSession:
     """A session on the CPU.
 
     Args:
         model: a serialised ModelProto, or the file of one, which then is not held twice.
         threads: that one run takes.
-        keeps_memory: for the next run what this one took, which spares asking the system again.
 
     Raises:
         AutopruneError: onnxruntime is not installed.
@@ -38,7 +37,6 @@ def open_session(model: bytes | Path, threads: int, *, keeps_memory: bool = True
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = QUIET
-    options.enable_cpu_mem_arena = keeps_memory
     held = model if isinstance(model, bytes) else str(model)
     return onnxruntime.InferenceSession(held, options, providers=["CPUExecutionProvider"])
 

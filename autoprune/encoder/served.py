@@ -110,7 +110,7 @@ class SentenceEncoder(Served):
         return self._tokenizer.count(texts)
 
     def check(self) -> None:
-        """Answers once: two texts of unlike length, and the piece of the largest id.
+        """Answers once: two texts of unlike length, and a piece of a large id.
 
         Raises:
             ValueError: the answer is none.
@@ -136,17 +136,12 @@ class SentenceEncoder(Served):
 
 
 class OnnxEncoder(SentenceEncoder):
-    """Answers by onnxruntime, on the CPU, with as many threads as torch has when it is asked, or else all cores.
+    """Answers by onnxruntime, on the CPU, with as many threads as torch has when it is asked, or else all cores."""
 
-    Args:
-        prefer: `memory` gives back what a request took, which takes longer.
-    """
-
-    def __init__(self, parts: Parts, *, prefer: str | None = None) -> None:
+    def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self._model = parts.files["model.onnx"]
         self._rows, self._padding = parts.manifest.get("rows"), parts.manifest.get("padding")
-        self._keeps_memory = prefer != "memory"
         self._sessions: dict[int, Any] = {}
         self._session()
 
@@ -164,5 +159,5 @@ class OnnxEncoder(SentenceEncoder):
     def _session(self) -> Any:
         count = threads()
         if count not in self._sessions:
-            self._sessions[count] = open_session(self._model, count, keeps_memory=self._keeps_memory)
+            self._sessions[count] = open_session(self._model, count)
         return self._sessions[count]
