@@ -156,6 +156,10 @@ class OnnxEncoder(SentenceEncoder):
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
         return run(self._session(), ids, there.astype(np.int64))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which opens sessions of its own."""
+        return {**self.__dict__, "_sessions": {}}
+
     def _session(self) -> Any:
         count = threads()
         if count not in self._sessions:
