@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,11 @@ def test_threads_are_those_torch_has_when_it_is_asked(encoder_task: EncoderTask)
     assert list(served._sessions) == [torch.get_num_threads()]
     served.encode(TEXTS[:2])
     assert len(served._sessions) == 1
+
+
+def test_a_copy_for_another_process_answers_the_same(served: SentenceEncoder) -> None:
+    other = pickle.loads(pickle.dumps(served))
+    assert np.array_equal(other.encode(TEXTS[:3]), served.encode(TEXTS[:3]))
 
 
 def test_the_example_works(served: SentenceEncoder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import pickle
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -128,6 +129,21 @@ def test_topk_takes_other_histories(served: Recommender, task: RecommenderTask) 
     assert [ids_of(task, row) for row in served.topk(users, 10, histories=nothing)] == [
         [one.item for one in found] for found in expected
     ]
+
+
+def test_a_copy_for_another_process_answers_the_same(served: Recommender, task: RecommenderTask) -> None:
+    other, user = pickle.loads(pickle.dumps(served)), task.data.users[5]
+    assert other.recommend(user, k=10) == served.recommend(user, k=10)
+
+
+def test_what_is_preferred_changes_no_answer(task: RecommenderTask, pruned: Model) -> None:
+    parts, user = task.parts(pruned), task.data.users[5]
+    packed, wide = (serve(parts, prefer=prefer) for prefer in ("memory", "latency"))
+    assert isinstance(packed, Recommender)
+    assert isinstance(wide, Recommender)
+    assert [one.item for one in packed.recommend(user)] == [one.item for one in wide.recommend(user)]
+    with pytest.raises(AutopruneError, match=r"prefer 'speed' is unknown. There is: latency, memory"):
+        serve(parts, prefer="speed")
 
 
 def test_topk_of_nobody_is_empty(served: Recommender) -> None:

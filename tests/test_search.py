@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -349,6 +350,7 @@ def test_a_recommender_answers_the_same_by_any_kernel(
     fast = Recommender(parts)
     assert fast._search.kernel(1) == name
     assert fast.memory_bytes > exact.memory_bytes
+    assert pickle.loads(pickle.dumps(fast)).memory_bytes == fast.memory_bytes
     users = [task.data.users[at] for at in range(0, len(task.data.users), 3)]
     for user in users[:20]:
         for include_seen in (False, True):

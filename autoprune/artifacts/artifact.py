@@ -120,29 +120,30 @@ def load(
 def read(folder: Path) -> Parts:
     """The parts of an artifact, every file checked against its hash."""
     files = read_card(folder)["files"]
-    held: dict[str, bytes] = {}
     further = [name for name in files if re.fullmatch(r"model/[\w.-]+", name) and name not in MODEL_FILES]
     for name in (*MODEL_FILES, *further, *BESIDE_FILES):
         path, expected = folder / name, files.get(name)
         if expected is None or not path.is_file():
             raise AutopruneError(f"{path}: the file is missing from the artifact; copy the whole folder again.")
-        content = path.read_bytes()
-        if len(content) != expected["bytes"]:
+        found = _describe(path)
+        if found["bytes"] != expected["bytes"]:
             raise AutopruneError(
-                f"{path}: {expected['bytes']} bytes are expected, but there are {len(content)}: the file is truncated "
-                "or replaced; copy the artifact again."
+                f"{path}: {expected['bytes']} bytes are expected, but there are {found['bytes']}: the file is "
+                "truncated or replaced; copy the artifact again."
             )
-        if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+        if found["sha256"] != expected["sha256"]:
             raise AutopruneError(
                 f"{path}: its SHA-256 is not the recorded one: damaged or altered; copy the artifact again."
             )
-        held[name] = content
     try:
         return Parts(
-            manifest=json.loads(held[MODEL_FILES[0]]),
-            tensors=tensors_from_bytes(held[MODEL_FILES[1]]),
-            beside=Beside(values=json.loads(held[BESIDE_FILES[0]]), tensors=tensors_from_bytes(held[BESIDE_FILES[1]])),
-            files={name.removeprefix("model/"): held[name] for name in further},
+            manifest=json.loads((folder / MODEL_FILES[0]).read_bytes()),
+            tensors=tensors_from_bytes((folder / MODEL_FILES[1]).read_bytes()),
+            beside=Beside(
+                values=json.loads((folder / BESIDE_FILES[0]).read_bytes()),
+                tensors=tensors_from_bytes((folder / BESIDE_FILES[1]).read_bytes()),
+            ),
+            files={name.removeprefix("model/"): folder / name for name in further},
         )
     except AutopruneError:
         raise
@@ -212,13 +213,13 @@ def _model_files(parts: Parts) -> dict[str, bytes]:
     return {
         MODEL_FILES[0]: json.dumps(parts.manifest, separators=(",", ":")).encode(),
         MODEL_FILES[1]: tensors_to_bytes(parts.tensors),
-        **{f"model/{name}": held for name, held in parts.files.items()},
+        **{f"model/{name}": parts.content(name) for name in parts.files},
     }
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
-    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    with path.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
 
 
 def _digest(content: Mapping[str, Any]) -> str:

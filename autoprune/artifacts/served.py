@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,14 +32,19 @@ class Parts:
     Attributes:
         manifest: JSON values; `kind` names the class that serves it.
         tensors: what `model/tensors.safetensors` holds.
-        files: what else lies in `model/`, by name: a graph, a tokenizer.
+        files: what else lies in `model/`, by name: a graph, a tokenizer. Their content, or where they lie.
         beside: what is useful but not needed to answer: catalogue, histories (JSON values and arrays by name).
     """
 
     manifest: dict[str, Any]
     tensors: Tensors
     beside: Beside
-    files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes | Path] = field(default_factory=dict)
+
+    def content(self, name: str) -> bytes:
+        """The content of one of the files."""
+        held = self.files[name]
+        return held if isinstance(held, bytes) else held.read_bytes()
 
     def tables(self) -> dict[str, PackedTable]:
         """The packed tables that the manifest names; a bias beside one is no part of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,15 +20,14 @@ QUIET = 3
 
 
 def open_session(
-    model: bytes, threads: int, outside: Mapping[str, NDArray[Any]] | None = None, *, keeps_memory: bool = True
+    model: bytes | Path, threads: int, outside: Mapping[str, NDArray[Any]] | None = None
 ) -> InferenceSession:
     """A session on the CPU.
 
     Args:
-        model: a serialised ModelProto.
+        model: a serialised ModelProto, or the file of one, which then is not held twice.
         threads: that one run takes.
-        outside: the weights that do not lie in it, by name.
-        keeps_memory: for the next run what this one took, which spares asking the system again.
+        outside: the weights that do not lie in it, by name; those of a file are found beside it.
 
     Raises:
         AutopruneError: onnxruntime is not installed.
@@ -41,11 +41,11 @@ def open_session(
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = QUIET
-    options.enable_cpu_mem_arena = keeps_memory
     if outside:
-        held = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in outside.values()]
-        options.add_external_initializers(list(outside), held)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        weights = [onnxruntime.OrtValue.ortvalue_from_numpy(weight) for weight in outside.values()]
+        options.add_external_initializers(list(outside), weights)
+    held = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(held, options, providers=["CPUExecutionProvider"])
 
 
 def run(session: InferenceSession, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -8,8 +8,11 @@ from autoprune.errors import AutopruneError
 from autoprune.extras import need
 
 
-def serve_encoder(parts: Parts, *, device: str, prefer: str | None = None) -> SentenceEncoder:
+def serve_encoder(parts: Parts, *, device: str, prefer: str | None = None) -> SentenceEncoder:  # noqa: ARG001
     """The encoder of an artifact's parts, on the runtime that it was made for.
+
+    Args:
+        prefer: changes nothing. Without its arena of memory onnxruntime was measured to hold more, not less.
 
     Raises:
         AutopruneError: a library that it needs is not installed, or its prompts cannot be meant.
@@ -17,7 +20,7 @@ def serve_encoder(parts: Parts, *, device: str, prefer: str | None = None) -> Se
     """
     try:
         if parts.manifest["runtime"] == "onnx":
-            made: SentenceEncoder = OnnxEncoder(parts, prefer=prefer)
+            made: SentenceEncoder = OnnxEncoder(parts)
         else:
             need("torch", "search", "an encoder whose runtime is torch")
             from autoprune.encoder.torch_served import TorchEncoder  # here, because onnxruntime does without

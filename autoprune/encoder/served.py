@@ -54,7 +54,7 @@ class SentenceEncoder(Served):
         if wrong:
             raise ValueError(f"{wrong[0]} in its manifest is {parts.manifest.get(wrong[0])!r}")
         self._max_tokens: int = parts.manifest["max_tokens"]
-        self._tokenizer = Tokenizer.read(parts.files["tokenizer.json"].decode(), max_tokens=self._max_tokens)
+        self._tokenizer = Tokenizer.written(parts.content("tokenizer.json").decode(), max_tokens=self._max_tokens)
         self.out: int = parts.manifest["out"]
         self.prompts = Prompts(**parts.manifest.get("prompts", {}))
         self.similarity: str = parts.manifest.get("similarity", SIMILARITIES[0])
@@ -112,13 +112,15 @@ class SentenceEncoder(Served):
         return self._tokenizer.count(texts)
 
     def check(self) -> None:
-        """Answers once: two texts of unlike length, and the piece of the largest id.
+        """Answers once: two texts of unlike length, and a piece of a large id.
 
         Raises:
             ValueError: the answer is none.
         """
         one, *_ = self._tokenizer.encode(["a"])
-        ids, there = side_by_side([one, np.append(one, self._tokenizer.size - 1).astype(np.int32)[-self._max_tokens :]])
+        ids, there = side_by_side(
+            [one, np.append(one, self._tokenizer.large_id()).astype(np.int32)[-self._max_tokens :]]
+        )
         found = self.forward(ids, there)
         if found.shape != (2, self.out) or found.dtype != np.float32:
             raise ValueError(f"its vectors are {found.dtype} {list(found.shape)}, not float32 {[2, self.out]}")
@@ -136,24 +138,21 @@ class SentenceEncoder(Served):
 
 
 class OnnxEncoder(SentenceEncoder):
-    """Answers by onnxruntime, on the CPU, with as many threads as torch has when it is asked, or else all cores.
+    """Answers by onnxruntime, on the CPU, with as many threads as torch has when it is asked, or else all cores."""
 
-    Args:
-        prefer: `memory` gives back what a request took, which takes longer.
-    """
-
-    def __init__(self, parts: Parts, *, prefer: str | None = None) -> None:
+    def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self._model = parts.files["model.onnx"]
-        self._outside = _outside(parts)
+        self._outside = _outside(parts) if isinstance(self._model, bytes) else {}  # a file's lie beside it
         self._rows, self._padding = parts.manifest.get("rows"), parts.manifest.get("padding")
-        self._keeps_memory = prefer != "memory"
         self._sessions: dict[int, Any] = {}
         self._session()
 
     @property
     def memory_bytes(self) -> int:
-        return len(self._model) + sum(weight.nbytes for weight in self._outside.values())
+        if isinstance(self._model, bytes):
+            return len(self._model) + sum(weight.nbytes for weight in self._outside.values())
+        return sum(path.stat().st_size for path in self._model.parent.glob(f"{self._model.name}*"))
 
     @property
     def positions(self) -> int | None:
@@ -163,16 +162,20 @@ class OnnxEncoder(SentenceEncoder):
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
         return run(self._session(), ids, there.astype(np.int64))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which opens sessions of its own."""
+        return {**self.__dict__, "_sessions": {}}
+
     def _session(self) -> Any:
         count = threads()
         if count not in self._sessions:
-            self._sessions[count] = open_session(self._model, count, self._outside, keeps_memory=self._keeps_memory)
+            self._sessions[count] = open_session(self._model, count, self._outside)
         return self._sessions[count]
 
 
 def _outside(parts: Parts) -> dict[str, NDArray[Any]]:
     """The weights that a graph of more than two gigabytes has no room for, by name."""
-    data = parts.files.get("model.onnx.data", b"")
+    data = parts.content("model.onnx.data") if "model.onnx.data" in parts.files else b""
     return {
         name: np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)
         for name, (dtype, shape, start) in (parts.manifest.get("outside") or {}).items()

@@ -84,7 +84,7 @@ def write_stock(folder: Path, to: Path) -> Path:
 
 def _write(parts: Parts, folder: Path) -> None:
     manifest = parts.manifest
-    tokenizer = Tokenizer.read(parts.files["tokenizer.json"].decode(), max_tokens=manifest["max_tokens"])
+    tokenizer = Tokenizer.read(parts.content("tokenizer.json").decode(), max_tokens=manifest["max_tokens"])
     weights, layout = _weights(parts), _layout(parts)
     special = _special_tokens(tokenizer)
     modules = ["Transformer", "Pooling", *("Dense" for name in ("dense", "out") if name in weights)]
@@ -99,7 +99,7 @@ def _write(parts: Parts, folder: Path) -> None:
     _write_json(folder / "config.json", config)
     segment = {"segment": torch.zeros(shape.segments, shape.embedding)} if shape.segments else {}
     _write_tensors(folder / "model.safetensors", their_weights({**weights, **segment}, shape))
-    (folder / "tokenizer.json").write_bytes(parts.files["tokenizer.json"])
+    (folder / "tokenizer.json").write_bytes(parts.content("tokenizer.json"))
     _write_json(folder / "special_tokens_map.json", special)
     settings = {"model_max_length": manifest["max_tokens"], "model_input_names": ["input_ids", "attention_mask"]}
     settings["truncation_side"] = "left" if tokenizer.keeps_end else "right"

@@ -45,8 +45,31 @@ class Tokenizer:
     def __init__(self, content: dict[str, Any], *, max_tokens: int) -> None:
         self.content = content
         self.max_tokens = max_tokens
-        self.keeps_end = bool((content.get("truncation") or {}).get("direction") == "Left")
         self._last: tuple[bytes, Tokenizer] | None = None
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What `tokenizers.Tokenizer.to_str` says, as JSON values."""
+        found: dict[str, Any] = json.loads(self._text)
+        return found
+
+    @cached_property
+    def keeps_end(self) -> bool:
+        """Whether a text that is too long loses its beginning."""
+        return bool((self.content.get("truncation") or {}).get("direction") == "Left")
+
+    @cached_property
+    def _text(self) -> str:
+        return json.dumps(self.content)
+
+    @staticmethod
+    def written(text: str, *, max_tokens: int) -> Tokenizer:
+        """From a `tokenizer.json` that `to_json` wrote: who only encodes never waits for its content to be parsed."""
+        made = Tokenizer({}, max_tokens=max_tokens)
+        del made.content
+        made._text = text
+        made.keeps_end = '"direction":"Left"' in text[: text.find('"added_tokens"')]
+        return made
 
     @staticmethod
     def read(text: str, *, max_tokens: int, keeps_end: bool | None = None) -> Tokenizer:
@@ -78,6 +101,13 @@ class Tokenizer:
     def size(self) -> int:
         """Rows that a word table must have: the largest id, and one."""
         return max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    def large_id(self) -> int:
+        """The largest id where ids have no gaps; else a large one. Found without a list of all pieces, 7 MB of them."""
+        found = self._backend.get_vocab_size(with_added_tokens=True) - 1
+        while self._backend.id_to_token(found + 1) is not None:
+            found += 1
+        return int(found)
 
     @cached_property
     def pieces(self) -> list[str]:
@@ -200,7 +230,7 @@ class Tokenizer:
         need("tokenizers", "encoder", "what encodes texts")
         import tokenizers  # here, since a recommender has none
 
-        made = tokenizers.Tokenizer.from_str(json.dumps(self.content))
+        made = tokenizers.Tokenizer.from_str(self._text)
         made.enable_truncation(self.max_tokens, direction="left" if self.keeps_end else "right")
         made.no_padding()
         return made

@@ -85,6 +85,11 @@ def topk(values: Array, k: int) -> tuple[Array, Array]:
     return np.take_along_axis(found, order, axis=1), np.take_along_axis(at, order, axis=1)
 
 
+def taken(array: Array, index: Array) -> Array:
+    """What stands at some places of the last axis: [..., m] of whole numbers [m]."""
+    return array.take(index, axis=-1) if isinstance(array, np.ndarray) else array[..., cast(index, "int64")]
+
+
 def gathered(values: Array, at: Array) -> Array:
     """Of each row those at some positions, [n, m] of int64 [n, m]."""
     return np.take_along_axis(values, at, axis=1) if isinstance(values, np.ndarray) else values.gather(1, at)

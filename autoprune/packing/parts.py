@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autoprune.packing.arrays import Array, cast, filled, namespace, numpy_of
+from autoprune.packing.arrays import Array, bounds, cast, filled, namespace, numpy_of, taken
 from autoprune.packing.bits import narrow, pack_codes, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable
 from autoprune.packing.product import PackedProduct, ProductCodes
@@ -113,9 +113,10 @@ class PackedParts(PackedTable):
         if len(queries) > self.dim:
             return self._decoded_scores(queries)
         together = namespace(queries).concatenate([part.scores(queries) for part in self.parts], axis=1)
-        first = np.cumsum([0, *(part.rows for part in self.parts[:-1])])
-        place, part_of = self.tensors["place"], self.tensors["part_of"]
-        where = cast(place, "int64")
-        for number, start in enumerate(first.tolist()):
-            where = where + start * (part_of == number)
-        return together[:, where]
+        first = bounds(self._counts)
+        return taken(together, taken(first, self.tensors["part_of"]) + self.tensors["place"])
+
+    @property
+    def _counts(self) -> Array:
+        """Rows of each part."""
+        return namespace(self.like).asarray([part.rows for part in self.parts], device=self.like.device)

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -101,6 +101,14 @@ class Search:
         table = self._twin.table
         made = {name: make for name, make in makers(table).items() if name in names}
         self._kernels = {name: self._kernels.get(name) or make(table) for name, make in made.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which makes its own kernels."""
+        return {**self.__dict__, "_kernels": {}, "_twin": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._make([name for name in dict.fromkeys(self._choice.values()) if name != PLAIN])
 
     @property
     def memory_bytes(self) -> int:
