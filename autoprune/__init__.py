@@ -50,9 +50,17 @@ __all__ = [
 ]
 
 
+_ANSWERING = {"AutopruneError", "load"}
+"""What needs nothing but what answers."""
+
+
 def __getattr__(name: str) -> Any:
+    if name not in _HOMES and name not in _ROOMS:
+        raise AttributeError(f"module 'autoprune' has no attribute {name!r}")
+    if name not in _ANSWERING:
+        from autoprune.extras import need
+
+        need("torch", "search", f"autoprune.{name}")
     if name in _ROOMS:
         return importlib.import_module(_ROOMS[name])
-    if name not in _HOMES:
-        raise AttributeError(f"module 'autoprune' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

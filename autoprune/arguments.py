@@ -21,7 +21,7 @@ from autoprune.overrides import BARE, OVERRIDE, RESERVED, is_quoted, key_of, lit
 
 TAKEN_OUT = re.compile(r"~[\w@/.]+(=|$)")
 
-GROUPS = ("task", "space", "presets", "requirements", "study")
+GROUPS = ("task", "space", "presets", "requirements", "study", "executor")
 """Keys whose value names a file in the folder of conf/ of that name; the sections of a config."""
 
 FREE = re.compile(r"(requirements|presets)\.")

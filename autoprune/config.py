@@ -45,8 +45,11 @@ from autoprune.overrides import OVERRIDE, key_of, literal, quoted, several, writ
 
 CONFIG_MODULE = "autoprune.conf"
 
-STUDY_SCHEMA = "autoprune.study.settings:StudyConfig"
-"""Of the section `study`; the schema of `task` comes with the task."""
+SCHEMAS = {
+    "study": "autoprune.study.settings:StudyConfig",
+    "executor": "autoprune.study.settings:ExecutorConfig",
+}
+"""Of sections; the schema of `task` comes with the task."""
 
 UNCOMPOSABLE = (AutopruneError, HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError)
 """What files that cannot be composed raise; whoever composes the whole config says it."""
@@ -155,9 +158,9 @@ def _kind_of(key: str, *, words: tuple[str, ...]) -> Kind:
     section, *path = key.split(".")
     if key in GROUPS:
         return Kind.NAME
-    if section not in ("task", "study"):
+    if section not in ("task", *SCHEMAS):
         return Kind.ONE if section == "requirements" else Kind.ANY
-    schemas = [pkgutil.resolve_name(STUDY_SCHEMA)] if section == "study" else list(_task_schemas(words))
+    schemas = [pkgutil.resolve_name(SCHEMAS[section])] if section in SCHEMAS else list(_task_schemas(words))
     found = [kind for schema in schemas if (kind := _entry_kind(schema, path)) is not None]
     return found[0] if found else Kind.ANY
 

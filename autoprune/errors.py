@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
+import shutil
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LONGEST_REASON = 300
+"""Characters of what a library says of an error."""
 
 
 class AutopruneError(ValueError):
@@ -29,8 +35,50 @@ class RecipeError(AutopruneError):
         return RecipeError((*outer, *self.path), self.message)
 
 
-class Diverged(AutopruneError):
+class Failed(AutopruneError):
+    """Nothing comes of a recipe, and others are not concerned."""
+
+
+class Diverged(Failed):
     """A model of which nothing comes: its loss or its score is no number."""
+
+
+class Ended(Failed):
+    """A process ended in the middle of a call.
+
+    Args:
+        how: the process, and how it ended.
+    """
+
+    def __init__(self, how: str) -> None:
+        super().__init__(f"{how}. What was finished is kept; the same command goes on from here.")
+        self.how = how
+
+
+@contextmanager
+def of_recipe() -> Iterator[None]:
+    """Has an error of our own, or of a library, be that of the recipe that is in the making.
+
+    Raises:
+        Failed: in place of what is neither ours, for a person to mend, nor the system's, as a full disk is.
+    """
+    try:
+        yield
+    except RecipeError as error:
+        raise Failed(str(error)) from error
+    except (AutopruneError, OSError):
+        raise
+    except Exception as error:
+        said = " ".join(re.sub(r"\[enforce fail at .*?\] err == 0\. ", "", str(error)).split())[:LONGEST_REASON]
+        frames = traceback.extract_tb(error.__traceback__)
+        at = [frames[0], *(frame for frame in frames if "site-packages" not in frame.filename)][-1]
+        what = "out of memory" if _is_out_of_memory(error) else type(error).__name__
+        raise Failed(f"{what}: {said} ({Path(at.filename).name}:{at.lineno})") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch says it in words."""
+    return isinstance(error, MemoryError) or bool(re.search(r"can't allocate|out of memory|bad_alloc", str(error)))
 
 
 @contextmanager
@@ -54,6 +102,8 @@ def doing(what: str, way_out: str = "") -> Iterator[None]:
 
 def reason_of(error: OSError) -> str:
     """What the system says, and of which file: `Permission denied: 'runs/x'`."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):  # of many files
+        return str(error.args[0][0][-1])
     reason = error.strerror or str(error) or type(error).__name__
     return f"{reason}: {str(error.filename)!r}" if error.filename is not None else reason
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autoprune.errors import unknown
+from autoprune.extras import need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +23,14 @@ class Family:
         kind: as the manifest of an artifact says it.
         serves: what answers for an artifact's parts, called with these and with `device`.
         tasks: by name, what makes the task from its section of a config: `autoprune.tasks.task.TaskMaker`.
+        needs: a package without which its artifacts cannot answer, and the extra that brings it.
         formats: by name, in what other formats an artifact can be written: `autoprune.artifacts.formats.Format`.
     """
 
     kind: str
     serves: str
     tasks: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, str] | None = None
     formats: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -44,7 +47,7 @@ FAMILIES = {
         ),
         Family(
             kind="encoder",
-            serves="autoprune.encoder.served:serve_encoder",
+            serves="autoprune.encoder.serve:serve_encoder",
             tasks={"encoder": "autoprune.encoder.make:ENCODER", "stsb": "autoprune.encoder.make:STSB"},
             formats={"sentence-transformers": "autoprune.encoder.stock_format:STOCK"},
         ),
@@ -57,11 +60,13 @@ FAMILIES = {
                 "numpy": "autoprune.vectors.formats:NUMPY",
                 "parquet": "autoprune.vectors.formats:PARQUET",
                 "faiss": "autoprune.vectors.formats:FAISS",
+                "model2vec": "autoprune.vectors.static_format:MODEL2VEC",
             },
         ),
         Family(
             kind="module",
             serves="autoprune.module.served:ServedModule",
+            needs=("torch", "search"),
             tasks={"module": "autoprune.module.make:MODULE"},
         ),
     )
@@ -72,8 +77,11 @@ def what_serves(kind: object) -> Any:
     """What answers for the parts of artifacts of a kind: called with these and a device, it gives a `Served`.
 
     Raises:
-        AutopruneError: this version knows none.
+        AutopruneError: this version knows none, or a package that it needs is not installed.
     """
+    known = FAMILIES.get(str(kind))
+    if known and known.needs:
+        need(*known.needs, f"an artifact of the kind {kind!r}")
     return _named("artifact kind", kind, {row.kind: row.serves for row in FAMILIES.values()})
 
 

@@ -9,12 +9,15 @@ import hashlib
 import json
 import os
 import platform
+import sys
 import time
-from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 THREADS = 1
 """That everything is timed on: whoever times on two shares them with whatever else the machine does."""
@@ -27,15 +30,17 @@ def machine(device: str = "cpu") -> dict[str, str | int]:
     Args:
         device: that the artifacts answer on, as `study.device` names it.
     """
+    import torch  # here, because what serves is not timed by it
+
     facts: dict[str, str | int] = {
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": os.cpu_count() or 0,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
-        "faiss": _version("faiss-cpu", "faiss-gpu", "faiss"),
-        "onnxruntime": _version("onnxruntime", "onnxruntime-gpu"),
+        "faiss": version_of("faiss-cpu", "faiss-gpu", "faiss"),
+        "onnxruntime": version_of("onnxruntime", "onnxruntime-gpu"),
         "threads": THREADS,
         "kernels": os.environ.get("AUTOPRUNE_KERNELS", "chosen"),
     }
@@ -54,6 +59,14 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads() -> int:
+    """Threads that a computation may take: those of torch where it is in use, else of OpenMP, else all cores."""
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) > 0 else cores()
 
 
 def memory() -> int:
@@ -86,6 +99,8 @@ def fastest_products(device: torch.device) -> torch.dtype:
     Measured on a CPU, and not looked up: with the instructions for it bfloat16 is several times as fast as float32,
     without them several times as slow.
     """
+    import torch  # as above
+
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     seconds = {}
@@ -101,8 +116,10 @@ def fastest_products(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if 1.5 * seconds[torch.bfloat16] < seconds[torch.float32] else torch.float32
 
 
-def _version(*names: str) -> str:
-    """Of the first of these distributions that is installed."""
+def version_of(*names: str) -> str:
+    """The version of the first of these distributions that is installed, found without importing it; or `none`."""
+    from importlib import metadata  # here, because it takes as long to import as a small artifact
+
     for name in names:
         try:
             return metadata.version(name)
@@ -111,7 +128,8 @@ def _version(*names: str) -> str:
     return "none"
 
 
-def _cpu() -> str:
+def processor() -> str:
+    """The name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

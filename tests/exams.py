@@ -28,6 +28,7 @@ from autoprune.recipes.recipe import Stage, plan
 from autoprune.recipes.stages import run_stage
 from autoprune.recipes.train import Trainer
 from autoprune.recommender.served import Recommender
+from autoprune.recommender.strangers import STEP
 from autoprune.recommender.task import RecommenderTask
 from autoprune.steps import CANNOT_FOLLOW, make_step
 from autoprune.steps.step import Step
@@ -99,7 +100,7 @@ RECOMMENDER_EXAMS = [
     Exam("tiers", {"head": 0.2, "middle": 0.3, "middle_bits": 2, "width": 4, "entries": 16}, bits=frozenset({8, 2, 4})),
 ]
 
-BODY = ["position", *(f"{name}_{layer}" for layer in range(LAYERS) for name in MAPS)]
+BODY = ["position", *(f"{name}_{layer}" for layer in range(LAYERS) for name in MAPS if name != "gate")]
 EACH = [str(layer) for layer in range(LAYERS)]
 
 ENCODER_EXAMS = [
@@ -236,9 +237,10 @@ def state_of(model: Model) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def assert_same_state(left: Mapping[str, torch.Tensor], right: Mapping[str, torch.Tensor]) -> None:
+def assert_same_state(left: Mapping[str, torch.Tensor | Array], right: Mapping[str, torch.Tensor | Array]) -> None:
     assert left.keys() == right.keys()
-    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+    assert [name for name in left if left[name].dtype != right[name].dtype] == []
+    assert [name for name in left if not np.array_equal(left[name], right[name])] == []
 
 
 def removed_parts(model: Model, dense: Model) -> dict[str, int]:
@@ -333,7 +335,7 @@ def module_family(task: AdoptedTask) -> Family:
 
     def answers(served: Served) -> Array:
         assert isinstance(served, ServedModule)
-        return asked(served.fill(copy.deepcopy(task.skeleton)))
+        return asked(served.fill(copy.deepcopy(task.skeleton({}))))
 
     def expected(masked: Model) -> Array:
         assert isinstance(masked, Adopted)
@@ -359,27 +361,33 @@ def all_scores(served: object, task: RecommenderTask, *, every: int = 5) -> Arra
     """Scores of one user in `every` x all items of the task."""
     assert isinstance(served, Recommender)
     users = range(0, len(task.data.users), every)
-    return torch.stack([served.scores(task.data.users[user]) for user in users]).numpy()
+    return np.stack([served.scores(task.data.users[user]) for user in users])
 
 
 def expected_scores(masked: Model, task: RecommenderTask) -> Array:
     """What a model whose rows are hidden, not cut, must answer; in numpy, float64."""
     user, item = (masked.tables[name].values().detach().double().numpy() for name in ("user", "item"))
     user_stays, item_stays = (masked.tables[name].row_mask.numpy() for name in ("user", "item"))
-    vectors, fold_in = user.copy(), task.config.fold_in
-    gram = item[item_stays].T @ item[item_stays]
+    vectors, catalogue = user.copy(), item[item_stays]
     # Parts that are hidden are not there for the ridge either: it spans the dimensions that stay.
     dims = masked.tables["item"].dim_mask.numpy()
-    scale = np.diag(gram)[dims].mean()
-    penalty = fold_in.alpha * gram + fold_in.ridge * scale * np.eye(len(gram))
+    covariance = np.cov(catalogue.T, bias=True)
+    penalty = covariance + task.config.fold_in.ridge * np.diag(covariance)[dims].mean() * np.eye(len(dims))
+    length, known = np.linalg.norm(catalogue, axis=1).mean(), np.linalg.norm(user[user_stays], axis=1).mean()
     history = task.data.train.joined(task.data.validation)
     # A row without a single weight left says nothing of its user: the history has to.
     for at in np.flatnonzero(~user_stays | ~user.any(1)):
         seen = history.of(int(at)).numpy()
-        seen = seen[item_stays[seen]]
-        rows = item[seen]
-        solution = np.linalg.solve(rows.T @ rows + penalty, rows.sum(0))
-        vectors[at] = solution if len(seen) else user[user_stays].mean(0)
+        rows = item[seen[item_stays[seen]]]
+        if not len(rows):
+            vectors[at] = user[user_stays].mean(0)
+            continue
+        solution = np.linalg.solve(penalty, rows.mean(0) - catalogue.mean(0))
+        solution /= np.linalg.norm(solution)
+        likely = np.exp(catalogue @ solution / (length * task.config.temperature))
+        slope = (rows.mean(0) - likely @ catalogue / likely.sum()) / length
+        solution += STEP * (slope - (slope @ solution) * solution)
+        vectors[at] = solution * known / np.linalg.norm(solution)
     return np.where(item_stays, vectors[::5] @ item.T, -np.inf)
 
 

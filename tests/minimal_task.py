@@ -38,8 +38,8 @@ class Vectors(Model):
 class Products(Served):
     """Answers with the products of two rows."""
 
-    def __init__(self, parts: Parts, *, device: torch.device | str = "cpu") -> None:
-        self._table = parts.tables()["thing"].to(torch.device(device))
+    def __init__(self, parts: Parts, *, device: str = "cpu", prefer: str | None = None) -> None:
+        self._table = parts.tables()["thing"]
 
     @property
     def memory_bytes(self) -> int:
@@ -50,8 +50,8 @@ class Products(Served):
         return "model.products([0], [1])"
 
     def products(self, ones: Sequence[int], others: Sequence[int]) -> np.ndarray[Any, Any]:
-        left, right = (self._table.decode(torch.as_tensor(at)) for at in (ones, others))
-        return (left * right).sum(1).cpu().numpy()
+        left, right = (self._table.decode(np.asarray(at)) for at in (ones, others))
+        return (left * right).sum(1)
 
 
 class Closeness(MeanMetric):

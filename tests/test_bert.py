@@ -56,7 +56,7 @@ def matches_sentence_transformers(folder: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_matches_sentence_transformers(folder: Path, pooling: str, normalize: bool) -> None:
     shutil.rmtree(folder / "2_Normalize")
@@ -232,7 +232,7 @@ def test_what_is_no_encoder(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        ({"hidden_act": "silu"}, "the activation 'silu' is unknown"),
+        ({"hidden_act": "mish"}, "the activation 'mish' is unknown"),
         (
             {"position_embedding_type": "relative_key"},
             "sets position_embedding_type to 'relative_key'; only absolute positions are known",
@@ -245,21 +245,45 @@ def test_architectures_that_are_not_known(folder: Path, entries: dict[str, Any],
 
 
 def test_an_unknown_pooling(folder: Path) -> None:
-    write_modules(folder, pooling="sqrt")
-    assert "the pooling mean_sqrt_len_tokens is unknown; one of mean, cls and max is" in refused(folder)
-    changed(folder / "1_Pooling" / "config.json", pooling_mode_mean_tokens=True)
-    assert "is unknown" in refused(folder)
+    changed(folder / "1_Pooling" / "config.json", pooling_mode_cls_token=True)
+    assert "the pooling cls and mean is unknown; one of mean, cls, max, lasttoken" in refused(folder)
 
 
-def test_a_dense_module_with_an_activation(folder: Path) -> None:
+def test_a_dense_module_with_an_activation_matches_sentence_transformers(folder: Path) -> None:
     write_modules(folder, dense=dense(12, activation=TANH))
-    assert "a Dense module with the activation torch.nn.modules.activation.Tanh is unknown" in refused(folder)
+    matches_sentence_transformers(folder)
+    model = read_encoder(str(folder))
+    assert model.architecture.dense == "tanh"
+    assert "dense" in model.tables
+    assert "out" not in model.tables
+    write_modules(folder, dense=dense(12, activation="torch.nn.modules.activation.Hardswish"))
+    assert "a Dense module with the activation torch.nn.modules.activation.Hardswish is unknown" in refused(folder)
+
+
+@pytest.mark.parametrize("activations", [(IDENTITY, IDENTITY), (IDENTITY, TANH), (TANH, IDENTITY), (TANH, TANH)])
+def test_several_dense_modules_match_sentence_transformers(folder: Path, activations: tuple[str, str]) -> None:
+    shutil.rmtree(folder / "2_Normalize")
+    write_modules(folder, dense=dense(40, activation=activations[0]))
+    modules = json.loads((folder / "modules.json").read_text())
+    write_modules(folder, dense=dense(40, bias=False, activation=activations[1]))
+    (folder / "2_Dense").rename(folder / "4_Dense")
+    held = safetensors.torch.load_file(folder / "4_Dense" / "model.safetensors")
+    narrow = {name: torch.nn.functional.pad(weight, (0, 8)).contiguous() for name, weight in held.items()}
+    safetensors.torch.save_file(narrow, folder / "4_Dense" / "model.safetensors")
+    changed(folder / "4_Dense" / "config.json", in_features=40)
+    write_modules(folder, dense=dense(40, activation=activations[0]))
+    more = {"idx": 4, "name": "4", "path": "4_Dense", "type": "sentence_transformers.models.Dense"}
+    (folder / "modules.json").write_text(json.dumps([*modules[:3], more, *modules[3:]]))
+    if activations == (TANH, TANH):
+        assert "2 Dense modules, of which more than one has an activation, are not known here" in refused(folder)
+    else:
+        matches_sentence_transformers(folder)
 
 
 @pytest.mark.parametrize(
     "kinds",
     [
-        ["Transformer", "Pooling", "Dense", "Dense"],
+        ["Transformer", "Pooling", "Dense", "Normalize", "Normalize"],
         ["Transformer", "Pooling", "Normalize", "Dense"],
         ["Transformer", "Dense", "Pooling"],
         ["Transformer", "Pooling", "LayerNorm"],

@@ -25,7 +25,7 @@ GROUPS = [path.relative_to(CONF) for path in sorted(CONF.glob("*/*.yaml"))]
 @pytest.mark.parametrize("path", GROUPS, ids=str)
 def test_every_yaml_composes(path: Path) -> None:
     config = compose_config([f"{path.parent}={path.stem}"])
-    assert set(config) == {"task", "space", "presets", "requirements", "study"}
+    assert set(config) == {"task", "space", "presets", "requirements", "study", "executor"}
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=str)

@@ -23,8 +23,10 @@ from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError, Diverged
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.record.archive import Archive, Candidate
+from autoprune.record.failures import FAILED, Failures
 from autoprune.record.looks import LOOKS, Look, Looks
 from autoprune.record.record import Record
+from autoprune.steps.quantize import Quantize
 from autoprune.study import driver, scan
 from autoprune.study.executor import Executor, FreshProcess, Serial
 from autoprune.study.job import run_study
@@ -313,10 +315,44 @@ def test_a_preset_that_diverges_is_passed_over_and_this_is_said(planted: Path, t
     notes: list[str] = []
     record = search(planted, tmp_path, Diverging(), "study.looks=0", watch=Watching(note=notes.append))
     assert [point.candidate.name for point in record.points] == ["baseline", "int4"]
-    assert [note for note in notes if "passed over" in note] == [
-        "int8 is passed over: training diverged: the loss was nan"
-    ]
+    said = "training diverged: the loss was nan"
+    assert [note for note in notes if "passed over" in note] == [f"int8 is passed over: {said}"]
     assert not record.unfinished
+    (failure,) = Failures(tmp_path / "s" / FAILED).found.values()
+    assert (failure.name, failure.reason) == ("int8", said)
+    assert failure.recipe == {"encode": {"method": {"quantize": {"bits": 8}}}}
+    assert f"1 recipe came to nothing: {said}" in record.failed
+    search(planted, tmp_path, Serial(), "study.looks=0")
+    assert not Record(tmp_path / "s").failed, "it was tried again, and made"
+
+
+@pytest.mark.parametrize("looks", [0, 20])
+def test_where_every_recipe_comes_to_nothing_the_search_ends_with_that(
+    looks: int, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step breaks on every model but those on which recipes are tried first."""
+    real = Quantize.convert
+
+    def convert(self: Quantize, model: Any, context: Any) -> None:
+        if not context.rehearsal:
+            raise IndexError("a table is missing")
+        real(self, model, context)
+
+    monkeypatch.setattr(Quantize, "convert", convert)
+    space = {"encode": {"method": {"quantize": {"bits": {"any_of": [8, 4, 2]}}}}}
+    said = r"nothing came of any of \d+ recipes, most often: IndexError: a table is missing \(test_driver\.py:\d+\)"
+    for _ in range(2):
+        with pytest.raises(AutopruneError, match=said):
+            search(planted, tmp_path, Serial(), f"study.looks={looks}", space=space)
+    kept = Record(tmp_path / "s")
+    assert len(kept.points) == 1
+    assert "IndexError" in kept.failed
+    if looks:
+        reasons = {
+            look.failed.partition(":")[0] for look in Looks(tmp_path / "s" / LOOKS).found.values() if look.number
+        }
+        assert reasons == {"IndexError"}
+    monkeypatch.undo()
 
 
 def test_where_all_is_known_no_process_is_started(

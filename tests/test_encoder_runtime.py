@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from autoprune.artifacts.served import Beside, serve
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
-from autoprune.encoder.served import OnnxEncoder, SentenceEncoder, TorchEncoder, serve_encoder
+from autoprune.encoder.serve import serve_encoder
+from autoprune.encoder.served import OnnxEncoder, SentenceEncoder
 from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.texts import packaged_texts
+from autoprune.encoder.torch_served import TorchEncoder
 from autoprune.errors import AutopruneError
 from autoprune.models.context import Context
 from autoprune.steps.quantize import Quantize
@@ -108,6 +111,11 @@ def test_threads_are_those_torch_has_when_it_is_asked(encoder_task: EncoderTask)
     assert list(served._sessions) == [torch.get_num_threads()]
     served.encode(TEXTS[:2])
     assert len(served._sessions) == 1
+
+
+def test_a_copy_for_another_process_answers_the_same(served: SentenceEncoder) -> None:
+    other = pickle.loads(pickle.dumps(served))
+    assert np.array_equal(other.encode(TEXTS[:3]), served.encode(TEXTS[:3]))
 
 
 def test_the_example_works(served: SentenceEncoder) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +17,9 @@ from autoprune.deadline import OutOfTime
 from autoprune.errors import AutopruneError, Diverged, RecipeError
 from autoprune.study.definition import Definition
 from autoprune.study.executor import Executor, FreshProcess, Serial, Worker
+from autoprune.study.job import cluster_of, executor_config
 from autoprune.study.local import Local
+from autoprune.study.settings import ExecutorConfig
 
 DEFINITION = Definition(content={"study": {"seed": 0}}, places={}, folder=Path("runs/s"), latency_seconds=0.1)
 
@@ -43,6 +48,9 @@ class Counter(Worker):
     def chatter(self, text: str) -> str:
         print("a library talks")
         return text
+
+    def fill(self, place: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", place)
 
     def tear(self, name: str) -> None:
         raise EOFError(name)
@@ -104,6 +112,13 @@ def test_what_a_person_can_mend_comes_back_as_an_error(executor: Executor) -> No
     assert executor.submit(abs, -1).result() == 1, "it goes on"
 
 
+def test_a_full_disk_comes_back_as_that(executor: Executor) -> None:
+    with pytest.raises(OSError, match="No space left") as full:
+        executor.submit(Counter(DEFINITION).fill, "runs/s").result()
+    assert (full.value.errno, full.value.filename) == (errno.ENOSPC, "runs/s")
+    assert executor.submit(abs, -1).result() == 1, "it goes on"
+
+
 def test_what_the_time_was_over_for_comes_back_as_that(executor: Executor) -> None:
     with pytest.raises(OutOfTime) as stopped:
         executor.submit(Counter(DEFINITION).stop, "epoch 3").result()
@@ -128,7 +143,7 @@ def test_each_fresh_process_is_another_one(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.slow
 def test_a_process_that_dies_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
-    said = r"the process that ran Counter\.die ended with -9, see above.* goes on from here"
+    said = r"the process that ran Counter\.die ended with -9 \(too little memory\?\), see above.* goes on from here"
     with FreshProcess() as executor:
         with pytest.raises(AutopruneError, match=said):
             executor.submit(Counter(DEFINITION).die, signal.SIGKILL).result()
@@ -166,3 +181,26 @@ def test_an_interrupted_call_ends_its_process(monkeypatch: pytest.MonkeyPatch) -
             executor.submit(abs, -1)
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"name": "dask"}, r"executor\.name 'dask' is unknown"),
+        ({"address": "auto"}, r"executor=local: address, cpus, gpus and retries are of executor=ray"),
+        ({"name": "ray", "cpus": -1.0}, r"executor\.cpus: 0 or more"),
+        ({"name": "ray", "cpus": 0.0}, r"a call takes CPUs or GPUs"),
+        ({"name": "ray", "cpus": "many"}, r"executor\.cpus: a number is taken, but got 'many'"),
+        ({"name": "ray", "port": 1}, r"executor\.port: there is no such entry"),
+    ],
+)
+def test_an_executor_that_cannot_be_is_refused(section: dict[str, Any], said: str) -> None:
+    with pytest.raises(AutopruneError, match=said):
+        executor_config({"executor": section})
+
+
+def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "autoprune.study.cluster", raising=False)
+    with pytest.raises(AutopruneError, match=r"^executor=ray: Ray is not installed: pip install 'autoprune\[ray\]'\.$"):
+        cluster_of(Any, ExecutorConfig(name="ray"), slots=None)  # type: ignore[arg-type]  # it does not come to that

@@ -111,11 +111,10 @@ def test_a_copy_that_dies_while_it_is_paused_harms_nobody(reader: Reader) -> Non
     with Local(1, worker=reader) as local:
         (asked,) = local.each(reader.told, 3)
         number = asked.result()[0]
-        waiting = local.submit(time.sleep, 60)
+        waiting = local.submit(time.sleep, 0.5)
         with local.paused():
             os.kill(number, 9)
-            with pytest.raises(AutopruneError, match="ended with -9"):
-                waiting.result()
+        assert waiting.result() is None, "another one has slept"
         assert local.submit(reader.told, 4).result()[1] == [1, 2, 4]
 
 

@@ -27,12 +27,20 @@ STEPS = ("quantize", "mixed")
 
 
 def test_every_format_is_found_by_its_name() -> None:
-    assert format_names() == ["autoprune", "sentence-transformers", "word2vec", "numpy", "parquet", "faiss"]
+    assert format_names() == [
+        "autoprune",
+        "sentence-transformers",
+        "word2vec",
+        "numpy",
+        "parquet",
+        "faiss",
+        "model2vec",
+    ]
     for name in format_names():
         assert check_format(name) == find_format(name).name == name
         assert "model = " in find_format(name).loading.format(folder="a folder")
     with pytest.raises(
-        AutopruneError, match="There is: autoprune, faiss, numpy, parquet, sentence-transformers, word2vec"
+        AutopruneError, match="There is: autoprune, faiss, model2vec, numpy, parquet, sentence-transformers, word2vec"
     ):
         find_format("onnx")
 

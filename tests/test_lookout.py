@@ -9,7 +9,7 @@ import pytest
 from made_looks import CUTS, TRAINED, Fading, Killed, LastFirst, MadeUp, held, look_at, lookout, made_look
 
 from autoprune.deadline import NEVER, Deadline
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, Ended
 from autoprune.recipes.space import Space
 from autoprune.record.looks import Look
 from autoprune.study.choices import Choices
@@ -175,6 +175,30 @@ def test_what_others_found_is_kept_where_one_fails_and_order_does_not_tell(tmp_p
     whole.take(trained, epochs=4, until=NEVER)
     assert resumed.promises.nearest() != []
     assert [look.key for look in resumed.promises.nearest()] == [look.key for look in whole.promises.nearest()]
+
+
+@pytest.mark.parametrize("epochs", [0, 4])
+def test_what_ends_its_processes_is_found_among_others_and_came_to_nothing(tmp_path: Path, epochs: int) -> None:
+    fatal = recipe(0.4, epochs=epochs)
+
+    class Dying(LastFirst):
+        def submit(self, function: Any, argument: Any) -> Any:
+            dies = any(one.recipe == fatal for one in argument)
+            return super().submit(ended if dies else function, argument)
+
+    def ended(_: Any) -> Any:
+        raise Ended("the process that ran looks ended with -9")
+
+    asked = [recipe(round(0.1 * at, 1), epochs=epochs) for at in range(1, 9)]
+    taken = lookout(tmp_path / "looks.jsonl", executor=Dying())
+    looks = taken.take(asked, epochs=epochs, until=NEVER)
+    assert [look.failed for look in looks if look] == [
+        "the process that ran looks ended with -9" if one == fatal else "" for one in asked
+    ]
+    assert [look.number for look in looks if look] == list(range(1, 9))
+    whole = lookout(tmp_path / "whole.jsonl")
+    whole.take([one for one in asked if one != fatal], epochs=epochs, until=NEVER)
+    assert [look.key for look in taken.promises.front()] == [look.key for look in whole.promises.front()]
 
 
 def test_what_trains_has_the_time_that_is_left_when_it_is_handed_out(

@@ -115,6 +115,26 @@ def test_load_is_the_share_of_time_that_requests_wait(share: float) -> None:
     assert found.busy
 
 
+def test_what_a_gpu_was_given_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that is busy for 2 ms after each request has returned: machines without one run this test too."""
+    given: list[str] = []
+
+    def ask() -> None:
+        given.append("work")
+
+    def wait() -> None:
+        if given:
+            time.sleep(0.002)
+            given.clear()
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", wait)
+    timed = own_latency({"single": ask}, seconds=0.0, fewest=3)["single"]
+    assert timed.median_ms > 2
+    assert timed.load == 0, "a processor that waits for a GPU is not busy with other work"
+
+
 @pytest.mark.parametrize(
     ("seconds", "load"),
     [

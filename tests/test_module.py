@@ -30,6 +30,7 @@ from autoprune.recipes.train import Trainer
 from autoprune.tasks.task import Training
 from autoprune.testing import TaskExam, examinee
 from autoprune.testing import main as examine
+from autoprune.views.card import write_card
 
 FILE = Path(__file__).parent / "tiny_module.py"
 
@@ -48,7 +49,7 @@ def task() -> AdoptedTask:
 def smaller(task: AdoptedTask, recipe: dict[str, Any]) -> Adopted:
     context = task.context(seed=0, device=torch.device("cpu"))
     trainer = Trainer(Training(epochs=0, learning_rate=0.01))
-    model = run(plan(recipe, base_defaults={}), task, context, trainer=trainer)
+    model = run(plan(recipe, base_defaults=task.base), task, context, trainer=trainer)
     assert isinstance(model, Adopted)
     return model
 
@@ -246,7 +247,7 @@ def test_what_is_open_per_table_is_opened_for_each(task: AdoptedTask) -> None:
     found = task.suited(told)
     assert list(found["a"]["dims"]["sparsity"]) == list(found["a"]["rows"]["sparsity"]) == ["items", "users_0"]
     assert found["b"]["quantize"]["bits"] == {name: {"any_of": [8, 4]} for name in task.model({}, seed=0).tables}
-    with pytest.raises(RecipeError, match=r"base.dim: a module of one's own has none"):
+    with pytest.raises(RecipeError, match=r"base.dim: Tiny takes no such argument\. There is: seed"):
         task.model({"dim": 8}, seed=0)
 
 
@@ -368,6 +369,75 @@ def test_the_fingerprint_knows_code_options_and_data(tmp_path: Path) -> None:
     assert made().fingerprint() == known[0]
 
 
+# --- more that a task may say
+
+INIT = "def __init__(self, data=None, seed=0"
+
+
+def test_an_argument_of_the_class_can_be_open(tmp_path: Path) -> None:
+    """Such as a width: by it another dense model is made, and its artifacts go back into modules made by it."""
+    task = made(
+        written(tmp_path, (f"{INIT}):", f"{INIT}, dim=8):\n        self.dim = dim"), ("Net()", "Net(self.dim)"))
+    )
+    assert task.base == {"seed": 0, "dim": 8}
+    assert task.model({"dim": 8}, seed=0).content() == task.model({}, seed=0).content()
+    model = smaller(task, {"base": {"dim": 4}, "encode": {"quantize": {"bits": 8}}})
+    assert model.tables["items"].dim == 4
+    artifact.save(task.parts(model), tmp_path / "a", provenance={})
+    again = made(tmp_path / "mine.py").score(autoprune.load(tmp_path / "a"), "test")  # type: ignore[arg-type]
+    assert again["chance"].equals(task.score(serve(task.parts(model)), "test")["chance"])
+    assert autoprune.load(tmp_path / "a", into=Net(4)).items.embedding_dim == 4  # type: ignore[union-attr]
+    with pytest.raises(RecipeError, match=r"dmi: the task's model has no such setting\. Did you mean dim"):
+        smaller(task, {"base": {"dmi": 4}})
+
+
+def test_linear_maps_lose_bits_where_asked(tmp_path: Path) -> None:
+    asked = ('cut = ("items", "users_0")', 'cut = ("items", "users_0")\n    linears = ("mix",)')
+    task = made(written(tmp_path, asked))
+    dense = task.model({}, seed=0)
+    assert list(dense.tables) == ["items", "users_0", "tags", "mix"]
+    assert dense.products == made().model({}, seed=0).products
+    inputs = (torch.tensor([1, 2]), torch.tensor([0, 5]), torch.tensor([1, 2, 3]), torch.tensor([0, 2]))
+    torch.testing.assert_close(dense.module(*inputs), made().model({}, seed=0).module(*inputs))
+    trained = smaller(task, {"tune": {"epochs": 1}, "encode": {"quantize": {"bits": {"mix": 4}}, "epochs": 1}})
+    assert not torch.equal(trained.tables["mix"].bias, dense.tables["mix"].bias)  # type: ignore[arg-type]
+    artifact.save(task.parts(trained), tmp_path / "a", provenance={})
+    loaded = autoprune.load(tmp_path / "a", into=Net())
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(*inputs), trained.eval().module(*inputs), rtol=0, atol=2e-5)
+    assert len(np.unique(loaded.mix.weight[0].detach())) <= 16  # type: ignore[union-attr]
+    opened = task.suited({"a": {"choose": {"none": {}, "mixed": {"head": 0.5}, "quantize": {"bits": 8}}}})
+    assert list(opened["a"]["choose"]) == ["none", "quantize"], "rows of maps have no frequency"
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("mixx", r"linears: Net has no nn.Linear at 'mixx'\. Did you mean mix"),
+        ("out", "out of Net cannot be taken over: it shares its weight with items"),
+    ],
+)
+def test_a_linear_map_that_cannot_be_taken_over_is_refused(path: str, words: str) -> None:
+    with pytest.raises(AutopruneError, match=words):
+        Adopted(Net(), linears=[path])
+
+
+def test_requests_are_made_harder_as_the_task_says(tmp_path: Path) -> None:
+    before = "    def workloads(self, module):"
+    harder = (
+        '    perturbations = ("lost",)\n\n    def perturb(self, module, split, perturbation):\n'
+        "        rows = self.score(module, split)\n        return rows.assign(chance=rows.chance / 2)\n\n"
+    )
+    task = made(written(tmp_path, (before, harder + before)))
+    served = serve(task.parts(task.model({}, seed=0)))
+    whole, lost = (task.score(served, "test", name) for name in (None, "lost"))  # type: ignore[arg-type]
+    np.testing.assert_allclose(lost["chance"], whole["chance"] / 2)
+    with pytest.raises(AutopruneError, match=r"perturb\(module, split, perturbation\) is missing"):
+        made(written(tmp_path, (before, '    perturbations = ("lost",)\n\n' + before)))
+    with pytest.raises(AutopruneError, match="'early' is there twice"):
+        made(written(tmp_path, (before, harder.replace('"lost"', '"early"') + before)))
+
+
 # --- from the command line
 
 
@@ -386,6 +456,7 @@ def test_a_module_is_searched_in_processes_verified_and_picked(tmp_path: Path) -
     point = front.pick(prefer="size")
     assert point.verified["quality"].value > 0
     point.save(tmp_path / "deploy")
+    assert 'autoprune.load(".", into=module)' in write_card(front, point, tmp_path / "deploy").read_text()
     loaded = autoprune.load(tmp_path / "deploy", into=Net())
     assert loaded(*(torch.tensor(one) for one in ([1], [2], [3, 4], [0]))).shape == (1, 60)
     study = (tmp_path / "runs/own/study.yaml").read_text()

@@ -93,7 +93,60 @@ def tabs(folder: Path) -> Path:
     return folder / "t.tsv"
 
 
-FORMATS = [npy, npz, tensors, checkpoint, listed, columns, glove, word2vec, binary, table_of_numbers, tabs]
+def together(folder: Path) -> Path:
+    np.savez(folder / "t.npz", vectors=ROWS, ids=np.array(IDS))
+    return folder / "t.npz"
+
+
+def described(folder: Path) -> Path:
+    table = pd.DataFrame({"id": IDS, "vector": list(ROWS), "title": "x"})
+    table.to_parquet(folder / "t.parquet")
+    return folder / "t.parquet"
+
+
+def polars(folder: Path) -> Path:
+    table = pytest.importorskip("polars")
+    rows = table.Series(ROWS.tolist(), dtype=table.Array(table.Float32, 4))
+    table.DataFrame({"id": table.Series(IDS, dtype=table.Categorical), "vector": rows}).write_parquet(
+        folder / "t.parquet"
+    )
+    return folder / "t.parquet"
+
+
+def duckdb(folder: Path) -> Path:
+    base = pytest.importorskip("duckdb")
+    listed(folder).rename(folder / "l.parquet")
+    asked = f"select word, vector::FLOAT[4] as vector from '{folder}/l.parquet'"
+    base.sql(f"copy ({asked}) to '{folder}/t.parquet' (format parquet, compression zstd)")
+    return folder / "t.parquet"
+
+
+def keyed(folder: Path, *, binary: bool) -> Path:
+    from gensim.models import KeyedVectors
+
+    vectors = KeyedVectors(4)
+    vectors.add_vectors([one.replace(" ", "_") for one in IDS], ROWS)
+    vectors.save_word2vec_format(str(folder / "t.any"), binary=binary)
+    return folder / "t.any"
+
+
+FORMATS = [
+    npy,
+    npz,
+    together,
+    tensors,
+    checkpoint,
+    listed,
+    described,
+    polars,
+    duckdb,
+    columns,
+    glove,
+    word2vec,
+    binary,
+    table_of_numbers,
+    tabs,
+]
 
 
 @pytest.mark.parametrize("write", FORMATS)
@@ -102,6 +155,19 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, write: Callable[[Path]
     assert found.ids == IDS[: len(found)]
     assert found.vectors.dtype == np.float32
     assert found.vectors.tobytes() == ROWS[: len(found)].tobytes()
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_what_gensim_writes_is_read_and_its_pickles_are_not(tmp_path: Path, binary: bool) -> None:
+    from gensim.models import KeyedVectors
+
+    found = read_table(keyed(tmp_path, binary=binary))
+    assert found.ids == [one.replace(" ", "_") for one in IDS]
+    np.testing.assert_allclose(found.vectors, ROWS, rtol=1e-6)
+    theirs = KeyedVectors.load_word2vec_format(str(tmp_path / "t.any"), binary=binary)
+    theirs.save(str(tmp_path / "t.kv"))
+    with pytest.raises(AutopruneError, match=r"gensim\.models\.\S+\); that could run code.*save_word2vec_format"):
+        read_table(tmp_path / "t.kv")
 
 
 def test_an_array_is_mapped_from_its_file(tmp_path: Path) -> None:
@@ -170,6 +236,7 @@ BAD = {
         ("a 1 2\nb nan 4\n", "row 1 \\(id 'b'\\) holds nan"),
         ("a 1 2\nb 3 1e39\n", "row 1 \\(id 'b'\\) holds inf"),
         ("a 1 2\nb 3 4\na 5 6\n", "id 'a' stands twice, in rows 0 and 2"),
+        ("0 1 2 3\n1 4 5\n", "line 2 .* has 2 values, but 3 are due"),
         ("3 2\na 1 2\nb 3 4\n", "line 1 promises 3 vectors, but 2 follow"),
         ("2 3\na 1 2\nb 3 4\n", "has 2 values, but 3 are due"),
         ("word\nother\n", "a line must be an id and the values of its vector"),

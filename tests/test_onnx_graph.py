@@ -14,7 +14,8 @@ from autoprune.encoder.onnx_graph import build
 from autoprune.encoder.onnx_session import open_session, run
 from autoprune.encoder.onnx_spec import Array, Embedding, Encoder, Layer, Linear, Norm
 from autoprune.errors import AutopruneError
-from autoprune.packing.codes import pack_codes, quantize_rows
+from autoprune.packing.bits import pack_codes
+from autoprune.packing.codes import quantize_rows
 
 HIDDEN, HEAD, ROWS, PLACES = 32, 8, 50, 16
 
@@ -122,12 +123,12 @@ def reference(encoder: Encoder, ids: Array, mask: Array) -> Array:
         "cls": x[:, 0],
         "max": np.where(shown == 1, x, -np.inf).max(1),
     }[encoder.pooling]
-    result = pooled if encoder.dense is None else linear(pooled, encoder.dense)
+    result = pooled if encoder.projection is None else linear(pooled, encoder.projection)
     return result / np.linalg.norm(result, axis=-1, keepdims=True) if encoder.normalize else result
 
 
 def answers(encoder: Encoder, ids: Array, mask: Array) -> Array:
-    model = build(encoder)
+    model = build(encoder).model
     onnx.checker.check_model(onnx.load_model_from_string(model))
     return run(open_session(model, 1), ids, mask)
 
@@ -167,7 +168,7 @@ def test_int8_matches_simulated_dynamic_quantisation(pooling: str, activation: s
 @pytest.mark.parametrize("coded_dense", [False, True])
 def test_dense_and_activation_match_numpy_reference(activation: str, coded_dense: bool) -> None:
     dense = random_linear(np.random.default_rng(2), 5, HIDDEN, coded=coded_dense)
-    encoder = random_encoder(dense=dense, activation=activation, normalize=False)
+    encoder = random_encoder(projection=dense, activation=activation, normalize=False)
     ids, mask = random_inputs()
     got = answers(encoder, ids, mask)
     assert got.shape == (len(ids), 5)
@@ -198,7 +199,7 @@ def test_parts_of_a_layer_may_be_coded_one_by_one() -> None:
 @pytest.mark.parametrize("coded", [False, True])
 def test_one_token_and_all_places(coded: bool) -> None:
     encoder = random_encoder(coded=coded)
-    session = open_session(build(encoder), 1)
+    session = open_session(build(encoder).model, 1)
     for tokens in (1, PLACES):
         ids, mask = random_inputs(1, tokens)
         mask[:] = 1
@@ -207,7 +208,7 @@ def test_one_token_and_all_places(coded: bool) -> None:
 
 
 def test_padding_changes_nothing() -> None:
-    session = open_session(build(random_encoder()), 1)
+    session = open_session(build(random_encoder()).model, 1)
     ids, mask = random_inputs(1, 6)
     padded_ids, padded_mask = np.pad(ids, ((0, 0), (0, 9)), constant_values=3), np.pad(mask, ((0, 0), (0, 9)))
     np.testing.assert_allclose(run(session, padded_ids, padded_mask), run(session, ids, mask), atol=1e-6)
@@ -236,7 +237,7 @@ def test_a_coded_answer_does_not_depend_on_its_neighbours(activation: str, pooli
     encoder = encoder if bits == 8 else of_bits(encoder, bits)
     loud = encoder.word.table.copy()
     loud[7] *= 30  # a neighbour that would stretch a scale that others share
-    session = open_session(build(replace(encoder, word=replace(encoder.word, table=loud))), 1)
+    session = open_session(build(replace(encoder, word=replace(encoder.word, table=loud))).model, 1)
     ids, mask = random_inputs(4, 9)
     ids[2:] = np.where(ids[2:] == 7, 8, ids[2:])
     ids[:2, 0] = 7
@@ -260,7 +261,7 @@ def test_a_coded_file_is_small() -> None:
     numbers = sum(
         part.weight.size for layer in encoder.layers for part in vars(layer).values() if isinstance(part, Linear)
     )
-    assert len(build(encoder)) - len(build(coded)) > 2.5 * numbers
+    assert len(build(encoder).model) - len(build(coded).model) > 2.5 * numbers
 
 
 @pytest.mark.parametrize(
@@ -269,7 +270,10 @@ def test_a_coded_file_is_small() -> None:
         ({"pooling": "min"}, "pooling 'min' is unknown"),
         ({"activation": "gelo"}, "Did you mean gelu"),
         ({"layers": ()}, "at least one layer"),
-        ({"dense": Linear(weight=np.zeros((3, 4), np.float32), bias=np.zeros(3, np.float32))}, "dense takes 32"),
+        (
+            {"projection": Linear(weight=np.zeros((3, 4), np.float32), bias=np.zeros(3, np.float32))},
+            "projection takes 32",
+        ),
     ],
 )
 def test_errors_say_the_rule(changed: dict[str, Any], words: str) -> None:
@@ -299,7 +303,7 @@ def test_matches_transformers_on_minilm() -> None:
     got = answers(minilm(model), ids, mask)
     np.testing.assert_allclose(got, wanted, atol=1e-5)
     np.testing.assert_allclose(
-        run(open_session(build(minilm(model)), 1), ids[:1, :4], mask[:1, :4]), wanted[:1], atol=1e-5
+        run(open_session(build(minilm(model)).model, 1), ids[:1, :4], mask[:1, :4]), wanted[:1], atol=1e-5
     )
 
 
@@ -347,7 +351,7 @@ def test_onnxruntime_leaves_slow_operators_apart(coded: bool, tmp_path: Path) ->
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    onnxruntime.InferenceSession(build(random_encoder(coded=coded)), options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(build(random_encoder(coded=coded)).model, options, providers=["CPUExecutionProvider"])
     used = {node.op_type for node in onnx.load_model(tmp_path / "optimized.onnx").graph.node}
     assert {"LayerNormalization", "Gelu", "FusedMatMul"} <= used
     assert not {"SkipLayerNormalization", "BiasGelu"} & used

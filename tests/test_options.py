@@ -27,6 +27,7 @@ TAKES = {
     "compare": [*LIMITS, "--json", "--runs"],
     "pick": ["--to", "--dense", *LIMITS, "--prefer", "--format", "--runs"],
     "dashboard": ["--port", "--host", *LIMITS, "--runs"],
+    "cache": ["--runs", "--clear"],
 }
 """The options of every verb, in the order in which its help lists them."""
 

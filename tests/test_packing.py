@@ -9,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoprune.packing import PackedTable, StoredTable, pack, packed, restore
-from autoprune.packing.codes import SHARES, RowCodes, best_shares, pack_codes, quantize_rows, unpack_codes
-from autoprune.packing.packed import BLOCK_ROWS
-from autoprune.packing.rows import FEW_QUERIES
+from autoprune.packing import PackedTable, packed, restore
+from autoprune.packing import rows as rows_of_one_width
+from autoprune.packing.bits import pack_codes, unpack_codes
+from autoprune.packing.codes import SHARES, RowCodes, best_shares, quantize_rows
+from autoprune.packing.packed import BLOCK_ROWS, StoredTable
+from autoprune.packing.rows import FEW_QUERIES, widened
+from autoprune.packing.writing import pack
 
 BITS = [8, 4, 2, 1]
 SEEDS = st.integers(0, 2**31)
@@ -29,9 +32,32 @@ def random_mask(rows: int, dim: int, share: float, seed: int) -> Tensor:
     return torch.rand(rows, dim, generator=torch.Generator().manual_seed(seed)) < share
 
 
-def loaded(stored: StoredTable) -> PackedTable:
+class InBoth:
+    """A table that answers in numpy and in torch, which agree; what it is asked with and gives is torch's."""
+
+    def __init__(self, table: PackedTable) -> None:
+        self.table, self.twin = table, table.to("cpu")
+
+    def decode(self, index: Tensor) -> Tensor:
+        ours, theirs = self.table.decode(index.numpy()), self.twin.decode(index)
+        assert ours.dtype == np.float32
+        np.testing.assert_array_equal(ours, theirs.numpy())
+        return theirs
+
+    def scores(self, queries: Tensor) -> Tensor:
+        ours, theirs = self.table.scores(queries.numpy()), self.twin.scores(queries)
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-4)
+        return theirs
+
+
+def restored(stored: StoredTable) -> PackedTable:
     """What a process that reads the file holds."""
     return restore(json.loads(json.dumps(stored.entry)), stored.tensors)
+
+
+def loaded(stored: StoredTable) -> InBoth:
+    return InBoth(restored(stored))
 
 
 def coded(
@@ -65,6 +91,8 @@ def test_pack_round_trips(bits: int, outer: list[int], dim: int, seed: int) -> N
     stored = pack_codes(codes, bits)
     assert stored.shape == (*outer, -(-dim * bits // 8))
     assert torch.equal(unpack_codes(stored, bits, dim), codes)
+    assert np.array_equal(pack_codes(codes.numpy(), bits), stored.numpy())
+    assert np.array_equal(unpack_codes(stored.numpy(), bits, dim), codes.numpy())
 
 
 def test_codes_stand_in_planes() -> None:
@@ -99,6 +127,28 @@ def test_every_pattern_decodes_and_scores_as_the_dense_table(pattern: str, bits:
     for count in (1, FEW_QUERIES - 1, FEW_QUERIES, dim, dim + 1):
         queries = drawn(count, dim, seed=count)
         torch.testing.assert_close(table.scores(queries), queries @ expected.T, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bits", [32, *BITS])
+@pytest.mark.parametrize("pattern", SHAPES)
+def test_a_widened_table_is_the_same_table(pattern: str, bits: int) -> None:
+    rows, dim, share = SHAPES[pattern]
+    stored, _ = stored_and_expected(
+        drawn(rows, dim, seed=0), None if share == 1 else random_mask(rows, dim, share, seed=1), bits
+    )
+    table = restored(stored)
+    wide, index = widened(table, None), np.arange(rows)
+    assert (wide.pattern, wide.bits, wide.memory_bytes) == ("full", 32, 4 * rows * dim)
+    np.testing.assert_array_equal(wide.decode(index), table.decode(index))
+    assert widened(table, "memory") is table
+
+
+def test_large_tables_are_widened_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, _ = stored_and_expected(drawn(10, 16, seed=0), None, 4)
+    table = restored(stored)
+    monkeypatch.setattr(rows_of_one_width, "WIDENED", 10 * 16 - 1)
+    assert widened(table, None) is table
+    assert widened(table, "latency").bits == 32
 
 
 @pytest.mark.parametrize("bits", [32, 8, 4])
@@ -148,12 +198,12 @@ def test_a_full_row_of_256_columns_is_counted() -> None:
 def test_bytes_match_a_count_by_hand() -> None:
     stored, _ = stored_and_expected(drawn(10, 16, seed=0), None, 4)
     assert stored.size_bytes == 10 * 8 + 2 * 10 * 2 + 4  # codes; scale and offset in float16; the unit
-    assert loaded(stored).memory_bytes == 10 * 8 + 2 * 10 * 4  # the two in float32
+    assert restored(stored).memory_bytes == 10 * 8 + 2 * 10 * 4  # the two in float32
 
 
 def test_a_table_goes_to_a_device_whole() -> None:
     stored, _ = stored_and_expected(drawn(10, 16, seed=0), random_mask(10, 16, 0.5, seed=0), 8)
-    moved = loaded(stored).to("meta")
+    moved = restored(stored).to("meta")
     assert {tensor.device.type for tensor in moved.tensors.values()} == {"meta"}
     assert (moved.rows, moved.dim, moved.pattern) == (10, 16, stored.entry["pattern"])
 
@@ -336,8 +386,8 @@ def test_a_table_of_several_widths_decodes_and_scores_as_the_dense_table(widths:
     for count in (1, FEW_QUERIES, dim, dim + 1):
         queries = drawn(count, dim, seed=count)
         torch.testing.assert_close(table.scores(queries), queries @ expected.T, rtol=1e-4, atol=1e-4)
-    moved = table.to("meta")
-    assert moved.memory_bytes == table.memory_bytes
+    moved = table.table.to("meta")
+    assert moved.memory_bytes == table.table.memory_bytes
 
 
 @settings(deadline=None, max_examples=40)

@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from test_packing import InBoth
 from torch import Tensor
 
 from autoprune.errors import RecipeError
 from autoprune.models.context import Context
-from autoprune.packing import PackedTable, restore
+from autoprune.packing import restore
 from autoprune.packing.product import ProductCodes, learn_product
 from autoprune.recommender.model import Factorization, random_factorization
 from autoprune.steps import make_step
@@ -24,9 +25,9 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def loaded(codes: ProductCodes) -> PackedTable:
+def loaded(codes: ProductCodes) -> InBoth:
     stored = codes.pack()
-    return restore(json.loads(json.dumps(stored.entry)), stored.tensors)
+    return InBoth(restore(json.loads(json.dumps(stored.entry)), stored.tensors))
 
 
 @pytest.mark.parametrize(("dim", "width", "entries"), [(12, 4, 8), (13, 4, 40), (7, 7, 16), (5, 9, 17), (6, 1, 2)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,21 +14,24 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import AutopruneError
+from autoprune.extras import has
 from autoprune.models.model import Model
-from autoprune.packing import PackedTable, pack, restore
+from autoprune.packing import PackedTable, restore
+from autoprune.packing.arrays import numpy_of
 from autoprune.packing.codes import best_shares, quantize_rows
+from autoprune.packing.writing import pack
 from autoprune.recommender import kernels, ties
 from autoprune.recommender import topk as search
-from autoprune.recommender.kernels import HalfPrecision, Hidden, IntegerScan, Kernel, Proposal, has_plain_codes
+from autoprune.recommender.kernels import HalfPrecision, IntegerScan, Kernel, Proposal, has_plain_codes
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.task import RecommenderTask
-from autoprune.recommender.ties import Best, Ordering, largest
-from autoprune.recommender.topk import PLAIN, SIZES, Search, fastest, plain, rescored
+from autoprune.recommender.ties import Best, Hidden, Ordering, largest
+from autoprune.recommender.topk import PLAIN, SIZES, TORCH, Search, fastest, plain, rescored
 
 BITS = [32, 8, 4, 2, 1]
 ROWS, DIM = 3001, 13
 
-needs_faiss = pytest.mark.skipif(kernels.faiss_version() is None, reason="faiss is not installed")
+needs_faiss = pytest.mark.skipif(not has("faiss"), reason="faiss is not installed")
 KERNELS: list[object] = [IntegerScan, pytest.param(HalfPrecision, marks=needs_faiss)]
 NOTHING = Hidden(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long))
 
@@ -42,6 +46,11 @@ def table_of(values: Tensor, bits: int = 32, *, kept: float = 1.0) -> PackedTabl
     coded = quantize_rows(values, widths, best_shares(values, widths, mask=mask), mask=mask) if bits < 32 else None
     stored = pack(values if mask is None else values * mask, mask=mask, coded=coded)
     return restore(json.loads(json.dumps(stored.entry)), stored.tensors)
+
+
+def in_torch(values: Tensor, bits: int = 32, *, kept: float = 1.0) -> PackedTable:
+    """The table as kernels take it."""
+    return table_of(values, bits, kept=kept).to("cpu")
 
 
 def hide(*pairs: tuple[int, int]) -> Hidden:
@@ -69,7 +78,7 @@ def assert_matches_numpy(found: Best, table: PackedTable, queries: Tensor, k: in
 @pytest.mark.parametrize("count", [1, 7, 8, 32, 130])
 @pytest.mark.parametrize("bits", BITS)
 def test_every_kernel_matches_numpy(kernel: Callable[[PackedTable], Kernel], count: int, bits: int) -> None:
-    table, queries = table_of(drawn(ROWS, DIM), bits), drawn(count, DIM, seed=1)
+    table, queries = in_torch(drawn(ROWS, DIM), bits), drawn(count, DIM, seed=1)
     best = plain(Ordering(table), queries, 60, NOTHING).rows
     hidden = hide(*[(query, int(best[query, place])) for query in range(0, count, 2) for place in range(0, 40, 3)])
     for k in (1, 60):
@@ -77,11 +86,24 @@ def test_every_kernel_matches_numpy(kernel: Callable[[PackedTable], Kernel], cou
         assert_matches_numpy(plain(Ordering(table), queries, k, hidden), table, queries, k, hidden)
 
 
+@pytest.mark.parametrize("count", [1, 7, 32])
+@pytest.mark.parametrize("bits", BITS)
+def test_the_plain_path_matches_torch(count: int, bits: int) -> None:
+    ours, table, queries = table_of(drawn(ROWS, DIM), bits), in_torch(drawn(ROWS, DIM), bits), drawn(count, DIM, seed=1)
+    hidden = hide(*[(query, row) for query in range(0, count, 2) for row in range(0, ROWS, 3)])
+    for k in (1, 60, ROWS):
+        found = plain(Ordering(ours), queries.numpy(), k, Hidden(*map(numpy_of, hidden)))
+        expected = plain(Ordering(table), queries, k, hidden)
+        seen = numpy_of(expected.scores) > -np.inf
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
+        assert np.array_equal(found.rows[seen], expected.rows.numpy()[seen])
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("kept", [0.5, 0.05])
 @pytest.mark.parametrize("bits", [32, 8])
 def test_every_kernel_serves_sparse_tables(kernel: Callable[[PackedTable], Kernel], kept: float, bits: int) -> None:
-    table, queries = table_of(drawn(ROWS, 40), bits, kept=kept), drawn(9, 40, seed=1)
+    table, queries = in_torch(drawn(ROWS, 40), bits, kept=kept), drawn(9, 40, seed=1)
     assert table.pattern != "full"
     assert_matches_numpy(rescored(Ordering(table), kernel(table), queries, 20, NOTHING), table, queries, 20, NOTHING)
 
@@ -92,7 +114,7 @@ def test_ties_zeros_and_outliers_break_nothing(kernel: Callable[[PackedTable], K
     values[100:900] = values[0] * 3  # eight hundred equal rows
     values[1000:1500] = 0.0
     values[1600, 3] = 1e4  # one weight that leaves its row nothing but coarse codes
-    table = table_of(values)
+    table = in_torch(values)
     queries = torch.stack([values[0], -values[0], torch.zeros(DIM), values[1600], torch.full((DIM,), 1e-20)])
     hidden = hide((0, 100), (0, 101), (2, 5), (3, 1600))
     for k in (1, 50, 900):
@@ -102,7 +124,7 @@ def test_ties_zeros_and_outliers_break_nothing(kernel: Callable[[PackedTable], K
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 65])
 def test_k_beyond_the_rows_returns_them_all(kernel: Callable[[PackedTable], Kernel], rows: int) -> None:
-    table, queries = table_of(drawn(rows, DIM)), drawn(3, DIM, seed=1)
+    table, queries = in_torch(drawn(rows, DIM)), drawn(3, DIM, seed=1)
     hidden = hide((0, 0), *[(1, row) for row in range(rows)])
     for k in (rows, rows + 5):
         assert_matches_numpy(rescored(Ordering(table), kernel(table), queries, k, hidden), table, queries, k, hidden)
@@ -111,7 +133,7 @@ def test_k_beyond_the_rows_returns_them_all(kernel: Callable[[PackedTable], Kern
 @pytest.mark.parametrize("bits", BITS)
 def test_a_scan_never_promises_too_little(bits: int) -> None:
     """What is left out scores no higher than the bound that comes with it."""
-    table, queries = table_of(drawn(500, DIM), bits), drawn(40, DIM, seed=1)
+    table, queries = in_torch(drawn(500, DIM), bits), drawn(40, DIM, seed=1)
     kernel, values = IntegerScan(table), table.decode(torch.arange(500)).double()
     for count in range(1, 60, 7):
         proposal = kernel.propose(queries, count, NOTHING)
@@ -124,7 +146,7 @@ def test_a_scan_never_promises_too_little(bits: int) -> None:
 def test_a_scan_goes_over_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "BLOCK_BOUNDS", 300)
     monkeypatch.setattr(kernels, "BUILD_ROWS", 77)
-    table, queries = table_of(drawn(ROWS, DIM), 4), drawn(6, DIM, seed=1)
+    table, queries = in_torch(drawn(ROWS, DIM), 4), drawn(6, DIM, seed=1)
     best = plain(Ordering(table), queries, 9, NOTHING).rows
     hidden = hide(*[(query, int(best[query, 2])) for query in range(6)])
     assert_matches_numpy(rescored(Ordering(table), IntegerScan(table), queries, 9, hidden), table, queries, 9, hidden)
@@ -135,6 +157,7 @@ def test_the_best_of_many_scores_are_found_in_two_steps(monkeypatch: pytest.Monk
     scores = drawn(5, ROWS)
     scores[:, -1] = 9.0  # in the rest that fills no group
     assert torch.equal(largest(scores, 20).rows, scores.topk(20, dim=1).indices)
+    assert np.array_equal(largest(scores.numpy(), 20).rows, scores.topk(20, dim=1).indices)
 
 
 class Careless(Kernel):
@@ -150,7 +173,7 @@ class Careless(Kernel):
 
 
 def test_what_a_kernel_cannot_promise_is_scored_in_full() -> None:
-    table, queries, hidden = table_of(drawn(ROWS, DIM)), drawn(4, DIM, seed=1), hide((0, 1), (2, 7), (3, 9))
+    table, queries, hidden = in_torch(drawn(ROWS, DIM)), drawn(4, DIM, seed=1), hide((0, 1), (2, 7), (3, 9))
     found, expected = (
         rescored(Ordering(table), Careless(), queries, 5, hidden),
         plain(Ordering(table), queries, 5, hidden),
@@ -163,10 +186,10 @@ def test_what_a_kernel_cannot_promise_is_scored_in_full() -> None:
 def test_codes_are_read_where_they_lie() -> None:
     values = drawn(ROWS, 64)
     for bits in (8, 4, 2, 1):
-        assert has_plain_codes(table_of(values, bits))
-        assert IntegerScan(table_of(values, bits)).memory_bytes == ROWS * 5 * 4
-    assert IntegerScan(table_of(values)).memory_bytes == ROWS * (64 + 3 * 4)
-    assert not has_plain_codes(table_of(values, 8, kept=0.3))
+        assert has_plain_codes(in_torch(values, bits))
+        assert IntegerScan(in_torch(values, bits)).memory_bytes == ROWS * 5 * 4
+    assert IntegerScan(in_torch(values)).memory_bytes == ROWS * (64 + 3 * 4)
+    assert not has_plain_codes(in_torch(values, 8, kept=0.3))
 
 
 def ticking(costs: dict[str, float]) -> tuple[dict[str, Callable[[], object]], Callable[[], float]]:
@@ -217,7 +240,7 @@ def choosing(monkeypatch: pytest.MonkeyPatch, name: str) -> list[set[str]]:
 
 
 def made(table: PackedTable) -> Search:
-    return Search(table, lambda count: drawn(count, table.dim, seed=5))
+    return Search(table, lambda count: drawn(count, table.dim, seed=5).numpy())
 
 
 @needs_faiss
@@ -225,7 +248,7 @@ def test_what_was_measured_once_is_remembered(cache: Path, monkeypatch: pytest.M
     measured = choosing(monkeypatch, "half_precision")
     table = table_of(drawn(ROWS, DIM))
     first, second = made(table), made(table)
-    assert measured == [{PLAIN, "integer_scan", "half_precision"}, {PLAIN, "integer_scan"}]
+    assert measured == [{PLAIN, TORCH, "integer_scan", "half_precision"}, {PLAIN, TORCH, "integer_scan"}]
     for found in (first, second):
         assert [found.kernel(count) for count in (0, 1, 7, 8, 99)] == ["half_precision"] * 3 + [PLAIN] * 2
         assert found.memory_bytes == ROWS * DIM * 2  # what was not chosen is not held
@@ -259,19 +282,31 @@ def test_a_cache_that_cannot_be_written_stops_nothing(cache: Path, monkeypatch: 
 
 
 def test_without_faiss_the_rest_is_measured(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "faiss_version", lambda: None)
+    monkeypatch.setattr(kernels, "has", lambda package: False)
     measured = choosing(monkeypatch, PLAIN)
     assert made(table_of(drawn(ROWS, DIM))).memory_bytes == 0
-    assert measured == [{PLAIN, "integer_scan"}] * 2
+    assert measured == [{PLAIN, TORCH, "integer_scan"}] * 2
     assert cache.exists()
 
 
-def test_without_any_kernel_nothing_is_measured(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "faiss_version", lambda: None)
-    monkeypatch.setattr(search, "multiplies_exactly", lambda: False)
-    table, queries = table_of(drawn(ROWS, DIM)), drawn(2, DIM, seed=1)
-    assert_matches_numpy(made(table).topk(queries, 4, NOTHING), table, queries, 4, NOTHING)
+def test_without_torch_nothing_is_measured(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "has", lambda package: False)
+    found = made(table_of(drawn(ROWS, DIM)))
+    assert [found.kernel(count) for count in (1, 99)] == [PLAIN] * 2
     assert not cache.exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_without_any_kernel_torch_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "has", lambda package: False)
+    monkeypatch.setattr(kernels, "multiplies_exactly", lambda: False)
+    measured = choosing(monkeypatch, TORCH)
+    table, queries = table_of(drawn(ROWS, DIM)), drawn(2, DIM, seed=1)
+    found = made(table)
+    assert measured == [{PLAIN, TORCH}] * 2
+    assert found.memory_bytes == 0, "its tensors lie where the table does"
+    best = found.topk(queries.numpy(), 4, Hidden(*map(numpy_of, NOTHING)))
+    assert np.array_equal(best.rows, plain(Ordering(table), queries.numpy(), 4, Hidden(*map(numpy_of, NOTHING))).rows)
 
 
 def test_a_small_table_is_not_measured(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +320,7 @@ def test_a_kernel_never_holds_more_than_the_table(monkeypatch: pytest.MonkeyPatc
     measured = choosing(monkeypatch, "integer_scan")
     table = table_of(drawn(ROWS, 40), kept=0.05)  # codes of all zeros would take more than what stands
     assert made(table).memory_bytes == 0
-    assert measured == []
+    assert measured == [{PLAIN, TORCH}] * 2
     dense = table_of(drawn(ROWS, 40))
     assert 0 < made(dense).memory_bytes <= dense.memory_bytes
 
@@ -309,18 +344,20 @@ def test_a_recommender_answers_the_same_by_any_kernel(
     parts = task.parts(dense)
     choosing(monkeypatch, PLAIN)
     exact = Recommender(parts)
+    assert set(exact._search._choice.values()) == {PLAIN}
     choosing(monkeypatch, name)
     monkeypatch.setattr(search, "cache_folder", lambda: Path(os.devnull))
     fast = Recommender(parts)
     assert fast._search.kernel(1) == name
     assert fast.memory_bytes > exact.memory_bytes
+    assert pickle.loads(pickle.dumps(fast)).memory_bytes == fast.memory_bytes
     users = [task.data.users[at] for at in range(0, len(task.data.users), 3)]
     for user in users[:20]:
         for include_seen in (False, True):
             found, expected = (one.recommend(user, k=10, include_seen=include_seen) for one in (fast, exact))
             assert [one.item for one in found] == [one.item for one in expected]
             np.testing.assert_allclose([one.score for one in found], [one.score for one in expected], rtol=1e-4)
-    assert torch.equal(fast.topk(users, 10), exact.topk(users, 10))
+    assert np.array_equal(fast.topk(users, 10), exact.topk(users, 10))
     assert task.score(fast, "validation").equals(task.score(exact, "validation"))
 
 

@@ -19,6 +19,9 @@ from autoprune.recommender.task import RecommenderTask
 if TYPE_CHECKING:
     from autoprune.encoder.task import EncoderTask
 
+HEAVY = {"torch", "optuna", "hydra", "omegaconf", "pandas", "scipy", "faiss", "typer", "rich"}
+"""Packages that no answer waits for."""
+
 TRAINING = ("models", "recipes", "tasks", "steps", "study", "measure", "record", "fronts")
 """Rooms of the package that no answer comes from; nor from a family's `model`, `task` and `make`."""
 
@@ -27,13 +30,13 @@ import json, sys
 import autoprune
 model = autoprune.load(".")
 answer = {example}
-print(json.dumps(sorted(name for name in sys.modules if name.startswith("autoprune."))))
+print(json.dumps(sorted(name for name in sys.modules if name.startswith("autoprune.") or "." not in name)))
 print(type(answer).__name__)
 """
 
 
 def imported_by_asking(folder: Path) -> list[str]:
-    """The modules of the package that a fresh process has imported once the artifact in a folder has answered."""
+    """The packages, and our modules, that a fresh process has imported once the artifact in a folder has answered."""
     code = CODE.format(example=autoprune.load(folder).example)
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder)
     assert ran.returncode == 0, ran.stderr
@@ -43,10 +46,11 @@ def imported_by_asking(folder: Path) -> list[str]:
     return found
 
 
-def assert_serves_alone(folder: Path, kind: str) -> None:
+def assert_serves_alone(folder: Path, kind: str, *, needs: frozenset[str] = frozenset()) -> None:
     names = imported_by_asking(folder)
+    assert HEAVY & set(names) == needs
     assert f"autoprune.{kind}.served" in names
-    rooms = {name.split(".")[1] for name in names}
+    rooms = {name.split(".")[1] for name in names if name.startswith("autoprune.")}
     assert rooms.isdisjoint(TRAINING)
     assert rooms & set(FAMILIES) == {kind}, "no other family is asked"
     assert not {f"autoprune.{kind}.{name}" for name in ("model", "task", "make")} & set(names)
@@ -62,4 +66,4 @@ def test_a_recommender_serves_without_what_trained_it(task: RecommenderTask, den
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 def test_an_encoder_serves_without_what_trained_it(encoder_task: EncoderTask, runtime: str, tmp_path: Path) -> None:
     artifact.save(encoder_task.parts(encoder_task.model({}, seed=0), runtime), tmp_path / "made", provenance={})
-    assert_serves_alone(tmp_path / "made", "encoder")
+    assert_serves_alone(tmp_path / "made", "encoder", needs=frozenset({"torch"} if runtime == "torch" else ()))

@@ -15,8 +15,8 @@ from published import PUBLISHED, REFUSED
 from tiny_encoder import make_task, write_tiny_bert
 
 from autoprune.encoder.bert import read_encoder
+from autoprune.encoder.layouts import LAYOUTS
 from autoprune.encoder.settings import CARRIED, FILES, HONOURED, IDLE, Only, check_settings
-from autoprune.encoder.weights import NAMES
 from autoprune.errors import AutopruneError
 
 needs("sentence_transformers")
@@ -25,13 +25,13 @@ ARGUMENTS = ("self", "model_name_or_path", "backend")
 """Of a module of sentence-transformers that no file sets."""
 
 
-@pytest.mark.parametrize("family", sorted(NAMES))
+@pytest.mark.parametrize("family", sorted(LAYOUTS))
 def test_every_setting_of_a_family_is_in_the_list(family: str) -> None:
     """Of the version of transformers that is installed: a new one's new setting makes this fail."""
     from transformers import CONFIG_MAPPING
 
     settings = set(CONFIG_MAPPING[family]().to_dict())
-    assert settings - set(FILES["config.json"]) == set()
+    assert settings - set(FILES[LAYOUTS[family].config]) == set()
 
 
 def test_every_setting_of_sentence_transformers_is_in_the_list() -> None:
@@ -51,7 +51,7 @@ def test_every_setting_of_sentence_transformers_is_in_the_list() -> None:
 
 
 @pytest.mark.parametrize(
-    "family", ["bert", *(pytest.param(family, marks=pytest.mark.slow) for family in sorted(set(NAMES) - {"bert"}))]
+    "family", ["bert", *(pytest.param(family, marks=pytest.mark.slow) for family in sorted(set(LAYOUTS) - {"bert"}))]
 )
 def test_every_setting_that_is_written_is_in_the_list(family: str, tmp_path: Path) -> None:
     import sentence_transformers
@@ -100,7 +100,7 @@ def test_what_the_list_says() -> None:
         ("tokenizer_config.json", {"model_input_names": ["input_ids", "token_type_ids"]}, "would count as text"),
         ("1_Pooling/config.json", {"pooling_mode_weightedmean_tokens": True}, "mean and weightedmean is unknown"),
         ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, "the pooling cls and mean is unknown"),
-        ("1_Pooling/config.json", {"pooling_mode": "lasttoken"}, "the pooling lasttoken is unknown"),
+        ("1_Pooling/config.json", {"pooling_mode": "tokens"}, "the pooling tokens is unknown"),
         ("2_Normalize/config.json", {"module_input_name": "token_embeddings"}, "only sentence_embedding is known"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,55 @@ def test_a_damaged_file_is_absent_and_goes(tmp_path: Path, damage: Callable[[byt
     path.write_bytes(damage(path.read_bytes()))
     assert store.load("a") is None
     assert keys(store) == {"b"}
+
+
+def test_a_flipped_bit_changes_no_checkpoint(tmp_path: Path) -> None:
+    """It lies where nothing is read, such as in padding, or the checkpoint is absent."""
+    store, draw, absent = filled(tmp_path, "a"), random.Random(0), 0
+    raw, path = (tmp_path / "a.pt").read_bytes(), tmp_path / "a.pt"
+    for _ in range(300):
+        damaged = bytearray(raw)
+        damaged[draw.randrange(len(raw))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        found = store.load("a")
+        absent += found is None
+        assert found is None or torch.equal(found["model"]["weight"], CHECKPOINT["model"]["weight"])
+        assert found is None or (found["updates"], found["name"]) == (3, "dense")
+    assert absent > 100
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    store, before = filled(tmp_path, "a"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))  # no file may be larger, as if the disk were full
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            store.save("b", {"model": torch.zeros(5000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_drafts_count_and_go_once_they_are_abandoned(tmp_path: Path) -> None:
+    store = filled(tmp_path, "ab")
+    old, new = tmp_path / "c-1.tmp", tmp_path / "d-2.tmp"
+    for draft in (old, new):
+        draft.write_bytes(b"half" * 10_000)
+    os.utime(old, (0, 0))
+    store.limit_bytes = 20_000
+    store.save("e", CHECKPOINT)
+    assert not old.exists()
+    assert new.exists(), "somebody may be writing it"
+    assert keys(store) == {"e"}
+
+
+def test_clearing_leaves_nothing_and_a_save_goes_on(tmp_path: Path) -> None:
+    store = filled(tmp_path, "ab")
+    (tmp_path / "c-1.tmp").touch()
+    store.clear()
+    assert not list(tmp_path.iterdir())
+    store.save("a", CHECKPOINT)
+    assert keys(store) == {"a"}
 
 
 def test_a_file_torn_anywhere_is_absent(tmp_path: Path) -> None:

@@ -399,26 +399,21 @@ def children(of: int) -> list[int]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-def test_a_worker_that_is_killed_in_mid_scan_costs_what_it_was_at(
+def test_workers_that_are_killed_in_mid_scan_change_nothing(
     runs: Path, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("autoprune.study.staff.COPY_PAYS_S", 0.0)
     monkeypatch.setattr("autoprune.study.lookout.CHUNK_S", 0.05)
-    looks = tmp_path / "s" / LOOKS
+    looks, killed = tmp_path / "s" / LOOKS, list[int]()
 
     def say(message: str) -> None:
-        if message.startswith("scan: ") and lines(looks) > 20:
+        if message.startswith("scan: ") and lines(looks) > 20 and len(killed) < 4:
             for process in children(os.getpid()):
                 os.kill(process, signal.SIGKILL)
+                killed.append(process)
 
     told = words(planted, tmp_path, "study.workers=2")
-    with pytest.raises(AutopruneError, match=r"ended with -9"):
-        run_study(sections(compose_config(told)), told, watch=Watching(working=say))
-    assert lines(looks) > 20
-    monkeypatch.undo()
-    shorten(monkeypatch)
-    autoprune.search(*words(planted, tmp_path))
-    # What the other process had finished is kept, so that what was lost comes after it, under other numbers.
-    again, undisturbed = ({look[1:3]: look[3] for look in looked(folder / "s")} for folder in (tmp_path, runs))
-    assert again == undisturbed
+    run_study(sections(compose_config(told)), told, watch=Watching(working=say))
+    assert len(killed) >= 4
+    assert looked(tmp_path / "s") == looked(runs / "s")
     assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))

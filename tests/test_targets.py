@@ -79,7 +79,7 @@ def test_strangers_are_answered_as_recommend_answers_their_history(task: Recomme
         ids = [int(task.data.items[int(at)]) for at in made.known.of(user)]
         scores = served.scores(history=ids)
         scores[seen] = -np.inf
-        best = scores.argsort(descending=True)[:20].tolist()
+        best = (-scores).argsort()[:20].tolist()
         for row in rows[rows["user"] == user].itertuples():
             expected = best.index(row.item) + 1.0 if row.item in best else np.inf
             assert row.rank == expected

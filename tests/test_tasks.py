@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from autoprune.encoder.task import EncoderTask
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def minimal() -> Iterator[Examinee]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(FAMILIES, MINIMAL.kind, MINIMAL)

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from test_search import BITS, KERNELS, NOTHING, drawn, table_of
+from test_search import BITS, KERNELS, NOTHING, drawn, in_torch
 from torch import Tensor
 
 from autoprune.artifacts.served import serve
 from autoprune.models.model import Model
 from autoprune.packing import PackedTable
+from autoprune.packing.arrays import numpy_of
 from autoprune.packing.ids import Ids
 from autoprune.recommender import task as tasks
 from autoprune.recommender import ties
-from autoprune.recommender.kernels import Hidden, Kernel
+from autoprune.recommender.kernels import Kernel
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.task import RecommenderTask
-from autoprune.recommender.ties import Ordering
-from autoprune.recommender.topk import plain, rescored
+from autoprune.recommender.ties import Best, Hidden, Ordering
+from autoprune.recommender.topk import plain as plain_of_any
+from autoprune.recommender.topk import rescored
 
 ROWS, DISTINCT, DIM = 1739, 700, 13
 IDS = Ids(np.arange(ROWS) * 3 + 10)
@@ -34,8 +37,18 @@ def crowded(bits: int = 32, *, kept: float = 1.0) -> PackedTable:
     values = drawn(DISTINCT, DIM)
     if kept < 1:
         values = values * (torch.rand(values.shape, generator=torch.Generator().manual_seed(9)) < kept)
-        return table_of(values[of], bits, kept=0.999)
-    return table_of(values[of], bits)
+        return in_torch(values[of], bits, kept=0.999)
+    return in_torch(values[of], bits)
+
+
+def plain(ordering: Ordering, queries: Tensor, k: int, hidden: Hidden) -> Best:
+    """By torch and by numpy, which find the same."""
+    found = plain_of_any(ordering, queries, k, hidden)
+    tensors = {name: tensor.numpy() for name, tensor in ordering.table.tensors.items()}
+    ours = ordering.of(dataclasses.replace(ordering.table, tensors=tensors))
+    again = plain_of_any(ours, queries.numpy(), k, Hidden(*map(numpy_of, hidden)))
+    assert np.array_equal(again.rows, found.rows)
+    return found
 
 
 def by_hand(table: PackedTable, queries: Tensor, k: int, hidden: Hidden) -> list[list[int]]:
@@ -43,7 +56,7 @@ def by_hand(table: PackedTable, queries: Tensor, k: int, hidden: Hidden) -> list
     values = table.decode(torch.arange(table.rows)).double().numpy()
     scores = (queries.double().numpy() @ values.T).astype(np.float32)
     scores[hidden.query.numpy(), hidden.row.numpy()] = -np.inf
-    draw = IDS.draw(torch.arange(ROWS))
+    draw = IDS.draw(np.arange(ROWS))
     return [sorted(range(ROWS), key=lambda row: (-own[row], draw[row]))[:k] for own in scores]
 
 
@@ -88,7 +101,7 @@ def test_twins_of_sparse_tables_do_so_too(kernel: Callable[[PackedTable], Kernel
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("dim", [3, 64, 300])
 def test_doubt_is_wider_than_rounding(bits: int, dim: int) -> None:
-    table, queries = table_of(drawn(800, dim) * drawn(800, 1, seed=2).exp(), bits), drawn(30, dim, seed=1)
+    table, queries = in_torch(drawn(800, dim) * drawn(800, 1, seed=2).exp(), bits), drawn(30, dim, seed=1)
     exact = queries.double() @ table.decode(torch.arange(800)).double().T
     wrong = max(
         float((table.scores(some).double() - exact[: len(some)]).abs().max()) for some in (queries, queries[:1])
@@ -100,18 +113,18 @@ def test_doubt_is_wider_than_rounding(bits: int, dim: int) -> None:
 
 @pytest.mark.parametrize("ids", [np.arange(5000), np.arange(5000) * 10**9, [f"item-{at:04}" for at in range(5000)]])
 def test_the_order_says_nothing_of_ids_and_positions(ids: object) -> None:
-    made, rows = Ids(np.array(ids)), torch.arange(5000)
+    made, rows = Ids(np.array(ids)), np.arange(5000)
     order = made.draw(rows).argsort()
     assert abs(np.corrcoef(order, np.arange(5000))[0, 1]) < 0.05
     assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 0.05
     assert abs(order[:500].mean() - 2500) < 300
-    some = torch.arange(0, 5000, 7)  # what is pruned changes nothing for the rest
-    assert made.take(some).draw(torch.arange(len(some))).tolist() == made.draw(some).tolist()
+    some = np.arange(0, 5000, 7)  # what is pruned changes nothing for the rest
+    assert made.take(some).draw(np.arange(len(some))).tolist() == made.draw(some).tolist()
     assert len(set(made.draw(rows).tolist())) == 5000
 
 
 def test_what_is_looked_through_in_pieces_comes_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    table, queries = table_of(torch.ones(ROWS, DIM)), torch.ones(40, DIM)
+    table, queries = in_torch(torch.ones(ROWS, DIM)), torch.ones(40, DIM)
     whole = plain(Ordering(table), queries, 30, NOTHING)
     monkeypatch.setattr(ties, "SETTLED_SCORES", 3 * ROWS)
     monkeypatch.setattr(ties, "EXACT_VALUES", 50 * DIM)

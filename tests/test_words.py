@@ -140,3 +140,14 @@ def test_the_packaged_words_score_as_published() -> None:
         assert np.mean([task.metrics[name](one) for one in rows.values()]) == pytest.approx(published, abs=0.03)
     assert task.metrics["coverage"](rows["test"]) > 0.99
     assert [one.id for one in dense.most_similar("king", k=3)] == ["prince", "queen", "ii"]
+
+
+def test_a_word_that_points_to_another_scores_and_is_not_covered(words: VectorsTask) -> None:
+    def told(points: bool) -> dict[str, float]:
+        rows = {"sparsity": 0.9, "importance": "frequency", **({"points": True} if points else {})}
+        found = words.score(served(words, {"cut": {"rows": rows}}), "test")
+        return {name: metric(found) for name, metric in words.metrics.items()}
+
+    bare, pointing = told(False), told(True)
+    assert pointing["coverage"] == bare["coverage"] < 1
+    assert pointing["liked"] > bare["liked"]

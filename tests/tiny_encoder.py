@@ -71,8 +71,7 @@ def write_tiny_bert(
     """Writes a folder of sentence-transformers; see `write_modules` for the rest of the arguments.
 
     Args:
-        family: `bert`, `electra`, `distilbert`, `roberta`, `xlm-roberta` or `camembert`; all with this module's
-            WordPiece vocabulary.
+        family: one of `autoprune.encoder.layouts.LAYOUTS`; all with this module's WordPiece vocabulary.
         seed: draws the weights.
         config: entries of config.json that are to be others.
     """
@@ -82,33 +81,22 @@ def write_tiny_bert(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     tokenizer = transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt"), do_lower_case=True)
+    kind, shapes = tiny_kind(family)
     sizes = {"vocab_size": len(VOCABULARY), "max_position_embeddings": POSITIONS}
-    plain = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
-    plain["intermediate_size"] = NEURONS
-    padded = {**plain, "type_vocab_size": 1, "pad_token_id": 1}
-    kinds = {
-        "bert": (transformers.BertConfig, transformers.BertModel, plain),
-        "electra": (transformers.ElectraConfig, transformers.ElectraModel, {**plain, "embedding_size": HIDDEN}),
-        "roberta": (transformers.RobertaConfig, transformers.RobertaModel, padded),
-        "xlm-roberta": (transformers.XLMRobertaConfig, transformers.XLMRobertaModel, padded),
-        "camembert": (transformers.CamembertConfig, transformers.CamembertModel, padded),
-        "distilbert": (
-            transformers.DistilBertConfig,
-            transformers.DistilBertModel,
-            {"dim": HIDDEN, "n_layers": LAYERS, "n_heads": HEADS, "hidden_dim": NEURONS},
-        ),
-    }
-    settings, kind, shapes = kinds[family]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = kind(settings(**{**sizes, **shapes, **(config or {})})).eval()
+        model = kind(kind.config_class(**{**sizes, **shapes, **(config or {})})).eval()
         with torch.no_grad():
             for name, weight in model.named_parameters():
-                if "word_embeddings" in name:  # rows of different length, so that norms rank them
+                if any(
+                    word in name for word in ("word_embeddings", "shared", "embed_tokens", "tok_emb")
+                ):  # rows of different length, so that norms rank them
                     weight.normal_(std=1.0).mul_(torch.rand(len(weight), 1) + 0.5)
-                elif "LayerNorm" in name or "layer_norm" in name:
+                elif "norm" in name.lower():
                     weight.add_(torch.randn_like(weight) * 0.05)
-                elif "embeddings" in name:
+                elif "relative" in name:
+                    weight.normal_(std=1.0)
+                elif "embeddings." in name:
                     weight.normal_(std=0.05)
                 elif weight.dim() == 2:  # units of different strength, so that it matters which go
                     weight.normal_(std=0.2).mul_(torch.rand(len(weight), 1) + 0.5)
@@ -119,6 +107,41 @@ def write_tiny_bert(
     tokenizer.save_pretrained(folder)
     write_modules(folder, **pooling)
     return folder
+
+
+def tiny_kind(family: str) -> tuple[Any, dict[str, Any]]:
+    """The class of `transformers` for a type of model, and what its config says beside what all say."""
+    import transformers
+
+    plain = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
+    plain["intermediate_size"] = NEURONS
+    padded = {**plain, "type_vocab_size": 1, "pad_token_id": 1}
+    unnamed = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+    grouped = {**plain, **unnamed, "num_key_value_heads": HEADS // 2, "head_dim": 16}
+    kinds = {
+        "bert": ("Bert", plain),
+        "electra": ("Electra", {**plain, "embedding_size": HIDDEN}),
+        "roberta": ("Roberta", padded),
+        "xlm-roberta": ("XLMRoberta", padded),
+        "camembert": ("Camembert", padded),
+        "distilbert": ("DistilBert", {"dim": HIDDEN, "n_layers": LAYERS, "n_heads": HEADS, "hidden_dim": NEURONS}),
+        "mpnet": ("MPNet", plain),
+        "albert": ("Albert", {**plain, "embedding_size": 24, "num_hidden_groups": 2, "inner_group_num": 1}),
+        "t5": (
+            "T5Encoder",
+            {"d_model": HIDDEN, "num_layers": LAYERS, "num_heads": HEADS, "d_kv": 8, "d_ff": NEURONS}
+            | {"relative_attention_num_buckets": 16, "relative_attention_max_distance": 20},
+        ),
+        "modernbert": ("ModernBert", {**plain, **unnamed, "local_attention": 8, "cls_token_id": 2, "sep_token_id": 3}),
+        "qwen3": ("Qwen3", grouped),
+        "gemma3_text": (
+            "Gemma3Text",
+            {**grouped, "sliding_window": 8, "sliding_window_pattern": 2, "query_pre_attn_scalar": 20}
+            | {"use_bidirectional_attention": True},
+        ),
+    }
+    name, shapes = kinds[family]
+    return getattr(transformers, f"{name}Model"), shapes
 
 
 def write_modules(
@@ -141,7 +164,9 @@ def write_modules(
             {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{name}"}
         )
     (folder / "modules.json").write_text(json.dumps(modules))
-    modes = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "sqrt": "mean_sqrt_len_tokens"}
+    modes = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens"}
+    modes |= {"mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "lasttoken": "lasttoken"}
+    modes["weightedmean"] = "weightedmean_tokens"
     config = {"word_embedding_dimension": HIDDEN}
     config |= {f"pooling_mode_{mode}": name == pooling for name, mode in modes.items()}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))

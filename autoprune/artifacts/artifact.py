@@ -21,19 +21,21 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import safetensors
-import torch
-from torch import nn
 
 from autoprune.artifacts import tensor_file
 from autoprune.artifacts.served import Beside, Parts, Served, serve
 from autoprune.errors import AutopruneError, doing, place_of
 
+if TYPE_CHECKING:
+    from torch import nn
+
 FORMAT = 1
 MODEL_FILES = ("model/manifest.json", "model/tensors.safetensors")
 BESIDE_FILES = ("beside/values.json", "beside/tensors.safetensors")
+TENSOR_FILES = (MODEL_FILES[1], BESIDE_FILES[1])
 
 
 def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_from: Path | None = None) -> None:
@@ -79,30 +81,35 @@ def sweep(folder: Path) -> None:
 
 
 @overload
-def load(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> Served: ...
+def load(folder: str | os.PathLike[str], *, device: Any = "cpu", prefer: str | None = None) -> Served: ...
 
 
 @overload
-def load(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu", into: nn.Module) -> nn.Module: ...
+def load(
+    folder: str | os.PathLike[str], *, device: Any = "cpu", prefer: str | None = None, into: nn.Module
+) -> nn.Module: ...
 
 
 def load(
-    folder: str | os.PathLike[str], *, device: torch.device | str = "cpu", into: nn.Module | None = None
+    folder: str | os.PathLike[str], *, device: Any = "cpu", prefer: str | None = None, into: nn.Module | None = None
 ) -> Served | nn.Module:
     """The model in an artifact folder, ready to answer.
 
     Args:
+        device: `cpu`, where neither torch nor a GPU is needed, or `cuda`.
+        prefer: `latency` widens codes of few bits while it loads, so that they answer as fast as float32; `memory`
+            leaves them as they are stored. By default small tables are widened, and large ones are not.
         into: of an artifact that was made from a module of one's own, a fresh one of the same class: its tables are
             replaced, its other parameters filled, and it is what comes back.
 
     Raises:
         AutopruneError: there is no artifact, a file of it is missing, truncated or altered, or `into` is not the
-            module that it was made from.
+            module that it was made from; a library that its kind needs is not installed.
     """
     with doing(f"{str(folder)!r} cannot be read"):
         parts = read(place_of(folder, "the folder of an artifact"))
     try:
-        served = serve(parts, device=device)
+        served = serve(parts, device=device, prefer=prefer)
         return served if into is None else served.into(into)
     except AutopruneError:
         raise
@@ -122,7 +129,8 @@ def read(folder: Path, *, whole: bool = False) -> Parts:
     files = read_card(folder)["files"]
     further = [name for name in files if re.fullmatch(r"model/[\w.-]+", name) and name not in MODEL_FILES]
     for name in (*MODEL_FILES, *further, *BESIDE_FILES):
-        _check(folder / name, files.get(name), whole=whole)
+        # what is not mapped is read as a whole in any case
+        _check(folder / name, files.get(name), whole=whole or name not in TENSOR_FILES)
     try:
         return Parts(
             manifest=json.loads((folder / MODEL_FILES[0]).read_bytes()),
@@ -131,9 +139,11 @@ def read(folder: Path, *, whole: bool = False) -> Parts:
                 values=json.loads((folder / BESIDE_FILES[0]).read_bytes()),
                 tensors=tensor_file.read(folder / BESIDE_FILES[1]),
             ),
-            files={name.removeprefix("model/"): (folder / name).read_bytes() for name in further},
+            files={name.removeprefix("model/"): folder / name for name in further},
         )
-    except (ValueError, RecursionError, safetensors.SafetensorError) as error:
+    except AutopruneError:
+        raise
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError, safetensors.SafetensorError) as error:
         raise AutopruneError(f"{folder}: the artifact cannot be read ({error}); make it again.") from error
 
 
@@ -198,7 +208,7 @@ def _small_files(parts: Parts) -> dict[str, bytes]:
     """What lies in `model/` beside the tensors, by name."""
     return {
         MODEL_FILES[0]: json.dumps(parts.manifest, separators=(",", ":")).encode(),
-        **{f"model/{name}": held for name, held in parts.files.items()},
+        **{f"model/{name}": parts.content(name) for name in parts.files},
     }
 
 

@@ -71,6 +71,10 @@ class Format(ABC):
     def example(self, folder: Path) -> str:
         """Python that asks the `model` in a folder for something."""
 
+    def advice(self, folder: Path) -> str:
+        """What else one can do with what is in a folder, as Markdown; empty where that is all."""
+        return ""
+
 
 class OwnFormat(Format):
     """The artifact as it is."""
@@ -95,6 +99,11 @@ class OwnFormat(Format):
         from autoprune.artifacts import artifact  # as above
 
         return artifact.load(folder).example
+
+    def advice(self, folder: Path) -> str:
+        from autoprune.artifacts import artifact  # as above
+
+        return artifact.load(folder).advice
 
 
 def format_names() -> list[str]:

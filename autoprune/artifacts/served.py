@@ -5,15 +5,26 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, unknown
+from autoprune.extras import need
 from autoprune.families import what_serves
 from autoprune.packing import PackedTable, restore
-from autoprune.packing.blocks import StoredBlocks
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from autoprune.packing.blocks import StoredBlocks  # which makes them, and so imports torch
+
+Tensors = dict[str, np.ndarray[Any, Any]]
+"""Arrays by name."""
+
+PREFERENCES = ("latency", "memory")
+"""What an artifact can be loaded for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +34,21 @@ class Parts:
     Attributes:
         manifest: JSON values; `kind` names the class that serves it.
         tensors: what `model/tensors.safetensors` holds.
-        files: what else lies in `model/`, by name: a graph, a tokenizer.
-        beside: what is useful but not needed to answer: catalogue, histories (JSON values and tensors by name).
+        files: what else lies in `model/`, by name: a graph, a tokenizer. Their content, or where they lie.
+        beside: what is useful but not needed to answer: catalogue, histories (JSON values and arrays by name).
         blocks: tables, by name, whose tensors are made while they are written; none once an artifact is loaded.
     """
 
     manifest: dict[str, Any]
-    tensors: dict[str, Tensor]
+    tensors: Tensors
     beside: Beside
-    files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes | Path] = field(default_factory=dict)
     blocks: dict[str, StoredBlocks] = field(default_factory=dict)
+
+    def content(self, name: str) -> bytes:
+        """The content of one of the files."""
+        held = self.files[name]
+        return held if isinstance(held, bytes) else held.read_bytes()
 
     def tables(self) -> dict[str, PackedTable]:
         """The packed tables that the manifest names; a bias beside one is no part of it."""
@@ -53,7 +69,7 @@ class Beside:
     """What lies beside a model: not counted in its size, the same for every artifact of a task."""
 
     values: dict[str, Any]
-    tensors: dict[str, Tensor]
+    tensors: Tensors
 
 
 class Served(ABC):
@@ -80,6 +96,11 @@ class Served(ABC):
     def example(self) -> str:
         """Python that asks `model` for something it knows, to show what can be asked."""
 
+    @property
+    def advice(self) -> str:
+        """What else one can do with it, for its card, as Markdown: nothing unless a family says otherwise."""
+        return ""
+
     def into(self, module: nn.Module) -> nn.Module:
         """Puts the artifact into a fresh module of the class that it was made from, and returns it.
 
@@ -89,14 +110,32 @@ class Served(ABC):
         raise AutopruneError("into: this artifact answers by itself; load it without a module.")
 
 
-def serve(parts: Parts, *, device: torch.device | str = "cpu") -> Served:
+def serve(parts: Parts, *, device: Any = "cpu", prefer: str | None = None) -> Served:
     """The object that answers for an artifact's parts.
 
+    Args:
+        device: `cpu`, where numpy or onnxruntime answers; on any other one torch does.
+        prefer: one of `PREFERENCES`; None: what a family does by the size of the model.
+
     Raises:
-        AutopruneError: the kind is unknown to this version, or there is no such device.
+        AutopruneError: the kind is unknown to this version, there is no such device, or a library is not installed.
     """
     make = what_serves(parts.manifest.get("kind"))
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise AutopruneError(f"device {str(device)!r} was asked for, but torch sees no CUDA device here; use cpu.")
-    served: Served = make(parts, device=device)
+    if prefer is not None and prefer not in PREFERENCES:
+        raise unknown("prefer", prefer, PREFERENCES)
+    if str(device) != "cpu":
+        _check_device(str(device))
+    served: Served = make(parts, device=str(device), prefer=prefer)
     return served
+
+
+def _check_device(device: str) -> None:
+    need("torch", "search", f"what answers on the device {device!r}")
+    import torch  # here, because on the CPU nobody waits for it
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise AutopruneError(f"device {device!r} is unknown; cpu and cuda are known.") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise AutopruneError(f"device {device!r} was asked for, but torch sees no CUDA device here; use cpu.")

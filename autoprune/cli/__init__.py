@@ -1,5 +1,22 @@
 """The command line: `autoprune key=value …` searches, `autoprune VERB STUDY` reads what was found."""
 
-from autoprune.cli.entry import main
+from __future__ import annotations
+
+import sys
+
+from autoprune.errors import AutopruneError
+from autoprune.extras import need
 
 __all__ = ["main"]
+
+
+def main() -> None:
+    """Entry point: exits with 0, with 2 for what a person can mend, with 130 after Ctrl-C."""
+    try:
+        need("typer", "search", "the command line")
+    except AutopruneError as error:
+        sys.stderr.write(f"autoprune: {error}\n")
+        sys.exit(2)
+    from autoprune.cli.entry import main as answer  # here, because its packages come with an extra
+
+    answer()

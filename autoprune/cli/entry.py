@@ -40,6 +40,7 @@ Search (every key can be set; what is composed: autoprune --cfg job):
   The same command resumes a study that was stopped; study.looks=0 leaves the looks out, study.trials=0 the training.
 
 {groups}
+  executor.*     of executor=ray: address, cpus, gpus, retries
   study.*        name, looks, trials, minutes, workers, seed, objectives, sampler, latency_seconds, verify_rounds,
                  device, dir
   --config-dir   a folder of your own with space/, requirements/ … beside the shipped ones
@@ -55,9 +56,10 @@ Look and choose:
   autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best, with a model card
   autoprune pick STUDY --format sentence-transformers --to DIR    the best that stock sentence-transformers loads
   autoprune report STUDY                                          one HTML file to look at the front in, offline
-  autoprune pick STUDY --format word2vec --to DIR                 vectors also as numpy, parquet, faiss
+  autoprune pick STUDY --format word2vec --to DIR                 vectors also as numpy, parquet, faiss, model2vec
   autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
   autoprune dashboard STUDY                                       the candidates (no looks) in optuna-dashboard
+  autoprune cache [--clear]                                       what is kept so that nothing is computed twice
   python -c "import autoprune; print(autoprune.load('DIR').recommend(user=42, k=10))"
 
 Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune --hydra-help.

@@ -11,9 +11,11 @@ import typer
 from rich.console import Console
 
 from autoprune.artifacts.formats import OWN, find_format
-from autoprune.cli.options import Bounds, Everything, Preferred, Study, with_options
+from autoprune.cli.cache import told
+from autoprune.cli.options import RUNS, Bounds, Everything, Preferred, Study, with_options
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
+from autoprune.overrides import at_home
 from autoprune.record.archive import ROUNDS
 from autoprune.record.point import Point
 from autoprune.record.record import Record
@@ -238,6 +240,22 @@ def dashboard(
 
     shown = Dashboard(lambda: Front(Record(record.folder), limits), record.archive.path)
     serve(shown, host=host, port=port, ready=ready)
+
+
+@app.command()
+def cache(
+    *,
+    runs: Annotated[Path, RUNS] = Path("runs"),
+    clear: Annotated[bool, typer.Option("--clear", help="Delete it: what is needed again is computed again.")] = False,
+) -> None:
+    """Show what is kept so that nothing is computed twice, and how large it is.
+
+    Studies and artifacts do not rest on it. Checkpoints of trained models lie beside the studies that share them; once
+    they outgrow 4 GB, those go that were used longest ago. All else lies in your user's cache.
+    """
+    console = terminal()
+    for line in told(at_home(runs), clear=clear):
+        say(console, line)
 
 
 def _chosen(found: Front, *, dense: bool) -> Point:

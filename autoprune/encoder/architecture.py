@@ -1,27 +1,32 @@
-"""What an encoder is made of: its settings, its tables, and what of them goes together."""
+"""What an encoder is, beside its weights, and what these are called."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import layer_norm
+from torch import Tensor
+from torch.nn.functional import layer_norm, rms_norm
 
 from autoprune.encoder.prompts import Prompts
-from autoprune.encoder.tokenizer import Tokenizer
-from autoprune.models.axis import Axis
-from autoprune.models.table import Linear, Table
 
-MAPS = ("query", "key", "value", "output", "up", "down")
-"""The linear maps of a layer; `up_3` is that of layer 3."""
+MAPS = ("query", "key", "value", "output", "gate", "up", "down")
+"""The linear maps of a layer; `up_3` is that of layer 3. A layer without gates has no `gate`."""
 
+NORMS = ("preattention", "queries", "keys", "postattention", "attention", "preffn", "postffn", "ffn")
+"""Where a layer can have norms: before attention and neurons, of each head's queries and keys, of what is read and of
+what the neurons say before it is added, and (`attention`, `ffn`) of the sums."""
 
-LATER = ("embedding", "padding", "similarity")
+LATER = (
+    *("embedding", "padding", "similarity", "family", "heads", "shared", "rms", "scale", "causal", "farthest"),
+    "dense",
+)
 """Settings that older artifacts lack."""
+
+OF_LAYERS = ("reach", "theta", "blocks")
+"""Settings that a manifest says of each layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +40,24 @@ class Architecture:
         pooling: how tokens become one vector, one of `autoprune.encoder.functional.POOLINGS`.
         normalize: whether vectors have length 1.
         activation: of the neurons, one of `autoprune.encoder.functional.ACTIVATIONS`.
-        epsilon: of the layer norms.
+        epsilon: of the norms.
         embedding: width of the word and position tables, which are then projected; None: `hidden`, and they are not.
         padding: the id of the piece that has no place of its own: places are counted over the other pieces, and the
             first row of the position table is its; None: every piece has the place where it stands.
         prompts: what the model wants before a text.
         similarity: how vectors are compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
         name: of the dense model, for people.
+        family: its `model_type`, if what it is written as for other libraries rests on it.
+        heads: of each layer as the model came; None: as many as `hidden` holds.
+        shared: heads that share the keys and values of one (Ainslie et al. 2023, "GQA"); they can only go together.
+        rms: whether norms leave the mean (Zhang & Sennrich 2019, "Root Mean Square Layer Normalization").
+        scale: what scores are multiplied by; None: head_dim ** -0.5.
+        causal: whether a token sees those before it alone.
+        farthest: from which distance on tokens are equally far, where scores rest on it (Raffel et al. 2020, "T5").
+        dense: the activation of a layer behind the pooling; None: there is none.
+        reach: of each layer, the distance up to which tokens see one another; None: they see all.
+        theta: of each layer, the base of its rotary positions (Su et al. 2021, "RoFormer"); None: it has none.
+        blocks: of each layer, the number of the weights that it applies, as in ALBERT (Lan et al. 2020).
     """
 
     hidden: int
@@ -56,63 +72,50 @@ class Architecture:
     prompts: Prompts = field(default_factory=Prompts)
     similarity: str = "cosine"
     name: str = ""
+    family: str = ""
+    heads: int | None = None
+    shared: int = 1
+    rms: bool = False
+    scale: float | None = None
+    causal: bool = False
+    farthest: int | None = None
+    dense: str | None = None
+    reach: tuple[int | None, ...] = ()
+    theta: tuple[float | None, ...] = ()
+    blocks: tuple[int, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """For a manifest. What an encoder does not have is left out, as in artifacts from before it was known."""
         plain = {one.name: one.default for one in dataclasses.fields(self) if one.name in LATER}
-        said = {name: value for name, value in dataclasses.asdict(self).items() if name != "prompts"}
+        said = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("prompts", *OF_LAYERS)}
         said = {name: value for name, value in said.items() if name not in plain or value != plain[name]}
         return said if self.prompts == Prompts() else {**said, "prompts": dataclasses.asdict(self.prompts)}
 
+    def block(self, layer: int) -> int:
+        """The number of the weights that a layer applies."""
+        return self.blocks[layer] if self.blocks else layer
 
-class LayerNorm(nn.Module):
-    """Layer normalisation (Ba et al. 2016)."""
-
-    def __init__(self, size: int, epsilon: float) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(size)), nn.Parameter(torch.zeros(size))
-        self.epsilon = epsilon
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        return layer_norm(vectors, self.weight.shape, self.weight, self.bias, self.epsilon)
+    def of_layer(self, layer: int) -> dict[str, Any]:
+        """What a manifest says of a layer, by its original number."""
+        held = {"reach": self.reach, "theta": self.theta}
+        return {name: said[layer] for name, said in held.items() if said and said[layer] is not None}
 
 
-def tables_and_axes(
-    architecture: Architecture,
-    tokenizer: Tokenizer,
-    *,
-    positions: int,
-    heads: Sequence[int],
-    ffn: Sequence[int],
-    out: int,
-) -> tuple[dict[str, Table], tuple[Axis, ...]]:
-    """The tables of an encoder by name, and what can be cut.
+def read_architecture(manifest: Mapping[str, Any]) -> Architecture:
+    """The architecture of an artifact, by its manifest."""
+    known = {one.name for one in dataclasses.fields(Architecture)} - {"prompts", *OF_LAYERS}
+    layers = manifest["layers"]
+    return Architecture(
+        **{name: value for name, value in manifest.items() if name in known},
+        prompts=Prompts(**manifest.get("prompts", {})),
+        reach=tuple(layer.get("reach") for layer in layers),
+        theta=tuple(layer.get("theta") for layer in layers),
+        blocks=tuple(layer.get("block", number) for number, layer in enumerate(layers)),
+    )
 
-    Args:
-        architecture: what is not a weight.
-        tokenizer: of the whole vocabulary.
-        positions: rows of the position table.
-        heads, ffn: of each layer.
-        out: dimensions of the vectors.
-    """
-    size, hidden = architecture.head_dim, architecture.hidden
-    embedding = architecture.embedding or hidden
-    tables = {
-        "word": Table(tokenizer.size, embedding),
-        "position": Table(positions, embedding),
-        "out": Linear(out, hidden),
-    }
-    if embedding != hidden:
-        tables["project"] = Linear(hidden, embedding)
-    axes = [Axis(name="layers", kind="layers"), Axis(name="out", kind="dim", pairs=(("out", 0),))]
-    if tokenizer.reducible:
-        axes.append(Axis(name="vocab", kind="rows", pairs=(("word", 0),)))
-    for layer, (count, neurons) in enumerate(zip(heads, ffn, strict=True)):
-        for name in ("query", "key", "value"):
-            tables[f"{name}_{layer}"] = Linear(count * size, hidden)
-        tables[f"output_{layer}"] = Linear(hidden, count * size)
-        tables[f"up_{layer}"], tables[f"down_{layer}"] = Linear(neurons, hidden), Linear(hidden, neurons)
-        attention = tuple((f"{name}_{layer}", 0) for name in ("query", "key", "value"))
-        axes.append(Axis(name=f"heads.{layer}", kind="heads", pairs=(*attention, (f"output_{layer}", 1)), width=size))
-        axes.append(Axis(name=f"ffn.{layer}", kind="ffn", pairs=((f"up_{layer}", 0), (f"down_{layer}", 1))))
-    return tables, tuple(axes)
+
+def normed(vectors: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float, *, rms: bool) -> Tensor:
+    """Vectors [..., size] after a norm."""
+    if rms:
+        return rms_norm(vectors, weight.shape, weight, epsilon)
+    return layer_norm(vectors, weight.shape, weight, bias, epsilon)

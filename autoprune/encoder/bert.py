@@ -13,22 +13,23 @@ from autoprune.encoder.architecture import Architecture
 from autoprune.encoder.checkpoint import read_checkpoint
 from autoprune.encoder.functional import ACTIVATIONS
 from autoprune.encoder.hub import PACKAGED, find, packaged
+from autoprune.encoder.layouts import AS_BERT, LAYOUTS, Layout, layout_of, unknown_family
 from autoprune.encoder.model import Encoder, copy_weights
 from autoprune.encoder.modules import (
+    Behind,
     check_cut,
     check_normalize,
     find_modules,
     lower_cased,
+    read_behind,
     read_declared,
-    read_dense,
     read_pooling,
     read_reading,
-    truncated,
 )
 from autoprune.encoder.pretrained import read_pretrained, with_defaults
 from autoprune.encoder.source import Source, read_object
 from autoprune.encoder.tokenizer import Tokenizer
-from autoprune.encoder.weights import COUNTED_FROM_PADDING, NAMES, Shape, checked_weights, named_weights, rests_on
+from autoprune.encoder.weights import Shape, checked_weights, named_weights, rests_on
 from autoprune.errors import AutopruneError, nearest
 
 SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch_tanh": "gelu_new"}
@@ -36,30 +37,11 @@ SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch
 
 ADAPTER = "adapter_config.json"
 
-SIZES = {
-    "vocabulary": "vocab_size",
-    "positions": "max_position_embeddings",
-    "segments": "type_vocab_size",
-    "hidden": "hidden_size",
-    "layers": "num_hidden_layers",
-    "heads": "num_attention_heads",
-    "neurons": "intermediate_size",
-}
-DISTILBERT_SIZES = {
-    "vocabulary": "vocab_size",
-    "positions": "max_position_embeddings",
-    "hidden": "dim",
-    "layers": "n_layers",
-    "heads": "n_heads",
-    "neurons": "hidden_dim",
-}
-"""What config.json calls the sizes of a transformer."""
+MOST = 2**15
+"""Tokens of the longest text where neither the tokenizer nor the places set a limit."""
 
 FEWEST = 3
 """Tokens of the longest text: two are those that frame it."""
-
-EPSILON = 1e-12
-"""Of the layer norms of DistilBERT, whatever its config.json says."""
 
 
 def read_encoder(name: str | None) -> Encoder:
@@ -81,41 +63,80 @@ def read_encoder(name: str | None) -> Encoder:
 
 def _read(source: Source) -> Encoder:
     modules = find_modules(source)
-    folder = modules.get("Transformer", source.folder)
+    folder = modules["Transformer"][0] if "Transformer" in modules else source.folder
     told = _read_config(source, folder)
     shape = _shape(source, told)
     prompts, similarity, kept = read_declared(source)
-    pooling = read_pooling(source, modules.get("Pooling"), prompts)
+    pooling = read_pooling(source, modules["Pooling"][0] if "Pooling" in modules else None, prompts)
     normalize = "Normalize" in modules
     if normalize:
-        check_normalize(source, modules["Normalize"])
-    dense = read_dense(source, modules["Dense"], shape.hidden) if "Dense" in modules else {}
+        check_normalize(source, modules["Normalize"][0])
+    behind = read_behind(source, modules.get("Dense", []), shape.hidden)
     if normalize:
-        check_cut(source, kept, len(dense["out"]) if dense else shape.hidden, similarity)
-    weights = named_weights(checked_weights(read_checkpoint(folder, needed=rests_on), shape, source.where), shape)
-    places = len(weights["position"]) - (shape.padding is not None)
-    tokenizer = _read_tokenizer(source, folder, places=places, padding=shape.padding)
+        check_cut(source, kept, behind.width, similarity)
+    held = read_checkpoint(folder, needed=lambda name: rests_on(name, shape.layout))
+    weights = named_weights(checked_weights(held, shape, source.where), shape)
+    tokenizer = _read_tokenizer(source, folder, places=_places(weights, shape, told), shape=shape, pooling=pooling)
     architecture = Architecture(
-        hidden=shape.hidden,
-        head_dim=shape.hidden // shape.heads,
         max_tokens=tokenizer.max_tokens,
         pooling=pooling,
         normalize=normalize,
-        activation=_activation(source, told),
-        epsilon=_epsilon(source, told),
-        embedding=shape.embedding if shape.embedding != shape.hidden else None,
-        padding=shape.padding,
         prompts=prompts,
         similarity=similarity,
         name=source.where,
+        dense=behind.activation,
+        **_traits(source, told, shape),
     )
-    model = _assembled(architecture, tokenizer, {**weights, **truncated(dense, kept, shape.hidden)}, shape)
+    model = _assembled(architecture, tokenizer, {**weights, **behind.cut_to(kept)}, shape, behind)
     model.notes = tuple(source.notes)
     return model
 
 
+def _traits(source: Source, told: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
+    """What an architecture takes from config.json."""
+    layout, family = shape.layout, str(told["model_type"])
+    _check_turns(source, told.get("rope_parameters") or {})
+    traits = layout.traits(told)
+    activation = _activation(source, str(traits.pop("activation", told[layout.activation])))
+    projected = layout.projection and (shape.embedding != shape.hidden or family == "albert")
+    together = shape.layers // shape.blocks
+    if shape.blocks < shape.layers:
+        traits["blocks"] = tuple(layer // together for layer in range(shape.layers))
+    return {
+        "hidden": shape.hidden,
+        "head_dim": shape.head_dim,
+        "activation": activation,
+        "epsilon": _epsilon(source, told, layout),
+        "embedding": shape.embedding if projected else None,
+        "padding": shape.padding,
+        "family": "" if family in AS_BERT else family,
+        "heads": shape.heads if shape.heads * shape.head_dim != shape.hidden else None,
+        "shared": shape.heads // shape.keys,
+        **traits,
+    }
+
+
+def _check_turns(source: Source, turns: Mapping[str, Any]) -> None:
+    """Refuses rotary positions that are scaled, or turn a part of a head alone."""
+    for each in [one for one in turns.values() if isinstance(one, Mapping)] or [turns]:
+        kind, part = each.get("rope_type", "default"), each.get("partial_rotary_factor", 1.0)
+        if kind != "default" or part not in (None, 1.0):
+            raise source.refusal(
+                f"config.json: rope_parameters are of type {kind!r} and turn {part} of each head; only 'default' and "
+                "all of it is known here. A model that is scaled for long texts can be saved without that, if texts "
+                "are short."
+            )
+
+
+def _places(weights: Mapping[str, Tensor], shape: Shape, told: Mapping[str, Any]) -> float:
+    """Tokens of the longest text for which there are places."""
+    if "position" in weights:
+        return len(weights["position"]) - (shape.padding is not None)
+    return float(told.get("max_position_embeddings") or math.inf)
+
+
 def _assembled(
-    architecture: Architecture, tokenizer: Tokenizer, weights: Mapping[str, Tensor], shape: Shape
+    architecture: Architecture, tokenizer: Tokenizer, weights: Mapping[str, Tensor], shape: Shape, behind: Behind
 ) -> Encoder:
     """The encoder of weights by our names, which are copied."""
     own = {name: weight.clone() for name, weight in weights.items()}
@@ -125,14 +146,13 @@ def _assembled(
             f"has {len(own['word'])} rows."
         )
     own["word"] = own["word"][: tokenizer.size]
-    model = Encoder(
-        architecture,
-        tokenizer,
-        positions=len(own["position"]),
-        heads=[shape.heads] * shape.layers,
-        ffn=[shape.neurons] * shape.layers,
-        out=len(own["out"]) if "out" in own else None,
+    sizes = shape.sizes(
+        positions=len(own.get("position", ())),
+        out=len(own["out"]) if "out" in own else behind.width,
+        dense=len(own.get("dense", ())),
+        dense_bias="dense.bias" in own,
     )
+    model = Encoder(architecture, tokenizer, sizes)
     copy_weights(model, own)
     return model.eval()
 
@@ -155,13 +175,11 @@ def _read_config(source: Source, folder: Path) -> dict[str, Any]:
     family = str(told.get("model_type"))
     if "model_type" not in told:
         raise source.refusal("config.json cannot be read: it does not say the model_type.")
-    if family not in NAMES and told.get("auto_map"):  # else it is refused with the other settings
+    if family not in LAYOUTS and told.get("auto_map"):  # else it is refused with the other settings
         source.check({"auto_map": told["auto_map"]}, path, "config.json")
-    if family not in NAMES:
-        raise source.refusal(
-            f"it is a model of type {family!r}, no encoder of a family that is known. {nearest(family, NAMES)}"
-        )
-    source.check(told, path, "config.json")
+    if family not in LAYOUTS:
+        raise source.refusal(unknown_family(family))
+    source.check(told, path, LAYOUTS[family].config)
     return with_defaults(source, told)
 
 
@@ -171,57 +189,71 @@ def _shape(source: Source, told: Mapping[str, Any]) -> Shape:
     Raises:
         AutopruneError: they cannot be.
     """
-    family = str(told["model_type"])
-    names = DISTILBERT_SIZES if family == "distilbert" else SIZES
-    if family == "electra":
-        names = {**names, "embedding": "embedding_size"}
+    family, layout = str(told["model_type"]), layout_of(told)
+    names = layout.sizes
     sizes: dict[str, int] = {name: told.get(theirs) for name, theirs in names.items()}  # type: ignore[misc]  # checked
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise source.refusal(f"config.json: {names[name]} must be a whole number above 0, but is {size!r}.")
-    if sizes["hidden"] % sizes["heads"]:
-        raise source.refusal(f"config.json: {sizes['heads']} heads cannot share {sizes['hidden']} dimensions evenly.")
-    padding = told.get("pad_token_id") if family in COUNTED_FROM_PADDING else None
-    most = sizes["positions"] - 2
-    if family in COUNTED_FROM_PADDING and (not isinstance(padding, int) or not 0 <= padding <= most):
+    heads, hidden, layers = (sizes[name] for name in ("heads", "hidden", "layers"))
+    blocks, keys = sizes.pop("groups", layers), sizes.pop("keys", heads)
+    if "head_dim" not in sizes and hidden % heads:
+        raise source.refusal(f"config.json: {heads} heads cannot share {hidden} dimensions evenly.")
+    for few, many, what in (
+        (keys, heads, "key heads cannot serve {} heads"),
+        (blocks, layers, "groups cannot make {} layers"),
+    ):
+        if many % few:
+            raise source.refusal(f"config.json: {few} {what.format(many)} evenly.")
+    padding = told.get(layout.padding) if isinstance(layout.padding, str) else layout.padding
+    most = sizes["positions"] - 2 if layout.position else 0
+    if layout.padding is not None and (not isinstance(padding, int) or not 0 <= padding <= most):
         raise source.refusal(
             f"config.json: a {family} counts positions from pad_token_id, so 0 <= pad_token_id <= {most} must hold, "
             f"but it is {padding!r}."
         )
     return Shape(
         family=family,
-        segments=sizes.pop("segments", 0),
-        embedding=sizes.pop("embedding", sizes["hidden"]),
+        layout=layout,
+        embedding=sizes.pop("embedding", hidden),
+        head_dim=sizes.pop("head_dim", hidden // heads),
+        keys=keys,
+        blocks=blocks,
+        positions=sizes.pop("positions", 0) if layout.position else 0,
+        biased=tuple(
+            name for name, says in layout.biases.items() if (told.get(says) if isinstance(says, str) else says)
+        ),
         padding=padding,
-        **sizes,
+        **{name: size for name, size in sizes.items() if name != "positions"},
     )
 
 
-def _epsilon(source: Source, told: Mapping[str, Any]) -> float:
-    epsilon = EPSILON if told["model_type"] == "distilbert" else told["layer_norm_eps"]
+def _epsilon(source: Source, told: Mapping[str, Any], layout: Layout) -> float:
+    name = layout.epsilon
+    epsilon = told[name] if isinstance(name, str) else name
     if not isinstance(epsilon, int | float) or isinstance(epsilon, bool) or not 0 < epsilon < math.inf:
-        raise source.refusal(f"config.json: layer_norm_eps must be a number above 0, but is {epsilon!r}.")
+        raise source.refusal(f"config.json: {name} must be a number above 0, but is {epsilon!r}.")
     return float(epsilon)
 
 
-def _activation(source: Source, told: Mapping[str, Any]) -> str:
-    activation = str(told["activation" if told["model_type"] == "distilbert" else "hidden_act"])
-    activation = SAME_ACTIVATION.get(activation, activation)
+def _activation(source: Source, told: str) -> str:
+    activation = SAME_ACTIVATION.get(told, told)
     if activation not in ACTIVATIONS:
         raise source.refusal(f"the activation {activation!r} is unknown. {nearest(activation, ACTIVATIONS)}")
     return activation
 
 
-def _read_tokenizer(source: Source, folder: Path, *, places: int, padding: int | None) -> Tokenizer:
+def _read_tokenizer(source: Source, folder: Path, *, places: float, shape: Shape, pooling: str) -> Tokenizer:
     """The tokenizer, as sentence-transformers uses it.
 
     Args:
         source, folder: of the model, of its transformer.
-        places: for which there are positions.
-        padding: the id that takes no place, see `Architecture`.
+        places: tokens for which there are positions.
+        shape, pooling: of the model.
     """
     read, reading = read_pretrained(source, folder), read_reading(source, folder)
-    if read.padding == "left" and (padding is None or read.pad != padding):
+    placed = bool(shape.layout.position) and (shape.padding is None or read.pad != shape.padding)
+    if read.padding == "left" and (placed or pooling == "weightedmean"):
         raise source.refusal(
             "its tokenizer pads on the left (padding_side), so that what a text's vector is would depend on the texts "
             "beside it; set padding_side to right in tokenizer_config.json."
@@ -231,4 +263,4 @@ def _read_tokenizer(source: Source, folder: Path, *, places: int, padding: int |
     if not isinstance(longest, int | float) or isinstance(longest, bool) or not longest >= FEWEST:
         raise source.refusal(f"the longest text must have {FEWEST} tokens or more, but got {longest!r}.")
     backend = lower_cased(read.backend) if reading.get("do_lower_case") else read.backend
-    return Tokenizer.read(backend, max_tokens=int(min(longest, places)), keeps_end=read.truncation == "left")
+    return Tokenizer.read(backend, max_tokens=int(min(longest, places, MOST)), keeps_end=read.truncation == "left")

@@ -4,46 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import gelu, relu
+from torch.nn.functional import gelu, relu, silu
 
-from autoprune.encoder.tokenizer import Tokens
+from autoprune.encoder.tokenizer import Tokens, side_by_side
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": gelu,
     "gelu_new": lambda x: gelu(x, approximate="tanh"),
     "relu": relu,
+    "silu": silu,
+    "tanh": torch.tanh,
 }
 GONE = -1
 """In place of the row of a piece: it is no longer there."""
 
-POOLINGS = ("mean", "cls", "max")
+POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")
+"""By the names that sentence-transformers gives them."""
 
 
 def pool(hidden: Tensor, there: Tensor, pooling: str) -> Tensor:
-    """One vector for each text: the mean or the maximum over its tokens, or its first token's.
+    """One vector for each text: the mean or the maximum over its tokens, or its first or last token's.
 
     Args:
         hidden: float32 [batch, tokens, hidden].
-        there: bool [batch, tokens].
-        pooling: one of `POOLINGS`.
+        there: bool [batch, tokens]; padding stands behind the text.
+        pooling: one of `POOLINGS`. In a `weightedmean` later tokens count for more, by their places (Muennighoff 2022,
+            "SGPT"); `mean_sqrt_len_tokens` divides the sum by the root of the number of tokens.
     """
     if pooling == "cls":
         return hidden[:, 0]
+    if pooling == "lasttoken":
+        return hidden[torch.arange(len(hidden), device=hidden.device), there.sum(1) - 1]
     if pooling == "max":
         return hidden.masked_fill(~there[:, :, None], -torch.inf).amax(1)
     weights = there.to(hidden.dtype)
-    return torch.einsum("bth,bt->bh", hidden, weights) / weights.sum(1, keepdim=True)
+    if pooling == "weightedmean":
+        weights = weights * weights.cumsum(1)
+    total = weights.sum(1, keepdim=True)
+    count = total.sqrt() if pooling == "mean_sqrt_len_tokens" else total
+    return torch.einsum("bth,bt->bh", hidden, weights) / count
 
 
 def padded(tokens: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
     """Token ids side by side, zeros behind the shorter ones, and which are there: int64 and bool [batch, longest]."""
-    lengths = np.array([len(ids) for ids in tokens])
-    there = np.arange(max(lengths.max(initial=1), 1)) < lengths[:, None]
-    ids = np.zeros(there.shape, dtype=np.int64)
-    ids[there] = np.concatenate(tokens)
+    ids, there = side_by_side(tokens)
     return torch.from_numpy(ids), torch.from_numpy(there)
 
 

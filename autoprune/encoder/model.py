@@ -1,4 +1,4 @@
-"""A sentence encoder of the BERT family: word and position tables, layers of attention and neurons, pooling."""
+"""A sentence encoder that trains: word and position tables, layers of attention and neurons, pooling."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, scaled_dot_product_attention
 
-from autoprune.encoder.architecture import MAPS, Architecture, LayerNorm, tables_and_axes
-from autoprune.encoder.functional import ACTIVATIONS, GONE, padded, places, pool
+from autoprune.encoder.architecture import MAPS, NORMS, Architecture
+from autoprune.encoder.functional import GONE, padded
+from autoprune.encoder.sizes import Norm, Sizes, tables_and_axes
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
+from autoprune.encoder.transformer import Layer, embed
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
 from autoprune.models.model import Model, Watch, unchanged
@@ -20,61 +21,59 @@ from autoprune.models.table import Linear, Table
 
 
 class Encoder(Model):
-    """Texts to vectors: word and position tables, post-norm transformer layers (Devlin et al. 2019), pooling.
+    """Texts to vectors: word and position tables, transformer layers (Vaswani et al. 2017), pooling.
 
-    Axes: `vocab` (rows of the word table, where the tokenizer can lose pieces), `layers`, and of each layer that
-    stands, under its original number, `heads.i` and `ffn.i`; `out` (dimensions of the vectors). Groups of tables:
-    `word`, and `body`, which is everything else.
+    Axes: `vocab` (rows of the word table, where the tokenizer can lose pieces), `layers`, and of the weights of each
+    layer that stands, under its original number, `heads.i` and `ffn.i`; `out` (dimensions of the vectors). Layers that
+    share their weights (`Architecture.blocks`) have these once. Groups of tables: `word`, and `body`, which is
+    everything else.
 
     Args:
         architecture: what is not a weight.
         tokenizer: of the whole vocabulary.
-        positions: rows of the position table.
-        heads, ffn: of each layer.
-        out: dimensions of the vectors; None: as many as `architecture.hidden`.
+        sizes: as the model came.
 
     Attributes:
         notes: what people should know of where it was read from.
+        distances: what each distance adds to the scores of each head of all layers, float32 [heads, buckets], or None.
     """
 
     layer_mask: Tensor
     projects: Tensor
     basis: Tensor
+    distances: nn.Parameter | None
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        tokenizer: Tokenizer,
-        *,
-        positions: int,
-        heads: Sequence[int],
-        ffn: Sequence[int],
-        out: int | None = None,
-    ) -> None:
-        tables, axes = tables_and_axes(
-            architecture, tokenizer, positions=positions, heads=heads, ffn=ffn, out=out or architecture.hidden
-        )
+    def __init__(self, architecture: Architecture, tokenizer: Tokenizer, sizes: Sizes) -> None:
+        tables, axes = tables_and_axes(architecture, tokenizer, sizes)
         body = tuple(name for name in tables if name != "word")
         super().__init__(tables, axes, groups={"word": ("word",), "body": body})
         self.architecture = architecture
         self.tokenizer = tokenizer
         self.notes: tuple[str, ...] = ()
-        self.norms = nn.ModuleDict({"embedding": LayerNorm(self._table("word").dim, architecture.epsilon)})
-        for layer in range(len(heads)):
-            for place in ("attention", "ffn"):
-                self.norms[f"{place}_{layer}"] = LayerNorm(architecture.hidden, architecture.epsilon)
-        self.layers = list(range(len(heads)))
-        self.register_buffer("layer_mask", torch.ones(len(heads), dtype=torch.bool))
+        widths = {"embedding": self._table("word").dim, "queries": architecture.head_dim, "keys": architecture.head_dim}
+        self.norms = nn.ModuleDict()
+        for name in sizes.norms:
+            width = widths.get(name.partition("_")[0], architecture.hidden)
+            bias = "norm" in sizes.biased
+            self.norms[name] = Norm(width, architecture.epsilon, bias=bias, rms=architecture.rms)
+        distances = torch.zeros(sizes.heads[0], sizes.buckets)
+        self.register_parameter("distances", nn.Parameter(distances) if sizes.buckets else None)
+        self.layers = list(range(len(architecture.blocks) or len(sizes.heads)))
+        self.register_buffer("layer_mask", torch.ones(len(self.layers), dtype=torch.bool))
         self.register_buffer("projects", torch.tensor(False))
         self.register_buffer("basis", torch.eye(self.out))
         with torch.no_grad():
-            self._table("out").weight.copy_(torch.eye(self.out, architecture.hidden))
+            self._table("out").weight.copy_(torch.eye(*self._table("out").weight.shape))
 
     @property
     def tables(self) -> dict[str, Table]:
         """The tables at work: `out` once dimensions were turned or cut, those of a layer until it is hidden."""
-        hidden = {str(layer) for layer, stands in self._layers() if not stands}
-        found = {name: table for name, table in super().tables.items() if name.partition("_")[2] not in hidden}
+        standing = {str(block) for block in self._standing_blocks()}
+        found = {
+            name: table
+            for name, table in super().tables.items()
+            if not (block := name.partition("_")[2]) or block in standing
+        }
         if not self.projects:
             del found["out"]
         return found
@@ -82,6 +81,22 @@ class Encoder(Model):
     def _layers(self) -> list[tuple[int, bool]]:
         """The original number of each layer, and whether it stands."""
         return list(zip(self.layers, self.layer_mask.tolist(), strict=True))
+
+    def _standing_blocks(self) -> list[int]:
+        """The numbers of the weights that layers which stand apply."""
+        return list(dict.fromkeys(self.architecture.block(layer) for layer, stands in self._layers() if stands))
+
+    @property
+    def blocks(self) -> list[int]:
+        """The numbers of the weights that layers apply, each once."""
+        return list(dict.fromkeys(map(self.architecture.block, self.layers)))
+
+    @property
+    def products(self) -> int:
+        once = {name: table.rows * table.dim for name, table in self.tables.items() if isinstance(table, Linear)}
+        applied = [self.architecture.block(layer) for layer, stands in self._layers() if stands]
+        times = {str(block): applied.count(block) for block in applied}
+        return sum(count * times.get(name.partition("_")[2], 1) for name, count in once.items())
 
     @property
     def out(self) -> int:
@@ -122,45 +137,21 @@ class Encoder(Model):
             watch: sees, and may change, what each axis carries.
             products: what linear maps multiply in; sums, attention and all the rest are float32 in any case.
         """
-        word, norms = self._table("word"), self.norms
-        hidden = word.values(ids.flatten()).view(*ids.shape, -1)
-        hidden = norms["embedding"](hidden + self._table("position").values()[places(ids, self.padding)])
-        if "project" in self._tables:
-            hidden = self._mapped("project", hidden, products)
-        mask = there[:, None, None, :] if not there.all() else None
-        for layer, stands in self._layers():
-            if stands:
-                hidden = watch(f"layers.{layer}", hidden)
-                hidden = norms[f"attention_{layer}"](hidden + self._attend(layer, hidden, mask, watch, products))
-                neurons = self._map("up", layer, hidden, products)
-                neurons = watch(f"ffn.{layer}", ACTIVATIONS[self.architecture.activation](neurons))
-                hidden = norms[f"ffn_{layer}"](hidden + self._map("down", layer, neurons, products))
-        vectors = pool(watch("layers.end", hidden), there, self.architecture.pooling)
-        if self.projects:
-            vectors = self._tables["out"](vectors)
-        return normalize(vectors) if self.architecture.normalize else vectors
+        layers = [Layer(layer, self.architecture.block(layer)) for layer, stands in self._layers() if stands]
+        weights = _Weights(self, products)
+        return embed(weights, ids, there, watch, architecture=self.architecture, padding=self.padding, layers=layers)
 
-    def _attend(self, layer: int, hidden: Tensor, mask: Tensor | None, watch: Watch, products: torch.dtype) -> Tensor:
-        batch, tokens, size = *hidden.shape[:2], self.architecture.head_dim
-        query, key, value = (
-            self._map(name, layer, hidden, products).view(batch, tokens, -1, size).transpose(1, 2)
-            for name in ("query", "key", "value")
-        )
-        context = watch(f"heads.{layer}", scaled_dot_product_attention(query, key, value, attn_mask=mask))
-        return self._map("output", layer, context.transpose(1, 2).reshape(batch, tokens, -1), products)
-
-    def _map(self, name: str, layer: int, vectors: Tensor, products: torch.dtype) -> Tensor:
-        return self._mapped(f"{name}_{layer}", vectors, products)
-
-    def _mapped(self, name: str, vectors: Tensor, products: torch.dtype) -> Tensor:
-        with torch.autocast(vectors.device.type, dtype=products, enabled=products != torch.float32):
-            mapped: Tensor = self._tables[name](vectors)
-        return mapped.float()
+    def distances_of(self, layer: int) -> Tensor | None:
+        """What each distance adds to the scores of the heads of a layer that are left: float32 [heads, buckets]."""
+        if self.distances is None:
+            return None
+        kept = self.numbers(self.axes[f"heads.{self.architecture.block(layer)}"])
+        return self.distances if len(kept) == len(self.distances) else self.distances[kept]
 
     def tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """Texts as rows of the word table, under the pieces that stand."""
         word = self._table("word")
-        encoded = self.tokenizer.restricted(self.pieces).encode(texts)
+        encoded = self.tokenizer.restricted(self.pieces.numpy()).encode(texts)
         if bool(word.row_mask.all()):
             return encoded
         rows = word.row_mask.nonzero()[:, 0].cpu().numpy()
@@ -193,10 +184,10 @@ class Encoder(Model):
         if axis.name != "vocab":
             return super().protected(axis)
         index = self._table("word").index
-        return torch.isin(index, self.tokenizer.protected.to(index.device)).nonzero()[:, 0]
+        return torch.isin(index, torch.from_numpy(self.tokenizer.protected).to(index.device)).nonzero()[:, 0]
 
     def standing_axes(self, kind: str) -> dict[str, Axis]:
-        standing = {str(layer) for layer, stands in self._layers() if stands}
+        standing = {str(block) for block in self._standing_blocks()}
         inside = kind in ("heads", "ffn")
         return {name: axis for name, axis in self.axes_of(kind).items() if not inside or name in standing}
 
@@ -226,32 +217,69 @@ class Encoder(Model):
                 self.projects = torch.ones_like(self.projects)
                 self.basis = self.basis[keep]
             return
-        kept = {self.layers[at] for at in keep.tolist()}
-        for layer in set(self.layers) - kept:
-            for name in MAPS:
-                del self._tables[f"{name}_{layer}"]
-            for name in ("attention", "ffn"):
-                del self.norms[f"{name}_{layer}"]
-            for name in ("heads", "ffn"):
-                del self.axes[f"{name}.{layer}"]
-        self.layers = [layer for layer in self.layers if layer in kept]
+        before = self.blocks
+        self.layers = [self.layers[at] for at in keep.tolist()]
+        for block in set(before) - set(self.blocks):
+            for held, names in ((self._tables, MAPS), (self.norms, NORMS)):
+                for name in names:
+                    held._modules.pop(f"{name}_{block}", None)
+            for kind in ("heads", "ffn"):
+                del self.axes[f"{kind}.{block}"]
         self.layer_mask = self.layer_mask[keep]
 
     def rotate(self, axis: Axis, rotation: Tensor) -> None:
         table = self._table("out")
         assert isinstance(table, Linear), "vectors are projected by a linear map"
+        assert table.bias is not None, "which has a bias"
         table.weight.data = rotation.T @ table.weights().detach()
         table.bias.data = rotation.T @ table.bias.detach()
         self.basis = rotation.T @ self.basis
         self.projects = torch.ones_like(self.projects)
 
     def settings(self) -> dict[str, Any]:
-        layers = [
-            {"heads": self.size(self.axes[f"heads.{layer}"]), "ffn": self.size(self.axes[f"ffn.{layer}"])}
-            for layer in self.layers
-        ]
         counted = {} if self.padding is None else {"padding": self.padding}
+        layers = [self._settings_of(layer) for layer in self.layers]
         return {"kind": "encoder", **self.architecture.settings(), **counted, "out": self.out, "layers": layers}
+
+    def _settings_of(self, layer: int) -> dict[str, Any]:
+        block = self.architecture.block(layer)
+        sizes = {kind: self.size(self.axes[f"{kind}.{block}"]) for kind in ("heads", "ffn")}
+        shared = {"block": self.blocks.index(block)} if self.architecture.blocks else {}
+        normed = any(name.startswith("preattention_") for name in self.norms)
+        bare = {"bare": True} if normed and f"preattention_{block}" not in self.norms else {}
+        return {**sizes, **self.architecture.of_layer(layer), **shared, **bare}
+
+
+class _Weights:
+    """The weights of an encoder as it trains, as `autoprune.encoder.transformer` asks for them.
+
+    Args:
+        model: the encoder.
+        products: what linear maps multiply in.
+    """
+
+    def __init__(self, model: Encoder, products: torch.dtype) -> None:
+        self._model, self._products = model, products
+
+    def has(self, name: str) -> bool:
+        return name in self._model._tables and (name != "out" or bool(self._model.projects))
+
+    def looked_up(self, name: str, rows: Tensor) -> Tensor:
+        return self._model._table(name).values(rows.flatten()).view(*rows.shape, -1)
+
+    def mapped(self, name: str, vectors: Tensor) -> Tensor:
+        # What follows the pooling is exact: it is little.
+        narrow = self._products != torch.float32 and name not in ("out", "dense")
+        with torch.autocast(vectors.device.type, dtype=self._products, enabled=narrow):
+            mapped: Tensor = self._model._tables[name](vectors)
+        return mapped.float()
+
+    def normed(self, name: str, vectors: Tensor) -> Tensor:
+        norms = self._model.norms
+        return norms[name](vectors) if name in norms else vectors
+
+    def relative(self, layer: int) -> Tensor | None:
+        return self._model.distances_of(layer)
 
 
 def _blind_to_padding(watch: Watch, there: Tensor) -> Watch:
@@ -271,11 +299,14 @@ def copy_weights(model: Encoder, weights: Mapping[str, Tensor]) -> None:
             assert isinstance(table, Table), "only tables are kept"
             if name in weights:
                 table.weight.copy_(weights[name])
-                if isinstance(table, Linear) and f"{name}.bias" in weights:
+                if table.bias is not None and f"{name}.bias" in weights:
                     table.bias.copy_(weights[f"{name}.bias"])
         for name, norm in model.norms.items():
-            assert isinstance(norm, LayerNorm), "only norms are kept"
+            assert isinstance(norm, Norm), "only norms are kept"
             norm.weight.copy_(weights[f"{name}.norm"])
-            norm.bias.copy_(weights[f"{name}.norm.bias"])
+            if norm.bias is not None:
+                norm.bias.copy_(weights[f"{name}.norm.bias"])
+        if model.distances is not None:
+            model.distances.copy_(weights["distances"])
         if "out" in weights:
             model.projects.fill_(True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +44,41 @@ MODES = {
 TANH = "torch.nn.modules.activation.Tanh"
 """Of a Dense module that names no activation, as sentence-transformers has it."""
 
-IDENTITIES = ("torch.nn.modules.linear.Identity", "torch.nn.Identity")
+DENSE_ACTIVATIONS = {
+    **dict.fromkeys(("torch.nn.modules.linear.Identity", "torch.nn.Identity"), None),
+    **dict.fromkeys((TANH, "torch.nn.Tanh"), "tanh"),
+    **dict.fromkeys(("torch.nn.modules.activation.GELU", "torch.nn.GELU"), "gelu"),
+    **dict.fromkeys(("torch.nn.modules.activation.ReLU", "torch.nn.ReLU"), "relu"),
+    **dict.fromkeys(("torch.nn.modules.activation.SiLU", "torch.nn.SiLU"), "silu"),
+}
+"""What a Dense module does to what it mapped: a class of torch → one of `autoprune.encoder.functional.ACTIVATIONS`."""
 
 
-def find_modules(source: Source) -> dict[str, Path]:
-    """The folder of each module that sentence-transformers lists; none where it lists nothing.
+@dataclass(frozen=True, kw_only=True)
+class Behind:
+    """What follows the pooling: perhaps a layer with an activation, and behind it perhaps a linear map.
+
+    Attributes:
+        weights: `dense`, `out` and their biases, float32.
+        activation: of the layer; None: there is none.
+        width: dimensions of what comes out.
+    """
+
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    activation: str | None = None
+    width: int
+
+    def cut_to(self, kept: int | None) -> dict[str, Tensor]:
+        """The weights whose vectors have the first dimensions only, where sentence-transformers keeps no others."""
+        if kept is None:
+            return dict(self.weights)
+        whole = {"out": torch.eye(self.width)} if "out" not in self.weights else {}
+        found = {**self.weights, **whole}
+        return {name: weight[:kept] if name.startswith("out") else weight for name, weight in found.items()}
+
+
+def find_modules(source: Source) -> dict[str, list[Path]]:
+    """The folders of the modules that sentence-transformers lists; none where it lists nothing.
 
     Raises:
         AutopruneError: there are others, or they stand in another order.
@@ -71,12 +103,17 @@ def find_modules(source: Source) -> dict[str, Path]:
         if Path(module["path"]).is_absolute() or ".." in Path(module["path"]).parts:
             raise source.refusal(f"modules.json: the path {module['path']!r} leads out of the model's folder.")
     kinds = [module["type"].rpartition(".")[2] for module in modules]
-    if kinds != [kind for kind in MODULES if kind in kinds]:
+    if [kind for at, kind in enumerate(kinds) if kind != "Dense" or kind not in kinds[at - 1 : at]] != [
+        kind for kind in MODULES if kind in kinds
+    ]:
         raise source.refusal(
-            f"modules.json names {', '.join(kinds)}; each of {', '.join(MODULES[:-1])} and {MODULES[-1]}, once and in "
-            "this order, is known."
+            f"modules.json names {', '.join(kinds)}; each of {', '.join(MODULES[:-1])} and {MODULES[-1]}, once (Dense "
+            "several times) and in this order, is known."
         )
-    return {kind: source.folder / module["path"] for kind, module in zip(kinds, modules, strict=True)}
+    found: dict[str, list[Path]] = {}
+    for kind, module in zip(kinds, modules, strict=True):
+        found.setdefault(kind, []).append(source.folder / module["path"])
+    return found
 
 
 def read_reading(source: Source, folder: Path) -> dict[str, Any]:
@@ -119,13 +156,6 @@ def read_declared(source: Source) -> tuple[Prompts, str, int | None]:
             "is called document"
         )
     return prompts, str(similarity), kept
-
-
-def truncated(dense: Mapping[str, Tensor], kept: int | None, hidden: int) -> dict[str, Tensor]:
-    """A projection whose vectors have the first dimensions only, where sentence-transformers keeps no others."""
-    if kept is None:
-        return dict(dense)
-    return {name: weight[:kept] for name, weight in (dense or {"out": torch.eye(hidden)}).items()}
 
 
 def check_cut(source: Source, kept: int | None, width: int, similarity: str) -> None:
@@ -171,7 +201,9 @@ def read_pooling(source: Source, folder: Path | None, prompts: Prompts) -> str:
     named = config.get("pooling_mode") or [mode for key, mode in MODES.items() if config.get(key)] or "mean"
     modes = named if isinstance(named, list) else [named]
     if len(modes) != 1 or modes[0] not in POOLINGS:
-        raise source.refusal(f"the pooling {' and '.join(map(str, modes))} is unknown; one of mean, cls and max is.")
+        raise source.refusal(
+            f"the pooling {' and '.join(map(str, modes))} is unknown; one of {', '.join(POOLINGS)} is, by itself."
+        )
     if not config.get("include_prompt", True) and prompts.describe():
         raise source.refusal(
             "its pooling leaves prompts out (include_prompt is false), which is not known here; set it to true, or "
@@ -180,26 +212,59 @@ def read_pooling(source: Source, folder: Path | None, prompts: Prompts) -> str:
     return str(modes[0])
 
 
-def read_dense(source: Source, folder: Path, hidden: int) -> dict[str, Tensor]:
-    """The projection of vectors: `out` and perhaps `out.bias`, float32.
+def read_behind(source: Source, folders: Sequence[Path], hidden: int) -> Behind:
+    """The Dense modules of a model, of which linear maps that follow one another are one.
 
     Raises:
-        AutopruneError: it is no linear map, or its weights cannot be read or do not fit.
+        AutopruneError: more than one has an activation, or weights cannot be read or do not fit.
     """
+    width, maps = hidden, list[tuple[str | None, Tensor, Tensor | None]]()
+    for folder in folders:
+        maps.append(_read_dense(source, folder, width))
+        width = len(maps[-1][1])
+    while any(one[0] is None for one in maps[:-1]):
+        at = next(at for at, (one, _) in enumerate(pairwise(maps)) if one[0] is None)
+        maps[at : at + 2] = [_one(maps[at], maps[at + 1])]
+    if sum(activation is not None for activation, _, _ in maps) > 1:
+        raise source.refusal(
+            f"{len(folders)} Dense modules, of which more than one has an activation, are not known here; one with an "
+            "activation is, and linear ones before and behind it."
+        )
+    found: dict[str, Tensor] = {}
+    for activation, weight, bias in maps:
+        name = "out" if activation is None else "dense"
+        found |= {name: weight, **({f"{name}.bias": bias} if bias is not None else {})}
+    return Behind(weights=found, activation=next((one[0] for one in maps if one[0]), None), width=width)
+
+
+def _one(
+    first: tuple[str | None, Tensor, Tensor | None], then: tuple[str | None, Tensor, Tensor | None]
+) -> tuple[str | None, Tensor, Tensor | None]:
+    """A linear map and what follows it as one."""
+    _, inner, added = first
+    activation, outer, bias = then
+    moved = None if added is None else (outer.double() @ added.double()).float()
+    both = [one for one in (moved, bias) if one is not None]
+    return activation, (outer.double() @ inner.double()).float(), sum(both[1:], both[0]) if both else None
+
+
+def _read_dense(source: Source, folder: Path, fed: int) -> tuple[str | None, Tensor, Tensor | None]:
+    """The activation, the weight and perhaps the bias of a Dense module that is fed vectors of a width."""
     config = source.read(folder / "config.json", "Dense")
     activation = config.get("activation_function", TANH)
-    if activation not in IDENTITIES:
-        raise source.refusal(f"a Dense module with the activation {activation} is unknown; only Identity is known.")
+    if activation not in DENSE_ACTIVATIONS:
+        known = ", ".join(sorted({name.rpartition(".")[2] for name in DENSE_ACTIVATIONS}))
+        raise source.refusal(f"a Dense module with the activation {activation} is unknown; {known} are known.")
     held = read_checkpoint(folder, ("model.safetensors", "pytorch_model.bin"))
     out = config.get("out_features", len(held.get("linear.weight", ())))
-    wanted = {"linear.weight": (out, hidden), **({"linear.bias": (out,)} if config.get("bias", True) else {})}
+    wanted = {"linear.weight": (out, fed), **({"linear.bias": (out,)} if config.get("bias", True) else {})}
     found = {name: tuple(weight.shape) for name, weight in held.items()}
     if found != wanted:
         raise source.refusal(
-            f"{folder.name}: its config.json and the {hidden} dimensions of the model ask for {_shapes(wanted)}, but "
+            f"{folder.name}: its config.json and the {fed} dimensions of what it is fed ask for {_shapes(wanted)}, but "
             f"its weights are {_shapes(found)}."
         )
-    return {name.replace("linear.weight", "out").replace("linear.bias", "out.bias"): held[name] for name in wanted}
+    return DENSE_ACTIVATIONS[activation], held["linear.weight"], held.get("linear.bias")
 
 
 def check_normalize(source: Source, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A sentence encoder of the BERT family as plain arrays: what `autoprune.encoder.onnx_graph` writes as a file."""
+"""A sentence encoder as plain arrays: what `autoprune.encoder.onnx_graph` writes as a file."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ class Linear:
 
     Attributes:
         weight: float32 [out, in], or int8 codes [out, in] in [-63, 63]; of fewer bits, in [-8, 7] and [-2, 1].
-        bias: float32 [out].
+        bias: float32 [out]; None: zeros.
         scale: float32 [out], for codes: value = code * scale. The input is then quantised as it comes, each row (a
             token) to whole numbers from -127 to 127, which stand for its largest absolute value.
         bits: of a code in the file: 8, 4 or 2.
     """
 
     weight: Array
-    bias: Array
+    bias: Array | None
     scale: Array | None = None
     bits: int = 8
 
     def __post_init__(self) -> None:
         kind = np.float32 if self.scale is None else np.int8
         _holds(self.weight.dtype == kind and self.weight.ndim == 2, f"weight is {kind.__name__} [out, in]", self.weight)
-        _holds(self.bias.shape == self.weight.shape[:1], "bias is float32 [out]", self.bias)
+        _holds(self.bias is None or self.bias.shape == self.weight.shape[:1], "bias is float32 [out]", self.bias)
         if self.scale is not None:
-            _holds(self.scale.shape == self.bias.shape, "scale is float32 [out]", self.scale)
+            _holds(self.scale.shape == self.weight.shape[:1], "scale is float32 [out]", self.scale)
             _holds(self.bits in (8, 4, 2), "bits is 8, 4 or 2", self.bits)
             least, most = (
                 (-MOST_CODE, MOST_CODE) if self.bits == 8 else (-(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1)
@@ -51,6 +51,11 @@ class Linear:
     def coded(self) -> bool:
         return self.scale is not None
 
+    @property
+    def out(self) -> int:
+        """Numbers that come out."""
+        return len(self.weight)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding:
@@ -58,7 +63,7 @@ class Embedding:
 
     Attributes:
         table: float32 [rows, dim], or packed codes, uint8 [rows, width] with width = ceil(dim * bits / 8), in the
-            planes of `autoprune.packing.codes.pack_codes`.
+            planes of `autoprune.packing.bits.pack_codes`.
         dim: columns of the table.
         bits: 8, 4, 2 or 1 for codes.
         scale, offset: float32 or float16 [rows], for codes: value = (code * scale + offset) * unit.
@@ -85,22 +90,37 @@ class Embedding:
 
 @dataclass(frozen=True, kw_only=True)
 class Norm:
-    """Layer normalisation: gain and bias, float32 [hidden] each."""
+    """Layer normalisation, or that by the root mean square.
+
+    Attributes:
+        gain: float32 [hidden].
+        bias: float32 [hidden]; None: zeros.
+        rms: whether the mean stays.
+    """
 
     gain: Array
-    bias: Array
+    bias: Array | None = None
+    rms: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One layer of the encoder; heads and neurons are its own.
+    """One layer of the encoder; heads and neurons are its own. A norm that is None lets pass what comes.
 
     Attributes:
-        heads: at least one.
-        query, key, value: hidden -> heads * head_dim.
-        output: heads * head_dim -> hidden.
+        heads: that have keys and values, at least one; each serves `Encoder.shared` heads.
+        query, key, value: hidden -> heads * head_dim, of queries `shared` times as many.
+        output: shared * heads * head_dim -> hidden.
         up, down: hidden -> neurons -> hidden.
+        gate: hidden -> neurons, which are active and multiply those of `up`; None: those of `up` are active.
         attention_norm, output_norm: applied after the sum with what came in.
+        before_attention, before_neurons: applied to what came in, for attention and neurons alone.
+        after_attention, after_neurons: applied to what these say, before the sum.
+        queries, keys: applied to each head.
+        reach: the distance up to which tokens see one another; None: they see all.
+        theta: the base of rotary positions; None: there are none.
+        distances: what is added to the scores of each head, float32 [heads, 2 * farthest + 1], from the token that is
+            farthest before to that which is farthest behind; None: nothing.
     """
 
     heads: int
@@ -108,41 +128,62 @@ class Layer:
     key: Linear
     value: Linear
     output: Linear
-    attention_norm: Norm
     up: Linear
     down: Linear
-    output_norm: Norm
+    gate: Linear | None = None
+    attention_norm: Norm | None = None
+    output_norm: Norm | None = None
+    before_attention: Norm | None = None
+    after_attention: Norm | None = None
+    before_neurons: Norm | None = None
+    after_neurons: Norm | None = None
+    queries: Norm | None = None
+    keys: Norm | None = None
+    reach: int | None = None
+    theta: float | None = None
+    distances: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """Embeddings, layers after which a norm stands (Devlin et al. 2019, "BERT"), pooling.
+    """Embeddings, layers (Vaswani et al. 2017), pooling.
 
     Attributes:
-        word, position: the tables; the row of the one token type is already added to `position`.
+        word, position: the tables; the row of the one token type is already added to `position`. None: no places.
         padding: the id that takes row 0 of `position` and is not counted; None: places are counted over all ids.
-        norm: of the sum of both.
+        norm: of the sum of both; None: there is none.
         project: applied to what was normed; None: the tables are as wide as the layers.
         layers: at least one.
         head_dim: numbers of a head, the same in all layers.
-        activation: gelu (exact), gelu_new (with tanh) or relu.
+        shared: heads that share the keys and values of one.
+        scale: what scores are multiplied by; None: head_dim ** -0.5.
+        causal: whether a token sees those before it alone.
+        activation: one of `autoprune.encoder.functional.ACTIVATIONS`.
         epsilon: added to the variance in a norm.
-        pooling: mean, cls (the first token) or max, over the tokens that the mask keeps.
-        dense: applied to what was pooled.
+        final: the norm behind the last layer; None: there is none.
+        pooling: one of `autoprune.encoder.functional.POOLINGS`, over the tokens that the mask keeps.
+        dense, dense_activation: a layer behind the pooling.
+        projection: a linear map behind it.
         normalize: whether embeddings get length 1.
     """
 
     word: Embedding
-    position: Embedding
-    norm: Norm
     layers: tuple[Layer, ...]
     head_dim: int
+    position: Embedding | None = None
+    norm: Norm | None = None
+    shared: int = 1
+    scale: float | None = None
+    causal: bool = False
     activation: str = "gelu"
     epsilon: float = 1e-12
+    final: Norm | None = None
     pooling: str = "mean"
     padding: int | None = None
     project: Linear | None = None
     dense: Linear | None = None
+    dense_activation: str | None = None
+    projection: Linear | None = None
     normalize: bool = True
 
     def __post_init__(self) -> None:
@@ -152,32 +193,41 @@ class Encoder:
             raise unknown("pooling", self.pooling, POOLINGS)
         _holds(len(self.layers) > 0, "there is at least one layer", self.layers)
         embedding = self.word.dim
-        _holds(self.position.dim == embedding, f"position has {embedding} columns, as word", self.position.dim)
+        if self.position is not None:
+            _holds(self.position.dim == embedding, f"position has {embedding} columns, as word", self.position.dim)
         if self.project is not None:
             weight = self.project.weight
             _holds(weight.shape[1] == embedding, f"project takes {embedding} numbers", weight)
-        hidden = self.hidden
         for number, layer in enumerate(self.layers):
-            inner, neurons = layer.heads * self.head_dim, len(layer.up.bias)
-            _holds(inner > 0 and neurons > 0, f"layer {number} has a head and a neuron", (layer.heads, neurons))
-            for name in ("query", "key", "value", "output", "up", "down"):
-                out, fed = {"output": (hidden, inner), "up": (neurons, hidden), "down": (hidden, neurons)}.get(
-                    name, (inner, hidden)
-                )
-                weight = getattr(layer, name).weight
-                _holds(weight.shape == (out, fed), f"layer {number}: {name} is [{out}, {fed}]", weight)
-        if self.dense is not None:
-            _holds(self.dense.weight.shape[1] == hidden, f"dense takes {hidden} numbers", self.dense.weight)
+            self._check_layer(number, layer)
+        width = self.hidden
+        for name in ("dense", "projection"):
+            behind: Linear | None = getattr(self, name)
+            if behind is not None:
+                _holds(behind.weight.shape[1] == width, f"{name} takes {width} numbers", behind.weight)
+                width = behind.out
+
+    def _check_layer(self, number: int, layer: Layer) -> None:
+        hidden, inner, neurons = self.hidden, layer.heads * self.head_dim, layer.up.out
+        _holds(inner > 0 and neurons > 0, f"layer {number} has a head and a neuron", (layer.heads, neurons))
+        asked = self.shared * inner
+        shapes = {"query": (asked, hidden), "key": (inner, hidden), "value": (inner, hidden)}
+        shapes |= {"output": (hidden, asked), "up": (neurons, hidden), "gate": (neurons, hidden)}
+        for name, shape in {**shapes, "down": (hidden, neurons)}.items():
+            linear: Linear | None = getattr(layer, name)
+            if linear is not None:
+                _holds(linear.weight.shape == shape, f"layer {number}: {name} is {list(shape)}", linear.weight)
 
     @property
     def hidden(self) -> int:
         """Numbers of a token between layers."""
-        return self.word.dim if self.project is None else len(self.project.bias)
+        return self.word.dim if self.project is None else self.project.out
 
     @property
     def out(self) -> int:
         """Numbers of an embedding."""
-        return self.hidden if self.dense is None else len(self.dense.bias)
+        last = self.projection or self.dense
+        return self.hidden if last is None else last.out
 
 
 def _holds(rule: bool, what: str, got: object) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from autoprune.artifacts.served import Beside, Parts
 from autoprune.encoder import onnx_spec
-from autoprune.encoder.architecture import LayerNorm
+from autoprune.encoder.architecture import MAPS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.onnx_graph import build
+from autoprune.encoder.sizes import Norm
+from autoprune.encoder.transformer import buckets
 from autoprune.models.table import FLOAT_BITS, Linear, Table
-from autoprune.packing.codes import RowCodes, pack_codes, symmetric_zero
+from autoprune.packing.arrays import numpy_of
+from autoprune.packing.bits import pack_codes
+from autoprune.packing.codes import RowCodes, symmetric_zero
 
 
 def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
@@ -23,38 +28,47 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         model: nothing of it hidden any more.
         runtime: `onnx` or `torch`.
     """
-    tokenizer = model.tokenizer.restricted(model.pieces).to_json().encode()
+    tokenizer = model.tokenizer.restricted(model.pieces.numpy()).to_json().encode()
     settings = {**model.settings(), "runtime": runtime}
     if runtime == "onnx":
         widths = {name: _written_bits(table) for name, table in model.tables.items()}
         # what latency depends on; a graph says the same, but not in a few words
-        rows = {"word": model.tables["word"].rows, "position": _positions(model)}
+        rows = {"word": model.tables["word"].rows}
+        rows |= {"position": _positions(model)} if "position" in model.tables else {}
         coded = any(isinstance(table, Linear) and table.coded is not None for table in model.tables.values())
         scales = {"activation_scales": "token"} if coded else {}  # without: one for a whole request
+        written = build(_graph(model))
+        outside = {"outside": written.outside} if written.outside else {}
         return Parts(
-            manifest={**settings, **scales, "rows": rows, "bits": widths},
+            manifest={**settings, **scales, "rows": rows, "bits": widths, **outside},
             tensors={},
             beside=beside,
-            files={"model.onnx": build(_graph(model)), "tokenizer.json": tokenizer},
+            files={**written.files(), "tokenizer.json": tokenizer},
         )
-    number = {layer: place for place, layer in enumerate(model.layers)}
+    number = {block: place for place, block in enumerate(model.blocks)}
 
     def renumbered(name: str) -> str:
-        stem, _, layer = name.partition("_")
-        return f"{stem}_{number[int(layer)]}" if layer else name
+        stem, _, block = name.partition("_")
+        return f"{stem}_{number[int(block)]}" if block else name
 
     tables: dict[str, Any] = {}
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, np.ndarray[Any, Any]] = {}
     for name, table in model.tables.items():
         stored, ours = table.packed(), renumbered(name)
         tables[ours] = stored.entry
         tensors |= {f"{ours}.{key}": tensor for key, tensor in stored.tensors.items()}
-        if isinstance(table, Linear):
-            tensors[f"{ours}.bias"] = table.bias.detach()
+        if table.bias is not None:
+            tensors[f"{ours}.bias"] = numpy_of(table.bias)
     for name, norm in model.norms.items():
-        assert isinstance(norm, LayerNorm), "only norms are kept"
+        assert isinstance(norm, Norm), "only norms are kept"
         ours = renumbered(name)
-        tensors |= {f"{ours}.norm": norm.weight.detach(), f"{ours}.norm.bias": norm.bias.detach()}
+        tensors[f"{ours}.norm"] = numpy_of(norm.weight)
+        if norm.bias is not None:
+            tensors[f"{ours}.norm.bias"] = numpy_of(norm.bias)
+    for place, layer in enumerate(model.layers):
+        distances = model.distances_of(layer)
+        if distances is not None:
+            tensors[f"distances_{place}.bias"] = numpy_of(distances)
     return Parts(
         manifest={**settings, "tables": tables}, tensors=tensors, beside=beside, files={"tokenizer.json": tokenizer}
     )
@@ -71,47 +85,78 @@ def _written_bits(table: Table) -> int:
     return FLOAT_BITS if looked_up and not bool(table.mask.all()) else int(table.bits[0])
 
 
+NORMS = {
+    "attention_norm": "attention",
+    "output_norm": "ffn",
+    "before_attention": "preattention",
+    "after_attention": "postattention",
+    "before_neurons": "preffn",
+    "after_neurons": "postffn",
+    "queries": "queries",
+    "keys": "keys",
+}
+"""What a graph calls the norms of a layer, and what they are called here."""
+
+
 def _graph(model: Encoder) -> onnx_spec.Encoder:
     tables, architecture = model.tables, model.architecture
-
-    def norm(name: str) -> onnx_spec.Norm:
-        held = model.norms[name]
-        assert isinstance(held, LayerNorm), "only norms are kept"
-        return onnx_spec.Norm(gain=_array(held.weight), bias=_array(held.bias))
-
-    layers = tuple(
-        onnx_spec.Layer(
-            heads=model.size(model.axes[f"heads.{layer}"]),
-            query=_linear(tables[f"query_{layer}"]),
-            key=_linear(tables[f"key_{layer}"]),
-            value=_linear(tables[f"value_{layer}"]),
-            output=_linear(tables[f"output_{layer}"]),
-            attention_norm=norm(f"attention_{layer}"),
-            up=_linear(tables[f"up_{layer}"]),
-            down=_linear(tables[f"down_{layer}"]),
-            output_norm=norm(f"ffn_{layer}"),
-        )
-        for layer in model.layers
-    )
     return onnx_spec.Encoder(
         word=_embedding(tables["word"]),
-        position=_embedding(tables["position"], rows=_positions(model)),
-        norm=norm("embedding"),
-        layers=layers,
+        position=_embedding(tables["position"], rows=_positions(model)) if "position" in tables else None,
+        norm=_norm(model, "embedding"),
+        layers=tuple(_layer(model, layer) for layer in model.layers),
         head_dim=architecture.head_dim,
+        shared=architecture.shared,
+        scale=architecture.scale,
+        causal=architecture.causal,
         activation=architecture.activation,
         epsilon=architecture.epsilon,
+        final=_norm(model, "final"),
         pooling=architecture.pooling,
         padding=model.padding,
         project=_linear(tables["project"]) if "project" in tables else None,
-        dense=_linear(tables["out"]) if "out" in tables else None,
+        dense=_linear(tables["dense"]) if "dense" in tables else None,
+        dense_activation=architecture.dense,
+        projection=_linear(tables["out"]) if "out" in tables else None,
         normalize=architecture.normalize,
     )
 
 
+def _layer(model: Encoder, layer: int) -> onnx_spec.Layer:
+    block, tables = model.architecture.block(layer), model.tables
+    maps: dict[str, Any] = {name: _linear(tables[f"{name}_{block}"]) for name in MAPS if f"{name}_{block}" in tables}
+    norms: dict[str, Any] = {theirs: _norm(model, f"{ours}_{block}") for theirs, ours in NORMS.items()}
+    said = model.architecture.of_layer(layer)
+    return onnx_spec.Layer(
+        heads=model.size(model.axes[f"heads.{block}"]),
+        **maps,
+        **norms,
+        reach=said.get("reach"),
+        theta=said.get("theta"),
+        distances=_distances(model, layer),
+    )
+
+
+def _distances(model: Encoder, layer: int) -> Any:
+    """What each distance adds to the scores of each head: as far as they are told apart."""
+    held, farthest = model.distances_of(layer), model.architecture.farthest
+    if held is None or farthest is None:
+        return None
+    return _array(held[:, buckets(torch.arange(-farthest, farthest + 1), held.shape[1], farthest)])
+
+
+def _norm(model: Encoder, name: str) -> onnx_spec.Norm | None:
+    if name not in model.norms:
+        return None
+    held = model.norms[name]
+    assert isinstance(held, Norm), "only norms are kept"
+    bias = None if held.bias is None else _array(held.bias)
+    return onnx_spec.Norm(gain=_array(held.weight), bias=bias, rms=held.rms)
+
+
 def _linear(table: Table) -> onnx_spec.Linear:
     assert isinstance(table, Linear), "what is multiplied by is a linear map"
-    bias = _array(table.bias)
+    bias = None if table.bias is None else _array(table.bias)
     if table.coded is None:
         return onnx_spec.Linear(weight=_array(table.values()), bias=bias)
     coded = _row_codes(table)

@@ -1,26 +1,23 @@
-"""Sentence encoders that answer: the same question to two runtimes, onnxruntime and torch."""
+"""Sentence encoders that answer, by onnxruntime or (`autoprune.encoder.torch_served`) by torch."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import layer_norm, linear, normalize, scaled_dot_product_attention
 
 from autoprune.artifacts.served import Parts, Served
-from autoprune.encoder.functional import ACTIVATIONS, padded, places, pool
 from autoprune.encoder.onnx_session import open_session, run
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
-from autoprune.encoder.tokenizer import Tokenizer
+from autoprune.encoder.tokenizer import Tokenizer, side_by_side
 from autoprune.errors import AutopruneError
 from autoprune.fits import fits
-from autoprune.packing import PackedTable
+from autoprune.machine import threads
 
 Vectors = NDArray[np.float32]
 
@@ -29,7 +26,7 @@ SETTINGS: dict[str, Any] = {
     "max_tokens": int,
     "out": int,
     "head_dim": int,
-    "layers": list[dict[str, int]],
+    "layers": list[dict[str, Any]],
     "pooling": str,
     "normalize": bool,
     "activation": str,
@@ -38,6 +35,7 @@ SETTINGS: dict[str, Any] = {
     "prompts": dict[str, Any] | None,
     "similarity": str | None,
     "rows": dict[str, int] | None,
+    "outside": dict[str, list[Any]] | None,
 }
 """What a manifest must say, and of what type it is; that which may be None may be absent."""
 
@@ -56,7 +54,7 @@ class SentenceEncoder(Served):
         if wrong:
             raise ValueError(f"{wrong[0]} in its manifest is {parts.manifest.get(wrong[0])!r}")
         self._max_tokens: int = parts.manifest["max_tokens"]
-        self._tokenizer = Tokenizer.read(parts.files["tokenizer.json"].decode(), max_tokens=self._max_tokens)
+        self._tokenizer = Tokenizer.written(parts.content("tokenizer.json").decode(), max_tokens=self._max_tokens)
         self.out: int = parts.manifest["out"]
         self.prompts = Prompts(**parts.manifest.get("prompts", {}))
         self.similarity: str = parts.manifest.get("similarity", SIMILARITIES[0])
@@ -104,7 +102,7 @@ class SentenceEncoder(Served):
         found = np.empty((len(texts), self.out), dtype=np.float32)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            ids, there = padded([tokens[at] for at in chosen])
+            ids, there = side_by_side([tokens[at] for at in chosen])
             found[chosen] = self.forward(ids, there)
             self.pause()
         return found
@@ -114,13 +112,15 @@ class SentenceEncoder(Served):
         return self._tokenizer.count(texts)
 
     def check(self) -> None:
-        """Answers once: two texts of unlike length, and the piece of the largest id.
+        """Answers once: two texts of unlike length, and a piece of a large id.
 
         Raises:
             ValueError: the answer is none.
         """
         one, *_ = self._tokenizer.encode(["a"])
-        ids, there = padded([one, np.append(one, self._tokenizer.size - 1).astype(np.int32)[-self._max_tokens :]])
+        ids, there = side_by_side(
+            [one, np.append(one, self._tokenizer.large_id()).astype(np.int32)[-self._max_tokens :]]
+        )
         found = self.forward(ids, there)
         if found.shape != (2, self.out) or found.dtype != np.float32:
             raise ValueError(f"its vectors are {found.dtype} {list(found.shape)}, not float32 {[2, self.out]}")
@@ -133,116 +133,50 @@ class SentenceEncoder(Served):
         """Tokens for which there are places; None: an older artifact does not say."""
 
     @abstractmethod
-    def forward(self, ids: Tensor, there: Tensor) -> Vectors:
+    def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
         """The vectors of token ids, int64 [batch, tokens], of which those that are `there` (bool) count."""
 
 
 class OnnxEncoder(SentenceEncoder):
-    """Answers by onnxruntime, on the CPU, with as many threads as torch has when it is asked."""
+    """Answers by onnxruntime, on the CPU, with as many threads as torch has when it is asked, or else all cores."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self._model = parts.files["model.onnx"]
+        self._outside = _outside(parts) if isinstance(self._model, bytes) else {}  # a file's lie beside it
         self._rows, self._padding = parts.manifest.get("rows"), parts.manifest.get("padding")
         self._sessions: dict[int, Any] = {}
         self._session()
 
     @property
     def memory_bytes(self) -> int:
-        return len(self._model)
+        if isinstance(self._model, bytes):
+            return len(self._model) + sum(weight.nbytes for weight in self._outside.values())
+        return sum(path.stat().st_size for path in self._model.parent.glob(f"{self._model.name}*"))
 
     @property
     def positions(self) -> int | None:
-        return None if self._rows is None else int(self._rows["position"]) - (self._padding is not None)
+        places = (self._rows or {}).get("position")
+        return None if places is None else int(places) - (self._padding is not None)
 
-    def forward(self, ids: Tensor, there: Tensor) -> Vectors:
-        return run(self._session(), ids.numpy(), there.numpy().astype(np.int64))
+    def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
+        return run(self._session(), ids, there.astype(np.int64))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which opens sessions of its own."""
+        return {**self.__dict__, "_sessions": {}}
 
     def _session(self) -> Any:
-        threads = torch.get_num_threads()
-        if threads not in self._sessions:
-            self._sessions[threads] = open_session(self._model, threads)
-        return self._sessions[threads]
+        count = threads()
+        if count not in self._sessions:
+            self._sessions[count] = open_session(self._model, count, self._outside)
+        return self._sessions[count]
 
 
-class TorchEncoder(SentenceEncoder):
-    """Answers by torch: linear maps are widened to float32, the tables that are looked up stay packed."""
-
-    def __init__(self, parts: Parts, *, device: torch.device | str) -> None:
-        super().__init__(parts)
-        self._settings = parts.manifest
-        self._device = torch.device(device)
-        self._tables: dict[str, PackedTable] = {}
-        self._weights = {
-            name: tensor.to(self._device)
-            for name, tensor in parts.tensors.items()
-            if name.rpartition(".")[2] in ("bias", "norm")
-        }
-        for name, packed in parts.tables().items():
-            table = packed.to(self._device)
-            if name in ("word", "position"):
-                self._tables[name] = table
-            else:
-                self._weights[name] = table.decode(torch.arange(table.rows, device=self._device)).contiguous()
-
-    @property
-    def memory_bytes(self) -> int:
-        packed = sum(table.memory_bytes for table in self._tables.values())
-        return packed + sum(tensor.nbytes for tensor in self._weights.values())
-
-    @property
-    def positions(self) -> int:
-        return self._tables["position"].rows - (self._settings.get("padding") is not None)
-
-    @torch.inference_mode()
-    def forward(self, ids: Tensor, there: Tensor) -> Vectors:
-        ids, there = ids.to(self._device), there.to(self._device)
-        rows = places(ids, self._settings.get("padding"))
-        words = self._tables["word"].decode(ids.flatten()).view(*ids.shape, -1)
-        placed = self._tables["position"].decode(rows.flatten()).view(*rows.shape, -1)
-        hidden = self._norm("embedding", words + placed)
-        if "project" in self._weights:
-            hidden = self._map("project", hidden)
-        mask = None if there.all() else there[:, None, None, :]
-        activate = ACTIVATIONS[self._settings["activation"]]
-        for layer in range(len(self._settings["layers"])):
-            query, key, value = (
-                self._map(f"{name}_{layer}", hidden).view(*ids.shape, -1, self._settings["head_dim"]).transpose(1, 2)
-                for name in ("query", "key", "value")
-            )
-            context = scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
-            hidden = hidden + self._map(f"output_{layer}", context.reshape(*ids.shape, -1))
-            hidden = self._norm(f"attention_{layer}", hidden)
-            neurons = activate(self._map(f"up_{layer}", hidden))
-            hidden = self._norm(f"ffn_{layer}", hidden + self._map(f"down_{layer}", neurons))
-        vectors = pool(hidden, there, self._settings["pooling"])
-        if "out" in self._weights:
-            vectors = self._map("out", vectors)
-        if self._settings["normalize"]:
-            vectors = normalize(vectors)
-        found: Vectors = vectors.cpu().numpy()
-        return found
-
-    def _map(self, name: str, vectors: Tensor) -> Tensor:
-        return linear(vectors, self._weights[name], self._weights[f"{name}.bias"])
-
-    def _norm(self, name: str, vectors: Tensor) -> Tensor:
-        weight, bias = self._weights[f"{name}.norm"], self._weights[f"{name}.norm.bias"]
-        return layer_norm(vectors, weight.shape, weight, bias, self._settings["epsilon"])
-
-
-def serve_encoder(parts: Parts, *, device: torch.device | str) -> SentenceEncoder:
-    """The encoder of an artifact's parts, on the runtime that it was made for.
-
-    Raises:
-        AutopruneError: a library that it needs is not installed, or its prompts cannot be meant.
-        ValueError: its parts cannot be read, or do not fit one another, as where a file of it is damaged.
-    """
-    try:
-        made = OnnxEncoder(parts) if parts.manifest["runtime"] == "onnx" else TorchEncoder(parts, device=device)
-        made.check()
-    except (AutopruneError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # tokenizers and onnxruntime have errors of their own, some of no class but this
-        raise ValueError((str(error).strip().splitlines() or [type(error).__name__])[0][:200]) from error
-    return made
+def _outside(parts: Parts) -> dict[str, NDArray[Any]]:
+    """The weights that a graph of more than two gigabytes has no room for, by name."""
+    data = parts.content("model.onnx.data") if "model.onnx.data" in parts.files else b""
+    return {
+        name: np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)
+        for name, (dtype, shape, start) in (parts.manifest.get("outside") or {}).items()
+    }

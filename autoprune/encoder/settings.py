@@ -56,6 +56,10 @@ CONFIG: dict[str, Fate] = {
     **_each(HONOURED, "model_type vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size"),
     **_each(HONOURED, "hidden_act max_position_embeddings type_vocab_size layer_norm_eps pad_token_id embedding_size"),
     **_each(HONOURED, "dim n_layers n_heads hidden_dim activation"),  # DistilBERT's names
+    **_each(HONOURED, "relative_attention_num_buckets num_hidden_groups norm_eps norm_bias attention_bias mlp_bias"),
+    **_each(HONOURED, "hidden_activation layer_types rope_parameters local_attention head_dim num_key_value_heads"),
+    **_each(HONOURED, "global_attn_every_n_layers global_rope_theta local_rope_theta"),
+    "inner_group_num": Only((None, 1), "save it with one layer for each group"),
     "position_embedding_type": Only((None, "absolute"), "only absolute positions are known"),
     "is_decoder": Only((None, False), "a decoder is no encoder"),
     "add_cross_attention": Only((None, False), "a decoder is no encoder"),
@@ -73,10 +77,14 @@ CONFIG: dict[str, Fate] = {
     **_each(IDLE, "hidden_dropout_prob attention_probs_dropout_prob dropout attention_dropout initializer_range"),
     **_each(IDLE, "classifier_dropout qa_dropout seq_classif_dropout summary_last_dropout gradient_checkpointing"),
     **_each(IDLE, "layerdrop embedding_dropout sinusoidal_pos_embds chunk_size_feed_forward use_bfloat16 torchscript"),
-    **_each(IDLE, "torch_dtype dtype use_cache output_past"),
+    **_each(IDLE, "torch_dtype dtype use_cache output_past initializer_factor initializer_cutoff_factor"),
+    **_each(IDLE, "classifier_dropout_prob gap_size num_memory_blocks net_structure_type mlp_dropout"),
+    **_each(IDLE, "deterministic_flash_attn reference_compile repad_logits_with_grad"),
     # What stands on the layers for other tasks, and the pooler.
     **_each(IDLE, "architectures id2label label2id num_labels problem_type finetuning_task task_specific_params"),
     **_each(IDLE, "summary_type summary_use_proj summary_activation summary_first_dropout tie_word_embeddings"),
+    **_each(IDLE, "decoder_bias classifier_pooling classifier_bias classifier_activation sparse_prediction"),
+    **_each(IDLE, "sparse_pred_ignore_index down_scale_factor"),
     **_each(IDLE, "tie_weights_ tie_encoder_decoder cross_attention_hidden_size directionality pooler_fc_size"),
     **_each(IDLE, "pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type emb_pooler"),
     **_each(IDLE, "output_attentions output_hidden_states return_dict matryoshka_dimensions sentence_transformers"),
@@ -90,6 +98,27 @@ CONFIG: dict[str, Fate] = {
     # Where it comes from.
     **_each(IDLE, "_name_or_path name_or_path transformers_version tf_legacy_loss _attn_implementation_autoset"),
     **_each(IDLE, "_attn_implementation attn_implementation _commit_hash unsloth_version transformers.js_config"),
+}
+
+MPNET_CONFIG: dict[str, Fate] = {
+    **CONFIG,
+    "relative_attention_num_buckets": Only((None, 32), "an MPNet tells 32 distances apart, whatever is set"),
+}
+T5_CONFIG: dict[str, Fate] = {
+    **CONFIG,
+    **_each(HONOURED, "d_model d_kv d_ff num_layers num_heads relative_attention_max_distance layer_norm_epsilon"),
+    **_each(HONOURED, "feed_forward_proj"),
+    # What goes with its decoder, and what follows from other settings.
+    **_each(IDLE, "is_encoder_decoder num_decoder_layers dense_act_fn is_gated_act scale_decoder_outputs n_positions"),
+    **_each(IDLE, "dropout_rate"),
+}
+DECODER_CONFIG: dict[str, Fate] = {
+    **CONFIG,
+    **_each(HONOURED, "rms_norm_eps is_causal sliding_window use_sliding_window max_window_layers rope_theta"),
+    **_each(HONOURED, "query_pre_attn_scalar use_bidirectional_attention rope_local_base_freq sliding_window_pattern"),
+    **_each(HONOURED, "_sliding_window_pattern"),
+    "attn_logit_softcapping": Only((None,)),
+    **_each(IDLE, "final_logit_softcapping cache_implementation"),
 }
 
 TOKENIZER_CONFIG: dict[str, Fate] = {
@@ -189,6 +218,9 @@ SPECIAL_TOKENS: dict[str, Fate] = {
 
 FILES: dict[str, dict[str, Fate]] = {
     "config.json": CONFIG,
+    "config.json of MPNet": MPNET_CONFIG,
+    "config.json of T5": T5_CONFIG,
+    "config.json of decoders": DECODER_CONFIG,
     "tokenizer_config.json": TOKENIZER_CONFIG,
     "tokenizer.json": TOKENIZER,
     "special_tokens_map.json": SPECIAL_TOKENS,

@@ -1,16 +1,17 @@
 """Encoders as folders that an unmodified `SentenceTransformer(folder)` loads: safetensors and JSON, nothing else.
 
-    config.json, model.safetensors             BertModel, whatever family the dense model was of; RobertaModel where
-                                               positions are counted from the padding, ElectraModel where the tables are
-                                               projected
+    config.json, model.safetensors             the type that the dense model was of; BertModel for all of BERT's kind,
+                                               but RobertaModel where positions are counted from the padding, and
+                                               ElectraModel where the tables are projected
     tokenizer.json, tokenizer_config.json, special_tokens_map.json
     modules.json, sentence_bert_config.json    what follows upon what
     config_sentence_transformers.json          prompts and similarity
     1_Pooling/config.json                      tokens to a vector
-    2_Dense/config.json, model.safetensors     where vectors are projected, as by PCA
-    3_Normalize/                               where vectors have length 1
+    2_Dense/config.json, model.safetensors     where a layer with an activation follows, as in LaBSE
+    3_Dense/config.json, model.safetensors     where vectors are projected, as by PCA
+    4_Normalize/                               where vectors have length 1
 
-The segments (token types) of the dense model are folded into its positions, so both rows of that table are zeros. There
+The segments (token types) of the dense model are folded into its positions, so all rows of that table are zeros. There
 is no pooler: sentence embeddings have no use for it, and `add_pooling_layer` keeps `transformers` from drawing one.
 """
 
@@ -30,23 +31,23 @@ from torch import Tensor
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Parts
 from autoprune.encoder.functional import GONE
+from autoprune.encoder.layouts import BERT, ELECTRA, LAYOUTS, ROBERTA, T5_GATED, Layout
+from autoprune.encoder.modules import DENSE_ACTIVATIONS, MODES
 from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.prompts import DECLARED, Prompts
 from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.tokenizer import Tokenizer
-from autoprune.encoder.weights import BERT, PROJECTION
+from autoprune.encoder.weights import Shape, their_weights
 from autoprune.errors import AutopruneError
+from autoprune.packing.arrays import tensor_of
 
 SEGMENTS = 2
 """Rows of the table of token types: what pairs of texts are marked by, and what `BertConfig` takes for granted."""
 
-PROJECTED = {"weight": "project", "bias": "project.bias"}
-"""What the projection of the tables consists of there → here."""
-
 SPECIAL_TOKENS = {
     "unk_token": ("[UNK]", "<unk>"),
     "sep_token": ("[SEP]", "</s>"),
-    "pad_token": ("[PAD]", "<pad>"),
+    "pad_token": ("[PAD]", "<pad>", "<|endoftext|>", "<|padding|>"),
     "cls_token": ("[CLS]", "<s>"),
     "mask_token": ("[MASK]", "<mask>"),
 }
@@ -83,20 +84,22 @@ def write_stock(folder: Path, to: Path) -> Path:
 
 def _write(parts: Parts, folder: Path) -> None:
     manifest = parts.manifest
-    tokenizer = Tokenizer.read(parts.files["tokenizer.json"].decode(), max_tokens=manifest["max_tokens"])
-    weights = _weights(parts)
+    tokenizer = Tokenizer.read(parts.content("tokenizer.json").decode(), max_tokens=manifest["max_tokens"])
+    weights, layout = _weights(parts), _layout(parts)
     special = _special_tokens(tokenizer)
-    modules = ["Transformer", "Pooling"]
-    modules += ["Dense"] * ("out" in weights) + ["Normalize"] * bool(manifest["normalize"])
+    modules = ["Transformer", "Pooling", *("Dense" for name in ("dense", "out") if name in weights)]
+    modules += ["Normalize"] * bool(manifest["normalize"])
     places = ["", *(f"{at}_{name}" for at, name in enumerate(modules[1:], start=1))]
     for place in places:
         (folder / place).mkdir(parents=True)
-    weights["position"] = _positions(weights["position"], manifest.get("padding"))
-    _write_json(
-        folder / "config.json", _config(manifest, weights, padding=tokenizer.pieces.index(special["pad_token"]))
-    )
-    _write_tensors(folder / "model.safetensors", _named(weights, layers=len(manifest["layers"])))
-    (folder / "tokenizer.json").write_bytes(parts.files["tokenizer.json"])
+    if "position" in weights:
+        weights["position"] = _positions(weights["position"], manifest.get("padding"))
+    shape = _shape(manifest, weights, layout)
+    config = _config(manifest, shape, padding=tokenizer.pieces.index(special["pad_token"]))
+    _write_json(folder / "config.json", config)
+    segment = {"segment": torch.zeros(shape.segments, shape.embedding)} if shape.segments else {}
+    _write_tensors(folder / "model.safetensors", their_weights({**weights, **segment}, shape))
+    (folder / "tokenizer.json").write_bytes(parts.content("tokenizer.json"))
     _write_json(folder / "special_tokens_map.json", special)
     settings = {"model_max_length": manifest["max_tokens"], "model_input_names": ["input_ids", "attention_mask"]}
     settings["truncation_side"] = "left" if tokenizer.keeps_end else "right"
@@ -108,77 +111,97 @@ def _write(parts: Parts, folder: Path) -> None:
     ]
     _write_json(folder / "modules.json", listed)
     reading = {"max_seq_length": manifest["max_tokens"], "do_lower_case": False}
-    unpooled = {} if "project" in weights else {"model_args": {"add_pooling_layer": False}}  # ElectraModel has none
+    unpooled = {"model_args": {"add_pooling_layer": False}} if layout.pooler else {}
     _write_json(folder / "sentence_bert_config.json", {**reading, **unpooled})
     declared = Prompts(**manifest.get("prompts", {})).declared()
     declared |= {"similarity_fn_name": manifest.get("similarity", SIMILARITIES[0])}
     _write_json(folder / DECLARED, declared)
-    for name, place in zip(modules, places, strict=True):
-        if name == "Pooling":
-            _write_json(folder / place / "config.json", _pooling(manifest))
-        elif name == "Dense":
-            out = weights["out"]
-            shape = {"in_features": out.shape[1], "out_features": out.shape[0], "bias": True}
-            kind = {"activation_function": "torch.nn.modules.linear.Identity"}
-            _write_json(folder / place / "config.json", {**shape, **kind})
-            tensors = {"linear.weight": out, "linear.bias": weights["out.bias"]}
-            _write_tensors(folder / place / "model.safetensors", tensors)
+    _write_json(folder / places[1] / "config.json", _pooling(manifest))
+    behind = [(name, activation) for name, activation in _behind(manifest) if name in weights]
+    dense = [place for name, place in zip(modules, places, strict=True) if name == "Dense"]
+    for (name, activation), place in zip(behind, dense, strict=True):
+        _write_dense(folder / place, weights[name], weights.get(f"{name}.bias"), activation)
+
+
+def _behind(manifest: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
+    """What can follow the pooling, with its activation."""
+    return ("dense", manifest.get("dense")), ("out", None)
+
+
+def _write_dense(folder: Path, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
+    shape = {"in_features": weight.shape[1], "out_features": weight.shape[0], "bias": bias is not None}
+    kind = next(theirs for theirs, ours in DENSE_ACTIVATIONS.items() if ours == activation)
+    _write_json(folder / "config.json", {**shape, "activation_function": kind})
+    tensors = {"linear.weight": weight} | ({"linear.bias": bias} if bias is not None else {})
+    _write_tensors(folder / "model.safetensors", tensors)
 
 
 def _weights(parts: Parts) -> dict[str, Tensor]:
     """What an artifact packs, as float32 by its own names."""
-    found = {name: one for name, one in parts.tensors.items() if name.rpartition(".")[2] in ("bias", "norm")}
-    found |= {name: table.decode(torch.arange(table.rows)) for name, table in parts.tables().items()}
+    found = {name: tensor_of(one) for name, one in parts.tensors.items() if name.rpartition(".")[2] in ("bias", "norm")}
+    found |= {name: tensor_of(table.values()) for name, table in parts.tables().items()}
+    if "distances_0.bias" in found:  # the same in every layer: none has lost a head
+        found["distances"] = found["distances_0.bias"]
     return found
 
 
-def _named(weights: Mapping[str, Tensor], *, layers: int) -> dict[str, Tensor]:
-    """The weights as `BertModel` calls them."""
-    found = {
-        **{f"{PROJECTION}.{part}": weights[name] for part, name in PROJECTED.items() if name in weights},
-        "embeddings.word_embeddings.weight": weights["word"],
-        "embeddings.position_embeddings.weight": weights["position"],
-        "embeddings.token_type_embeddings.weight": torch.zeros(SEGMENTS, weights["word"].shape[1]),
-        "embeddings.LayerNorm.weight": weights["embedding.norm"],
-        "embeddings.LayerNorm.bias": weights["embedding.norm.bias"],
+def _layout(parts: Parts) -> Layout:
+    """The type of model that it is written as."""
+    manifest = parts.manifest
+    if "family" in manifest:
+        layout = LAYOUTS[manifest["family"]]
+        return T5_GATED if layout is LAYOUTS["t5"] and "gate_0" in manifest["tables"] else layout
+    if "project" in manifest["tables"]:
+        return ELECTRA
+    return BERT if manifest.get("padding", GONE) == GONE else ROBERTA
+
+
+def _shape(manifest: Mapping[str, Any], weights: Mapping[str, Tensor], layout: Layout) -> Shape:
+    layers = manifest["layers"]
+    kept = [name for name in layout.maps if f"{name}_0.bias" in weights]
+    kept += ["norm"] * any(name.endswith(".norm.bias") for name in weights)
+    return Shape(
+        family=manifest.get("family", ""),
+        layout=layout,
+        vocabulary=len(weights["word"]),
+        positions=len(weights.get("position", ())),
+        segments=SEGMENTS if layout.segment else 0,
+        embedding=weights["word"].shape[1],
+        hidden=manifest["hidden"],
+        layers=len(layers),
+        blocks=1 + max(layer.get("block", at) for at, layer in enumerate(layers)),
+        heads=layers[0]["heads"] * manifest.get("shared", 1),
+        keys=layers[0]["heads"],
+        head_dim=manifest["head_dim"],
+        neurons=layers[0]["ffn"],
+        buckets=weights["distances"].shape[1] if "distances" in weights else 0,
+        biased=tuple(kept),
+    )
+
+
+def _config(manifest: Mapping[str, Any], shape: Shape, *, padding: int) -> dict[str, Any]:
+    layout, counted = shape.layout, manifest.get("padding")
+    sizes = {
+        **{name: getattr(shape, name) for name in ("vocabulary", "embedding", "hidden", "layers", "heads", "neurons")},
+        **{name: getattr(shape, name) for name in ("head_dim", "keys", "buckets", "segments")},
+        "positions": shape.positions or manifest["max_tokens"],
+        "groups": shape.blocks,
     }
-    for layer in range(layers):
-        prefix = BERT["layer"].format(layer)
-        for name in ("query", "key", "value", "output", "up", "down"):
-            found[f"{prefix}{BERT[name]}.weight"] = weights[f"{name}_{layer}"]
-            found[f"{prefix}{BERT[name]}.bias"] = weights[f"{name}_{layer}.bias"]
-        for name in ("attention", "ffn"):
-            found[f"{prefix}{BERT[name]}.weight"] = weights[f"{name}_{layer}.norm"]
-            found[f"{prefix}{BERT[name]}.bias"] = weights[f"{name}_{layer}.norm.bias"]
-    return found
-
-
-def _config(manifest: Mapping[str, Any], weights: Mapping[str, Tensor], *, padding: int) -> dict[str, Any]:
-    hidden, layers, counted = manifest["hidden"], manifest["layers"], manifest.get("padding")
+    said = {theirs: sizes[ours] for ours, theirs in layout.sizes.items()}
+    said |= {says: name in shape.biased for name, says in layout.biases.items() if isinstance(says, str)}
+    if isinstance(layout.epsilon, str):
+        said[layout.epsilon] = manifest["epsilon"]
     return {
-        **_family(manifest, weights),
+        "architectures": [layout.model],
+        "model_type": next(name for name, one in LAYOUTS.items() if one.model == layout.model),
         "pad_token_id": padding if counted is None or counted == GONE else counted,
-        "vocab_size": len(weights["word"]),
-        "hidden_size": hidden,
-        "num_hidden_layers": len(layers),
-        "num_attention_heads": hidden // manifest["head_dim"],
-        "intermediate_size": layers[0]["ffn"],
-        "hidden_act": manifest["activation"],
-        "layer_norm_eps": manifest["epsilon"],
-        "max_position_embeddings": len(weights["position"]),
-        "position_embedding_type": "absolute",
-        "type_vocab_size": SEGMENTS,
+        layout.activation: manifest["activation"],
+        **said,
+        **layout.written({**manifest, "gated": "gate" in layout.maps}),
+        **({"position_embedding_type": "absolute"} if layout.position else {}),
         "dtype": "float32",
         "torch_dtype": "float32",
     }
-
-
-def _family(manifest: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What tells `transformers` how positions are counted and whether tables are projected."""
-    if "project" in weights:
-        return {"architectures": ["ElectraModel"], "model_type": "electra", "embedding_size": weights["word"].shape[1]}
-    kind = "Bert" if manifest.get("padding", GONE) == GONE else "Roberta"
-    return {"architectures": [f"{kind}Model"], "model_type": kind.lower()}
 
 
 def _positions(table: Tensor, padding: int | None) -> Tensor:
@@ -189,8 +212,7 @@ def _positions(table: Tensor, padding: int | None) -> Tensor:
 
 
 def _pooling(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    modes = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "": "mean_sqrt_len_tokens"}
-    chosen = {f"pooling_mode_{mode}": name == manifest["pooling"] for name, mode in modes.items()}
+    chosen = {setting: name == manifest["pooling"] for setting, name in MODES.items()}
     return {"word_embedding_dimension": manifest["hidden"], **chosen}
 
 
@@ -199,7 +221,8 @@ def _special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
     there = set(tokenizer.pieces)
     found = {role: next((name for name in names if name in there), None) for role, names in SPECIAL_TOKENS.items()}
     known = {role: name for role, name in found.items() if name is not None}
-    return {"pad_token": next(iter(known.values()), tokenizer.pieces[0]), **known}
+    special = [str(token["content"]) for token in tokenizer.content["added_tokens"] if token.get("special")]
+    return {"pad_token": next(iter((*known.values(), *special)), tokenizer.pieces[0]), **known}
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -25,7 +25,8 @@ from autoprune.encoder.judging import EncoderJudging
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.reach import within_reach, without
-from autoprune.encoder.served import SentenceEncoder, serve_encoder
+from autoprune.encoder.serve import serve_encoder
+from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.teacher import Teacher, digest_of
 from autoprune.encoder.texts import Corpus, split_texts
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
@@ -100,7 +101,7 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
             *(one.describe() for one in self.benchmarks),
         ]
         if not dense.tokenizer.reducible:
-            said.append(f"the vocabulary stays whole: its tokenizer is {dense.tokenizer.kind}, not WordPiece")
+            said.append(f"the vocabulary stays whole: its tokenizer ({dense.tokenizer.kind}) can lose no pieces")
         if architecture.prompts.describe():
             said.append(f"prompts: {architecture.prompts.describe()}")
         if architecture.similarity != "cosine":
@@ -210,7 +211,8 @@ def _worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
     """How often pieces occur in texts, as ranks of rows rest on it: int64 [size].
 
     A character of the texts counts as if it had stood alone once: without it a word that loses its pieces could not be
-    read at all. Among pieces that never occur those that are placeholders come last.
+    read at all. Pieces that others are merged from count for more than these. Among pieces that never occur those that
+    are placeholders come last.
     """
     counts = 2 * tokenizer.frequency(texts) + 1
     letters = tokenizer.characters(texts)
@@ -219,4 +221,4 @@ def _worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
             counts[at] += 2
         elif piece.startswith("[unused") or not piece:
             counts[at] = 0
-    return counts
+    return torch.from_numpy(tokenizer.with_parts(counts))

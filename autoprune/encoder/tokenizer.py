@@ -9,8 +9,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
+
+from autoprune.encoder.vocabulary import is_least, is_reducible, made_of, restricted, unknown_piece
+from autoprune.extras import need
 
 if TYPE_CHECKING:
     import tokenizers
@@ -19,11 +21,20 @@ Tokens = np.ndarray[tuple[int], np.dtype[np.int32]]
 """Token ids of one text, special ones included."""
 
 
+def side_by_side(tokens: Sequence[Tokens]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Token ids, zeros behind those of shorter texts, and which are there: int64 and bool [batch, longest]."""
+    lengths = np.array([len(ids) for ids in tokens])
+    there = np.arange(max(lengths.max(initial=1), 1)) < lengths[:, None]
+    ids = np.zeros(there.shape, dtype=np.int64)
+    ids[there] = np.concatenate(tokens)
+    return ids, there
+
+
 class Tokenizer:
     """A tokenizer as `tokenizers` writes it down, and what can be left of it.
 
-    Under WordPiece (Schuster & Nakajima 2012) a word is cut into the longest pieces there are, from the left: without
-    a piece it becomes smaller ones, so any part of the vocabulary that keeps the single characters reads all texts.
+    Without a piece a word becomes smaller ones, so any part of the vocabulary that keeps the smallest reads all texts
+    (`autoprune.encoder.vocabulary`).
 
     Args:
         content: what `tokenizers.Tokenizer.to_str` says, as JSON values; never changed.
@@ -34,8 +45,31 @@ class Tokenizer:
     def __init__(self, content: dict[str, Any], *, max_tokens: int) -> None:
         self.content = content
         self.max_tokens = max_tokens
-        self.keeps_end = bool((content.get("truncation") or {}).get("direction") == "Left")
         self._last: tuple[bytes, Tokenizer] | None = None
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What `tokenizers.Tokenizer.to_str` says, as JSON values."""
+        found: dict[str, Any] = json.loads(self._text)
+        return found
+
+    @cached_property
+    def keeps_end(self) -> bool:
+        """Whether a text that is too long loses its beginning."""
+        return bool((self.content.get("truncation") or {}).get("direction") == "Left")
+
+    @cached_property
+    def _text(self) -> str:
+        return json.dumps(self.content)
+
+    @staticmethod
+    def written(text: str, *, max_tokens: int) -> Tokenizer:
+        """From a `tokenizer.json` that `to_json` wrote: who only encodes never waits for its content to be parsed."""
+        made = Tokenizer({}, max_tokens=max_tokens)
+        del made.content
+        made._text = text
+        made.keeps_end = '"direction":"Left"' in text[: text.find('"added_tokens"')]
+        return made
 
     @staticmethod
     def read(text: str, *, max_tokens: int, keeps_end: bool | None = None) -> Tokenizer:
@@ -61,12 +95,19 @@ class Tokenizer:
     @property
     def reducible(self) -> bool:
         """Whether the vocabulary can lose pieces."""
-        return self.kind == "WordPiece" and self.content["model"].get("unk_token") in self.content["model"]["vocab"]
+        return is_reducible(self.content)
 
     @cached_property
     def size(self) -> int:
         """Rows that a word table must have: the largest id, and one."""
         return max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    def large_id(self) -> int:
+        """The largest id where ids have no gaps; else a large one. Found without a list of all pieces, 7 MB of them."""
+        found = self._backend.get_vocab_size(with_added_tokens=True) - 1
+        while self._backend.id_to_token(found + 1) is not None:
+            found += 1
+        return int(found)
 
     @cached_property
     def pieces(self) -> list[str]:
@@ -77,22 +118,20 @@ class Tokenizer:
         return found
 
     @cached_property
-    def protected(self) -> Tensor:
-        """Ids that every part keeps: special tokens, and ASCII characters by themselves; int64 [n]."""
+    def protected(self) -> NDArray[np.int64]:
+        """Ids that every part keeps: special tokens, and ASCII characters or bytes by themselves; int64 [n]."""
         special = {str(token["content"]) for token in self.content["added_tokens"]}
-        special.add(str(self.content["model"].get("unk_token")))
+        special.add(str(unknown_piece(self.content["model"])))
         stay = [
-            at
-            for at, piece in enumerate(self.pieces)
-            if piece in special or (len(self.bare(piece)) == 1 and piece.isascii() and piece)
+            at for at, piece in enumerate(self.pieces) if piece in special or is_least(self.bare(piece), self.content)
         ]
-        return torch.tensor(stay, dtype=torch.long)
+        return np.array(stay, dtype=np.int64)
 
     def bare(self, piece: str) -> str:
         """A piece without the sign that it goes on with a word."""
         return piece.removeprefix(self.content["model"].get("continuing_subword_prefix") or "")
 
-    def restricted(self, keep: Tensor) -> Tokenizer:
+    def restricted(self, keep: NDArray[np.int64]) -> Tokenizer:
         """The tokenizer of a part of the vocabulary, whose ids are positions in that part.
 
         Args:
@@ -100,18 +139,18 @@ class Tokenizer:
         """
         if len(keep) == self.size:
             return self
-        asked = keep.numpy().tobytes()
+        asked = keep.tobytes()
         if self._last is None or self._last[0] != asked:  # the same part is asked for again and again
             self._last = asked, self._restricted(keep)
         return self._last[1]
 
-    def _restricted(self, keep: Tensor) -> Tokenizer:
+    def _restricted(self, keep: NDArray[np.int64]) -> Tokenizer:
         kept = {self.pieces[at]: place for place, at in enumerate(keep.tolist())}
         model, special = self.content["model"], copy.deepcopy(self.content.get("post_processor"))
         _renumber(special, kept)
         content = {
             **self.content,
-            "model": {**model, "vocab": {piece: at for piece, at in kept.items() if piece in model["vocab"]}},
+            "model": restricted(model, kept),
             "added_tokens": [{**token, "id": kept[token["content"]]} for token in self.content["added_tokens"]],
             "post_processor": special,
         }
@@ -143,17 +182,33 @@ class Tokenizer:
             found[at] = text[min(start for start, _ in spans) : max(end for _, end in spans)]
         return found
 
-    def frequency(self, texts: Sequence[str]) -> Tensor:
+    def frequency(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """How often each id occurs in texts: int64 [size]."""
         counts = np.zeros(self.size, dtype=np.int64)
         for ids in self.encode(texts):
             np.add.at(counts, ids, 1)
-        return torch.from_numpy(counts)
+        return counts
+
+    def with_parts(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How often each id counts where the pieces that it is merged from count for more: int64 [size].
+
+        So that by the most frequent pieces a part has all that these are merged from. What never occurs (it counts for
+        1 at most) needs nothing.
+
+        Args:
+            counts: int64 [size].
+        """
+        found, ids = counts.copy(), {piece: at for at, piece in enumerate(self.pieces)}
+        for whole, parts in reversed(made_of(self.content["model"]).items()):
+            for part in parts:
+                if whole in ids and part in ids and found[ids[whole]] > 1:
+                    found[ids[part]] = max(int(found[ids[part]]), int(found[ids[whole]]) + 1)
+        return found
 
     def count(self, texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
         encoded = self.encode(texts)
-        unknown = self._backend.token_to_id(str(self.content["model"].get("unk_token")))
+        unknown = self._backend.token_to_id(str(unknown_piece(self.content["model"])))
         at = -1 if unknown is None else unknown
         return np.array([len(ids) for ids in encoded]), np.array([int((ids == at).sum()) for ids in encoded])
 
@@ -172,9 +227,10 @@ class Tokenizer:
 
     @cached_property
     def _backend(self) -> tokenizers.Tokenizer:
+        need("tokenizers", "encoder", "what encodes texts")
         import tokenizers  # here, since a recommender has none
 
-        made = tokenizers.Tokenizer.from_str(json.dumps(self.content))
+        made = tokenizers.Tokenizer.from_str(self._text)
         made.enable_truncation(self.max_tokens, direction="left" if self.keeps_end else "right")
         made.no_padding()
         return made

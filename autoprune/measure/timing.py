@@ -152,10 +152,23 @@ class Timed:
 def _clock(call: Callable[[], object], *, long: bool) -> Timed:
     if not long:
         call()  # fills the caches again that the other one has emptied: a model in service follows itself
+    _synchronise()
     cpu, start = time.process_time(), time.perf_counter()
     call()
+    _synchronise()
     wall = time.perf_counter() - start
     return Timed(wall, time.process_time() - cpu)
+
+
+def _on_gpu() -> bool:
+    """Whether this process has used a GPU."""
+    return torch.cuda.is_available() and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+def _synchronise() -> None:
+    """Waits for what a GPU was given: a call returns before that is done, if nobody asks for what comes of it."""
+    if _on_gpu():
+        torch.cuda.synchronize()
 
 
 def load_of(requests: list[Timed]) -> float:
@@ -164,7 +177,7 @@ def load_of(requests: list[Timed]) -> float:
     A request on one thread computes from its beginning to its end: where the clock on the wall counts more than that
     of the processor, somebody else had it.
     """
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if _on_gpu():
         return 0.0
     wall = sum(one.wall for one in requests)
     return round(max(0.0, 1 - sum(one.cpu for one in requests) / wall), 3) if wall else 0.0

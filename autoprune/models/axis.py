@@ -19,12 +19,20 @@ class Axis:
             (neurons), `heads` or `layers`.
         pairs: the coupled (table, dimension) pairs; none where the model alone knows what belongs together (layers).
         width: how many neighbours along the dimension are one position of the axis (the dimensions of a head).
+        several: of each pair, how many times `width` a position has in it; none: once in all of them.
     """
 
     name: str
     kind: str
     pairs: tuple[tuple[str, int], ...] = ()
     width: int = 1
+    several: tuple[int, ...] = ()
+
+    @property
+    def runs(self) -> tuple[tuple[str, int, int], ...]:
+        """The coupled (table, dimension) pairs, each with how many neighbours are one position in it."""
+        times = self.several or (1,) * len(self.pairs)
+        return tuple((*pair, self.width * many) for pair, many in zip(self.pairs, times, strict=True))
 
 
 def by_name(

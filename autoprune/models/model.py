@@ -8,12 +8,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
 from autoprune.models.table import Linear, Table
+from autoprune.packing.arrays import numpy_of
 
 Watch = Callable[[str, Tensor], Tensor]
 """Sees what an axis carries, by the axis' name, and returns what goes on instead.
@@ -38,7 +40,12 @@ class Model(nn.Module):
         axes: what can be cut.
         groups: the names by which a recipe speaks of tables, each with those it means; by default every table has
             its own.
+
+    Attributes:
+        points: whether removed rows are answered by the nearest that stays; None: they cannot be.
     """
+
+    points: bool | None = None
 
     def __init__(
         self,
@@ -155,30 +162,30 @@ class Model(nn.Module):
 
     def size(self, axis: Axis) -> int:
         """How many positions the axis still has."""
-        name, dimension = axis.pairs[0]
+        name, dimension, width = axis.runs[0]
         table = self._table(name)
-        return (table.rows if dimension == 0 else table.dim) // axis.width
+        return (table.rows if dimension == 0 else table.dim) // width
 
     def numbers(self, axis: Axis) -> list[int]:
         """The original number of each position; dimensions, which turns mix, are numbered as they stand."""
-        name, dimension = axis.pairs[0]
+        name, dimension, width = axis.runs[0]
         if dimension == 0:
-            return [row // axis.width for row in self._table(name).index[:: axis.width].tolist()]
+            return [row // width for row in self._table(name).index[::width].tolist()]
         return list(range(self.size(axis)))
 
     def standing(self, axis: Axis) -> Tensor:
         """Positions along the axis that are not hidden: int64, ascending."""
-        name, dimension = axis.pairs[0]
+        name, dimension, width = axis.runs[0]
         table = self._table(name)
         mask = table.row_mask if dimension == 0 else table.dim_mask
-        return mask[:: axis.width].nonzero()[:, 0]
+        return mask[::width].nonzero()[:, 0]
 
     def hide(self, axis: Axis, keep: Tensor) -> None:
         """Hides all but `keep` (int64 positions) until they are cut; training goes on with the same shapes."""
-        for name, dimension in axis.pairs:
+        for name, dimension, width in axis.runs:
             table = self._table(name)
             mask = torch.zeros_like(table.row_mask if dimension == 0 else table.dim_mask)
-            mask[_runs(keep, axis.width)] = True
+            mask[_runs(keep, width)] = True
             if dimension == 0:
                 table.row_mask = mask
             else:
@@ -186,31 +193,35 @@ class Model(nn.Module):
 
     def cut(self, axis: Axis, keep: Tensor) -> None:
         """Keeps `keep` (int64 positions, ascending) in every coupled table."""
-        for name, dimension in axis.pairs:
+        for name, dimension, width in axis.runs:
             table = self._table(name)
             if dimension == 0:
-                table.cut_rows(_runs(keep, axis.width))
+                table.cut_rows(_runs(keep, width))
             else:
-                table.cut_dims(_runs(keep, axis.width))
+                table.cut_dims(_runs(keep, width))
 
     def rotate(self, axis: Axis, rotation: Tensor) -> None:
         """Turns the coupled tables by one orthogonal matrix; dot products between them stay as they are."""
         for name, _ in axis.pairs:
             self._table(name).rotate(rotation)
 
-    def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
-        """The tables as they ship: what a manifest says of each, by name, and their tensors (`user.codes`).
+    def turns_freely(self, axis: Axis) -> bool:
+        """Whether turning an axis costs nothing when the model answers: no product that it does not do anyway."""
+        return False
+
+    def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray[Any, Any]]]:
+        """The tables as they ship: what a manifest says of each, by name, and their arrays (`user.codes`).
 
         A table's bias lies beside it, as `name.bias`.
         """
         entries: dict[str, dict[str, Any]] = {}
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, np.ndarray[Any, Any]] = {}
         for name, table in self.tables.items():
             stored = table.packed()
             entries[name] = stored.entry
             tensors |= {f"{name}.{key}": tensor for key, tensor in stored.tensors.items()}
             if table.bias is not None:
-                tensors[f"{name}.bias"] = table.bias.detach()
+                tensors[f"{name}.bias"] = numpy_of(table.bias)
         return entries, tensors
 
     def _table(self, name: str) -> Table:

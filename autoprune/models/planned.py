@@ -13,9 +13,11 @@ from autoprune.errors import AutopruneError
 from autoprune.machine import memory
 from autoprune.models.remembered import Remembered
 from autoprune.models.table import FLOAT_BITS, Learner, Table
-from autoprune.packing import StoredTable, pack
+from autoprune.packing.arrays import Array, numpy_of, tensor_of
 from autoprune.packing.blocks import Coding, MadeTable, StoredBlocks, blocks_of, store_blocks
 from autoprune.packing.codes import Uniform
+from autoprune.packing.packed import StoredTable
+from autoprune.packing.writing import pack
 
 
 class Planned(Table):
@@ -142,12 +144,13 @@ class Planned(Table):
         """The table as a file will hold it."""
         coding = self.coding or Coding(coders=(None,))
         bits = FLOAT_BITS if self.coding is None else 0
-        table = MadeTable(rows=self.rows, dim=self.dim, bits=bits, pattern="made", tensors={}, make=self._made)
+        table = MadeTable.of(self.rows, self.dim, bits=bits, make=self._made)
         return store_blocks(self.rows, self.dim, coding=coding, block=self._block, table=table)
 
     @torch.no_grad()
-    def _made(self, rows: Tensor) -> Tensor:
-        return self.values(rows)
+    def _made(self, rows: Array) -> Array:
+        found = self.values(tensor_of(rows, self.index.device))
+        return numpy_of(found) if isinstance(rows, np.ndarray) else found.to(rows.device)
 
     @torch.no_grad()
     def _block(self, some: slice) -> Tensor:

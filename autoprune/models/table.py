@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from autoprune.packing import Codes, StoredTable, pack
 from autoprune.packing.codes import Uniform, best_shares, quantize_rows
+from autoprune.packing.packed import StoredTable
 from autoprune.packing.parts import PartCodes
 from autoprune.packing.product import Codebooks
+from autoprune.packing.writing import Codes, pack
 
 FLOAT_BITS = 32
 
@@ -190,19 +191,17 @@ class Table(nn.Module):
 
 
 class Linear(Table):
-    """A linear map, y = x Wᵀ + b: its rows are what comes out, its dimensions what goes in.
+    """A linear map, y = x Wᵀ + b, or without b: its rows are what comes out, its dimensions what goes in.
 
     Its codes lie symmetrically about zero, as kernels that multiply whole numbers want them.
     """
 
     symmetric: ClassVar[bool] = True
 
-    bias: nn.Parameter
-
-    def __init__(self, rows: int, dim: int) -> None:
-        super().__init__(rows, dim, bias=True)
+    def __init__(self, rows: int, dim: int, *, bias: bool = True) -> None:
+        super().__init__(rows, dim, bias=bias)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """The map of float32 [..., dim]: [..., rows]; zero where a row is hidden."""
-        bias = self.bias if self.row_mask.all() else self.bias * self.row_mask
+        bias = self.bias if self.bias is None or self.row_mask.all() else self.bias * self.row_mask
         return linear(vectors, self.values(), bias)

@@ -34,6 +34,10 @@ class ModuleConfig:
     metric: str | None = None
     training: Training = field(default_factory=lambda: Training(learning_rate=0.001, epochs=0))
 
+    def arguments(self) -> dict[str, Any]:
+        """What the class in the file is made with."""
+        return self.options if self.data.path is None else {**self.options, "data": self.data.path}
+
     def check(self) -> None:
         """Refuses what cannot be.
 

@@ -29,14 +29,19 @@ def declared(own: ModuleTask, file: str) -> tuple[dict[str, Metric], Mapping[str
     if isinstance(own.workload_names, str) or not own.workload_names:
         raise AutopruneError(f'{file}: workload_names: several names, ("single",), but got {own.workload_names!r}.')
     slices = {column: (names,) if isinstance(names, str) else tuple(names) for column, names in own.slices.items()}
-    named = [WHOLE, *(name for names in slices.values() for name in names)]
-    for what, names in (("metrics", metrics), ("slices", named), ("workload_names", own.workload_names)):
+    if isinstance(own.perturbations, str):
+        raise AutopruneError(f'{file}: perturbations: several names, ("typos",), but got {own.perturbations!r}.')
+    if own.perturbations and type(own).perturb is ModuleTask.perturb:
+        raise AutopruneError(f"{file}: perturbations are named, but perturb(module, split, perturbation) is missing.")
+    named = [WHOLE, *(name for names in slices.values() for name in names), *own.perturbations]
+    parts = "slices or perturbations"
+    for what, names in (("metrics", metrics), (parts, named), ("workload_names", own.workload_names)):
         for name in names:
             if not re.fullmatch(r"\w+(@\w+)?", str(name)):
                 raise AutopruneError(f"{file}: {what}: letters, digits and underscores make a name, but got {name!r}.")
     twice = sorted({name for name in named if named.count(name) > 1})
     if twice:
-        raise AutopruneError(f"{file}: slices: {twice[0]!r} is there twice, or is the name of all rows; take another.")
+        raise AutopruneError(f"{file}: {parts}: {twice[0]!r} is there twice, or is the name of all rows; take another.")
     found = {}
     for name, metric in metrics.items():
         if not isinstance(metric, Metric) and not callable(metric):

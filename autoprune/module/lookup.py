@@ -28,6 +28,15 @@ class Rows(Protocol):
         """
 
 
+class Weights(Protocol):
+    """Where the weight and the bias of a linear map come from."""
+
+    bias: nn.Parameter | None
+
+    def values(self) -> Tensor:
+        """The weight: float32 [out, in]."""
+
+
 class Lookup(nn.Module):
     """Stands where an `nn.Embedding` stood: ids of any shape to vectors of the width that the module expects.
 
@@ -159,6 +168,36 @@ class Tied(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The products with all rows, and the bias: float32 [..., rows]; of a row that is gone the bias alone."""
+        return linear(input, self.weight, self.bias)
+
+
+class Mapped(nn.Module):
+    """Stands where an `nn.Linear` stood whose weight may lose bits: it is trained, coded and packed elsewhere.
+
+    Args:
+        weights: of the map.
+        stood: what stood there.
+    """
+
+    def __init__(self, weights: Weights, stood: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = stood.in_features, stood.out_features
+        self.__dict__["_weights"] = weights  # not registered: a submodule's weights would be there twice
+
+    @property
+    def weight(self) -> Tensor:
+        """What it multiplies by: float32 [out_features, in_features]."""
+        weights: Weights = self.__dict__["_weights"]
+        return weights.values()
+
+    @property
+    def bias(self) -> Tensor | None:
+        """What it adds, float32 [out_features]; None: nothing."""
+        weights: Weights = self.__dict__["_weights"]
+        return weights.bias
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The map of float32 [..., in_features]: [..., out_features]."""
         return linear(input, self.weight, self.bias)
 
 

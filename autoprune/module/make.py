@@ -27,12 +27,9 @@ def make_module(config: ModuleConfig) -> AdoptedTask:
             "docs/own_model.md shows one."
         )
     source = read_source(Path(config.file))
-    arguments = dict(config.options)
-    if config.data.path is not None:
-        arguments["data"] = config.data.path
     with doing("task.data.path"):
         data = "" if config.data.path is None else _digest(Path(config.data.path))
-    task = AdoptedTask(config, source, source.make(arguments), data=data)
+    task = AdoptedTask(config, source, source.make(config.arguments()), data=data)
     task.rehearse()
     return task
 

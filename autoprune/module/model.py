@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
@@ -15,10 +16,11 @@ from torch.nn.functional import embedding
 from autoprune.errors import AutopruneError, nearest
 from autoprune.models.axis import Axis
 from autoprune.models.model import Model
-from autoprune.models.table import Table
-from autoprune.module.lookup import Lookup
-from autoprune.module.tables import fill, find_tables, own_tensors, take_over
-from autoprune.packing.codes import narrow, pack_codes
+from autoprune.models.table import Linear, Table
+from autoprune.module.lookup import Lookup, Mapped
+from autoprune.module.tables import fill, find_linears, find_tables, own_tensors, put, take_over
+from autoprune.packing.arrays import numpy_of
+from autoprune.packing.bits import narrow, pack_codes
 
 FEWEST_ROWS = 256
 """Of a table that may lose rows and dimensions unless others are named: the days of a week are not thinned out."""
@@ -89,15 +91,23 @@ class Adopted(Model):
         module: taken over; whoever gives it has it no more.
         named: paths of the embeddings that are meant; None: all.
         cut: names of the tables that may lose rows and dimensions; None: those of `FEWEST_ROWS` rows or more.
+        linears: paths of linear maps whose weights may lose bits as well.
+        base: what it was made with, where that is not as always.
 
     Raises:
         AutopruneError: there is no table, or one cannot be taken over.
     """
 
     def __init__(
-        self, module: nn.Module, *, named: Collection[str] | None = None, cut: Collection[str] | None = None
+        self,
+        module: nn.Module,
+        *,
+        named: Collection[str] | None = None,
+        cut: Collection[str] | None = None,
+        linears: Collection[str] = (),
+        base: Mapping[str, Any] | None = None,
     ) -> None:
-        places = find_tables(module, named)
+        places, maps = find_tables(module, named), find_linears(module, linears)
         for path, held in own_tensors(module).items():
             if held.dtype == torch.bfloat16 or bool(held.isnan().any()):
                 what = "it holds NaN" if held.dtype != torch.bfloat16 else "bfloat16 is not taken; use module.float()"
@@ -117,15 +127,21 @@ class Adopted(Model):
             for place in losing
             if place.dim >= FEWEST_DIMS
         ]
-        super().__init__(tables, tuple(axes))
-        self.places = places
+        twice = sorted(tables.keys() & maps.keys())
+        if twice:
+            raise AutopruneError(f"linears: {twice[0]} is the name of a table already; rename the submodule.")
+        layers = {name: _linear(module, path) for name, path in maps.items()}
+        super().__init__({**tables, **layers}, tuple(axes))
+        self.places, self.maps, self.base = places, maps, dict(base or {})
         take_over(module, places)
+        for name, path in maps.items():
+            put(module, path, Mapped(layers[name], module.get_submodule(path)))  # type: ignore[arg-type]
         self.module = module
         fill(module, places, self._lifted)
 
     @property
     def products(self) -> int:
-        return sum(one.weight.numel() for one in self.module.modules() if isinstance(one, nn.Linear))
+        return sum(one.weight.numel() for one in self.module.modules() if isinstance(one, nn.Linear | Mapped))
 
     @property
     def _lifted(self) -> dict[str, Lifted]:
@@ -149,7 +165,7 @@ class Adopted(Model):
     @contextmanager
     def counting(self) -> Iterator[dict[str, Tensor]]:
         """Counts lookups meanwhile: how often each original row of a table is asked for, int64 [rows], by its name."""
-        counts = {name: torch.zeros(table.original_rows, dtype=torch.long) for name, table in self.tables.items()}
+        counts = {name: torch.zeros(table.original_rows, dtype=torch.long) for name, table in self._lifted.items()}
         counts = {name: held.to(self.device) for name, held in counts.items()}
         for name, held in counts.items():
             for lookup in self._lookups(name):
@@ -161,17 +177,27 @@ class Adopted(Model):
                 for lookup in self._lookups(name):
                     lookup.counts = None
 
+    def turns_freely(self, axis: Axis) -> bool:
+        return bool(self._lifted[axis.pairs[0][0]].turned)  # vectors are lifted by a matrix anyway
+
     def skeleton(self) -> nn.Module:
         """The module with lookups that are still to be filled."""
         module = copy.deepcopy(self).module
         fill(module, self.places, dict.fromkeys(self.tables))
+        for path in self.maps.values():
+            there = module.get_submodule(path)
+            assert isinstance(there, Mapped), "as it was taken over"
+            put(module, path, nn.Linear(there.in_features, there.out_features, bias=there.bias is not None))
         return module
 
     def settings(self) -> dict[str, Any]:
         places = [{**asdict(place), "lookups": list(place.lookups), "tied": list(place.tied)} for place in self.places]
-        return {"kind": "module", "places": places}
+        found: dict[str, Any] = {"kind": "module", "places": places}
+        if self.maps:
+            found["maps"] = self.maps
+        return {**found, "base": self.base} if self.base else found
 
-    def around(self) -> dict[str, Tensor]:
+    def around(self) -> dict[str, np.ndarray[Any, Any]]:
         """What ships beside the packed tables: `own:PATH`, and of cut tables `stands:NAME` and `basis:NAME`.
 
         The rows that stand lie as bits, a basis that merely chooses columns as their numbers.
@@ -183,4 +209,15 @@ class Adopted(Model):
             if table.lifts:
                 columns = narrow(table.basis.argmax(1), table.basis.shape[1] - 1)
                 found[f"basis:{name}"] = table.basis if table.turned else columns
-        return found
+        return {name: numpy_of(held) for name, held in found.items()}
+
+
+def _linear(module: nn.Module, path: str) -> Linear:
+    """The linear map at a path as a table of ours."""
+    stood = module.get_submodule(path)
+    assert isinstance(stood, nn.Linear), "as it was found"
+    found = Linear(*stood.weight.shape)
+    found.weight = nn.Parameter(stood.weight.detach().clone())
+    bias: Tensor | None = stood.bias
+    found.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach().clone()))
+    return found

@@ -41,6 +41,8 @@ class ModuleTask(ABC):
         slices: columns of the rows that split them, each with the slices it splits them into.
         tables: paths of the embeddings that are made smaller (`"encoder.items"`); None: all that there are.
         cut: names of the tables that may lose rows and dimensions (`"encoder_items"`); None: those of 256 rows or more.
+        linears: paths of the `nn.Linear` whose weights may lose bits too (`"mlp.0"`).
+        perturbations: ways to make the same requests harder, which `perturb` knows; each is one more slice.
         workload_names: what `workloads` returns; the first is what `latency_ms` means.
     """
 
@@ -48,6 +50,8 @@ class ModuleTask(ABC):
     slices: Mapping[str, tuple[str, ...]] = {}
     tables: Collection[str] | None = None
     cut: Collection[str] | None = None
+    linears: Collection[str] = ()
+    perturbations: tuple[str, ...] = ()
     workload_names: tuple[str, ...] = ("single",)
 
     @abstractmethod
@@ -82,6 +86,10 @@ class ModuleTask(ABC):
     def look(self, module: Any) -> pd.DataFrame:
         """Rows as `score` gives them, on a part of validation that is quickly asked: by default all of it."""
         return self.score(module, "validation")
+
+    def perturb(self, module: Any, split: str, perturbation: str) -> pd.DataFrame:
+        """Rows as `score` gives them, with the same requests made harder, in one of the ways of `perturbations`."""
+        raise NotImplementedError(f"perturb() must be defined, for perturbations names {perturbation!r}")
 
     def fingerprint(self) -> str:
         """Changes when data changes that neither the training batches nor `task.data.path` show."""

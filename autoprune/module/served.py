@@ -13,7 +13,8 @@ from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError, unknown
 from autoprune.module.tables import Place, fill, find_tables, own_tensors, take_over
 from autoprune.packing import PackedTable
-from autoprune.packing.codes import narrow, unpack_codes
+from autoprune.packing.arrays import tensor_of
+from autoprune.packing.bits import narrow, unpack_codes
 
 
 class Held:
@@ -28,7 +29,7 @@ class Held:
 
     def __init__(self, table: PackedTable, place: Place, *, stands: Tensor | None, basis: Tensor | None) -> None:
         self._table, self._basis, self._outer = table, basis, place.dim
-        self.device = next(iter(table.tensors.values())).device
+        self.device = table.like.device
         self.stands = torch.ones(place.rows, dtype=torch.bool, device=self.device)
         self._row: Tensor | None = None
         if stands is not None:
@@ -62,12 +63,16 @@ class ServedModule(Served):
 
     It has no code of the module, so that it answers with vectors alone until it is given a module to fill.
 
+    Args:
+        prefer: changes nothing: lookups decode the rows alone that they are asked for.
+
     Attributes:
         tables: shapes of the tables before anything was cut, by name.
+        base: what the module was made with, where that is not as always.
         module: what `into` was last given.
     """
 
-    def __init__(self, parts: Parts, *, device: torch.device | str = "cpu") -> None:
+    def __init__(self, parts: Parts, *, device: str = "cpu", prefer: str | None = None) -> None:
         self._device = torch.device(device)
         self._places = [
             Place(**{**one, "lookups": tuple(one["lookups"]), "tied": tuple(one["tied"])})
@@ -77,7 +82,7 @@ class ServedModule(Served):
         for name, tensor in parts.tensors.items():
             kind, colon, of = name.partition(":")
             if colon and kind in around:
-                around[kind][of] = tensor.to(self._device)
+                around[kind][of] = tensor_of(tensor, self._device)
         packed = parts.tables()
         self._held = {
             place.name: Held(
@@ -89,6 +94,11 @@ class ServedModule(Served):
             for place in self._places
         }
         self._own = around["own"]
+        for name, path in parts.manifest.get("maps", {}).items():
+            self._own[f"{path}.weight"] = packed[name].to(self._device).values()
+            if f"{name}.bias" in parts.tensors:
+                self._own[f"{path}.bias"] = tensor_of(parts.tensors[f"{name}.bias"], self._device)
+        self.base = dict(parts.manifest.get("base", {}))
         self._padded = {
             place.name: (place.padding, self._own[f"{place.lookups[0]}.padding"])
             for place in self._places
@@ -105,6 +115,15 @@ class ServedModule(Served):
     @property
     def example(self) -> str:
         return f"model.vectors({self._places[0].name!r}, [0])"
+
+    @property
+    def advice(self) -> str:
+        made = ", ".join(f"{name}={value!r}" for name, value in self.base.items())
+        return (
+            "These are the vectors of its tables. All of it goes into a fresh module of the class that it was made from"
+            f"{f', made with `{made}`' if made else ''}: its tables are replaced, the rest of it is filled.\n\n"
+            '```python\nmodule = autoprune.load(".", into=module)  # in eval mode, ready to answer\n```'
+        )
 
     def vectors(self, table: str, ids: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The vectors of some rows of a table, float32 [len(ids), outer width]; zeros of those that are gone.

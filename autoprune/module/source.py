@@ -39,6 +39,11 @@ class Source:
     kind: type[ModuleTask]
     digest: str
 
+    def defaults(self) -> dict[str, Any]:
+        """What the task is made with where nothing else is said: numbers, texts and truth values alone."""
+        found = {one.name: one.default for one in inspect.signature(self.kind).parameters.values()}
+        return {name: value for name, value in found.items() if isinstance(value, int | float | str) and name != "data"}
+
     def make(self, arguments: Mapping[str, Any]) -> ModuleTask:
         """The task itself.
 

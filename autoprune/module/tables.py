@@ -69,6 +69,40 @@ def find_tables(module: nn.Module, named: Collection[str] | None = None) -> list
     return found
 
 
+def find_linears(module: nn.Module, named: Collection[str]) -> dict[str, str]:
+    """The linear maps of some paths, by the names that recipes call them by: `mlp_0` for `mlp.0`.
+
+    Raises:
+        AutopruneError: a path names none, or one cannot be taken over as it is.
+    """
+    modules = dict(module.named_modules(remove_duplicate=False))
+    there = {path: one for path, one in modules.items() if isinstance(one, nn.Linear)}
+    kind = type(module).__name__
+    for path in named:
+        if path not in there:
+            raise AutopruneError(f"linears: {kind} has no nn.Linear at {path!r}. {nearest(path, there)}")
+        one = there[path]
+        sharing = [
+            place
+            for place, other in modules.items()
+            if place != path and any(held is one.weight for held in other._parameters.values())
+        ]
+        if sharing:
+            raise AutopruneError(
+                f"{path} of {kind} cannot be taken over: it shares its weight with {sharing[0]}; leave it out."
+            )
+        if type(one).forward is not nn.Linear.forward or parametrize.is_parametrized(one):
+            raise AutopruneError(
+                f"{path} of {kind} cannot be taken over: only an nn.Linear as torch makes it can be; leave it out."
+            )
+        if one.weight.dtype != torch.float32 or not one.weight.detach().isfinite().all():
+            raise AutopruneError(
+                f"{path} of {kind} cannot be taken over: its weight must be finite, and float32 as module.float() "
+                "makes it."
+            )
+    return {path.replace(".", "_"): path for path in named}
+
+
 def _place(kind: str, modules: Mapping[str, nn.Module], paths: list[str]) -> Place:
     """The place of the table that embeddings share, if it can be taken over."""
     table = modules[paths[0]]
@@ -125,11 +159,11 @@ def take_over(module: nn.Module, places: Collection[Place]) -> None:
             assert isinstance(stood, KINDS), "as it was found"
             if id(stood) not in made:
                 made[id(stood)] = Bag(path, stood) if isinstance(stood, nn.EmbeddingBag) else Lookup(path, stood)
-            _put(module, path, made[id(stood)])
+            put(module, path, made[id(stood)])
         for path in place.tied:
             stood = module.get_submodule(path)
             assert isinstance(stood, nn.Linear), "as it was found"
-            _put(module, path, Tied(next(iter(made.values())), stood))
+            put(module, path, Tied(next(iter(made.values())), stood))
 
 
 def fill(module: nn.Module, places: Collection[Place], sources: Mapping[str, Rows | None]) -> None:
@@ -150,6 +184,7 @@ def own_tensors(module: nn.Module) -> dict[str, Tensor]:
     return dict(found.values())
 
 
-def _put(module: nn.Module, path: str, one: nn.Module) -> None:
+def put(module: nn.Module, path: str, one: nn.Module) -> None:
+    """Puts a submodule in the place of another."""
     outer, _, last = path.rpartition(".")
     module.get_submodule(outer)._modules[last] = one

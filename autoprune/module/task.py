@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.artifacts.served import Parts
-from autoprune.errors import AutopruneError, Diverged, RecipeError, unknown
+from autoprune.errors import AutopruneError, Diverged, RecipeError, nearest, unknown
 from autoprune.models.context import Context
 from autoprune.module.config import ModuleConfig
 from autoprune.module.declared import check_rows, declared
@@ -26,6 +26,12 @@ from autoprune.module.own import ModuleTask
 from autoprune.module.served import ServedModule
 from autoprune.module.source import Source
 from autoprune.tasks.task import Task
+
+FOR_TABLES = ("mixed", "product", "tiers")
+"""Steps that code row by row."""
+
+MADE = 4
+"""Modules that are kept as they were loaded."""
 
 PER_TABLE = "per_table"
 """In a space: what is open for each table by itself, `{per_table: {any_of: [8, 4]}}`."""
@@ -53,12 +59,15 @@ class AdoptedTask(Task[Adopted, ServedModule]):
         config.check()
         self.name, self.config, self.training = config.name, config, config.training
         self.own, self._source, self._data = own, source, data
+        self.base = {**source.defaults(), **{name: held for name, held in config.options.items() if _is_plain(held)}}
         self.metrics, self.slices, self.workload_names = declared(own, source.path.name)
         if config.metric is not None:
             if config.metric not in self.metrics:
                 raise unknown("task.metric", config.metric, self.metrics)
             self.metric = config.metric
-        self._made: tuple[int, Adopted] | None = None
+        self.perturbations = tuple(own.perturbations)
+        self._made: dict[tuple[int, str], Adopted] = {}
+        self._skeletons: dict[str, nn.Module] = {}
         self._untried = list(self.metrics)  # the dense model's rows are the first
         self._kind = ""
 
@@ -69,6 +78,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
         return (
             f"{self._kind}: {tables}; {self._epoch.count:,} training batches"
             + (f"; only bits and single weights go from {', '.join(whole)}" if whole else "")
+            + (f"; linear maps take no {' or '.join(FOR_TABLES)}, which are left out" if made.maps else "")
             + f"; code sha256 {self._source.digest[:12]}"
         )
 
@@ -122,29 +132,42 @@ class AdoptedTask(Task[Adopted, ServedModule]):
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> Adopted:
         for name in base:
-            raise RecipeError(
-                ("base", str(name)),
-                f"a module of one's own has none; take it out (~space.base.{name}), or choose "
-                "space=module presets=module.",
-            )
-        return copy.deepcopy(self._dense(seed))
-
-    def _dense(self, seed: int) -> Adopted:
-        """The module as it is loaded under a seed; whoever changes it works on a copy."""
-        if self._made is None or self._made[0] != seed:
-            with seeded(seed), self._source.running("load()"):
-                module = copy.deepcopy(self.own.load())  # which may well be one that they keep
-            if not isinstance(module, nn.Module):
-                raise AutopruneError(
-                    f"{self._source.path.name}: load() must return an nn.Module, but got {type(module).__name__}."
+            if name not in self.base:
+                raise RecipeError(
+                    ("base", str(name)), f"{type(self.own).__name__} takes no such argument. {nearest(name, self.base)}"
                 )
-            self._kind = type(module).__name__
-            with self._source.running(f"taking {self._kind} over"):
-                self._made = seed, Adopted(module, named=self.own.tables, cut=self.own.cut)
-        return self._made[1]
+        return copy.deepcopy(self._dense(seed, {name: held for name, held in base.items() if held != self.base[name]}))
+
+    def _dense(self, seed: int, base: Mapping[str, Any] | None = None) -> Adopted:
+        """The module as it is loaded under a seed; whoever changes it works on a copy.
+
+        Args:
+            base: arguments of the user's class in place of the usual ones; all but `load` is asked of the usual one.
+        """
+        key = seed, json.dumps(base or {}, sort_keys=True, default=str)
+        if key not in self._made:
+            if len(self._made) >= MADE:
+                self._made.pop(next(iter(self._made)))
+            self._made[key] = self._adopted(seed, base or {})
+        return self._made[key]
+
+    def _adopted(self, seed: int, base: Mapping[str, Any]) -> Adopted:
+        own = self._source.make({**self.config.arguments(), **base}) if base else self.own
+        with seeded(seed), self._source.running("load()"):
+            module = copy.deepcopy(own.load())  # which may well be one that they keep
+        if not isinstance(module, nn.Module):
+            raise AutopruneError(
+                f"{self._source.path.name}: load() must return an nn.Module, but got {type(module).__name__}."
+            )
+        self._kind = type(module).__name__
+        with self._source.running(f"taking {self._kind} over"):
+            return Adopted(module, named=own.tables, cut=own.cut, linears=own.linears, base=base)
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        """What is open per table is opened for each table that can have it."""
+        """What is open per table is opened for each table that can have it.
+
+        Where linear maps lose bits too, without the steps that code row by row, which are for tables alone.
+        """
         made = self._dense(0)
         names = {"rows": tuple(made.axes_of("rows")), "dims": tuple(made.axes_of("dim"))}
 
@@ -153,7 +176,8 @@ class AdoptedTask(Task[Adopted, ServedModule]):
                 return value
             if list(value) == [PER_TABLE]:
                 return dict.fromkeys(having, value[PER_TABLE])
-            return {key: opened(held, names.get(key, having)) for key, held in value.items()}
+            left = [key for key in value if not (made.maps and key in FOR_TABLES)]
+            return {key: opened(value[key], names.get(key, having)) for key in left}
 
         found: dict[str, Any] = opened(recipe, tuple(made.tables))
         return found
@@ -185,7 +209,10 @@ class AdoptedTask(Task[Adopted, ServedModule]):
         return Parts(manifest=found.manifest, tensors={**found.tensors, **model.around()}, beside=found.beside)
 
     def score(self, served: ServedModule, split: str, perturbation: str | None = None) -> pd.DataFrame:
-        return self._asked(served, f"score(…, {split!r})", lambda module: self.own.score(module, split))
+        if perturbation is None:
+            return self._asked(served, f"score(…, {split!r})", lambda module: self.own.score(module, split))
+        what = f"perturb(…, {split!r}, {perturbation!r})"
+        return self._asked(served, what, lambda module: self.own.perturb(module, split, perturbation))
 
     def look(self, served: ServedModule) -> pd.DataFrame:
         return self._asked(served, "look()", self.own.look)
@@ -227,14 +254,20 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     def _module(self, served: ServedModule) -> nn.Module:
         """The user's module as an artifact fills it."""
         if served.module is None:
-            served.fill(copy.deepcopy(self.skeleton))
+            served.fill(copy.deepcopy(self.skeleton(served.base)))
         assert served.module is not None, "it was filled"
         return served.module
 
-    @cached_property
-    def skeleton(self) -> nn.Module:
-        """The user's module, to be filled by an artifact; whoever fills it works on a copy."""
-        return self._dense(0).skeleton()
+    def skeleton(self, base: Mapping[str, Any]) -> nn.Module:
+        """The user's module, to be filled by an artifact; whoever fills it works on a copy.
+
+        Args:
+            base: as the artifact was made with.
+        """
+        key = json.dumps(base, sort_keys=True, default=str)
+        if key not in self._skeletons:
+            self._skeletons[key] = self._dense(0, base).skeleton()
+        return self._skeletons[key]
 
     def rehearse(self) -> None:
         """Learns from a batch, and answers a request, as the module came and with half of its tables gone.
@@ -262,3 +295,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
         if not any(one.grad is not None for one in model.parameters()):
             raise AutopruneError(f"{self._source.path.name}: loss() has a gradient, but none by a parameter.")
         self.workloads(ServedModule(self.parts(model.eval())))
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, int | float | str)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
-
+from autoprune.packing.arrays import Array, filled, namespace
 from autoprune.packing.packed import PackedTable
 
 
@@ -24,25 +22,27 @@ class Biased(PackedTable):
     table: PackedTable
 
     @staticmethod
-    def of(table: PackedTable, bias: Tensor) -> Biased:
+    def of(table: PackedTable, bias: Array) -> Biased:
         """A table and the bias of each of its rows, float32 [rows]."""
         held = {"bias": bias}
         return Biased(rows=table.rows, dim=table.dim + 1, bits=table.bits, pattern="biased", tensors=held, table=table)
 
-    def to(self, device: torch.device | str) -> Biased:
+    def to(self, device: Any) -> Biased:
         return dataclasses.replace(super().to(device), table=self.table.to(device))
 
     @property
     def memory_bytes(self) -> int:
-        return self.tensors["bias"].nbytes + self.table.memory_bytes
+        return int(self.tensors["bias"].nbytes) + self.table.memory_bytes
 
-    def decode(self, index: Tensor) -> Tensor:
-        return torch.cat([self.table.decode(index), self.tensors["bias"][index, None]], dim=1)
+    def decode(self, index: Array) -> Array:
+        return namespace(index).concatenate([self.table.decode(index), self.tensors["bias"][index][:, None]], axis=1)
 
-    def scores(self, queries: Tensor) -> Tensor:
-        return self.table.scores(queries[:, :-1]).addcmul_(queries[:, -1:], self.tensors["bias"])
+    def scores(self, queries: Array) -> Array:
+        found = self.table.scores(queries[:, :-1])
+        found += queries[:, -1:] * self.tensors["bias"]
+        return found
 
 
-def asking(vectors: Tensor) -> Tensor:
+def asking(vectors: Array) -> Array:
     """Vectors as queries of such a table: float32 [n, dim + 1]."""
-    return pad(vectors, (0, 1), value=1.0)
+    return namespace(vectors).concatenate([vectors, filled((len(vectors), 1), 1, vectors)], axis=1)

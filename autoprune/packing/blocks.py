@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from autoprune.packing.arrays import Array
 from autoprune.packing.codes import RowCodes, Uniform
 from autoprune.packing.packed import PackedTable, StoredTable
 from autoprune.packing.parts import join_parts
@@ -20,6 +23,8 @@ BY_ROW = ("values", "codes", "scale", "offset")
 
 BLOCK_VALUES = 2**19
 """Of a block: 2 MB in float32, so that what is made of it stays in a processor's cache."""
+
+Numbers = np.ndarray[Any, Any]
 
 Coder = Uniform | Book
 """Codes rows, whichever they are: the codes of a row do not depend on the others."""
@@ -72,15 +77,15 @@ class StoredBlocks:
     """
 
     entry: dict[str, Any]
-    tensors: dict[str, Tensor]
-    layout: dict[str, tuple[torch.dtype, tuple[int, ...]]]
-    make: Callable[[], Iterator[dict[str, Tensor]]]
+    tensors: dict[str, Numbers]
+    layout: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
+    make: Callable[[], Iterator[dict[str, Numbers]]]
     table: PackedTable
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all tensors."""
-        made = sum(dtype.itemsize * torch.Size(shape).numel() for dtype, shape in self.layout.values())
+        made = sum(dtype.itemsize * math.prod(shape) for dtype, shape in self.layout.values())
         return made + sum(tensor.nbytes for tensor in self.tensors.values())
 
 
@@ -89,15 +94,21 @@ class MadeTable(PackedTable):
     """A table whose rows are made when they are asked for.
 
     Attributes:
-        make: gives the rows named by int64 [n] as float32 [n, dim].
+        make: gives the rows named by int64 [n] as float32 [n, dim], of the library and on the device of these.
     """
 
-    make: Callable[[Tensor], Tensor]
+    make: Callable[[Array], Array]
 
-    def decode(self, index: Tensor) -> Tensor:
+    @staticmethod
+    def of(rows: int, dim: int, *, bits: int, make: Callable[[Array], Array]) -> MadeTable:
+        """Such a table; it holds no numbers, but for an array that says in which library it answers."""
+        tensors = {"none": np.empty(0, dtype=np.float32)}
+        return MadeTable(rows=rows, dim=dim, bits=bits, pattern="made", tensors=tensors, make=make)
+
+    def decode(self, index: Array) -> Array:
         return self.make(index)
 
-    def scores(self, queries: Tensor) -> Tensor:
+    def scores(self, queries: Array) -> Array:
         return self._decoded_scores(queries)
 
 
@@ -128,9 +139,9 @@ def store_blocks(
     by_row = {name for name in stored.tensors if name.rpartition(".")[2] in BY_ROW}
     counts = {name: sizes[int(name.partition(".")[0]) if coding.part_of is not None else 0] for name in by_row}
 
-    def make() -> Iterator[dict[str, Tensor]]:
+    def make() -> Iterator[dict[str, Numbers]]:
         for some in blocks_of(rows, dim):
-            found: dict[str, Tensor] = {}
+            found: dict[str, Numbers] = {}
             for number, one in enumerate(coding.stored(block(some), some)):
                 prefix = "" if coding.part_of is None else f"{number}."
                 found |= {f"{prefix}{name}": held for name, held in (one.tensors if one else {}).items()}

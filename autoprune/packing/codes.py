@@ -226,34 +226,3 @@ def _shrunk(ends: tuple[Tensor, Tensor], bits: Tensor, shares: Tensor, symmetric
         return -zero * step, (zero - 1) * step
     middle, half = (high + low) / 2, (high - low) / 2 * shares
     return middle - half, middle + half
-
-
-def pack_codes(codes: Tensor, bits: int) -> Tensor:
-    """Several codes a byte, in planes: byte j of a row holds columns j, j + width, j + 2 * width and so on.
-
-    Args:
-        codes: uint8 [..., dim], each below 2**bits; bits is 8, 4, 2 or 1.
-
-    Returns:
-        uint8 [..., width] with width = ceil(dim * bits / 8).
-    """
-    per_byte = 8 // bits
-    width = -(-codes.shape[-1] // per_byte)
-    padded = torch.nn.functional.pad(codes, (0, width * per_byte - codes.shape[-1]))
-    packed = torch.zeros_like(padded[..., :width])
-    for plane in range(per_byte):
-        packed |= padded[..., plane * width : (plane + 1) * width] << (plane * bits)
-    return packed
-
-
-def unpack_codes(packed: Tensor, bits: int, dim: int) -> Tensor:
-    """The inverse of `pack_codes`: uint8 [..., dim]."""
-    if bits == 8:
-        return packed
-    planes = [(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
-    return torch.cat(planes, dim=-1)[..., :dim]
-
-
-def narrow(numbers: Tensor, most: int) -> Tensor:
-    """The narrowest whole-number type that holds 0 … most."""
-    return numbers.to(torch.uint8 if most < 2**8 else torch.int16 if most < 2**15 else torch.int32)

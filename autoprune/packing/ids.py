@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import zlib
 from bisect import bisect_left
 from numbers import Number
@@ -11,13 +12,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 Id = int | str
 
 Draw = npt.NDArray[np.uint64]
 """Numbers that say nothing of what they belong to, uint64 [n]."""
+
+Rows = npt.NDArray[np.int64]
+"""Numbers of rows, int64 [n]."""
+
+Packed = npt.NDArray[np.uint8]
+"""Compressed bytes, uint8 [n]."""
 
 
 def whole_floats(eps: float) -> float:
@@ -95,28 +100,28 @@ class Ids:
             return ""
         return f" Ids are {'whole numbers' if self.numeric else 'strings'} here, such as {self[0]!r}."
 
-    def positions(self, wanted: Ids) -> Tensor:
+    def positions(self, wanted: Ids) -> Rows:
         """The rows of many ids, int64 [len(wanted)]; -1 where there is none."""
         if len(self) == 0 or self.numeric != wanted.numeric:
-            return torch.full((len(wanted),), -1)
+            return np.full(len(wanted), -1, dtype=np.int64)
         if not self.numeric:  # np.searchsorted of numpy 2 goes wrong among strings of more than `INLINE` bytes
             rows = {value: row for row, value in enumerate(self.values.tolist())}
-            return torch.tensor([rows.get(value, -1) for value in wanted.values.tolist()], dtype=torch.long)
+            return np.array([rows.get(value, -1) for value in wanted.values.tolist()], dtype=np.int64)
         at = np.searchsorted(self.values, wanted.values).clip(max=len(self.values) - 1)
-        return torch.from_numpy(np.where(self.values[at] == wanted.values, at, -1)).long()
+        return np.where(self.values[at] == wanted.values, at, -1)
 
-    def take(self, rows: Tensor) -> Ids:
+    def take(self, rows: Rows) -> Ids:
         """The ids of some rows (int64, ascending)."""
-        return Ids(self.values[rows.cpu().numpy()])
+        return Ids(self.values[rows])
 
-    def draw(self, rows: Tensor) -> Draw:
+    def draw(self, rows: Rows) -> Draw:
         """A number for each of some rows (int64 [n]) that depends on its id alone, and says nothing of it."""
-        values = self.values[rows.numpy()]
+        values = self.values[rows]
         if self.numeric:
             return scrambled(values.astype(np.int64).view(np.uint64))
         return scrambled(np.array([zlib.crc32(one.encode()) for one in values.tolist()], dtype=np.uint64))
 
-    def encode(self) -> Tensor:
+    def encode(self) -> Packed:
         """Compressed bytes, uint8 [m]: JSON under zlib; whole numbers as differences, strings without their prefixes.
 
         Numbers that are dense are a bit each for those that are there, from the first to the last. Of a string that
@@ -132,12 +137,12 @@ class Ids:
             content = {"differences": np.diff(self.values, prepend=0).tolist()}
         written = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
         level = 9 if "differences" in content else 6  # of others 9 gains 2 % in five times the time
-        return torch.frombuffer(bytearray(zlib.compress(written, level=level)), dtype=torch.uint8)
+        return np.frombuffer(zlib.compress(written, level=level), dtype=np.uint8)
 
     @staticmethod
-    def decode(packed: Tensor) -> Ids:
+    def decode(packed: Packed) -> Ids:
         """The inverse of `encode`; of what older versions encoded too."""
-        content = json.loads(zlib.decompress(packed.cpu().numpy().tobytes()))
+        content = json.loads(zlib.decompress(packed.tobytes()))
         if "bits" in content:
             bits = np.frombuffer(base64.b64decode(content["bits"]), dtype=np.uint8)
             return Ids(content["first"] + np.flatnonzero(np.unpackbits(bits)))
@@ -214,8 +219,8 @@ def plain_id(wanted: object) -> Id | None:
 
 def _bound(dtype: Any) -> float | None:
     """Where the whole numbers of a type of numpy or torch end; None where it is no type of theirs for floats."""
-    if isinstance(dtype, torch.dtype):
-        return whole_floats(torch.finfo(dtype).eps) if dtype.is_floating_point else None
+    if getattr(dtype, "is_floating_point", False):  # of torch, which is imported where somebody has such a number
+        return whole_floats(sys.modules["torch"].finfo(dtype).eps)
     return whole_floats(float(np.finfo(dtype).eps)) if getattr(dtype, "kind", "") == "f" else None
 
 

@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from autoprune.packing.arrays import Array, filled, namespace, numbers, tensor_of
 
 BLOCK_ROWS = 2048
 """Rows decoded at a time for many queries: a block of 64 dimensions stays inside a core's second cache."""
@@ -19,10 +20,10 @@ BLOCK_VALUES = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTable:
-    """A table as a file holds it: a manifest entry (with its `pattern`) and tensors."""
+    """A table as a file holds it: a manifest entry (with its `pattern`) and arrays."""
 
     entry: dict[str, Any]
-    tensors: dict[str, Tensor]
+    tensors: dict[str, np.ndarray[Any, Any]]
 
     @property
     def size_bytes(self) -> int:
@@ -41,38 +42,49 @@ class PackedTable(ABC):
         rows, dim: the logical shape.
         bits: of a value or code; 0 where rows differ.
         pattern: how its values are laid out.
-        tensors: what is held.
+        tensors: what is held, in numpy or, after `to`, in torch; it answers in the same.
     """
 
     rows: int
     dim: int
     bits: int
     pattern: str
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Array]
 
-    def to(self: Packed, device: torch.device | str) -> Packed:
-        """The same table on another device."""
-        moved = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+    def to(self: Packed, device: Any) -> Packed:
+        """The same table in torch, on a device."""
+        moved = {name: tensor_of(tensor, device) for name, tensor in self.tensors.items()}
         return dataclasses.replace(self, tensors=moved)
+
+    @property
+    def like(self) -> Array:
+        """An array of the library and on the device in which the table answers."""
+        return next(iter(self.tensors.values()))
 
     @property
     def memory_bytes(self) -> int:
         """Bytes that the tensors of this table hold in memory."""
-        return sum(tensor.nbytes for tensor in self.tensors.values())
+        return sum(int(tensor.nbytes) for tensor in self.tensors.values())
 
     @abstractmethod
-    def decode(self, index: Tensor) -> Tensor:
+    def decode(self, index: Array) -> Array:
         """The rows named by `index` (int64 [n]) as float32 [n, dim]."""
 
     @abstractmethod
-    def scores(self, queries: Tensor) -> Tensor:
+    def scores(self, queries: Array) -> Array:
         """Dot products of `queries` (float32 [n, dim]) with every row: float32 [n, rows]."""
 
-    def _decoded_scores(self, queries: Tensor) -> Tensor:
+    def values(self) -> Array:
+        """All rows, float32 [rows, dim]."""
+        return self.decode(numbers(self.rows, self.like))
+
+    def _decoded_scores(self, queries: Array) -> Array:
         """The same by way of decoded rows, block by block: cheaper where there are more queries than dimensions."""
-        out = torch.empty(len(queries), self.rows, device=queries.device)
-        for rows in torch.split(torch.arange(self.rows, device=queries.device), BLOCK_ROWS):
-            torch.mm(queries, self.decode(rows).T, out=out[:, rows[0] : rows[-1] + 1])
+        out = filled((len(queries), self.rows), 0, queries)
+        rows = numbers(self.rows, queries)
+        for start in range(0, self.rows, BLOCK_ROWS):
+            block = self.decode(rows[start : start + BLOCK_ROWS])
+            namespace(queries).matmul(queries, block.T, out=out[:, start : start + len(block)])
         return out
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from autoprune.packing.codes import RowCodes, narrow, pack_codes, unpack_codes
+from autoprune.packing.arrays import Array, bounds, cast, filled, namespace, numpy_of, taken
+from autoprune.packing.bits import narrow, pack_codes, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable
 from autoprune.packing.product import PackedProduct, ProductCodes
 from autoprune.packing.rows import PackedRows, pack_rows
+
+if TYPE_CHECKING:
+    from autoprune.packing.codes import RowCodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +30,12 @@ class PartCodes:
     """
 
     parts: tuple[RowCodes | ProductCodes, ...]
-    part_of: Tensor
+    part_of: Array
 
-    def values(self) -> Tensor:
+    def values(self) -> Array:
         """The table the codes stand for, float32 [rows, dim]."""
         held = [part.values() for part in self.parts]
-        found = torch.empty(len(self.part_of), held[0].shape[1], device=held[0].device)
+        found = filled((len(self.part_of), held[0].shape[1]), 0, held[0])
         for number, values in enumerate(held):
             found[self.part_of == number] = values
         return found
@@ -40,12 +43,13 @@ class PartCodes:
     def pack(self) -> StoredTable:
         """The table as it ships."""
         parts = [
-            pack_rows(part.values(), coded=part) if isinstance(part, RowCodes) else part.pack() for part in self.parts
+            part.pack() if isinstance(part, ProductCodes) else pack_rows(part.values(), coded=part)
+            for part in self.parts
         ]
         return join_parts(parts, self.part_of)
 
 
-def join_parts(parts: Sequence[StoredTable], part_of: Tensor) -> StoredTable:
+def join_parts(parts: Sequence[StoredTable], part_of: Array) -> StoredTable:
     """One table of several.
 
     Args:
@@ -60,7 +64,7 @@ def join_parts(parts: Sequence[StoredTable], part_of: Tensor) -> StoredTable:
         "parts": [part.entry for part in parts],
     }
     tensors = {f"{number}.{name}": held for number, part in enumerate(parts) for name, held in part.tensors.items()}
-    return StoredTable(entry=entry, tensors={"part_of": pack_codes(part_of, bits), **tensors})
+    return StoredTable(entry=entry, tensors={"part_of": numpy_of(pack_codes(part_of, bits)), **tensors})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +79,8 @@ class PackedParts(PackedTable):
     parts: tuple[PackedRows | PackedProduct, ...]
 
     @staticmethod
-    def restore(entry: Mapping[str, Any], stored: Mapping[str, Tensor]) -> PackedParts:
-        """From a manifest entry and the tensors of a file."""
+    def restore(entry: Mapping[str, Any], stored: Mapping[str, Array]) -> PackedParts:
+        """From a manifest entry and the arrays of a file."""
         parts = list[PackedRows | PackedProduct]()
         for number, part in enumerate(entry["parts"]):
             prefix = f"{number}."
@@ -84,33 +88,35 @@ class PackedParts(PackedTable):
             kind = PackedProduct if part["pattern"] == "product" else PackedRows
             parts.append(kind.restore(part, held))
         part_of = unpack_codes(stored["part_of"], 1 if len(parts) <= 2 else 2, entry["rows"])
-        place = torch.zeros(entry["rows"], dtype=torch.int64, device=part_of.device)
+        place = np.zeros(entry["rows"], dtype=np.int64)
         for number, held_part in enumerate(parts):
-            place[part_of == number] = torch.arange(held_part.rows, device=part_of.device)
-        tensors = {"part_of": part_of.contiguous(), "place": narrow(place, entry["rows"])}
+            place[part_of == number] = np.arange(held_part.rows)
+        tensors = {"part_of": np.ascontiguousarray(part_of), "place": narrow(place, entry["rows"])}
         return PackedParts(**{**entry, "parts": tuple(parts)}, bits=0, tensors=tensors)
 
-    def to(self, device: torch.device | str) -> PackedParts:
-        moved = {name: tensor.to(device) for name, tensor in self.tensors.items()}
-        return dataclasses.replace(self, tensors=moved, parts=tuple(part.to(device) for part in self.parts))
+    def to(self, device: Any) -> PackedParts:
+        return dataclasses.replace(super().to(device), parts=tuple(part.to(device) for part in self.parts))
 
     @property
     def memory_bytes(self) -> int:
-        own = sum(tensor.nbytes for tensor in self.tensors.values())
-        return own + sum(part.memory_bytes for part in self.parts)
+        return super().memory_bytes + sum(part.memory_bytes for part in self.parts)
 
-    def decode(self, index: Tensor) -> Tensor:
-        out = torch.empty(len(index), self.dim, device=index.device)
-        part_of, place = self.tensors["part_of"][index], self.tensors["place"][index].long()
+    def decode(self, index: Array) -> Array:
+        out = filled((len(index), self.dim), 0, index)
+        part_of, place = self.tensors["part_of"][index], cast(self.tensors["place"][index], "int64")
         for number, part in enumerate(self.parts):
             chosen = part_of == number
             out[chosen] = part.decode(place[chosen])
         return out
 
-    def scores(self, queries: Tensor) -> Tensor:
+    def scores(self, queries: Array) -> Array:
         if len(queries) > self.dim:
             return self._decoded_scores(queries)
-        together = torch.cat([part.scores(queries) for part in self.parts], dim=1)
-        first = torch.tensor([0, *(part.rows for part in self.parts[:-1])], device=queries.device).cumsum(0)
-        where = first.index_select(0, self.tensors["part_of"].int()) + self.tensors["place"]
-        return together.index_select(1, where)
+        together = namespace(queries).concatenate([part.scores(queries) for part in self.parts], axis=1)
+        first = bounds(self._counts)
+        return taken(together, taken(first, self.tensors["part_of"]) + self.tensors["place"])
+
+    @property
+    def _counts(self) -> Array:
+        """Rows of each part."""
+        return namespace(self.like).asarray([part.rows for part in self.parts], device=self.like.device)

@@ -9,10 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from autoprune.packing.codes import pack_codes, unpack_codes
+from autoprune.packing.arrays import Array, cast, filled, namespace, numbers, numpy_of
+from autoprune.packing.bits import pack_codes, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable, block_rows
 
 ROUNDS = 20
@@ -36,35 +35,35 @@ class ProductCodes:
         dim: of the table; runs * width may be larger.
     """
 
-    codes: Tensor
-    codebook: Tensor
+    codes: Array
+    codebook: Array
     unit: float
     dim: int
 
-    def values(self) -> Tensor:
+    def values(self) -> Array:
         """The table the codes stand for, float32 [rows, dim]."""
-        return _decode(self.codes, self.codebook.float() * self.unit, self.dim)
+        return _decode(self.codes, cast(self.codebook, "float32") * self.unit, self.dim)
 
     def pack(self) -> StoredTable:
         """The table as it ships."""
         entries = self.codebook.shape[1]
         bits = 4 if entries <= 16 else 8
         entry = {"rows": len(self.codes), "dim": self.dim, "pattern": "product", "bits": bits}
-        tensors = {"codes": pack_codes(self.codes, bits), "codebook": self.codebook, "unit": torch.tensor(self.unit)}
-        return StoredTable(entry=entry, tensors={name: tensor.contiguous() for name, tensor in tensors.items()})
+        tensors = {"codes": pack_codes(self.codes, bits), "codebook": self.codebook, "unit": np.array(self.unit, "f4")}
+        return StoredTable(entry=entry, tensors={name: numpy_of(tensor) for name, tensor in tensors.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Book:
     """Codebooks that rows can be coded by, whichever they are; attributes as of `ProductCodes`."""
 
-    codebook: Tensor
+    codebook: Array
     unit: float
     dim: int
 
-    def code(self, values: Tensor) -> ProductCodes:
-        """The nearest entries of float32 [n, dim], as they are stored."""
-        runs, _, width = self.codebook.shape
+    def code(self, values: Array) -> ProductCodes:
+        """The nearest entries of float32 [n, dim], in torch, as they are stored."""
+        torch, (runs, _, width) = namespace(values), self.codebook.shape
         codes = torch.zeros(len(values), runs, dtype=torch.uint8)
         for run, part in enumerate(_runs(values / self.unit, width)):
             book = self.codebook[run].float().cpu()
@@ -96,16 +95,16 @@ class Codebooks:
         """Rows that are enough to learn from."""
         return POINTS * self.entries if self.rounds else self.entries
 
-    def learn(self, values: Tensor, *, largest: float | None = None) -> Book:
+    def learn(self, values: Array, *, largest: float | None = None) -> Book:
         """The codebooks of a table.
 
         Args:
-            values: float32 [rows, dim], finite; perhaps `points` of its rows that were drawn.
+            values: float32 [rows, dim] in torch, finite; perhaps `points` of its rows that were drawn.
             largest: absolute value of the table, where some of its rows alone are given; one that is too large will do.
         """
         unit = max(float(values.abs().max()) if largest is None else largest, 1e-30)
         dim, width, entries = values.shape[1], min(self.width, values.shape[1]), min(self.entries, len(values))
-        codebook = torch.stack(
+        codebook = namespace(values).stack(
             [
                 _means(part, entries, seed=self.seed + run, rounds=self.rounds) if self.rounds else part[:entries]
                 for run, part in enumerate(_runs(values / unit, width))
@@ -114,14 +113,14 @@ class Codebooks:
         return Book(codebook=codebook.half().to(values.device), unit=unit, dim=dim)
 
 
-def learn_product(values: Tensor, *, width: int, entries: int, seed: int, rounds: int = ROUNDS) -> ProductCodes:
+def learn_product(values: Array, *, width: int, entries: int, seed: int, rounds: int = ROUNDS) -> ProductCodes:
     """A table coded by codebooks of its own; arguments as of `Codebooks`."""
     return Codebooks(width=width, entries=entries, seed=seed, rounds=rounds).learn(values).code(values)
 
 
-def _runs(values: Tensor, width: int) -> Iterator[Tensor]:
+def _runs(values: Array, width: int) -> Iterator[Array]:
     """The runs of dimensions of some rows, float32 [n, width] each; the last is filled up with zeros."""
-    padded = torch.nn.functional.pad(values, (0, -values.shape[1] % width)).cpu()
+    padded = namespace(values).nn.functional.pad(values, (0, -values.shape[1] % width)).cpu()
     for start in range(0, padded.shape[1], width):
         yield padded[:, start : start + width].contiguous()
 
@@ -135,13 +134,14 @@ def load_faiss() -> ModuleType:
     return module
 
 
-def _means(part: Tensor, entries: int, *, seed: int, rounds: int) -> Tensor:
+def _means(part: Array, entries: int, *, seed: int, rounds: int) -> Array:
+    """The entries that k-means finds, in torch as the rows are: float32 [entries, width]."""
     faiss = load_faiss()
     means = faiss.Kmeans(
         part.shape[1], entries, niter=rounds, seed=seed, min_points_per_centroid=1, max_points_per_centroid=POINTS
     )
     means.train(part.numpy())
-    return torch.from_numpy(np.asarray(means.centroids))
+    return namespace(part).from_numpy(np.asarray(means.centroids))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,48 +149,57 @@ class PackedProduct(PackedTable):
     """A product-quantised table in memory: packed codes (`bits` is 8 or 4), and the codebook widened to float32."""
 
     @staticmethod
-    def restore(entry: Mapping[str, Any], stored: Mapping[str, Tensor]) -> PackedProduct:
-        """From a manifest entry and the tensors of a file."""
-        codebook = stored["codebook"].float() * stored["unit"]
+    def restore(entry: Mapping[str, Any], stored: Mapping[str, Array]) -> PackedProduct:
+        """From a manifest entry and the arrays of a file."""
+        codebook = cast(stored["codebook"], "float32") * stored["unit"]
         return PackedProduct(**entry, tensors={"codes": stored["codes"], "codebook": codebook})
 
-    def decode(self, index: Tensor) -> Tensor:
+    def decode(self, index: Array) -> Array:
         return self._decoded(self.tensors["codes"][index])
 
-    def scores(self, queries: Tensor) -> Tensor:
+    def scores(self, queries: Array) -> Array:
         """Dot products of `queries` (float32 [n, dim]) with every row: float32 [n, rows].
 
         One query looks its products with the codebook up (asymmetric distances, Jégou et al. 2011, section III);
         for many, decoding a block and multiplying is faster.
         """
-        out = torch.empty(len(queries), self.rows, device=queries.device)
+        out = filled((len(queries), self.rows), 0, queries)
         table = self._products(queries[0]) if len(queries) == 1 else None
         step = block_rows(self.dim, len(queries))
         for start in range(0, self.rows, step):
             rows = slice(start, min(start + step, self.rows))
             packed = self.tensors["codes"][rows]
             if table is None:
-                torch.matmul(queries, self._decoded(packed).T, out=out[:, rows])
+                namespace(queries).matmul(queries, self._decoded(packed).T, out=out[:, rows])
             else:
-                runs, entries = table.shape
-                where = unpack_codes(packed, self.bits, runs).int()
-                where += torch.arange(0, runs * entries, entries, dtype=torch.int32, device=where.device)
-                out[0, rows] = torch.nn.functional.embedding_bag(where, table.view(-1, 1), mode="sum")[:, 0]
+                _look_up(table, unpack_codes(packed, self.bits, len(table)), out[0, rows])
         return out
 
-    def _products(self, query: Tensor) -> Tensor:
+    def _products(self, query: Array) -> Array:
         """The dot products of a query's runs with every codebook entry: float32 [runs, entries]."""
         runs, _, width = self.tensors["codebook"].shape
-        parts = torch.nn.functional.pad(query, (0, runs * width - self.dim)).view(runs, width, 1)
-        return (self.tensors["codebook"] @ parts)[:, :, 0].contiguous()
+        whole = filled((runs * width,), 0, query)
+        whole[: self.dim] = query
+        return (self.tensors["codebook"] @ whole.reshape(runs, width, 1))[:, :, 0]
 
-    def _decoded(self, packed: Tensor) -> Tensor:
+    def _decoded(self, packed: Array) -> Array:
         codebook = self.tensors["codebook"]
         return _decode(unpack_codes(packed, self.bits, len(codebook)), codebook, self.dim)
 
 
-def _decode(codes: Tensor, codebook: Tensor, dim: int) -> Tensor:
+def _look_up(table: Array, codes: Array, out: Array) -> None:
+    """Adds the entries of [runs, entries] that rows of codes, uint8 [rows, runs], name: float32 [rows]."""
+    if isinstance(table, np.ndarray):
+        for products, column in zip(table, codes.T, strict=True):
+            out += products.take(column)
+        return
+    library, (runs, entries) = namespace(table), table.shape
+    where = cast(codes, "int32") + cast(numbers(runs, codes) * entries, "int32")
+    out[:] = library.nn.functional.embedding_bag(where, table.reshape(-1, 1), mode="sum")[:, 0]
+
+
+def _decode(codes: Array, codebook: Array, dim: int) -> Array:
     runs, entries, width = codebook.shape
-    where = codes.int() + torch.arange(0, runs * entries, entries, dtype=torch.int32, device=codes.device)
-    values = codebook.view(-1, width)[where.flatten()]
-    return values.view(len(codes), runs * width)[:, :dim]
+    where = cast(codes, "int64") + numbers(runs, codes) * entries
+    values = codebook.reshape(-1, width)[where.flatten()]
+    return values.reshape(len(codes), runs * width)[:, :dim]

@@ -12,20 +12,23 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from autoprune.packing.codes import RowCodes, narrow, pack_codes, unpack_codes
+from autoprune.packing.arrays import Array, bounds, cast, filled, namespace, numbers, numpy_of, repeat
+from autoprune.packing.bits import narrow, pack_codes, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable, block_rows
 
-with warnings.catch_warnings():  # torch announces once that CSR tensors are beta; say it to nobody
-    warnings.simplefilter("ignore", UserWarning)
-    torch.sparse_csr_tensor([0, 0], torch.empty(0, dtype=torch.int64), torch.empty(0), size=(1, 1))
+if TYPE_CHECKING:
+    from autoprune.packing.codes import RowCodes
 
 FEW_QUERIES = 8
-"""Below, sparse products run as CSR; from here on, as embedding bags."""
+"""Below, torch multiplies sparse tables as CSR; from here on, as embedding bags."""
+
+
+WIDENED = 2**22
+"""Values of a table that is widened where nobody says what to prefer: in float32 they take 16 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,41 +40,49 @@ class PackedRows(PackedTable):
     """
 
     @staticmethod
-    def restore(entry: Mapping[str, Any], stored: Mapping[str, Tensor]) -> PackedRows:
-        """From a manifest entry and the tensors of a file."""
+    def restore(entry: Mapping[str, Any], stored: Mapping[str, Array]) -> PackedRows:
+        """From a manifest entry and the arrays of a file."""
         held, dim = dict(stored), entry["dim"]
         if entry["pattern"] != "full":
             if entry["pattern"] == "bitmask":
-                mask = unpack_codes(held.pop("bitmask"), 1, dim).bool()
-                counts, held["columns"] = mask.sum(1), narrow(mask.nonzero()[:, 1], dim - 1)
+                mask = unpack_codes(held.pop("bitmask"), 1, dim).astype(bool)
+                counts, held["columns"] = mask.sum(1), narrow(mask.nonzero()[1], dim - 1)
             else:
-                counts = held.pop("counts").long()
-            held["starts"] = torch.nn.functional.pad(counts.cumsum(0), (1, 0)).to(torch.int32)
+                counts = held.pop("counts")
+            held["starts"] = cast(bounds(counts), "int32")
         if "scale" in held:
             unit = held.pop("unit")
-            held["scale"], held["offset"] = held["scale"].float() * unit, held["offset"].float() * unit
+            held["scale"], held["offset"] = (cast(held[name], "float32") * unit for name in ("scale", "offset"))
         return PackedRows(**entry, tensors=held)
 
-    def decode(self, index: Tensor) -> Tensor:
+    @staticmethod
+    def of(values: Array) -> PackedRows:
+        """The table of float32 [rows, dim], every value as it is."""
+        rows, dim = values.shape
+        return PackedRows(rows=rows, dim=dim, bits=32, pattern="full", tensors={"values": values})
+
+    def decode(self, index: Array) -> Array:
         held = self.tensors
         if self.pattern == "full":
             if self.bits == 32:
                 return held["values"][index]
-            codes = unpack_codes(held["codes"][index], self.bits, self.dim).float()
-            return codes.mul_(held["scale"][index, None]).add_(held["offset"][index, None])
-        starts = held["starts"].long()
+            values = cast(unpack_codes(held["codes"][index], self.bits, self.dim), "float32")
+            values *= held["scale"][index][:, None]
+            values += held["offset"][index][:, None]
+            return values
+        starts = cast(held["starts"], "int64")
         counts = starts[index + 1] - starts[index]
-        owner = torch.arange(len(index), device=index.device).repeat_interleave(counts)
-        first = counts.cumsum(0) - counts
-        position = torch.arange(len(owner), device=index.device) + (starts[index] - first)[owner]
-        values = self._sparse_values(position)
+        owner = repeat(numbers(len(index), index), counts)
+        first = bounds(counts)[:-1]
+        position = numbers(len(owner), index) + (starts[index] - first)[owner]
+        found = self._sparse_values(position)
         if self.bits < 32:
-            values = values * held["scale"][index][owner] + held["offset"][index][owner]
-        out = torch.zeros(len(index), self.dim, device=index.device)
-        out[owner, held["columns"][position].long()] = values
+            found = found * held["scale"][index][owner] + held["offset"][index][owner]
+        out = filled((len(index), self.dim), 0, index)
+        out[owner, cast(held["columns"][position], "int64")] = found
         return out
 
-    def scores(self, queries: Tensor) -> Tensor:
+    def scores(self, queries: Array) -> Array:
         """Dot products of `queries` (float32 [n, dim]) with every row: float32 [n, rows].
 
         Row-wise scale and offset stay outside the dot product: q·(code * scale + offset) = (q·code) * scale +
@@ -84,68 +95,89 @@ class PackedRows(PackedTable):
             return queries @ held["values"].T
         if len(queries) > self.dim:
             return self._decoded_scores(queries)
-        totals = queries.sum(1, keepdim=True)
-        out = torch.empty(len(queries), self.rows, device=queries.device)
+        totals = queries.sum(1)[:, None]
+        out = filled((len(queries), self.rows), 0, queries)
         step = block_rows(self.dim, len(queries))
         for start in range(0, self.rows, step):
             rows = slice(start, min(start + step, self.rows))
-            block = self._times_codes(queries, held["codes"][rows]).mul_(held["scale"][rows])
-            torch.addcmul(block, totals, held["offset"][rows], out=out[:, rows])
+            block = self._times_codes(queries, held["codes"][rows])
+            block *= held["scale"][rows]
+            namespace(queries).add(block, totals * held["offset"][rows], out=out[:, rows])
         return out
 
-    def _times_codes(self, queries: Tensor, packed: Tensor) -> Tensor:
+    def _times_codes(self, queries: Array, packed: Array) -> Array:
         """Queries @ codes.T for packed rows, plane by plane: planes need not be put side by side."""
         if self.bits == 8:
-            return queries @ packed.float().T
+            return queries @ cast(packed, "float32").T
         width = packed.shape[1]
-        block: Tensor | None = None
+        block: Array | None = None
         for plane in range(-(-self.dim // width)):
             part = queries[:, plane * width : (plane + 1) * width]
-            codes = ((packed[:, : part.shape[1]] >> (plane * self.bits)) & (2**self.bits - 1)).float()
-            block = part @ codes.T if block is None else block.addmm_(part, codes.T)
-        assert block is not None, "a table has at least one dimension"
+            codes = (packed[:, : part.shape[1]] >> (plane * self.bits)) & (2**self.bits - 1)
+            product = part @ cast(codes, "float32").T
+            block = product if block is None else block + product
         return block
 
-    def _sparse_scores(self, queries: Tensor) -> Tensor:
+    def _sparse_scores(self, queries: Array) -> Array:
         held = self.tensors
+        if isinstance(queries, np.ndarray) and len(queries) > 1:
+            return self._decoded_scores(queries)
         values = self._sparse_values()
         scores = self._sparse_product(queries, values)
         if self.bits < 32:
             scores *= held["scale"]
-            scores += self._sparse_product(queries, torch.ones_like(values)) * held["offset"]
+            ones = filled(tuple(values.shape), 1, values)
+            scores += self._sparse_product(queries, ones) * held["offset"]
         return scores
 
-    def _sparse_product(self, queries: Tensor, values: Tensor) -> Tensor:
-        """Queries @ sparse.T for given values at the stored positions: [n, rows]."""
-        starts, columns = self.tensors["starts"], self.tensors["columns"].int()
+    def _sparse_product(self, queries: Array, values: Array) -> Array:
+        """Queries @ sparse.T for given values at the stored positions: [n, rows]; in numpy of one query."""
+        starts, columns = self.tensors["starts"], self.tensors["columns"]
+        if isinstance(queries, np.ndarray):
+            out = np.zeros((1, self.rows), dtype=np.float32)
+            (held,) = np.nonzero(starts[1:] > starts[:-1])  # of a row of none reduceat would take the next one's first
+            out[0, held] = np.add.reduceat(values * queries[0].take(columns), starts[held]) if len(held) else 0
+            return out
+        torch, columns = namespace(queries), cast(columns, "int32")
         if len(queries) < FEW_QUERIES:
-            matrix = torch.sparse_csr_tensor(
-                starts, columns, values, size=(self.rows, self.dim), check_invariants=False
-            )
+            with warnings.catch_warnings():  # torch announces once that CSR tensors are beta; say it to nobody
+                warnings.simplefilter("ignore", UserWarning)
+                matrix = torch.sparse_csr_tensor(
+                    starts, columns, values, size=(self.rows, self.dim), check_invariants=False
+                )
             return (matrix @ queries.T).T
         # A bag for each row: a sum of query columns, weighted by the values. Several times faster for many queries.
-        bags = torch.nn.functional.embedding_bag(
+        return torch.nn.functional.embedding_bag(
             columns, queries.T.contiguous(), starts[:-1], mode="sum", per_sample_weights=values
-        )
-        product: Tensor = bags.T
-        return product
+        ).T
 
-    def _sparse_values(self, position: Tensor | None = None) -> Tensor:
+    def _sparse_values(self, position: Array | None = None) -> Array:
         """Stored values, or codes as float32, all of them or those at `position`: [k]."""
         if self.bits == 32:
             values = self.tensors["values"]
             return values if position is None else values[position]
         packed, count = self.tensors["codes"], len(self.tensors["columns"])
         if position is None:
-            return unpack_codes(packed, self.bits, count).float()
+            return cast(unpack_codes(packed, self.bits, count), "float32")
         # A flat run of codes is one long row of planes: code p stands in byte p % width, plane p // width.
         width = max(len(packed), 1)
-        shift = (position // width * self.bits).to(torch.uint8)
-        codes: Tensor = (packed[position % width] >> shift) & (2**self.bits - 1)
-        return codes.float()
+        shift = cast(position // width * self.bits, "uint8")
+        return cast((packed[position % width] >> shift) & (2**self.bits - 1), "float32")
 
 
-def pack_rows(values: Tensor, *, mask: Tensor | None = None, coded: RowCodes | None = None) -> StoredTable:
+def widened(table: PackedTable, prefer: str | None) -> PackedTable:
+    """The table with every value in float32, where that answers faster and is wanted.
+
+    Args:
+        table: as it was restored.
+        prefer: `latency`: whatever it takes; `memory`: never; None: where it takes no more than `WIDENED` values.
+    """
+    dense = table.pattern == "full" and table.bits == 32
+    wanted = prefer == "latency" or (prefer is None and table.rows * table.dim <= WIDENED)
+    return PackedRows.of(table.values()) if wanted and not dense else table
+
+
+def pack_rows(values: Array, *, mask: Array | None = None, coded: RowCodes | None = None) -> StoredTable:
     """Packs rows of one width in the pattern that takes the fewest bytes.
 
     Args:
@@ -158,18 +190,18 @@ def pack_rows(values: Tensor, *, mask: Tensor | None = None, coded: RowCodes | N
     bits = 32 if coded is None else int(coded.bits[0])
     scaling = {}
     if coded is not None:
-        scaling = {"scale": coded.scale, "offset": coded.offset, "unit": torch.tensor(coded.unit)}
+        scaling = {"scale": coded.scale, "offset": coded.offset, "unit": np.array(coded.unit, "f4")}
 
-    def stored(pattern: str, kept: Tensor, where: Mapping[str, Tensor]) -> StoredTable:
+    def stored(pattern: str, kept: Array, where: Mapping[str, Array]) -> StoredTable:
         content = {"values": kept} if coded is None else {"codes": pack_codes(kept, bits)}
-        tensors = {name: tensor.contiguous() for name, tensor in {**content, **where, **scaling}.items()}
+        tensors = {name: numpy_of(tensor) for name, tensor in {**content, **where, **scaling}.items()}
         return StoredTable(entry={"rows": rows, "dim": dim, "bits": bits, "pattern": pattern}, tensors=tensors)
 
     if mask is None or bool(mask.all()):
         return stored("full", source, {})
-    kept, columns, counts = source[mask], mask.nonzero()[:, 1], mask.sum(1)
+    kept, columns, counts = source[mask], namespace(mask).where(mask)[1], mask.sum(1)
     found = [
-        stored("bitmask", kept, {"bitmask": pack_codes(mask.to(torch.uint8), 1)}),
+        stored("bitmask", kept, {"bitmask": pack_codes(cast(mask, "uint8"), 1)}),
         stored("columns", kept, {"columns": narrow(columns, dim - 1), "counts": narrow(counts, dim)}),
     ]
     if coded is None:  # a zero of a quantised table may not be a code: without its place it would be lost

@@ -103,10 +103,16 @@ def _checkpoint(path: Path) -> Any:
         foreign = [name for name in asked if not name.startswith((*SHELLS, "torch.", "collections."))]
         if not foreign and not isinstance(error, pickle.UnpicklingError):
             raise
+        gensim = next((name for name in foreign if name.startswith("gensim.")), None)
+        way_out = (
+            'vectors.save_word2vec_format("my.vec") writes what is read (model.wv holds the vectors of a model).'
+            if gensim
+            else "Save the tensors alone: torch.save(model.state_dict(), path), or as safetensors."
+        )
+        asked_for = gensim or ", ".join(foreign[:3]) or "or it is damaged"
         raise AutopruneError(
-            f"{path}: it is a pickle that asks for more than tensors ({', '.join(foreign[:3]) or 'or it is damaged'}); "
-            "that could run code and is never opened. Save the tensors alone: torch.save(model.state_dict(), path), or "
-            "as safetensors."
+            f"{path}: it is a pickle that asks for more than tensors ({asked_for}); that could run code and is never "
+            f"opened. {way_out}"
         ) from error
     finally:
         torch.serialization.clear_safe_globals()

@@ -39,8 +39,12 @@ ENDINGS = {
 ARRAYS = (NPY, NPZ, SAFETENSORS, CHECKPOINT)
 """Formats that hold arrays, perhaps several by name, and no ids of their own."""
 
+IDS = ("ids", "id", "words", "keys", "names")
+"""What ids are called that lie beside a table in one file."""
+
 FOREIGN = {
     b"version https://git-lfs": "a pointer of Git LFS; fetch the file with git lfs pull",
+    b"\xba\x16O/": "a model of fastText; its text, .vec beside it, is read",
     b"\x89HDF": "HDF5; save the table as .npy",
     b"ARROW1": "Feather; write it as parquet",
     b"BZh": "compressed by bzip2; unpack it",

@@ -52,6 +52,11 @@ def named_rows(array: npt.NDArray[Any], ids: Sequence[str] | None, *, where: str
     Raises:
         AutopruneError: it is no such table, holds what is no number, or its ids do not fit it.
     """
+    if array.dtype.names:
+        raise AutopruneError(
+            f"{where}: a table of numbers must stand there, but each of its rows has the fields "
+            f"{', '.join(array.dtype.names)}; save the vectors alone, and the ids beside them."
+        )
     if array.ndim != 2 or 0 in array.shape:
         raise AutopruneError(
             f"{where}: a table of rows x dimensions must stand there, but it has the shape {list(array.shape)}."

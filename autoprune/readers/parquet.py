@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from autoprune.errors import AutopruneError
+from autoprune.readers.files import IDS
 from autoprune.readers.named import NamedRows, named_rows
 
 
 def read_parquet(path: Path) -> NamedRows:
-    """The vectors of a file; the only column that holds neither vectors nor fractions holds the ids.
+    """The vectors of a file; of the columns that hold neither vectors nor fractions, the only one or `id` has the ids.
 
     Raises:
         AutopruneError: its columns cannot be told apart, or rows are of different lengths.
@@ -22,10 +23,13 @@ def read_parquet(path: Path) -> NamedRows:
     vectors = [field.name for field in table.schema if _is_list(field.type)]
     numbers = [field.name for field in table.schema if types.is_floating(field.type)]
     others = [field.name for field in table.schema if field.name not in (*vectors, *numbers)]
+    named = [name for name in others if name.lower() in IDS]
+    others = named if len(named) == 1 else others
     if len(vectors) > 1 or not (vectors or numbers) or len(others) > 1:
+        there = ", ".join(f"{one.name} ({one.type})" for one in table.schema)
         raise AutopruneError(
             f"{path}: a column of ids and a column of vectors (lists of numbers), or one of fractions for each "
-            f"dimension, must stand there, but it has: {', '.join(f'{one.name} ({one.type})' for one in table.schema)}."
+            f"dimension, must stand there, but it has: {there}. Call the column of the ids id, or take the others out."
         )
     array = _lists(table[vectors[0]], path) if vectors else np.stack([_plain(table[one], path) for one in numbers], 1)
     return named_rows(array, _texts(table[others[0]], path) if others else None, where=str(path))

@@ -123,7 +123,8 @@ def _layout(path: Path, first: bytes, second: bytes, counts: tuple[int, int] | N
     fields = line.rstrip().split(mark)
     if counts:
         return _Layout(path=path, mark=mark, dim=counts[1], headings=1)
-    heading = bool(second.strip()) and _is_heading(fields[1:])
+    below = len(second.rstrip().split(mark)) - 1
+    heading = bool(second.strip()) and _is_heading(fields[1:], below)
     if heading:
         fields = second.rstrip().split(mark)
     dim = len(fields) - 1 if heading else sum(1 for _ in itertools.takewhile(_is_number, reversed(fields[1:])))
@@ -142,11 +143,12 @@ def _counts(line: bytes) -> tuple[int, int] | None:
     return int(fields[0]), int(fields[1])
 
 
-def _is_heading(values: list[bytes]) -> bool:
-    """Whether names of columns stand in place of values: words, or their numbers in order."""
+def _is_heading(values: list[bytes], below: int) -> bool:
+    """Whether names of columns stand in place of values: words, or their numbers in order, as many as values below."""
     numbered = [str(number).encode() for number in range(len(values) + 1)]
     names = [value.strip(b' "') for value in values]
-    return not any(map(_is_number, names)) or (len(names) > 2 and names in (numbered[:-1], numbered[1:]))
+    counted = 2 < len(names) == below and names in (numbered[:-1], numbered[1:])
+    return counted or not any(map(_is_number, names))
 
 
 def _is_number(value: bytes) -> bool:

@@ -43,12 +43,9 @@ def run(
         prefixes: models of the first stages of plans, to start from and to add to.
     """
     held = prefixes or Prefixes(limit_bytes=0)
-    content: Any = {"task": task.fingerprint(), "base": plan.base, "seed": context.seed}
     dense = trainer.settings.epochs > 0
-    if dense:
-        content = {"dense": content, "training": trainer.describe()}
     stages = (plan if epochs is None else plan.beginning(epochs, decay=trainer.settings.decay)).stages
-    keys = [digest(content)]
+    keys = [dense_key(plan.base, task, context, trainer=trainer)]
     for stage in stages:
         keys.append(_key(keys[-1], stage))
     done, model = held.longest(keys)
@@ -62,6 +59,16 @@ def run(
         if number + 1 < len(stages):
             held.put(keys[number + 1], model)
     return model.twin() if done == len(stages) else model
+
+
+def dense_key(base: Mapping[str, Any], task: Learning, context: Context, *, trainer: Trainer) -> str:
+    """Names the dense model of a base; where it is trained it is kept under this key."""
+    content: Any = {"task": task.fingerprint(), "base": base, "seed": context.seed}
+    if trainer.settings.epochs > 0:
+        content = {"dense": content, "training": trainer.describe()}
+    if context.device.type != "cpu":  # it sums in another order, so that the same training comes to another model
+        content = {**content, "device": context.device.type}
+    return digest(content)
 
 
 def run_stage(

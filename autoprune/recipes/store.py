@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
-import tempfile
+import secrets
 import time
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from autoprune.errors import AutopruneError
 
-ABANDONED_S = 3600.0
-"""A half-written checkpoint of this age belongs to nobody: whoever wrote it was killed."""
+ABANDONED_S = 600.0
+"""A half-written checkpoint to which nothing was added for so long belongs to nobody: whoever wrote it was killed."""
+
+LIMIT_BYTES = 4_000_000_000
+"""Size at which old checkpoints go."""
 
 
 class Store:
-    """A folder of checkpoints named by what they were made from.
+    """A folder of checkpoints named by what they were made from, shared by studies and by their processes.
 
-    Once the folder outgrows `limit_bytes` the checkpoints that were used longest ago are deleted; a study that
-    needs one of them again trains again.
+    Whoever reads one sees it whole or not at all, whatever others write and whoever is killed, and every tensor is
+    checked against its CRC-32. Once the folder outgrows `limit_bytes` the checkpoints that were used longest ago are
+    deleted; a study that needs one of them again trains again.
 
     Args:
         folder: made on the first save.
         limit_bytes: size at which old checkpoints go.
     """
 
-    def __init__(self, folder: Path, *, limit_bytes: int = 4_000_000_000) -> None:
+    def __init__(self, folder: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
 
@@ -39,26 +46,41 @@ class Store:
         """The checkpoint stored under `key`; None if there is none or the file is damaged."""
         path = self.path(key)
         try:
-            checkpoint: dict[str, Any] = torch.load(path, weights_only=True)
-            os.utime(path)
+            with path.open("rb") as file:
+                _check(file)
+                checkpoint: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
         except FileNotFoundError:
             return None
-        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-            path.unlink(missing_ok=True)  # torn by a full disk or a crash; it can be made again
+        except DAMAGES:
+            with contextlib.suppress(OSError):
+                path.unlink()  # torn by a full disk or a crash, or altered; it can be made again
             return None
+        with contextlib.suppress(OSError):  # somebody else's, or cleared meanwhile
+            os.utime(path)
         return checkpoint
 
     def save(self, key: str, checkpoint: dict[str, Any]) -> None:
-        """Stores a checkpoint (tensors and plain values) so that a reader sees it whole or not at all."""
+        """Stores a checkpoint (tensors and plain values) so that a reader sees it whole or not at all.
+
+        Raises:
+            OSError: the folder cannot be written, or the disk is full.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False) as file:
-            try:
-                torch.save(checkpoint, file)
-            except BaseException:
-                Path(file.name).unlink()
-                raise
-        Path(file.name).replace(self.path(key))
+        draft = self.folder / f"{key}-{secrets.token_hex(4)}.tmp"
+        try:
+            with draft.open("xb") as file:
+                _write(checkpoint, file)
+            with contextlib.suppress(FileNotFoundError):  # the store was cleared meanwhile
+                draft.replace(self.path(key))
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
         self._evict(keep=self.path(key))
+
+    def clear(self) -> None:
+        """Deletes all checkpoints, half-written ones too."""
+        for path in [*self.folder.glob("*.pt"), *self.folder.glob("*.tmp")]:
+            path.unlink(missing_ok=True)
 
     def path(self, key: str) -> Path:
         """Where the checkpoint under a key lies, if it is there."""
@@ -66,18 +88,64 @@ class Store:
 
     def _evict(self, *, keep: Path) -> None:
         found: list[tuple[float, int, Path]] = []
-        for path in self.folder.glob("*.pt"):
+        total = 0
+        for path in [*self.folder.glob("*.pt"), *self.folder.glob("*.tmp")]:
             with contextlib.suppress(FileNotFoundError):  # another study may be tidying up too
-                found.append((path.stat().st_mtime, path.stat().st_size, path))
-        for draft in self.folder.glob("*.tmp"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - draft.stat().st_mtime > ABANDONED_S:
-                    draft.unlink()
-        total = sum(size for _, size, _ in found)
+                about = path.stat()
+                if path.suffix == ".pt":
+                    found.append((about.st_mtime, about.st_size, path))
+                elif time.time() - about.st_mtime > ABANDONED_S:
+                    path.unlink()
+                    continue
+                total += about.st_size
         for _, size, path in sorted(found):
             if total > self.limit_bytes and path != keep:
                 total -= size
                 path.unlink(missing_ok=True)
+
+
+DAMAGES = (RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError)
+"""What readers make of a file that is no checkpoint; the first is PyTorch's, and NotImplementedError is one of it."""
+
+
+def _check(file: IO[bytes]) -> None:
+    """Checks everything in a checkpoint against its CRC-32, which PyTorch writes and does not read.
+
+    Raises:
+        One of DAMAGES.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise ValueError("its table of contents names a place before its beginning") from error
+    if damaged is not None:
+        raise ValueError(damaged)
+    file.seek(0)
+
+
+def _write(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
+    """Writes a checkpoint; PyTorch hides why that is not possible."""
+    refused: list[OSError] = []
+
+    class Writing:
+        flush = file.flush
+
+        def write(self, content: Any) -> int:
+            try:
+                return file.write(content)
+            except OSError as error:
+                refused.append(error)
+                raise
+
+    try:
+        torch.save(checkpoint, Writing())  # type: ignore[arg-type]  # it needs no more than this
+    except RuntimeError as error:
+        if refused:
+            raise refused[0] from error
+        raise
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class BroughtTask(RecommenderTask):
                 f"machine has {memory() / 1e9:,.1f} GB."
             )
         user, item = (self._brought.table(side) for side in ("user", "item"))
-        fold_in = vars(self.config.fold_in)
+        fold_in = self.config.fold_in.said()
         return Factorization(user, item, fold_in=fold_in, constant=self._brought.trained.constant)
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,16 +11,33 @@ from autoprune.tasks.task import Training
 
 WIDEST = 4096
 
+TRAINED_HERE = ("dim", "noise", "temperature", "popularity")
+"""What says how a dense model is trained here, and nothing of one that was brought."""
+
 SCORES = ("dot", "cosine")
 """What a trained model's score can be of two rows."""
 
 
 @dataclass(kw_only=True)
 class FoldIn:
-    """The regression that serves users without a row; see `autoprune.recommender.served.Recommender`."""
+    """What serves users without a row, see `autoprune.recommender.strangers.Strangers`.
 
-    alpha: float = 0.0
-    ridge: float = 0.5
+    Attributes:
+        ridge: how much vectors are drawn to the average.
+        alpha: None: they come of the loss of training; else of a ridge regression, in which all items have this weight.
+    """
+
+    ridge: float = 6.0
+    alpha: float | None = None
+
+    def said(self, *, temperature: float | None = None) -> dict[str, float]:
+        """What an artifact says of it; `temperature` is that of the training, where it is known."""
+        settings = {
+            "ridge": self.ridge,
+            "alpha": self.alpha,
+            "temperature": temperature if self.alpha is None else None,
+        }
+        return {name: value for name, value in settings.items() if value is not None}
 
 
 @dataclass(kw_only=True)
@@ -86,12 +103,18 @@ class RecommenderConfig:
         given = [name for name, value in vars(self.model).items() if value is not None]
         if given and self.model.path is None:
             raise AutopruneError(f"task.model.{given[0]}: task.model=FOLDER says where it lies, and must be given too.")
+        idle = [name for name in TRAINED_HERE if getattr(self, name) != getattr(RecommenderConfig, name)]
+        if self.model.path is not None and idle:
+            raise AutopruneError(
+                f"task.{idle[0]}: it is for models that are trained here, and changes nothing of the tables of "
+                f"task.model, but got {getattr(self, idle[0])}; leave it out."
+            )
         if self.model.score not in (None, *SCORES):
             raise unknown("task.model.score", self.model.score, SCORES)
         if self.training.epochs < 1:
             raise AutopruneError(f"task.training.epochs >= 1 must hold, but got {self.training.epochs}.")
         for name in ("alpha", "ridge"):
-            if not 0 <= getattr(self.fold_in, name) < math.inf:
+            if not 0 <= (getattr(self.fold_in, name) or 0) < math.inf:
                 raise AutopruneError(f"task.fold_in.{name} >= 0 must hold, but got {getattr(self.fold_in, name)}.")
         if not 1 <= self.dim <= WIDEST:
             raise AutopruneError(f"task.dim: 1 <= dim <= {WIDEST} must hold, but got {self.dim}.")

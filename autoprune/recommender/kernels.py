@@ -1,22 +1,25 @@
 """Kernels that find the best rows of a large table faster than scoring every row in float32.
 
+They work in torch, on the table as `PackedTable.to` gives it, and none is imported where numpy answers.
+
 A kernel only proposes: it names rows and promises that no other row scores above a bound. `autoprune.recommender.topk`
 scores the proposed rows exactly and checks the promise, so that no answer depends on which kernel gave it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import importlib.metadata
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from autoprune.extras import has
 from autoprune.packing import PackedTable
 from autoprune.packing.product import load_faiss
+from autoprune.recommender.ties import Hidden
 
 GROUPED = 8
 """Rows that share one bound in a scan: the best groups are found among an eighth of the numbers. Of 16, all the rows
@@ -29,13 +32,6 @@ BLOCK_ROWS, BLOCK_BOUNDS = 2**14, 2**18
 BUILD_ROWS = 2**13
 
 PLANE_BITS = (4, 2, 1)
-
-
-class Hidden(NamedTuple):
-    """What must not be found: pairs of a query and a row, int64 [n] each."""
-
-    query: Tensor
-    row: Tensor
 
 
 class Proposal(NamedTuple):
@@ -269,9 +265,16 @@ def multiplies_exactly() -> bool:
     return True
 
 
-def faiss_version() -> str | None:
-    """The version of faiss, found without importing it; None where it is not installed."""
-    for name in ("faiss-cpu", "faiss-gpu", "faiss"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.version(name)
-    return None
+def makers(table: PackedTable) -> dict[str, Callable[[PackedTable], Kernel]]:
+    """Kernels that may serve a table, by name.
+
+    None may hold more than the table itself: who asked for a small table has not asked for speed at any price.
+    """
+    values = table.rows * table.dim
+    found: dict[str, Callable[[PackedTable], Kernel]] = {}
+    beside = 20 * table.rows if has_plain_codes(table) else values + 12 * table.rows
+    if multiplies_exactly() and beside <= table.memory_bytes:
+        found["integer_scan"] = IntegerScan
+    if has("faiss") and 2 * values <= table.memory_bytes:
+        found["half_precision"] = HalfPrecision
+    return found

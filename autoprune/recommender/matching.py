@@ -67,10 +67,10 @@ def matched(trained: Trained, log: Log) -> tuple[Matched, Log]:
         known: Ids = getattr(log, f"{side}s")
         values, row_of, said = _values(getattr(trained, side), known, side)
         everyone = _united(known, Ids(values))
-        at = everyone.positions(Ids(values)).numpy()
+        at = everyone.positions(Ids(values))
         rows[side] = np.full(len(everyone), -1)
         rows[side][at] = row_of
-        place = everyone.positions(known).numpy()
+        place = everyone.positions(known)
         notes += [*said, *_one_sided(side, known=len(known), lacking=int((rows[side][place] < 0).sum()), table=len(at))]
         changed |= {f"{side}s": everyone, side: place[getattr(log, side)]}
     return Matched(trained=trained, rows=rows, notes=tuple(notes)), dataclasses.replace(log, **changed)

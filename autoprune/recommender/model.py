@@ -19,7 +19,7 @@ class Factorization(Model):
 
     Args:
         user, item: of one width.
-        fold_in: {alpha, ridge} of the regression that finds the vector of a user without a row.
+        fold_in: what finds the vectors of users without a row, as `autoprune.recommender.strangers.Strangers` takes it.
         constant: that is added to every score.
     """
 
@@ -41,6 +41,9 @@ class Factorization(Model):
     def forward(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors of `users` (rows of the user table, int64 [n]) and of all items: [n, dim], [items, dim]."""
         return self.tables["user"].values(users), self.tables["item"].values()
+
+    def turns_freely(self, axis: Axis) -> bool:
+        return True  # users and items turn alike
 
     def settings(self) -> dict[str, Any]:
         constant = {"constant": self.constant} if self.constant else {}

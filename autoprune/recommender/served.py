@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError
+from autoprune.packing.arrays import Array, filled, numpy_of, tensor_of
 from autoprune.packing.biased import Biased, asking
-from autoprune.packing.ids import Id, Ids, plain_id
-from autoprune.packing.packed import BLOCK_ROWS
+from autoprune.packing.ids import Id, Ids, Rows, plain_id
+from autoprune.packing.rows import widened
 from autoprune.recommender.histories import Histories
-from autoprune.recommender.kernels import Hidden
+from autoprune.recommender.strangers import Strangers
+from autoprune.recommender.ties import Hidden
 from autoprune.recommender.topk import Search
 
-SOLVED_VALUES = 2**20
-"""Values of the systems that are solved at a time, and of the rows they are made of: 4 MB, which stay cached."""
+Numbers = np.ndarray[Any, np.dtype[np.float32]]
 
 LONGEST_SHOWN = 100
 """Characters of an id that are repeated in an error."""
@@ -35,45 +35,43 @@ class Recommendation(NamedTuple):
 class Recommender(Served):
     """Full-catalogue recommendations by dot products of user and item rows, plus biases where the model has any.
 
-    Users without a row (strangers, and users that pruning removed) get a vector by ridge regression on their
-    history; with rows v_i of the items they have seen (H) out of all items (I) it is
+    Users without a row get a vector from their history, see `autoprune.recommender.strangers`.
 
-        argmin_u  Σ_H (1 - u·v_i)² + alpha Σ_I (u·v_i)² + ridge * s * |u|²,   s = mean diagonal of Σ_I v_i v_iᵀ
-
-    the user's half-step of implicit-feedback ALS (Hu, Koren & Volinsky 2008). Where items have biases the vector is
-    then made as long as those of users are on average, so that the biases count for as much.
+    Tables answer in numpy, on a GPU in torch; all that names rows and items is numpy's.
 
     Attributes:
         items: ids of the whole catalogue, those of removed items included.
         users: ids of all known users, those of removed rows included.
     """
 
-    def __init__(self, parts: Parts, *, device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
-        tables = {name: table.to(self.device) for name, table in parts.tables().items()}
-        self._user_table, self._item_table = tables["user"], tables["item"]
-        self._alpha = float(parts.manifest["fold_in"]["alpha"])
-        self._ridge = float(parts.manifest["fold_in"]["ridge"])
+    def __init__(self, parts: Parts, *, device: str = "cpu", prefer: str | None = None) -> None:
+        self.device = device
+        tables = parts.tables()
+        item_table = widened(tables["item"], prefer)
+        self._user_table, self._item_table = (
+            table if device == "cpu" else table.to(device) for table in (tables["user"], item_table)
+        )
+        self._fold_in = dict(parts.manifest["fold_in"])
         self._user_rows, self._item_rows = (Ids.decode(parts.tensors[f"ids.{name}"]) for name in ("user", "item"))
         self.users = _whole(parts, "user", self._user_rows)
         self.items = _whole(parts, "item", self._item_rows)
         self._titles: list[str] | None = parts.beside.values.get("titles")
-        self._row_of_item = self._item_rows.positions(self.items).to(self.device)
-        self._item_of_row = self.items.positions(self._item_rows).to(self.device)
+        self._row_of_item = self._item_rows.positions(self.items)
+        self._item_of_row = self.items.positions(self._item_rows)
         self._histories = (
-            Histories(starts=parts.beside.tensors["starts"], items=parts.beside.tensors["history"].long())
+            Histories(starts=parts.beside.tensors["starts"], items=parts.beside.tensors["history"])
             if parts.beside.tensors
-            else Histories(starts=torch.zeros(len(self.users) + 1, dtype=torch.long), items=torch.empty(0).long())
+            else Histories(starts=np.zeros(len(self.users) + 1, dtype=np.int64), items=np.empty(0, dtype=np.int64))
         )
         stored = (parts.beside.tensors[name] for name in ("starts", "history") if parts.beside.tensors)
         self._history_bytes = sum(tensor.nbytes for tensor in stored)
-        self._regression: tuple[Tensor, Tensor, float] | None = None
-        user_bias, item_bias = (parts.tensors.get(f"{name}.bias") for name in ("user", "item"))
+        self._folding: Strangers | None = None
+        self._user_bias, item_bias = (parts.tensors.get(f"{name}.bias") for name in ("user", "item"))
         self._constant = float(parts.manifest.get("constant", 0.0))
-        self._user_bias = None if user_bias is None else user_bias.to(self.device)
         self._biased = item_bias is not None
-        self._scored = self._item_table if item_bias is None else Biased.of(self._item_table, item_bias.to(self.device))
-        self._search = Search(self._scored, self._typical, draw=self._item_rows.draw)
+        self._scored = self._item_table if item_bias is None else Biased.of(self._item_table, self._put(item_bias))
+        kernels = prefer != "memory"  # they import torch, and hold codes of their own
+        self._search = Search(self._scored, self._typical, draw=self._item_rows.draw, kernels=kernels)
 
     @property
     def memory_bytes(self) -> int:
@@ -116,24 +114,24 @@ class Recommender(Served):
         seen = self._seen(user, history)
         query = self._query(user, seen, fold=history is not None)
         rows = self._rows(seen[:0] if include_seen else seen)
-        best = self._search.topk(self._asking(query), count, Hidden(torch.zeros_like(rows), rows))
-        (positions,), (scores,) = self._item_of_row[best.rows].tolist(), best.scores.tolist()
+        best = self._search.topk(self._asking(query), count, Hidden(*map(self._put, (np.zeros_like(rows), rows))))
+        positions, (scores,) = self._item_of_row[numpy_of(best.rows)[0]], best.scores.tolist()
         if offset := self._offset(user, fold=history is not None):
             scores = [score + offset for score in scores]
         items = self.items.values[positions].tolist()
-        titles = [self._titles[at] for at in positions] if self._titles else map(str, items)
+        titles = [self._titles[at] for at in positions.tolist()] if self._titles else map(str, items)
         found = map(Recommendation, items, titles, scores)
         return [recommendation for recommendation in found if recommendation.score > float("-inf")]
 
-    def scores(self, user: Id | None = None, *, history: Sequence[Id] | None = None) -> Tensor:
+    def scores(self, user: Id | None = None, *, history: Sequence[Id] | None = None) -> Numbers:
         """The score of every item of `items`, float32 [len(items)]; -inf for removed items."""
         query = self._query(user, self._seen(user, history), fold=history is not None)
         scores = self._scored.scores(self._asking(query))[0] + self._offset(user, fold=history is not None)
-        whole = torch.full((len(self.items),), float("-inf"), device=self.device)
-        whole[self._item_of_row] = scores
+        whole = np.full(len(self.items), -np.inf, dtype=np.float32)
+        whole[self._item_of_row] = numpy_of(scores)
         return whole
 
-    def vector(self, *, user: Id | None = None, item: Id | None = None) -> Tensor:
+    def vector(self, *, user: Id | None = None, item: Id | None = None) -> Numbers:
         """The embedding of a user or of an item, float32 [dim].
 
         Raises:
@@ -142,13 +140,13 @@ class Recommender(Served):
         if (user is None) == (item is None):
             raise AutopruneError("vector: exactly one of user=… and item=… must be given.")
         if item is None:
-            return self._query(user, self._seen(user, None), fold=False)[0]
+            return numpy_of(self._query(user, self._seen(user, None), fold=False)[0])
         row = self._item_rows.position(item)
         if row < 0:
             removed = self.items.position(item) >= 0
             why = "was removed by pruning." if removed else f"is unknown.{self.items.hint(item)}"
             raise AutopruneError(f"vector: item {_shown(item)} {why}")
-        return self._item_table.decode(torch.tensor([row], device=self.device))[0]
+        return numpy_of(self._item_table.decode(self._put(np.array([row])))[0])
 
     def topk(
         self,
@@ -157,7 +155,7 @@ class Recommender(Served):
         *,
         histories: Histories | None = None,
         hidden: Histories | None = None,
-    ) -> Tensor:
+    ) -> Rows:
         """The k best unseen items of many users at once.
 
         Args:
@@ -171,26 +169,31 @@ class Recommender(Served):
         if histories is None:
             assert users is not None, "nothing is known of a stranger without a history"
             asked = users.values.tolist() if isinstance(users, Ids) else users
-            known = torch.tensor([self._known(user) for user in asked], dtype=torch.long)
-            owner, seen = self._histories.take(known)
+            owner, seen = self._histories.take(np.array([self._known(user) for user in asked], dtype=np.int64))
         else:
-            owner, seen = histories.take(torch.arange(len(histories)))
+            owner, seen = histories.in_numpy().take(np.arange(len(histories)))
         owner, rows = self._owned_rows(owner, seen)
         vectors = (
-            self._fold_in(owner, rows, count=len(histories or ()))
+            self._strangers.vectors(owner, rows, count=len(histories or ()))
             if users is None
             else self._vectors(users, owner, rows)
         )
         if hidden is not None and hidden is not histories:
-            owner, rows = self._owned_rows(*hidden.take(torch.arange(len(hidden))))
-        best = self._search.topk(self._asking(vectors), k, Hidden(owner, rows))
-        found = torch.where(best.scores > float("-inf"), self._item_of_row[best.rows], -1)
-        return torch.nn.functional.pad(found, (0, k - found.shape[1]), value=-1)
+            owner, rows = self._owned_rows(*hidden.in_numpy().take(np.arange(len(hidden))))
+        best = self._search.topk(self._asking(vectors), k, Hidden(self._put(owner), self._put(rows)))
+        found = np.full((len(vectors), k), -1, dtype=np.int64)
+        items = self._item_of_row[numpy_of(best.rows)]
+        found[:, : items.shape[1]] = np.where(numpy_of(best.scores) > -np.inf, items, -1)
+        return found
 
-    def _owned_rows(self, owner: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def _put(self, array: Array) -> Array:
+        """An array of numpy where the tables answer."""
+        return array if self.device == "cpu" else tensor_of(array, self.device)
+
+    def _owned_rows(self, owner: Rows, seen: Rows) -> tuple[Rows, Rows]:
         """Whose they are and their rows, of those of `seen` (positions in `items`) that were not removed."""
-        rows = self._row_of_item[seen.to(self.device)]
-        return owner.to(self.device)[rows >= 0], rows[rows >= 0]
+        rows = self._row_of_item[seen]
+        return owner[rows >= 0], rows[rows >= 0]
 
     def _known(self, user: Id) -> int:
         at = self.users.position(user)
@@ -199,12 +202,13 @@ class Recommender(Served):
             raise AutopruneError(f"user {_shown(user)} is unknown.{hint} Give history=[item ids] to serve a stranger.")
         return at
 
-    def _seen(self, user: Id | None, history: Sequence[Id] | None) -> Tensor:
+    def _seen(self, user: Id | None, history: Sequence[Id] | None) -> Rows:
         """Positions in `items` of what the user has seen, int64 [n]."""
         if history is None:
             if user is None:
                 raise AutopruneError("one of user=… and history=[…] must be given.")
-            return self._histories.of(self._known(user))
+            found: Rows = self._histories.of(self._known(user))
+            return found
         if (
             isinstance(history, str | bytes | bytearray)
             or getattr(history, "ndim", 1) != 1
@@ -218,19 +222,19 @@ class Recommender(Served):
                 hint = self.items.hint(item)
                 raise AutopruneError(f"history: item {_shown(item)} is unknown; leave it out.{hint}")
             positions[position] = None
-        return torch.tensor(list(positions), dtype=torch.long)
+        return np.array(list(positions), dtype=np.int64)
 
-    def _query(self, user: Id | None, seen: Tensor, *, fold: bool) -> Tensor:
+    def _query(self, user: Id | None, seen: Rows, *, fold: bool) -> Array:
         """The vector that stands for a user, float32 [1, dim]."""
         row = -1 if fold or user is None else self._user_rows.position(user)
         if row >= 0:
-            vector = self._user_table.decode(torch.tensor([row], device=self.device))
+            vector = self._user_table.decode(self._put(np.array([row])))
             if vector.any():
                 return vector
         rows = self._rows(seen)  # no row, or one that was never trained
-        return self._fold_in(torch.zeros_like(rows), rows, count=1)
+        return self._strangers.vectors(np.zeros_like(rows), rows, count=1)
 
-    def _asking(self, vectors: Tensor) -> Tensor:
+    def _asking(self, vectors: Array) -> Array:
         """The vectors of users, float32 [n, dim], as queries of what is scored."""
         return asking(vectors) if self._biased else vectors
 
@@ -241,92 +245,52 @@ class Recommender(Served):
         row = -1 if fold or user is None else self._user_rows.position(user)
         return self._constant + float(self._user_bias[row] if row >= 0 else self._user_bias.mean())
 
-    def _vectors(self, users: Sequence[Id] | Ids, owner: Tensor, rows: Tensor) -> Tensor:
+    def _vectors(self, users: Sequence[Id] | Ids, owner: Rows, rows: Rows) -> Array:
         """Vectors of known users, who have seen `rows` of the item table, `owner` by `owner`: float32 [users, dim]."""
         known = (
             self._user_rows.positions(users)
             if isinstance(users, Ids)
-            else torch.tensor([self._user_rows.position(user) for user in users], dtype=torch.long)
-        ).to(self.device)
-        vectors = torch.zeros(len(users), self._user_table.dim, device=self.device)
-        vectors[known >= 0] = self._user_table.decode(known[known >= 0])
-        (strangers,) = torch.where(~vectors.any(1))
+            else np.array([self._user_rows.position(user) for user in users], dtype=np.int64)
+        )
+        vectors = filled((len(users), self._user_table.dim), 0, self._user_table.like)
+        vectors[self._put(known >= 0)] = self._user_table.decode(self._put(known[known >= 0]))
+        (strangers,) = np.nonzero(~numpy_of(vectors.any(1)))
         if len(strangers):
-            place = torch.full((len(users),), -1, device=self.device)
-            place[strangers] = torch.arange(len(strangers), device=self.device)
+            place = np.full(len(users), -1)
+            place[strangers] = np.arange(len(strangers))
             theirs = place[owner] >= 0
-            vectors[strangers] = self._fold_in(place[owner[theirs]], rows[theirs], count=len(strangers))
+            vectors[self._put(strangers)] = self._strangers.vectors(
+                place[owner[theirs]], rows[theirs], count=len(strangers)
+            )
         return vectors
 
-    def _typical(self, count: int) -> Tensor:
+    def _typical(self, count: int) -> Array:
         """Vectors to time searches with: users from all over the table, float32 [count, dim]."""
         table = self._user_table if self._user_table.rows else self._item_table
-        vectors = table.decode(torch.linspace(0, table.rows - 1, count, device=self.device).long())
+        vectors = table.decode(self._put(np.linspace(0, table.rows - 1, count).astype(np.int64)))
         vectors[~vectors.any(1)] = 1.0
         return self._asking(vectors)
 
-    def _rows(self, items: Tensor) -> Tensor:
+    def _rows(self, items: Rows) -> Rows:
         """The rows of those of `items` (positions, int64 [n]) that were not removed."""
-        rows = self._row_of_item[items.to(self.device)]
+        rows: Rows = self._row_of_item[items]
         return rows if len(self._item_rows) == len(self.items) else rows[rows >= 0]
 
-    def _fold_in(self, owner: Tensor, rows: Tensor, *, count: int) -> Tensor:
-        """The vectors of `count` users who have no row, from the item rows they have seen; float32 [count, dim].
-
-        Args:
-            owner: whose history a row belongs to, int64 [n], ascending.
-            rows: rows of the item table, int64 [n].
-        """
-        if self._regression is None:
-            self._regression = self._prepare_regression()
-        penalty, average, length = self._regression
-        dim = len(average)
-        vectors = average.repeat(count, 1)  # of whom nothing is known: answer as for the average user
-        lengths = torch.bincount(owner, minlength=count)
-        starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).tolist()
-        there = torch.where(lengths > 0)[0]
-        values = ((lengths[there] + dim) * dim).cumsum(0) // SOLVED_VALUES
-        for users in torch.split(there, torch.unique_consecutive(values, return_counts=True)[1].tolist()):
-            systems = torch.empty(len(users), dim, dim, device=self.device)
-            totals = torch.empty(len(users), dim, device=self.device)
-            first = starts[int(users[0])]
-            decoded = self._item_table.decode(rows[first : starts[int(users[-1]) + 1]])
-            for at, user in enumerate(users.tolist()):
-                seen = decoded[starts[user] - first : starts[user + 1] - first]
-                torch.addmm(penalty, seen.T, seen, out=systems[at])
-                torch.sum(seen, 0, out=totals[at])
-            vectors[users] = torch.linalg.solve(systems, totals)
-        if self._biased:
-            vectors[there] *= length / vectors[there].norm(dim=1, keepdim=True).clamp_min(1e-12)
-        return vectors
-
-    def _prepare_regression(self) -> tuple[Tensor, Tensor, float]:
-        """What every regression shares, [dim, dim]; the mean user, [dim]; the mean length of users."""
-        dim, lengths = self._item_table.dim, 0.0
-        gram, total = torch.zeros(dim, dim, device=self.device), torch.zeros(dim, device=self.device)
-        for rows in _blocks(self._item_table.rows, self.device):
-            block = self._item_table.decode(rows)
-            gram += block.T @ block
-        for rows in _blocks(self._user_table.rows, self.device):
-            block = self._user_table.decode(rows)
-            total += block.sum(0)
-            lengths += float(block.norm(dim=1).sum())
-        scale = gram.diagonal().mean().clamp_min(1e-12)
-        penalty = self._alpha * gram + self._ridge * scale * torch.eye(dim, device=self.device)
-        return penalty, total / self._user_table.rows, lengths / self._user_table.rows
+    @property
+    def _strangers(self) -> Strangers:
+        """Made when it is asked for: most requests need it not."""
+        if self._folding is None:
+            self._folding = Strangers(self._item_table, self._user_table, fold_in=self._fold_in, biased=self._biased)
+        return self._folding
 
 
 def _whole(parts: Parts, name: str, rows: Ids) -> Ids:
     """The ids of all users or items: those of the rows themselves where none was removed, or no others are known."""
     known = parts.beside.tensors.get(f"{name}s")
-    return rows if known is None or torch.equal(known, parts.tensors[f"ids.{name}"]) else Ids.decode(known)
+    return rows if known is None or np.array_equal(known, parts.tensors[f"ids.{name}"]) else Ids.decode(known)
 
 
 def _shown(given: object) -> str:
     """What was given, in a line: as it is written, or its type where that takes more than a line."""
     written = repr(given)
     return written if len(written) <= LONGEST_SHOWN and "\n" not in written else f"of type {type(given).__name__}"
-
-
-def _blocks(rows: int, device: torch.device) -> tuple[Tensor, ...]:
-    return torch.split(torch.arange(rows, device=device), BLOCK_ROWS)

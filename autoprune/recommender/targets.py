@@ -116,7 +116,7 @@ def _thirds(train: Histories, items: Ids) -> Tensor:
     Where two classes meet among equally popular items, it is drawn which of them are of which.
     """
     counts = torch.bincount(train.items, minlength=len(items))
-    order = torch.from_numpy(np.lexsort((items.draw(torch.arange(len(items))), -counts.numpy())))
+    order = torch.from_numpy(np.lexsort((items.draw(np.arange(len(items))), -counts.numpy())))
     before = counts[order].cumsum(0) - counts[order]
     classes = torch.empty(len(items), dtype=torch.long)
     classes[order] = (before * 3 // max(1, int(counts.sum()))).clamp(max=2)

@@ -119,7 +119,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
             len(self.data.items),
             dim,
             init_std=INITIAL_RMS,
-            fold_in=vars(self.config.fold_in),
+            fold_in=self.config.fold_in.said(temperature=self.config.temperature),
             seed=seed,
         )
 
@@ -239,10 +239,10 @@ class RecommenderTask(Task[Factorization, Recommender]):
         found = super().parts(model, runtime)
         return dataclasses.replace(found, tensors={**found.tensors, **ids})
 
-    def _encoded_ids(self, name: str, index: bytes) -> Tensor:
+    def _encoded_ids(self, name: str, index: bytes) -> np.ndarray[Any, Any]:
         """The ids of some rows (the bytes of int64 [n]): compressing takes longer than all else that `parts` does."""
         ids = {"user": self.data.users, "item": self.data.items}[name]
-        return ids.take(torch.from_numpy(np.frombuffer(index, dtype=np.int64).copy())).encode()
+        return ids.take(np.frombuffer(index, dtype=np.int64)).encode()
 
     def score(self, served: Recommender, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """One row for every (user, target): columns user, item, rank, popularity, history.
@@ -261,10 +261,10 @@ class RecommenderTask(Task[Factorization, Recommender]):
         ranks = []
         for start in range(0, len(targets.users), SCORE_USERS):
             batch = targets.users[start : start + SCORE_USERS]
-            ids = None if targets.strangers else self.data.users.take(batch)
+            ids = None if targets.strangers else self.data.users.take(batch.numpy())
             known = targets.known.of_users(batch)
             hidden = known if targets.known is targets.seen else targets.seen.of_users(batch)
-            best = served.topk(ids, self.cutoff, histories=known, hidden=hidden).cpu()
+            best = torch.from_numpy(served.topk(ids, self.cutoff, histories=known, hidden=hidden))
             owner, wanted = targets.wanted.take(batch)
             found = best[owner] == wanted[:, None]
             ranks.append(torch.where(found.any(1), found.int().argmax(1) + 1.0, torch.inf))
@@ -293,7 +293,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
 
         return {
             "single": single,
-            "batch": lambda: served.topk(ids, 20).cpu(),  # an answer of a GPU is there once it is fetched
+            "batch": lambda: served.topk(ids, 20),
         }
 
     def _make_beside(self) -> Beside:
@@ -302,7 +302,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
         tensors = {
             "users": self.data.users.encode(),
             "items": self.data.items.encode(),
-            "starts": known.starts,
-            "history": known.items.to(torch.int32),
+            "starts": known.starts.numpy(),
+            "history": known.items.to(torch.int32).numpy(),
         }
         return Beside(values=values, tensors=tensors)

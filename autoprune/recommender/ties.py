@@ -9,17 +9,17 @@ old, and a model that scores everything alike would look better than chance.
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from autoprune.packing import PackedTable
-from autoprune.packing.ids import Draw, scrambled
+from autoprune.packing.arrays import Array, cast, gathered, namespace, norms, numbers, numpy_of, tensor_of, topk
+from autoprune.packing.ids import Draw, Rows, scrambled
 
 DEVIATIONS = 2
 """Standard deviations that rounding may reach: its errors add up like a random walk (Higham & Mary 2019, "A New
@@ -37,19 +37,26 @@ GROUPING, GROUPED = 2**16, 64
 """Scores from which on the best are found in two steps, and how many share a group in the first."""
 
 
+class Hidden(NamedTuple):
+    """What must not be found: pairs of a query and a row, int64 [n] each."""
+
+    query: Array
+    row: Array
+
+
 class Best(NamedTuple):
     """The best rows of each query, best first: scores float32 and rows int64, [queries, min(k, rows)].
 
     Hidden rows come last, with a score of -inf.
     """
 
-    scores: Tensor
-    rows: Tensor
+    scores: Array
+    rows: Array
 
 
-def by_place(rows: Tensor) -> Draw:
+def by_place(rows: Rows) -> Draw:
     """The draw of rows that have no ids, uint64 [n]."""
-    return scrambled(rows.numpy().astype(np.uint64))
+    return scrambled(rows.astype(np.uint64))
 
 
 class Ordering:
@@ -60,25 +67,30 @@ class Ordering:
         draw: gives rows (int64 [n]) the numbers (uint64 [n]) that those of equal scores are ordered by.
     """
 
-    def __init__(self, table: PackedTable, draw: Callable[[Tensor], Draw] = by_place) -> None:
+    def __init__(self, table: PackedTable, draw: Callable[[Rows], Draw] = by_place) -> None:
         self.table = table
         self._draw = draw
         longest, largest = 0.0, 0.0
-        device = next(iter(table.tensors.values())).device
-        for rows in torch.split(torch.arange(table.rows, device=device), MEASURED_ROWS):
-            values = table.decode(rows)
-            longest = max(longest, float(values.norm(dim=1).max()))
-            largest = max(largest, float(values.abs().max()))
+        rows = numbers(table.rows, table.like)
+        for start in range(0, table.rows, MEASURED_ROWS):
+            values = table.decode(rows[start : start + MEASURED_ROWS])
+            longest = max(longest, float(norms(values).max()))
+            largest = max(largest, float(values.max()), -float(values.min()))
         # A code is scored apart from its row's offset, and both can be larger than what they add up to.
         reach = longest if table.bits == 32 else longest + largest * table.dim**0.5
-        self._doubt = 2 * DEVIATIONS * (table.dim + 8) ** 0.5 * torch.finfo(torch.float32).eps / 2 * reach
+        self._doubt = 2 * DEVIATIONS * (table.dim + 8) ** 0.5 * float(np.finfo(np.float32).eps) / 2 * reach
 
-    def doubts(self, queries: Tensor) -> Tensor:
+    def of(self, table: PackedTable) -> Ordering:
+        """The same order of the same rows, held in another library."""
+        twin = copy.copy(self)
+        twin.table = table
+        return twin
+
+    def doubts(self, queries: Array) -> Array:
         """How far apart two scores can be rounded that are equal, float32 [n]."""
-        lengths: Tensor = torch.linalg.vector_norm(queries, dim=1)
-        return lengths.mul_(self._doubt)
+        return norms(queries) * self._doubt
 
-    def best(self, queries: Tensor, scores: Tensor, k: int, *, rows: Tensor | None = None) -> Best:
+    def best(self, queries: Array, scores: Array, k: int, *, rows: Array | None = None) -> Best:
         """The k best of what was scored.
 
         Args:
@@ -91,65 +103,71 @@ class Ordering:
         best = Best(found.scores[:, :k], found.rows[:, :k])
         if len(queries) != 1 or self._close(queries, found.scores):
             doubts = self.doubts(queries)[:, None]
-            (unsure,) = torch.where((found.scores[:, :-1] - found.scores[:, 1:] <= doubts).any(1))
+            with np.errstate(invalid="ignore"):  # of two hidden rows, which are no closer than anything
+                near = (found.scores[:, :-1] - found.scores[:, 1:] <= doubts).any(1)
+            (unsure,) = namespace(near).where(near)
             step = max(SETTLED_SCORES // scores.shape[1], 1)
-            for some in torch.split(unsure, step) if len(unsure) else ():
+            for start in range(0, len(unsure), step):
+                some = unsure[start : start + step]
                 self._again(best, queries, scores, some, best.scores[some, -1:] - doubts[some], rows)
-        return best if rows is None else Best(best.scores, rows.gather(1, best.rows))
+        return best if rows is None else Best(best.scores, gathered(rows, best.rows))
 
-    def _close(self, query: Tensor, scores: Tensor) -> bool:
+    def _close(self, query: Array, scores: Array) -> bool:
         """Whether two neighbours among the sorted scores of one query may be equal.
 
-        Plain numbers take half the time of tensors here, which is a tenth of a request. Of two hidden rows the
+        Plain numbers take half the time of arrays here, which is a tenth of a request. Of two hidden rows the
         difference is nan, which is no closer than anything.
         """
         (ordered,) = scores.tolist()
         closest = min(map(operator.sub, ordered, ordered[1:]), default=math.inf)
-        return bool(closest <= self._doubt * torch.linalg.vector_norm(query).item())
+        return bool(closest <= self.doubts(query).item())
 
     def _again(
-        self, best: Best, queries: Tensor, scores: Tensor, unsure: Tensor, threshold: Tensor, rows: Tensor | None
+        self, best: Best, queries: Array, scores: Array, unsure: Array, threshold: Array, rows: Array | None
     ) -> None:
         """Corrects the answers to the queries at `unsure` by the exact scores of all that may be among the best."""
         theirs = scores[unsure]
-        place, column = torch.where((theirs >= threshold) & (theirs > -torch.inf))
+        place, column = namespace(scores).where((theirs >= threshold) & (theirs > -math.inf))
         at = column if rows is None else rows[unsure[place], column]
-        exact = self._exact(queries[unsure], place, at)
-        keys = (at.cpu().numpy(), self._draw(at.cpu()), -exact.cpu().numpy(), place.cpu().numpy())
-        order = torch.from_numpy(np.lexsort(keys)).to(place.device)
+        exact = numpy_of(self._exact(queries[unsure], place, at))
+        at, place, column = numpy_of(at), numpy_of(place), numpy_of(column)
+        order = np.lexsort((at, self._draw(at), -exact, place))
         place, column, exact = place[order], column[order], exact[order]
-        first = torch.searchsorted(place, torch.arange(len(unsure), device=place.device))
-        nth = torch.arange(len(place), device=place.device) - first[place]
+        first = np.searchsorted(place, np.arange(len(unsure)))
+        nth = np.arange(len(place)) - first[place]
         kept = nth < best.scores.shape[1]
-        query, nth = unsure[place[kept]], nth[kept]
-        best.scores[query, nth], best.rows[query, nth] = exact[kept], column[kept]
+        query, nth = numpy_of(unsure)[place[kept]], nth[kept]
+        found = [query, nth, exact[kept], column[kept]]
+        if not isinstance(scores, np.ndarray):
+            found = [tensor_of(array, scores.device) for array in found]
+        best.scores[found[0], found[1]], best.rows[found[0], found[1]] = found[2:]
 
-    def _exact(self, queries: Tensor, place: Tensor, rows: Tensor) -> Tensor:
+    def _exact(self, queries: Array, place: Array, rows: Array) -> Array:
         """The scores of rows for the queries at `place`, rounded once, float32 [n].
 
         Products of float32 are exact in float64, and what their sum is rounded by is lost in the last rounding.
         """
+        step = max(EXACT_VALUES // self.table.dim, 1)
         found = [
-            (self.table.decode(some).double() * queries[query].double()).sum(1).float()
-            for some, query in zip(
-                torch.split(rows, max(EXACT_VALUES // self.table.dim, 1)),
-                torch.split(place, max(EXACT_VALUES // self.table.dim, 1)),
-                strict=True,
+            cast(
+                (cast(self.table.decode(rows[some]), "float64") * cast(queries[place[some]], "float64")).sum(1),
+                "float32",
             )
+            for some in (slice(start, start + step) for start in range(0, max(len(rows), 1), step))
         ]
-        return torch.cat(found)
+        return namespace(queries).concatenate(found)
 
 
-def largest(scores: Tensor, k: int) -> Best:
+def largest(scores: Array, k: int) -> Best:
     """The k largest of each row. Of many, in two steps: a group none of whose k betters is larger cannot hold one."""
     n, count = scores.shape
     if count < max(GROUPING, GROUPED * k):
-        return Best(*scores.topk(k, dim=1))
-    stride = count // GROUPED
+        return Best(*topk(scores, k))
+    library, stride = namespace(scores), count // GROUPED
     whole = stride * GROUPED
-    groups = scores[:, :whole].view(n, GROUPED, stride).amax(1).topk(k, dim=1).indices
-    members = groups[:, :, None] + torch.arange(0, whole, stride, device=scores.device)
-    rest = torch.arange(whole, count, device=scores.device).expand(n, -1)
-    candidates = torch.cat([members.reshape(n, -1), rest], dim=1)
-    best = scores.gather(1, candidates).topk(k, dim=1)
-    return Best(best.values, candidates.gather(1, best.indices))
+    groups = topk(library.amax(scores[:, :whole].reshape(n, GROUPED, stride), 1), k)[1]
+    members = groups[:, :, None] + numbers(GROUPED, scores) * stride
+    rest = numbers(count, scores)[whole:]
+    candidates = library.concatenate([members.reshape(n, -1), library.broadcast_to(rest, (n, len(rest)))], axis=1)
+    found, at = topk(gathered(scores, candidates), k)
+    return Best(found, gathered(candidates, at))

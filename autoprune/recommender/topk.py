@@ -8,34 +8,31 @@ not worth measuring; they are scored in full.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
+import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import platformdirs
-import torch
-from torch import Tensor
+import numpy as np
 
 from autoprune.errors import AutopruneError
-from autoprune.machine import machine
+from autoprune.extras import has
+from autoprune.machine import processor, threads, version_of
 from autoprune.packing import PackedTable
-from autoprune.packing.ids import Draw
+from autoprune.packing.arrays import Array, namespace, numpy_of, tensor_of
+from autoprune.packing.ids import Draw, Rows
 from autoprune.packing.rows import FEW_QUERIES
-from autoprune.recommender.kernels import (
-    HalfPrecision,
-    Hidden,
-    IntegerScan,
-    Kernel,
-    faiss_version,
-    has_plain_codes,
-    multiplies_exactly,
-)
-from autoprune.recommender.ties import Best, Ordering, by_place
+from autoprune.recommender.ties import Best, Hidden, Ordering, by_place
 from autoprune.version import VERSION
+
+if TYPE_CHECKING:
+    from autoprune.recommender.kernels import Kernel
 
 LARGE = 2**22
 """Values of a table from which on kernels are measured; below, scoring in full takes about a millisecond or less."""
@@ -50,7 +47,11 @@ CLEARLY = 0.9
 SPARE = 32
 """Candidates beyond k and a half: too few, and the k-th best score does not reach the bound on what is left out."""
 
-PLAIN = "plain"
+PLAIN, TORCH = "plain", "torch"
+"""Every row is scored: by the table as it is, or by torch, on its own memory."""
+
+KERNELS = (TORCH, "integer_scan", "half_precision")
+
 VARIABLE = "AUTOPRUNE_KERNELS"
 """Environment variable: `fastest` (the default) or `plain`."""
 
@@ -62,30 +63,52 @@ class Search:
         table: what is searched.
         queries: gives n typical queries, float32 [n, dim]; asked only where kernels are measured.
         draw: as `Ordering` takes it.
+        kernels: whether others than the plain path may answer.
     """
 
     def __init__(
-        self, table: PackedTable, queries: Callable[[int], Tensor], *, draw: Callable[[Tensor], Draw] = by_place
+        self,
+        table: PackedTable,
+        queries: Callable[[int], Array],
+        *,
+        draw: Callable[[Rows], Draw] = by_place,
+        kernels: bool = True,
     ) -> None:
         self._ordering = Ordering(table, draw)
+        self._twin: Ordering | None = None
         self._kernels: dict[str, Kernel] = {}
         self._choice: dict[int, str] = dict.fromkeys(SIZES, PLAIN)
-        makers = _makers(table)
-        if not makers:
+        if not (may_choose(table) and kernels):
             return
-        key = _key(table, makers)
-        remembered = _recall(key, {PLAIN, *makers})
+        key = _key(table)
+        remembered = _recall(key)
         if remembered is None:
-            with torch.inference_mode():
-                self._kernels = {name: make(table) for name, make in makers.items()}
-                remembered = {n: self._fastest(queries(n)) for n in SIZES}
+            self._make(KERNELS)
+            remembered = {n: self._fastest(queries(n)) for n in SIZES}
             _remember(key, remembered)
         self._choice = remembered
-        self._kernels = {
-            name: self._kernels[name] if name in self._kernels else makers[name](table)
-            for name in dict.fromkeys(remembered.values())
-            if name != PLAIN
-        }
+        self._make([name for name in dict.fromkeys(remembered.values()) if name != PLAIN])
+
+    def _make(self, names: Collection[str]) -> None:
+        """Has the kernels of some names, those of them that can serve the table, and no others."""
+        if not names:
+            self._kernels = {}
+            return
+        from autoprune.recommender.kernels import makers  # here, because it imports torch
+
+        if self._twin is None:
+            self._twin = self._ordering.of(self._ordering.table.to("cpu"))
+        table = self._twin.table
+        made = {name: make for name, make in makers(table).items() if name in names}
+        self._kernels = {name: self._kernels.get(name) or make(table) for name, make in made.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which makes its own kernels."""
+        return {**self.__dict__, "_kernels": {}, "_twin": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._make([name for name in dict.fromkeys(self._choice.values()) if name != PLAIN])
 
     @property
     def memory_bytes(self) -> int:
@@ -96,41 +119,49 @@ class Search:
         """The name of what answers so many queries at once."""
         return self._choice[max(size for size in SIZES if size <= max(count, 1))]
 
-    def topk(self, queries: Tensor, k: int, hidden: Hidden) -> Best:
+    def topk(self, queries: Array, k: int, hidden: Hidden) -> Best:
         """The k best rows of each query (float32 [n, dim]) that are not hidden."""
-        kernel = self._kernels.get(self.kernel(len(queries))) if self._kernels else None
-        if kernel is None or len(queries) == 0:
+        return self._answer(self.kernel(len(queries)) if len(queries) else PLAIN, queries, k, hidden)
+
+    def _answer(self, name: str, queries: Array, k: int, hidden: Hidden) -> Best:
+        if name == PLAIN:
             return plain(self._ordering, queries, k, hidden)
-        return rescored(self._ordering, kernel, queries, k, hidden)
+        import torch  # here, because only kernels need it
 
-    def _fastest(self, queries: Tensor) -> str:
-        nothing = Hidden(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long))
-        calls: dict[str, Callable[[], object]] = {PLAIN: lambda: plain(self._ordering, queries, K, nothing)}
-        for name, kernel in self._kernels.items():
-            if len(queries) > 1 and not kernel.for_many:
-                continue
-            # mypy cannot infer the default
-            calls[name] = lambda kernel=kernel: rescored(self._ordering, kernel, queries, K, nothing)  # type: ignore[misc]
-        return fastest(calls)
+        assert self._twin is not None, "whoever has a kernel has the table in torch"
+        asked, unseen = tensor_of(queries), Hidden(*map(tensor_of, hidden))
+        with torch.inference_mode():
+            if name in self._kernels:
+                best = rescored(self._twin, self._kernels[name], asked, k, unseen)
+            else:
+                best = plain(self._twin, asked, k, unseen)
+        return Best(*map(numpy_of, best))
+
+    def _fastest(self, queries: Array) -> str:
+        nothing = Hidden(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+        kernels = [name for name, kernel in self._kernels.items() if len(queries) == 1 or kernel.for_many]
+        return fastest(
+            {name: functools.partial(self._answer, name, queries, K, nothing) for name in (PLAIN, TORCH, *kernels)}
+        )
 
 
-def plain(ordering: Ordering, queries: Tensor, k: int, hidden: Hidden) -> Best:
+def plain(ordering: Ordering, queries: Array, k: int, hidden: Hidden) -> Best:
     """Scores every row."""
     scores = ordering.table.scores(queries)
     if len(queries) == 1:
-        scores[0].index_fill_(0, hidden.row, float("-inf"))
+        scores[0, hidden.row] = -math.inf
     else:
-        scores[hidden.query, hidden.row] = float("-inf")
+        scores[hidden.query, hidden.row] = -math.inf
     return ordering.best(queries, scores, min(k, ordering.table.rows))
 
 
-def rescored(ordering: Ordering, kernel: Kernel, queries: Tensor, k: int, hidden: Hidden) -> Best:
+def rescored(ordering: Ordering, kernel: Kernel, queries: Array, k: int, hidden: Hidden) -> Best:
     """Scores what a kernel proposes; a query whose proposal may lack one of the best is answered by `plain`.
 
     The k-th score found is compared with the kernel's bound on all other rows. So the answers are those of `plain`:
-    the same rows in the same order.
+    the same rows in the same order. All arrays are torch's.
     """
-    table = ordering.table
+    torch, table = namespace(queries), ordering.table
     k = min(k, table.rows)
     rows, bound = kernel.propose(queries, k + k // 2 + SPARE, hidden)
     if rows.shape[1] < k:
@@ -144,11 +175,11 @@ def rescored(ordering: Ordering, kernel: Kernel, queries: Tensor, k: int, hidden
         own = hidden.row[order[ends[at] : ends[at + 1]]]
         out[own] = True
         torch.mv(table.decode(rows[at].clamp_min(0)), queries[at], out=scores[at])
-        scores[at].masked_fill_(out[rows[at]], float("-inf"))
+        scores[at].masked_fill_(out[rows[at]], -math.inf)
         out[own] = False
     best = ordering.best(queries, scores, k, rows=rows)
     # what is left out may be as good as the last, and come before it
-    (missed,) = torch.where((best.scores[:, -1] - ordering.doubts(queries) <= bound) & (bound > -torch.inf))
+    (missed,) = torch.where((best.scores[:, -1] - ordering.doubts(queries) <= bound) & (bound > -math.inf))
     if len(missed):
         place = torch.full((len(queries),), -1)
         place[missed] = torch.arange(len(missed))
@@ -175,47 +206,38 @@ def fastest(calls: Mapping[str, Callable[[], object]], *, clock: Callable[[], fl
     return best if least[best] < CLEARLY * least[PLAIN] else PLAIN
 
 
-def _makers(table: PackedTable) -> dict[str, Callable[[PackedTable], Kernel]]:
-    """Kernels that may serve a table, by name.
-
-    None may hold more than the table itself: who asked for a small table has not asked for speed at any price.
-    """
+def may_choose(table: PackedTable) -> bool:
+    """Whether a table is large enough for a choice, on the CPU, and torch is there to choose."""
     wanted = os.environ.get(VARIABLE, "fastest")
     if wanted not in ("fastest", PLAIN):
         raise AutopruneError(f"{VARIABLE}: fastest or plain must be given, but got {wanted!r}.")
-    values = table.rows * table.dim
-    device = next(iter(table.tensors.values())).device
-    if wanted == PLAIN or values < LARGE or device.type != "cpu":
-        return {}
-    makers: dict[str, Callable[[PackedTable], Kernel]] = {}
-    beside = 20 * table.rows if has_plain_codes(table) else values + 12 * table.rows
-    if multiplies_exactly() and beside <= table.memory_bytes:
-        makers["integer_scan"] = IntegerScan
-    if faiss_version() and 2 * values <= table.memory_bytes:
-        makers["half_precision"] = HalfPrecision
-    return makers
+    large = table.rows * table.dim >= LARGE and isinstance(table.like, np.ndarray)
+    return large and wanted != PLAIN and has("torch")
 
 
-def _key(table: PackedTable, names: Mapping[str, object]) -> str:
+def _key(table: PackedTable) -> str:
     """Names what the choice depends on."""
-    facts: list[object] = [machine()["id"], torch.get_num_threads(), VERSION, faiss_version(), sorted(names), SIZES]
+    facts: list[object] = [processor(), threads(), VERSION, np.__version__, version_of("torch"), SIZES]
+    facts += [version_of("faiss-cpu", "faiss-gpu", "faiss"), KERNELS]
     facts += [table.rows, table.dim, table.bits, table.pattern, table.memory_bytes]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def cache_folder() -> Path:
     """Where choices are remembered, one file each."""
+    import platformdirs  # here, because small tables never ask
+
     return platformdirs.user_cache_path("autoprune") / "kernels"
 
 
-def _recall(key: str, names: set[str]) -> dict[int, str] | None:
+def _recall(key: str) -> dict[int, str] | None:
     """What was chosen before; None if nothing was, or if the file does not say so plainly."""
     try:
         found = json.loads((cache_folder() / f"{key}.json").read_text())
         choice = {size: found[str(size)] for size in SIZES}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return choice if all(isinstance(name, str) and name in names for name in choice.values()) else None
+    return choice if all(name in (PLAIN, *KERNELS) for name in choice.values()) else None
 
 
 def _remember(key: str, choice: Mapping[int, str]) -> None:

@@ -194,6 +194,13 @@ def read_machines(folder: Path) -> dict[str, dict[str, str | int]]:
     }
 
 
+STORE = ".store"
+"""Where checkpoints are kept, beside the studies that share them."""
+
+GO_ON = "What is finished is kept; make room, or mend what else it is, and the same command goes on from here."
+"""The way out where the system refuses a file."""
+
+
 @contextmanager
 def driving(folder: Path) -> Iterator[None]:
     """Holds the study for this process; makes its folder.

@@ -15,6 +15,7 @@ from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE
 from autoprune.measure.reading import FEWEST_UNITS, Reading, binding_slices, reading_name, readings
 from autoprune.overrides import key_of, written
 from autoprune.record.archive import LOST, Archive, Candidate
+from autoprune.record.failures import FAILED, Failures
 from autoprune.record.folder import read_machines, read_study, seen_from_here
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.point import Point
@@ -70,6 +71,11 @@ class Record:
             return ""
         flags = ["--config-dir", self.config_dir] if self.config_dir else []
         return found.text(self.archive.candidates, command=shlex.join(["autoprune", *flags, *self.overrides]))
+
+    @property
+    def failed(self) -> str:
+        """How many recipes came to nothing when they were made, and why; empty where none did."""
+        return Failures(self.folder / FAILED).text(self.archive.candidates)
 
     def seen_from_here(self, place: Any) -> Any:
         """A place, or several, given where the study was started, as reached from the folder this process works in."""

@@ -85,9 +85,9 @@ def width_norm(model: Model, axis: Axis, *, away_only: bool = False) -> Tensor:
         away_only: without the weights that lead to it.
     """
     squares = torch.zeros(model.size(axis), device=model.device)
-    for name, dimension in axis.pairs[-1:] if away_only else axis.pairs:
+    for name, dimension, width in axis.runs[-1:] if away_only else axis.runs:
         weights = model.tables[name].weights().detach().square().sum(1 - dimension)
-        squares += weights.view(-1, axis.width).sum(1)
+        squares += weights.view(-1, width).sum(1)
     return squares.sqrt()
 
 
@@ -119,11 +119,14 @@ def width_taylor(model: Model, axes: Mapping[str, Axis], inputs: Sequence[Any]) 
         if name not in found:
             return values
         heads = values.dim() == 4
-        gates[name] = torch.ones(len(values), values.shape[1 if heads else 2], device=values.device, requires_grad=True)
+        if name not in gates:  # layers that share their weights share the gate
+            size = values.shape[1 if heads else 2]
+            gates[name] = torch.ones(len(values), size, device=values.device, requires_grad=True)
         return values * (gates[name][:, :, None, None] if heads else gates[name][:, None, :])
 
     with torch.enable_grad():
         for start in range(0, len(inputs), TAYLOR_BATCH):
+            gates.clear()
             vectors = model.calibrate(inputs[start : start + TAYLOR_BATCH], watch)
             directions = torch.randn(vectors.shape, generator=draw).to(vectors.device)
             slopes = torch.autograd.grad((vectors * directions).sum(), list(gates.values()))

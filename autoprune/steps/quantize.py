@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from autoprune.errors import RecipeError
-from autoprune.models.axis import by_name
+from autoprune.models.axis import Axis, by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import FLOAT_BITS
@@ -17,6 +18,9 @@ from autoprune.steps.importance import row_frequency
 from autoprune.steps.step import Step, check_lookups, removed
 
 WIDTHS = (8, 4, 2, 1)
+
+SPREAD_BITS = 4
+"""Codes of so few bits are worth a turn of the axes."""
 
 
 class Coded(Step):
@@ -78,6 +82,7 @@ class Quantize(Coded):
                 raise RecipeError(path, f"the linear maps of {name} take 8, 4 or 2 bits, but got 1.")
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
+        spread(model, {name: width for name, (width, _) in by_name(self.bits, model.groups, path=("bits",)).items()})
         for name, (width, _) in by_name(self.bits, model.groups, path=("bits",)).items():
             for table in model.groups[name].values():
                 if width < int(table.bits[0]):
@@ -113,6 +118,7 @@ class Mixed(Coded):
             raise RecipeError(("head",), f"0 <= head <= 1 must hold, but got {self.head!r}.")
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
+        spread(model, dict.fromkeys(model.groups, min(self.head_bits, self.tail_bits)))
         for name, table in model.tables.items():
             standing = table.row_mask.nonzero()[:, 0]
             order = row_frequency(model, name, context)[standing].argsort(descending=True, stable=True)
@@ -120,6 +126,36 @@ class Mixed(Coded):
             bits[standing[order[: removed(len(standing), self.head)]]] = self.head_bits
             if not torch.equal(bits, table.bits):
                 table.choose_bits(bits, search=not context.rehearsal)
+
+
+def spread(model: Model, bits: Mapping[str, int]) -> None:
+    """Turns tables at random before they get few bits, so that each dimension carries about as much as the others.
+
+    A row's levels divide its range, which one strong dimension stretches for all; and what is alike in a row's
+    dimensions rounds alike (Ashkboos et al. 2024, "QuaRot"; Gao & Long 2024, "RaBitQ"). Tables are turned once, and
+    only where it costs nothing when the model answers, and no zeros would be filled.
+
+    Args:
+        bits: of the codes that are chosen next, by group; more than `SPREAD_BITS` need no turn.
+    """
+    few = {table for name, width in bits.items() if width <= SPREAD_BITS for table in model.groups[name]}
+    for axis in model.axes_of("dim").values():
+        if few & {name for name, _ in axis.pairs} and model.turns_freely(axis) and _is_plain(model, axis):
+            model.rotate(axis, random_rotation(model.size(axis)).to(model.device))
+
+
+def _is_plain(model: Model, axis: Axis) -> bool:
+    """Whether nothing along an axis is coded, pruned or hidden yet."""
+    tables = [model.tables[name] for name, _ in axis.pairs]
+    plain = all(int(table.bits[0]) == FLOAT_BITS and bool(table.mask.all()) for table in tables)
+    return plain and len(model.standing(axis)) == model.size(axis)
+
+
+def random_rotation(dim: int) -> Tensor:
+    """An orthogonal matrix, float32 [dim, dim], the same one for every table of that width."""
+    drawn = torch.randn(dim, dim, generator=torch.Generator().manual_seed(dim), dtype=torch.float64)
+    rotation: Tensor = torch.linalg.qr(drawn).Q.float()
+    return rotation
 
 
 def check_width(width: object, path: tuple[str, ...], widths: tuple[int, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ class Rows(Step):
             the special tokens and the ASCII characters).
         importance: `frequency`, the number of occurrences in the training data; `norm`, the length of the row;
             `both`, their product.
+        points: whether what is removed is answered by the nearest row that stays, of models of vectors and words.
     """
 
     name: ClassVar[str] = "rows"
@@ -56,12 +57,27 @@ class Rows(Step):
 
     sparsity: float | Mapping[str, float]
     importance: str = "frequency"
+    points: bool = False
+
+    def parameters(self) -> dict[str, Any]:
+        found = super().parameters()
+        return found if self.points else {name: held for name, held in found.items() if name != "points"}
+
+    def summary(self) -> str:
+        return f"{super().summary()}{' pointing' * self.points}"
 
     def idle(self) -> bool:
         return removes_nothing(self.sparsity)
 
     def check(self, model: Model) -> None:
         check_choice("importance", self.importance, IMPORTANCES)
+        if type(self.points) is not bool or (self.points and model.points is None):
+            raise RecipeError(
+                ("points",),
+                f"rows of this model cannot be answered by others; leave it out, but got {self.points!r}."
+                if model.points is None
+                else f"true or false must be given, but got {self.points!r}.",
+            )
         axes = model.axes_of("rows")
         if not axes:
             raise RecipeError((), f"the model has no axis of rows. It has: {', '.join(model.axes) or 'none'}.")
@@ -95,3 +111,5 @@ class Rows(Step):
         for axis in model.axes_of("rows").values():
             if len(model.standing(axis)) < model.size(axis):
                 model.cut(axis, model.standing(axis))
+        if self.points:
+            model.points = True

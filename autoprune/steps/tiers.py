@@ -15,7 +15,7 @@ from autoprune.packing.codes import Uniform
 from autoprune.packing.product import ROUNDS, Codebooks
 from autoprune.steps.importance import row_frequency
 from autoprune.steps.product import MOST_ENTRIES, check_runs
-from autoprune.steps.quantize import WIDTHS, check_width
+from autoprune.steps.quantize import WIDTHS, check_width, spread
 from autoprune.steps.step import Step, check_lookups, removed
 
 
@@ -63,6 +63,7 @@ class Tiers(Step):
             )
 
     def convert(self, model: Model, context: Context) -> None:
+        spread(model, dict.fromkeys(model.groups, min(self.head_bits, self.middle_bits)))
         for name, table in model.tables.items():
             order = row_frequency(model, name, context).argsort(descending=True, stable=True)
             head = removed(table.rows, self.head)

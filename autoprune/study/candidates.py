@@ -7,10 +7,11 @@ from concurrent.futures import Future
 from typing import Any
 
 from autoprune.deadline import Deadline, OutOfTime
-from autoprune.errors import AutopruneError, Diverged
+from autoprune.errors import AutopruneError, Ended, Failed
 from autoprune.fronts.front import Front
 from autoprune.measure.measurement import RULES, SEARCH, version_of
 from autoprune.record.archive import BASELINE, TRIAL, Archive, Candidate
+from autoprune.record.failures import FAILED, Failure, Failures
 from autoprune.study.budget import Budget
 from autoprune.study.evaluate import Evaluator
 from autoprune.study.request import Request, Retiming, Rival, timings
@@ -32,7 +33,7 @@ class Candidates:
         note: called with what is passed over, and why.
 
     Attributes:
-        failed: keys of what nothing came of, since its training diverged.
+        failed: what nothing came of in this run: reasons by key.
     """
 
     def __init__(
@@ -50,7 +51,8 @@ class Candidates:
     ) -> None:
         self._evaluator, self._archive, self._staff, self._budget = evaluator, archive, staff, budget
         self._machine, self._times, self._front, self._report, self._note = machine, timed, front, report, note
-        self.failed: set[str] = set()
+        self.failed: dict[str, str] = {}
+        self._failures = Failures(archive.path.parent / FAILED, mending=True)
         self._number = 1 + max((candidate.number for candidate in archive.candidates.values()), default=0)
 
     def evaluate(self, recipes: Sequence[tuple[str, Mapping[str, Any]]], *, until: Deadline | None = None) -> None:
@@ -61,7 +63,7 @@ class Candidates:
             until: when no more is begun; None: when the search is over.
 
         Raises:
-            AutopruneError: the baseline's training diverged, or something failed that no recipe is to blame for.
+            AutopruneError: the baseline came to nothing, or something failed that no recipe is to blame for.
         """
         left = [pair for pair in recipes if not self._is_known(pair[1])]
         while left:
@@ -93,9 +95,8 @@ class Candidates:
             error = future.exception()
             if isinstance(error, OutOfTime):
                 self._budget.stopped = f"{self._label(name, recipe)}, {error.doing}"
-            elif isinstance(error, Diverged) and name != BASELINE:
-                self.failed.add(self._evaluator.plan(recipe).key)
-                self._note(f"{self._label(name, recipe)} is passed over: {error}")
+            elif isinstance(error, Failed) and name != BASELINE:
+                self._pass_over(name, recipe, error)
             elif error is not None:
                 failed = failed or error
             else:
@@ -105,6 +106,13 @@ class Candidates:
             self._report(self._timed(candidate))
         if failed is not None:
             raise failed
+
+    def _pass_over(self, name: str, recipe: Mapping[str, Any], error: Failed) -> None:
+        """Writes down that nothing came of a recipe, and says so."""
+        made, reason = self._evaluator.plan(recipe), error.how if isinstance(error, Ended) else str(error)
+        self.failed[made.key] = reason
+        self._failures.add(Failure(name=name, key=made.key, recipe=dict(recipe), summary=made.summary(), reason=reason))
+        self._note(f"{self._label(name, recipe)} is passed over: {reason}")
 
     def _timed(self, candidate: Candidate) -> Candidate:
         """A candidate with its latency, where that is asked for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +16,9 @@ from autoprune.fronts.front import Front
 from autoprune.fronts.promises import Promises
 from autoprune.machine import cores, machine
 from autoprune.record.archive import BASELINE, TRIAL, Archive
+from autoprune.record.failures import FAILED
 from autoprune.record.folder import note_machine
-from autoprune.record.looks import Looks
+from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.record.unfinished import Unfinished
 from autoprune.study.bases import Bases
@@ -158,9 +160,25 @@ class Driver:
             self._budget.stopped = stopped.doing
         finally:
             self._staff.close()
+        self._check_found()
         unfinished = self._unfinished()
         if unfinished.doing or unfinished.presets or unfinished.undone:
             unfinished.write(folder)
+
+    def _check_found(self) -> None:
+        """Refuses to end as if nothing had been wrong where every recipe came to nothing.
+
+        Raises:
+            AutopruneError: it did.
+        """
+        looks = [look for look in self.looks.found.values() if look.number]
+        reasons = list(self._candidates.failed.values()) or [look.failed for look in looks]
+        if self._budget.stopped is None and len(self.archive.candidates) == 1 and reasons and all(reasons):
+            raise AutopruneError(
+                f"nothing came of any of {len(reasons)} recipes, most often: {Counter(reasons).most_common(1)[0][0]}\n"
+                f"{self._definition.folder} holds each with its reason, in {LOOKS} and {FAILED}. Where memory did not "
+                "do, study.workers=1 takes least; after a training that diverged, lower task.training.learning_rate."
+            )
 
     def _search(self, presets: Recipes, choices: Choices, between: Callable[[Record], None]) -> None:
         artifact.sweep(self._definition.artifacts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Served, serve
 from autoprune.deadline import Deadline
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, of_recipe
 from autoprune.machine import THREADS, give_back_memory, machine
 from autoprune.measure.judge import Judge, Judged
 from autoprune.measure.measurement import RULES, SEARCH, WHOLE, Latency, Measurement
@@ -65,13 +66,15 @@ class Evaluator(Looker):
 
         Raises:
             OutOfTime: the request's seconds are over; training goes on from where it was when it is asked for again.
-            AutopruneError: nothing can be a share of the baseline, or training diverged.
+            Failed: nothing comes of the recipe: its training diverged, a step broke, or memory did not do.
+            AutopruneError: nothing can be a share of the baseline, or a file of it is damaged.
         """
         self._deadline = Deadline.after(request.seconds)
         start, made = time.monotonic(), self.plan(request.recipe)
-        loaded = self._load(self._save(request, made))
-        self._work("measuring")
-        judged, rejected = self._judged(request, loaded)
+        with of_recipe() if request.baseline else nullcontext():  # what breaks on the baseline breaks on all
+            loaded = self._load(self._save(request, made))
+            self._work("measuring")
+            judged, rejected = self._judged(request, loaded)
         measured = self._measured(request, loaded, judged)
         if rejected:
             shutil.rmtree(loaded.folder)

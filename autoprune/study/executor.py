@@ -22,11 +22,15 @@ from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
 from autoprune.deadline import OutOfTime
-from autoprune.errors import AutopruneError, Diverged
+from autoprune.errors import AutopruneError, Diverged, Ended, Failed
 from autoprune.study.definition import Definition
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
+
+
+Outcome = tuple[Any, AutopruneError | OSError | None]
+"""A result and an error, one of them None."""
 
 
 class Executor(ABC):
@@ -77,7 +81,7 @@ class Worker(ABC):
         self.definition = definition
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _at_hand, (type(self), self.definition)
+        return at_hand, (type(self), self.definition)
 
     def prepare(self, argument: None) -> None:  # noqa: B027  # who has nothing to read need not say so
         """Reads what most calls need, before they come."""
@@ -95,7 +99,7 @@ def keep(worker: Worker) -> None:
     _HELD[:] = [worker]
 
 
-def _at_hand(kind: type[Worker], definition: Definition) -> Worker:
+def at_hand(kind: type[Worker], definition: Definition) -> Worker:
     """The worker of this process for a definition."""
     if not (_HELD and type(_HELD[0]) is kind and _HELD[0].definition == definition):
         _HELD.clear()
@@ -199,19 +203,16 @@ class OtherProcess(Executor):
                     pipe.close()
             self._process = None
 
-    def _call(self, function: Callable[..., Any], argument: Any) -> tuple[Any, AutopruneError | None]:
+    def _call(self, function: Callable[..., Any], argument: Any) -> Outcome:
         self.start()
         assert self._process is not None, "it was started"
         try:
             pickle.dump((function, argument), self._process.asked)
             self._process.asked.flush()
-            outcome: tuple[Any, AutopruneError | None] = pickle.load(self._process.answered)
+            outcome: Outcome = pickle.load(self._process.answered)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             ended = self._ended()
-            return None, AutopruneError(
-                f"the process that ran {function.__qualname__} ended with {ended}, see above. What was finished is "
-                "kept; the same command goes on from here."
-            )
+            return None, Ended(f"the process that ran {function.__qualname__} ended with {_named(ended)}")
         return outcome
 
     def _ended(self) -> int | None:
@@ -223,6 +224,12 @@ class OtherProcess(Executor):
             ended = self._process.wait(None)
         self.close()
         return ended
+
+
+def _named(ended: int | None) -> str:
+    """How a process ended, in words."""
+    short = " (too little memory?)" * (ended == -signal.SIGKILL)
+    return f"{ended}{short}, see above"
 
 
 def _send(process: Begun | None, sent: signal.Signals) -> None:
@@ -277,11 +284,9 @@ answer_calls(sys.stdin.buffer, answers)
 def answer_calls(calls: IO[bytes], answers: IO[bytes]) -> None:
     """Answers one call after the other until there are no more.
 
-    An `AutopruneError` is an answer too; any other error ends the process with its traceback.
-
     Args:
         calls: pickled (function, argument) pairs.
-        answers: pickled (result, error) pairs, one of them None.
+        answers: pickled outcomes, see `outcome_of`.
     """
     threading.Thread(target=_end_with, args=(calls,), daemon=True).start()
     while True:
@@ -289,19 +294,28 @@ def answer_calls(calls: IO[bytes], answers: IO[bytes]) -> None:
             function, argument = pickle.load(calls)
         except EOFError:  # whoever asked is gone, or needs no more
             return
-        try:
-            outcome: tuple[Any, AutopruneError | None] = function(argument), None
-        except OutOfTime as stopped:
-            outcome = None, OutOfTime(stopped.doing)
-        except Diverged as error:
-            outcome = None, Diverged(str(error))
-        except AutopruneError as error:
-            outcome = None, AutopruneError(str(error))
+        outcome = outcome_of(function, argument)
         try:
             pickle.dump(outcome, answers)
             answers.flush()
         except BrokenPipeError:  # as above
             return
+
+
+def outcome_of(function: Callable[[Any], Any], argument: Any) -> Outcome:
+    """What a call comes to, as it can be sent to another process.
+
+    An error that a person can mend is an outcome too, and so is one of the system; any other is raised.
+    """
+    try:
+        return function(argument), None
+    except OutOfTime as stopped:
+        return None, OutOfTime(stopped.doing)
+    except AutopruneError as error:
+        kind = next(kind for kind in (Diverged, Failed, AutopruneError) if isinstance(error, kind))
+        return None, kind(str(error))
+    except OSError as error:
+        return None, error if error.errno is not None else OSError(str(error))
 
 
 def _end_with(calls: IO[bytes]) -> None:

@@ -6,20 +6,21 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 
 from autoprune.config import structured
 from autoprune.deadline import Deadline, OutOfTime, clock
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, doing
 from autoprune.measure.timing import on_threads
 from autoprune.models.model import Model
 from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Recipe, Space
 from autoprune.recipes.stages import rehearse, sketch
 from autoprune.record.archive import Archive
-from autoprune.record.folder import driving, open_folder
+from autoprune.record.folder import GO_ON, driving, open_folder
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.study.choices import Choices
@@ -28,7 +29,7 @@ from autoprune.study.driver import Driver, Recipes
 from autoprune.study.evaluate import Evaluator
 from autoprune.study.executor import Executor
 from autoprune.study.progress import Watching
-from autoprune.study.settings import StudyConfig
+from autoprune.study.settings import ExecutorConfig, StudyConfig
 from autoprune.study.suited import Sections, suited
 from autoprune.tasks.task import Task
 
@@ -81,11 +82,16 @@ def run_study(
             was over before the dense model was finished.
     """
     config, watch = study_config(sections), watch or Watching()
+    place = executor_config(sections)
     deadline = deadline or time_of(config)
     begun = _begin(sections, config, working=watch.working, note=watch.note, deadline=deadline)
     definition, evaluator, task = begun.definition, begun.evaluator, begun.evaluator.task
     folder = definition.folder
-    with driving(folder):
+    with (
+        driving(folder),
+        ExitStack() as stack,
+        doing(f"study {folder.name!r} in {str(folder.parent)!r} was stopped", GO_ON),
+    ):
         open_folder(
             folder,
             definition=definition.content,
@@ -99,8 +105,10 @@ def run_study(
             },
         )
         archive = Archive(folder / "archive.jsonl", mending=True)
+        if place.name == "ray" and executor is None:
+            executor = stack.enter_context(cluster_of(evaluator, place, slots=config.workers))
         driver = Driver(
-            config,
+            dataclasses.replace(config, workers=1) if place.name == "serial" else config,
             evaluator=evaluator,
             archive=archive,
             looks=Looks(folder / LOOKS, mending=True),
@@ -148,6 +156,32 @@ def _begin(
             "give more minutes."
         ) from None
     return _Begun(definition=definition, evaluator=evaluator, space=space, presets=sections["presets"], reading=reading)
+
+
+def cluster_of(evaluator: Evaluator, place: ExecutorConfig, *, slots: int | None) -> Executor:
+    """The executor that uses Ray.
+
+    Raises:
+        AutopruneError: Ray is not installed, or there is no such cluster.
+    """
+    try:
+        from autoprune.study.cluster import Cluster  # here, because who does not use it need not have it
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise AutopruneError("executor=ray: Ray is not installed: pip install 'autoprune[ray]'.") from error
+    return Cluster(evaluator, place, slots=slots)
+
+
+def executor_config(sections: Sections) -> ExecutorConfig:
+    """What the section `executor` says.
+
+    Raises:
+        AutopruneError: with the path of an entry that cannot be.
+    """
+    config: ExecutorConfig = structured(ExecutorConfig, sections.get("executor", {}), "executor")
+    config.check()
+    return config
 
 
 def study_config(sections: Sections) -> StudyConfig:

@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from threading import Condition, Thread
 from typing import Any
 
+from autoprune.errors import Ended
 from autoprune.study.executor import ONE_THREAD, Argument, Executor, FreshProcess, OtherProcess, Result, Worker
 from autoprune.study.forked import ForkedProcess, can_fork
+
+DEATHS = 3
+"""Processes that a call may end: the system kills the largest where memory is short, whoever is to blame for it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,8 +35,8 @@ class Local(Executor):
     """As many calls at once as it has processes, each in the first process that is free.
 
     Where this process can be copied they are copies of it, ready at once. Elsewhere they start from nothing and are
-    ready some seconds later; a call waits for that. One that dies fails the call that it had, as in `FreshProcess`, and
-    the next call has another one in its place.
+    ready some seconds later; a call waits for that. One that dies has another one in its place, which is given the same
+    call: it fails once it has ended `DEATHS` of them.
 
     Args:
         processes: 1 or more.
@@ -91,15 +95,24 @@ class Local(Executor):
         with contextlib.suppress(OSError):  # it is started again for the first call, which then fails with the reason
             process.start()
         while (call := self._next(process)) is not None:
-            if not call.future.set_running_or_notify_cancel():
-                continue
+            if call.future.set_running_or_notify_cancel():
+                self._answer(call, process)
+        process.close()
+
+    def _answer(self, call: _Call, process: OtherProcess) -> None:
+        for death in range(1, DEATHS + 1):
             try:
                 answer = process.submit(call.function, call.argument).result()
+            except Ended as error:
+                if death == DEATHS or self._closed:
+                    call.future.set_exception(Ended(f"{error.how}, as did {DEATHS - 1} before it"))
+                    return
             except BaseException as error:  # of whoever waits for the future
                 call.future.set_exception(error)
+                return
             else:
                 call.future.set_result(answer)
-        process.close()
+                return
 
     def _next(self, process: OtherProcess) -> _Call | None:
         """The first call that a process may answer, waited for; None after `close`."""

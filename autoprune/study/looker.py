@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ import pandas as pd
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Parts, serve
 from autoprune.deadline import Deadline, OutOfTime
-from autoprune.errors import Diverged, RecipeError
+from autoprune.errors import Diverged, Failed, of_recipe
 from autoprune.machine import THREADS, give_back_memory
 from autoprune.measure.judge import quality
 from autoprune.measure.measurement import WHOLE
@@ -57,7 +58,8 @@ class Looker(Maker):
     def looks(self, asked: Sequence[Asked]) -> list[Look]:
         """Looks at some recipes one after the other, within the least time that any of them may take.
 
-        A recipe of which nothing comes (a step refuses, a score is NaN, a training diverges) has a look that says so.
+        A recipe of which nothing comes (a step refuses or breaks, a score is NaN, a training diverges, memory does not
+        do) has a look that says so.
 
         Raises:
             AutopruneError: something that the recipe is not to blame for, such as a damaged file of the store.
@@ -91,9 +93,9 @@ class Looker(Maker):
             of_epochs=made.epochs,
         )
         try:
-            with on_threads(THREADS):
+            with on_threads(THREADS), of_recipe() if look.number else nullcontext():
                 look = self._looked(look, made)
-        except (RecipeError, Diverged) as error:
+        except Failed as error:
             look = dataclasses.replace(look, failed=str(error))
         if made.epochs:
             give_back_memory()

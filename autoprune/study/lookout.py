@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from autoprune.deadline import Deadline
+from autoprune.errors import Ended
 from autoprune.fronts.promises import Promises
 from autoprune.record.looks import Look, Looks
 from autoprune.study.evaluate import Evaluator
@@ -46,7 +47,7 @@ class Lookout:
     ) -> None:
         self._evaluator, self._executor, self._tell = evaluator, executor, tell
         self.looks, self.promises = looks, promises
-        self._begun: dict[tuple[str, int], Future[list[Look]]] = {}  # looks that are taken beside the others
+        self._begun: dict[tuple[str, int], tuple[Asked, Future[list[Look]]]] = {}  # beside the others
         self._number = max((look.number for look in looks.found.values()), default=0)
 
     @property
@@ -72,7 +73,7 @@ class Lookout:
                 asked = Asked(number=1, recipe=recipe, seconds=until.left)  # it is numbered when it is taken
                 future = self._executor.beside(self._evaluator.looks, [asked])
                 if future is not None:
-                    self._begun[name] = future
+                    self._begun[name] = asked, future
 
     def take(
         self,
@@ -131,13 +132,17 @@ class Lookout:
     def _fetch(self, names: Sequence[tuple[str, int]], *, until: Deadline) -> None:
         """Waits for those that were begun; what is not there in time stays begun."""
         begun = {name: self._begun[name] for name in names if name in self._begun}
-        wait(begun.values(), timeout=None if math.isinf(until.left) else max(0.0, until.left))
+        futures = [future for _, future in begun.values()]
+        wait(futures, timeout=None if math.isinf(until.left) else max(0.0, until.left))
         failed: BaseException | None = None
-        for name, future in begun.items():
+        for name, (asked, future) in begun.items():
             if future.done():
                 del self._begun[name]
-                failed = failed or future.exception()
-                for look in [] if future.exception() else future.result():
+                error = future.exception()
+                if error is not None and not isinstance(error, Ended):
+                    failed = failed or error
+                    continue
+                for look in [self._nothing(asked, error)] if error else future.result():
                     self._number += 1
                     self.looks.add(dataclasses.replace(look, number=self._number))
         if failed is not None:
@@ -155,22 +160,40 @@ class Lookout:
     def _kept(self, chunks: Sequence[Sequence[Asked]], *, long: bool, until: Deadline) -> Iterator[None]:
         """Hands chunks out, and keeps what comes back in their order; yields whenever some looks are on disk.
 
-        Once a call has failed nothing more is handed out; it is raised when what others have found is kept.
+        Of a chunk that has ended its processes each recipe is handed out on its own: nothing comes of the one that ends
+        them again. Once a call has failed otherwise nothing more is handed out; it is raised when what others found is
+        kept.
         """
-        flying: list[Future[list[Look]]] = []
+        flying: list[tuple[list[Asked], Future[list[Look]]]] = []
         left = list(chunks)
         failed: BaseException | None = None
         while True:
             while left and len(flying) < self._most(long=long) and until.left > 0 and failed is None:
                 chunk = [dataclasses.replace(one, seconds=until.left) for one in left.pop(0)]
-                flying.append(self._executor.submit(self._evaluator.looks, chunk))
+                flying.append((chunk, self._executor.submit(self._evaluator.looks, chunk)))
             if not flying:
                 break
-            future = flying.pop(0)
+            chunk, future = flying.pop(0)
             error = future.exception()
-            if error is None:
-                self.looks.add(*future.result())
+            if isinstance(error, Ended) and len(chunk) > 1:
+                left[:0] = [[one] for one in chunk]
+            elif isinstance(error, Ended) or error is None:
+                self.looks.add(*([self._nothing(chunk[0], error)] if error else future.result()))
                 yield
-            failed = failed or error
+            else:
+                failed = failed or error
         if failed is not None:
             raise failed
+
+    def _nothing(self, asked: Asked, why: Ended) -> Look:
+        """The look at a recipe of which nothing came."""
+        made = self._evaluator.plan(asked.recipe)
+        return Look(
+            number=asked.number,
+            key=made.key,
+            recipe=dict(asked.recipe),
+            summary=made.summary(),
+            epochs=min(asked.epochs, made.epochs),
+            of_epochs=made.epochs,
+            failed=why.how,
+        )

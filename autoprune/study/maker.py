@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from autoprune.deadline import NEVER
@@ -11,8 +12,10 @@ from autoprune.fronts.requirements import Requirements, parse_requirements
 from autoprune.measure.reading import reading_names
 from autoprune.models.context import Context
 from autoprune.recipes.recipe import Plan, plan
+from autoprune.recipes.stages import dense_key
 from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
+from autoprune.record.folder import STORE
 from autoprune.study.definition import Definition
 from autoprune.study.executor import Worker
 from autoprune.study.settings import find_device
@@ -87,7 +90,13 @@ class Maker(Worker):
     @cached_property
     def store(self) -> Store:
         """Where trained models are kept, for all studies of a folder."""
-        return Store(self.definition.folder.parent / ".store")
+        return Store(self.definition.folder.parent / STORE)
+
+    @property
+    def dense(self) -> Path:
+        """The checkpoint of the dense model; not there where it is not trained."""
+        key = dense_key(self.plan({}).base, self.task, self.context, trainer=self.trainer)
+        return self.store.path(key)
 
     def check(self) -> None:
         """Refuses a device and requirements that cannot be.

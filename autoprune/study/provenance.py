@@ -26,9 +26,9 @@ def versions() -> dict[str, str]:
 
 def structure_of(parts: Parts) -> str:
     """Names what latency depends on: encodings and the shape of every stored tensor."""
-    shapes = {
-        name: [str(tensor.dtype), *tensor.shape]
-        for name, tensor in parts.tensors.items()
+    shapes = {  # archives have named types as torch does from the first
+        name: [f"torch.{array.dtype}", *array.shape]
+        for name, array in parts.tensors.items()
         if not name.startswith("ids.")  # compressed: their length says nothing of the work
     }
     return digest({"tables": parts.manifest, "shapes": shapes})

@@ -58,6 +58,43 @@ class StudyConfig:
             )
 
 
+EXECUTORS = ("local", "serial", "ray")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorConfig:
+    """The section `executor` of a config: who runs looks, trainings and measurements of quality.
+
+    Attributes:
+        name: `local`, processes of this machine; `serial`, this one alone; or `ray`, a cluster, of which all else is.
+        address: as `ray.init` takes it; None: a cluster is started on this machine.
+        cpus, gpus: that a call takes.
+        retries: of a call whose process or node was lost.
+    """
+
+    name: str = "local"
+    address: str | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+    retries: int = 3
+
+    def check(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+            AutopruneError: with the path of the entry.
+        """
+        if self.name not in EXECUTORS:
+            raise unknown("executor.name", self.name, EXECUTORS)
+        if self.name != "ray" and self != ExecutorConfig(name=self.name):
+            raise AutopruneError(f"executor={self.name}: address, cpus, gpus and retries are of executor=ray.")
+        for name in ("cpus", "gpus", "retries"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise AutopruneError(f"executor.{name}: 0 or more must be given, but got {getattr(self, name)}.")
+        if not self.cpus and not self.gpus:
+            raise AutopruneError("executor: a call takes CPUs or GPUs; executor.cpus and executor.gpus are both 0.")
+
+
 def find_device(name: str) -> torch.device:
     """The device of that name.
 
@@ -72,4 +109,6 @@ def find_device(name: str) -> torch.device:
         raise unknown("study.device", name, ("cpu", "cuda"))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise AutopruneError(f"study.device: {name} was asked for, but torch sees no CUDA device here; use cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise AutopruneError(f"study.device: {name} was asked for, but torch sees {torch.cuda.device_count()} here.")
     return device

@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from autoprune.artifacts import artifact
 from autoprune.deadline import NEVER, Deadline, OutOfTime
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, doing
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.machine import machine
 from autoprune.measure.measurement import VERIFY
 from autoprune.record.archive import ROUNDS, Archive, Candidate
-from autoprune.record.folder import driving, note_machine
+from autoprune.record.folder import GO_ON, driving, note_machine
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
@@ -62,7 +62,7 @@ def verify(
     if rounds < 1:
         raise AutopruneError(f"rounds: a whole number >= 1 must be given, but got {rounds}.")
     Record(folder)  # refuses a folder that holds no study before a lock is made in it
-    with driving(folder):
+    with driving(folder), doing(f"the verification of study {folder.name!r} was stopped", GO_ON):
         record = Record(folder, Archive(folder / "archive.jsonl", mending=True))
         return verify_finalists(
             record,

@@ -244,18 +244,18 @@ class Recall(Benchmark):
 
 
 def vectors_of(served: VectorIndex, places: Tensor) -> tuple[Tensor, Tensor]:
-    """The vectors of rows of the catalogue as the table holds them, prepared, and which of them are there.
+    """The vectors that answer for rows of the catalogue, as the table holds them, prepared; and for which there is one.
 
     Args:
         places: int64 [n].
 
     Returns:
-        float32 [n, dim], of zeros where a row is gone, and bool [n].
+        float32 [n, dim], of zeros where none does, and bool [n].
     """
-    rows = served.row_of[places]
+    rows = torch.from_numpy(served.answer_of[places.numpy()])
     there = rows >= 0
     found = torch.zeros(len(rows), served.table.dim)
-    found[there] = served.table.decode(rows[there])
+    found[there] = torch.from_numpy(served.rows(rows[there].numpy()))
     return prepared(found, served.similarity), there
 
 
@@ -263,7 +263,7 @@ def asked_as(served: VectorIndex, queries: Queries) -> tuple[Tensor, Tensor]:
     """Queries as the table holds vectors, prepared, rows as they are now; and which of them are there to ask."""
     if len(queries) and int(queries.own[0]) >= 0:
         return vectors_of(served, queries.own)
-    asked = served.projected(prepared(queries.vectors, served.similarity))
+    asked = torch.from_numpy(served.asked(prepared(queries.vectors, served.similarity).numpy()))
     return asked, torch.ones(len(queries), dtype=torch.bool)
 
 
@@ -274,11 +274,15 @@ def found_by(served: VectorIndex, queries: Queries, among: Tensor, *, k: int) ->
         among: rows of the catalogue that may be found, int64 [m].
     """
     asked, known = asked_as(served, queries)
-    rows = served.row_of[among]
-    _, found = nearest(asked, served.table.decode, rows[rows >= 0], similarity=served.similarity, k=k + 1)
-    own = served.row_of[queries.own.clamp_min(0)].masked_fill(queries.own < 0, -1)
-    places = without_itself(found, own.numpy(), k)
-    places = np.where(places >= 0, served.place_of.numpy()[places], -1)
+    rows = torch.from_numpy(served.row_of[among.numpy()])
+
+    def decoded(some: Tensor) -> Tensor:
+        return torch.from_numpy(served.rows(some.numpy()))
+
+    _, found = nearest(asked, decoded, rows[rows >= 0], similarity=served.similarity, k=k + 1)
+    own = np.where(queries.own >= 0, served.row_of[queries.own.clamp_min(0).numpy()], -1)
+    places = without_itself(found, own, k)
+    places = np.where(places >= 0, served.place_of[places], -1)
     places[~known.numpy()] = -1
     served.pause()
     filled: Places = np.pad(places, ((0, 0), (0, max(k - places.shape[1], 0))), constant_values=-1)

@@ -1,4 +1,4 @@
-"""The formats that vectors can be written in: word2vec's, numpy's, parquet and an index of Faiss.
+"""The formats that vectors can be written in: word2vec's, numpy's, parquet and an index of Faiss; and what such share.
 
 All of them hold float32: who reads them knows no codes of autoprune. Rows stand in the order of the original file.
 Where dimensions were cut, vectors are written as the table holds them, which changes no similarity among them. An index
@@ -39,7 +39,7 @@ class VectorFormat(Format):
         return [] if manifest.get("kind") == "vectors" else [Obstacle(reason="it is no table of vectors")]
 
     def write(self, folder: Path, to: Path) -> None:
-        from autoprune.artifacts import artifact  # here, because it waits for torch
+        from autoprune.artifacts import artifact  # here, because it waits for numpy
 
         if to.exists():
             raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
@@ -77,7 +77,7 @@ class Word2Vec(VectorFormat):
     asks = "model.most_similar(model.index_to_key[0], topn=5)"
 
     def fill(self, served: VectorIndex, folder: Path) -> None:
-        ids, vectors = _held(served)
+        ids, vectors = held(served)
         spaced = next((one for one in ids if one.split() != [one]), None)
         if spaced is not None:
             raise AutopruneError(
@@ -99,7 +99,7 @@ class Numpy(VectorFormat):
     def fill(self, served: VectorIndex, folder: Path) -> None:
         import numpy as np  # here, because to ask what can be written nobody waits for it
 
-        ids, vectors = _held(served)
+        ids, vectors = held(served)
         np.save(folder / "vectors.npy", vectors)
         (folder / "vectors_ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
         _write_projection(served, folder)
@@ -121,7 +121,7 @@ class Parquet(VectorFormat):
             raise AutopruneError(
                 "--format parquet needs the package pyarrow, which is not installed: pip install 'autoprune[parquet]'."
             )
-        ids, vectors = _held(served)
+        ids, vectors = held(served)
         pd.DataFrame({"id": ids, "vector": list(vectors)}).to_parquet(folder / "vectors.parquet", index=False)
         _write_projection(served, folder)
 
@@ -134,20 +134,20 @@ class Faiss(VectorFormat):
     asks = "model.ntotal"
 
     def fill(self, served: VectorIndex, folder: Path) -> None:
-        import torch
+        import numpy as np
 
+        from autoprune.packing.arrays import norms
         from autoprune.packing.product import load_faiss
-        from autoprune.vectors.similarity import prepared
 
         faiss = load_faiss()
-        ids, vectors = _held(served)
-        rows = prepared(torch.from_numpy(vectors), served.similarity).numpy()
+        ids, vectors = held(served)
+        rows = vectors / norms(vectors)[:, None].clip(min=1e-12) if served.similarity == "cosine" else vectors
         flat = faiss.IndexFlatL2 if served.similarity == "euclidean" else faiss.IndexFlatIP
         index = flat(rows.shape[1])
         index.add(rows)
         if served.projection is not None:
             turn = faiss.LinearTransform(served.width, rows.shape[1], False)
-            faiss.copy_array_to_vector(served.projection.cpu().T.contiguous().numpy().ravel(), turn.A)
+            faiss.copy_array_to_vector(np.ascontiguousarray(served.projection.T).ravel(), turn.A)
             turn.is_trained = True
             index = faiss.IndexPreTransform(turn, index)
         if served.similarity == "cosine":
@@ -156,20 +156,20 @@ class Faiss(VectorFormat):
         (folder / "ids.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
 
 
-def _held(served: VectorIndex) -> tuple[list[str], npt.NDArray[np.float32]]:
+def held(served: VectorIndex) -> tuple[list[str], npt.NDArray[np.float32]]:
     """The ids and the vectors as the table holds them, float32 [rows, dim], in the order of the original file."""
     import numpy as np
 
     rows = served.ordered_rows
-    vectors: npt.NDArray[np.float32] = np.ascontiguousarray(served.table.decode(rows).numpy())
-    return [str(one) for one in served.ids.values[rows.numpy()].tolist()], vectors
+    vectors: npt.NDArray[np.float32] = np.ascontiguousarray(served.rows(rows))
+    return [str(one) for one in served.ids.values[rows].tolist()], vectors
 
 
 def _write_projection(served: VectorIndex, folder: Path) -> None:
     import numpy as np
 
     if served.projection is not None:
-        np.save(folder / "projection.npy", served.projection.cpu().numpy())
+        np.save(folder / "projection.npy", served.projection)
 
 
 WORD2VEC, NUMPY, PARQUET, FAISS = Word2Vec(), Numpy(), Parquet(), Faiss()

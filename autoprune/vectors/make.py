@@ -12,6 +12,7 @@ import torch
 
 from autoprune.errors import AutopruneError
 from autoprune.packing.ids import Ids
+from autoprune.readers.model2vec import StaticFolder, read_model2vec
 from autoprune.readers.named import NamedRows
 from autoprune.readers.table import read_table
 from autoprune.tasks.task import TaskMaker
@@ -39,10 +40,6 @@ KNOWN = 0.5
 """Share of the words of a packaged set that vectors must have to be judged by it."""
 
 
-PICKLED = (".kv", ".model")
-"""How the names of gensim's own files end."""
-
-
 def make_vectors(config: VectorsConfig) -> VectorsTask:
     """A user's own vectors, judged by fidelity to them, and by judgements where there are any.
 
@@ -55,7 +52,8 @@ def make_vectors(config: VectorsConfig) -> VectorsTask:
             "task.vectors: a file of vectors must be named: .npy, .npz, .safetensors, .parquet, .vec, …: "
             "task=vectors task.vectors=items.npy."
         )
-    catalogue = _catalogue(config, _rows(config, config.vectors))
+    folder = _folder(config)
+    catalogue = _catalogue(config, folder.rows if folder else _rows(config, config.vectors))
     benchmarks: list[Benchmark] = []
     queries, names = None, catalogue.ids
     if config.queries:
@@ -72,7 +70,8 @@ def make_vectors(config: VectorsConfig) -> VectorsTask:
         splits = drawn_rows(catalogue, judged=config.judged, seed=config.seed)
     overlap = Overlap(catalogue, splits, similarity=config.similarity, k=config.neighbours)
     benchmarks += [overlap, Similarities(catalogue, splits, overlap, similarity=config.similarity)]
-    return VectorsTask(config, catalogue, benchmarks, _facts(catalogue, splits, overlap, config.similarity))
+    facts = _facts(catalogue, splits, overlap, config.similarity)
+    return VectorsTask(config, catalogue, benchmarks, facts, folder=folder)
 
 
 def make_words(config: WordsConfig) -> VectorsTask:
@@ -85,7 +84,8 @@ def make_words(config: WordsConfig) -> VectorsTask:
     for name in ("queries", "relevant"):
         if getattr(config, name):
             raise AutopruneError(f"task.{name}: words are no queries of another kind; task=vectors takes them.")
-    rows = _rows(config, config.vectors) if config.vectors else glove()
+    folder = _folder(config)
+    rows = folder.rows if folder else _rows(config, config.vectors) if config.vectors else glove()
     if rows.ids is None:
         raise AutopruneError(f"task.vectors: {rows.where} holds no words; name a file of them: task.ids=words.txt.")
     catalogue = _catalogue(config, rows, words=True)
@@ -96,7 +96,7 @@ def make_words(config: WordsConfig) -> VectorsTask:
     texts = [Path(text) for text in config.texts or ()] or [packaged(PACKAGED_TEXT, "task.texts")]
     benchmarks.append(Coverage.of(read_tokens(texts, "task.texts"), lexicon, seed=seed))
     facts = {FREQUENCY: lambda asker: lexicon.counts.numpy()[asker]} if catalogue.counts is not None else {}
-    return VectorsTask(config, catalogue, benchmarks, facts)
+    return VectorsTask(config, catalogue, benchmarks, facts, folder=folder)
 
 
 def _labelled(config: WordsConfig, lexicon: Lexicon) -> list[Benchmark]:
@@ -132,12 +132,18 @@ def glove() -> NamedRows:
 
 
 def _rows(config: VectorsConfig, vectors: str) -> NamedRows:
-    if Path(vectors).suffix in PICKLED:
-        raise AutopruneError(
-            f"task.vectors: {vectors} is a pickle of gensim's, which could run code and is never opened; "
-            'vectors.save_word2vec_format("my.vec") writes what is read.'
-        )
     return read_table(Path(vectors), name=config.array, ids=_path(config.ids))
+
+
+def _folder(config: VectorsConfig) -> StaticFolder | None:
+    """The folder of model2vec that is named; None where it is a file."""
+    path = Path(config.vectors or "")
+    if not config.vectors or not path.is_dir():
+        return None
+    for name in ("array", "ids"):
+        if getattr(config, name):
+            raise AutopruneError(f"task.{name}: the tokens of the folder {path} name its vectors; leave it out.")
+    return read_model2vec(path)
 
 
 def _catalogue(config: VectorsConfig, rows: NamedRows, *, words: bool = False) -> Catalogue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +43,7 @@ class VectorTable(Model):
             ),
         )
         self.register_buffer("projection", torch.eye(vectors.shape[1]))
-        self.similarity = similarity
+        self.similarity, self.points = similarity, False
 
     @property
     def products(self) -> int:
@@ -70,7 +71,7 @@ class VectorTable(Model):
         """The table, if it is stored block by block."""
         return {TABLE: self.planned.stored()} if self.planned and self.planned.touched else {}
 
-    def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
+    def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray[Any, Any]]]:
         made = self.made_while_written
         return ({TABLE: made[TABLE].entry}, {}) if made else super().packed()
 
@@ -94,6 +95,9 @@ class VectorTable(Model):
         """Whether its vectors are others than those it was given, but for what coding did to them."""
         width = len(self.projection)
         return self.projection.shape[1] < width or not torch.equal(self.projection.cpu(), torch.eye(width))
+
+    def turns_freely(self, axis: Axis) -> bool:
+        return self.turned  # what is searched for is projected anyway
 
     def settings(self) -> dict[str, Any]:
         return {"kind": "vectors", "similarity": self.similarity, "width": len(self.projection)}

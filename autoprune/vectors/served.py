@@ -6,13 +6,15 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError
-from autoprune.packing.ids import Id, Ids, plain_id
+from autoprune.packing.arrays import Array, filled, gathered, namespace, norms, numbers, numpy_of, tensor_of, topk
+from autoprune.packing.ids import Id, Ids, Rows, plain_id
 from autoprune.packing.packed import BLOCK_ROWS
+from autoprune.packing.rows import widened
+
+Numbers = np.ndarray[Any, np.dtype[np.float32]]
 
 TABLE = "vectors"
 """The name of the one table."""
@@ -37,27 +39,38 @@ class Neighbour(NamedTuple):
 class VectorIndex(Served):
     """Exact search among the rows of a table, and the rows themselves.
 
+    The table answers in numpy, on a GPU in torch; all that names rows is numpy's.
+
     Attributes:
         similarity: `cosine`, `dot` or `euclidean`; the last is told as a distance with a minus before it.
         width: of the vectors that are searched for, and that `vector` gives, whatever the table holds.
+        pointing: ids of removed rows that are answered by the nearest that stays.
+        pointers: its row, of each of them: any kind of whole number, [pointing].
+        came_from: tokenizer and config of the folder of model2vec that it was made from; None: it came from elsewhere.
     """
 
-    def __init__(self, parts: Parts, *, device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
-        self.table = parts.tables()[TABLE].to(self.device)
+    def __init__(self, parts: Parts, *, device: str = "cpu", prefer: str | None = None) -> None:
+        self.device = device
+        table = widened(parts.tables()[TABLE], prefer)
+        self.table = table if device == "cpu" else table.to(device)
         self.similarity = str(parts.manifest["similarity"])
         self.width = int(parts.manifest["width"])
         held = parts.tensors.get("projection")
-        self.projection = None if held is None else held.to(self.device)
+        self.projection = None if held is None else self._put(held)
         self._packed_ids = parts.tensors["ids"]
         self._packed_catalogue = parts.beside.tensors.get("ids", self._packed_ids)
+        self.came_from = parts.beside.values.get("model2vec")
+        pointing, pointers = (parts.tensors.get(name) for name in ("pointing", "pointers"))
+        self.pointing = Ids(np.empty(0, dtype=np.int64)) if pointing is None else Ids.decode(pointing)
+        self.pointers = np.empty(0, dtype=np.uint8) if pointers is None else pointers
         self._order = parts.beside.tensors.get("order")
 
     @property
     def memory_bytes(self) -> int:
         lengths = 0 if self.similarity == "dot" else 4 * self.table.rows
         projection = 0 if self.projection is None else self.projection.nbytes
-        return self.table.memory_bytes + self.ids.memory_bytes + lengths + projection
+        pointing = self.pointing.memory_bytes + self.pointers.nbytes
+        return self.table.memory_bytes + self.ids.memory_bytes + lengths + projection + pointing
 
     @property
     def example(self) -> str:
@@ -76,40 +89,50 @@ class VectorIndex(Served):
     @property
     def whole(self) -> bool:
         """Whether no row was removed."""
-        return torch.equal(self._packed_ids, self._packed_catalogue)
+        return np.array_equal(self._packed_ids, self._packed_catalogue)
 
     @cached_property
-    def row_of(self) -> Tensor:
+    def row_of(self) -> Rows:
         """The row of each id of the catalogue, int64 [catalogue]; -1 where it was removed."""
-        return torch.arange(self.table.rows) if self.whole else self.ids.positions(self.catalogue)
+        return np.arange(self.table.rows) if self.whole else self.ids.positions(self.catalogue)
 
     @cached_property
-    def place_of(self) -> Tensor:
+    def answer_of(self) -> Rows:
+        """The row that answers for each id of the catalogue, int64 [catalogue]: its own, or the one it points to."""
+        found = self.row_of.copy()
+        found[self.catalogue.positions(self.pointing)] = self.pointers
+        return found
+
+    @cached_property
+    def place_of(self) -> Rows:
         """Where each row stands in the catalogue, int64 [rows]."""
-        return torch.arange(self.table.rows) if self.whole else (self.row_of >= 0).nonzero()[:, 0]
+        return np.arange(self.table.rows) if self.whole else np.flatnonzero(self.row_of >= 0)
 
     @cached_property
-    def ordered_rows(self) -> Tensor:
-        """The rows as the file of the original vectors had them, the most frequent words first: int64 [rows]."""
-        if self._order is None:
-            return torch.arange(self.table.rows)
-        rows = self.row_of[self._order.long()]
+    def order(self) -> Rows:
+        """The catalogue as its file had it, the most frequent words first: int64 [catalogue]."""
+        return np.arange(len(self.catalogue)) if self._order is None else self._order.astype(np.int64)
+
+    @cached_property
+    def ordered_rows(self) -> Rows:
+        """The rows in the order of the original file: int64 [rows]."""
+        rows: Rows = self.row_of[self.order]
         return rows[rows >= 0]
 
     def __len__(self) -> int:
         return self.table.rows
 
     def __contains__(self, wanted: object) -> bool:
-        return self.ids.position(wanted) >= 0
+        return self._answers(wanted) >= 0
 
-    def vector(self, wanted: Id) -> Tensor:
-        """The vector of an id, float32 [width].
+    def vector(self, wanted: Id) -> Numbers:
+        """The vector of an id, float32 [width]; of one that points to another row that row's.
 
         Raises:
             AutopruneError: the id is unknown, or its row was removed.
         """
-        found = self.table.decode(torch.tensor([self._row(wanted)], device=self.device))[0]
-        return found if self.projection is None else self.projection @ found
+        found = self._decoded(self._row(wanted))[0]
+        return numpy_of(found if self.projection is None else self.projection @ found)
 
     def similarity_of(self, one: Id, other: Id) -> float:
         """How alike the vectors of two ids are.
@@ -117,7 +140,7 @@ class VectorIndex(Served):
         Raises:
             AutopruneError: as `vector`.
         """
-        vectors = self.table.decode(torch.tensor([self._row(one), self._row(other)], device=self.device))
+        vectors = self._decoded(self._row(one), self._row(other))
         return float(self._scored(vectors[:1], vectors[1:])[0, 0])
 
     def search(self, vector: Any, k: int = 10) -> list[Neighbour]:
@@ -130,108 +153,125 @@ class VectorIndex(Served):
         Raises:
             AutopruneError: it is no such vector, or k is not positive.
         """
-        scores, rows = self.topk(self._query(vector), _count(k, "search"))
+        query = self._put(self._query(vector))
+        scores, rows = self._nearest(self._projected(query), _count(k, "search"), longer=self._beside(query))
         return self._neighbours(scores[0], rows[0])
 
     def most_similar(self, wanted: Id, k: int = 10) -> list[Neighbour]:
-        """The k rows nearest to that of an id, without itself, best first.
+        """The k rows nearest to that of an id, without its own, best first.
 
         Raises:
             AutopruneError: the id is unknown, its row was removed, or k is not positive.
         """
-        row, count = self._row(wanted), _count(k, "most_similar")
-        scores, rows = self._nearest(self.table.decode(torch.tensor([row], device=self.device)), count + 1)
-        other = rows[0] != row
+        row, own, count = self._row(wanted), self.ids.position(wanted), _count(k, "most_similar")
+        scores, rows = self._nearest(self._decoded(row), count + 1)
+        other = rows[0] != own
         return self._neighbours(scores[0][other][:count], rows[0][other][:count])
 
-    def topk(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def topk(self, queries: Any, k: int) -> tuple[Numbers, Rows]:
         """The nearest rows of many vectors: scores, float32, and rows, int64, [n, min(k, rows)], best first.
 
         Args:
-            queries: float32 [n, width].
+            queries: float32 [n, width], of numpy or torch.
         """
-        return self._nearest(self.projected(queries), k, longer=self._beside(queries))
+        asked = self._put(np.asarray(queries, dtype=np.float32))
+        return self._nearest(self._projected(asked), k, longer=self._beside(asked))
 
-    def projected(self, vectors: Tensor) -> Tensor:
-        """Vectors of the width that is asked with, as the table holds vectors: float32 [n, dim]."""
-        vectors = vectors.to(self.device)
+    def rows(self, rows: Rows) -> Numbers:
+        """The vectors of some rows as the table holds them, float32 [n, dim]."""
+        return numpy_of(self.table.decode(self._put(rows)))
+
+    def asked(self, queries: Numbers) -> Numbers:
+        """Vectors of the width that is asked with, float32 [n, width], as the table holds vectors, [n, dim]."""
+        return numpy_of(self._projected(self._put(queries)))
+
+    def _projected(self, vectors: Array) -> Array:
         return vectors if self.projection is None else vectors @ self.projection
 
+    def _put(self, array: Array) -> Array:
+        """An array of numpy where the table answers."""
+        return array if self.device == "cpu" else tensor_of(array, self.device)
+
+    def _decoded(self, *rows: int) -> Array:
+        return self.table.decode(self._put(np.array(rows)))
+
     @cached_property
-    def _squares(self) -> Tensor:
-        """The squared length of each row, float32 [rows]."""
-        found = torch.empty(self.table.rows, device=self.device)  # pieces of it would lie between what blocks leave
-        for rows in torch.split(torch.arange(self.table.rows, device=self.device), BLOCK_ROWS):
-            found[rows[0] : rows[-1] + 1] = self.table.decode(rows).square().sum(1)
+    def _lengths(self) -> Array:
+        """The length of each row, float32 [rows]."""
+        rows = numbers(self.table.rows, self.table.like)
+        found = filled((len(rows),), 0, rows)  # pieces of it would lie between what blocks leave
+        for start in range(0, len(rows), BLOCK_ROWS):
+            found[start : start + BLOCK_ROWS] = norms(self.table.decode(rows[start : start + BLOCK_ROWS]))
         return found
 
-    def _beside(self, queries: Tensor) -> Tensor:
+    def _beside(self, queries: Array) -> Array:
         """The squared length of what a projection leaves out of each query, float32 [n]."""
         if self.projection is None:
-            return torch.zeros(len(queries), device=self.device)
-        asked = queries.to(self.device)
-        return (asked.square().sum(1) - (asked @ self.projection).square().sum(1)).clamp_min(0.0)
+            return filled((len(queries),), 0, queries)
+        return (norms(queries) ** 2 - norms(queries @ self.projection) ** 2).clip(min=0)
 
-    def _nearest(self, queries: Tensor, k: int, *, longer: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _nearest(self, queries: Array, k: int, *, longer: Array | None = None) -> tuple[Numbers, Rows]:
         """As `topk`, of queries as the table holds vectors.
 
         Args:
             longer: the squared length of what each query lost on the way there.
         """
-        lost = torch.zeros(len(queries), device=self.device) if longer is None else longer
+        lost = filled((len(queries),), 0, queries) if longer is None else longer
         if len(queries) == 1 or len(queries) * self.table.rows <= SCORES:
-            best = self._similarities(queries, lost, self.table.scores(queries)).topk(min(k, self.table.rows), dim=1)
+            found = self._similarities(queries, lost, self.table.scores(queries))
+            best = topk(found, min(k, self.table.rows))
             self.pause()
-            return best.values, best.indices
-        found = [
-            self._nearest_by_blocks(queries[asked], k, lost[asked])
-            for asked in torch.split(torch.arange(len(queries)), MOST_QUERIES)
-        ]
-        return torch.cat([scores for scores, _ in found]), torch.cat([rows for _, rows in found])
+            return numpy_of(best[0]), numpy_of(best[1])
+        parts = (slice(start, start + MOST_QUERIES) for start in range(0, len(queries), MOST_QUERIES))
+        near = [self._nearest_by_blocks(queries[some], k, lost[some]) for some in parts]
+        return np.concatenate([scores for scores, _ in near]), np.concatenate([rows for _, rows in near])
 
-    def _nearest_by_blocks(self, queries: Tensor, k: int, lost: Tensor) -> tuple[Tensor, Tensor]:
+    def _nearest_by_blocks(self, queries: Array, k: int, lost: Array) -> tuple[Numbers, Rows]:
         """The same of many queries: every row is decoded once for all of them."""
-        k = min(k, self.table.rows)
-        scores = torch.full((len(queries), k), -torch.inf, device=self.device)
-        rows = torch.full((len(queries), k), -1, device=self.device)
-        every = torch.arange(self.table.rows, device=self.device)
-        for block in torch.split(every, max(BLOCK_SCORES // len(queries), BLOCK_ROWS)):
-            found = self._similarities(queries, lost, queries @ self.table.decode(block).T, block)
-            finds = (found.amax(1) > scores[:, -1]).nonzero()[:, 0]  # soon that is seldom, and choosing takes long
-            near = found[finds].topk(min(k, len(block)), dim=1)
-            best = torch.cat([scores[finds], near.values], dim=1).topk(k, dim=1)
-            rows[finds] = torch.cat([rows[finds], block[near.indices]], dim=1).gather(1, best.indices)
-            scores[finds] = best.values
+        library, k = namespace(queries), min(k, self.table.rows)
+        scores = filled((len(queries), k), -np.inf, queries)
+        rows = filled((len(queries), k), -1, queries, "int64")
+        every, step = numbers(self.table.rows, queries), max(BLOCK_SCORES // len(queries), BLOCK_ROWS)
+        for start in range(0, self.table.rows, step):
+            block = every[start : start + step]
+            products = queries @ self.table.decode(block).T
+            found = self._similarities(queries, lost, products, slice(start, start + step))
+            finds = library.where(library.amax(found, 1) > scores[:, -1])[0]  # soon few, and choosing takes long
+            near, at = topk(found[finds], min(k, len(block)))
+            best, places = topk(library.concatenate([scores[finds], near], axis=1), k)
+            rows[finds] = gathered(library.concatenate([rows[finds], block[at]], axis=1), places)
+            scores[finds] = best
             self.pause()
-        return scores, rows
+        return numpy_of(scores), numpy_of(rows)
 
-    def _similarities(
-        self, queries: Tensor, lost: Tensor, products: Tensor, rows: Tensor | slice = slice(None)
-    ) -> Tensor:
+    def _similarities(self, queries: Array, lost: Array, products: Array, rows: slice = slice(None)) -> Array:
         """Of queries and some rows, float32 [n, rows], in the place of their products."""
         if self.similarity == "dot":
             return products
-        squares = queries.square().sum(1, keepdim=True) + lost[:, None]
+        squares = (norms(queries) ** 2 + lost)[:, None]
         if self.similarity == "cosine":
-            return products.div_(squares.sqrt().clamp_min(1e-12)).div_(self._squares[rows].sqrt().clamp_min(1e-12))
-        return -(products.mul_(-2.0).add_(squares).add_(self._squares[rows])).clamp_min_(0.0).sqrt_()
+            products /= (squares**0.5).clip(min=1e-12)
+            products /= self._lengths[rows].clip(min=1e-12)
+            return products
+        products *= -2.0
+        products += squares
+        products += self._lengths[rows] ** 2
+        return -(products.clip(min=0) ** 0.5)
 
-    def _scored(self, queries: Tensor, rows: Tensor) -> Tensor:
+    def _scored(self, queries: Array, rows: Array) -> Array:
         """Of vectors as the table holds them with one another, float32 [n, m]."""
         if self.similarity == "euclidean":
-            found: Tensor = -torch.cdist(queries, rows, compute_mode="donot_use_mm_for_euclid_dist")
-            return found
-        products: Tensor = queries @ rows.T
+            return -(((queries[:, None] - rows) ** 2).sum(2) ** 0.5)
+        products = queries @ rows.T
         if self.similarity == "dot":
             return products
-        lengths = queries.norm(dim=1, keepdim=True).clamp_min(1e-12) * rows.norm(dim=1).clamp_min(1e-12)
-        return products.div_(lengths)
+        return products / (norms(queries)[:, None].clip(min=1e-12) * norms(rows).clip(min=1e-12))
 
-    def _neighbours(self, scores: Tensor, rows: Tensor) -> list[Neighbour]:
+    def _neighbours(self, scores: Numbers, rows: Rows) -> list[Neighbour]:
         return [Neighbour(self.ids[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]
 
     def _row(self, wanted: Id) -> int:
-        row = self.ids.position(wanted)
+        row = self._answers(wanted)
         if row >= 0:
             return row
         if self.catalogue.position(wanted) >= 0:
@@ -240,14 +280,20 @@ class VectorIndex(Served):
         near = f" {lower!r} is there." if lower != wanted and lower in self else ""
         raise AutopruneError(f"{wanted!r} is unknown.{self.ids.hint(wanted)}{near}")
 
-    def _query(self, vector: Any) -> Tensor:
+    def _answers(self, wanted: object) -> int:
+        """The row that answers for an id; -1 where none does."""
+        row = self.ids.position(wanted)
+        at = self.pointing.position(wanted) if row < 0 else -1
+        return int(self.pointers[at]) if at >= 0 else row
+
+    def _query(self, vector: Any) -> Numbers:
         try:
-            found = torch.as_tensor(np.asarray(vector, dtype=np.float32))
+            found = np.asarray(vector, dtype=np.float32)
         except (TypeError, ValueError):
             raise AutopruneError(f"search: {self.width} numbers make a vector, but got {vector!r}.") from None
         if found.shape != (self.width,):
             raise AutopruneError(f"search: {self.width} numbers make a vector, but got the shape {list(found.shape)}.")
-        if not found.isfinite().all():
+        if not np.isfinite(found).all():
             raise AutopruneError("search: a vector of finite numbers must be given, but one is infinite or NaN.")
         return found[None]
 

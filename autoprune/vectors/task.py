@@ -16,12 +16,16 @@ from torch import Tensor
 from autoprune.artifacts.served import Beside, Parts
 from autoprune.models.context import Context
 from autoprune.models.remembered import Remembered
+from autoprune.packing.arrays import numpy_of
+from autoprune.packing.bits import narrow
+from autoprune.readers.model2vec import StaticFolder
 from autoprune.tasks.task import Task
 from autoprune.vectors.benchmarks import Benchmark
 from autoprune.vectors.catalogue import Catalogue
 from autoprune.vectors.config import VectorsConfig
 from autoprune.vectors.judging import VectorJudging, described
 from autoprune.vectors.model import VectorTable
+from autoprune.vectors.neighbours import nearest
 from autoprune.vectors.served import TABLE, VectorIndex
 from autoprune.vectors.similarity import prepared
 from autoprune.vectors.slices import Facts
@@ -33,6 +37,9 @@ ENCODED = 32
 """Sets of ids that are kept compressed: recipes of a search often share a cut of rows."""
 
 BATCH_QUERIES = 64
+
+POINTING = 2**14
+"""Removed rows whose nearest is looked for at a time."""
 
 BY_FREQUENCY = ("rows", "mixed", "tiers")
 """Steps that ask how often rows are looked up."""
@@ -48,13 +55,20 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         catalogue: the dense vectors.
         benchmarks: what they are judged by.
         facts: what is known of what asks, for slices.
+        folder: of model2vec, that the vectors came from; its tokenizer lies beside artifacts, to be written again.
     """
 
     workload_names: tuple[str, ...] = ("single", "batch")
     unit = "unit"
 
     def __init__(
-        self, config: VectorsConfig, catalogue: Catalogue, benchmarks: Sequence[Benchmark], facts: Facts
+        self,
+        config: VectorsConfig,
+        catalogue: Catalogue,
+        benchmarks: Sequence[Benchmark],
+        facts: Facts,
+        *,
+        folder: StaticFolder | None = None,
     ) -> None:
         self.name = config.name
         self.config, self.catalogue = config, catalogue
@@ -62,8 +76,12 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         self.base: dict[str, Any] = {}
         self._known = Remembered()
         self._encode_ids = lru_cache(ENCODED)(self._encoded_ids)
-        order = {} if catalogue.order is None else {"order": catalogue.order.to(torch.int32)}
-        self._beside = Beside(values={}, tensors={"ids": self._encode_ids(None), **order})
+        self._pointers = lru_cache(ENCODED)(self._pointers_of)
+        order = {} if catalogue.order is None else {"order": catalogue.order.to(torch.int32).numpy()}
+        self._beside = Beside(
+            values={} if folder is None else {"model2vec": {"tokenizer": folder.tokenizer, "config": folder.config}},
+            tensors={"ids": self._encode_ids(None), **order},
+        )
         dense = VectorIndex(self.parts(self.model({}, seed=0)))
         super().__init__(benchmarks, facts=facts, dense=dense, metric=config.metric)
 
@@ -84,6 +102,7 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         found = hashlib.sha256(self.catalogue.ids.content)
         order = torch.arange(len(self.catalogue)) if self.catalogue.order is None else self.catalogue.order
         held: list[object] = [self.catalogue.vectors, order, self.catalogue.counts]
+        held += [json.dumps(self._beside.values, sort_keys=True)] if self._beside.values else []
         for one in self.benchmarks:
             held += [one.name, *one.content()]
         for part in held:
@@ -123,26 +142,48 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         index = model.tables[TABLE].index.cpu().numpy()
         own = {"ids": self._encode_ids(None if len(index) == len(self.catalogue) else index.tobytes())}
         if model.turned:
-            own["projection"] = model.projection.cpu()
+            own["projection"] = numpy_of(model.projection)
+        if model.points and len(index) < len(self.catalogue):
+            own |= self._pointers(index.tobytes())
         return dataclasses.replace(found, tensors={**found.tensors, **own})
 
-    def _encoded_ids(self, index: bytes | None) -> Tensor:
+    def _encoded_ids(self, index: bytes | None) -> np.ndarray[Any, Any]:
         """The ids of some rows (the bytes of int64 [n]), None for all of them."""
         if index is None:
             return self.catalogue.ids.encode()
-        return self.catalogue.ids.take(torch.from_numpy(np.frombuffer(index, dtype=np.int64).copy())).encode()
+        return self.catalogue.ids.take(np.frombuffer(index, dtype=np.int64)).encode()
+
+    def _pointers_of(self, index: bytes) -> dict[str, np.ndarray[Any, Any]]:
+        """The ids of all but some rows (the bytes of int64 [n]), and to which of these each points, the nearest.
+
+        By the cosine of the dense vectors, or else by their distance: by products, long rows are near to all.
+        """
+        kept = torch.from_numpy(np.frombuffer(index, dtype=np.int64).copy())
+        gone = torch.ones(len(self.catalogue), dtype=torch.bool).index_fill(0, kept, False).nonzero()[:, 0]
+        vectors = self.catalogue.vectors
+        likeness = "cosine" if self.config.similarity == "cosine" else "euclidean"
+        rows = np.empty(len(gone), dtype=np.int64)
+        for some in torch.split(torch.arange(len(gone)), POINTING):
+            asked = vectors[gone[some]]
+            near = nearest(asked, lambda at: vectors[kept[at]], torch.arange(len(kept)), similarity=likeness, k=1)[1]
+            rows[some.numpy()] = near[:, 0]
+            self.pause()
+        return {
+            "pointing": self.catalogue.ids.take(gone.numpy()).encode(),
+            "pointers": narrow(rows, len(kept) - 1),
+        }
 
     def workloads(self, served: VectorIndex) -> dict[str, Callable[[], object]]:
         """`single`: the ids of one vector's 10 neighbours; `batch`: the rows of those of 64 vectors."""
         draw = np.random.default_rng(0).integers(len(self.catalogue), size=BATCH_QUERIES)
-        queries = self.catalogue.vectors[torch.from_numpy(draw)]
+        queries = self.catalogue.vectors.numpy()[draw]
         turn = {"next": 0}
 
         def single() -> object:
             turn["next"] = (turn["next"] + 1) % len(queries)
             return served.search(queries[turn["next"]], k=10)
 
-        return {"single": single, "batch": lambda: served.topk(queries, 10)[1].cpu()}
+        return {"single": single, "batch": lambda: served.topk(queries, 10)[1]}
 
 
 def _without(recipe: Mapping[str, Any], steps: Sequence[str]) -> dict[str, Any]:

@@ -28,6 +28,9 @@ LOOK_QUESTIONS = 1000
 
 QUESTIONS_AT_ONCE = 256
 
+BEGINS = ("\u2581", "\u0120")
+"""How tokens of SentencePiece, and of BPE of bytes, are marked that begin a word: `▁king`, `Ġking`."""
+
 BLOCK_TOKENS = 100
 """Of running text: a unit of coverage, so that its mean is the share of all tokens."""
 
@@ -47,10 +50,15 @@ class Scored:
 
 
 class Lexicon:
-    """Where words stand in a catalogue: as they are written, or else in lower case."""
+    """Where words stand in a catalogue: as they are written, or else in lower case.
+
+    Among pieces of words it is the piece that begins a word, and is all of it: `king`, or as its tokenizer marks it.
+    """
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._row = {word: row for row, word in enumerate(catalogue.ids.values.tolist())}
+        names = catalogue.ids.values.tolist()
+        self._row = {name[1:]: row for row, name in enumerate(names) if name[:1] in BEGINS and name[1:]}
+        self._row |= {name: row for row, name in enumerate(names)}
         counts = torch.zeros(len(catalogue), dtype=torch.long) if catalogue.counts is None else catalogue.counts
         self.counts = torch.cat([counts, torch.zeros(1, dtype=torch.long)])  # of row -1 too
 
@@ -182,7 +190,7 @@ def _answered(words: Tensor, there: Tensor, at: Tensor) -> Tensor:
 
 
 class Coverage(Benchmark):
-    """The share of the tokens of a running text that have a vector.
+    """The share of the tokens of a running text that have a vector of their own: what points to another's has none.
 
     Args:
         tokens: rows of the catalogue, int64 [blocks, `BLOCK_TOKENS`], by split; -1 for those that it lacks.
@@ -202,7 +210,7 @@ class Coverage(Benchmark):
 
     def rows(self, served: VectorIndex, split: str) -> pd.DataFrame:
         tokens = self._tokens[split]
-        covered = (served.row_of[tokens.clamp_min(0)] >= 0) & (tokens >= 0)
+        covered = torch.from_numpy(served.row_of[tokens.clamp_min(0).numpy()] >= 0) & (tokens >= 0)
         return as_rows(self.name, covered.double().mean(1), asker=self._lexicon.rarest(tokens))
 
     def part(self) -> Coverage:

@@ -37,17 +37,24 @@ def write_card(front: Front, point: Point, folder: Path, *, made_by: str = "") -
     """
     from autoprune.artifacts import artifact  # here, because it waits for torch
 
-    path, example = folder / FILE, find_format(front.format).example(folder)
+    path, form = folder / FILE, find_format(front.format)
     if front.format == OWN:
         made = artifact.read_card(folder)
     else:  # hashes and files are the artifact's, where it came from is the same
         made = {name: held for name, held in artifact.read_card(point.folder).items() if name != "files"}
-    path.write_text(card(front, point, made=made, made_by=made_by, example=example))
+    told = {"example": form.example(folder), "advice": form.advice(folder)}
+    path.write_text(card(front, point, made=made, made_by=made_by, **told))
     return path
 
 
 def card(
-    front: Front, point: Point, *, made: Mapping[str, Any] | None = None, made_by: str = "", example: str = ""
+    front: Front,
+    point: Point,
+    *,
+    made: Mapping[str, Any] | None = None,
+    made_by: str = "",
+    example: str = "",
+    advice: str = "",
 ) -> str:
     """The card as Markdown.
 
@@ -56,6 +63,7 @@ def card(
         made: `artifact.json` of the artifact, if it is at hand: files with their hashes, and where it came from.
         made_by: the command line that picked the point.
         example: Python that asks `model` for something.
+        advice: what else one can do with it, as Markdown.
     """
     paragraphs = [
         _head(front, point),
@@ -64,7 +72,7 @@ def card(
         _slices(front, point),
         _required(front, point),
         _caveats(front, point),
-        _use(front.format, example),
+        _use(front.format, example, advice),
         made_how(front.record, point, made or {}, made_by=made_by),
         _files(made or {}),
     ]
@@ -245,10 +253,11 @@ def _caveats(front: Front, point: Point) -> str:
     return "## Before you use it\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _use(format: str, example: str) -> str:
+def _use(format: str, example: str, advice: str) -> str:
     ask = f"; print({example})" if example else ""
+    paragraph = f"\n\n{advice}" if advice else ""
     code = f"{find_format(format).loading.format(folder='.')}{ask}"
-    return f'## Use it\n\nIn this folder:\n\n```\npython -c "{code}"\n```'
+    return f'## Use it\n\nIn this folder:\n\n```\npython -c "{code}"\n```{paragraph}'
 
 
 def _files(made: Mapping[str, Any]) -> str:

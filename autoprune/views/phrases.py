@@ -216,7 +216,7 @@ def notes(front: Front) -> list[str]:
     Of one that is empty, what else is said of it tells why.
     """
     if not len(front):
-        return [front.record.unfinished] if front.record.unfinished else []
+        return [line for line in (front.record.failed, front.record.unfinished) if line]
     lines = [
         alone(front),
         *idle(front),
@@ -224,6 +224,7 @@ def notes(front: Front) -> list[str]:
         unverified(front) or judged_before(front) or thinly_timed(front),
         judged_apart(front),
         timed_under_load(front),
+        front.record.failed,
         front.record.unfinished,
     ]
     return [line for line in lines if line]

@@ -18,8 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from autoprune.packing import PackedTable, StoredTable, pack, restore
+from autoprune.packing import PackedTable, restore
 from autoprune.packing.codes import best_shares, quantize_rows
+from autoprune.packing.packed import StoredTable
+from autoprune.packing.writing import pack
 from autoprune.recommender.kernels import Hidden
 from autoprune.recommender.topk import Search
 

@@ -120,12 +120,12 @@ def learn(table: Tensor, tokens: list[Tokens], wanted: Tensor, *, epochs: int) -
 def tables(task: EncoderTask, dense: Encoder, given: argparse.Namespace) -> tuple[dict[str, Tensor], Tokenizer]:
     """The table before and after learning, and the tokenizer whose ids are its rows."""
     texts = split_texts(read_texts(given.texts).texts, seed=task.config.seed)["train"]
-    keep = kept_pieces(dense.tokenizer, dense.tokenizer.frequency(texts), given.pieces)
-    tokenizer = dense.tokenizer.restricted(keep)
+    keep = kept_pieces(dense.tokenizer, torch.from_numpy(dense.tokenizer.frequency(texts)), given.pieces)
+    tokenizer = dense.tokenizer.restricted(keep.numpy())
     print(f"{len(texts):,} texts; {len(keep):,} pieces alone through the dense model", flush=True)
     vectors = alone(dense, keep)
     vectors = vectors - vectors.mean(0)
-    counts = tokenizer.frequency(texts).float() + 1
+    counts = torch.from_numpy(tokenizer.frequency(texts)).float() + 1
     weights = SIF / (SIF + counts / counts.sum())
     weights[tokenizer.encode([""])[0]] = 0  # what frames a text is in all of them
     # By the pieces' own principal dimensions as model2vec has it; to learn, by those of the texts.

@@ -1,6 +1,6 @@
 """How long a search takes to find what a plain Optuna loop finds in 100 trials, from the trained dense model on.
 
-    .venv/bin/python studies/search_cost/measure.py OUT --task movielens --seeds 5
+    .venv/bin/python studies/search_cost/measure.py OUT --task movielens
     .venv/bin/python studies/search_cost/measure.py OUT --task interactions --data FOLDER
 
 Both sides have the same space, the same dense model (each trains it before its clock starts) and the same data, and
@@ -69,12 +69,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--task", default="movielens")
     parser.add_argument("--data", type=Path, help="of task=interactions")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(range(5)))
     parser.add_argument("--trials", type=int, default=100, help="of the plain loop")
     parser.add_argument("--arms", nargs="*", default=["plain", "random", *FORMS])
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for seed in range(arguments.seeds):
+    for seed in arguments.seeds:
         overrides = [f"task={arguments.task}", "presets=none", "study.objectives=[quality,size]"]
         overrides += ["requirements=none", f"requirements.quality.drop={1 - FLOOR:.0%}"]  # as the plain loop is told
         overrides += [f"study.seed={seed}", "study.verify_rounds=0"]
@@ -186,17 +186,17 @@ def volume(points: Sequence[Sequence[float]]) -> float:
     return float(moocore.hypervolume(np.asarray(points), ref=[0.0, 0.0], maximise=True)) if points else 0.0
 
 
-def compare(out: Path, task: str, seeds: int, arms: Sequence[str]) -> None:
+def compare(out: Path, task: str, seeds: Sequence[int], arms: Sequence[str]) -> None:
     """For each arm: how much sooner it has what the plain loop has in the end, seed by seed."""
-    curves = {(arm, seed): read(out / f"{task}-{seed}-{arm}.csv") for arm in arms for seed in range(seeds)}
+    curves = {(arm, seed): read(out / f"{task}-{seed}-{arm}.csv") for arm in arms for seed in seeds}
     rows = []
     for arm in arms:
         factors = []
-        for seed in range(seeds):
+        for seed in seeds:
             took, wanted = curves["plain", seed][-1]
             reached = next((at for at, area in curves[arm, seed] if area >= wanted), math.inf)
             factors.append(took / max(reached, 0.01))
-        ends = [curves[arm, seed][-1] for seed in range(seeds)]
+        ends = [curves[arm, seed][-1] for seed in seeds]
         quarter = sorted(factors)[len(factors) // 4]
         rows.append(
             (
@@ -212,7 +212,7 @@ def compare(out: Path, task: str, seeds: int, arms: Sequence[str]) -> None:
     with (out / f"{task}.csv").open("w") as file:
         csv.writer(file).writerows([header, *rows])
     print("\n".join("  ".join(f"{cell:>15}" for cell in row) for row in [header, *rows]))
-    for arm, seed in itertools.product([arm for arm in arms if arm in FORMS], range(seeds)):
+    for arm, seed in itertools.product([arm for arm in arms if arm in FORMS], seeds):
         name = f"{task}-{seed}-{arm}"
         first, most = smaller(out / name / name / LOOKS)
         print(f"{name}: {SMALLER}x smaller at {KEPT}x since look {first}, in the end {most:.0f}x")

@@ -44,7 +44,12 @@ def write(front: Front, to: str | os.PathLike[str] | None = None) -> Path:
     path = front.record.folder / "report.html" if to is None else Path(to)
     html = page(front)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding="utf-8")
+    try:
+        path.write_text(html, encoding="utf-8")
+    except OSError:
+        if path.is_file():  # not /dev/stdout
+            path.unlink()  # a part of a page looks like a page
+        raise
     return path
 
 

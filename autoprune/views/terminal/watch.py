@@ -37,7 +37,7 @@ def exit_codes() -> Iterator[None]:
     except BrokenPipeError:  # `| head` has seen enough
         _complain("the output was closed before all of it was written.")
     except OSError as error:
-        what = "the output" if error.filename is None else "a file"
+        what = "a file or the output" if error.filename is None else "a file"
         _complain(f"{what} could not be read or written: {reason_of(error)}.")
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from here.")
@@ -111,7 +111,7 @@ class Watch:
         return " | ".join([*counts, self._message])
 
     def _print(self, line: str | Text) -> None:
-        self.console.print(line, soft_wrap=True, highlight=False)
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
         self._printed_at = time.monotonic()
 
 

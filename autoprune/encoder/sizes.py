@@ -1,0 +1,97 @@
+"""How large an encoder is, and the tables, norms and axes that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.encoder.architecture import MAPS, Architecture, normed
+from autoprune.encoder.tokenizer import Tokenizer
+from autoprune.models.axis import Axis
+from autoprune.models.table import Linear, Table
+
+
+class Norm(nn.Module):
+    """Layer normalisation (Ba et al. 2016), or that by the root mean square (Zhang & Sennrich 2019).
+
+    Attributes:
+        bias: None: there is none.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(self, size: int, epsilon: float, *, bias: bool = True, rms: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.register_parameter("bias", nn.Parameter(torch.zeros(size)) if bias else None)
+        self.epsilon, self.rms = epsilon, rms
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return normed(vectors, self.weight, self.bias, self.epsilon, rms=self.rms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How large an encoder is, and which weights it has.
+
+    Attributes:
+        positions: rows of the position table; 0: there is none.
+        heads: that have keys and values, of each block.
+        ffn: neurons of each block.
+        out: dimensions of the vectors.
+        dense: what comes out of the layer behind the pooling; 0: there is none.
+        buckets: of distances, for which scores are learned; 0: scores do not rest on them.
+        gated: whether neurons have gates (Shazeer 2020, "GLU Variants Improve Transformer").
+        biased: the maps that have a bias, and `norm` if norms have one.
+        norms: by name.
+    """
+
+    positions: int
+    heads: Sequence[int]
+    ffn: Sequence[int]
+    out: int
+    dense: int = 0
+    buckets: int = 0
+    gated: bool = False
+    biased: Sequence[str] = (*MAPS, "norm", "project", "dense")
+    norms: Sequence[str]
+
+
+def tables_and_axes(
+    architecture: Architecture, tokenizer: Tokenizer, sizes: Sizes
+) -> tuple[dict[str, Table], tuple[Axis, ...]]:
+    """The tables of an encoder by name, and what can be cut."""
+    size, hidden, together = architecture.head_dim, architecture.hidden, architecture.shared
+    embedding = architecture.embedding or hidden
+    tables: dict[str, Table] = {"word": Table(tokenizer.size, embedding)}
+    if sizes.positions:
+        tables["position"] = Table(sizes.positions, embedding)
+    tables["out"] = Linear(sizes.out, sizes.dense or hidden)
+    if sizes.dense:
+        tables["dense"] = Linear(sizes.dense, hidden, bias="dense" in sizes.biased)
+    if architecture.embedding is not None:
+        tables["project"] = Linear(hidden, embedding)
+    axes = [Axis(name="layers", kind="layers"), Axis(name="out", kind="dim", pairs=(("out", 0),))]
+    if tokenizer.reducible:
+        axes.append(Axis(name="vocab", kind="rows", pairs=(("word", 0),)))
+    for block, (count, neurons) in enumerate(zip(sizes.heads, sizes.ffn, strict=True)):
+        inner = count * size
+        shapes = {"query": (together * inner, hidden), "key": (inner, hidden), "value": (inner, hidden)}
+        shapes |= {"output": (hidden, together * inner), "up": (neurons, hidden), "down": (hidden, neurons)}
+        shapes |= {"gate": (neurons, hidden)} if sizes.gated else {}
+        tables |= {f"{name}_{block}": Linear(*shape, bias=name in sizes.biased) for name, shape in shapes.items()}
+        axes.append(_heads(block, width=size, together=together))
+        led = ("up", "gate") if sizes.gated else ("up",)
+        pairs = (*((f"{name}_{block}", 0) for name in led), (f"down_{block}", 1))
+        axes.append(Axis(name=f"ffn.{block}", kind="ffn", pairs=pairs))
+    return tables, tuple(axes)
+
+
+def _heads(block: int, *, width: int, together: int) -> Axis:
+    """The heads of a block; those that share keys and values are one."""
+    pairs = (*((f"{name}_{block}", 0) for name in ("query", "key", "value")), (f"output_{block}", 1))
+    several = (together, 1, 1, together) if together > 1 else ()
+    return Axis(name=f"heads.{block}", kind="heads", pairs=pairs, width=width, several=several)

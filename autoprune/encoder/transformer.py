@@ -1,0 +1,222 @@
+"""The layers of an encoder in torch, whatever holds the weights: a model that trains, or an artifact that answers.
+
+One description serves all families. What a family lacks it has no weights for: a layer without a norm in some place
+passes it by, neurons without gates have none, and an encoder without places adds none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, scaled_dot_product_attention
+
+from autoprune.encoder.architecture import Architecture
+from autoprune.encoder.functional import ACTIVATIONS, places, pool
+
+LOWEST = torch.finfo(torch.float32).min
+
+Watch = Callable[[str, Tensor], Tensor]
+"""As `autoprune.models.model.Watch`."""
+
+
+def unwatched(_: str, values: Tensor) -> Tensor:
+    """The watch of who answers."""
+    return values
+
+
+class Weights(Protocol):
+    """What holds the weights of an encoder; a name is that of a table or of a norm."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is a table of a name."""
+        ...
+
+    def looked_up(self, name: str, rows: Tensor) -> Tensor:
+        """Rows of a table: float32 [*rows, dim]."""
+        ...
+
+    def mapped(self, name: str, vectors: Tensor) -> Tensor:
+        """Vectors after a linear map."""
+        ...
+
+    def normed(self, name: str, vectors: Tensor) -> Tensor:
+        """Vectors after a norm; as they are where there is none of the name."""
+        ...
+
+    def relative(self, layer: int) -> Tensor | None:
+        """What each distance adds to the scores of each head of a layer, float32 [heads, buckets]; None: nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that stands: its number, by which it is watched and described, and that of its weights."""
+
+    number: int
+    block: int
+
+
+def embed(
+    weights: Weights,
+    ids: Tensor,
+    there: Tensor,
+    watch: Watch,
+    *,
+    architecture: Architecture,
+    padding: int | None,
+    layers: Sequence[Layer],
+) -> Tensor:
+    """The vectors of texts: float32 [batch, out], of length 1 where the architecture says so.
+
+    Args:
+        weights: by our names.
+        ids: rows of the word table, int64 [batch, tokens].
+        there: bool [batch, tokens]; False is padding, which stands behind a text.
+        watch: sees, and may change, what each axis carries.
+        architecture: what is not a weight.
+        padding: as `autoprune.encoder.functional.places`.
+        layers: those that stand.
+    """
+    hidden = weights.looked_up("word", ids)
+    if weights.has("position"):
+        hidden = hidden + weights.looked_up("position", places(ids, padding))
+    hidden = weights.normed("embedding", hidden)
+    if weights.has("project"):
+        hidden = weights.mapped("project", hidden)
+    sight = _Sight(architecture, there)
+    for layer in layers:
+        hidden = watch(f"layers.{layer.number}", hidden)
+        hidden = _layer(weights, hidden, watch, layer=layer, sight=sight)
+    hidden = weights.normed("final", watch("layers.end", hidden))
+    vectors = pool(hidden, there, architecture.pooling)
+    if architecture.dense is not None:
+        vectors = _active(architecture.dense, weights.mapped("dense", vectors))
+    if weights.has("out"):
+        vectors = weights.mapped("out", vectors)
+    return normalize(vectors) if architecture.normalize else vectors
+
+
+class _Sight:
+    """What the tokens of some texts see of one another, and how far away it is; computed once for all layers."""
+
+    def __init__(self, architecture: Architecture, there: Tensor) -> None:
+        self.architecture, self.there = architecture, there
+        at = torch.arange(there.shape[1], device=there.device)
+        self._distance = at[None, :] - at[:, None]  # from the token that asks to that which is asked
+        self._masks: dict[int | None, Tensor | None] = {}
+        self._turns: dict[float, tuple[Tensor, Tensor]] = {}
+
+    def mask(self, layer: Layer) -> Tensor | None:
+        """Who is seen: bool [batch or 1, 1, tokens or 1, tokens]; None: everyone."""
+        reach = self.architecture.reach[layer.number] if self.architecture.reach else None
+        if reach not in self._masks:
+            self._masks[reach] = self._seen(reach)
+        return self._masks[reach]
+
+    def _seen(self, reach: int | None) -> Tensor | None:
+        whole, distance = bool(self.there.all()), self._distance
+        near = distance <= 0 if self.architecture.causal else None
+        if reach is not None and len(distance) > reach + 1:
+            near = distance.abs() <= reach if near is None else near & (distance >= -reach)
+        if near is None:
+            return None if whole else self.there[:, None, None, :]
+        if whole:
+            return near[None, None]
+        # Padding sees itself, since who sees nobody has no weights; nobody else sees it.
+        return near & (self.there[:, None, None, :] | (distance == 0))
+
+    def scores(self, layer: Layer, relative: Tensor | None) -> Tensor | None:
+        """What scores are masked by, or what is added to them."""
+        mask = self.mask(layer)
+        if relative is None:
+            return mask
+        farthest = self.architecture.farthest
+        assert farthest is not None, "where scores rest on distances it is known how many are told apart"
+        added = relative[:, buckets(self._distance, relative.shape[1], farthest)][None]
+        return added if mask is None else added.masked_fill(~mask, LOWEST)
+
+    def turned(self, layer: Layer, vectors: Tensor) -> Tensor:
+        """Queries or keys, [batch, heads, tokens, size], turned by where they stand (Su et al. 2021, "RoFormer")."""
+        theta = self.architecture.theta[layer.number] if self.architecture.theta else None
+        if theta is None:
+            return vectors
+        if theta not in self._turns:
+            self._turns[theta] = turns(len(self._distance), vectors.shape[-1], theta, vectors.device)
+        cosines, sines = self._turns[theta]
+        one, other = vectors.chunk(2, dim=-1)
+        return vectors * cosines + torch.cat([-other, one], dim=-1) * sines
+
+
+def _layer(weights: Weights, hidden: Tensor, watch: Watch, *, layer: Layer, sight: _Sight) -> Tensor:
+    block = layer.block
+    fed = weights.normed(f"preattention_{block}", hidden)
+    read = weights.normed(f"postattention_{block}", _attend(weights, fed, watch, layer=layer, sight=sight))
+    hidden = weights.normed(f"attention_{block}", hidden + read)
+    fed = weights.normed(f"preffn_{block}", hidden)
+    activate = sight.architecture.activation
+    if weights.has(f"gate_{block}"):
+        neurons = _active(activate, weights.mapped(f"gate_{block}", fed)) * weights.mapped(f"up_{block}", fed)
+    else:
+        neurons = _active(activate, weights.mapped(f"up_{block}", fed))
+    said = weights.mapped(f"down_{block}", watch(f"ffn.{block}", neurons))
+    return weights.normed(f"ffn_{block}", hidden + weights.normed(f"postffn_{block}", said))
+
+
+def _attend(weights: Weights, fed: Tensor, watch: Watch, *, layer: Layer, sight: _Sight) -> Tensor:
+    block, architecture = layer.block, sight.architecture
+    batch, tokens, size = *fed.shape[:2], architecture.head_dim
+    query, key, value = (
+        weights.mapped(f"{name}_{block}", fed).view(batch, tokens, -1, size).transpose(1, 2)
+        for name in ("query", "key", "value")
+    )
+    query = sight.turned(layer, weights.normed(f"queries_{block}", query))
+    key = sight.turned(layer, weights.normed(f"keys_{block}", key))
+    scores = sight.scores(layer, weights.relative(layer.number))
+    context = scaled_dot_product_attention(
+        query, key, value, attn_mask=scores, scale=architecture.scale, enable_gqa=architecture.shared > 1
+    )
+    context = _watched(watch, f"heads.{block}", context, architecture.shared)
+    return weights.mapped(f"output_{block}", context.transpose(1, 2).reshape(batch, tokens, -1))
+
+
+def _watched(watch: Watch, name: str, context: Tensor, shared: int) -> Tensor:
+    """What heads read, [batch, heads, tokens, size]; those that share keys, which can only go together, are one."""
+    if shared == 1:
+        return watch(name, context)
+    batch, heads, tokens, size = context.shape
+    together = context.view(batch, -1, shared, tokens, size).transpose(2, 3).reshape(batch, -1, tokens, shared * size)
+    seen = watch(name, together).view(batch, -1, tokens, shared, size)
+    return seen.transpose(2, 3).reshape(batch, heads, tokens, size)
+
+
+def _active(activation: str, vectors: Tensor) -> Tensor:
+    return ACTIVATIONS[activation](vectors)
+
+
+def turns(tokens: int, size: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The cosines and sines of rotary positions: float32 [tokens, size] each."""
+    speeds = 1.0 / theta ** (torch.arange(0, size, 2, device=device).float() / size)
+    angles = torch.outer(torch.arange(tokens, device=device).float(), speeds).repeat(1, 2)
+    return angles.cos(), angles.sin()
+
+
+def buckets(distance: Tensor, count: int, farthest: int) -> Tensor:
+    """Distances as T5 tells them apart (Raffel et al. 2020): int64, of the shape of `distance`.
+
+    One half is for what stands before; of each half the first half is exact, and the rest gets wider to `farthest`.
+
+    Args:
+        distance: int64, from the token that asks to that which is asked.
+        count: of buckets.
+        farthest: what is as far or farther is in the last bucket.
+    """
+    half, exact = count // 2, count // 4
+    away = distance.abs()
+    wide = (away.clamp_min(1).float() / exact).log() / math.log(farthest / exact) * (half - exact)
+    far = (exact + wide.long()).clamp_max(half - 1)
+    return torch.where(away < exact, away, far) + half * (distance > 0)

@@ -1,0 +1,30 @@
+"""Packages that are not always installed: what needs one says so, and how it is had."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from autoprune.errors import AutopruneError
+
+
+def has(package: str) -> bool:
+    """Whether a package is installed; found without importing it, which may take seconds."""
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # it is kept from being imported
+        return False
+    return found is not None and found.origin is not None  # a folder that happens to have the name is no package
+
+
+def need(package: str, extra: str, what: str) -> None:
+    """Says what needs a package that is not installed.
+
+    Args:
+        extra: of pyproject.toml, which brings it.
+        what: needs it, at the beginning of a sentence.
+
+    Raises:
+        AutopruneError: the package is not installed.
+    """
+    if not has(package):
+        raise AutopruneError(f"{what} needs {package}, which is not installed: pip install 'autoprune[{extra}]'.")

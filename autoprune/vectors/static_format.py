@@ -1,0 +1,112 @@
+"""model2vec's format: a folder that reads texts, word by word, and gives the mean of their vectors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoprune.errors import AutopruneError
+from autoprune.vectors.formats import VectorFormat, held
+
+if TYPE_CHECKING:
+    from autoprune.vectors.served import VectorIndex
+
+TOKEN = r"[^\W_]+"
+"""How a text is taken apart where only words are known: runs of letters and digits, as coverage is counted."""
+
+
+class Model2Vec(VectorFormat):
+    """What `model2vec.StaticModel.from_pretrained` reads.
+
+    Vectors that came from such a folder keep its tokenizer: a token whose vector was removed counts as zeros. Others
+    get a tokenizer of whole words, which passes over what it does not know. What points to another's row does so there.
+    """
+
+    name = "model2vec"
+    loading = "from model2vec import StaticModel; model = StaticModel.from_pretrained({folder!r})"
+    asks = "model.encode('hello').shape"
+
+    def fill(self, served: VectorIndex, folder: Path) -> None:
+        import numpy as np  # here, because to ask what can be written nobody waits for it
+        import safetensors.numpy
+
+        from autoprune.readers.model2vec import tokens_of
+
+        ids, vectors = held(served)
+        if served.ids.numeric:
+            raise AutopruneError(
+                f"--format model2vec: texts are read there, but ids are whole numbers, such as {ids[0]}; take --format "
+                "numpy."
+            )
+        came = served.came_from
+        row_of = answered(served)
+        tokenizer = came["tokenizer"] if came else of_words(list(row_of))
+        tokens = tokens_of(tokenizer, where="the tokenizer")
+        rows = np.array([row_of.get(token, len(ids)) for token in tokens])
+        table = np.concatenate([vectors, np.zeros((1, vectors.shape[1]), dtype=np.float32)])
+        shares = len(np.unique(rows)) < len(rows)  # tokens that point to another's, and those without any
+        tensors = {"embeddings": table, "mapping": rows} if shares else {"embeddings": table[rows]}
+        safetensors.numpy.save_file(tensors, folder / "model.safetensors")
+        config = {
+            **(came["config"] if came else {"normalize": served.similarity == "cosine"}),
+            "model_type": "model2vec",
+            "architectures": ["StaticModel"],
+            "hidden_dim": vectors.shape[1],
+            "embedding_dtype": "float32",
+        }
+        config.pop("vocabulary_quantization", None)
+        if shares:
+            config["vocabulary_quantization"] = len(table)
+        _write(folder / "tokenizer.json", tokenizer)
+        _write(folder / "config.json", config)
+        if not shares:  # sentence-transformers knows no tokens that share a row
+            _write(folder / "modules.json", _modules(normalize=bool(config.get("normalize"))))
+
+
+def answered(served: VectorIndex) -> dict[str, int]:
+    """The ids that are answered, in the order of the original file, each with where `held` gives its row."""
+    places = {row: place for place, row in enumerate(served.ordered_rows.tolist())}
+    names = served.catalogue.values[served.order].tolist()
+    rows = served.answer_of[served.order].tolist()
+    return {str(name): places[row] for name, row in zip(names, rows, strict=True) if row >= 0}
+
+
+def of_words(words: Sequence[str]) -> dict[str, Any]:
+    """A tokenizer of whole words, as JSON values; in lower case where all of them are, as they are looked up here."""
+    unknown = "[UNK]"
+    while unknown in words:
+        unknown = f"[{unknown}]"
+    lower = all(word == word.lower() for word in words)
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": {"type": "Lowercase"} if lower else None,
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": TOKEN}, "behavior": "Removed", "invert": True},
+        "post_processor": None,
+        "decoder": None,
+        "model": {
+            "type": "WordLevel",
+            "vocab": {word: at for at, word in enumerate([unknown, *words])},
+            "unk_token": unknown,
+        },
+    }
+
+
+def _modules(*, normalize: bool) -> list[dict[str, object]]:
+    """What sentence-transformers reads the same folder by."""
+    home = "sentence_transformers.models"
+    found: list[dict[str, object]] = [{"idx": 0, "name": "0", "path": "", "type": f"{home}.StaticEmbedding"}]
+    if normalize:
+        found.append({"idx": 1, "name": "1", "path": "1_Normalize", "type": f"{home}.Normalize"})
+    return found
+
+
+def _write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+MODEL2VEC = Model2Vec()

@@ -1,0 +1,111 @@
+"""Checks a machine with a GPU: that milliseconds are of work that is done, and that a search finds what it should.
+
+    .venv/bin/python studies/gpu/check.py OUT --minutes 2
+    .venv/bin/python studies/gpu/check.py OUT --data ratings.csv   # where autoprune[movielens] is missing
+
+Prints a line for each check, and ends with 1 if one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+import autoprune
+from autoprune.errors import AutopruneError
+from autoprune.fronts.front import Front
+from autoprune.machine import machine
+from autoprune.measure.timing import own_latency
+from autoprune.study.settings import find_device
+
+SIZE = 4096
+"""Of matrices whose products take a GPU some milliseconds, and whoever asks for them some microseconds."""
+
+
+def devices() -> Iterator[tuple[str, bool, str]]:
+    """What is known of the GPU, and that another one is refused."""
+    facts = machine("cuda")
+    yield "fingerprint has the device", facts.get("device") == "cuda" and "gpu" in facts, str(facts.get("gpu"))
+    yield "it is another machine than the CPU's", facts["id"] != machine("cpu")["id"], str(facts["id"])
+    try:
+        find_device(f"cuda:{torch.cuda.device_count()}")
+        refused = "not refused"
+    except AutopruneError as error:
+        refused = str(error)
+    yield "a GPU that is not there is refused", refused.startswith("study.device"), refused
+
+
+def timing() -> Iterator[tuple[str, bool, str]]:
+    """Whether latency is that of work that is done."""
+    left = torch.randn(SIZE, SIZE, device="cuda")
+
+    def product() -> None:
+        for _ in range(4):
+            left @ left
+
+    product()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    product()
+    asked = 1e3 * (time.perf_counter() - start)
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    product()
+    torch.cuda.synchronize()
+    done = 1e3 * (time.perf_counter() - start)
+    timed = own_latency({"product": product}, seconds=0.2)["product"].median_ms
+    told = f"{timed:.3f} ms timed; {asked:.3f} ms to ask, {done:.3f} ms until it is done"
+    yield "latency waits for the GPU", 0.5 * done < timed < 2 * done, told
+
+
+def searches(out: Path, words: list[str], minutes: float) -> Iterator[tuple[str, bool, str]]:
+    """Whether a search on the GPU finds what is sane, and is gone on with."""
+    told = [*words, f"study.dir={out}", "study.name=gpu", "study.device=cuda", "study.verify_rounds=1"]
+    start = time.monotonic()
+    front = autoprune.search(*told, f"study.minutes={minutes:g}")
+    seconds = time.monotonic() - start
+    yield "a search ends in time", seconds < 60 * minutes + 60, f"{seconds:.0f} s"
+    yield "something beats the dense model", len(front) > 1, f"{len(front)} points of {len(front.record.points)}"
+    yield "nothing came to nothing", not front.record.failed, front.record.failed
+    found = {"size": front.pick(prefer="size").known["size_bytes"].ratio}
+    yield "the smallest is smaller", found["size"] < 0.5, f"{1 / found['size']:.1f}x smaller"
+    latency = [point.known["latency_ms"].value for point in front if "latency_ms" in point.known]
+    yield "milliseconds are there", bool(latency) and min(latency) > 0.005, f"{sorted(latency)[:3]} ms"
+    again = autoprune.search(*told, "study.minutes=1")
+    kept = [point.candidate.key for point in front.record.points]
+    yield "it is gone on with", [point.candidate.key for point in again.record.points][: len(kept)] == kept, ""
+    yield from _as_on_cpu(out, words, front)
+
+
+def _as_on_cpu(out: Path, words: list[str], front: Front) -> Iterator[tuple[str, bool, str]]:
+    told = [*words, f"study.dir={out}", "study.name=cpu", "study.looks=0", "study.trials=0", "presets=none"]
+    dense = autoprune.search(*told, "study.verify_rounds=0").record.baseline.found["quality"].value
+    gpu = front.record.baseline.found["quality"].value
+    yield "the dense model is as good as on the CPU", abs(gpu / dense - 1) < 0.05, f"{gpu:.4f}, on the CPU {dense:.4f}"
+    served = front.pick(prefer="size").load()
+    yield "an artifact answers on the CPU", served is not None, type(served).__name__
+
+
+def main() -> int:
+    """Returns the number of checks that failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--minutes", type=float, default=2.0)
+    asked = parser.parse_args()
+    words = ["task=movielens"] if asked.data is None else ["task=interactions", f"task.data.path={asked.data}"]
+    failed = 0
+    for checks in (devices(), timing(), searches(asked.out, words, asked.minutes)):
+        for what, holds, told in checks:
+            failed += not holds
+            print(f"{'ok    ' if holds else 'FAILS '} {what}: {told}", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(min(1, main()))

@@ -1,0 +1,294 @@
+"""Every type of transformer that is read: its vectors are those of others' code, whole, cut, coded and exported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from needed import needs
+from tiny_encoder import HIDDEN, TEXTS, VOCABULARY, write_tiny_bert
+
+from autoprune.artifacts import artifact
+from autoprune.artifacts.served import Beside
+from autoprune.encoder import onnx_graph
+from autoprune.encoder.bert import read_encoder
+from autoprune.encoder.layouts import AS_BERT, LAYOUTS
+from autoprune.encoder.model import Encoder
+from autoprune.encoder.obstacles import stock_obstacles
+from autoprune.encoder.parts import encoder_parts
+from autoprune.encoder.serve import serve_encoder
+from autoprune.encoder.stock import write_stock
+from autoprune.encoder.transformer import buckets
+from autoprune.errors import AutopruneError
+from autoprune.steps.importance import width_activation, width_taylor
+
+needs("sentence_transformers")
+
+CHANGED: dict[str, tuple[str, dict[str, Any]]] = {
+    **{family: (family, {}) for family in LAYOUTS if family not in AS_BERT},
+    "t5, gated": ("t5", {"feed_forward_proj": "gated-gelu"}),
+    "modernbert, biased": ("modernbert", {"attention_bias": True, "mlp_bias": True, "norm_bias": True}),
+    "qwen3, both ways": ("qwen3", {"is_causal": False}),
+    "qwen3, sliding": ("qwen3", {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 2}),
+    "gemma3_text, causal": ("gemma3_text", {"use_bidirectional_attention": False}),
+}
+"""What is tested: a type, and what of its config is not as in most models."""
+
+LINEAR = {"weight": torch.linspace(-1, 1, 20 * HIDDEN).view(20, HIDDEN).sin()}
+TANH = {**LINEAR, "activation": "torch.nn.modules.activation.Tanh"}
+
+
+def write(folder: Path, kind: str, **more: Any) -> Path:
+    family, config = CHANGED[kind]
+    return write_tiny_bert(folder, family=family, config={**config, **more.pop("config", {})}, **more)
+
+
+def theirs(folder: Path) -> np.ndarray[Any, Any]:
+    import sentence_transformers
+
+    loaded = sentence_transformers.SentenceTransformer(str(folder), local_files_only=True, device="cpu")
+    return np.asarray(loaded.encode(TEXTS[:24], show_progress_bar=False))
+
+
+def save(model: Encoder, folder: Path, runtime: str = "torch") -> Path:
+    artifact.save(encoder_parts(model, runtime, Beside(values={}, tensors={})), folder, provenance={})
+    return folder
+
+
+def ours(model: Encoder) -> np.ndarray[Any, Any]:
+    with torch.no_grad():
+        return model.calibrate(TEXTS[:24]).numpy()
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(one, marks=[pytest.mark.slow] * (one not in LAYOUTS)) for one in CHANGED]
+)
+def test_vectors_are_those_of_sentence_transformers(kind: str, tmp_path: Path) -> None:
+    folder = write(tmp_path, kind)
+    model, expected = read_encoder(str(folder)), theirs(folder)
+    assert max(len(ids) for ids in model.tokens(TEXTS[:24])) > 20, "longer than what a layer sees, and what is near"
+    np.testing.assert_allclose(ours(model), expected, atol=1e-5)
+    for runtime in ("torch", "onnx"):
+        served = serve_encoder(encoder_parts(model, runtime, Beside(values={}, tensors={})), device="cpu")
+        np.testing.assert_allclose(served.encode(TEXTS[:24]), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["cls", "lasttoken", "weightedmean"])
+@pytest.mark.parametrize("kind", CHANGED)
+def test_poolings_are_those_of_sentence_transformers(kind: str, pooling: str, tmp_path: Path) -> None:
+    folder = write(tmp_path, kind, pooling=pooling, normalize=False)
+    model, expected = read_encoder(str(folder)), theirs(folder)
+    served = serve_encoder(encoder_parts(model, "onnx", Beside(values={}, tensors={})), device="cpu")
+    np.testing.assert_allclose(ours(model), expected, atol=1e-5)
+    np.testing.assert_allclose(served.encode(TEXTS[:24]), expected, atol=2e-5)
+
+
+def cut(model: Encoder) -> None:
+    """Loses layers, neurons, pieces and dimensions."""
+    for axis in model.axes_of("ffn").values():
+        model.cut(axis, torch.arange(1, 31))
+    model.cut(model.axes["layers"], torch.tensor([0, 1]))
+    vocab = model.axes["vocab"]
+    model.cut(vocab, torch.tensor(sorted({*range(len(VOCABULARY) - 40), *model.protected(vocab).tolist()})))
+    out = model.axes["out"]
+    model.rotate(out, torch.linalg.qr(torch.randn(20, 20, generator=torch.Generator().manual_seed(0)))[0])
+    model.cut(out, torch.arange(8))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", CHANGED)
+def test_what_is_left_of_it_answers_everywhere(kind: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "model", kind, dense=TANH)
+    model = read_encoder(str(folder))
+    np.testing.assert_allclose(
+        theirs(write_stock(save(model, tmp_path / "whole"), tmp_path / "st")), theirs(folder), atol=1e-5
+    )
+    cut(model)
+    left = ours(model)
+    made = save(model, tmp_path / "cut")
+    for folder in (made, save(model, tmp_path / "onnx", "onnx")):
+        np.testing.assert_allclose(artifact.load(folder).encode(TEXTS[:24]), left, atol=1e-5)
+    stock = write_stock(made, tmp_path / "small")
+    np.testing.assert_allclose(theirs(stock), left, atol=1e-5)
+    again = read_encoder(str(stock))
+    np.testing.assert_allclose(ours(again), left, atol=1e-5)
+    assert again.notes == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", CHANGED)
+def test_heads_and_codes_answer_everywhere(kind: str, tmp_path: Path) -> None:
+    model = read_encoder(str(write(tmp_path / "model", kind)))
+    whole = ours(model)
+    for number, axis in enumerate(model.axes_of("heads").values()):
+        model.cut(axis, torch.arange(number % 2, model.size(axis)))
+    left = ours(model)
+    assert not np.allclose(left, whole, atol=1e-2)
+    for runtime in ("torch", "onnx"):
+        made = save(model, tmp_path / runtime, runtime)
+        np.testing.assert_allclose(artifact.load(made).encode(TEXTS[:24]), left, atol=1e-5)
+    assert "attention heads are pruned" in [
+        one.reason for one in stock_obstacles(artifact.read(tmp_path / "torch").manifest)
+    ]
+    for table in model.tables.values():
+        table.choose_bits(torch.full((table.rows,), 8))
+        table.code()
+    coded = ours(model)
+    for runtime in ("torch", "onnx"):
+        found = artifact.load(save(model, tmp_path / f"coded-{runtime}", runtime)).encode(TEXTS[:24])
+        assert (found * coded).sum(1).min() > (0.9999 if runtime == "torch" else 0.995)
+    assert (coded * left).sum(1).mean() > 0.99
+
+
+def test_a_graph_codes_gates_as_it_codes_maps(tmp_path: Path) -> None:
+    """An answer does not rest on the texts beside it."""
+    model = read_encoder(str(write(tmp_path / "model", "qwen3", pooling="lasttoken")))
+    for table in model.tables.values():
+        table.choose_bits(torch.full((table.rows,), 4))
+        table.code()
+    served = artifact.load(save(model, tmp_path / "onnx", "onnx"))
+    one, many = served.encode(TEXTS[0]), served.encode(TEXTS[:24])
+    np.testing.assert_allclose(many[0], one, atol=1e-6)
+
+
+def test_heads_that_share_keys_go_together(tmp_path: Path) -> None:
+    model = read_encoder(str(write(tmp_path / "model", "qwen3")))
+    axis = model.axes["heads.1"]
+    assert (model.size(axis), model.numbers(axis)) == (2, [0, 1])
+    before = {name: table.rows for name, table in model.tables.items()}
+    model.hide(axis, torch.tensor([1]))
+    hidden = ours(model)
+    model.cut(axis, torch.tensor([1]))
+    np.testing.assert_allclose(ours(model), hidden, atol=1e-6)
+    assert model.numbers(axis) == [1]
+    after = {name: table.rows for name, table in model.tables.items()}
+    assert [before[f"{name}_1"] // after[f"{name}_1"] for name in ("query", "key", "value")] == [2, 2, 2]
+    for layer in (0, 2, 3):  # as many in every layer is what its config can say
+        model.cut(model.axes[f"heads.{layer}"], torch.tensor([0]))
+    made = save(model, tmp_path / "even")
+    np.testing.assert_allclose(theirs(write_stock(made, tmp_path / "st")), ours(model), atol=1e-5)
+
+
+def test_layers_that_share_weights_are_cut_and_counted_as_layers(tmp_path: Path) -> None:
+    model = read_encoder(str(write(tmp_path / "model", "albert")))
+    assert (model.layers, model.blocks) == ([0, 1, 2, 3], [0, 1])
+    assert list(model.axes_of("heads")) == ["0", "1"]
+    whole = model.products
+    model.cut(model.axes["layers"], torch.tensor([0, 1, 2]))
+    assert whole > model.products > 0.7 * whole
+    assert model.blocks == [0, 1]
+    reasons = [one.reason for one in stock_obstacles(artifact.read(save(model, tmp_path / "uneven")).manifest)]
+    assert reasons == ["its layers share weights in groups of several sizes"]
+    model.cut(model.axes["layers"], torch.tensor([2]))
+    assert (model.layers, model.blocks, list(model.axes_of("ffn"))) == ([2], [1], ["1"])
+    assert not [name for name in model.tables if name.endswith("_0")]
+
+
+def test_what_matters_of_weights_that_layers_share_is_what_matters_in_all_of_them(tmp_path: Path) -> None:
+    model = read_encoder(str(write(tmp_path / "model", "albert", config={"num_hidden_groups": 1})))
+    axes = model.axes_of("ffn")
+    for measure in (width_taylor, width_activation):
+        all_layers = measure(model, axes, TEXTS[:8])["0"]
+        last = read_encoder(str(tmp_path / "model"))
+        last.cut(last.axes["layers"], torch.tensor([3]))
+        assert not torch.allclose(measure(last, last.axes_of("ffn"), TEXTS[:8])["0"], all_layers)
+        assert bool((all_layers > 0).all())
+
+
+def test_a_first_layer_without_a_norm_is_the_only_one(tmp_path: Path) -> None:
+    model = read_encoder(str(write(tmp_path / "model", "modernbert")))
+    model.cut(model.axes["layers"], torch.tensor([1, 2]))
+    made = save(model, tmp_path / "cut")
+    np.testing.assert_allclose(artifact.load(made).encode(TEXTS[:24]), ours(model), atol=1e-5)
+    with pytest.raises(AutopruneError, match="its first layer is gone, the only one that has no norm"):
+        write_stock(made, tmp_path / "st")
+
+
+def test_distances_are_told_apart_as_t5_does() -> None:
+    from transformers.models.t5.modeling_t5 import T5Attention
+
+    distance = torch.arange(-300, 301)
+    for count, farthest in ((32, 128), (16, 20), (8, 40)):
+        wanted = T5Attention._relative_position_bucket(distance, num_buckets=count, max_distance=farthest)
+        assert torch.equal(buckets(distance, count, farthest), wanted)
+
+
+def test_padding_on_the_left_is_read_where_places_are_relative(tmp_path: Path) -> None:
+    folder = write(tmp_path, "qwen3", pooling="lasttoken")
+    told = folder / "tokenizer_config.json"
+    told.write_text(json.dumps({**json.loads(told.read_text()), "padding_side": "left"}))
+    np.testing.assert_allclose(ours(read_encoder(str(folder))), theirs(folder), atol=1e-5)
+    pooling = folder / "1_Pooling" / "config.json"
+    pooling.write_text(json.dumps({"pooling_mode_weightedmean_tokens": True}))
+    with pytest.raises(AutopruneError, match="pads on the left"):
+        read_encoder(str(folder))
+
+
+def test_a_word_table_that_is_held_twice_or_under_another_name(tmp_path: Path) -> None:
+    folder = write(tmp_path / "model", "t5")
+    whole, path = ours(read_encoder(str(folder))), folder / "model.safetensors"
+    held = safetensors.torch.load_file(path)
+    word = held.pop("shared.weight")
+    for names in (("encoder.embed_tokens.weight",), ("shared.weight", "encoder.embed_tokens.weight")):
+        decoder = {"decoder.block.0.layer.0.SelfAttention.q.weight": torch.zeros(2, 2)}
+        safetensors.torch.save_file({**held, **decoder, **{name: word.clone() for name in names}}, path)
+        np.testing.assert_array_equal(ours(read_encoder(str(folder))), whole)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "said"),
+    [
+        ("qwen3", {"num_key_value_heads": 3}, "3 key heads cannot serve 4 heads evenly"),
+        ("albert", {"num_hidden_groups": 3}, "3 groups cannot make 4 layers evenly"),
+        ("albert", {"inner_group_num": 2}, "save it with one layer for each group"),
+        ("gemma3_text", {"attn_logit_softcapping": 30.0}, "attn_logit_softcapping to 30.0"),
+        ("mpnet", {"relative_attention_num_buckets": 64}, "an MPNet tells 32 distances apart"),
+        ("qwen3", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}}, "'yarn'"),
+        ("modernbert", {"hidden_activation": "mish"}, "the activation 'mish' is unknown"),
+        ("deberta-v2", {}, "its scores compare contents with distances"),
+        ("llama", {}, "no encoder of a family that is known"),
+    ],
+)
+def test_what_would_be_lost_is_refused(kind: str, config: dict[str, Any], said: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "model", kind if kind in CHANGED else "mpnet")
+    path = folder / "config.json"
+    family = {} if kind in CHANGED else {"model_type": kind}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config, **family}))
+    with pytest.raises(AutopruneError) as caught:
+        read_encoder(str(folder))
+    assert said in str(caught.value)
+
+
+def test_weights_that_a_graph_has_no_room_for_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    model = read_encoder(str(write(tmp_path / "model", "qwen3")))
+    for name, table in model.tables.items():
+        if name.startswith("up"):
+            table.choose_bits(torch.full((table.rows,), 8))
+            table.code()
+    made = save(model, tmp_path / "whole", "onnx")
+    monkeypatch.setattr(onnx_graph, "MOST", 10_000)
+    apart = save(model, tmp_path / "apart", "onnx")
+    names = {path.name for path in (apart / "model").iterdir()}
+    assert names == {*(path.name for path in (made / "model").iterdir()), "model.onnx.data"}
+    assert (apart / "model" / "model.onnx").stat().st_size < (made / "model" / "model.onnx").stat().st_size / 2
+    served = artifact.load(apart)
+    np.testing.assert_array_equal(served.encode(TEXTS[:24]), artifact.load(made).encode(TEXTS[:24]))
+    assert served.memory_bytes == pytest.approx(artifact.load(made).memory_bytes, rel=0.1)
+    session = onnxruntime.InferenceSession(str(apart / "model" / "model.onnx"), providers=["CPUExecutionProvider"])
+    fed = {"input_ids": np.array([model.tokens(["a bird"])[0]], np.int64)}
+    fed["attention_mask"] = np.ones_like(fed["input_ids"])
+    np.testing.assert_allclose(session.run(None, fed)[0][0], served.encode("a bird"), atol=1e-6)
+
+
+def test_where_places_are_relative_there_are_any_number(tmp_path: Path) -> None:
+    model = read_encoder(str(write(tmp_path / "model", "t5")))
+    for runtime in ("onnx", "torch"):
+        assert artifact.load(save(model, tmp_path / runtime, runtime)).positions is None
