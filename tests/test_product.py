@@ -13,7 +13,7 @@ from torch import Tensor
 from autoprune.errors import RecipeError
 from autoprune.models.context import Context
 from autoprune.packing import restore
-from autoprune.packing.product import ProductCodes, learn_product
+from autoprune.packing.product import Codebooks, ProductCodes
 from autoprune.recommender.model import Factorization, random_factorization
 from autoprune.steps import make_step
 
@@ -23,6 +23,11 @@ HALF = 2.0**-11
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def learn_product(values: Tensor, *, width: int, entries: int, seed: int) -> ProductCodes:
+    """A table coded by codebooks of its own."""
+    return Codebooks(width=width, entries=entries, seed=seed).learn(values).code(values)
 
 
 def loaded(codes: ProductCodes) -> InBoth:

@@ -113,11 +113,6 @@ class Codebooks:
         return Book(codebook=codebook.half().to(values.device), unit=unit, dim=dim)
 
 
-def learn_product(values: Array, *, width: int, entries: int, seed: int, rounds: int = ROUNDS) -> ProductCodes:
-    """A table coded by codebooks of its own; arguments as of `Codebooks`."""
-    return Codebooks(width=width, entries=entries, seed=seed, rounds=rounds).learn(values).code(values)
-
-
 def _runs(values: Array, width: int) -> Iterator[Array]:
     """The runs of dimensions of some rows, float32 [n, width] each; the last is filled up with zeros."""
     padded = namespace(values).nn.functional.pad(values, (0, -values.shape[1] % width)).cpu()
