@@ -236,9 +236,10 @@ def state_of(model: Model) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def assert_same_state(left: Mapping[str, torch.Tensor], right: Mapping[str, torch.Tensor]) -> None:
+def assert_same_state(left: Mapping[str, torch.Tensor | Array], right: Mapping[str, torch.Tensor | Array]) -> None:
     assert left.keys() == right.keys()
-    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+    assert [name for name in left if left[name].dtype != right[name].dtype] == []
+    assert [name for name in left if not np.array_equal(left[name], right[name])] == []
 
 
 def removed_parts(model: Model, dense: Model) -> dict[str, int]:
@@ -359,7 +360,7 @@ def all_scores(served: object, task: RecommenderTask, *, every: int = 5) -> Arra
     """Scores of one user in `every` x all items of the task."""
     assert isinstance(served, Recommender)
     users = range(0, len(task.data.users), every)
-    return torch.stack([served.scores(task.data.users[user]) for user in users]).numpy()
+    return np.stack([served.scores(task.data.users[user]) for user in users])
 
 
 def expected_scores(masked: Model, task: RecommenderTask) -> Array:
