@@ -321,12 +321,14 @@ def test_pieces_that_occur_come_first_and_placeholders_last(encoder_task: Encode
     assert worth[letters].min() > worth[rest].max()
 
 
-def write_word_level(folder: Path) -> None:
+def write_tokenizer(folder: Path, kind: str) -> None:
+    """Of `BPE` or of `WordLevel`, trained on texts."""
     tokenizers = pytest.importorskip("tokenizers")
-    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(unk_token="[UNK]"))
+    made = tokenizers.Tokenizer(getattr(tokenizers.models, kind)(unk_token="[UNK]"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    made.train_from_iterator(TEXTS, tokenizers.trainers.WordLevelTrainer(vocab_size=120, special_tokens=special))
+    trainer = getattr(tokenizers.trainers, f"{kind.replace('BPE', 'Bpe')}Trainer")
+    made.train_from_iterator(TEXTS, trainer(vocab_size=120, special_tokens=special))
     made.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(
         '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}'
@@ -334,13 +336,17 @@ def write_word_level(folder: Path) -> None:
     (folder / "vocab.txt").unlink(missing_ok=True)
 
 
-def test_another_tokenizer_keeps_its_vocabulary_and_says_so(tmp_path: Path) -> None:
-    write_word_level(write_tiny_bert(tmp_path / "model"))
+def test_a_tokenizer_that_can_lose_no_pieces_keeps_its_vocabulary_and_says_so(tmp_path: Path) -> None:
+    write_tokenizer(write_tiny_bert(tmp_path / "model"), "WordLevel")
     task = make_task(tmp_path / "model")
     assert "the vocabulary stays whole: its tokenizer (WordLevel) can lose no pieces" in task.describe()
     space = {"runtime": "onnx", "cut": {"layers": {"sparsity": 0.5}, "rows": {"sparsity": 0.5}}, "tune": {"epochs": 1}}
     assert task.suited(space) == {"runtime": "onnx", "cut": {"layers": {"sparsity": 0.5}}, "tune": {"epochs": 1}}
     assert "vocab" not in task.model({}, seed=0).axes
+    write_tokenizer(tmp_path / "model", "BPE")
+    task = make_task(tmp_path / "model")
+    assert task.suited(space) == space
+    assert "vocab" in task.model({}, seed=0).axes
 
 
 @pytest.mark.parametrize("documents", [100, 2000, "all"])

@@ -55,6 +55,9 @@ def test_the_ways_out_of_the_shipped_space() -> None:
         "space.runtime=torch",
         "space.cut.ffn.scope=layer",
         "space.cut.heads.sparsity=0",
+        "space.cut.layers.sparsity=0",
+        "space.cut.layers.sparsity=0",
+        "space.cut.rows.sparsity=0",
         "'~space.tune.method'",
     ]
 

@@ -273,7 +273,7 @@ def test_training_on_signs_beats_training_first_and_taking_signs_then(
     """By the training loss, noise and all, at one budget."""
     losses = []
     coded = {"quantize": {"bits": 1}}
-    for recipe in ({"tune": {"epochs": 5}, "q": coded}, {"q": {**coded, "epochs": 5}}):
+    for recipe in ({"tune": {"epochs": 10}, "q": coded}, {"q": {**coded, "epochs": 10}}):
         model = dense
         for stage in planned(recipe).stages:
             model = run_stage(model, stage, task, context, trainer=trainer, key="")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,17 @@ def test_a_flipped_bit_changes_no_checkpoint(tmp_path: Path) -> None:
         assert found is None or torch.equal(found["model"]["weight"], CHECKPOINT["model"]["weight"])
         assert found is None or (found["updates"], found["name"]) == (3, "dense")
     assert absent > 100
+
+
+def test_a_tensor_that_is_marked_as_a_folder_is_absent(tmp_path: Path) -> None:
+    """The bit that a campaign of kills and flipped bits has found: PyTorch leaves such a tensor as memory was."""
+    store, path = filled(tmp_path, "a"), tmp_path / "a.pt"
+    raw = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        entry = raw.index(b"PK\x01\x02", archive.start_dir)
+    raw[entry + 38] ^= 0x10  # external attributes: the bit of MS-DOS
+    path.write_bytes(raw)
+    assert store.load("a") is None
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path: Path) -> None:

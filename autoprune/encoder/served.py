@@ -144,15 +144,15 @@ class OnnxEncoder(SentenceEncoder):
         super().__init__(parts)
         self._model = parts.files["model.onnx"]
         self._outside = _outside(parts) if isinstance(self._model, bytes) else {}  # a file's lie beside it
+        graph = [held for name, held in parts.files.items() if name.startswith("model.onnx")]
+        self._bytes = sum(len(held) if isinstance(held, bytes) else held.stat().st_size for held in graph)
         self._rows, self._padding = parts.manifest.get("rows"), parts.manifest.get("padding")
         self._sessions: dict[int, Any] = {}
         self._session()
 
     @property
     def memory_bytes(self) -> int:
-        if isinstance(self._model, bytes):
-            return len(self._model) + sum(weight.nbytes for weight in self._outside.values())
-        return sum(path.stat().st_size for path in self._model.parent.glob(f"{self._model.name}*"))
+        return self._bytes
 
     @property
     def positions(self) -> int | None:

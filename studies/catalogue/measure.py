@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,11 +23,11 @@ from autoprune.packing import PackedTable, restore
 from autoprune.packing.codes import best_shares, quantize_rows
 from autoprune.packing.packed import StoredTable
 from autoprune.packing.writing import pack
-from autoprune.recommender.kernels import Hidden
+from autoprune.recommender.ties import Hidden
 from autoprune.recommender.topk import Search
 
 DIM, CLUSTERS, USERS, K = 64, 3000, 512, 100
-NOTHING = Hidden(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long))
+NOTHING = Hidden(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 # name → dimensions kept (by PCA), bits, share of weights kept
 ENCODINGS = {
@@ -52,7 +53,7 @@ class Served:
     turn: Tensor
 
     def topk(self, users: Tensor) -> Tensor:
-        return self.search.topk(users @ self.turn, K, NOTHING).rows
+        return torch.from_numpy(self.search.topk((users @ self.turn).numpy(), K, NOTHING).rows)
 
 
 def catalogue(rows: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -85,7 +86,7 @@ def encode(items: Tensor, users: Tensor, dim: int, bits: int, kept: float) -> Se
     coded = quantize_rows(values, widths, best_shares(values, widths)) if bits < 32 else None
     stored = pack(values, mask=mask, coded=coded)
     table = restore(stored.entry, stored.tensors)
-    search = Search(table, lambda count: (users @ turn)[-count:])
+    search = Search(table, lambda count: (users @ turn)[-count:].numpy())
     return Served(stored, table, search, turn)
 
 
