@@ -210,11 +210,14 @@ def test_slices_are_of_equal_parts(items: VectorsTask) -> None:
     assert own["norm"].value_counts().tolist() == [30, 30]
 
 
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])  # numpy answers, and torch
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_many_queries_are_answered_as_one_is(tmp_path: Path, similarity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_queries_are_answered_as_one_is(
+    tmp_path: Path, similarity: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in {"SCORES": 400, "BLOCK_SCORES": 200, "BLOCK_ROWS": 16, "MOST_QUERIES": 5}.items():
         monkeypatch.setattr(vectors_served, name, value)
-    index = served(vectors_task(tmp_path, similarity=similarity), TURNED)
+    index = served(vectors_task(tmp_path, similarity=similarity), TURNED, device=device)
     queries = torch.randn(12, WIDTH, generator=torch.Generator().manual_seed(3))
     for k in (7, ROWS):
         scores, rows = index.topk(queries, k)

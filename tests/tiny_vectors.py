@@ -90,10 +90,10 @@ def words_task(folder: Path, **changed: object) -> VectorsTask:
     return make_words(WordsConfig(**{**write_words(folder), **changed}))  # type: ignore[arg-type]
 
 
-def served(task: VectorsTask, recipe: dict[str, object] | None = None) -> VectorIndex:
+def served(task: VectorsTask, recipe: dict[str, object] | None = None, *, device: str = "cpu") -> VectorIndex:
     """What answers for a recipe."""
     context = task.context(seed=0, device=torch.device("cpu"))
     model = run(plan(recipe or {}, base_defaults=task.base), task, context, trainer=Trainer(task.training))
-    found = serve(task.parts(model))
+    found = serve(task.parts(model), device=device)
     assert isinstance(found, VectorIndex)
     return found
