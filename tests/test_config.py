@@ -187,7 +187,7 @@ NOT_COMPOSED = {
     "~task.seed=4": r"^~task\.seed: it holds 0, .* ~task\.seed takes it out in any case\.$",
     "~task.seeed": r"^~task\.seeed: there is no such entry\. Did you mean seed\?",
     "~": r"^'~': ~ and a key take that key out",
-    "~nosuch": r"^~nosuch: there is no such entry\. There is: presets",
+    "~nosuch": r"^~nosuch: there is no such entry\. There is: executor, presets",
     "+task.seed=4": r"^\+task\.seed: the entry is there already; task\.seed=… sets it\.$",
     "++study=3": r"^'\+\+study=3': the name of a file is chosen without \+\+\.$",
     "task.metric=${oc.env:NOSUCH}": r"^task\.metric: \"Environment variable 'NOSUCH' not found\"; a \${",

@@ -37,7 +37,7 @@ def exit_codes() -> Iterator[None]:
     except BrokenPipeError:  # `| head` has seen enough
         _complain("the output was closed before all of it was written.")
     except OSError as error:
-        what = "a file or the output" if error.filename is None else "a file"
+        what = "the output or a file" if error.filename is None else "a file"
         _complain(f"{what} could not be read or written: {reason_of(error)}.")
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. What is finished is kept; the same command goes on from here.")

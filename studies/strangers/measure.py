@@ -1,0 +1,77 @@
+"""What users keep who have no row: quality by how their vectors are found, against that of their own rows.
+
+    .venv/bin/python studies/strangers/measure.py OUT --task movielens
+    .venv/bin/python studies/strangers/measure.py OUT --task interactions --data FOLDER
+
+Of a trained dense model 99 % of the users lose their row; nothing else is changed. All are asked what they are asked in
+a search, and are served from the training data, on validation and on test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import sys
+import time
+from pathlib import Path
+
+from autoprune.artifacts.served import serve
+from autoprune.config import compose_config, sections
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run, run_stage
+from autoprune.recommender.model import Factorization
+from autoprune.recommender.served import Recommender
+from autoprune.recommender.task import RecommenderTask
+from autoprune.study.definition import Definition, make_task
+from autoprune.study.evaluate import Evaluator
+from autoprune.study.job import study_config
+
+GONE = {"prune": {"rows": {"sparsity": {"user": 0.99}}}}
+
+SPLITS = ("validation", "test")
+
+
+def main() -> None:
+    """Prints a line for each way and split."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="where the dense model is kept")
+    parser.add_argument("--task", default="movielens")
+    parser.add_argument("--data", type=Path, help="of task=interactions")
+    arguments = parser.parse_args()
+    overrides = [f"task={arguments.task}", f"study.dir={arguments.out}", "study.name=strangers", "presets=none"]
+    overrides += [f"task.data.path={arguments.data}"] if arguments.data else []
+    content = sections(compose_config(overrides))
+    task = make_task(content["task"])
+    assert isinstance(task, RecommenderTask), "users have rows in a recommender"
+    evaluator = Evaluator(Definition.of_sections(content, study_config(content), task), task)
+    empty = plan({}, base_defaults=task.base)
+    dense = run(empty, task, evaluator.context, trainer=evaluator.trainer, store=evaluator.store)
+    (stage,) = plan(GONE, base_defaults=task.base).stages
+    pruned = run_stage(dense, stage, task, evaluator.context, trainer=evaluator.trainer, key="")
+    assert isinstance(pruned, Factorization), "as its task makes it"
+    ways = {"regression (alpha 0, ridge 0.5)": {"alpha": 0.0, "ridge": 0.5}}
+    ways |= {f"one step, ridge {ridge}": {"ridge": ridge} for ridge in (4.0, 6.0, 8.0)}
+    ways |= {
+        f"two, ridge {ridge}": {"ridge": ridge, "temperature": task.config.temperature} for ridge in (4.0, 6.0, 8.0)
+    }
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(("users are found by", *SPLITS, "seconds"))
+    own = [quality(task, dense, split) for split in SPLITS]
+    for name, fold_in in ways.items():
+        model = copy.deepcopy(pruned)
+        model.fold_in = fold_in
+        start = time.monotonic()
+        kept = [quality(task, model, split) / one for split, one in zip(SPLITS, own, strict=True)]
+        table.writerow((name, *(f"{share:.3f}" for share in kept), f"{time.monotonic() - start:.1f}"))
+
+
+def quality(task: RecommenderTask, model: Factorization, split: str) -> float:
+    """The main metric of all users of a split."""
+    served = serve(task.parts(model))
+    assert isinstance(served, Recommender), "as its artifact says"
+    return task.metrics[task.metric](task.score(served, split))
+
+
+if __name__ == "__main__":
+    main()
