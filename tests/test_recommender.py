@@ -235,6 +235,17 @@ def test_many_users_are_folded_in_as_one_is(
         np.testing.assert_allclose(found[user], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("fold_in", [{"ridge": 0.0, "temperature": 0.5}, {"ridge": 0.0}, {"ridge": 6.0}])
+def test_items_that_are_all_alike_give_every_user_a_vector(
+    dense: Model, task: RecommenderTask, fold_in: dict[str, float]
+) -> None:
+    model = copy.deepcopy(dense)
+    model.fold_in = fold_in
+    model.tables["item"].weight.data = torch.ones_like(model.tables["item"].weight)
+    found = served_by(task, model)._strangers.vectors(np.array([0, 0, 1]), np.array([3, 5, 7]), count=3)
+    assert np.isfinite(found).all()
+
+
 def test_the_slope_makes_what_was_seen_likelier(dense: Model, task: RecommenderTask) -> None:
     """By the loss that the tables are trained with, of users whose rows the model does not have."""
     items, temperature = dense.tables["item"].weight.detach(), task.config.temperature

@@ -16,7 +16,7 @@ SOLVED_VALUES = 2**20
 """Values of the systems that are solved at a time, and of the rows they are made of: 4 MB, which stay cached."""
 
 STEP = 0.5
-"""How far a user goes along the slope of the softmax: as far as was best on three data sets."""
+"""How far a user goes along the slope of the softmax, see `studies/strangers`."""
 
 COMPARED = 4096
 """Items that a slope is taken against, at most, so that large catalogues cost no more."""
@@ -74,7 +74,8 @@ class Strangers:
             moments = penalty = gram / max(items.rows, 1) - mean[:, None] * mean
         ridge = fold_in["ridge"] * library.diagonal(moments).mean().clip(min=1e-12)
         self._penalty = penalty + ridge * library.eye(dim, dtype=library.float32, device=gram.device)
-        self._mean, self._inverse = mean, library.linalg.inv(self._penalty)
+        # Without a ridge, or of items that are all alike, there may be no inverse.
+        self._mean, self._inverse = mean, library.linalg.pinv(self._penalty, rtol=1e-6)
         self._compared = gram[:0]
         if self._temperature:
             some = numbers(items.rows, items.like)

@@ -46,6 +46,21 @@ class Asked:
     epochs: int = 0
     seconds: float = math.inf
 
+    def look(self, made: Plan) -> Look:
+        """The look before anything is seen.
+
+        Args:
+            made: the plan of the recipe.
+        """
+        return Look(
+            number=self.number,
+            key=made.key,
+            recipe=dict(self.recipe),
+            summary=made.summary(),
+            epochs=min(self.epochs, made.epochs),
+            of_epochs=made.epochs,
+        )
+
 
 class Looker(Maker):
     """Looks at recipes of a study, one thread each, so that a look is the same wherever it is taken."""
@@ -84,14 +99,7 @@ class Looker(Maker):
         """
         self._deadline = Deadline.after(asked.seconds)
         start, made = time.monotonic(), self.plan(asked.recipe)
-        look = Look(
-            number=asked.number,
-            key=made.key,
-            recipe=dict(asked.recipe),
-            summary=made.summary(),
-            epochs=min(asked.epochs, made.epochs),
-            of_epochs=made.epochs,
-        )
+        look = asked.look(made)
         try:
             with on_threads(THREADS), of_recipe() if look.number else nullcontext():
                 look = self._looked(look, made)

@@ -187,13 +187,4 @@ class Lookout:
 
     def _nothing(self, asked: Asked, why: Ended) -> Look:
         """The look at a recipe of which nothing came."""
-        made = self._evaluator.plan(asked.recipe)
-        return Look(
-            number=asked.number,
-            key=made.key,
-            recipe=dict(asked.recipe),
-            summary=made.summary(),
-            epochs=min(asked.epochs, made.epochs),
-            of_epochs=made.epochs,
-            failed=why.how,
-        )
+        return dataclasses.replace(asked.look(self._evaluator.plan(asked.recipe)), failed=why.how)

@@ -20,6 +20,7 @@ from autoprune.artifacts.served import serve
 from autoprune.config import compose_config, sections
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run, run_stage
+from autoprune.recommender import strangers
 from autoprune.recommender.model import Factorization
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.task import RecommenderTask
@@ -38,7 +39,9 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="where the dense model is kept")
     parser.add_argument("--task", default="movielens")
     parser.add_argument("--data", type=Path, help="of task=interactions")
+    parser.add_argument("--step", type=float, default=strangers.STEP, help="how far users go along the slope")
     arguments = parser.parse_args()
+    strangers.STEP = arguments.step
     overrides = [f"task={arguments.task}", f"study.dir={arguments.out}", "study.name=strangers", "presets=none"]
     overrides += [f"task.data.path={arguments.data}"] if arguments.data else []
     content = sections(compose_config(overrides))
