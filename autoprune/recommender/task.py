@@ -53,11 +53,12 @@ class RecommenderTask(Task[Factorization, Recommender]):
     """Recommends items to users by the dot product of their rows.
 
     The dense model maximises the multinomial likelihood of each user's items over the whole catalogue (Liang et
-    al. 2018, "Variational Autoencoders for Collaborative Filtering") under cosines of a temperature (Wu et al. 2024,
-    "On the Effectiveness of Sampled Softmax Loss for Item Recommendation"), starting from a truncated SVD of the
-    normalised interactions. The likelihood of seen items says too little for popular ones, as rare ones are learned by
-    heart; so items are served at cosine x popularity^power (Zhang et al. 2021, "Causal Intervention for Leveraging
-    Popularity Bias in Recommendation"). `settle` folds both into the rows: what serves is a plain dot product.
+    al. 2018, "Variational Autoencoders for Collaborative Filtering") under cosines of a temperature; a large catalogue
+    is stood for by items drawn uniformly (Wu et al. 2024, "On the Effectiveness of Sampled Softmax Loss for Item
+    Recommendation"). It starts from a truncated SVD of the normalised interactions. The likelihood of seen items says
+    too little for popular ones, as rare ones are learned by heart; so items are served at cosine x popularity^power
+    (Zhang et al. 2021, "Causal Intervention for Leveraging Popularity Bias in Recommendation"). `settle` folds both
+    into the rows: what serves is a plain dot product.
     """
 
     slices = SLICES
@@ -103,6 +104,8 @@ class RecommenderTask(Task[Factorization, Recommender]):
         settings = dataclasses.asdict(self.config)
         for reported_only in ("metrics", "data", "model"):  # data and tables themselves are hashed, wherever they lie
             settings.pop(reported_only, None)
+        if len(self.data.items) <= self.config.items_per_update:  # nothing is drawn
+            settings.pop("items_per_update")
         return f"{self._fingerprint} {json.dumps(settings, sort_keys=True)}"
 
     def context(self, *, seed: int, device: torch.device) -> Context:
@@ -196,6 +199,10 @@ class RecommenderTask(Task[Factorization, Recommender]):
         # Of user u with items H: Σ_H log softmax = u·Σ_H v - |H| log Σ exp(u·v).
         sums = torch.zeros_like(user_vectors).index_add(0, owner, item_vectors.index_select(0, rows))
         counts = torch.bincount(owner, minlength=len(users)).to(user_vectors)
+        if len(item_vectors) > self.config.items_per_update:
+            # Some stand for all: the partition is smaller by the same factor for everybody, which moves nothing.
+            drawn = torch.randint(len(item_vectors), (self.config.items_per_update,)).to(device)
+            item_vectors = item_vectors.index_select(0, drawn)
         log_likelihood: Tensor = (user_vectors * sums).sum() - log_partition(user_vectors, item_vectors, counts)
         # Divided by a typical batch's interactions, so that users count by what they did.
         return -log_likelihood / max(1.0, len(users) * len(self.data.train.items) / len(self._trainable))
