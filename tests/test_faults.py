@@ -50,7 +50,7 @@ def test_fifty_kills_change_nothing(planted: Path, tmp_path: Path) -> None:
     def start(folder: Path) -> object:
         words = "task=interactions task.dim=8 task.training.epochs=3 study.looks=60 study.trials=2 study.name=s"
         words += " study.verify_rounds=0 study.latency_seconds=0.001 requirements=none study.workers=2"
-        words += " study.objectives=[quality,size] space.encode.epochs.any_of=[0,2] space.prune.epochs=0"
+        words += " study.objectives=[quality,size] space.encode.epochs={any_of:[0,2]} space.prune.epochs=0"
         places = [f"task.data.path={planted}", f"study.dir={folder.parent}"]
         process = module.SEARCHES.Process(target=search, args=(*words.split(), *places))
         process.start()

@@ -45,7 +45,7 @@ def words(planted: Path, runs: Path, *extra: str) -> list[str]:
         "space.base.dim.any_of=[16,8]",
         "space.prune.epochs.any_of=[0,2]",
         "space.prune.rows.sparsity.item.float=[0.0,0.4]",
-        "space.encode.epochs.any_of=[0,2]",
+        "space.encode.epochs={any_of:[0,2]}",
         "+presets.aware={prune:{schedule:cubic,epochs:2},encode:{method:{quantize:{bits:2}},epochs:2}}",
         "+presets.small={base:{dim:8},prune:{method:{magnitude:{sparsity:0.5,scope:table}}}}",
         "requirements=none",
@@ -202,10 +202,10 @@ def test_a_study_without_looks_is_searched_on(copied: Path, planted: Path) -> No
 
 def test_a_changed_definition_is_refused_with_the_difference(copied: Path, planted: Path) -> None:
     with pytest.raises(AutopruneError, match=r"space\.encode\.epochs\.any_of: was \[0, 2\], is \[0, 1\]") as found:
-        autoprune.search(*words(planted, copied, "space.encode.epochs.any_of=[0,1]", "~space.prune.rows"))
+        autoprune.search(*words(planted, copied, "space.encode.epochs={any_of:[0,1]}", "~space.prune.rows"))
     way_back = shlex.split(str(found.value).splitlines()[-1])
     assert len(way_back) == 2
-    autoprune.search(*words(planted, copied, "space.encode.epochs.any_of=[0,1]", "~space.prune.rows", *way_back))
+    autoprune.search(*words(planted, copied, "space.encode.epochs={any_of:[0,1]}", "~space.prune.rows", *way_back))
 
 
 def test_a_second_driver_is_refused(copied: Path, planted: Path) -> None:

@@ -27,7 +27,7 @@ Search (every key can be set; what is composed: autoprune --cfg job):
   autoprune task=movielens requirements=latency_sensitive study.minutes=30 study.name=fast
   autoprune task=interactions task.data.path=ratings.csv          your own: .csv, .tsv, .inter, .parquet, a folder
   autoprune task=interactions 'task.data.path=~/my ratings (1).csv'   quotes for the shell alone; ~ is your home
-  autoprune task=movielens space.encode.epochs=0 'space.prune.method.choose.dims.sparsity.float=[0.5,0.9]'
+  autoprune task=movielens space.prune.epochs=0 'space.prune.method.choose.dims.sparsity.float=[0.5,0.9]'
   autoprune task=movielens requirements.quality.drop=3% requirements.size_bytes.max=0.2x
   autoprune task=encoder task.texts=corpus.txt                    a sentence encoder, on texts of your own
   autoprune task=stsb task.data.path=stsb/ requirements.quality.drop=1%

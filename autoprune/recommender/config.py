@@ -76,7 +76,8 @@ class RecommenderConfig:
         metric: what `quality` means.
         metrics: what is reported: `ndcg@K`, `recall@K`, `hit_rate@K`.
         users_per_update: batch size of training.
-        items_per_update: that they are trained against, drawn anew for each batch; all where there are no more.
+        items_per_update: that a batch is trained against, about: its own, and others that are drawn; all if there are
+            no more.
         noise: length of the Gaussian noise added to user vectors of length 1 while training.
         temperature: that cosines are divided by in the loss.
         popularity: power of an item's count that its row's length grows with; 0 for rows of one length.
@@ -89,7 +90,7 @@ class RecommenderConfig:
     metric: str = "ndcg@20"
     metrics: list[str] = field(default_factory=lambda: ["ndcg@20", "recall@20", "hit_rate@20"])
     users_per_update: int = 512
-    items_per_update: int = 10_000
+    items_per_update: int = 16_384
     noise: float = 0.0
     temperature: float = 0.12
     popularity: float = 0.05
