@@ -19,6 +19,7 @@ from autoprune.artifacts.served import Served
 from autoprune.encoder.architecture import MAPS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.stored import kept
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.module.model import Adopted
@@ -135,6 +136,7 @@ ENCODER_EXAMS = [
         Exam("quantize", {"bits": {"word": 4, "body": 8}}, bits=frozenset({8, 4})),
         Exam("quantize", {"bits": {"word": 2, "body": 4}}, bits=frozenset({2, 4})),
         Exam("quantize", {"bits": {"word": 1}}, bits=frozenset({1, 32})),
+        Exam("store", {"bits": 1}),
     )
 ]
 
@@ -166,6 +168,8 @@ REFUSED = [
     (Exam("product", {"entries": 16}, family="encoders"), "name quantize"),
     (Exam("tiers", {"head": 0.2}, family="encoders"), "name quantize"),
     (Exam("quantize", {"bits": 1}, family="encoders"), "take 8, 4 or 2 bits"),
+    (Exam("store", {"bits": 4}, family="encoders"), "one of 32, 16, 8, 1 must be given, but got 4"),
+    (Exam("store", {"bits": 8}), "nobody stores what this model gives"),
     (Exam("layers", {"sparsity": 0.5}), "the model has no layers"),
     (Exam("heads", {"sparsity": 0.5}), "the model has no heads"),
     (Exam("ffn", {"sparsity": 0.5}), "the model has no ffn"),
@@ -301,12 +305,13 @@ def encoder_family(task: EncoderTask) -> Family:
 
     def answers(served: Served) -> Array:
         assert isinstance(served, SentenceEncoder)
-        return served.encode(texts)
+        return served.widened(served.encode(texts))
 
     def expected(masked: Model) -> Array:
         assert isinstance(masked, Encoder)
         with torch.no_grad():
-            return masked.calibrate(texts)[:, masked.standing(masked.axes["out"])].numpy()
+            vectors = masked.calibrate(texts)[:, masked.standing(masked.axes["out"])].numpy()
+        return kept(vectors, masked.stored_bits)
 
     def assert_whole(served: Served, model: Model) -> None:
         found = answers(served)

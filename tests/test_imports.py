@@ -27,13 +27,13 @@ ROOMS = {
     "readers": "named files arrays model2vec parquet words ids table",
     "packing": "arrays bits codes packed biased product rows parts blocks ids writing",
     "models": "remembered context axis table planned model",
-    "steps": "step importance layers width rows dims l1 magnitude quantize product tiers",
+    "steps": "step importance layers width rows dims l1 magnitude quantize product tiers store",
     "artifacts": "manifest served tensor_file artifact formats",
     "tasks": "metric benchmarks task",
     "recommender": "histories strangers loss ranking data data.looks data.columns data.text data.delimited "
     "data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk served model "
     "task pieces sides trained matching brought make",
-    "encoder": "settings source checkpoint prompts similarity vocabulary tokenizer functional architecture transformer "
+    "encoder": "settings source checkpoint prompts similarity stored vocabulary tokenizer functional architecture transformer "
     "layouts sizes weights onnx_session onnx_spec onnx_graph served torch_served serve model parts reach obstacles "
     "modules stock stock_format hub pretrained bert config slices workloads benchmarks benchmarks.part "
     "benchmarks.tables benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "

@@ -66,6 +66,8 @@ class EncoderConfig:
         longest: tokens of a text that distillation reads, the dense model and the smaller one the same text; None: as
             many as the model reads. Costs as much as they are.
         precision: of the matrix products of distillation, one of `PRECISIONS`; None: the fastest here.
+        matryoshka: whether the model was trained so that the first dimensions of a vector can do without the others;
+            where its folder says so it need not be told.
         seed: splits the texts.
         training: of distillation; the dense model comes trained.
     """
@@ -80,6 +82,7 @@ class EncoderConfig:
     similarities: float = 10.0
     longest: int | None = None
     precision: str | None = None
+    matryoshka: bool = False
     seed: int = 0
     training: Training = field(default_factory=lambda: Training(learning_rate=3e-4, warmup=50, decay=True, epochs=0))
 

@@ -12,9 +12,10 @@ import pandas as pd
 from autoprune.encoder.benchmarks.benchmark import Benchmark, Vectors
 from autoprune.encoder.benchmarks.coverage import Coverage
 from autoprune.encoder.benchmarks.part import Budget
-from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.served import QUERY, SentenceEncoder
 from autoprune.encoder.similarity import prepared
 from autoprune.encoder.slices import PERTURBATIONS, SLICES, slice_columns, word_frequency
+from autoprune.encoder.stored import kept
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.errors import unknown
 from autoprune.tasks.task import Judging
@@ -115,10 +116,11 @@ class EncoderJudging(Judging[SentenceEncoder]):
         return self._sliced[key]
 
     def _encode(self, served: SentenceEncoder, texts: Sequence[str], role: str | None) -> Vectors:
-        """Vectors prepared for the model's similarity, each text of a role computed once."""
+        """Vectors prepared for the model's similarity, each text of a role computed once; all but queries as stored."""
         known = self._known.setdefault(served, {})
         asked = served.prompts.before(texts, role)
         missing = [text for text in dict.fromkeys(asked) if text not in known]
         if missing:
             known.update(zip(missing, prepared(served.vectors(missing), served.similarity), strict=True))
-        return np.stack([known[text] for text in asked])
+        found = np.stack([known[text] for text in asked])
+        return found if role == QUERY else kept(found, served.stored_bits)

@@ -24,7 +24,7 @@ from autoprune.encoder.functional import padded
 from autoprune.encoder.judging import EncoderJudging
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
-from autoprune.encoder.reach import within_reach, without
+from autoprune.encoder.reach import choosing, within_reach, without
 from autoprune.encoder.serve import serve_encoder
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.teacher import Teacher, digest_of
@@ -62,6 +62,7 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
 
     workload_names = tuple(WORKLOADS)
     runtimes = ("torch", "onnx")
+    stores_vectors = True
 
     def __init__(self, config: EncoderConfig, dense: Encoder, corpus: Corpus, benchmarks: Sequence[Benchmark]) -> None:
         config.check()
@@ -106,11 +107,13 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
             said.append(f"prompts: {architecture.prompts.describe()}")
         if architecture.similarity != "cosine":
             said.append(f"similarity: {architecture.similarity}")
+        if dense.matryoshka:
+            said.append("the first dimensions of a vector can do without the others, its folder says (Matryoshka)")
         return "; ".join([*said, *dense.notes])
 
     def fingerprint(self) -> str:
         settings = dataclasses.asdict(self.config)
-        for located in ("name", "model", "texts", "data", "metric"):  # what they hold is hashed, wherever it lies
+        for located in ("name", "model", "texts", "data", "metric", "matryoshka"):  # what is read, or the space, tells
             del settings[located]
         held = [self._digest, self._corpus.fingerprint(), *(one.fingerprint() for one in self.benchmarks)]
         return f"{hashlib.sha256(' '.join(held).encode()).hexdigest()} {json.dumps(settings, sort_keys=True)}"
@@ -125,6 +128,9 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
             of_layers = [dense.size(axis) for axis in dense.axes_of(kind).values()]
             sizes[kind] = (min(of_layers), sum(of_layers))
         found = within_reach(recipe, sizes)
+        found = choosing(found, "store", "bits", lambda bits: not dense.unstorable(bits))
+        if not self.config.matryoshka and not dense.matryoshka:
+            found = choosing(found, "dims", "importance", lambda importance: importance != "prefix")
         return found if dense.tokenizer.reducible else without(found, "rows")
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> Encoder:  # it comes trained

@@ -32,7 +32,7 @@ def version_of(rules: int) -> str:
     return "an older version" if rules < RULES else "a newer version"
 
 
-LATER: dict[str, Any] = {"asides": {}, "rules": 1, "folder_bytes": None, "history_bytes": None}
+LATER: dict[str, Any] = {"asides": {}, "rules": 1, "folder_bytes": None, "history_bytes": None, "vector_bytes": None}
 """What older archives do not hold, and what that means; it is not written either, so that their lines stay the same."""
 
 
@@ -117,6 +117,7 @@ class Measurement:
         rules: by which quality was judged, see `RULES`; what was judged by others is not compared.
         folder_bytes: of all that lies in `model/` and `beside/`; None where nobody wrote it down.
         history_bytes: of the histories in `beside/`, if users without a row are served from them; 0 if nobody is.
+        vector_bytes: of the vector that is stored of each text, where users store any; None elsewhere.
     """
 
     split: str | None
@@ -134,6 +135,7 @@ class Measurement:
     rules: int = 1
     folder_bytes: int | None = None
     history_bytes: int | None = None
+    vector_bytes: int | None = None
 
     @property
     def is_whole(self) -> bool:

@@ -132,7 +132,11 @@ class Evaluator(Looker):
         if request.name == TRIAL:
             judged = self._judge.judge({WHOLE: first})
             rejected = self._verdict.rejected(
-                judged, request.baseline.latest(), size_bytes=artifact.size_bytes(loaded.folder), rivals=request.rivals
+                judged,
+                request.baseline.latest(),
+                size_bytes=artifact.size_bytes(loaded.folder),
+                vector_bytes=served.vector_bytes,
+                rivals=request.rivals,
             )
             if rejected:
                 return dataclasses.replace(judged, units={}, draws=()), rejected
@@ -152,6 +156,7 @@ class Evaluator(Looker):
             folder_bytes=artifact.folder_bytes(loaded.folder),
             history_bytes=loaded.served.history_bytes,
             memory_bytes=loaded.served.memory_bytes,
+            vector_bytes=loaded.served.vector_bytes,
             structure=loaded.structure,
             latency=self._time(loaded.served, None) if baseline else self._known(loaded, request) or {},
         )

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.deadline import NEVER
-from autoprune.fronts.requirements import Requirements, parse_requirements
+from autoprune.errors import AutopruneError
+from autoprune.fronts.requirements import OBJECTIVES, Requirements, parse_requirements
 from autoprune.measure.reading import reading_names
 from autoprune.models.context import Context
 from autoprune.recipes.recipe import Plan, plan
@@ -84,7 +85,12 @@ class Maker(Worker):
         """
         task = self.task
         slices = [*(name for names in task.slices.values() for name in names), *task.perturbations]
-        names = reading_names(task.metric, task.metrics, slices, task.workload_names)
+        names = reading_names(task.metric, task.metrics, slices, task.workload_names, stored=task.stores_vectors)
+        for objective in self.definition.content["study"]["objectives"]:
+            if OBJECTIVES[objective][0] not in names:
+                raise AutopruneError(
+                    f"study.objectives: {objective} cannot be traded off: nobody stores what models of this task give."
+                )
         return parse_requirements(self.definition.content["requirements"], names).of_metrics(task.main_metrics)
 
     @cached_property

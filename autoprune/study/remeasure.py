@@ -120,6 +120,7 @@ class Remeasurer(Worker):
             folder_bytes=artifact.folder_bytes(folder),
             history_bytes=served.history_bytes,
             memory_bytes=served.memory_bytes,
+            vector_bytes=served.vector_bytes,
             structure=pair.candidate.latest().structure,
             latency=self._timed(served, reference, own=pair.own),
             errors=judged.errors,

@@ -193,10 +193,12 @@ class Serving(ABC, Generic[M, S]):
     Attributes:
         workload_names: what `workloads` returns; the first is what `latency_ms` means.
         runtimes: what can answer, by name; the first does when a recipe says nothing.
+        stores_vectors: whether users store what the models give, a vector of each text.
     """
 
     workload_names: tuple[str, ...] = ("single",)
     runtimes: tuple[str, ...] = ("torch",)
+    stores_vectors: bool = False
 
     def beside(self) -> Beside:
         """What lies beside every artifact of this task; by default nothing."""

@@ -145,6 +145,11 @@ def _trade(front: Front, point: Point) -> str:
     for name, was_bytes in (("size_bytes", before.size_bytes), ("memory_bytes", before.memory_bytes)):
         reading = found[name]
         rows.append((name, phrases.byte_count(reading.value), phrases.byte_count(was_bytes), _sure(reading)))
+    if "vector_bytes" in found:
+        reading, was_bytes = found["vector_bytes"], before.vector_bytes or 0
+        for name, times in (("vector_bytes", 1), ("vectors of a million texts", phrases.MILLION)):
+            values = (phrases.byte_count(times * reading.value), phrases.byte_count(times * was_bytes))
+            rows.append((name, *values, _sure(reading)))
     whole = shipped(measured, before)
     if whole is not None:
         was_bytes = before.folder_bytes or 0

@@ -21,6 +21,9 @@ from autoprune.views.marks import initials
 NOTHING = "-"
 """Stands where nothing was measured."""
 
+MILLION = 1_000_000
+"""Texts, of which it is told what their vectors take."""
+
 NOTHING_BEATS = f"Nothing beats the baseline under these requirements; loosen one, or {SEARCH_ON}."
 
 PURPOSES = {SEARCH: "the search", VERIFY: "the verification"}
@@ -261,7 +264,15 @@ def count(front: Front) -> str:
 
 def best(front: Front) -> str:
     """The pick, and why it is: `#10, the smallest that held on test data`."""
-    pick, most = front.pick(), {"quality": "the most accurate", "size": "the smallest", "latency": "the fastest"}
+    pick, most = (
+        front.pick(),
+        {
+            "quality": "the most accurate",
+            "size": "the smallest",
+            "latency": "the fastest",
+            "index": "the one of the smallest vectors",
+        },
+    )
     held = "that held on test data" if pick.verified else "by the search's own values, on validation data"
     return f"#{pick.number}, {most[front.requirements.prefer]} {held}"
 

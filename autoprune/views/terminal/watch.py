@@ -133,7 +133,7 @@ def _line(progress: Progress) -> Text:
     line.append(f"{summary:<44} ")
     if candidate.rejected:
         return line.append(f"rejected: {candidate.rejected}", style="dim")
-    for objective in OBJECTIVES:
+    for objective in dict.fromkeys(["quality", "size", "latency", *progress.front.record.objectives]):
         line.append(f" {cell(OBJECTIVES[objective][0], point.found)}", style="cyan")
     if candidate.latest().busy:
         line.append("  timed under load", style="yellow")
