@@ -25,7 +25,7 @@ from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.slices import SLICES, typos
 from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.texts import Corpus
-from autoprune.encoder.workloads import WORKLOADS
+from autoprune.encoder.workloads import read_workloads
 from autoprune.errors import AutopruneError
 from autoprune.measure.judge import Judge
 from autoprune.recipes.recipe import plan
@@ -217,17 +217,41 @@ def test_requests_of_texts_without_spaces_are_as_long(tiny: Path) -> None:
     assert lengths == {16}
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
-def test_requests_have_the_tokens_that_their_name_says(encoder_task: EncoderTask, dense: Encoder, name: str) -> None:
-    texts, tokens = WORKLOADS[name]
+def test_requests_have_the_tokens_that_are_told(encoder_task: EncoderTask, dense: Encoder) -> None:
     served = served_of(encoder_task, dense)
-    requests = encoder_task._requests[name]
-    assert len({tuple(request) for request in requests}) == len(requests)
-    for request in requests:
-        assert served.count(request)[0].tolist() == [min(tokens, LONGEST)] * texts
-    ask = encoder_task.workloads(served)[name]
-    assert np.asarray(ask()).shape == (texts, served.out)
+    for name, one in read_workloads(None).items():
+        requests = encoder_task._requests[name]
+        assert len({tuple(request) for request in requests}) == len(requests)
+        for request in requests:
+            assert served.count(request)[0].tolist() == [min(int(one.tokens), LONGEST)] * one.texts
+        assert np.asarray(encoder_task.workloads(served)[name]()).shape == (one.texts, served.out)
     assert list(encoder_task.workloads(served)) == list(encoder_task.workload_names)
+
+
+def test_workloads_are_the_users(tiny: Path) -> None:
+    task = make_task(tiny, workloads={"index": "4xtexts", "query": "1x5"})
+    assert task.workload_names == ("index", "query")
+    assert task.workload_items == {"index": 4, "query": 1}
+    assert all(len(request) == 4 and set(request) <= set(TEXTS[:120]) for request in task._requests["index"])
+    assert {len(ids) for [text] in task._requests["query"] for ids in task._dense.tokenizer.encode([text])} == {5}
+    assert task.fingerprint() != make_task(tiny).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("workloads", "words"),
+    [
+        ({}, "one at least"),
+        ({"a.b": "1x16"}, r"^task\.workloads\.a\.b: a name has letters"),
+        ({"query": "16"}, "TEXTSxTOKENS must be given, such as 1x16"),
+        ({"query": "0x16"}, "with 1 to 4096 texts, but got '0x16'"),
+        ({"query": "1x2"}, "3 <= tokens"),
+        ({"query": "1xquerys"}, "Did you mean queries"),
+        ({"query": "1xqueries"}, "which is not given"),
+    ],
+)
+def test_workloads_that_cannot_be(encoder_task: EncoderTask, workloads: dict[str, str], words: str) -> None:
+    with pytest.raises(AutopruneError, match=words):
+        read_workloads(workloads, there=list(encoder_task._own_texts(TEXTS)))
 
 
 def test_rows_have_slices_and_units_of_their_own(encoder_task: EncoderTask, halved: Encoder) -> None:

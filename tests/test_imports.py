@@ -33,9 +33,9 @@ ROOMS = {
     "recommender": "histories strangers loss ranking data data.looks data.columns data.text data.delimited "
     "data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk served model "
     "task pieces sides trained matching brought make",
-    "encoder": "settings source checkpoint prompts similarity stored vocabulary tokenizer functional architecture transformer "
-    "layouts sizes weights onnx_session onnx_spec onnx_graph served torch_served serve model parts reach obstacles "
-    "modules stock stock_format hub pretrained bert config slices workloads benchmarks benchmarks.part "
+    "encoder": "settings source checkpoint prompts similarity stored vocabulary tokenizer functional architecture "
+    "transformer layouts sizes weights onnx_session onnx_spec onnx_graph served torch_served serve model parts reach "
+    "obstacles modules stock stock_format hub pretrained bert workloads config slices benchmarks benchmarks.part "
     "benchmarks.tables benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
     "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage "
     "texts teacher judging task make",

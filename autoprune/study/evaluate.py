@@ -16,7 +16,7 @@ from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError, of_recipe
 from autoprune.machine import THREADS, give_back_memory, machine
 from autoprune.measure.judge import Judge, Judged
-from autoprune.measure.measurement import RULES, SEARCH, WHOLE, Latency, Measurement
+from autoprune.measure.measurement import RULES, SEARCH, WHOLE, Latency, Measurement, with_items
 from autoprune.measure.timing import on_threads, own_latency, paired_latency
 from autoprune.recipes.recipe import Plan
 from autoprune.recipes.stages import run
@@ -168,9 +168,11 @@ class Evaluator(Looker):
     def _time(self, served: Served, baseline: Candidate | None) -> dict[str, Latency]:
         workloads, seconds = self.task.workloads(served), self.definition.latency_seconds
         if baseline is None:
-            return own_latency(workloads, seconds=LONGER * seconds, deadline=self._deadline)
-        before = self.task.workloads(self._baseline(baseline))
-        return paired_latency(workloads, before, seconds=seconds, deadline=self._deadline)
+            timed = own_latency(workloads, seconds=LONGER * seconds, deadline=self._deadline)
+        else:
+            before = self.task.workloads(self._baseline(baseline))
+            timed = paired_latency(workloads, before, seconds=seconds, deadline=self._deadline)
+        return with_items(timed, self.task.workload_items)
 
     def _baseline(self, baseline: Candidate) -> Served:
         """The baseline's artifact, loaded once."""

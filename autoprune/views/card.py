@@ -164,7 +164,8 @@ def _trade(front: Front, point: Point) -> str:
             rows.append((f"latency, {name}", "-", "-", "the baseline was timed on another machine"))
         else:
             was_ms = before.latency[name].median_ms
-            rows.append((f"latency, {name}", f"{timed.value:.3f} ms", f"{was_ms:.3f} ms", _sure(timed)))
+            told = [f"{ms:.3f} ms{phrases.rate(measured.latency[name], ms)}" for ms in (timed.value, was_ms)]
+            rows.append((f"latency, {name}", *told, _sure(timed)))
     if not point.number:  # beside itself it would stand twice
         rows = [row[:2] for row in rows]
     machine = phrases.machine(front.record, measured.machine)

@@ -161,7 +161,7 @@ def _slice_note(
 
 
 def _timing_note(latency: Latency, timed: Reading, *, itself: bool) -> str:
-    p95 = f"p95 {latency.p95_ms / latency.median_ms * timed.value:.3f} ms"
+    p95 = f"p95 {latency.p95_ms / latency.median_ms * timed.value:.3f} ms{phrases.rate(latency, timed.value)}"
     if itself:
         return p95
     if len(latency.rounds) < 2:
