@@ -12,6 +12,7 @@ import pandas as pd
 from autoprune.encoder.benchmarks.benchmark import Benchmark, Vectors
 from autoprune.encoder.benchmarks.coverage import Coverage
 from autoprune.encoder.benchmarks.part import Budget
+from autoprune.encoder.countdown import Countdown
 from autoprune.encoder.served import QUERY, SentenceEncoder
 from autoprune.encoder.similarity import prepared
 from autoprune.encoder.slices import PERTURBATIONS, SLICES, slice_columns, word_frequency
@@ -39,6 +40,9 @@ class EncoderJudging(Judging[SentenceEncoder]):
     """
 
     slices = SLICES
+
+    def tell(self, message: str) -> None:
+        """Says how far long work is; nothing here."""
 
     def __init__(
         self,
@@ -121,6 +125,8 @@ class EncoderJudging(Judging[SentenceEncoder]):
         asked = served.prompts.before(texts, role)
         missing = [text for text in dict.fromkeys(asked) if text not in known]
         if missing:
-            known.update(zip(missing, prepared(served.vectors(missing), served.similarity), strict=True))
+            countdown = Countdown(f"reading {len(missing):,} texts", 1.0, self.tell)
+            found = served.vectors(missing, told=countdown.reached)
+            known.update(zip(missing, prepared(found, served.similarity), strict=True))
         found = np.stack([known[text] for text in asked])
         return found if role == QUERY else kept(found, served.stored_bits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -121,15 +121,25 @@ class SentenceEncoder(Served):
         found: Vectors = widened(codes, self.stored_bits, dim=self.out)
         return found
 
-    def vectors(self, texts: Sequence[str], *, batch_size: int = 32) -> Vectors:
-        """The vectors of texts as they stand, with no prompt before them: float32 [n, out]."""
+    def vectors(
+        self, texts: Sequence[str], *, batch_size: int = 32, told: Callable[[float], None] = lambda share: None
+    ) -> Vectors:
+        """The vectors of texts as they stand, with no prompt before them: float32 [n, out].
+
+        Args:
+            batch_size: texts that are computed at a time, those of like length together.
+            told: called after each batch with the share of all tokens that was read.
+        """
         tokens = self._tokenizer.encode(texts)
-        order = np.argsort([len(ids) for ids in tokens], kind="stable")
+        lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
+        order = np.argsort(lengths, kind="stable")
+        read = np.cumsum(lengths[order])
         found = np.empty((len(texts), self.out), dtype=np.float32)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             ids, there = side_by_side([tokens[at] for at in chosen])
             found[chosen] = self.forward(ids, there)
+            told(float(read[start + len(chosen) - 1] / read[-1]))
             self.pause()
         return found
 

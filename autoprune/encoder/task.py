@@ -109,6 +109,9 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
                 found[DOCUMENTS] = prompts.before(_some(there, REQUEST_TEXTS), "document")
         return found
 
+    def tell(self, message: str) -> None:
+        self.report(message)
+
     def describe(self) -> str:
         dense, architecture = self._dense, self._dense.architecture
         said = [
