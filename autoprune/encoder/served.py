@@ -75,6 +75,20 @@ class SentenceEncoder(Served):
         return stored_bytes(self.out, self.stored_bits)
 
     @property
+    def advice(self) -> str:
+        if self.stored_bits == FLOAT:
+            return ""
+        kind = stored(np.ones((1, self.out), dtype=np.float32), self.stored_bits)
+        return (
+            f"Vectors of documents are stored in {self.stored_bits} bit{'s' * (self.stored_bits > 1)} a dimension, "
+            f"{kind.dtype} [n, {kind.shape[1]}], and compared with those of queries, which stay float32:\n\n"
+            "```python\n"
+            'index = model.encode(documents, role="document")\n'
+            'scores = model.encode(queries, role="query") @ model.widened(index).T  # where vectors have length 1\n'
+            "```"
+        )
+
+    @property
     def example(self) -> str:
         role = ", role='query'" if self.prompts.describe() else ""
         return f"model.encode(['a text', 'another one']{role})"

@@ -252,6 +252,8 @@ def _caveats(front: Front, point: Point) -> str:
             f"This folder gives the vectors that were measured; bytes and milliseconds are those of autoprune's own "
             f"artifact. {front.format} spends some time of its own on every request."
         )
+    if left := point.left_out(front.format):
+        lines.append(f"{left}.")
     if point.number and not telling(point.known["quality"]):
         lines.append("How far its quality can be relied on is not known: it has no interval, or one that says nothing.")
     if not lines:
