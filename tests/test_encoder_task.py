@@ -31,6 +31,8 @@ from autoprune.measure.judge import Judge
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
+from autoprune.views.card import card
+from autoprune.views.phrases import byte_count
 
 
 def made_by(task: EncoderTask, recipe: dict[str, object]) -> Encoder:
@@ -461,8 +463,11 @@ def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
         "task.metric=similarity",  # the scores are nobody's
         "presets=none",
         "requirements=none",
+        "space=index",
         *("~space.cut.rows", "~space.cut.ffn", "~space.cut.heads"),
         "space.tune.epochs=0",
+        "task.workloads={index: 4xtexts, query: 1x8}",
+        "study.objectives=[quality,size,index]",
         "study.trials=2",
         "study.name=own",
         "study.latency_seconds=0.02",
@@ -470,6 +475,18 @@ def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
     )
     assert all(point.verified for point in front)
     assert {point.candidate.recipe.get("runtime") for point in front} >= {"onnx"}
+    assert {"vector_bytes", "latency_ms.index"} <= set(front.record.names)
+    assert "vector_bytes" in front.columns
+    small = front.pick(prefer="index")
+    told = small.known["vector_bytes"]
+    assert told.value < 4 * HIDDEN == told.value / told.ratio
+    served = small.load()
+    assert isinstance(served, SentenceEncoder)
+    assert served.encode("a bird", role="document").nbytes == told.value
+    assert served.encode("a bird", role="query").dtype == np.float32
+    page = card(front, small)
+    assert f"| vectors of a million texts | {byte_count(1e6 * told.value)} |" in page
+    assert " a second |" in page
 
 
 def test_a_look_has_rows_of_the_main_metrics_alone(encoder_task: EncoderTask, halved: Encoder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.serve import serve_encoder
 from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.stock_format import STOCK
 from autoprune.encoder.stored import WIDTHS, kept, stored, stored_bytes, widened
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.fronts.requirements import parse_requirements
@@ -84,6 +86,14 @@ def test_lengths_that_count_are_not_lost(tmp_path: Path) -> None:
     assert storing(model, 16).encode(TEXTS[:2]).dtype == np.float16
     space = {"store": {"bits": {"any_of": [32, 16, 8, 1]}}}
     assert make_task(folder).suited(space) == {"store": {"bits": {"any_of": [32, 16]}}}
+
+
+@pytest.mark.parametrize("bits", [16, 8, 1])
+def test_an_export_says_how_its_vectors_are_stored_as_they_were_measured(bits: int) -> None:
+    said = STOCK.left_out({"stored_bits": bits})
+    (how,) = re.findall("`(.*)`", said)
+    np.testing.assert_array_equal(eval(how, {"numpy": np, "vectors": DRAWN}), stored(DRAWN, bits))
+    assert STOCK.left_out({}) == ""
 
 
 def test_a_prefix_keeps_the_first_dimensions(tmp_path: Path) -> None:
