@@ -137,6 +137,11 @@ class Front:
         if prefer not in OBJECTIVES:
             raise unknown("objective", prefer, OBJECTIVES)
         found = self._pool.pick(prefer, verified=verified)
+        if found is None and OBJECTIVES[prefer][0] not in self.record.names:
+            raise AutopruneError(
+                f"study {self.record.name!r} measured nothing called {OBJECTIVES[prefer][0]}, so that nothing can be picked "
+                f"for its {prefer}."
+            )
         if found is None:
             raise AutopruneError(self.explain_empty())
         return found

@@ -29,6 +29,9 @@ OBJECTIVES: dict[str, tuple[str, bool]] = {
 }
 """Objective → (the reading it stands for, whether larger is better)."""
 
+USUAL = ("quality", "size", "latency")
+"""Objectives of a search that is told none."""
+
 COUNTED = ("size", "index")
 """Objectives that are counted: their values have no error."""
 

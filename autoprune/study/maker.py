@@ -12,7 +12,7 @@ from autoprune.errors import AutopruneError
 from autoprune.fronts.requirements import OBJECTIVES, Requirements, parse_requirements
 from autoprune.measure.reading import reading_names
 from autoprune.models.context import Context
-from autoprune.recipes.recipe import Plan, plan
+from autoprune.recipes.recipe import Plan, keys_of, plan
 from autoprune.recipes.stages import dense_key
 from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
@@ -21,6 +21,9 @@ from autoprune.study.definition import Definition
 from autoprune.study.executor import Worker
 from autoprune.study.settings import find_device
 from autoprune.tasks.task import Task
+
+SHRINKING = ("dims", "store")
+"""Steps that make the vectors that are stored smaller."""
 
 
 class Maker(Worker):
@@ -110,7 +113,17 @@ class Maker(Worker):
         Raises:
             AutopruneError: with the path of the entry.
         """
-        _ = self.context, self.requirements
+        _ = self.context
+        self._check_stored()
+
+    def _check_stored(self) -> None:
+        """Refuses to ask for smaller vectors where nothing makes them smaller."""
+        held = self.definition.content
+        asked = ["study.objectives: index"] * ("index" in held["study"]["objectives"])
+        asked += [f"requirements: {item.text}" for item in self.requirements.items if item.reading == "vector_bytes"]
+        tried = {*keys_of(held["space"]), *keys_of(held["presets"])}
+        if asked and tried.isdisjoint(SHRINKING):
+            raise AutopruneError(f"{asked[0]}: nothing in this space makes vectors smaller; search with space=index.")
 
     def plan(self, recipe: Mapping[str, Any]) -> Plan:
         """The normal form of a recipe for the study's task."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from autoprune.errors import AutopruneError, unknown
-from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.fronts.requirements import OBJECTIVES, USUAL
 
 SAMPLERS = ("auto", "random")
 
@@ -22,7 +22,7 @@ class StudyConfig:
     trials: int | None = None
     minutes: float | None = None
     seed: int = 0
-    objectives: list[str] = field(default_factory=lambda: ["quality", "size", "latency"])
+    objectives: list[str] = field(default_factory=lambda: list(USUAL))
     sampler: str = "auto"
     workers: int | None = None
     latency_seconds: float = 0.4
