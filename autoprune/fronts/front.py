@@ -139,7 +139,7 @@ class Front:
         found = self._pool.pick(prefer, verified=verified)
         if found is None and OBJECTIVES[prefer][0] not in self.record.names:
             raise AutopruneError(
-                f"study {self.record.name!r} measured nothing called {OBJECTIVES[prefer][0]}, and can prefer nothing by it."
+                f"study {self.record.name!r} measured nothing called {OBJECTIVES[prefer][0]}; prefer another objective."
             )
         if found is None:
             raise AutopruneError(self.explain_empty())
