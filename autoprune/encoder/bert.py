@@ -98,7 +98,10 @@ def _read(source: Source) -> Encoder:
 def _is_tagged(source: Source, tag: str) -> bool:
     """Whether a model's card has a tag, as sentence-transformers writes those of the losses that it trained with."""
     card = source.folder / "README.md"
-    return card.is_file() and f"- {tag}\n" in card.read_text(encoding="utf-8", errors="replace")
+    if not card.is_file():
+        return False
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.strip().removeprefix("-").strip() == tag for line in lines)
 
 
 def _traits(source: Source, told: Mapping[str, Any], shape: Shape) -> dict[str, Any]:

@@ -153,7 +153,7 @@ class SentenceEncoder(Served):
             chosen = order[start : start + batch_size]
             ids, there = side_by_side([tokens[at] for at in chosen])
             found[chosen] = self.forward(ids, there)
-            told(float(read[start + len(chosen) - 1] / read[-1]))
+            told(float(read[start + len(chosen) - 1] / max(1, read[-1])))
             self.pause()
         return found
 
