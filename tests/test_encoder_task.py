@@ -256,6 +256,11 @@ def test_workloads_that_cannot_be(encoder_task: EncoderTask, workloads: dict[str
         read_workloads(workloads, there=list(encoder_task._own_texts(TEXTS)))
 
 
+def test_workloads_have_names() -> None:
+    with pytest.raises(AutopruneError, match=r"^task\.workloads: a mapping such as"):
+        structured(EncoderConfig, {"workloads": ["1x16"]}, "task")
+
+
 def test_rows_have_slices_and_units_of_their_own(encoder_task: EncoderTask, halved: Encoder) -> None:
     served = served_of(encoder_task, halved)
     rows = encoder_task.score(served, "validation")
