@@ -336,6 +336,8 @@ def _refuse_unknown(schema: type[Any], section: Mapping[str, Any], where: str) -
             if not isinstance(value, Mapping):
                 raise AutopruneError(f"{where}.{key}: it has entries that are set one by one, but got {value!r}.")
             _refuse_unknown(type(inner), value, f"{where}.{key}")
+        elif str(fields[str(key)].type).startswith("dict[") and not isinstance(value, Mapping | None):
+            raise AutopruneError(f"{where}.{key}: a mapping such as {{name: value}} must be given, but got {value!r}.")
 
 
 def _plain(node: Any) -> dict[str, Any]:

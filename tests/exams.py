@@ -19,6 +19,7 @@ from autoprune.artifacts.served import Served
 from autoprune.encoder.architecture import MAPS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.stored import kept
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.module.model import Adopted
@@ -138,6 +139,7 @@ ENCODER_EXAMS = [
         Exam("quantize", {"bits": {"word": 3, "body": 4}}, bits=frozenset({3, 4})),
         Exam("quantize", {"bits": {"word": 2, "body": 3}}, bits=frozenset({2, 3})),
         Exam("quantize", {"bits": {"word": 1}}, bits=frozenset({1, 32})),
+        Exam("store", {"bits": 1}),
     )
 ]
 
@@ -172,6 +174,8 @@ REFUSED = [
     (Exam("quantize", {"bits": 4, "levels": "normal"}, family="encoders"), "take even levels"),
     (Exam("quantize", {"bits": 1.6}), "one of 32, 8, 4, 3, 2, 1 must be given"),
     (Exam("quantize", {"bits": 3, "levels": "gaussian"}), "'gaussian' is unknown"),
+    (Exam("store", {"bits": 4}, family="encoders"), "one of 32, 16, 8, 1 must be given, but got 4"),
+    (Exam("store", {"bits": 8}), "nobody stores what this model gives"),
     (Exam("layers", {"sparsity": 0.5}), "the model has no layers"),
     (Exam("heads", {"sparsity": 0.5}), "the model has no heads"),
     (Exam("ffn", {"sparsity": 0.5}), "the model has no ffn"),
@@ -307,12 +311,13 @@ def encoder_family(task: EncoderTask) -> Family:
 
     def answers(served: Served) -> Array:
         assert isinstance(served, SentenceEncoder)
-        return served.encode(texts)
+        return served.widened(served.encode(texts))
 
     def expected(masked: Model) -> Array:
         assert isinstance(masked, Encoder)
         with torch.no_grad():
-            return masked.calibrate(texts)[:, masked.standing(masked.axes["out"])].numpy()
+            vectors = masked.calibrate(texts)[:, masked.standing(masked.axes["out"])].numpy()
+        return kept(vectors, masked.stored_bits)
 
     def assert_whole(served: Served, model: Model) -> None:
         found = answers(served)

@@ -27,18 +27,18 @@ ROOMS = {
     "readers": "named files arrays model2vec parquet words ids table",
     "packing": "arrays bits codes packed biased product rows normal parts writing blocks ids",
     "models": "remembered context axis table planned model",
-    "steps": "step importance layers width rows dims l1 magnitude quantize product tiers",
+    "steps": "step importance layers width rows dims l1 magnitude quantize product tiers store",
     "artifacts": "manifest served tensor_file artifact formats",
     "tasks": "metric benchmarks task",
     "recommender": "histories strangers loss ranking data data.looks data.columns data.text data.delimited "
     "data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk served model "
     "task pieces sides trained matching brought make",
-    "encoder": "settings source checkpoint prompts similarity vocabulary tokenizer functional architecture transformer "
-    "layouts sizes weights onnx_session onnx_spec onnx_graph served torch_served serve model parts reach obstacles "
-    "modules stock stock_format hub pretrained bert config slices workloads benchmarks benchmarks.part "
-    "benchmarks.tables benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
-    "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage "
-    "texts teacher judging task make",
+    "encoder": "settings source checkpoint countdown prompts similarity stored vocabulary tokenizer functional "
+    "architecture transformer layouts sizes weights onnx_session onnx_spec onnx_graph served torch_served "
+    "serve model parts reach obstacles modules stock stock_format hub pretrained bert workloads config "
+    "slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements "
+    "benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
+    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
     "judging task make formats static_format",
     "module": "lookup tables served metrics own source declared epoch model config task make",

@@ -53,7 +53,13 @@ def test_a_measurement_survives_json() -> None:
 
 def test_what_a_measurement_says_beside_its_values_survives_json_too() -> None:
     said = dataclasses.replace(
-        BASELINE, asides={"faint": "told"}, rules=RULES, folder_bytes=3000, history_bytes=0, draws=(1.0, 1.1)
+        BASELINE,
+        asides={"faint": "told"},
+        rules=RULES,
+        folder_bytes=3000,
+        history_bytes=0,
+        vector_bytes=96,
+        draws=(1.0, 1.1),
     )
     assert Measurement.from_json(json.loads(json.dumps(said.to_json()))) == said
     assert not set(LATER) & set(BASELINE.to_json()), "lines of older archives stay as they were"

@@ -75,6 +75,10 @@ class Format(ABC):
         """What else one can do with what is in a folder, as Markdown; empty where that is all."""
         return ""
 
+    def left_out(self, manifest: Mapping[str, Any]) -> str:
+        """What was measured of an artifact and is left to whoever uses the folder, in a sentence; empty: nothing."""
+        return ""
+
 
 class OwnFormat(Format):
     """The artifact as it is."""

@@ -92,6 +92,11 @@ class Served(ABC):
         return 0
 
     @property
+    def vector_bytes(self) -> int | None:
+        """Bytes of the vector that is stored of each text, where users store any: None unless a family says so."""
+        return None
+
+    @property
     @abstractmethod
     def example(self) -> str:
         """Python that asks `model` for something it knows, to show what can be asked."""

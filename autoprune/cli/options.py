@@ -46,7 +46,9 @@ OPTIONS: dict[str, tuple[Any, OptionInfo, Any]] = {
     ),
     "prefer": (
         str | None,
-        typer.Option("--prefer", help="quality, size or latency: what is picked; by default what the profile prefers."),
+        typer.Option(
+            "--prefer", help="quality, size, latency or index: what is picked; by default what the profile prefers."
+        ),
         None,
     ),
     "format": (

@@ -279,6 +279,8 @@ def _say_doubts(console: Console, found: Front, point: Point) -> None:
         say(console, f"\nWARNING: {warning}.", style="bold red")
     if beyond(found.record, point):
         say(console, f"\nIt {beyond(found.record, point)}.", style="bold yellow")
+    if left := point.left_out(found.format):
+        say(console, f"\n{left}.", style="bold yellow")
     if not point.verified:
         say(console, f"\nIt is not verified on test data: {verifying(found, point)}", style="bold yellow")
 

@@ -37,6 +37,8 @@ SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch
 
 ADAPTER = "adapter_config.json"
 
+MATRYOSHKA = "loss:MatryoshkaLoss"
+
 MOST = 2**15
 """Tokens of the longest text where neither the tokenizer nor the places set a limit."""
 
@@ -89,7 +91,17 @@ def _read(source: Source) -> Encoder:
     )
     model = _assembled(architecture, tokenizer, {**weights, **behind.cut_to(kept)}, shape, behind)
     model.notes = tuple(source.notes)
+    model.matryoshka = bool(told.get("matryoshka_dimensions")) or _is_tagged(source, MATRYOSHKA)
     return model
+
+
+def _is_tagged(source: Source, tag: str) -> bool:
+    """Whether a model's card has a tag, as sentence-transformers writes those of the losses that it trained with."""
+    card = source.folder / "README.md"
+    if not card.is_file():
+        return False
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.strip().removeprefix("-").strip() == tag for line in lines)
 
 
 def _traits(source: Source, told: Mapping[str, Any], shape: Shape) -> dict[str, Any]:

@@ -12,9 +12,11 @@ import pandas as pd
 from autoprune.encoder.benchmarks.benchmark import Benchmark, Vectors
 from autoprune.encoder.benchmarks.coverage import Coverage
 from autoprune.encoder.benchmarks.part import Budget
-from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.countdown import Countdown
+from autoprune.encoder.served import QUERY, SentenceEncoder
 from autoprune.encoder.similarity import prepared
 from autoprune.encoder.slices import PERTURBATIONS, SLICES, slice_columns, word_frequency
+from autoprune.encoder.stored import kept
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.errors import unknown
 from autoprune.tasks.task import Judging
@@ -38,6 +40,9 @@ class EncoderJudging(Judging[SentenceEncoder]):
     """
 
     slices = SLICES
+
+    def tell(self, message: str) -> None:
+        """Says how far long work is; nothing here."""
 
     def __init__(
         self,
@@ -115,10 +120,13 @@ class EncoderJudging(Judging[SentenceEncoder]):
         return self._sliced[key]
 
     def _encode(self, served: SentenceEncoder, texts: Sequence[str], role: str | None) -> Vectors:
-        """Vectors prepared for the model's similarity, each text of a role computed once."""
+        """Vectors prepared for the model's similarity, each text of a role computed once; all but queries as stored."""
         known = self._known.setdefault(served, {})
         asked = served.prompts.before(texts, role)
         missing = [text for text in dict.fromkeys(asked) if text not in known]
         if missing:
-            known.update(zip(missing, prepared(served.vectors(missing), served.similarity), strict=True))
-        return np.stack([known[text] for text in asked])
+            countdown = Countdown(f"reading {len(missing):,} texts", 1.0, self.tell)
+            found = served.vectors(missing, told=countdown.reached)
+            known.update(zip(missing, prepared(found, served.similarity), strict=True))
+        found = np.stack([known[text] for text in asked])
+        return found if role == QUERY else kept(found, served.stored_bits)

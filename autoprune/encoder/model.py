@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from autoprune.encoder.architecture import MAPS, NORMS, Architecture
 from autoprune.encoder.functional import GONE, padded
 from autoprune.encoder.sizes import Norm, Sizes, tables_and_axes
+from autoprune.encoder.stored import HALVES, WIDTHS
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
 from autoprune.encoder.transformer import Layer, embed
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
 from autoprune.models.model import Model, Watch, unchanged
-from autoprune.models.table import Linear, Table
+from autoprune.models.table import FLOAT_BITS, Linear, Table
 
 
 class Encoder(Model):
@@ -35,6 +36,7 @@ class Encoder(Model):
 
     Attributes:
         notes: what people should know of where it was read from.
+        matryoshka: whether it was trained so that the first dimensions of a vector can do without the others.
         distances: what each distance adds to the scores of each head of all layers, float32 [heads, buckets], or None.
     """
 
@@ -50,6 +52,7 @@ class Encoder(Model):
         self.architecture = architecture
         self.tokenizer = tokenizer
         self.notes: tuple[str, ...] = ()
+        self.matryoshka = False
         widths = {"embedding": self._table("word").dim, "queries": architecture.head_dim, "keys": architecture.head_dim}
         self.norms = nn.ModuleDict()
         for name in sizes.norms:
@@ -236,8 +239,20 @@ class Encoder(Model):
         self.basis = rotation.T @ self.basis
         self.projects = torch.ones_like(self.projects)
 
+    def unstorable(self, bits: int) -> str:
+        if type(bits) is not int or bits not in WIDTHS:
+            return f"one of {', '.join(map(str, WIDTHS))} must be given, but got {bits!r}"
+        similarity = self.architecture.similarity
+        if bits >= HALVES or similarity == "cosine" or self.architecture.normalize:
+            return ""
+        return (
+            f"{bits} bits keep the direction of a vector and lose its length, which this model's similarity "
+            f"({similarity}) rests on; give 16 or 32"
+        )
+
     def settings(self) -> dict[str, Any]:
         counted = {} if self.padding is None else {"padding": self.padding}
+        counted |= {} if self.stored_bits == FLOAT_BITS else {"stored_bits": self.stored_bits}
         layers = [self._settings_of(layer) for layer in self.layers]
         return {"kind": "encoder", **self.architecture.settings(), **counted, "out": self.out, "layers": layers}
 

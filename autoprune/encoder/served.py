@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -14,12 +14,16 @@ from autoprune.artifacts.served import Parts, Served
 from autoprune.encoder.onnx_session import open_session, run
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
+from autoprune.encoder.stored import FLOAT, WIDTHS, stored, stored_bytes, widened
 from autoprune.encoder.tokenizer import Tokenizer, side_by_side
 from autoprune.errors import AutopruneError
 from autoprune.fits import fits
 from autoprune.machine import threads
 
 Vectors = NDArray[np.float32]
+
+QUERY = "query"
+"""The role of texts that ask: their vectors are compared with stored ones, and stored nowhere."""
 
 SETTINGS: dict[str, Any] = {
     "runtime": str,
@@ -34,6 +38,7 @@ SETTINGS: dict[str, Any] = {
     "padding": int | None,
     "prompts": dict[str, Any] | None,
     "similarity": str | None,
+    "stored_bits": int | None,
     "rows": dict[str, int] | None,
     "outside": dict[str, list[Any]] | None,
 }
@@ -47,6 +52,7 @@ class SentenceEncoder(Served):
         out: dimensions of a vector.
         prompts: what stands before a text, by its role.
         similarity: how vectors are to be compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
+        stored_bits: in which a dimension is stored, one of `autoprune.encoder.stored.WIDTHS`.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -60,6 +66,27 @@ class SentenceEncoder(Served):
         self.similarity: str = parts.manifest.get("similarity", SIMILARITIES[0])
         if self.similarity not in SIMILARITIES:
             raise ValueError(f"similarity in its manifest is {self.similarity!r}")
+        self.stored_bits: int = parts.manifest.get("stored_bits", FLOAT)
+        if self.stored_bits not in WIDTHS:
+            raise ValueError(f"stored_bits in its manifest is {self.stored_bits!r}")
+
+    @property
+    def vector_bytes(self) -> int:
+        return stored_bytes(self.out, self.stored_bits)
+
+    @property
+    def advice(self) -> str:
+        if self.stored_bits == FLOAT:
+            return ""
+        kind = stored(np.ones((1, self.out), dtype=np.float32), self.stored_bits)
+        return (
+            f"Vectors of documents are stored in {self.stored_bits} bit{'s' * (self.stored_bits > 1)} a dimension, "
+            f"{kind.dtype} [n, {kind.shape[1]}], and compared with those of queries, which stay float32:\n\n"
+            "```python\n"
+            'index = model.encode(documents, role="document")\n'
+            'scores = model.encode(queries, role="query") @ model.widened(index).T  # where vectors have length 1\n'
+            "```"
+        )
 
     @property
     def example(self) -> str:
@@ -67,11 +94,14 @@ class SentenceEncoder(Served):
         return f"model.encode(['a text', 'another one']{role})"
 
     @overload
-    def encode(self, texts: str, *, role: str | None = None, batch_size: int = 32) -> Vectors: ...
+    def encode(self, texts: str, *, role: str | None = None, batch_size: int = 32) -> NDArray[Any]: ...
     @overload
-    def encode(self, texts: Sequence[str], *, role: str | None = None, batch_size: int = 32) -> Vectors: ...
-    def encode(self, texts: str | Sequence[str], *, role: str | None = None, batch_size: int = 32) -> Vectors:
-        """The vectors of texts, float32 [n, out]; of a single text, [out].
+    def encode(self, texts: Sequence[str], *, role: str | None = None, batch_size: int = 32) -> NDArray[Any]: ...
+    def encode(self, texts: str | Sequence[str], *, role: str | None = None, batch_size: int = 32) -> NDArray[Any]:
+        """The vectors of texts, [n, out]; of a single text, [out].
+
+        They are float32, unless the model stores them in fewer bits: then those of texts that are no queries come as
+        they are to be stored (`autoprune.encoder.stored.stored`), and `widened` takes them back.
 
         Args:
             texts: one that is longer than the model reads is cut off.
@@ -83,7 +113,7 @@ class SentenceEncoder(Served):
             AutopruneError: something is no text, there is no such role, or `batch_size` is not positive.
         """
         if isinstance(texts, str):
-            only: Vectors = self.encode([texts], role=role)[0]
+            only: NDArray[Any] = self.encode([texts], role=role)[0]
             return only
         if not isinstance(batch_size, int) or batch_size < 1:
             raise AutopruneError(f"encode: batch_size >= 1 must hold, but got {batch_size!r}.")
@@ -93,17 +123,37 @@ class SentenceEncoder(Served):
         for text in texts:
             if not isinstance(text, str):
                 raise AutopruneError(f"encode: texts are strings, but among them is {text!r}.")
-        return self.vectors(self.prompts.before(texts, role), batch_size=batch_size)
+        found = self.vectors(self.prompts.before(texts, role), batch_size=batch_size)
+        return found if role == QUERY else stored(found, self.stored_bits)
 
-    def vectors(self, texts: Sequence[str], *, batch_size: int = 32) -> Vectors:
-        """The vectors of texts as they stand, with no prompt before them: float32 [n, out]."""
+    def widened(self, codes: NDArray[Any]) -> Vectors:
+        """What stored vectors stand for, float32 [n, out]: what queries are compared with.
+
+        Args:
+            codes: as `encode` gave them, [n, …].
+        """
+        found: Vectors = widened(codes, self.stored_bits, dim=self.out)
+        return found
+
+    def vectors(
+        self, texts: Sequence[str], *, batch_size: int = 32, told: Callable[[float], None] = lambda share: None
+    ) -> Vectors:
+        """The vectors of texts as they stand, with no prompt before them: float32 [n, out].
+
+        Args:
+            batch_size: texts that are computed at a time, those of like length together.
+            told: called after each batch with the share of all tokens that was read.
+        """
         tokens = self._tokenizer.encode(texts)
-        order = np.argsort([len(ids) for ids in tokens], kind="stable")
+        lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
+        order = np.argsort(lengths, kind="stable")
+        read = np.cumsum(lengths[order])
         found = np.empty((len(texts), self.out), dtype=np.float32)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             ids, there = side_by_side([tokens[at] for at in chosen])
             found[chosen] = self.forward(ids, there)
+            told(float(read[start + len(chosen) - 1] / max(1, read[-1])))
             self.pause()
         return found
 

@@ -10,6 +10,14 @@ from typing import Any
 from autoprune.artifacts.formats import Format, Obstacle
 from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.prompts import DECLARED
+from autoprune.encoder.stored import FLOAT
+
+HOW = {
+    16: "vectors.astype('float16')",
+    8: "numpy.rint(vectors * (127 / abs(vectors).max(axis=1, keepdims=True))).astype('int8')",
+    1: "numpy.packbits(vectors > 0, axis=1)",
+}
+"""Python that makes what `autoprune.encoder.stored.stored` does of vectors, by bits."""
 
 
 class StockFormat(Format):
@@ -25,6 +33,15 @@ class StockFormat(Format):
         from autoprune.encoder.stock import write_stock  # here, because it waits for torch
 
         write_stock(folder, to)
+
+    def left_out(self, manifest: Mapping[str, Any]) -> str:
+        bits = manifest.get("stored_bits", FLOAT)
+        if bits == FLOAT:
+            return ""
+        return (
+            "It gives float32 vectors, and was measured with all but those of queries stored in "
+            f"{bits} bit{'s' * (bits > 1)}: that is left to whoever stores them, by `{HOW[bits]}`"
+        )
 
     def size_bytes(self, folder: Path) -> int:
         """Of all files but the card."""

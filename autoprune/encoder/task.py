@@ -19,18 +19,19 @@ from autoprune.artifacts.served import Beside, Parts
 from autoprune.encoder.benchmarks.benchmark import Benchmark
 from autoprune.encoder.benchmarks.coverage import Coverage
 from autoprune.encoder.benchmarks.fidelity import Fidelity, Neighbours, Similarities
+from autoprune.encoder.benchmarks.retrieval import Retrieval
 from autoprune.encoder.config import EncoderConfig
 from autoprune.encoder.functional import padded
 from autoprune.encoder.judging import EncoderJudging
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
-from autoprune.encoder.reach import within_reach, without
+from autoprune.encoder.reach import choosing, within_reach, without
 from autoprune.encoder.serve import serve_encoder
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.teacher import Teacher, digest_of
 from autoprune.encoder.texts import Corpus, split_texts
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
-from autoprune.encoder.workloads import WORKLOADS, asking, make_requests
+from autoprune.encoder.workloads import DOCUMENTS, QUERIES, TEXTS, asking, make_requests, read_workloads
 from autoprune.machine import fastest_products
 from autoprune.models.context import Context
 from autoprune.tasks.task import Task
@@ -60,8 +61,8 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
             names another.
     """
 
-    workload_names = tuple(WORKLOADS)
     runtimes = ("torch", "onnx")
+    stores_vectors = True
 
     def __init__(self, config: EncoderConfig, dense: Encoder, corpus: Corpus, benchmarks: Sequence[Benchmark]) -> None:
         config.check()
@@ -74,12 +75,12 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         )
         prompts, train = dense.architecture.prompts, self._texts["train"]
         self._train = prompts.spread(train)  # what distillation reads: texts as the model will be asked for them
-        own = [
+        fidelity = [
             kind(self._texts, lambda split: self.teacher.vectors(prompts.before(self._texts[split])))
             for kind in FIDELITY
         ]
         super().__init__(
-            [one.under(dense.architecture.similarity) for one in (*benchmarks, *own)],
+            [one.under(dense.architecture.similarity) for one in (*benchmarks, *fidelity)],
             Coverage(self._texts, dense.tokenizer.count),
             metric=config.metric,
             tokenizer=dense.tokenizer,
@@ -89,9 +90,27 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
             one.prepare(lambda texts, role=None: self.teacher.vectors(prompts.before(texts, role)))
         self._calibration = dense.tokenizer.shortened(_some(self._train, CALIBRATION_TEXTS), CALIBRATION_TOKENS)
         self._frequency = _worth(dense.tokenizer, self._train)
-        self._requests = make_requests(dense.tokenizer, _some(train, REQUEST_TEXTS))
+        own = self._own_texts(train)
+        workloads = read_workloads(config.workloads, there=list(own))
+        self.workload_names = tuple(workloads)
+        self.workload_items = {name: one.texts for name, one in workloads.items()}
+        self._requests = make_requests(dense.tokenizer, own, workloads)
         self._tokens: tuple[bytes, list[Tokens]] | None = None
         self._wanted: Tensor | None = None
+
+    def _own_texts(self, train: Sequence[str]) -> dict[str, list[str]]:
+        """The user's texts that requests are made of, by their source, behind their prompts."""
+        prompts, found = self._dense.architecture.prompts, {TEXTS: _some(train, REQUEST_TEXTS)}
+        for one in self.benchmarks:
+            if isinstance(one, Retrieval):
+                held = one.collection
+                found[QUERIES] = prompts.before(_some(held.queries["validation"], REQUEST_TEXTS), "query")
+                there = [text for text in held.documents if text]
+                found[DOCUMENTS] = prompts.before(_some(there, REQUEST_TEXTS), "document")
+        return found
+
+    def tell(self, message: str) -> None:
+        self.report(message)
 
     def describe(self) -> str:
         dense, architecture = self._dense, self._dense.architecture
@@ -106,12 +125,16 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
             said.append(f"prompts: {architecture.prompts.describe()}")
         if architecture.similarity != "cosine":
             said.append(f"similarity: {architecture.similarity}")
+        if dense.matryoshka:
+            said.append("the first dimensions of a vector can do without the others, its folder says (Matryoshka)")
         return "; ".join([*said, *dense.notes])
 
     def fingerprint(self) -> str:
         settings = dataclasses.asdict(self.config)
-        for located in ("name", "model", "texts", "data", "metric"):  # what they hold is hashed, wherever it lies
+        for located in ("name", "model", "texts", "data", "metric", "matryoshka"):  # what is read, or the space, tells
             del settings[located]
+        if self.config.workloads is None:  # the usual ones leave the fingerprint as it was
+            del settings["workloads"]
         held = [self._digest, self._corpus.fingerprint(), *(one.fingerprint() for one in self.benchmarks)]
         return f"{hashlib.sha256(' '.join(held).encode()).hexdigest()} {json.dumps(settings, sort_keys=True)}"
 
@@ -125,6 +148,10 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
             of_layers = [dense.size(axis) for axis in dense.axes_of(kind).values()]
             sizes[kind] = (min(of_layers), sum(of_layers))
         found = within_reach(recipe, sizes)
+        found = choosing(found, "store", "bits", lambda bits: not dense.unstorable(bits))
+        told = self.config.matryoshka
+        if not (dense.matryoshka if told is None else told):
+            found = choosing(found, "dims", "importance", lambda importance: importance != "prefix")
         return found if dense.tokenizer.reducible else without(found, "rows")
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> Encoder:  # it comes trained

@@ -13,6 +13,7 @@ import numpy as np
 import platformdirs
 
 from autoprune.encoder.benchmarks.benchmark import Vectors
+from autoprune.encoder.countdown import Countdown
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.similarity import prepared
@@ -47,9 +48,11 @@ class Teacher:
             path = folder / f"{hashlib.sha256(json.dumps(chunk).encode()).hexdigest()[:24]}.npy"
             kept = self._kept(path, len(chunk))
             if kept is None:
-                self._report(f"embedding texts with the dense model: {start:,} of {len(texts):,}")
+                doing = f"embedding texts with the dense model: {start:,} of {len(texts):,}"
+                self._report(doing)
                 dense = dense or self._serve()
-                kept = prepared(dense.vectors(chunk), dense.similarity)
+                countdown = Countdown(f"{doing}, the next {len(chunk):,}", 1.0, self._report)
+                kept = prepared(dense.vectors(chunk, told=countdown.reached), dense.similarity)
                 self._keep(path, kept)
             found.append(kept)
         return np.concatenate(found)

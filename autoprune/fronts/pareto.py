@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import moocore
 import numpy as np
 
-from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.fronts.requirements import COUNTED, OBJECTIVES
 from autoprune.measure.reading import SURE, Reading
 
 SLOWEST = 2.0
@@ -52,14 +52,14 @@ def comparison(found: Readings, objectives: Sequence[str]) -> list[float]:
 
     The bound is what the true ratio is not worse than, with 95 % confidence (one-sided). So a candidate of which much
     is certain falls to none that merely looks better. A bound that nobody knows is worse than any: such candidates are
-    compared with one another by their values, and none beats what is known. Sizes are counted, and have no bound.
+    compared with one another by their values, and none beats what is known. What is counted (`COUNTED`) has no bound.
 
     To ask instead whether the difference of two candidates is significant was tried: that is not transitive, and where
     users are few it leaves nearly everything on the front.
     """
     signs = {name: 1 if OBJECTIVES[name][1] else -1 for name in objectives}
     values = zip(signs.values(), coordinates(found, objectives), strict=True)
-    bounds = [sign * bound(found, name) for name, sign in signs.items() if name != "size"]
+    bounds = [sign * bound(found, name) for name, sign in signs.items() if name not in COUNTED]
     return [*(sign * value for sign, value in values), *(UNKNOWN if math.isnan(one) else one for one in bounds)]
 
 
@@ -81,8 +81,8 @@ def coordinates(found: Readings, objectives: Sequence[str]) -> list[float]:
 def gains(found: Readings, objectives: Sequence[str], *, floor: float) -> list[float]:
     """What a candidate gained, by objective: all of it relative to the baseline, and more is better.
 
-    Quality is the share of the allowed loss that it did not use (the baseline's is 1), size log2 of times smaller,
-    latency log2 of times faster than `SLOWEST` x the baseline.
+    Quality is the share of the allowed loss that it did not use (the baseline's is 1), size and index log2 of times
+    smaller, latency log2 of times faster than `SLOWEST` x the baseline.
 
     Args:
         floor: the lowest ratio of quality that counts, below 1.
@@ -92,6 +92,7 @@ def gains(found: Readings, objectives: Sequence[str], *, floor: float) -> list[f
         "quality": lambda ratio: (ratio - floor) / (1 - floor),
         "size": lambda ratio: -math.log2(ratio),
         "latency": lambda ratio: math.log2(SLOWEST / ratio),
+        "index": lambda ratio: -math.log2(ratio),
     }
     return [gain[name](found[OBJECTIVES[name][0]].ratio) for name in objectives]
 

@@ -97,9 +97,10 @@ def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[
 
     `quality` is the first of `metrics`, the main ones; `METRIC` and `METRIC.SLICE` are values of metrics; `worst_slice`
     is the lowest ratio to the baseline among the slices of main metrics that bind; `size_bytes`, `memory_bytes`,
-    `latency_ms` (the first workload) and `latency_ms.WORKLOAD` are costs. What was not measured is not there. The ratio
-    of a latency is the paired one, and its value is that ratio times the baseline's median, so that candidates timed at
-    different hours can be compared; of another machine than the baseline's there is none.
+    `vector_bytes` (where users store vectors), `latency_ms` (the first workload) and `latency_ms.WORKLOAD` are costs.
+    What was not measured is not there. The ratio of a latency is the paired one, and its value is that ratio times the
+    baseline's median, so that candidates timed at different hours can be compared; of another machine than the
+    baseline's there is none.
     """
     found: dict[str, Reading] = {}
     for name, by_slice in measured.quality.items():
@@ -122,8 +123,10 @@ def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[
     for name, count, before in (
         ("size_bytes", measured.size_bytes, baseline.size_bytes),
         ("memory_bytes", measured.memory_bytes, baseline.memory_bytes),
+        ("vector_bytes", measured.vector_bytes, baseline.vector_bytes),
     ):
-        found[name] = Reading(count, count / before, error=0.0)
+        if count is not None and before is not None:
+            found[name] = Reading(count, count / before, error=0.0)
     timed = measured.latency if measured.machine == baseline.machine else {}
     for number, (name, latency) in enumerate(timed.items()):
         # The ratio is paired and so free of the machine's drift; its milliseconds are those of the baseline's day.
@@ -141,7 +144,9 @@ def shipped(measured: Measurement, baseline: Measurement) -> Reading | None:
     return Reading(measured.folder_bytes, measured.folder_bytes / baseline.folder_bytes, error=0.0)
 
 
-def reading_names(metric: str, metrics: Iterable[str], slices: Iterable[str], workloads: Iterable[str]) -> list[str]:
+def reading_names(
+    metric: str, metrics: Iterable[str], slices: Iterable[str], workloads: Iterable[str], *, stored: bool = False
+) -> list[str]:
     """The names that `readings` gives what a task measures, before anything is measured.
 
     Args:
@@ -149,6 +154,7 @@ def reading_names(metric: str, metrics: Iterable[str], slices: Iterable[str], wo
         metrics: all of them, that one included.
         slices: and perturbations, without the whole.
         workloads: of which latency is timed.
+        stored: whether users store what the task's models give.
     """
     values = dict.fromkeys([WHOLE, *slices], 1.0)
     quality = dict.fromkeys(metrics, values)
@@ -161,6 +167,7 @@ def reading_names(metric: str, metrics: Iterable[str], slices: Iterable[str], wo
         units=dict.fromkeys(quality, dict.fromkeys(values, FEWEST_UNITS)),
         size_bytes=1,
         memory_bytes=1,
+        vector_bytes=1 if stored else None,
         structure="",
         latency=dict.fromkeys(workloads, timed),
     )

@@ -38,6 +38,7 @@ class Look:
         counts: units that each of these rests on; of the dense model's look alone, by which others are read.
         errors: standard error of a metric's ratio to the dense model's, by a paired comparison; where it is known.
         size_bytes: of what the model needs to answer, if it were saved; 0 where it failed.
+        vector_bytes: of the vector that is stored of each text, where users store any.
         products: multiplications that one request takes, by the shapes alone; stands for latency, which is not timed.
         seconds: that it took.
         failed: why nothing came of it; empty if something did.
@@ -54,6 +55,7 @@ class Look:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     size_bytes: int = 0
+    vector_bytes: int | None = None
     products: int = 0
     seconds: float = 0.0
     failed: str = ""
@@ -78,6 +80,7 @@ class Look:
             errors=self.errors,
             size_bytes=self.size_bytes,
             memory_bytes=self.size_bytes,
+            vector_bytes=self.vector_bytes,
             structure="",
             latency={},
             rules=RULES,

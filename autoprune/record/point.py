@@ -71,6 +71,10 @@ class Point:
             return [REJECTED]
         return [UNREADABLE] if self._manifest is None else find_format(format).obstacles(self._manifest)
 
+    def left_out(self, format: str) -> str:
+        """What a format leaves to whoever uses it, see `autoprune.artifacts.formats.Format.left_out`."""
+        return "" if self._manifest is None else find_format(format).left_out(self._manifest)
+
     @cached_property
     def _manifest(self) -> dict[str, Any] | None:
         try:

@@ -163,6 +163,7 @@ class Candidates:
                 quality=point.found["quality"].ratio,
                 error=point.candidate.latest().errors.get(metric, 0.0),
                 size_bytes=point.candidate.latest().size_bytes,
+                vector_bytes=point.candidate.latest().vector_bytes,
             )
             for point in self._front().feasible
         )

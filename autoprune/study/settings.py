@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from autoprune.errors import AutopruneError, unknown
-from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.fronts.requirements import OBJECTIVES, USUAL
 
 SAMPLERS = ("auto", "random")
 
@@ -22,7 +22,7 @@ class StudyConfig:
     trials: int | None = None
     minutes: float | None = None
     seed: int = 0
-    objectives: list[str] = field(default_factory=lambda: list(OBJECTIVES))
+    objectives: list[str] = field(default_factory=lambda: list(USUAL))
     sampler: str = "auto"
     workers: int | None = None
     latency_seconds: float = 0.4
@@ -54,7 +54,7 @@ class StudyConfig:
                 raise unknown("study.objectives: objective", objective, OBJECTIVES)
         if self.objectives[:1] != ["quality"] or not 2 <= len(set(self.objectives)) == len(self.objectives):
             raise AutopruneError(
-                f"study.objectives: quality and one or two of size, latency must be given, but got {self.objectives}."
+                f"study.objectives: quality and some of size, latency, index must be given, but got {self.objectives}."
             )
 
 

@@ -145,6 +145,11 @@ def _trade(front: Front, point: Point) -> str:
     for name, was_bytes in (("size_bytes", before.size_bytes), ("memory_bytes", before.memory_bytes)):
         reading = found[name]
         rows.append((name, phrases.byte_count(reading.value), phrases.byte_count(was_bytes), _sure(reading)))
+    if "vector_bytes" in found:
+        reading, was_bytes = found["vector_bytes"], before.vector_bytes or 0
+        for name, times in (("vector_bytes", 1), ("vectors of a million texts", phrases.MILLION)):
+            values = (phrases.byte_count(times * reading.value), phrases.byte_count(times * was_bytes))
+            rows.append((name, *values, _sure(reading)))
     whole = shipped(measured, before)
     if whole is not None:
         was_bytes = before.folder_bytes or 0
@@ -159,7 +164,8 @@ def _trade(front: Front, point: Point) -> str:
             rows.append((f"latency, {name}", "-", "-", "the baseline was timed on another machine"))
         else:
             was_ms = before.latency[name].median_ms
-            rows.append((f"latency, {name}", f"{timed.value:.3f} ms", f"{was_ms:.3f} ms", _sure(timed)))
+            told = [f"{ms:.3f} ms{phrases.rate(measured.latency[name], ms)}" for ms in (timed.value, was_ms)]
+            rows.append((f"latency, {name}", *told, _sure(timed)))
     if not point.number:  # beside itself it would stand twice
         rows = [row[:2] for row in rows]
     machine = phrases.machine(front.record, measured.machine)
@@ -246,6 +252,8 @@ def _caveats(front: Front, point: Point) -> str:
             f"This folder gives the vectors that were measured; bytes and milliseconds are those of autoprune's own "
             f"artifact. {front.format} spends some time of its own on every request."
         )
+    if left := point.left_out(front.format):
+        lines.append(f"{left}.")
     if point.number and not telling(point.known["quality"]):
         lines.append("How far its quality can be relied on is not known: it has no interval, or one that says nothing.")
     if not lines:
