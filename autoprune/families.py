@@ -52,6 +52,12 @@ FAMILIES = {
             formats={"sentence-transformers": "autoprune.encoder.stock_format:STOCK"},
         ),
         Family(
+            kind="reranker",
+            serves="autoprune.reranker.served:serve_reranker",
+            tasks={"reranker": "autoprune.reranker.make:RERANKER"},
+            formats={"cross-encoder": "autoprune.reranker.stock_format:CROSS_ENCODER"},
+        ),
+        Family(
             kind="vectors",
             serves="autoprune.vectors.served:VectorIndex",
             tasks={"vectors": "autoprune.vectors.make:VECTORS", "words": "autoprune.vectors.make:WORDS"},

@@ -39,6 +39,8 @@ ROOMS = {
     "benchmarks.tables benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
     "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage "
     "texts teacher judging task make",
+    "reranker": "served heads reading obstacles stock stock_format lists first_stage asking benchmarks config task "
+    "make",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
     "judging task make formats static_format",
     "module": "lookup tables served metrics own source declared epoch model config task make",

@@ -85,6 +85,9 @@ def stock_obstacles(manifest: Mapping[str, Any]) -> list[Obstacle]:
     Args:
         manifest: what `model/manifest.json` of the artifact says.
     """
-    if manifest.get("kind") != "encoder":
-        return [NO_ENCODER]
+    return layer_obstacles(manifest) if manifest.get("kind") == "encoder" else [NO_ENCODER]
+
+
+def layer_obstacles(manifest: Mapping[str, Any]) -> list[Obstacle]:
+    """Those that lie in the layers of an encoder, whatever stands on them."""
     return [obstacle for stands, obstacle in OBSTACLES if stands(manifest)]

@@ -14,7 +14,7 @@ from autoprune.artifacts.served import Parts, Served
 from autoprune.encoder.onnx_session import open_session, run
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
-from autoprune.encoder.tokenizer import Tokenizer, side_by_side
+from autoprune.encoder.tokenizer import Text, Tokenizer, side_by_side, unmarked
 from autoprune.errors import AutopruneError
 from autoprune.fits import fits
 from autoprune.machine import threads
@@ -40,13 +40,31 @@ SETTINGS: dict[str, Any] = {
 """What a manifest must say, and of what type it is; that which may be None may be absent."""
 
 
-class SentenceEncoder(Served):
+class TextModel(Served):
+    """What reads texts, or pairs of them, and is judged by what it gives for them.
+
+    Attributes:
+        prompts: what stands before a text, by its role.
+        similarity: how vectors are to be compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
+    """
+
+    prompts: Prompts
+    similarity: str
+
+    @abstractmethod
+    def vectors(self, texts: Sequence[Text], *, batch_size: int = 32) -> Vectors:
+        """What it gives for texts as they stand, with no prompt before them: float32 [n, numbers]."""
+
+    @abstractmethod
+    def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
+
+
+class SentenceEncoder(TextModel):
     """Texts to vectors.
 
     Attributes:
         out: dimensions of a vector.
-        prompts: what stands before a text, by its role.
-        similarity: how vectors are to be compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -95,8 +113,7 @@ class SentenceEncoder(Served):
                 raise AutopruneError(f"encode: texts are strings, but among them is {text!r}.")
         return self.vectors(self.prompts.before(texts, role), batch_size=batch_size)
 
-    def vectors(self, texts: Sequence[str], *, batch_size: int = 32) -> Vectors:
-        """The vectors of texts as they stand, with no prompt before them: float32 [n, out]."""
+    def vectors(self, texts: Sequence[Text], *, batch_size: int = 32) -> Vectors:
         tokens = self._tokenizer.encode(texts)
         order = np.argsort([len(ids) for ids in tokens], kind="stable")
         found = np.empty((len(texts), self.out), dtype=np.float32)
@@ -108,7 +125,6 @@ class SentenceEncoder(Served):
         return found
 
     def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
         return self._tokenizer.count(texts)
 
     def check(self) -> None:
@@ -160,7 +176,9 @@ class OnnxEncoder(SentenceEncoder):
         return None if places is None else int(places) - (self._padding is not None)
 
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
-        return run(self._session(), ids, there.astype(np.int64))
+        ids, segments = unmarked(ids)
+        told_apart = "segment" in (self._rows or {})
+        return run(self._session(), ids, there.astype(np.int64), segments if told_apart else None)
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which opens sessions of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -19,12 +19,15 @@ REQUESTS = 8
 Request = list[str]
 
 
-def make_requests(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, list[Request]]:
+def make_requests(
+    tokenizer: Tokenizer, texts: Sequence[str], workloads: Mapping[str, tuple[int, int]] = WORKLOADS
+) -> dict[str, list[Request]]:
     """The requests of each workload, made of words of texts; the same at every call.
 
     Args:
         tokenizer: of the dense model.
         texts: whose words follow one another in the requests.
+        workloads: texts in a request, and tokens of each, by name.
     """
     draw, words = np.random.default_rng(0), " ".join(texts).split()
 
@@ -44,7 +47,7 @@ def make_requests(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, list[
 
     return {
         name: [[text(min(tokens, tokenizer.max_tokens)) for _ in range(count)] for _ in range(REQUESTS)]
-        for name, (count, tokens) in WORKLOADS.items()
+        for name, (count, tokens) in workloads.items()
     }
 
 
