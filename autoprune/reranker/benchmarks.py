@@ -81,7 +81,7 @@ class Reranking(Benchmark):
         return Reranking(lists, {"validation": grades}, metric=self._metric)
 
     def describe(self) -> str:
-        return f"{self._metric} of {self.lists.describe()}" + (f" ({self._found})" if self._found else "")
+        return f"{' and '.join(METRICS)} of {self.lists.describe()}" + (f" ({self._found})" if self._found else "")
 
     def fingerprint(self) -> str:
         grades = [
@@ -146,7 +146,7 @@ class Agreement(Benchmark):
         return part
 
     def describe(self) -> str:
-        return f"{self._metric} with the dense model's order of {self.lists.describe()}"
+        return f"{' and '.join(AGREEMENTS)} with the dense model's order of {self.lists.describe()}"
 
     def fingerprint(self) -> str:
         return sha256_of([self.name, self.lists.fingerprint()])

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.artifacts.served import Parts, Served
+from autoprune.artifacts.served import Parts
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.serve import serve_encoder
-from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.served import SentenceEncoder, TextModel
 from autoprune.encoder.tokenizer import Text
 from autoprune.errors import AutopruneError
 
@@ -31,7 +31,7 @@ class Ranked(NamedTuple):
     score: float
 
 
-class Reranker(Served):
+class Reranker(TextModel):
     """Two texts to a score.
 
     Attributes:
@@ -78,8 +78,9 @@ class Reranker(Served):
             raise AutopruneError(f"rank: a list of documents must be given, but got {documents!r}.")
         if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
             raise AutopruneError(f"rank: top_k >= 1 must hold, but got {top_k!r}.")
-        scores = self.predict([(query, document) for document in documents], batch_size=batch_size)
-        order = np.argsort(-scores, kind="stable")[:top_k]
+        given = self._given([(query, document) for document in documents], batch_size, "rank")
+        scores = SCORES[self._score](given)
+        order = np.argsort(-given, kind="stable")[:top_k]  # not by scores: a sigmoid makes large ones alike
         return [Ranked(int(at), float(scores[at])) for at in order]
 
     def predict(self, pairs: Sequence[tuple[str, str]], *, batch_size: int = 32) -> Scores:
@@ -88,10 +89,13 @@ class Reranker(Served):
         Raises:
             AutopruneError: something is no pair of texts, or `batch_size` is not positive.
         """
+        return SCORES[self._score](self._given(pairs, batch_size, "predict"))
+
+    def _given(self, pairs: Sequence[Any], batch_size: int, asked: str) -> Scores:
+        """What the model gives for pairs of texts, float32 [n]; whatever else is refused."""
         if not isinstance(batch_size, int) or batch_size < 1:
-            raise AutopruneError(f"predict: batch_size >= 1 must hold, but got {batch_size!r}.")
-        told = [_checked(pair) for pair in pairs]
-        return SCORES[self._score](self.vectors(told, batch_size=batch_size)[:, 0])
+            raise AutopruneError(f"{asked}: batch_size >= 1 must hold, but got {batch_size!r}.")
+        return self.vectors([_checked(pair, asked) for pair in pairs], batch_size=batch_size)[:, 0]
 
     def vectors(self, texts: Sequence[Text], *, batch_size: int = 32) -> Scores:
         """What the model gives for pairs, before anything becomes of it: float32 [n, 1]."""
@@ -103,12 +107,12 @@ class Reranker(Served):
         return self.encoder.count(texts)
 
 
-def _checked(pair: Any) -> tuple[str, str]:
+def _checked(pair: Any, asked: str) -> tuple[str, str]:
     if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-        raise AutopruneError(f"predict: a pair is two texts, a query and a document, but got {pair!r}.")
+        raise AutopruneError(f"{asked}: a pair is two texts, a query and a document, but got {pair!r}.")
     for text in pair:
         if not isinstance(text, str):
-            raise AutopruneError(f"predict: texts are strings, but among them is {text!r}.")
+            raise AutopruneError(f"{asked}: texts are strings, but among them is {text!r}.")
     return pair[0], pair[1]
 
 

@@ -105,7 +105,7 @@ class RerankerTask(EncoderJudging[Reranker], Task[Encoder, Reranker]):
         said = [
             f"{architecture.name}: {len(dense.layers)} layers, {len(dense.pieces):,} pieces, {architecture.score}",
             f"{len(self._train):,} pairs to distil on",
-            *(one.describe() for one in self.benchmarks),
+            *dict.fromkeys(one.describe() for one in self.benchmarks),
         ]
         if not dense.tokenizer.reducible:
             said.append(f"the vocabulary stays whole: its tokenizer ({dense.tokenizer.kind}) can lose no pieces")
