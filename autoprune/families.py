@@ -48,14 +48,15 @@ FAMILIES = {
         Family(
             kind="encoder",
             serves="autoprune.encoder.serve:serve_encoder",
-            tasks={"encoder": "autoprune.encoder.make:ENCODER", "stsb": "autoprune.encoder.make:STSB"},
-            formats={"sentence-transformers": "autoprune.encoder.stock_format:STOCK"},
-        ),
-        Family(
-            kind="reranker",
-            serves="autoprune.reranker.served:serve_reranker",
-            tasks={"reranker": "autoprune.reranker.make:RERANKER"},
-            formats={"cross-encoder": "autoprune.reranker.stock_format:CROSS_ENCODER"},
+            tasks={
+                "encoder": "autoprune.encoder.make:ENCODER",
+                "stsb": "autoprune.encoder.make:STSB",
+                "reranker": "autoprune.encoder.reranker.make:RERANKER",
+            },
+            formats={
+                "sentence-transformers": "autoprune.encoder.stock_format:STOCK",
+                "cross-encoder": "autoprune.encoder.reranker.stock_format:CROSS_ENCODER",
+            },
         ),
         Family(
             kind="vectors",

@@ -18,15 +18,15 @@ from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside, serve
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
+from autoprune.encoder.reranker.benchmarks import kendall, overlap
+from autoprune.encoder.reranker.config import RerankerConfig, RerankerData
+from autoprune.encoder.reranker.first_stage import Bm25
+from autoprune.encoder.reranker.make import make_reranker
+from autoprune.encoder.reranker.reading import read_cross_encoder
+from autoprune.encoder.reranker.served import Reranker
+from autoprune.encoder.reranker.stock import write_cross_encoder
+from autoprune.encoder.reranker.task import RerankerTask
 from autoprune.errors import AutopruneError
-from autoprune.reranker.benchmarks import kendall, overlap
-from autoprune.reranker.config import RerankerConfig, RerankerData
-from autoprune.reranker.first_stage import Bm25
-from autoprune.reranker.make import make_reranker
-from autoprune.reranker.reading import read_cross_encoder
-from autoprune.reranker.served import Reranker
-from autoprune.reranker.stock import write_cross_encoder
-from autoprune.reranker.task import RerankerTask
 from autoprune.steps.quantize import Quantize
 from autoprune.testing import Examinee, TaskExam
 
@@ -282,4 +282,4 @@ def test_a_search_ends_in_a_reranker_that_ships(dense: Path, tmp_path: Path, mon
     served = autoprune.load("deploy")
     assert isinstance(served, Reranker)
     assert len(served.rank("cold winter", TEXTS[:4])) == 4
-    assert json.loads((tmp_path / "deploy" / "model" / "manifest.json").read_text())["kind"] == "reranker"
+    assert json.loads((tmp_path / "deploy" / "model" / "manifest.json").read_text())["score"] == "sigmoid"

@@ -240,8 +240,7 @@ class Encoder(Model):
     def settings(self) -> dict[str, Any]:
         counted = {} if self.padding is None else {"padding": self.padding}
         layers = [self._settings_of(layer) for layer in self.layers]
-        kind = "reranker" if self.architecture.score else "encoder"
-        return {"kind": kind, **self.architecture.settings(), **counted, "out": self.out, "layers": layers}
+        return {"kind": "encoder", **self.architecture.settings(), **counted, "out": self.out, "layers": layers}
 
     def _settings_of(self, layer: int) -> dict[str, Any]:
         block = self.architecture.block(layer)

@@ -168,6 +168,7 @@ class EncoderTask(EncoderJudging[SentenceEncoder], Task[Encoder, SentenceEncoder
     def _served(self, model: Encoder) -> SentenceEncoder:
         """Ready to answer on onnxruntime, whatever ships."""
         served = serve_encoder(self.parts(model, "onnx"), device="cpu")
+        assert isinstance(served, SentenceEncoder), "what gives vectors is a sentence encoder"
         served.pause = self.pause
         return served
 

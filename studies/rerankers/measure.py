@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from autoprune.artifacts import artifact
-from autoprune.reranker.config import RerankerConfig, RerankerData
-from autoprune.reranker.make import make_reranker
-from autoprune.reranker.task import RerankerTask
+from autoprune.encoder.reranker.config import RerankerConfig, RerankerData
+from autoprune.encoder.reranker.make import make_reranker
+from autoprune.encoder.reranker.task import RerankerTask
 from autoprune.steps.quantize import Quantize
 
 RECIPES = (None, (8, 8), (4, 8), (4, 4), (2, 4), (2, 2))

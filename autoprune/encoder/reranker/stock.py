@@ -13,10 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from autoprune.artifacts.served import Parts
+from autoprune.encoder.obstacles import cross_encoder_obstacles
+from autoprune.encoder.reranker.heads import Head, written_head
+from autoprune.encoder.reranker.reading import ACTIVATION, SCORES
 from autoprune.encoder.stock import weights_in, write_as, write_transformer
-from autoprune.reranker.heads import Head, written_head
-from autoprune.reranker.obstacles import cross_encoder_obstacles
-from autoprune.reranker.reading import ACTIVATION, SCORES
 
 LABEL = "LABEL_0"
 

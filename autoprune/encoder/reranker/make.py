@@ -14,15 +14,15 @@ from autoprune.encoder.benchmarks.judgements import Collection
 from autoprune.encoder.benchmarks.pairs import read_pairs
 from autoprune.encoder.benchmarks.trec import read_trec
 from autoprune.encoder.make import PACKAGES
+from autoprune.encoder.reranker.asking import own_queries, sentences_asking, unlabelled
+from autoprune.encoder.reranker.benchmarks import METRICS, LabelledPairs, Reranking
+from autoprune.encoder.reranker.config import RerankerConfig, RerankerData
+from autoprune.encoder.reranker.first_stage import Bm25, listed, read_run
+from autoprune.encoder.reranker.lists import Lists, Positions
+from autoprune.encoder.reranker.reading import read_cross_encoder
+from autoprune.encoder.reranker.task import RerankerTask
 from autoprune.encoder.texts import Corpus, packaged_texts, read_texts
 from autoprune.errors import AutopruneError, doing
-from autoprune.reranker.asking import own_queries, sentences_asking, unlabelled
-from autoprune.reranker.benchmarks import METRICS, LabelledPairs, Reranking
-from autoprune.reranker.config import RerankerConfig, RerankerData
-from autoprune.reranker.first_stage import Bm25, listed, read_run
-from autoprune.reranker.lists import Lists, Positions
-from autoprune.reranker.reading import read_cross_encoder
-from autoprune.reranker.task import RerankerTask
 from autoprune.tasks.task import TaskMaker
 
 COLUMNS = {

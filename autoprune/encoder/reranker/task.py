@@ -21,17 +21,18 @@ from autoprune.encoder.judging import EncoderJudging
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.reach import without
+from autoprune.encoder.reranker.asking import Unlabelled
+from autoprune.encoder.reranker.benchmarks import AGREEMENTS, Agreement
+from autoprune.encoder.reranker.config import RerankerConfig
+from autoprune.encoder.reranker.lists import Lists, Pair
+from autoprune.encoder.reranker.served import Reranker
+from autoprune.encoder.serve import serve_encoder
 from autoprune.encoder.task import drawn_batches, some, suited_to, worth
 from autoprune.encoder.teacher import Teacher, digest_of
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
 from autoprune.encoder.workloads import make_requests
 from autoprune.machine import fastest_products
 from autoprune.models.context import Context
-from autoprune.reranker.asking import Unlabelled
-from autoprune.reranker.benchmarks import AGREEMENTS, Agreement
-from autoprune.reranker.config import RerankerConfig
-from autoprune.reranker.lists import Lists, Pair
-from autoprune.reranker.served import Reranker, serve_reranker
 from autoprune.tasks.task import Task
 
 CALIBRATION_PAIRS, CALIBRATION_TOKENS = 512, (16, 48)
@@ -161,7 +162,8 @@ class RerankerTask(EncoderJudging[Reranker], Task[Encoder, Reranker]):
 
     def _served(self, model: Encoder) -> Reranker:
         """Ready to answer on onnxruntime, whatever ships."""
-        served = serve_reranker(self.parts(model, "onnx"), device="cpu")
+        served = serve_encoder(self.parts(model, "onnx"), device="cpu")
+        assert isinstance(served, Reranker), "what gives a score is a reranker"
         served.pause = self.pause
         return served
 

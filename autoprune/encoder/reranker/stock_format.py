@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.artifacts.formats import Format, Obstacle
-from autoprune.reranker.obstacles import cross_encoder_obstacles
+from autoprune.encoder.obstacles import cross_encoder_obstacles
 
 
 class CrossEncoderFormat(Format):
@@ -20,7 +20,7 @@ class CrossEncoderFormat(Format):
         return cross_encoder_obstacles(manifest)
 
     def write(self, folder: Path, to: Path) -> None:
-        from autoprune.reranker.stock import write_cross_encoder  # here, because it waits for torch
+        from autoprune.encoder.reranker.stock import write_cross_encoder  # here, because it waits for torch
 
         write_cross_encoder(folder, to)
 

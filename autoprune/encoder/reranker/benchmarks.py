@@ -12,7 +12,7 @@ from autoprune.encoder.benchmarks.benchmark import Benchmark, Encode, Perturb, a
 from autoprune.encoder.benchmarks.pairs import Scored
 from autoprune.encoder.benchmarks.part import Budget
 from autoprune.encoder.benchmarks.retrieval import ndcg
-from autoprune.reranker.lists import Lists, Pair
+from autoprune.encoder.reranker.lists import Lists, Pair
 from autoprune.tasks.benchmarks import MeanValue, Spearman
 
 Scores = np.ndarray[Any, np.dtype[np.float64]]

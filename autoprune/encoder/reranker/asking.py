@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from autoprune.encoder.benchmarks.tables import json_lines, read_text
+from autoprune.encoder.reranker.first_stage import Bm25, listed
+from autoprune.encoder.reranker.lists import Lists, Pair, Positions
 from autoprune.encoder.texts import sentences
 from autoprune.errors import AutopruneError
-from autoprune.reranker.first_stage import Bm25, listed
-from autoprune.reranker.lists import Lists, Pair, Positions
 
 FEWEST = 20
 """Queries there must be: a fifth of them, four, is what orders are judged on."""

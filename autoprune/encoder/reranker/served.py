@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.artifacts.served import Parts
 from autoprune.encoder.prompts import Prompts
-from autoprune.encoder.serve import serve_encoder
 from autoprune.encoder.served import SentenceEncoder, TextModel
 from autoprune.encoder.tokenizer import Text
 from autoprune.errors import AutopruneError
@@ -34,21 +32,18 @@ class Ranked(NamedTuple):
 class Reranker(TextModel):
     """Two texts to a score.
 
-    Attributes:
-        encoder: reads the pairs.
-        prompts: none; pairs stand as they are.
-        similarity: how the one number is compared.
+    Args:
+        encoder: reads the pairs, and gives one number for each.
+        score: what becomes of it, one of `SCORES`.
     """
 
-    def __init__(self, parts: Parts, *, device: str) -> None:
-        kind = parts.manifest.get("score")
-        if kind not in SCORES:
-            raise ValueError(f"score in its manifest is {kind!r}")
-        self._score: str = kind
-        self.encoder: SentenceEncoder = serve_encoder(parts, device=device)
-        if self.encoder.out != 1:
-            raise ValueError(f"it gives {self.encoder.out} numbers for a pair, not one")
-        self.prompts, self.similarity = Prompts(), self.encoder.similarity
+    def __init__(self, encoder: SentenceEncoder, score: str) -> None:
+        if score not in SCORES:
+            raise ValueError(f"score in its manifest is {score!r}")
+        if encoder.out != 1:
+            raise ValueError(f"it gives {encoder.out} numbers for a pair, not one")
+        self.encoder, self._score = encoder, score
+        self.prompts, self.similarity = Prompts(), encoder.similarity
 
     @property
     def memory_bytes(self) -> int:
@@ -114,16 +109,3 @@ def _checked(pair: Any, asked: str) -> tuple[str, str]:
         if not isinstance(text, str):
             raise AutopruneError(f"{asked}: texts are strings, but among them is {text!r}.")
     return pair[0], pair[1]
-
-
-def serve_reranker(parts: Parts, *, device: str, prefer: str | None = None) -> Reranker:  # noqa: ARG001
-    """The cross-encoder of an artifact's parts, on the runtime that it was made for.
-
-    Args:
-        prefer: changes nothing, as for encoders.
-
-    Raises:
-        AutopruneError: a library that it needs is not installed.
-        ValueError: its parts cannot be read, or do not fit one another, as where a file of it is damaged.
-    """
-    return Reranker(parts, device=device)

@@ -16,10 +16,10 @@ from autoprune.encoder.model import Encoder
 from autoprune.encoder.modules import Behind, find_modules, read_reading
 from autoprune.encoder.pretrained import read_pretrained
 from autoprune.encoder.prompts import DECLARED
+from autoprune.encoder.reranker.heads import Head, head_of
 from autoprune.encoder.source import Source
 from autoprune.encoder.weights import Shape, checked_weights, named_weights, rests_on
 from autoprune.errors import AutopruneError, nearest
-from autoprune.reranker.heads import Head, head_of
 
 ACTIVATION = "activation_fn"
 OLD_ACTIVATION = "sbert_ce_default_activation_function"

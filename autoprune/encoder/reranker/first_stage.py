@@ -14,8 +14,8 @@ import scipy.sparse
 from autoprune.encoder.benchmarks.judgements import Collection
 from autoprune.encoder.benchmarks.retrieval import order_of
 from autoprune.encoder.benchmarks.tables import is_number, read_text
+from autoprune.encoder.reranker.lists import Lists, Positions
 from autoprune.errors import AutopruneError
-from autoprune.reranker.lists import Lists, Positions
 
 K1, B = 1.2, 0.75
 """Of BM25: how soon a word that occurs again counts no more, and how much long documents are held back."""
