@@ -75,7 +75,7 @@ def smaller(model: Encoder) -> None:
 def test_scores_match_sentence_transformers_whole_cut_and_written(family: str, tmp_path: Path) -> None:
     folder = write_tiny_reranker(tmp_path / "dense", family=family)
     wanted, model = theirs(folder), read_cross_encoder(str(folder))
-    assert np.ptp(wanted) > 0.05
+    assert np.ptp(wanted) > 1e-3  # of which 1e-5 is little
     for runtime in ("torch", "onnx"):
         np.testing.assert_allclose(ours(model, runtime), wanted, atol=1e-5)
     smaller(model)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autoprune.encoder.functional import GONE
 from autoprune.encoder.layouts import ALBERT, BERT, DISTILBERT, ELECTRA, MODERNBERT, MPNET, ROBERTA, Layout
 from autoprune.errors import AutopruneError, nearest
 
@@ -43,8 +44,6 @@ class Head:
         return found | ({"head.norm": f"{self.norm}.weight"} if self.norm else {})
 
 
-_CLASSIFIER = {"dense": "classifier.dense", "score": "classifier.out_proj"}
-
 HEADS: Mapping[str, Head] = {
     "bert": Head(
         layout=BERT,
@@ -55,14 +54,21 @@ HEADS: Mapping[str, Head] = {
     ),
     **dict.fromkeys(
         ("roberta", "xlm-roberta", "camembert"),
-        Head(layout=ROBERTA, model="RobertaForSequenceClassification", layers="roberta.", **_CLASSIFIER),
+        Head(
+            layout=ROBERTA,
+            model="RobertaForSequenceClassification",
+            layers="roberta.",
+            dense="classifier.dense",
+            score="classifier.out_proj",
+        ),
     ),
     "electra": Head(
         layout=ELECTRA,
         model="ElectraForSequenceClassification",
         layers="electra.",
         activation="gelu",
-        **_CLASSIFIER,
+        dense="classifier.dense",
+        score="classifier.out_proj",
     ),
     "distilbert": Head(
         layout=DISTILBERT,
@@ -72,7 +78,13 @@ HEADS: Mapping[str, Head] = {
         score="classifier",
         activation="relu",
     ),
-    "mpnet": Head(layout=MPNET, model="MPNetForSequenceClassification", layers="mpnet.", **_CLASSIFIER),
+    "mpnet": Head(
+        layout=MPNET,
+        model="MPNetForSequenceClassification",
+        layers="mpnet.",
+        dense="classifier.dense",
+        score="classifier.out_proj",
+    ),
     "albert": Head(
         layout=ALBERT,
         model="AlbertForSequenceClassification",
@@ -115,5 +127,5 @@ def written_head(manifest: Mapping[str, Any]) -> Head:
     if "family" in manifest:
         return HEADS[manifest["family"]]
     kinds = {"gelu": "electra", "relu": "distilbert"}
-    counted = "roberta" if "padding" in manifest else "bert"
+    counted = "bert" if manifest.get("padding", GONE) == GONE else "roberta"
     return HEADS[kinds.get(manifest["dense"], counted)]
