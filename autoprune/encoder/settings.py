@@ -198,7 +198,10 @@ DECLARED: dict[str, Fate] = {
     "default_prompt_name": CARRIED,
     "similarity_fn_name": CARRIED,
     "truncate_dim": HONOURED,
-    "model_type": Only((None, "SentenceTransformer"), "only SentenceTransformer is known"),
+    "model_type": Only(
+        (None, "SentenceTransformer"),
+        "only SentenceTransformer is known here; a CrossEncoder is searched with task=reranker",
+    ),
     "__version__": IDLE,
 }
 

@@ -41,10 +41,13 @@ CALIBRATION_PAIRS, CALIBRATION_TOKENS = 512, (16, 48)
 COVERED = 500
 """Documents of which it is told how much can still be read, at most."""
 
-WORKLOADS = {"10x128": (10, 128), "1x128": (1, 128), "30x128": (30, 128)}
-"""Documents of a query, and tokens of each with the query."""
+WORKLOADS = {"10x128": 10, "1x128": 1, "30x128": 30}
+"""Documents of a query, each of which is a pair of `PAIR_TOKENS` with it."""
 
-QUERY_TOKENS = 16
+PAIR_TOKENS, QUERY_TOKENS = 128, 16
+
+POOLED = 8
+"""Documents that are made for each request; a longer one takes those of the next ones as well."""
 
 REQUEST_TEXTS = 2000
 """Texts whose words make the requests that are timed."""
@@ -187,13 +190,16 @@ Request = tuple[str, list[str]]
 
 
 def _requests(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, list[Request]]:
-    queries = make_requests(tokenizer, texts, {"query": (1, QUERY_TOKENS)})["query"]
-    documents = make_requests(
-        tokenizer, texts, {name: (count, tokens - QUERY_TOKENS + 1) for name, (count, tokens) in WORKLOADS.items()}
+    made = make_requests(
+        tokenizer, texts, {"query": (1, QUERY_TOKENS), "documents": (POOLED, PAIR_TOKENS - QUERY_TOKENS + 1)}
     )
+    pool = [text for request in made["documents"] for text in request]
     return {
-        name: [(query, held) for (query,), held in zip(queries, requests, strict=True)]
-        for name, requests in documents.items()
+        name: [
+            (query, [pool[(POOLED * number + at) % len(pool)] for at in range(count)])
+            for number, (query,) in enumerate(made["query"])
+        ]
+        for name, count in WORKLOADS.items()
     }
 
 
