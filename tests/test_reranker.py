@@ -219,7 +219,10 @@ def test_the_dense_model_agrees_with_itself_and_codes_nearly(task: RerankerTask)
             step = Quantize(bits={"word": bits, "body": bits})
             step.advance(model, context, 1.0)
             step.convert(model, context)
-        found[bits] = task.metrics["kendall"](task.score(task._served(model), "test"))
+        served = task._served(model)
+        found[bits] = task.metrics["kendall"](task.score(served, "test"))
+        alone = np.concatenate([served.predict([pair]) for pair in PAIRS])
+        np.testing.assert_allclose(served.predict(PAIRS), alone, atol=1e-5)  # whatever stands beside a pair
     assert found[32] == 1.0
     assert 0.8 < found[8] <= 1.0
     assert found[2] < found[8]
