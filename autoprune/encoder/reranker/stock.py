@@ -55,7 +55,7 @@ def _of_head(head: Head, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _said(head: Head, manifest: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
     activation = next(theirs for theirs, ours in SCORES.items() if ours == manifest["score"])
-    said = {
+    said: dict[str, Any] = {
         "architectures": [head.model],
         "id2label": {"0": LABEL},
         "label2id": {LABEL: 0},
