@@ -48,8 +48,15 @@ FAMILIES = {
         Family(
             kind="encoder",
             serves="autoprune.encoder.serve:serve_encoder",
-            tasks={"encoder": "autoprune.encoder.make:ENCODER", "stsb": "autoprune.encoder.make:STSB"},
-            formats={"sentence-transformers": "autoprune.encoder.stock_format:STOCK"},
+            tasks={
+                "encoder": "autoprune.encoder.make:ENCODER",
+                "stsb": "autoprune.encoder.make:STSB",
+                "reranker": "autoprune.encoder.reranker.make:RERANKER",
+            },
+            formats={
+                "sentence-transformers": "autoprune.encoder.stock_format:STOCK",
+                "cross-encoder": "autoprune.encoder.reranker.stock_format:CROSS_ENCODER",
+            },
         ),
         Family(
             kind="vectors",

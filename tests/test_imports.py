@@ -35,10 +35,12 @@ ROOMS = {
     "task pieces sides trained matching brought make",
     "encoder": "settings source checkpoint countdown prompts similarity stored vocabulary tokenizer functional "
     "architecture transformer layouts sizes weights onnx_session onnx_spec onnx_graph served torch_served "
-    "serve model parts reach obstacles modules stock stock_format hub pretrained bert workloads config "
+    "reranker.served serve model parts reach obstacles modules stock stock_format hub pretrained bert workloads config "
     "slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements "
     "benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
-    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
+    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make reranker.heads "
+    "reranker.reading reranker.stock reranker.stock_format reranker.lists reranker.first_stage reranker.asking "
+    "reranker.benchmarks reranker.config reranker.task reranker.make reranker",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
     "judging task make formats static_format",
     "module": "lookup tables served metrics own source declared epoch model config task make",
@@ -163,7 +165,7 @@ def test_every_module_has_its_place() -> None:
         "fronts",
     }
     assert set(ORDER) == PLACES
-    for room in plain | {"views", "recommender.data", "encoder.benchmarks"}:
+    for room in plain | {"views", "recommender.data", "encoder.benchmarks", "encoder.reranker"}:
         code = (PACKAGE / room.replace(".", "/") / "__init__.py").read_text()
         assert not imported_names(code), f"{room}: its modules are imported from where they are"
 

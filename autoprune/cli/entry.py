@@ -31,6 +31,7 @@ Search (every key can be set; what is composed: autoprune --cfg job):
   autoprune task=movielens requirements.quality.drop=3% requirements.size_bytes.max=0.2x
   autoprune task=encoder task.texts=corpus.txt                    a sentence encoder, on texts of your own
   autoprune task=stsb task.data.path=stsb/ requirements.quality.drop=1%
+  autoprune task=reranker task.model=my_reranker/                 a cross-encoder, by the order that it gives
   autoprune task=vectors task.vectors=items.npy                   vectors with neighbours; task=words: word vectors
   autoprune task=module task.file=my_task.py                      an nn.Module of your own, see docs/own_model.md
   autoprune --multirun task=movielens requirements=accuracy_critical,latency_sensitive study.seed=1,2

@@ -196,8 +196,9 @@ def pick(
     Where that is the dense model itself, because no smaller one fits, it is said and nothing is written: --dense, or
     its number 0, ships it all the same.
 
-    With --format sentence-transformers a sentence encoder becomes a stock folder that needs no autoprune: the best of
-    those candidates that have such a form; where there is none, it is said why, and what search finds one.
+    With --format sentence-transformers a sentence encoder becomes a stock folder that needs no autoprune, and with
+    --format cross-encoder a reranker does: the best of those candidates that have such a form; where there is none, it
+    is said why, and what search finds one.
     """
     from autoprune.views.card import write_card
 

@@ -13,7 +13,7 @@ from autoprune.encoder.architecture import MAPS, NORMS, Architecture
 from autoprune.encoder.functional import GONE, padded
 from autoprune.encoder.sizes import Norm, Sizes, tables_and_axes
 from autoprune.encoder.stored import HALVES, WIDTHS
-from autoprune.encoder.tokenizer import Tokenizer, Tokens
+from autoprune.encoder.tokenizer import SECOND, Text, Tokenizer, Tokens, unmarked
 from autoprune.encoder.transformer import Layer, embed
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
@@ -27,7 +27,7 @@ class Encoder(Model):
     Axes: `vocab` (rows of the word table, where the tokenizer can lose pieces), `layers`, and of the weights of each
     layer that stands, under its original number, `heads.i` and `ffn.i`; `out` (dimensions of the vectors). Layers that
     share their weights (`Architecture.blocks`) have these once. Groups of tables: `word`, and `body`, which is
-    everything else.
+    everything else; of a cross-encoder without the last map, to its one number, and the token types.
 
     Args:
         architecture: what is not a weight.
@@ -47,7 +47,8 @@ class Encoder(Model):
 
     def __init__(self, architecture: Architecture, tokenizer: Tokenizer, sizes: Sizes) -> None:
         tables, axes = tables_and_axes(architecture, tokenizer, sizes)
-        body = tuple(name for name in tables if name != "word")
+        exact = ("word", "segment", "out") if architecture.score else ("word",)  # an order rests on these few numbers
+        body = tuple(name for name in tables if name not in exact)
         super().__init__(tables, axes, groups={"word": ("word",), "body": body})
         self.architecture = architecture
         self.tokenizer = tokenizer
@@ -151,16 +152,16 @@ class Encoder(Model):
         kept = self.numbers(self.axes[f"heads.{self.architecture.block(layer)}"])
         return self.distances if len(kept) == len(self.distances) else self.distances[kept]
 
-    def tokens(self, texts: Sequence[str]) -> list[Tokens]:
+    def tokens(self, texts: Sequence[Text]) -> list[Tokens]:
         """Texts as rows of the word table, under the pieces that stand."""
         word = self._table("word")
         encoded = self.tokenizer.restricted(self.pieces.numpy()).encode(texts)
         if bool(word.row_mask.all()):
             return encoded
         rows = word.row_mask.nonzero()[:, 0].cpu().numpy()
-        return [rows[ids] for ids in encoded]
+        return [rows[ids] | segments << SECOND for ids, segments in map(unmarked, encoded)]
 
-    def calibrate(self, inputs: Sequence[str], watch: Watch = unchanged, *, batch: int = 32) -> Tensor:
+    def calibrate(self, inputs: Sequence[Text], watch: Watch = unchanged, *, batch: int = 32) -> Tensor:
         """The vectors of texts, float32 [n, out], differentiable.
 
         `watch` sees batches, short texts first; what it sees of padding is zero.

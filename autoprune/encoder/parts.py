@@ -35,6 +35,7 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         # what latency depends on; a graph says the same, but not in a few words
         rows = {"word": model.tables["word"].rows}
         rows |= {"position": _positions(model)} if "position" in model.tables else {}
+        rows |= {"segment": model.tables["segment"].rows} if "segment" in model.tables else {}
         coded = any(isinstance(table, Linear) and table.coded is not None for table in model.tables.values())
         scales = {"activation_scales": "token"} if coded else {}  # without: one for a whole request
         written = build(_graph(model))
@@ -103,6 +104,7 @@ def _graph(model: Encoder) -> onnx_spec.Encoder:
     return onnx_spec.Encoder(
         word=_embedding(tables["word"]),
         position=_embedding(tables["position"], rows=_positions(model)) if "position" in tables else None,
+        segment=_embedding(tables["segment"]) if "segment" in tables else None,
         norm=_norm(model, "embedding"),
         layers=tuple(_layer(model, layer) for layer in model.layers),
         head_dim=architecture.head_dim,
@@ -117,8 +119,10 @@ def _graph(model: Encoder) -> onnx_spec.Encoder:
         project=_linear(tables["project"]) if "project" in tables else None,
         dense=_linear(tables["dense"]) if "dense" in tables else None,
         dense_activation=architecture.dense,
+        dense_norm=_norm(model, "head"),
         projection=_linear(tables["out"]) if "out" in tables else None,
         normalize=architecture.normalize,
+        output="logits" if architecture.score else "sentence_embedding",
     )
 
 

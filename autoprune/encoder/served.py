@@ -15,7 +15,7 @@ from autoprune.encoder.onnx_session import open_session, run
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.stored import FLOAT, WIDTHS, stored, stored_bytes, widened
-from autoprune.encoder.tokenizer import Tokenizer, side_by_side
+from autoprune.encoder.tokenizer import Text, Tokenizer, side_by_side, unmarked
 from autoprune.errors import AutopruneError
 from autoprune.fits import fits
 from autoprune.machine import threads
@@ -45,14 +45,40 @@ SETTINGS: dict[str, Any] = {
 """What a manifest must say, and of what type it is; that which may be None may be absent."""
 
 
-class SentenceEncoder(Served):
+class TextModel(Served):
+    """What reads texts, or pairs of them, and is judged by what it gives for them.
+
+    Attributes:
+        prompts: what stands before a text, by its role.
+        similarity: how vectors are to be compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
+        stored_bits: in which a dimension is stored, one of `autoprune.encoder.stored.WIDTHS`.
+    """
+
+    prompts: Prompts
+    similarity: str
+    stored_bits: int = FLOAT
+
+    @abstractmethod
+    def vectors(
+        self, texts: Sequence[Text], *, batch_size: int = 32, told: Callable[[float], None] = lambda share: None
+    ) -> Vectors:
+        """What it gives for texts as they stand, with no prompt before them: float32 [n, numbers].
+
+        Args:
+            batch_size: texts that are computed at a time, those of like length together.
+            told: called after each batch with the share of all tokens that was read.
+        """
+
+    @abstractmethod
+    def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
+
+
+class SentenceEncoder(TextModel):
     """Texts to vectors.
 
     Attributes:
         out: dimensions of a vector.
-        prompts: what stands before a text, by its role.
-        similarity: how vectors are to be compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
-        stored_bits: in which a dimension is stored, one of `autoprune.encoder.stored.WIDTHS`.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -136,14 +162,8 @@ class SentenceEncoder(Served):
         return found
 
     def vectors(
-        self, texts: Sequence[str], *, batch_size: int = 32, told: Callable[[float], None] = lambda share: None
+        self, texts: Sequence[Text], *, batch_size: int = 32, told: Callable[[float], None] = lambda share: None
     ) -> Vectors:
-        """The vectors of texts as they stand, with no prompt before them: float32 [n, out].
-
-        Args:
-            batch_size: texts that are computed at a time, those of like length together.
-            told: called after each batch with the share of all tokens that was read.
-        """
         tokens = self._tokenizer.encode(texts)
         lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
         order = np.argsort(lengths, kind="stable")
@@ -158,7 +178,6 @@ class SentenceEncoder(Served):
         return found
 
     def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
         return self._tokenizer.count(texts)
 
     def check(self) -> None:
@@ -210,7 +229,9 @@ class OnnxEncoder(SentenceEncoder):
         return None if places is None else int(places) - (self._padding is not None)
 
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
-        return run(self._session(), ids, there.astype(np.int64))
+        ids, segments = unmarked(ids)
+        told_apart = "segment" in (self._rows or {})
+        return run(self._session(), ids, there.astype(np.int64), segments if told_apart else None)
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which opens sessions of its own."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from autoprune.artifacts import artifact
+from autoprune.artifacts.formats import Obstacle
 from autoprune.artifacts.served import Parts
 from autoprune.encoder.functional import GONE
 from autoprune.encoder.layouts import BERT, ELECTRA, LAYOUTS, ROBERTA, T5_GATED, Layout
@@ -64,17 +65,39 @@ def write_stock(folder: Path, to: Path) -> Path:
     Raises:
         AutopruneError: `to` exists already, the artifact is damaged, or stock configs can't express it.
     """
+    return write_as("sentence-transformers", folder, to, stock_obstacles, _write)
+
+
+def write_as(
+    form: str,
+    folder: Path,
+    to: Path,
+    obstacles: Callable[[Mapping[str, Any]], Sequence[Obstacle]],
+    write: Callable[[Parts, Path], None],
+) -> Path:
+    """Writes an artifact in a format, whole or not at all; returns where.
+
+    Args:
+        form: the format's name.
+        folder: of the artifact.
+        to: the folder to make.
+        obstacles: what keeps an artifact of a manifest from the format.
+        write: the artifact's parts into a folder that is not there yet.
+
+    Raises:
+        AutopruneError: `to` exists already, the artifact is damaged, or something stands in the way.
+    """
     if to.exists():
         raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
     parts = artifact.read(folder)
-    found = stock_obstacles(parts.manifest)
+    found = obstacles(parts.manifest)
     if found:
         why = ", and ".join(one.reason for one in found)
-        raise AutopruneError(f"{folder}: the artifact can't be written in the format sentence-transformers: {why}.")
+        raise AutopruneError(f"{folder}: the artifact can't be written in the format {form}: {why}.")
     to.parent.mkdir(parents=True, exist_ok=True)
     draft = to.parent / f".draft-{to.name}-{os.getpid()}"
     try:
-        _write(parts, draft)
+        write(parts, draft)
         draft.rename(to)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -83,28 +106,13 @@ def write_stock(folder: Path, to: Path) -> Path:
 
 
 def _write(parts: Parts, folder: Path) -> None:
-    manifest = parts.manifest
-    tokenizer = Tokenizer.read(parts.content("tokenizer.json").decode(), max_tokens=manifest["max_tokens"])
-    weights, layout = _weights(parts), _layout(parts)
-    special = _special_tokens(tokenizer)
+    manifest, weights, layout = parts.manifest, weights_in(parts), _layout(parts)
     modules = ["Transformer", "Pooling", *("Dense" for name in ("dense", "out") if name in weights)]
     modules += ["Normalize"] * bool(manifest["normalize"])
     places = ["", *(f"{at}_{name}" for at, name in enumerate(modules[1:], start=1))]
     for place in places:
         (folder / place).mkdir(parents=True)
-    if "position" in weights:
-        weights["position"] = _positions(weights["position"], manifest.get("padding"))
-    shape = _shape(manifest, weights, layout)
-    config = _config(manifest, shape, padding=tokenizer.pieces.index(special["pad_token"]))
-    _write_json(folder / "config.json", config)
-    segment = {"segment": torch.zeros(shape.segments, shape.embedding)} if shape.segments else {}
-    _write_tensors(folder / "model.safetensors", their_weights({**weights, **segment}, shape))
-    (folder / "tokenizer.json").write_bytes(parts.content("tokenizer.json"))
-    _write_json(folder / "special_tokens_map.json", special)
-    settings = {"model_max_length": manifest["max_tokens"], "model_input_names": ["input_ids", "attention_mask"]}
-    settings["truncation_side"] = "left" if tokenizer.keeps_end else "right"
-    # BertTokenizerFast would build a tokenizer of its own from the vocabulary; this one takes tokenizer.json as it is.
-    _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **special, **settings})
+    write_transformer(folder, parts, weights, layout)
     listed = [
         {"idx": at, "name": str(at), "path": place, "type": f"sentence_transformers.models.{name}"}
         for at, (name, place) in enumerate(zip(modules, places, strict=True))
@@ -123,6 +131,48 @@ def _write(parts: Parts, folder: Path) -> None:
         _write_dense(folder / place, weights[name], weights.get(f"{name}.bias"), activation)
 
 
+def write_transformer(
+    folder: Path,
+    parts: Parts,
+    weights: Mapping[str, Tensor],
+    layout: Layout,
+    *,
+    prefix: str = "",
+    head: Mapping[str, Tensor] | None = None,
+    said: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes config, weights and tokenizer as `transformers` reads them.
+
+    Args:
+        folder: to write into.
+        parts: of the artifact.
+        weights: that it packs, by our names.
+        layout: of the type that it is written as.
+        prefix: that the names of the layers' weights have.
+        head: what stands on the layers, by its names there.
+        said: what config.json says of that.
+    """
+    manifest, weights = parts.manifest, dict(weights)
+    tokenizer = Tokenizer.read(parts.content("tokenizer.json").decode(), max_tokens=manifest["max_tokens"])
+    special, told_apart = _special_tokens(tokenizer), "segment" in weights
+    if "position" in weights:
+        weights["position"] = _positions(weights["position"], manifest.get("padding"))
+    shape = _shape(manifest, weights, layout)
+    config = _config(manifest, shape, padding=tokenizer.pieces.index(special["pad_token"]))
+    _write_json(folder / "config.json", {**config, **(said or {})})
+    if shape.segments and not told_apart:
+        weights["segment"] = torch.zeros(shape.segments, shape.embedding)
+    layers = {prefix + name: weight for name, weight in their_weights(weights, shape).items()}
+    _write_tensors(folder / "model.safetensors", {**layers, **(head or {})})
+    (folder / "tokenizer.json").write_bytes(parts.content("tokenizer.json"))
+    _write_json(folder / "special_tokens_map.json", special)
+    names = ["input_ids", *(["token_type_ids"] if told_apart else []), "attention_mask"]
+    settings = {"model_max_length": manifest["max_tokens"], "model_input_names": names}
+    settings["truncation_side"] = "left" if tokenizer.keeps_end else "right"
+    # BertTokenizerFast would build a tokenizer of its own from the vocabulary; this one takes tokenizer.json as it is.
+    _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **special, **settings})
+
+
 def _behind(manifest: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
     """What can follow the pooling, with its activation."""
     return ("dense", manifest.get("dense")), ("out", None)
@@ -136,7 +186,7 @@ def _write_dense(folder: Path, weight: Tensor, bias: Tensor | None, activation: 
     _write_tensors(folder / "model.safetensors", tensors)
 
 
-def _weights(parts: Parts) -> dict[str, Tensor]:
+def weights_in(parts: Parts) -> dict[str, Tensor]:
     """What an artifact packs, as float32 by its own names."""
     found = {name: tensor_of(one) for name, one in parts.tensors.items() if name.rpartition(".")[2] in ("bias", "norm")}
     found |= {name: tensor_of(table.values()) for name, table in parts.tables().items()}
@@ -165,7 +215,7 @@ def _shape(manifest: Mapping[str, Any], weights: Mapping[str, Tensor], layout: L
         layout=layout,
         vocabulary=len(weights["word"]),
         positions=len(weights.get("position", ())),
-        segments=SEGMENTS if layout.segment else 0,
+        segments=len(weights.get("segment", range(SEGMENTS))) if layout.segment else 0,
         embedding=weights["word"].shape[1],
         hidden=manifest["hidden"],
         layers=len(layers),

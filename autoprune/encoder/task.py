@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ REQUEST_TEXTS = 2000
 """Texts whose words make the requests that are timed."""
 
 
-class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
+class EncoderTask(EncoderJudging[SentenceEncoder], Task[Encoder, SentenceEncoder]):
     """Texts to vectors that are near where the texts mean the same.
 
     The dense model comes trained. Recovery is distillation: on texts without labels a smaller model learns the
@@ -88,8 +88,8 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         )
         for one in self.benchmarks:
             one.prepare(lambda texts, role=None: self.teacher.vectors(prompts.before(texts, role)))
-        self._calibration = dense.tokenizer.shortened(_some(self._train, CALIBRATION_TEXTS), CALIBRATION_TOKENS)
-        self._frequency = _worth(dense.tokenizer, self._train)
+        self._calibration = dense.tokenizer.shortened(some(self._train, CALIBRATION_TEXTS), CALIBRATION_TOKENS)
+        self._frequency = worth(dense.tokenizer, self._train)
         own = self._own_texts(train)
         workloads = read_workloads(config.workloads, there=list(own))
         self.workload_names = tuple(workloads)
@@ -100,13 +100,13 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
 
     def _own_texts(self, train: Sequence[str]) -> dict[str, list[str]]:
         """The user's texts that requests are made of, by their source, behind their prompts."""
-        prompts, found = self._dense.architecture.prompts, {TEXTS: _some(train, REQUEST_TEXTS)}
+        prompts, found = self._dense.architecture.prompts, {TEXTS: some(train, REQUEST_TEXTS)}
         for one in self.benchmarks:
             if isinstance(one, Retrieval):
                 held = one.collection
-                found[QUERIES] = prompts.before(_some(held.queries["validation"], REQUEST_TEXTS), "query")
+                found[QUERIES] = prompts.before(some(held.queries["validation"], REQUEST_TEXTS), "query")
                 there = [text for text in held.documents if text]
-                found[DOCUMENTS] = prompts.before(_some(there, REQUEST_TEXTS), "document")
+                found[DOCUMENTS] = prompts.before(some(there, REQUEST_TEXTS), "document")
         return found
 
     def tell(self, message: str) -> None:
@@ -142,34 +142,19 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         return Context(seed=seed, device=device, frequency={"vocab": self._frequency}, calibration=self._calibration)
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        dense = self._dense
-        sizes: dict[str, tuple[int, ...]] = {"layers": (len(dense.layers),)}
-        for kind in ("heads", "ffn"):
-            of_layers = [dense.size(axis) for axis in dense.axes_of(kind).values()]
-            sizes[kind] = (min(of_layers), sum(of_layers))
-        found = within_reach(recipe, sizes)
-        found = choosing(found, "store", "bits", lambda bits: not dense.unstorable(bits))
+        found = suited_to(self._dense, recipe)
         told = self.config.matryoshka
-        if not (dense.matryoshka if told is None else told):
+        if not (self._dense.matryoshka if told is None else told):
             found = choosing(found, "dims", "importance", lambda importance: importance != "prefix")
-        return found if dense.tokenizer.reducible else without(found, "rows")
+        return found
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> Encoder:  # it comes trained
         return copy.deepcopy(self._dense)
 
     def batches(self) -> Sequence[Tensor]:
         """An epoch's texts by number; those of a batch are of like length, so that little of it is padding."""
-        count = min(self.config.texts_per_epoch, len(self._distilled))
-        chosen = torch.randperm(len(self._distilled))[:count]
-        lengths = torch.tensor([len(self._distilled[at]) for at in chosen.tolist()])
-        # Within a window of batches only: texts of one length alone would make odd batches.
-        size, window = self.config.texts_per_update, 16 * self.config.texts_per_update
-        batches: list[Tensor] = []
-        for start in range(0, count, window):
-            order = lengths[start : start + window].argsort(stable=True) + start
-            batches += torch.split(chosen[order], size)
-        full = [batch for batch in batches if len(batch) > 1]
-        return [full[at] for at in torch.randperm(len(full)).tolist()]
+        lengths = [len(text) for text in self._distilled]
+        return drawn_batches(lengths, count=self.config.texts_per_epoch, size=self.config.texts_per_update)
 
     def loss(self, model: Encoder, batch: Tensor) -> Tensor:
         """1 - cosine to the dense vectors, and the squared error of the cosines within the batch.
@@ -210,6 +195,7 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
     def _served(self, model: Encoder) -> SentenceEncoder:
         """Ready to answer on onnxruntime, whatever ships."""
         served = serve_encoder(self.parts(model, "onnx"), device="cpu")
+        assert isinstance(served, SentenceEncoder), "what gives vectors is a sentence encoder"
         served.pause = self.pause
         return served
 
@@ -229,12 +215,47 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         return self._tokens[1]
 
 
-def _some(texts: Sequence[str], count: int) -> list[str]:
+T = TypeVar("T")
+
+
+def some(texts: Sequence[T], count: int) -> list[T]:
+    """As many of some texts, drawn; the same ones at every call."""
     chosen = np.random.default_rng(0).choice(len(texts), size=min(count, len(texts)), replace=False)
     return [texts[at] for at in chosen]
 
 
-def _worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+def suited_to(dense: Encoder, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A space or a recipe without what can never be done to a model."""
+    sizes: dict[str, tuple[int, ...]] = {"layers": (len(dense.layers),)}
+    for kind in ("heads", "ffn"):
+        of_layers = [dense.size(axis) for axis in dense.axes_of(kind).values()]
+        sizes[kind] = (min(of_layers), sum(of_layers))
+    found = within_reach(recipe, sizes)
+    found = choosing(found, "store", "bits", lambda bits: not dense.unstorable(bits))
+    return found if dense.tokenizer.reducible else without(found, "rows")
+
+
+def drawn_batches(lengths: Sequence[int], *, count: int, size: int) -> list[Tensor]:
+    """Positions of an epoch's texts, int64 each; those of a batch are of like length.
+
+    Args:
+        lengths: of all texts.
+        count: texts of an epoch, at most.
+        size: texts of a batch; one of a single text is left out.
+    """
+    chosen = torch.randperm(len(lengths))[:count]
+    long = torch.tensor(lengths)[chosen]
+    # Within a window of batches only: texts of one length alone would make odd batches.
+    window = 16 * size
+    batches: list[Tensor] = []
+    for start in range(0, len(chosen), window):
+        order = long[start : start + window].argsort(stable=True) + start
+        batches += torch.split(chosen[order], size)
+    full = [batch for batch in batches if len(batch) > 1]
+    return [full[at] for at in torch.randperm(len(full)).tolist()]
+
+
+def worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
     """How often pieces occur in texts, as ranks of rows rest on it: int64 [size].
 
     A character of the texts counts as if it had stood alone once: without it a word that loses its pieces could not be

@@ -32,7 +32,7 @@ class TorchEncoder(SentenceEncoder):
         }
         for name, packed in parts.tables().items():
             table = packed.to(self._device)
-            if name in ("word", "position"):
+            if name in ("word", "position", "segment"):
                 self._tables[name] = table
             else:
                 self._weights[name] = table.values().contiguous()
