@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
@@ -29,11 +29,11 @@ def _test(hint: Any) -> Callable[[Any], bool]:
         options = [_test(option) for option in arguments]
         return lambda value: any(option(value) for option in options)
     if origin in (dict, Mapping):
-        key, inner = (_test(argument) for argument in arguments)
-        return lambda value: isinstance(value, Mapping) and all(key(name) and inner(value[name]) for name in value)
+        keys, values = (_all_fit(argument) for argument in arguments)
+        return lambda value: isinstance(value, Mapping) and keys(value) and values(value.values())
     if origin in (list, tuple):
-        each = _test(arguments[0])
-        return lambda value: isinstance(value, origin) and all(map(each, value))
+        every = _all_fit(arguments[0])
+        return lambda value: isinstance(value, origin) and every(value)
     if dataclasses.is_dataclass(hint):
         fields = {name: _test(inner) for name, inner in typing.get_type_hints(hint).items()}
         return lambda value: (
@@ -43,3 +43,13 @@ def _test(hint: Any) -> Callable[[Any], bool]:
     if hint in (int, float):  # JSON writes 1.0 as 1 at times, and counts are compared with sums
         return lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     return lambda value: isinstance(value, hint)
+
+
+PLAIN = {int: {int, float}, float: {int, float}, str: {str}, bool: {bool}}
+"""Of what a hint takes, the types that most values have: where all of many do, none needs to be looked at."""
+
+
+def _all_fit(hint: Any) -> Callable[[Iterable[Any]], bool]:
+    """Whether all of many values are of a type; a file has thousands of numbers."""
+    test, plain = _test(hint), PLAIN.get(hint, set()) if isinstance(hint, type) else set()
+    return lambda values: set(map(type, values)) <= plain or all(map(test, values))

@@ -25,25 +25,26 @@ ROOMS = {
     "machine": "",
     "families": "",
     "readers": "named files arrays model2vec parquet words ids table",
-    "packing": "arrays bits codes packed biased product rows parts blocks ids writing",
+    "packing": "arrays bits codes packed biased product rows parts blocks varint ids writing",
     "models": "remembered context axis table planned model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product tiers",
-    "artifacts": "manifest served tensor_file artifact formats",
+    "artifacts": "manifest whole exported inside served tensor_file artifact formats",
+    "exports": "tables arrays faiss_index",
     "tasks": "metric benchmarks task",
-    "recommender": "histories strangers loss ranking data data.looks data.columns data.text data.delimited "
-    "data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk served model "
-    "task pieces sides trained matching brought make",
+    "recommender": "histories beside asked strangers loss ranking data data.looks data.columns data.text "
+    "data.delimited data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk "
+    "served model task pieces sides trained matching brought make",
     "encoder": "settings source checkpoint prompts similarity vocabulary tokenizer functional architecture transformer "
-    "layouts sizes weights onnx_session onnx_spec onnx_graph served torch_served serve model parts reach obstacles "
-    "modules stock stock_format hub pretrained bert config slices workloads benchmarks benchmarks.part "
-    "benchmarks.tables benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
-    "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage "
-    "texts teacher judging task make",
+    "layouts sizes weights inside onnx_session onnx_spec onnx_graph served torch_served serve model parts reach "
+    "obstacles modules stock_files stock stock_format onnx_format hub pretrained bert config slices workloads "
+    "benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements benchmarks.trec "
+    "benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs benchmarks.classification "
+    "benchmarks.fidelity benchmarks.coverage texts teacher judging task make",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
     "judging task make formats static_format",
     "module": "lookup tables served metrics own source declared epoch model config task make",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
-    "measure": "measurement reading timing judge",
+    "measure": "measurement student reading timing judge",
     "record": "archive looks failures folder point unfinished record",
     "fronts": "requirements profiles pareto promises pool letters infeasible fall optimism obstacles limits front",
     "hydra_state": "",
@@ -88,6 +89,7 @@ DOORS = {
         "readers.arrays",
         "artifacts.artifact",
         "artifacts.tensor_file",
+        "exports.arrays",
         "encoder.checkpoint",
         "encoder.stock",
         "vectors.static_format",
@@ -152,6 +154,7 @@ def test_every_module_has_its_place() -> None:
         "study",
         "models",
         "artifacts",
+        "exports",
         "tasks",
         "recommender",
         "encoder",
