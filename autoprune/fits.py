@@ -26,8 +26,8 @@ def _test(hint: Any) -> Callable[[Any], bool]:
     if hint is Any:
         return lambda value: True
     if isinstance(hint, types.UnionType):
-        options = [_test(option) for option in arguments]
-        return lambda value: any(option(value) for option in options)
+        plain, options = _plain(hint), [_test(option) for option in arguments]
+        return lambda value: type(value) in plain or any(option(value) for option in options)
     if origin in (dict, Mapping):
         keys, values = (_all_fit(argument) for argument in arguments)
         return lambda value: isinstance(value, Mapping) and keys(value) and values(value.values())
@@ -45,11 +45,16 @@ def _test(hint: Any) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, hint)
 
 
-PLAIN = {int: {int, float}, float: {int, float}, str: {str}, bool: {bool}}
-"""Of what a hint takes, the types that most values have: where all of many do, none needs to be looked at."""
+def _plain(hint: Any) -> frozenset[type]:
+    """Types of which all values are of a hint: most are of one of these, and need not be looked at further."""
+    if isinstance(hint, types.UnionType):
+        return frozenset().union(*map(_plain, typing.get_args(hint)))
+    if hint in (int, float):
+        return frozenset({int, float})
+    return frozenset({hint}) if hint in (str, bool, types.NoneType) else frozenset()
 
 
 def _all_fit(hint: Any) -> Callable[[Iterable[Any]], bool]:
     """Whether all of many values are of a type; a file has thousands of numbers."""
-    test, plain = _test(hint), PLAIN.get(hint, set()) if isinstance(hint, type) else set()
-    return lambda values: set(map(type, values)) <= plain or all(map(test, values))
+    plain, test = _plain(hint), _test(hint)
+    return lambda values: plain.issuperset(map(type, values)) or all(map(test, values))

@@ -19,5 +19,5 @@ def table_inside(name: str, entry: Mapping[str, Any]) -> str:
     if bits == 32:
         return f"{shape}, float32: `{name}.values`"
     text = f"{shape}, codes of {bits} bits: `{name}.codes`; value = (code x scale + offset) x unit, by row"
-    place = f"; code d of a row: bits {bits} x (d // {width}) and up of byte d % {width}"
+    place = f"; code d of a row is (its byte d % {width} >> {bits} x (d // {width})) & {2**bits - 1}"
     return text if bits == 8 else text + place

@@ -38,7 +38,7 @@ class Faiss(TableFormat):
         if kind in SCALED.values():
             return [
                 f"Codes of {table.packed.bits} bits are made anew as Faiss's {kind}, which has a scale for each "
-                "dimension and none for each row: that loses a little more."
+                "dimension and none for each row: answers change, the card says by how much."
             ]
         return [WIDENED] if table.coded and kind == "float32" else []
 
