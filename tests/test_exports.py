@@ -135,6 +135,7 @@ def test_parquet_holds_both_tables(saved: dict[str, Path], tmp_path: Path) -> No
     assert_ranks(served, scores + 0.25, {"user": users.id.tolist(), "item": items.id.tolist()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [None, 8])
 def test_onnxruntime_and_transformers_read_an_encoder(
     encoder_task: EncoderTask, bits: int | None, tmp_path: Path

@@ -53,7 +53,7 @@ class Recommender(Served):
         self._user_table, self._item_table = (
             table if device == "cpu" else table.to(device) for table in (tables["user"], item_table)
         )
-        self._entries = parts.manifest["tables"]
+        self._entries, self._stored = parts.manifest["tables"], list(parts.tensors)
         self._fold_in = dict(parts.manifest["fold_in"])
         self._user_rows, self._item_rows = (Ids.decode(parts.tensors[f"ids.{name}"]) for name in ("user", "item"))
         self.users = _whole(parts, "user", self._user_rows)
@@ -87,7 +87,7 @@ class Recommender(Served):
 
     @property
     def inside(self) -> str:
-        tables = "\n".join(table_inside(name, entry) for name, entry in self._entries.items())
+        tables = "\n".join(table_inside(name, entry, self._stored) for name, entry in self._entries.items())
         score = "u·v" + " + `user.bias`" * (self._user_bias is not None) + " + `item.bias`" * self._biased
         score += f" + {self._constant:.7g}" if self._constant else ""
         return (

@@ -55,7 +55,7 @@ class VectorIndex(Served):
         self.device = device
         table = widened(parts.tables()[TABLE], prefer)
         self.table = table if device == "cpu" else table.to(device)
-        self._entry = parts.manifest["tables"][TABLE]
+        self._entry, self._stored = parts.manifest["tables"][TABLE], list(parts.tensors)
         self.similarity = str(parts.manifest["similarity"])
         self.width = int(parts.manifest["width"])
         held = parts.tensors.get("projection")
@@ -83,7 +83,7 @@ class VectorIndex(Served):
     def inside(self) -> str:
         wide = " Queries are multiplied by `projection` first." if self.projection is not None else ""
         return (
-            f"`model/tensors.safetensors` holds\n\n{table_inside(TABLE, self._entry)}\n- `ids`: what the rows are "
+            f"`model/tensors.safetensors` holds\n\n{table_inside(TABLE, self._entry, self._stored)}\n- `ids`: what the rows are "
             f"called; JSON under zlib\n\nRows are compared by {self.similarity}, a vector has {self.width} "
             f"numbers.{wide} `autoprune pick … --format numpy`, `safetensors`, `parquet`, `faiss` and others "
             "write plain tables."
