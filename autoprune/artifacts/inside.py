@@ -21,7 +21,7 @@ def table_inside(name: str, entry: Mapping[str, Any], stored: Collection[str]) -
     if plain and bits == 32:
         return f"{shape}, float32: `{name}.values`"
     if not plain or bits not in WHOLE_BITS or f"{name}.offset" not in stored:
-        return f"{shape}, packed (`{entry['pattern']}`, {bits:g} bits): `autoprune.packing` reads it"
+        return f"{shape}, packed (`{entry['pattern']}`): `autoprune.packing` reads it"
     width = -(-entry["dim"] * bits // 8)
     text = f"{shape}, codes of {bits} bits: `{name}.codes`; value = (code x scale + offset) x unit, by row"
     place = f"; code d of a row is (its byte d % {width} >> {bits} x (d // {width})) & {2**bits - 1}"

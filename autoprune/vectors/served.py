@@ -82,10 +82,10 @@ class VectorIndex(Served):
     @property
     def inside(self) -> str:
         wide = " Queries are multiplied by `projection` first." if self.projection is not None else ""
+        table = table_inside(TABLE, self._entry, self._stored)
         return (
-            f"`model/tensors.safetensors` holds\n\n{table_inside(TABLE, self._entry, self._stored)}\n- `ids`: what the rows are "
-            f"called; JSON under zlib\n\nRows are compared by {self.similarity}, a vector has {self.width} "
-            f"numbers.{wide} `autoprune pick … --format numpy`, `safetensors`, `parquet`, `faiss` and others "
+            f"`model/tensors.safetensors` holds\n\n{table}\n- `ids`: what the rows are called; JSON under zlib\n\n"
+            f"Rows are compared by {self.similarity}, a vector has {self.width} numbers.{wide} `autoprune pick … --format numpy`, `safetensors`, `parquet`, `faiss` and others "
             "write plain tables."
         )
 
