@@ -85,8 +85,8 @@ class VectorIndex(Served):
         table = table_inside(TABLE, self._entry, self._stored)
         return (
             f"`model/tensors.safetensors` holds\n\n{table}\n- `ids`: what the rows are called; JSON under zlib\n\n"
-            f"Rows are compared by {self.similarity}, a vector has {self.width} numbers.{wide} `autoprune pick … --format numpy`, `safetensors`, `parquet`, `faiss` and others "
-            "write plain tables."
+            f"Rows are compared by {self.similarity}, a vector has {self.width} numbers.{wide} `autoprune pick … "
+            "--format numpy`, `safetensors`, `parquet`, `faiss` and others write plain tables."
         )
 
     @cached_property
