@@ -150,6 +150,9 @@ def test_a_batch_is_recommend_for_each(which: str, task: RecommenderTask, reques
         ({"users": users, "histories": histories}, "exactly one of users"),
         ({"users": users, "hidden": hidden[:3]}, "a list for each of 48, but has 3"),
         ({"users": ["nobody"]}, "user 'nobody' is unknown"),
+        ({"users": 7}, "users: a list of ids of users must be given, but got 7"),
+        ({"users": "u1"}, "users: a list of ids of users"),
+        ({"users": users, "hidden": 3}, "hidden: a list of lists"),
         ({"histories": [3]}, "histories: a list of item ids"),
         ({"users": users, "k": 0}, "recommend_batch: a whole number k"),
     ):

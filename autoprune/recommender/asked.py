@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -22,15 +23,32 @@ def item_positions(items: Ids, given: object, what: str) -> Rows:
     Raises:
         AutopruneError: it is no list of ids, or an id is unknown.
     """
-    if isinstance(given, str | bytes | bytearray) or getattr(given, "ndim", 1) != 1 or not isinstance(given, Iterable):
-        raise AutopruneError(f"{what}: a list of item ids must be given, but got {shown(given)}.")
     positions: dict[int, None] = {}
-    for item in given:
+    for item in one_by_one(given, what, "item ids"):
         position = items.position(item)
         if position < 0:
             raise AutopruneError(f"{what}: item {shown(item)} is unknown; leave it out.{items.hint(item)}")
         positions[position] = None
     return np.array(list(positions), dtype=np.int64)
+
+
+def one_by_one(given: object, what: str, of: str, *, dims: int = 1) -> list[Any]:
+    """What is in a list of any kind.
+
+    Args:
+        what: the list is, and of which things, for errors.
+        dims: that an array of them has.
+
+    Raises:
+        AutopruneError: it is none, or has other dimensions.
+    """
+    if (
+        isinstance(given, str | bytes | bytearray)
+        or getattr(given, "ndim", dims) != dims
+        or not isinstance(given, Iterable)
+    ):
+        raise AutopruneError(f"{what}: a list of {of} must be given, but got {shown(given)}.")
+    return list(given)
 
 
 def how_many(k: object, what: str) -> int:

@@ -16,7 +16,7 @@ from autoprune.packing.arrays import Array, filled, numpy_of, tensor_of
 from autoprune.packing.biased import Biased, asking
 from autoprune.packing.ids import Id, Ids, Rows
 from autoprune.packing.rows import widened
-from autoprune.recommender.asked import how_many, item_positions, shown
+from autoprune.recommender.asked import how_many, item_positions, one_by_one, shown
 from autoprune.recommender.beside import histories_of, history_bytes, titles_of
 from autoprune.recommender.histories import Histories
 from autoprune.recommender.strangers import Strangers
@@ -150,23 +150,22 @@ class Recommender(Served):
         count = how_many(k, "recommend_batch")
         if (users is None) == (histories is None):
             raise AutopruneError("recommend_batch: exactly one of users=[…] and histories=[[…], …] must be given.")
-        asked = None if users is None else list(users)
+        asked = None if users is None else one_by_one(users, "users", "ids of users")
         if asked is None:
-            owner, seen = self._lists(histories or (), "histories")
-            total, offsets = len(histories or ()), [self._offset(None, fold=True)] * len(histories or ())
+            total, owner, seen = self._lists(histories, "histories")
+            offsets = [self._offset(None, fold=True)] * total
         else:
             owner, seen = self._histories.take(np.array([self._known(user) for user in asked], dtype=np.int64))
             total, offsets = len(asked), [self._offset(user, fold=False) for user in asked]
-        if hidden is not None and len(hidden) != total:
-            raise AutopruneError(
-                f"recommend_batch: hidden must hold a list for each of {total}, but has {len(hidden)}."
-            )
         owner, rows = self._owned_rows(owner, seen)
         vectors = (
             self._strangers.vectors(owner, rows, count=total) if asked is None else self._vectors(asked, owner, rows)
         )
         if hidden is not None:
-            owner, rows = self._owned_rows(*self._lists(hidden, "hidden"))
+            lists, *unwanted = self._lists(hidden, "hidden")
+            if lists != total:
+                raise AutopruneError(f"recommend_batch: hidden must hold a list for each of {total}, but has {lists}.")
+            owner, rows = self._owned_rows(*unwanted)
         elif include_seen:
             owner, rows = owner[:0], rows[:0]
         found = zip(*self._best(vectors, count, owner, rows), offsets, strict=True) if total else ()
@@ -312,11 +311,11 @@ class Recommender(Served):
     def _positions(self, given: object, what: str) -> Rows:
         return item_positions(self.items, given, what)
 
-    def _lists(self, given: Sequence[Sequence[Id]], what: str) -> tuple[Rows, Rows]:
-        """Lists of item ids end to end: whose each is, and its position in `items`, int64 [n] both."""
-        found = [self._positions(one, what) for one in given]
+    def _lists(self, given: object, what: str) -> tuple[int, Rows, Rows]:
+        """Lists of item ids end to end: how many lists, whose each id is, its position in `items`, int64 [n] both."""
+        found = [self._positions(one, what) for one in one_by_one(given, what, "lists of item ids", dims=2)]
         owner = np.repeat(np.arange(len(found)), np.array([len(one) for one in found], dtype=np.int64))
-        return owner, np.concatenate([*found, np.empty(0, dtype=np.int64)])
+        return len(found), owner, np.concatenate([*found, np.empty(0, dtype=np.int64)])
 
     def _query(self, user: Id | None, seen: Rows, *, fold: bool) -> Array:
         """The vector that stands for a user, float32 [1, dim]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -190,6 +191,8 @@ class VectorIndex(Served):
         Raises:
             AutopruneError: as `search`.
         """
+        if not isinstance(vectors, Iterable):
+            raise AutopruneError(f"search_batch: a list of vectors must be given, but got {vectors!r}.")
         asked = [self._query(vector)[0] for vector in vectors]
         found = zip(*self.topk(np.stack(asked), _count(k, "search_batch")), strict=True) if asked else ()
         return [self._neighbours(scores, rows) for scores, rows in found]
