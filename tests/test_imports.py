@@ -25,19 +25,20 @@ ROOMS = {
     "machine": "",
     "families": "",
     "readers": "named files arrays model2vec parquet words ids table",
-    "packing": "arrays bits codes packed biased product rows normal parts writing blocks ids",
+    "packing": "arrays bits codes packed biased product rows normal parts blocks varint ids writing",
     "models": "remembered context axis table planned model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product tiers store",
-    "artifacts": "manifest served tensor_file artifact formats",
+    "artifacts": "manifest whole exported inside served tensor_file artifact formats",
+    "exports": "tables arrays faiss_index",
     "tasks": "metric benchmarks task",
-    "recommender": "histories strangers loss ranking data data.looks data.columns data.text data.delimited "
-    "data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk served model "
-    "task pieces sides trained matching brought make",
+    "recommender": "histories beside asked strangers loss ranking data data.looks data.columns data.text "
+    "data.delimited data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk "
+    "served model task pieces sides trained matching brought make",
     "encoder": "settings source checkpoint countdown prompts similarity stored vocabulary tokenizer functional "
-    "architecture transformer layouts sizes weights onnx_session onnx_spec onnx_graph served torch_served "
-    "reranker.served serve model parts reach obstacles modules stock stock_format hub pretrained bert workloads config "
-    "slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark benchmarks.judgements "
-    "benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
+    "architecture transformer layouts sizes weights inside onnx_session onnx_spec onnx_graph served torch_served "
+    "reranker.served serve model parts reach obstacles modules stock_files stock stock_format onnx_format hub "
+    "pretrained bert workloads config slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark "
+    "benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make reranker.heads "
     "reranker.reading reranker.stock reranker.stock_format reranker.lists reranker.first_stage reranker.asking "
     "reranker.benchmarks reranker.config reranker.task reranker.make reranker",
@@ -45,7 +46,7 @@ ROOMS = {
     "judging task make formats static_format",
     "module": "lookup tables served metrics own source declared epoch model config task make",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
-    "measure": "measurement reading timing judge",
+    "measure": "measurement student reading timing judge",
     "record": "archive looks failures folder point unfinished record",
     "fronts": "requirements profiles pareto promises pool letters infeasible fall optimism obstacles limits front",
     "hydra_state": "",
@@ -90,6 +91,7 @@ DOORS = {
         "readers.arrays",
         "artifacts.artifact",
         "artifacts.tensor_file",
+        "exports.arrays",
         "encoder.checkpoint",
         "encoder.stock",
         "vectors.static_format",
@@ -154,6 +156,7 @@ def test_every_module_has_its_place() -> None:
         "study",
         "models",
         "artifacts",
+        "exports",
         "tasks",
         "recommender",
         "encoder",

@@ -10,6 +10,14 @@ import scipy.stats
 
 from autoprune.measure.measurement import LATER, RULES, Latency, Measurement
 from autoprune.measure.reading import CAUTION, Reading, binding_slices, reading_names, readings, shipped
+from autoprune.measure.student import student_quantile
+
+
+@pytest.mark.parametrize("share", [0.05, 0.9, 0.975])
+def test_quantiles_match_scipy(share: float) -> None:
+    for freedom in (1, 2, 3, 4, 9, 30):
+        assert student_quantile(share, freedom) == pytest.approx(scipy.stats.t.ppf(share, freedom), rel=1e-9)
+    assert student_quantile(share, math.inf) == pytest.approx(scipy.stats.norm.ppf(share))
 
 
 def timed(ms: float, ratio: float) -> Latency:

@@ -31,7 +31,7 @@ from autoprune.recipes.train import Trainer
 from autoprune.recommender import strangers
 from autoprune.recommender import task as tasks
 from autoprune.recommender.histories import Histories
-from autoprune.recommender.served import Recommender
+from autoprune.recommender.served import Recommendation, Recommender
 from autoprune.recommender.task import RecommenderTask
 from autoprune.steps.rows import Rows
 
@@ -121,6 +121,44 @@ def test_topk_is_recommend_for_many(which: str, task: RecommenderTask, request: 
     assert best.dtype == np.int64
     for row, user in zip(best, users, strict=True):
         assert ids_of(task, row) == [one.item for one in recommender.recommend(user, k=10)]
+
+
+@pytest.mark.parametrize("which", ["served", "served_pruned"])
+def test_a_batch_is_recommend_for_each(which: str, task: RecommenderTask, request: pytest.FixtureRequest) -> None:
+    recommender: Recommender = request.getfixturevalue(which)
+    users = [task.data.users[at] for at in range(0, 240, 5)]
+    histories = [[task.data.items[at], task.data.items[at + 9]] for at in range(3)]
+    hidden = [[found[0].item for found in recommender.recommend_batch(users, k=1)][at : at + 1] for at in range(48)]
+
+    def same(batch: list[list[Recommendation]], each: list[list[Recommendation]]) -> None:
+        assert [[one[:2] for one in found] for found in batch] == [[one[:2] for one in found] for found in each]
+        np.testing.assert_allclose(
+            *([one.score for found in all_ for one in found] for all_ in (batch, each)), rtol=1e-4
+        )
+
+    same(recommender.recommend_batch(users), [recommender.recommend(user) for user in users])
+    same(
+        recommender.recommend_batch(np.array(users), k=5, include_seen=True),  # type: ignore[arg-type]  # a sequence
+        [recommender.recommend(user, k=5, include_seen=True) for user in users],
+    )
+    same(recommender.recommend_batch(histories=histories), [recommender.recommend(history=held) for held in histories])
+    found = recommender.recommend_batch(users, hidden=hidden)
+    same(found, [recommender.recommend(user, hidden=held) for user, held in zip(users, hidden, strict=True)])
+    assert not [held for held, best in zip(hidden, found, strict=True) if held[0] in [one.item for one in best]]
+    assert recommender.recommend_batch([]) == recommender.recommend_batch(histories=[]) == []
+    for wrong, message in (
+        ({}, "exactly one of users"),
+        ({"users": users, "histories": histories}, "exactly one of users"),
+        ({"users": users, "hidden": hidden[:3]}, "a list for each of 48, but has 3"),
+        ({"users": ["nobody"]}, "user 'nobody' is unknown"),
+        ({"users": 7}, "users: a list of ids of users must be given, but got 7"),
+        ({"users": "u1"}, "users: a list of ids of users"),
+        ({"users": users, "hidden": 3}, "hidden: a list of lists"),
+        ({"histories": [3]}, "histories: a list of item ids"),
+        ({"users": users, "k": 0}, "recommend_batch: a whole number k"),
+    ):
+        with pytest.raises(AutopruneError, match=message):
+            recommender.recommend_batch(**wrong)  # type: ignore[arg-type]  # what is refused
 
 
 def test_topk_takes_other_histories(served: Recommender, task: RecommenderTask) -> None:
@@ -621,8 +659,10 @@ def test_an_artifact_without_anything_beside_it_still_answers(
 ) -> None:
     """What counts as size is enough to answer: rows that stand, for users that stand."""
     parts = task.parts(pruned)
-    bare = type(parts)(manifest=parts.manifest, tensors=parts.tensors, beside=type(parts.beside)(values={}, tensors={}))
-    artifact.save(bare, tmp_path / "a", provenance={})
+    artifact.save(parts, tmp_path / "whole", provenance={"seed": 3})
+    artifact.copy(tmp_path / "whole", tmp_path / "a", bare=True)
+    assert artifact.read_card(tmp_path / "a")["provenance"] == {"seed": 3}
+    assert artifact.folder_bytes(tmp_path / "a") < artifact.folder_bytes(tmp_path / "whole")
     loaded = autoprune.load(tmp_path / "a")
     assert isinstance(loaded, Recommender)
     user = task.data.users[int(pruned.tables["user"].index[0])]

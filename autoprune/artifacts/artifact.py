@@ -5,8 +5,8 @@
     model/tensors.safetensors  packed tables and ids                     } size_bytes counts all of
     model/model.onnx           the graph, where onnxruntime answers      } model/
     model/tokenizer.json       of an encoder                             }
-    beside/values.json         titles
-    beside/tensors.safetensors the whole catalogue, histories
+    beside/tensors.safetensors the whole catalogue, histories, titles
+    beside/values.json         whatever else is told in words
 
 Loading reads the files that `artifact.json` names and no others.
 """
@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -27,12 +28,16 @@ import safetensors
 
 from autoprune.artifacts import tensor_file
 from autoprune.artifacts.served import Beside, Parts, Served, serve
+from autoprune.artifacts.whole import made_whole
 from autoprune.errors import AutopruneError, doing, place_of
+from autoprune.fits import fits
 
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 1
+FORMAT = 2
+"""What is written: since 2, titles and histories of a recommender are compressed. Older ones are read as well."""
+
 MODEL_FILES = ("model/manifest.json", "model/tensors.safetensors")
 BESIDE_FILES = ("beside/values.json", "beside/tensors.safetensors")
 TENSOR_FILES = (MODEL_FILES[1], BESIDE_FILES[1])
@@ -55,16 +60,13 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
             (draft / name).write_bytes(held)
         tensor_file.write(draft / MODEL_FILES[1], parts.tensors, parts.blocks)
         if beside_from is None:
-            (draft / BESIDE_FILES[0]).write_text(json.dumps(parts.beside.values))
-            tensor_file.write(draft / BESIDE_FILES[1], parts.beside.tensors, {})
+            _write_beside(draft, parts.beside)
         else:
             for name in BESIDE_FILES:
                 _link(beside_from / name, draft / name)
         names = (*MODEL_FILES, *(f"model/{name}" for name in parts.files), *BESIDE_FILES)
         files = {name: _describe(draft / name) for name in names}
-        content = {"format": FORMAT, "files": files, "provenance": dict(provenance)}
-        content["sha256"] = _digest(content)
-        (draft / "artifact.json").write_text(json.dumps(content, indent=2) + "\n")
+        _write_card(draft, {"format": FORMAT, "files": files, "provenance": dict(provenance)})
         draft.chmod(0o755)  # mkdtemp makes it private
         if folder.exists():
             shutil.rmtree(folder)
@@ -113,7 +115,7 @@ def load(
         return served if into is None else served.into(into)
     except AutopruneError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, zlib.error) as error:
         raise AutopruneError(
             f"{str(folder)!r}: what the artifact says of itself does not fit its tensors ({error!r}); make it again."
         ) from error
@@ -164,8 +166,11 @@ def read_card(folder: Path) -> dict[str, Any]:
         intact = False
     if not intact:
         raise AutopruneError(f"{path}: truncated or altered; copy the artifact again.")
-    if content["format"] != FORMAT:
-        raise AutopruneError(f"{path}: format {content['format']} is not format {FORMAT}, which this version reads.")
+    if not fits(content.get("format"), int) or not 1 <= content["format"] <= FORMAT:
+        raise AutopruneError(
+            f"{path}: format {content.get('format')!r} is not one of 1 to {FORMAT}, which this version reads; "
+            "a newer autoprune wrote it: pip install -U autoprune."
+        )
     return content
 
 
@@ -185,23 +190,23 @@ def folder_bytes(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in named)
 
 
-def copy(folder: Path, to: Path) -> None:
+def copy(folder: Path, to: Path, *, bare: bool = False) -> None:
     """Copies an artifact to a new place, whole or not at all.
+
+    Args:
+        bare: whether what lies beside the model is left out.
 
     Raises:
         AutopruneError: `to` exists already, or the artifact is damaged.
     """
-    if to.exists():
-        raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
-    read(folder, whole=True)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    draft = to.parent / f".draft-{to.name}-{os.getpid()}"
-    try:
-        shutil.copytree(folder, draft)
-        draft.rename(to)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    with made_whole(to) as draft:
+        read(folder, whole=True)
+        shutil.copytree(folder, draft, dirs_exist_ok=True)
+        if bare:
+            content = read_card(folder)
+            _write_beside(draft, Beside(values={}, tensors={}))
+            content["files"] |= {name: _describe(draft / name) for name in BESIDE_FILES}
+            _write_card(draft, content)
 
 
 def _small_files(parts: Parts) -> dict[str, bytes]:
@@ -210,6 +215,17 @@ def _small_files(parts: Parts) -> dict[str, bytes]:
         MODEL_FILES[0]: json.dumps(parts.manifest, separators=(",", ":")).encode(),
         **{f"model/{name}": parts.content(name) for name in parts.files},
     }
+
+
+def _write_beside(folder: Path, beside: Beside) -> None:
+    (folder / BESIDE_FILES[0]).write_text(json.dumps(beside.values))
+    tensor_file.write(folder / BESIDE_FILES[1], beside.tensors, {})
+
+
+def _write_card(folder: Path, content: Mapping[str, Any]) -> None:
+    """Writes `artifact.json`, and its own hash into it."""
+    hashed = {**content, "sha256": _digest(content)}
+    (folder / "artifact.json").write_text(json.dumps(hashed, indent=2) + "\n")
 
 
 def _check(path: Path, expected: Mapping[str, Any] | None, *, whole: bool) -> None:

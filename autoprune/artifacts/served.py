@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autoprune.artifacts.exported import Exported
 from autoprune.errors import AutopruneError, unknown
 from autoprune.extras import need
 from autoprune.families import what_serves
@@ -105,6 +106,19 @@ class Served(ABC):
     def advice(self) -> str:
         """What else one can do with it, for its card, as Markdown: nothing unless a family says otherwise."""
         return ""
+
+    @property
+    def inside(self) -> str:
+        """What lies in its files, for whoever runs them without autoprune, as Markdown; nothing by default."""
+        return ""
+
+    def exported(self) -> Exported:
+        """Its tables, for other libraries.
+
+        Raises:
+            AutopruneError: its family hands none over.
+        """
+        raise AutopruneError("--format: an artifact of this kind hands no tables over.")
 
     def into(self, module: nn.Module) -> nn.Module:
         """Puts the artifact into a fresh module of the class that it was made from, and returns it.

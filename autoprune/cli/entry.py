@@ -57,7 +57,7 @@ Look and choose:
   autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best, with a model card
   autoprune pick STUDY --format sentence-transformers --to DIR    the best that stock sentence-transformers loads
   autoprune report STUDY                                          one HTML file to look at the front in, offline
-  autoprune pick STUDY --format word2vec --to DIR                 vectors also as numpy, parquet, faiss, model2vec
+  autoprune pick STUDY --format faiss --to DIR                    also numpy, safetensors, parquet, onnx, word2vec …
   autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
   autoprune dashboard STUDY                                       the candidates (no looks) in optuna-dashboard
   autoprune cache [--clear]                                       what is kept so that nothing is computed twice

@@ -55,8 +55,8 @@ OPTIONS: dict[str, tuple[Any, OptionInfo, Any]] = {
         str,
         typer.Option(
             "--format",
-            help=f"{' or '.join(format_names())}, which an unmodified SentenceTransformer('DIR') loads: only "
-            "candidates that its configs express (runtime torch, all heads, FFNs of one width, no codes).",
+            help=f"{', '.join(format_names()[:-1])} or {format_names()[-1]}: only candidates that have such a form. "
+            "sentence-transformers takes runtime=torch, all heads, FFNs of one width, no codes; onnx runtime=onnx.",
             metavar="FORMAT",
         ),
         OWN,

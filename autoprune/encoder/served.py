@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, overload
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.artifacts.served import Parts, Served
+from autoprune.encoder.inside import graph_inside
 from autoprune.encoder.onnx_session import open_session, run
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
@@ -215,8 +217,10 @@ class OnnxEncoder(SentenceEncoder):
         self._outside = _outside(parts) if isinstance(self._model, bytes) else {}  # a file's lie beside it
         graph = [held for name, held in parts.files.items() if name.startswith("model.onnx")]
         self._bytes = sum(len(held) if isinstance(held, bytes) else held.stat().st_size for held in graph)
+        self._manifest = parts.manifest
         self._rows, self._padding = parts.manifest.get("rows"), parts.manifest.get("padding")
         self._sessions: dict[int, Any] = {}
+        self._process, self._inherited = os.getpid(), dict[int, Any]()
         self._session()
 
     @property
@@ -228,6 +232,11 @@ class OnnxEncoder(SentenceEncoder):
         places = (self._rows or {}).get("position")
         return None if places is None else int(places) - (self._padding is not None)
 
+    @property
+    def inside(self) -> str:
+        places = {"model": "model/model.onnx", "tokenizer": "model/tokenizer.json"}
+        return graph_inside(self._manifest, **places, keeps_end=self._tokenizer.keeps_end)
+
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
         ids, segments = unmarked(ids)
         told_apart = "segment" in (self._rows or {})
@@ -235,9 +244,11 @@ class OnnxEncoder(SentenceEncoder):
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which opens sessions of its own."""
-        return {**self.__dict__, "_sessions": {}}
+        return {**self.__dict__, "_sessions": {}, "_inherited": {}}
 
     def _session(self) -> Any:
+        if self._process != os.getpid():  # a fork has its parent's sessions without their threads
+            self._inherited, self._sessions, self._process = self._sessions, {}, os.getpid()
         count = threads()
         if count not in self._sessions:
             self._sessions[count] = open_session(self._model, count, self._outside)

@@ -17,9 +17,6 @@ is no pooler: sentence embeddings have no use for it, and `add_pooling_layer` ke
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,28 +28,20 @@ from torch import Tensor
 from autoprune.artifacts import artifact
 from autoprune.artifacts.formats import Obstacle
 from autoprune.artifacts.served import Parts
+from autoprune.artifacts.whole import made_whole
 from autoprune.encoder.functional import GONE
 from autoprune.encoder.layouts import BERT, ELECTRA, LAYOUTS, ROBERTA, T5_GATED, Layout
 from autoprune.encoder.modules import DENSE_ACTIVATIONS, MODES
 from autoprune.encoder.obstacles import stock_obstacles
-from autoprune.encoder.prompts import DECLARED, Prompts
-from autoprune.encoder.similarity import SIMILARITIES
+from autoprune.encoder.stock_files import special_tokens, write_declared, write_tokenizer
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.weights import Shape, their_weights
 from autoprune.errors import AutopruneError
+from autoprune.exports.tables import write_json
 from autoprune.packing.arrays import tensor_of
 
 SEGMENTS = 2
 """Rows of the table of token types: what pairs of texts are marked by, and what `BertConfig` takes for granted."""
-
-SPECIAL_TOKENS = {
-    "unk_token": ("[UNK]", "<unk>"),
-    "sep_token": ("[SEP]", "</s>"),
-    "pad_token": ("[PAD]", "<pad>", "<|endoftext|>", "<|padding|>"),
-    "cls_token": ("[CLS]", "<s>"),
-    "mask_token": ("[MASK]", "<mask>"),
-}
-"""What the special tokens of the families that are read are called."""
 
 
 def write_stock(folder: Path, to: Path) -> Path:
@@ -65,44 +54,33 @@ def write_stock(folder: Path, to: Path) -> Path:
     Raises:
         AutopruneError: `to` exists already, the artifact is damaged, or stock configs can't express it.
     """
-    return write_as("sentence-transformers", folder, to, stock_obstacles, _write)
+    with made_whole(to) as draft:
+        fill_stock(folder, draft)
+    return to
 
 
-def write_as(
-    form: str,
-    folder: Path,
-    to: Path,
-    obstacles: Callable[[Mapping[str, Any]], Sequence[Obstacle]],
-    write: Callable[[Parts, Path], None],
-) -> Path:
-    """Writes an artifact in a format, whole or not at all; returns where.
+def fill_stock(folder: Path, draft: Path) -> None:
+    """Writes an encoder's artifact into an empty folder; errors as those of `write_stock`."""
+    _write(written_parts("sentence-transformers", folder, stock_obstacles), draft)
+
+
+def written_parts(form: str, folder: Path, obstacles: Callable[[Mapping[str, Any]], Sequence[Obstacle]]) -> Parts:
+    """What is to be written of an artifact.
 
     Args:
         form: the format's name.
         folder: of the artifact.
-        to: the folder to make.
         obstacles: what keeps an artifact of a manifest from the format.
-        write: the artifact's parts into a folder that is not there yet.
 
     Raises:
-        AutopruneError: `to` exists already, the artifact is damaged, or something stands in the way.
+        AutopruneError: the artifact is damaged, or something stands in the way.
     """
-    if to.exists():
-        raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
     parts = artifact.read(folder)
     found = obstacles(parts.manifest)
     if found:
         why = ", and ".join(one.reason for one in found)
         raise AutopruneError(f"{folder}: the artifact can't be written in the format {form}: {why}.")
-    to.parent.mkdir(parents=True, exist_ok=True)
-    draft = to.parent / f".draft-{to.name}-{os.getpid()}"
-    try:
-        write(parts, draft)
-        draft.rename(to)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    return to
+    return parts
 
 
 def _write(parts: Parts, folder: Path) -> None:
@@ -111,20 +89,18 @@ def _write(parts: Parts, folder: Path) -> None:
     modules += ["Normalize"] * bool(manifest["normalize"])
     places = ["", *(f"{at}_{name}" for at, name in enumerate(modules[1:], start=1))]
     for place in places:
-        (folder / place).mkdir(parents=True)
+        (folder / place).mkdir(parents=True, exist_ok=True)
     write_transformer(folder, parts, weights, layout)
     listed = [
         {"idx": at, "name": str(at), "path": place, "type": f"sentence_transformers.models.{name}"}
         for at, (name, place) in enumerate(zip(modules, places, strict=True))
     ]
-    _write_json(folder / "modules.json", listed)
+    write_json(folder / "modules.json", listed)
     reading = {"max_seq_length": manifest["max_tokens"], "do_lower_case": False}
     unpooled = {"model_args": {"add_pooling_layer": False}} if layout.pooler else {}
-    _write_json(folder / "sentence_bert_config.json", {**reading, **unpooled})
-    declared = Prompts(**manifest.get("prompts", {})).declared()
-    declared |= {"similarity_fn_name": manifest.get("similarity", SIMILARITIES[0])}
-    _write_json(folder / DECLARED, declared)
-    _write_json(folder / places[1] / "config.json", _pooling(manifest))
+    write_json(folder / "sentence_bert_config.json", {**reading, **unpooled})
+    write_declared(manifest, folder)
+    write_json(folder / places[1] / "config.json", _pooling(manifest))
     behind = [(name, activation) for name, activation in _behind(manifest) if name in weights]
     dense = [place for name, place in zip(modules, places, strict=True) if name == "Dense"]
     for (name, activation), place in zip(behind, dense, strict=True):
@@ -154,23 +130,17 @@ def write_transformer(
     """
     manifest, weights = parts.manifest, dict(weights)
     tokenizer = Tokenizer.read(parts.content("tokenizer.json").decode(), max_tokens=manifest["max_tokens"])
-    special, told_apart = _special_tokens(tokenizer), "segment" in weights
+    special, told_apart = special_tokens(tokenizer), "segment" in weights
     if "position" in weights:
         weights["position"] = _positions(weights["position"], manifest.get("padding"))
     shape = _shape(manifest, weights, layout)
     config = _config(manifest, shape, padding=tokenizer.pieces.index(special["pad_token"]))
-    _write_json(folder / "config.json", {**config, **(said or {})})
+    write_json(folder / "config.json", {**config, **(said or {})})
     if shape.segments and not told_apart:
         weights["segment"] = torch.zeros(shape.segments, shape.embedding)
     layers = {prefix + name: weight for name, weight in their_weights(weights, shape).items()}
     _write_tensors(folder / "model.safetensors", {**layers, **(head or {})})
-    (folder / "tokenizer.json").write_bytes(parts.content("tokenizer.json"))
-    _write_json(folder / "special_tokens_map.json", special)
-    names = ["input_ids", *(["token_type_ids"] if told_apart else []), "attention_mask"]
-    settings = {"model_max_length": manifest["max_tokens"], "model_input_names": names}
-    settings["truncation_side"] = "left" if tokenizer.keeps_end else "right"
-    # BertTokenizerFast would build a tokenizer of its own from the vocabulary; this one takes tokenizer.json as it is.
-    _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **special, **settings})
+    write_tokenizer(parts, tokenizer, folder, told_apart=told_apart)
 
 
 def _behind(manifest: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
@@ -181,7 +151,7 @@ def _behind(manifest: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
 def _write_dense(folder: Path, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
     shape = {"in_features": weight.shape[1], "out_features": weight.shape[0], "bias": bias is not None}
     kind = next(theirs for theirs, ours in DENSE_ACTIVATIONS.items() if ours == activation)
-    _write_json(folder / "config.json", {**shape, "activation_function": kind})
+    write_json(folder / "config.json", {**shape, "activation_function": kind})
     tensors = {"linear.weight": weight} | ({"linear.bias": bias} if bias is not None else {})
     _write_tensors(folder / "model.safetensors", tensors)
 
@@ -264,19 +234,6 @@ def _positions(table: Tensor, padding: int | None) -> Tensor:
 def _pooling(manifest: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {setting: name == manifest["pooling"] for setting, name in MODES.items()}
     return {"word_embedding_dimension": manifest["hidden"], **chosen}
-
-
-def _special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
-    """The special tokens by their roles; padding is masked, so that any token serves where there is none for it."""
-    there = set(tokenizer.pieces)
-    found = {role: next((name for name in names if name in there), None) for role, names in SPECIAL_TOKENS.items()}
-    known = {role: name for role, name in found.items() if name is not None}
-    special = [str(token["content"]) for token in tokenizer.content["added_tokens"] if token.get("special")]
-    return {"pad_token": next(iter((*known.values(), *special)), tokenizer.pieces[0]), **known}
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-import moocore
 import numpy as np
 
 from autoprune.fronts.requirements import COUNTED, OBJECTIVES
@@ -31,6 +30,8 @@ def nondominated(points: Sequence[Sequence[float]], *, maximise: Sequence[bool])
     """
     if not points:
         return []
+    import moocore  # here, because it takes a while to import, and not every verb compares
+
     mask = moocore.is_nondominated(np.asarray(points, dtype=float), maximise=list(maximise), keep_weakly=False)
     return [int(position) for position in np.flatnonzero(mask)]
 
@@ -107,6 +108,8 @@ def hypervolume(front: Sequence[Readings], objectives: Sequence[str], *, floor: 
     boxes = [[max(0.0, gain) for gain in gains(found, objectives, floor=floor)] for found in front]
     if not boxes:
         return 0.0
+    import moocore  # as above
+
     return float(moocore.hypervolume(np.asarray(boxes), ref=[0.0] * len(objectives), maximise=True))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
+from autoprune.measure.student import student_quantile
 
 FEWEST_UNITS = 100
 """A slice of fewer users (pairs, queries) is shown but does not bind."""
@@ -59,7 +59,7 @@ class Reading:
         """The ratio that the true one stays below (above), with one-sided confidence; nan where nobody knows."""
         if self.error == 0:
             return self.ratio
-        return self.ratio + (1 if upper else -1) * _quantile(confidence, self.freedom) * self.error
+        return self.ratio + (1 if upper else -1) * student_quantile(confidence, self.freedom) * self.error
 
     @property
     def sure(self) -> bool:
@@ -71,7 +71,7 @@ class Reading:
         """The ratios that a re-measurement finds in 95 cases of 100; None where nobody knows."""
         if not self.repeat > 0 or math.isnan(self.ratio):
             return None
-        half = _quantile((1 + REPEATED) / 2, self.freedom) * self.repeat
+        half = student_quantile((1 + REPEATED) / 2, self.freedom) * self.repeat
         if math.isfinite(self.freedom):  # over rounds of timings, which err by factors
             factor = math.exp(min(half / self.ratio, 700.0))  # beyond that there is no such float
             return self.ratio / factor, self.ratio * factor
@@ -81,15 +81,6 @@ class Reading:
     def vague(self) -> bool:
         """Whether the interval says nothing: half of it is more than the ratio itself."""
         return self.interval is not None and self.interval[1] - self.interval[0] > 2 * self.ratio
-
-
-def _quantile(share: float, freedom: float) -> float:
-    """Of Student's t distribution."""
-    if math.isinf(freedom):
-        return statistics.NormalDist().inv_cdf(share)
-    import scipy.special  # here, because it takes a while to import and few look at intervals
-
-    return float(scipy.special.stdtrit(freedom, share))
 
 
 def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[str]) -> dict[str, Reading]:
@@ -111,8 +102,8 @@ def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[
                 continue
             label = reading_name(name, slice_name)
             ratio = value / before if before > 0 else math.nan
-            reading = scored_reading(value, ratio, measured.errors.get(label))
-            found[label] = dataclasses.replace(reading, binds=slice_name in binds)
+            error = measured.errors.get(label)
+            found[label] = scored_reading(value, ratio, error, binds=slice_name in binds)
     if metrics[0] in measured.quality:
         found["quality"] = found[metrics[0]]
         bind = binding_readings(baseline, metrics)
@@ -179,19 +170,19 @@ def reading_name(metric: str, slice_name: str) -> str:
     return metric if slice_name == WHOLE else f"{metric}.{slice_name}"
 
 
-def scored_reading(value: float, ratio: float, error: float | None) -> Reading:
+def scored_reading(value: float, ratio: float, error: float | None, *, binds: bool = True) -> Reading:
     """A quality beside the baseline's, with the standard error of the ratio if it is known."""
     if error is None:
-        return Reading(value, ratio)
+        return Reading(value, ratio, binds=binds)
     # As many other units err as much as these did: the difference of two such measurements has twice the variance.
-    return Reading(value, ratio, error=error, repeat=math.sqrt(2) * error)
+    return Reading(value, ratio, error=error, repeat=math.sqrt(2) * error, binds=binds)
 
 
 def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:
     """A latency beside the baseline's median."""
     count = len(latency.rounds)
     if count < 2:
-        within = (latency.ratio_high - latency.ratio_low) / 2 / _quantile(0.975, math.inf)
+        within = (latency.ratio_high - latency.ratio_low) / 2 / student_quantile(0.975, math.inf)
         return Reading(baseline_ms * latency.ratio, latency.ratio, error=within)
     spread = latency.ratio * statistics.stdev([math.log(ratio) for ratio in latency.rounds])
     return Reading(

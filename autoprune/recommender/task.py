@@ -21,6 +21,7 @@ from autoprune.artifacts.served import Beside, Parts
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.machine import memory
 from autoprune.models.context import Context
+from autoprune.recommender.beside import make_beside
 from autoprune.recommender.config import WIDEST, RecommenderConfig
 from autoprune.recommender.data.interactions import Interactions
 from autoprune.recommender.loss import SOFTMAX_USERS, log_partition
@@ -308,14 +309,8 @@ class RecommenderTask(Task[Factorization, Recommender]):
 
     def _make_beside(self) -> Beside:
         known = self.data.train.joined(self.data.validation)
-        values = {"titles": self.data.titles} if self.data.titles else {}
-        tensors = {
-            "users": self.data.users.encode(),
-            "items": self.data.items.encode(),
-            "starts": known.starts.numpy(),
-            "history": known.items.to(torch.int32).numpy(),
-        }
-        return Beside(values=values, tensors=tensors)
+        titles = self.data.titles
+        return make_beside(users=self.data.users, items=self.data.items, histories=known.in_numpy(), titles=titles)
 
 
 def _opponents(seen: Tensor, items: int, count: int) -> tuple[Tensor, Tensor]:

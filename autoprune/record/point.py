@@ -71,10 +71,6 @@ class Point:
             return [REJECTED]
         return [UNREADABLE] if self._manifest is None else find_format(format).obstacles(self._manifest)
 
-    def left_out(self, format: str) -> str:
-        """What a format leaves to whoever uses it, see `autoprune.artifacts.formats.Format.left_out`."""
-        return "" if self._manifest is None else find_format(format).left_out(self._manifest)
-
     @cached_property
     def _manifest(self) -> dict[str, Any] | None:
         try:
@@ -88,13 +84,16 @@ class Point:
 
         return artifact.load(self.folder)
 
-    def save(self, to: str | os.PathLike[str], *, format: str = OWN) -> Path:
+    def save(self, to: str | os.PathLike[str], *, format: str = OWN, bare: bool = False) -> Path:
         """Copies the artifact to a new folder, or writes it there in another format.
+
+        Args:
+            bare: whether what lies beside the model is left out, such as titles and histories.
 
         Raises:
             AutopruneError: the folder exists, there is no such format, or the artifact has no such form.
         """
-        find_format(format).write(self.folder, Path(to))
+        find_format(format, bare=bare).write(self.folder, Path(to))
         return Path(to)
 
 

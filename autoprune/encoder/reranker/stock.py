@@ -13,10 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from autoprune.artifacts.served import Parts
+from autoprune.artifacts.whole import made_whole
 from autoprune.encoder.obstacles import cross_encoder_obstacles
 from autoprune.encoder.reranker.heads import Head, written_head
 from autoprune.encoder.reranker.reading import ACTIVATION, SCORES
-from autoprune.encoder.stock import weights_in, write_as, write_transformer
+from autoprune.encoder.stock import weights_in, write_transformer, written_parts
 
 LABEL = "LABEL_0"
 
@@ -31,12 +32,18 @@ def write_cross_encoder(folder: Path, to: Path) -> Path:
     Raises:
         AutopruneError: `to` exists already, the artifact is damaged, or stock configs can't express it.
     """
-    return write_as("cross-encoder", folder, to, cross_encoder_obstacles, _write)
+    with made_whole(to) as draft:
+        fill_cross_encoder(folder, draft)
+    return to
+
+
+def fill_cross_encoder(folder: Path, draft: Path) -> None:
+    """Writes a cross-encoder's artifact into an empty folder; errors as those of `write_cross_encoder`."""
+    _write(written_parts("cross-encoder", folder, cross_encoder_obstacles), draft)
 
 
 def _write(parts: Parts, folder: Path) -> None:
     head, weights = written_head(parts.manifest), weights_in(parts)
-    folder.mkdir(parents=True)
     write_transformer(
         folder,
         parts,
