@@ -94,7 +94,7 @@ RECOMMENDER_EXAMS = [
     Exam("l1", {"strength": 90.0, "groups": "rows"}, {"rows.item": None, "rows.user": None}),
     Exam("quantize", {"bits": 8}, bits=frozenset({8})),
     Exam("quantize", {"bits": {"user": 4, "item": 3}}, bits=frozenset({4, 3})),
-    Exam("quantize", {"bits": {"user": 2, "item": 1}}, bits=frozenset({2, 1})),
+    Exam("quantize", {"bits": {"user": 2, "item": 1}, "entropy": True}, bits=frozenset({2, 1})),
     Exam("quantize", {"bits": {"user": 3, "item": 1.6}, "levels": "normal"}, bits=frozenset({3, 1.6})),
     Exam("mixed", {"head": 0.2, "head_bits": 8, "tail_bits": 2}, bits=frozenset({8, 2})),
     Exam("mixed", {"head": 0.2, "head_bits": 4, "tail_bits": 1.6, "levels": "normal"}, bits=frozenset({4, 1.6})),
@@ -136,7 +136,7 @@ ENCODER_EXAMS = [
         Exam("quantize", {"bits": 8}, bits=frozenset({8})),
         Exam("quantize", {"bits": {"word": 4, "body": 8}}, bits=frozenset({8, 4})),
         Exam("quantize", {"bits": {"word": 3, "body": 4}}, bits=frozenset({3, 4})),
-        Exam("quantize", {"bits": {"word": 2, "body": 3}}, bits=frozenset({2, 3})),
+        Exam("quantize", {"bits": {"word": 2, "body": 3}, "entropy": True}, bits=frozenset({2, 3})),
         Exam("quantize", {"bits": {"word": 1}}, bits=frozenset({1, 32})),
     )
 ]
@@ -172,6 +172,7 @@ REFUSED = [
     (Exam("quantize", {"bits": 4, "levels": "normal"}, family="encoders"), "take even levels"),
     (Exam("quantize", {"bits": 1.6}), "one of 32, 8, 4, 3, 2, 1 must be given"),
     (Exam("quantize", {"bits": 3, "levels": "gaussian"}), "'gaussian' is unknown"),
+    (Exam("quantize", {"bits": 3, "entropy": 1}), "true or false must be given"),
     (Exam("layers", {"sparsity": 0.5}), "the model has no layers"),
     (Exam("heads", {"sparsity": 0.5}), "the model has no heads"),
     (Exam("ffn", {"sparsity": 0.5}), "the model has no ffn"),

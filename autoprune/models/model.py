@@ -43,9 +43,11 @@ class Model(nn.Module):
 
     Attributes:
         points: whether removed rows are answered by the nearest that stays; None: they cannot be.
+        entropy: whether the files of its artifact are entropy-coded.
     """
 
     points: bool | None = None
+    entropy: bool = False
 
     def __init__(
         self,
