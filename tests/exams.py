@@ -170,7 +170,10 @@ REFUSED = [
     (Exam("tiers", {"head": 0.2}, family="encoders"), "name quantize"),
     (Exam("quantize", {"bits": 1}, family="encoders"), "take 8, 4, 3 or 2 bits"),
     (Exam("quantize", {"bits": 4, "levels": "normal"}, family="encoders"), "take even levels"),
-    (Exam("quantize", {"bits": 1.6}), "one of 32, 8, 4, 3, 2, 1 must be given"),
+    (
+        Exam("quantize", {"bits": 1.6}),
+        "one of 32, 8, 4, 3, 2, 1 must be given, but got 1.6; 1.6 bits take levels=normal",
+    ),
     (Exam("quantize", {"bits": 3, "levels": "gaussian"}), "'gaussian' is unknown"),
     (Exam("quantize", {"bits": 3, "entropy": 1}), "true or false must be given"),
     (Exam("layers", {"sparsity": 0.5}), "the model has no layers"),

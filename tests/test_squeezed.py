@@ -79,6 +79,13 @@ def test_a_flipped_bit_is_found_and_named_whether_or_not_its_sum_tells(folder: P
         autoprune.load(folder)
 
 
+def test_a_file_that_says_it_is_huge_is_not_widened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.zst").write_bytes(squeezed.squeeze(bytes(2000)))
+    monkeypatch.setattr(squeezed, "MOST", 1999)
+    with pytest.raises(AutopruneError, match=r"a\.zst: at most 1,999 bytes are entropy-coded, but it says 2000"):
+        squeezed.widen(tmp_path / "a.zst")
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="Python brings the library")
 def test_without_the_library_it_is_said_how_it_is_had(
     folder: Path, task: RecommenderTask, monkeypatch: pytest.MonkeyPatch

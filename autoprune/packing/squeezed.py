@@ -1,9 +1,9 @@
 """Entropy-coded files: as few bytes as what is in them says, and widened when they are loaded.
 
 Codes of few bits are not equally frequent, and neither are the bytes that several of them lie in. Zstandard's entropy
-stage (Collet & Kucherawy 2021, RFC 8878; Duda 2013, "Asymmetric Numeral Systems") writes the frequent ones in fewer
-bits, within half a percent of the entropy of codes of 4, 3 and 2 bits. A coder of ranges reached the last of that, and
-took 30 times as long to load.
+stage (Collet & Kucherawy 2021, RFC 8878) writes the frequent ones in fewer bits. Codes of normal values take 0.5 %
+(4 bits), 3 % (3), 0.8 % (2) and 2 % (1.6) more than their entropy then, and rows that are alike less. Asymmetric
+numeral systems (Duda 2013), by `constriction`, reached the entropy, and took 40 ms a megabyte to load in place of 1.4.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ SUFFIX = ".zst"
 
 LEVEL = 3
 """Of the search for what repeats; higher ones found nothing in codes."""
+
+MOST = 2**28
+"""Bytes that a file may have before it is squeezed: a few that say they are terabytes are not believed."""
 
 
 def squeeze(content: bytes) -> bytes:
@@ -36,9 +39,14 @@ def widen(path: Path) -> bytes:
     Raises:
         AutopruneError: it is damaged, or the library is not installed.
     """
-    library = zstandard()
+    library, held = zstandard(), path.read_bytes()
     try:
-        content: bytes = library.decompress(path.read_bytes())
+        size = library.get_frame_info(held).decompressed_size
+        if size is None or size > MOST:
+            raise AutopruneError(
+                f"{path}: at most {MOST:,} bytes are entropy-coded, but it says {size}; make it again."
+            )
+        content: bytes = library.decompress(held)
     except library.ZstdError as error:
         raise AutopruneError(
             f"{path}: the entropy-coded file is damaged ({error}); copy the artifact again."

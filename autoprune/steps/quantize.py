@@ -47,7 +47,7 @@ class Coded(Step):
 
     Attributes:
         levels: `even` or `normal`; codes of 8 bits have even levels in any case.
-        entropy: whether the files of the model are entropy-coded (`autoprune.artifacts.squeezed`), which changes no
+        entropy: whether the files of the model are entropy-coded (`autoprune.packing.squeezed`), which changes no
             answer: fewer bytes the less alike codes are in how frequent they are.
     """
 
@@ -269,7 +269,8 @@ def check_width(width: object, path: tuple[str, ...], widths: tuple[float, ...])
         RecipeError: with the path.
     """
     if width not in widths or type(width) is not type(widths[widths.index(width)]):
-        raise RecipeError(path, f"one of {', '.join(map(str, widths))} must be given, but got {width!r}.")
+        way = f"; {TERNARY} bits take levels=normal" * (width == TERNARY)
+        raise RecipeError(path, f"one of {', '.join(map(str, widths))} must be given, but got {width!r}{way}.")
 
 
 def _bits(width: float) -> str:
