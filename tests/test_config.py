@@ -116,7 +116,7 @@ BAD = {
     "++space.prune.method.choose.magnitude={sparsity:0.9,min_per_row:13}": r"magnitude\.sparsity: sparsity <= 0\.\d+",
     "space.prune.epochs=-1": r"space\.prune\.epochs: a whole number >= 0",
     "space.prune.schedule=cubik": r"space\.prune\.schedule: schedule 'cubik' is unknown. Did you mean cubic",
-    "space.encode.method.choose.quantize.bits.item=7": r"choose\.quantize\.bits\.item: one of 32, 8, 4, 2, 1",
+    "space.encode.method.choose.quantize.bits.item=7": r"choose\.quantize\.bits\.item: one of 32, 8, 4, 3, 2, 1",
     "++space.encode.method.choose.product={width:2,entries:256}": r"entries: a codebook of 256 entries is larger",
     "++space.tune.epochs=3": r"space\.tune\.epochs: nothing can be trained after",
     "++space.base.width=3": r"space\.base\.width: the task's model has no such setting\. .*dim",

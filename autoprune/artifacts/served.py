@@ -38,6 +38,7 @@ class Parts:
         files: what else lies in `model/`, by name: a graph, a tokenizer. Their content, or where they lie.
         beside: what is useful but not needed to answer: catalogue, histories (JSON values and arrays by name).
         blocks: tables, by name, whose tensors are made while they are written; none once an artifact is loaded.
+        entropy: whether files are to be entropy-coded.
     """
 
     manifest: dict[str, Any]
@@ -45,6 +46,7 @@ class Parts:
     beside: Beside
     files: dict[str, bytes | Path] = field(default_factory=dict)
     blocks: dict[str, StoredBlocks] = field(default_factory=dict)
+    entropy: bool = False
 
     def content(self, name: str) -> bytes:
         """The content of one of the files."""

@@ -203,11 +203,14 @@ def _unpacked(graph: _Graph, packed: str, bits: int, dim: int) -> str:
     if bits == 8:
         return packed
     if bits == 3:
-        width, end, last = graph.numbers(packed_width(dim, 2)), graph.numbers(packed_width(dim, 3)), graph.numbers(-1)
+        width, end, last = (graph.numbers(number) for number in (packed_width(dim, 2), packed_width(dim, 3), -1))
+        one = graph.constant(np.array(1, np.uint8))
         low = _unpacked(graph, graph.node("Slice", [packed, graph.numbers(0), width, last]), 2, dim)
-        high = _unpacked(graph, graph.node("Slice", [packed, width, end, last]), 1, dim)
-        third = graph.node("BitShift", [high, graph.constant(np.array(2, np.uint8))], direction="LEFT")
-        return graph.node("BitwiseOr", [low, third])
+        side = _unpacked(graph, graph.node("Slice", [packed, width, end, last]), 1, dim)
+        below = graph.node("BitwiseXor", [side, one])
+        mirror = graph.node("BitwiseOr", [below, graph.node("BitShift", [below, one], direction="LEFT")])
+        third = graph.node("BitShift", [side, graph.constant(np.array(2, np.uint8))], direction="LEFT")
+        return graph.node("BitwiseOr", [graph.node("BitwiseXor", [low, mirror]), third])
     planes = []
     for shift in range(0, 8, bits):
         plane = packed

@@ -45,6 +45,7 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
             tensors={},
             beside=beside,
             files={**written.files(), "tokenizer.json": tokenizer},
+            entropy=model.entropy,
         )
     number = {block: place for place, block in enumerate(model.blocks)}
 
@@ -71,7 +72,11 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         if distances is not None:
             tensors[f"distances_{place}.bias"] = numpy_of(distances)
     return Parts(
-        manifest={**settings, "tables": tables}, tensors=tensors, beside=beside, files={"tokenizer.json": tokenizer}
+        manifest={**settings, "tables": tables},
+        tensors=tensors,
+        beside=beside,
+        files={"tokenizer.json": tokenizer},
+        entropy=model.entropy,
     )
 
 

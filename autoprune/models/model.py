@@ -44,10 +44,12 @@ class Model(nn.Module):
     Attributes:
         points: whether removed rows are answered by the nearest that stays; None: they cannot be.
         stored_bits: of each dimension of a vector that it gives, where whoever uses it stores these.
+        entropy: whether the files of its artifact are entropy-coded.
     """
 
     points: bool | None = None
     stored_bits: int = FLOAT_BITS
+    entropy: bool = False
 
     def __init__(
         self,

@@ -213,7 +213,8 @@ class Serving(ABC, Generic[M, S]):
             runtime: one of `runtimes`; empty: the first.
         """
         tables, tensors = model.packed()
-        return Parts(manifest={**model.settings(), "tables": tables}, tensors=tensors, beside=self.beside())
+        manifest = {**model.settings(), "tables": tables}
+        return Parts(manifest=manifest, tensors=tensors, beside=self.beside(), entropy=model.entropy)
 
     @abstractmethod
     def workloads(self, served: S) -> dict[str, Callable[[], object]]:
