@@ -25,9 +25,9 @@ ROOMS = {
     "machine": "",
     "families": "",
     "readers": "named files arrays model2vec parquet words ids table",
-    "packing": "arrays bits codes packed biased product rows parts blocks ids writing",
+    "packing": "arrays bits codes compensated packed biased product rows parts blocks ids writing",
     "models": "remembered context axis table planned model",
-    "steps": "step importance layers width rows dims l1 magnitude quantize product tiers",
+    "steps": "step importance layers width rows dims l1 magnitude compensation sharing quantize product tiers",
     "artifacts": "manifest served tensor_file artifact formats",
     "tasks": "metric benchmarks task",
     "recommender": "histories strangers loss ranking data data.looks data.columns data.text data.delimited "

@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from autoprune.errors import RecipeError
+from autoprune.errors import RecipeError, seen_from
 from autoprune.models.axis import Axis, by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import FLOAT_BITS
+from autoprune.steps.compensation import compensate
 from autoprune.steps.importance import row_frequency
+from autoprune.steps.sharing import check_mean, is_mean, shared_bits
 from autoprune.steps.step import Step, check_lookups, removed
 
 WIDTHS = (8, 4, 2, 1)
@@ -54,39 +56,63 @@ class Quantize(Coded):
 
     Attributes:
         bits: 8, 4, 2 or 1 (the signs about each row's mean); 32 keeps float32. One width, or a mapping from table
-            (of an encoder: `word`, and `body` for all the rest) to width; tables left out keep float32.
+            (of an encoder: `word`, and `body` for all the rest) to width; tables left out keep float32. A number with
+            a point, such as 5.0, is what a weight has in the mean over a group of tables: each table of it has 8, 4 or
+            2 bits, shared out by how far they move the vectors of calibration inputs.
+        compensate: whether codes of linear maps are fitted to what the maps answer to calibration inputs, one map after
+            the other, and not to their weights one by one (Frantar et al. 2022, "GPTQ").
     """
 
     name: ClassVar[str] = "quantize"
 
-    bits: int | Mapping[str, int] = 8
+    bits: int | float | Mapping[str, int | float] = 8
+    compensate: bool = False
 
     def idle(self) -> bool:
         widths = self.bits.values() if isinstance(self.bits, Mapping) else (self.bits,)
         return all(width == FLOAT_BITS for width in widths)
 
     def parameters(self) -> dict[str, Any]:
-        if isinstance(self.bits, Mapping):
-            return {"bits": {name: width for name, width in self.bits.items() if width != FLOAT_BITS}}
-        return {"bits": self.bits}
+        bits = self.bits
+        if isinstance(bits, Mapping):
+            bits = {name: width for name, width in bits.items() if width != FLOAT_BITS}
+        return {"bits": bits, "compensate": True} if self.compensate else {"bits": bits}
 
     def summary(self) -> str:
+        compensated = ", compensated" if self.compensate else ""
         if isinstance(self.bits, Mapping):
-            return ", ".join(f"{name} {_bits(width)}" for name, width in self.parameters()["bits"].items())
-        return _bits(self.bits)
+            widths = self.parameters()["bits"].items()
+            return ", ".join(f"{name} {_bits(width)}" for name, width in widths) + compensated
+        return _bits(self.bits) + compensated
 
     def check(self, model: Model) -> None:
+        if not isinstance(self.compensate, bool):
+            raise RecipeError(("compensate",), f"true or false must be given, but got {self.compensate!r}.")
+        if self.compensate and len(model.lookups) == len(model.tables):
+            raise RecipeError(
+                ("compensate",), "the model has no linear maps whose codes could be fitted; leave it out."
+            )
         for name, (width, path) in by_name(self.bits, model.groups, path=("bits",)).items():
+            if is_mean(width):
+                check_mean(width, path, tables=len(model.groups[name]))
+                continue
             check_width(width, path, (FLOAT_BITS, *WIDTHS))
             if width == 1 and any(table.symmetric for table in model.groups[name].values()):
                 raise RecipeError(path, f"the linear maps of {name} take 8, 4 or 2 bits, but got 1.")
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
-        spread(model, {name: width for name, (width, _) in by_name(self.bits, model.groups, path=("bits",)).items()})
-        for name, (width, _) in by_name(self.bits, model.groups, path=("bits",)).items():
-            for table in model.groups[name].values():
-                if width < int(table.bits[0]):
-                    table.choose_bits(torch.full_like(table.bits, width), search=not context.rehearsal)
+        asked = by_name(self.bits, model.groups, path=("bits",))
+        spread(model, {group: width for group, (width, _) in asked.items()})
+        widths = dict[str, int]()
+        for group, (width, path) in asked.items():
+            plain = [name for name, table in model.groups[group].items() if int(table.bits[0]) == FLOAT_BITS > width]
+            with seen_from(path):
+                widths |= shared_bits(model, plain, width, context) if is_mean(width) else dict.fromkeys(plain, width)
+        for name, width in widths.items():
+            table = model.tables[name]
+            table.choose_bits(torch.full_like(table.bits, width), search=not context.rehearsal)
+        if self.compensate and widths:
+            compensate(model, widths, context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,5 +194,5 @@ def check_width(width: object, path: tuple[str, ...], widths: tuple[int, ...]) -
         raise RecipeError(path, f"one of {', '.join(map(str, widths))} must be given, but got {width!r}.")
 
 
-def _bits(width: int) -> str:
-    return f"{width} bit{'s' * (width != 1)}"
+def _bits(width: float) -> str:
+    return f"{width} bits in the mean" if is_mean(width) else f"{width} bit{'s' * (width != 1)}"
