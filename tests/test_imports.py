@@ -25,7 +25,7 @@ ROOMS = {
     "machine": "",
     "families": "",
     "readers": "named files arrays model2vec parquet words ids table",
-    "packing": "arrays bits codes compensated packed biased product rows parts blocks ids writing",
+    "packing": "arrays bits codes compensated packed biased product rows normal parts writing blocks ids",
     "models": "remembered context axis table planned model",
     "steps": "step importance layers width rows dims l1 magnitude compensation sharing quantize product tiers",
     "artifacts": "manifest served tensor_file artifact formats",

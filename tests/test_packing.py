@@ -11,13 +11,13 @@ from torch import Tensor
 
 from autoprune.packing import PackedTable, packed, restore
 from autoprune.packing import rows as rows_of_one_width
-from autoprune.packing.bits import pack_codes, unpack_codes
+from autoprune.packing.bits import LEVELS, pack_codes, packed_width, unpack_codes
 from autoprune.packing.codes import SHARES, RowCodes, best_shares, quantize_rows
 from autoprune.packing.packed import BLOCK_ROWS, StoredTable
 from autoprune.packing.rows import FEW_QUERIES, widened
 from autoprune.packing.writing import pack
 
-BITS = [8, 4, 2, 1]
+BITS = [8, 4, 3, 2, 1]
 SEEDS = st.integers(0, 2**31)
 
 # pattern → (rows, dim, share of values that stand); each takes the fewest bytes for its own
@@ -84,12 +84,12 @@ def stored_and_expected(values: Tensor, mask: Tensor | None, bits: int) -> tuple
 
 
 @settings(deadline=None)
-@given(st.sampled_from(BITS), st.lists(st.integers(0, 20), max_size=2), st.integers(0, 40), SEEDS)
-def test_pack_round_trips(bits: int, outer: list[int], dim: int, seed: int) -> None:
+@given(st.sampled_from(list(LEVELS)), st.lists(st.integers(0, 20), max_size=2), st.integers(0, 40), SEEDS)
+def test_pack_round_trips(bits: float, outer: list[int], dim: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    codes = torch.randint(2**bits, (*outer, dim), generator=generator, dtype=torch.uint8)
+    codes = torch.randint(LEVELS[bits], (*outer, dim), generator=generator, dtype=torch.uint8)
     stored = pack_codes(codes, bits)
-    assert stored.shape == (*outer, -(-dim * bits // 8))
+    assert stored.shape == (*outer, packed_width(dim, bits))
     assert torch.equal(unpack_codes(stored, bits, dim), codes)
     assert np.array_equal(pack_codes(codes.numpy(), bits), stored.numpy())
     assert np.array_equal(unpack_codes(stored.numpy(), bits, dim), codes.numpy())
@@ -97,7 +97,13 @@ def test_pack_round_trips(bits: int, outer: list[int], dim: int, seed: int) -> N
 
 def test_codes_stand_in_planes() -> None:
     # columns 0, 2, 4 in the low half of bytes 0, 1, 2 and columns 3, 4 in the high half of bytes 0, 1
-    assert pack_codes(torch.tensor([1, 2, 3, 4, 5], dtype=torch.uint8), 4).tolist() == [0x41, 0x52, 0x03]
+    codes = torch.tensor([1, 2, 3, 4, 5], dtype=torch.uint8)
+    assert pack_codes(codes, 4).tolist() == [0x41, 0x52, 0x03]
+    # the lower two bits of all, four columns a byte; then the third of each
+    assert pack_codes(codes, 3).tolist() == [29, 2, 24]
+    assert pack_codes(torch.tensor([2, 1, 0, 0, 1, 2, 2], dtype=torch.uint8), 1.6).tolist() == [65, 19]
+    for bits, dim, width in ((3, 64, 24), (3, 20, 8), (1.6, 64, 13), (1.6, 5, 1)):
+        assert packed_width(dim, bits) == width
 
 
 @settings(deadline=None, max_examples=50)
@@ -357,7 +363,7 @@ def test_rows_are_coded_alone_as_they_are_among_others(bits: int) -> None:
 def test_a_width_for_each_row_is_as_if_the_rows_were_coded_apart(seed: int, masked: bool) -> None:
     mask = random_mask(24, 10, 0.6, seed) if masked else None
     values = drawn(24, 10, seed=seed) if mask is None else drawn(24, 10, seed=seed) * mask
-    bits = torch.tensor(BITS, dtype=torch.uint8)[torch.randint(4, (24,), generator=torch.Generator().manual_seed(seed))]
+    bits = torch.tensor(BITS, dtype=torch.uint8)[torch.randint(5, (24,), generator=torch.Generator().manual_seed(seed))]
     together = coded(values, bits, mask=mask)
     for width in BITS:
         rows = bits == width
@@ -368,7 +374,7 @@ def test_a_width_for_each_row_is_as_if_the_rows_were_coded_apart(seed: int, mask
         assert torch.equal(together.values()[rows], apart.values())
 
 
-@pytest.mark.parametrize("widths", [[8, 4], [1, 8, 2], BITS])
+@pytest.mark.parametrize("widths", [[8, 4], [1, 8, 2], [8, 4, 3, 1]])
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.02])
 def test_a_table_of_several_widths_decodes_and_scores_as_the_dense_table(widths: list[int], share: float) -> None:
     rows, dim = 300, 24  # more than 255 rows: places take two bytes

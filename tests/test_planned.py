@@ -42,7 +42,8 @@ CUT = {
     "rows_pca": {"rows": {"sparsity": 0.4}, "dims": {"sparsity": 0.5, "importance": "pca"}},
 }
 CODED = {
-    **{f"int{bits}": {"quantize": {"bits": bits}} for bits in (8, 4, 2, 1)},
+    **{f"int{bits}": {"quantize": {"bits": bits}} for bits in (8, 4, 3, 2, 1)},
+    **{f"normal{bits}": {"quantize": {"bits": bits, "levels": "normal"}} for bits in (4, 3, 1.6)},
     "mixed": {"mixed": {"head": 0.3, "head_bits": 8, "tail_bits": 2}},
     "product": {"product": {"width": 4, "entries": 16}},
     "tiers": {"tiers": {"head": 0.2, "middle": 0.3, "width": 5, "entries": 12}},
@@ -53,6 +54,10 @@ RECIPES = {
     **{name: {"encode": one} for name, one in CODED.items()},
     "spread": {"cut": CUT["pca"], "encode": CODED["int4"]},
     "spread_tiers": {"cut": CUT["rows_pca"], "encode": CODED["tiers"]},
+    "spread_normal": {
+        "cut": CUT["rows_pca"],
+        "encode": {"mixed": {"head": 0.3, "head_bits": 3, "tail_bits": 1.6, "levels": "normal"}},
+    },
     "spread_mixed": {"cut": CUT["pca"], "encode": CODED["mixed"]},
     "pointing": {"cut": {"rows": {"sparsity": 0.3, "importance": "norm", "points": True}}, "encode": CODED["int8"]},
     "one_stage": {"all": {**CUT["rows_pca"], "quantize": {"bits": 4}}},

@@ -26,7 +26,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from autoprune.encoder.onnx_spec import Array, Embedding, Encoder, Layer, Linear, Norm
-from autoprune.packing.bits import pack_codes
+from autoprune.packing.bits import pack_codes, packed_width
 
 OPSET, IR_VERSION = 18, 8
 """Version 18 brings BitwiseAnd; onnxruntime reads both since 1.14."""
@@ -204,6 +204,12 @@ def _unpacked(graph: _Graph, packed: str, bits: int, dim: int) -> str:
     """The codes in planes of bytes (`autoprune.packing.bits.pack_codes`), uint8 [..., dim]."""
     if bits == 8:
         return packed
+    if bits == 3:
+        width, end, last = graph.numbers(packed_width(dim, 2)), graph.numbers(packed_width(dim, 3)), graph.numbers(-1)
+        low = _unpacked(graph, graph.node("Slice", [packed, graph.numbers(0), width, last]), 2, dim)
+        high = _unpacked(graph, graph.node("Slice", [packed, width, end, last]), 1, dim)
+        third = graph.node("BitShift", [high, graph.constant(np.array(2, np.uint8))], direction="LEFT")
+        return graph.node("BitwiseOr", [low, third])
     planes = []
     for shift in range(0, 8, bits):
         plane = packed

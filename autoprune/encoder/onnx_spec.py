@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from autoprune.encoder.functional import ACTIVATIONS, POOLINGS
 from autoprune.errors import AutopruneError, unknown
+from autoprune.packing.bits import packed_width
 
 Array = NDArray[Any]
 
@@ -22,11 +23,11 @@ class Linear:
     """y = x Wᵀ + b.
 
     Attributes:
-        weight: float32 [out, in], or int8 codes [out, in] in [-63, 63]; of fewer bits, in [-8, 7] and [-2, 1].
+        weight: float32 [out, in], or int8 codes [out, in] in [-63, 63]; of n < 8 bits, in [-2^(n-1), 2^(n-1) - 1].
         bias: float32 [out]; None: zeros.
         scale: float32 [out], for codes: value = code * scale. The input is then quantised as it comes, each row (a
             token) to whole numbers from -127 to 127, which stand for its largest absolute value.
-        bits: of a code in the file: 8, 4 or 2.
+        bits: of a code in the file: 8, 4, 3 or 2.
     """
 
     weight: Array
@@ -40,7 +41,7 @@ class Linear:
         _holds(self.bias is None or self.bias.shape == self.weight.shape[:1], "bias is float32 [out]", self.bias)
         if self.scale is not None:
             _holds(self.scale.shape == self.weight.shape[:1], "scale is float32 [out]", self.scale)
-            _holds(self.bits in (8, 4, 2), "bits is 8, 4 or 2", self.bits)
+            _holds(self.bits in (8, 4, 3, 2), "bits is 8, 4, 3 or 2", self.bits)
             least, most = (
                 (-MOST_CODE, MOST_CODE) if self.bits == 8 else (-(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1)
             )
@@ -62,10 +63,9 @@ class Embedding:
     """A table whose rows are looked up.
 
     Attributes:
-        table: float32 [rows, dim], or packed codes, uint8 [rows, width] with width = ceil(dim * bits / 8), in the
-            planes of `autoprune.packing.bits.pack_codes`.
+        table: float32 [rows, dim], or codes as `autoprune.packing.bits.pack_codes` packs them, uint8 [rows, width].
         dim: columns of the table.
-        bits: 8, 4, 2 or 1 for codes.
+        bits: 8, 4, 3, 2 or 1 for codes.
         scale, offset: float32 or float16 [rows], for codes: value = (code * scale + offset) * unit.
         unit: as in `autoprune.packing.codes.RowCodes`.
     """
@@ -78,10 +78,10 @@ class Embedding:
     unit: float = 1.0
 
     def __post_init__(self) -> None:
-        _holds(self.bits in (8, 4, 2, 1), "bits is 8, 4, 2 or 1", self.bits)
+        _holds(self.bits in (8, 4, 3, 2, 1), "bits is 8, 4, 3, 2 or 1", self.bits)
         _holds((self.scale is None) == (self.offset is None), "scale and offset come together", self.scale)
         coded, rows = self.scale is not None, len(self.table)
-        width = -(-self.dim * self.bits // 8) if coded else self.dim
+        width = packed_width(self.dim, self.bits) if coded else self.dim
         _holds(self.table.dtype == (np.uint8 if coded else np.float32), "codes are uint8, values float32", self.table)
         _holds(self.table.shape == (rows, width), f"table is [rows, {width}]", self.table)
         for held in (self.scale, self.offset):

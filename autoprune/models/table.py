@@ -11,6 +11,7 @@ from torch.nn.functional import linear
 
 from autoprune.packing.codes import Uniform, best_shares, quantize_rows
 from autoprune.packing.compensated import compensated
+from autoprune.packing.normal import Normal
 from autoprune.packing.packed import StoredTable
 from autoprune.packing.parts import PartCodes
 from autoprune.packing.product import Codebooks
@@ -18,7 +19,7 @@ from autoprune.packing.writing import Codes, pack
 
 FLOAT_BITS = 32
 
-Learner = Uniform | Codebooks
+Learner = Uniform | Normal | Codebooks
 """How some rows are to be coded."""
 
 

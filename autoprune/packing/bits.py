@@ -4,32 +4,63 @@ from __future__ import annotations
 
 from autoprune.packing.arrays import Array, cast, filled, namespace
 
+TERNARY = 1.6
+"""Bits of a code of three levels: five of them fit into a byte."""
 
-def pack_codes(codes: Array, bits: int) -> Array:
+LEVELS: dict[float, int] = {8: 256, 4: 16, 3: 8, 2: 4, TERNARY: 3, 1: 2}
+"""How many different codes there are, by the bits that one takes."""
+
+
+def pack_codes(codes: Array, bits: float) -> Array:
     """Several codes a byte, in planes: byte j of a row holds columns j, j + width, j + 2 * width and so on.
 
+    A byte is a number whose digits are its codes. Codes of 3 bits lie as their lower two bits, and after these for a
+    whole row as their third.
+
     Args:
-        codes: uint8 [..., dim], each below 2**bits; bits is 8, 4, 2 or 1.
+        codes: uint8 [..., dim], each below `LEVELS[bits]`.
 
     Returns:
-        uint8 [..., width] with width = ceil(dim * bits / 8).
+        uint8 [..., `packed_width(dim, bits)`].
     """
-    per_byte = 8 // bits
-    dim = codes.shape[-1]
-    width = -(-dim // per_byte)
+    if bits == 3:
+        return namespace(codes).concatenate([pack_codes(codes & 3, 2), pack_codes(codes >> 2, 1)], axis=-1)
+    width = packed_width(codes.shape[-1], bits)
     packed = filled((*codes.shape[:-1], width), 0, codes, "uint8")
-    for plane in range(per_byte):
-        part = codes[..., plane * width : (plane + 1) * width]
-        packed[..., : part.shape[-1]] |= part << (plane * bits)
+    for number in range(int(8 / bits)):
+        part = codes[..., number * width : (number + 1) * width]
+        packed[..., : part.shape[-1]] += part * LEVELS[bits] ** number
     return packed
 
 
-def unpack_codes(packed: Array, bits: int, dim: int) -> Array:
+def packed_width(dim: int, bits: float) -> int:
+    """Bytes of a row of packed codes."""
+    return packed_width(dim, 2) + packed_width(dim, 1) if bits == 3 else -(-dim // int(8 / bits))
+
+
+def unpack_codes(packed: Array, bits: float, dim: int) -> Array:
     """The inverse of `pack_codes`: uint8 [..., dim]."""
     if bits == 8:
         return packed
-    planes = [(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
+    if bits == 3:
+        low, high = thirds(packed, dim)
+        return unpack_codes(low, 2, dim) | unpack_codes(high, 1, dim) << 2
+    planes = [plane(packed, bits, number) for number in range(int(8 / bits))]
     return namespace(packed).concatenate(planes, axis=-1)[..., :dim]
+
+
+def thirds(packed: Array, dim: int) -> tuple[Array, Array]:
+    """Of codes of 3 bits the lower two bits of each, and the third: packed as codes of 2 and of 1."""
+    width = packed_width(dim, 2)
+    return packed[..., :width], packed[..., width:]
+
+
+def plane(packed: Array, bits: float, number: int) -> Array:
+    """One of the codes in each byte, uint8 of the same shape."""
+    if bits == TERNARY:
+        above = packed // 3**number
+        return above - above // 3 * 3  # several times as fast as a remainder
+    return (packed >> int(number * bits)) & (LEVELS[bits] - 1)
 
 
 def narrow(numbers: Array, most: int) -> Array:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from autoprune.packing.arrays import Array
-from autoprune.packing.codes import RowCodes, Uniform
+from autoprune.packing.codes import Uniform
+from autoprune.packing.normal import Normal
 from autoprune.packing.packed import PackedTable, StoredTable
 from autoprune.packing.parts import join_parts
-from autoprune.packing.product import Book, ProductCodes
-from autoprune.packing.rows import pack_rows
+from autoprune.packing.product import Book
+from autoprune.packing.writing import pack
 
 BY_ROW = ("values", "codes", "scale", "offset")
 """Tensors of a stored table that have a line for each row; others, such as a codebook, hold for all rows."""
@@ -26,7 +27,7 @@ BLOCK_VALUES = 2**19
 
 Numbers = np.ndarray[Any, Any]
 
-Coder = Uniform | Book
+Coder = Uniform | Normal | Book
 """Codes rows, whichever they are: the codes of a row do not depend on the others."""
 
 
@@ -169,7 +170,4 @@ def _parts(part_of: Tensor | None, count: int, rows: int) -> tuple[list[int], li
 
 
 def _stored(values: Tensor, coder: Coder | None) -> StoredTable:
-    if coder is None:
-        return pack_rows(values)
-    codes: RowCodes | ProductCodes = coder.code(values)
-    return pack_rows(values, coded=codes) if isinstance(codes, RowCodes) else codes.pack()
+    return pack(values, coded=None if coder is None else coder.code(values))

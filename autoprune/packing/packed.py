@@ -40,14 +40,14 @@ class PackedTable(ABC):
 
     Attributes:
         rows, dim: the logical shape.
-        bits: of a value or code; 0 where rows differ.
+        bits: of a value or code, as in `autoprune.packing.bits.LEVELS`; 0 where rows differ.
         pattern: how its values are laid out.
         tensors: what is held, in numpy or, after `to`, in torch; it answers in the same.
     """
 
     rows: int
     dim: int
-    bits: int
+    bits: float
     pattern: str
     tensors: dict[str, Array]
 

@@ -13,10 +13,11 @@ from autoprune.packing.arrays import Array, bounds, cast, filled, namespace, num
 from autoprune.packing.bits import narrow, pack_codes, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable
 from autoprune.packing.product import PackedProduct, ProductCodes
-from autoprune.packing.rows import PackedRows, pack_rows
+from autoprune.packing.rows import PackedRows
 
 if TYPE_CHECKING:
     from autoprune.packing.codes import RowCodes
+    from autoprune.packing.normal import NormalCodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class PartCodes:
         part_of: uint8 [rows], which part each row stands in.
     """
 
-    parts: tuple[RowCodes | ProductCodes, ...]
+    parts: tuple[RowCodes | NormalCodes | ProductCodes, ...]
     part_of: Array
 
     def values(self) -> Array:
@@ -39,14 +40,6 @@ class PartCodes:
         for number, values in enumerate(held):
             found[self.part_of == number] = values
         return found
-
-    def pack(self) -> StoredTable:
-        """The table as it ships."""
-        parts = [
-            part.pack() if isinstance(part, ProductCodes) else pack_rows(part.values(), coded=part)
-            for part in self.parts
-        ]
-        return join_parts(parts, self.part_of)
 
 
 def join_parts(parts: Sequence[StoredTable], part_of: Array) -> StoredTable:

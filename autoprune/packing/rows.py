@@ -2,9 +2,14 @@
 
 Such a table is three independent choices, each of them data in its manifest entry:
 
-    bits      32 (float32 values) or 8, 4, 2, 1 (unsigned codes; value = (code * scale + offset) * unit, per row)
+    bits      32 (float32 values), or those of a code (`autoprune.packing.bits.LEVELS`)
     pattern   full (every value stands) | bitmask (a bit a position) | columns (a column number a value)
     rows, dim the logical shape
+
+Codes are scaled row by row in one of two ways, which are one in memory: value = code * scale + offset.
+
+    scale, offset float16 in multiples of `unit`
+    scale, grid   a byte that says the logarithm of the scale; the levels lie about zero
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autoprune.packing.arrays import Array, bounds, cast, filled, namespace, numbers, numpy_of, repeat
-from autoprune.packing.bits import narrow, pack_codes, unpack_codes
+from autoprune.packing.bits import LEVELS, narrow, pack_codes, plane, thirds, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable, block_rows
 
 if TYPE_CHECKING:
@@ -50,7 +55,10 @@ class PackedRows(PackedTable):
             else:
                 counts = held.pop("counts")
             held["starts"] = cast(bounds(counts), "int32")
-        if "scale" in held:
+        if "grid" in held:
+            held["scale"] = scales(held["scale"], held.pop("grid"))
+            held["offset"] = held["scale"] * (-middle_code(entry["bits"]))
+        elif "scale" in held:
             unit = held.pop("unit")
             held["scale"], held["offset"] = (cast(held[name], "float32") * unit for name in ("scale", "offset"))
         return PackedRows(**entry, tensors=held)
@@ -100,23 +108,10 @@ class PackedRows(PackedTable):
         step = block_rows(self.dim, len(queries))
         for start in range(0, self.rows, step):
             rows = slice(start, min(start + step, self.rows))
-            block = self._times_codes(queries, held["codes"][rows])
+            block = _times_codes(queries, held["codes"][rows], self.bits)
             block *= held["scale"][rows]
             namespace(queries).add(block, totals * held["offset"][rows], out=out[:, rows])
         return out
-
-    def _times_codes(self, queries: Array, packed: Array) -> Array:
-        """Queries @ codes.T for packed rows, plane by plane: planes need not be put side by side."""
-        if self.bits == 8:
-            return queries @ cast(packed, "float32").T
-        width = packed.shape[1]
-        block: Array | None = None
-        for plane in range(-(-self.dim // width)):
-            part = queries[:, plane * width : (plane + 1) * width]
-            codes = (packed[:, : part.shape[1]] >> (plane * self.bits)) & (2**self.bits - 1)
-            product = part @ cast(codes, "float32").T
-            block = product if block is None else block + product
-        return block
 
     def _sparse_scores(self, queries: Array) -> Array:
         held = self.tensors
@@ -159,10 +154,49 @@ class PackedRows(PackedTable):
         packed, count = self.tensors["codes"], len(self.tensors["columns"])
         if position is None:
             return cast(unpack_codes(packed, self.bits, count), "float32")
-        # A flat run of codes is one long row of planes: code p stands in byte p % width, plane p // width.
-        width = max(len(packed), 1)
-        shift = cast(position // width * self.bits, "uint8")
-        return cast((packed[position % width] >> shift) & (2**self.bits - 1), "float32")
+        return cast(_codes_at(packed, self.bits, count, position), "float32")
+
+
+def scales(steps: Array, grid: Array) -> Array:
+    """The scale of each row, float32 [rows].
+
+    Args:
+        steps: uint8 [rows]; 0 is a row of zeros, the others are steps of the logarithm.
+        grid: float32 [2]: the logarithm of the scale that 1 stands for, and the width of a step.
+    """
+    numbers = cast(steps, "float32")
+    return namespace(steps).exp(grid[0] + grid[1] * (numbers - 1)) * (numbers > 0)
+
+
+def middle_code(bits: float) -> float:
+    """What stands for zero where levels lie about it; between two codes, if they are of an even number."""
+    return (LEVELS[bits] - 1) / 2
+
+
+def _times_codes(queries: Array, packed: Array, bits: float) -> Array:
+    """Queries @ codes.T for packed rows, plane by plane: planes need not be put side by side."""
+    if bits == 8:
+        return queries @ cast(packed, "float32").T
+    if bits == 3:
+        low, high = thirds(packed, queries.shape[1])
+        return _times_codes(queries, low, 2) + 4 * _times_codes(queries, high, 1)
+    width = packed.shape[1]
+    block: Array | None = None
+    for number in range(-(-queries.shape[1] // width)):
+        part = queries[:, number * width : (number + 1) * width]
+        product = part @ cast(plane(packed[:, : part.shape[1]], bits, number), "float32").T
+        block = product if block is None else block + product
+    return block
+
+
+def _codes_at(packed: Array, bits: float, count: int, position: Array) -> Array:
+    """Those at some places of one long row of `count` packed codes, which has as many bits in each place."""
+    if bits == 3:
+        low, high = thirds(packed, count)
+        return _codes_at(low, 2, count, position) | _codes_at(high, 1, count, position) << 2
+    width = max(len(packed), 1)  # code p stands in byte p % width, plane p // width
+    shift = cast(position // width * bits, "uint8")
+    return (packed[position % width] >> shift) & (LEVELS[bits] - 1)
 
 
 def widened(table: PackedTable, prefer: str | None) -> PackedTable:

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from autoprune.packing.codes import RowCodes
+from autoprune.packing.normal import NormalCodes
 from autoprune.packing.packed import StoredTable
 from autoprune.packing.parts import PartCodes, join_parts
 from autoprune.packing.product import ProductCodes
 from autoprune.packing.rows import pack_rows
 
-Codes = RowCodes | ProductCodes | PartCodes
+Codes = RowCodes | NormalCodes | ProductCodes | PartCodes
 
 
 def pack(values: Tensor, *, mask: Tensor | None = None, coded: Codes | None = None) -> StoredTable:
@@ -22,7 +23,9 @@ def pack(values: Tensor, *, mask: Tensor | None = None, coded: Codes | None = No
         mask: bool [rows, dim]; False marks a pruned zero. None: every value stands.
         coded: what the values were coded to; stored as it is.
     """
-    if isinstance(coded, ProductCodes | PartCodes):
+    if isinstance(coded, PartCodes):
+        return join_parts([pack(values, coded=part) for part in coded.parts], coded.part_of)
+    if isinstance(coded, NormalCodes | ProductCodes):
         return coded.pack()
     widths = torch.empty(0) if coded is None else torch.unique(coded.bits)
     if coded is None or len(widths) <= 1:

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from autoprune.extras import has
 from autoprune.packing import PackedTable
+from autoprune.packing.bits import packed_width
+from autoprune.packing.bits import plane as plane_of
 from autoprune.packing.product import load_faiss
 from autoprune.recommender.ties import Hidden
 
@@ -85,7 +87,7 @@ class IntegerScan(Kernel):
     def __init__(self, table: PackedTable) -> None:
         self._table = table
         self._in_place = has_plain_codes(table)
-        planes = 8 // table.bits if self._in_place else 1
+        planes = int(8 / table.bits) if self._in_place else 1
         self._plane_width = -(-table.dim // planes)
         self._middle = (2**table.bits - 1) / 2 if self._in_place and table.bits < 8 else 0.0
         self._codes = torch.empty(0 if self._in_place else table.rows, table.dim, dtype=torch.int8)
@@ -197,7 +199,7 @@ class IntegerScan(Kernel):
         if bits == 8:
             return [(packed ^ 128).view(torch.int8)]
         planes = range(-(-self._table.dim // packed.shape[1]))
-        return [((packed >> (plane * bits)) & (2**bits - 1)).view(torch.int8) for plane in planes]
+        return [plane_of(packed, bits, number).view(torch.int8) for number in planes]
 
 
 class HalfPrecision(Kernel):
@@ -241,7 +243,7 @@ def has_plain_codes(table: PackedTable) -> bool:
         table.pattern == "full"
         and table.bits in (8, *PLANE_BITS)
         and set(held) == {"codes", "scale", "offset"}
-        and held["codes"].shape == (table.rows, -(-table.dim * table.bits // 8))
+        and held["codes"].shape == (table.rows, packed_width(table.dim, table.bits))
     )
 
 

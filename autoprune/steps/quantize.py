@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,38 +14,79 @@ from autoprune.errors import RecipeError, seen_from
 from autoprune.models.axis import Axis, by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.models.table import FLOAT_BITS
+from autoprune.models.table import FLOAT_BITS, Learner
+from autoprune.packing.bits import TERNARY
+from autoprune.packing.codes import Uniform
+from autoprune.packing.normal import Normal
 from autoprune.steps.compensation import compensate
 from autoprune.steps.importance import row_frequency
 from autoprune.steps.sharing import check_mean, is_mean, shared_bits
-from autoprune.steps.step import Step, check_lookups, removed
-
-WIDTHS = (8, 4, 2, 1)
+from autoprune.steps.step import Step, check_choice, check_lookups, removed
 
 SPREAD_BITS = 4
 """Codes of so few bits are worth a turn of the axes."""
 
+EVEN, NORMAL = "even", "normal"
 
+WIDTHS: dict[str, tuple[float, ...]] = {EVEN: (8, 4, 3, 2, 1), NORMAL: (8, 4, 3, 2, TERNARY, 1)}
+"""Where the levels of codes may lie, and how many bits codes can have then."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Coded(Step):
     """What the steps to row-wise codes share: widths and ranges are chosen at the first update of a stage and hold.
 
-    In a stage without updates this is post-training quantisation (Guan et al. 2019, "Post-Training 4-bit
-    Quantization on Embedding Tables"). In one with updates it is quantisation-aware training (Jacob et al. 2018,
-    "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"): the loss sees
-    the values that the codes would have, gradients go straight through to the weights, and the codes of the last
-    update ship. Pruned zeros stay exact zeros.
+    Levels are even or normal. *Even* ones divide the best part of each row's range. In a stage without updates this is
+    post-training quantisation (Guan et al. 2019, "Post-Training 4-bit Quantization on Embedding Tables"). In one with
+    updates it is quantisation-aware training (Jacob et al. 2018, "Quantization and Training of Neural Networks for
+    Efficient Integer-Arithmetic-Only Inference"): the loss sees the values that the codes would have, gradients go
+    straight through to the weights, and the codes of the last update ship. Pruned zeros stay exact zeros.
+
+    *Normal* ones lie about zero, as far apart as suits a normal distribution, which is what the values of rows have
+    that were turned at random (`autoprune.packing.normal`). One byte a row gives rows their length. They are found when
+    a stage ends, so training does not see them, and pruned zeros are approximated like other values.
+
+    Attributes:
+        levels: `even` or `normal`; codes of 8 bits have even levels in any case.
     """
 
     rank: ClassVar[int] = 2
     plans: ClassVar[bool] = True
     trainable: ClassVar[bool] = False
 
+    levels: str = EVEN
+
+    def parameters(self) -> dict[str, Any]:
+        found = super().parameters()
+        if self.levels == EVEN:  # as recipes were written before there were others
+            found.pop("levels")
+        return found
+
+    def check_levels(self, model: Model) -> None:
+        """Refuses levels that are unknown, or that a model's kernels cannot take."""
+        check_choice("levels", self.levels, WIDTHS)
+        if self.levels == NORMAL and len(model.lookups) < len(model.tables):
+            raise RecipeError(("levels",), f"the linear maps of this model take even levels, but got {self.levels!r}.")
+
+    def learner(self, bits: float, *, search: bool = True) -> Learner:
+        """How rows are coded, where they are when a stage ends."""
+        if self.levels == NORMAL and bits <= SPREAD_BITS:
+            return Normal(bits=bits, search=search)
+        return Uniform(bits=int(bits), search=search)
+
     def convert(self, model: Model, context: Context) -> None:
         if context.rehearsal:  # codes change no shape, and take longer than all else
+            return
+        if self.levels == NORMAL:
+            self.code(model, context)
             return
         for table in model.tables.values():
             if int(table.bits[0]) < FLOAT_BITS:
                 table.code()
+
+    @abstractmethod
+    def code(self, model: Model, context: Context) -> None:
+        """Codes tables at normal levels."""
 
     def aspects(self) -> frozenset[str]:
         return frozenset({self.name, "codes"})
@@ -55,17 +97,18 @@ class Quantize(Coded):
     """Row-wise codes of one width for each table.
 
     Attributes:
-        bits: 8, 4, 2 or 1 (the signs about each row's mean); 32 keeps float32. One width, or a mapping from table
-            (of an encoder: `word`, and `body` for all the rest) to width; tables left out keep float32. A number with
-            a point, such as 5.0, is what a weight has in the mean over a group of tables: each table of it has 8, 4 or
-            2 bits, shared out by how far they move the vectors of calibration inputs.
+        bits: 8, 4, 3, 2 or 1 (the signs about each row's mean); of normal levels 1.6 too, three of them; 32 keeps
+            float32. One width, or a mapping from table (of an encoder: `word`, and `body` for all the rest) to width;
+            tables left out keep float32. A number from 2.0 on with a point, such as 3.5, is what a weight has in the
+            mean over a group of tables: each table of it has 8, 4, 3 or 2 bits, shared out by how far they move the
+            vectors of calibration inputs.
         compensate: whether codes of linear maps are fitted to what the maps answer to calibration inputs, one map after
             the other, and not to their weights one by one (Frantar et al. 2022, "GPTQ").
     """
 
     name: ClassVar[str] = "quantize"
 
-    bits: int | float | Mapping[str, int | float] = 8
+    bits: float | Mapping[str, float] = 8
     compensate: bool = False
 
     def idle(self) -> bool:
@@ -73,19 +116,23 @@ class Quantize(Coded):
         return all(width == FLOAT_BITS for width in widths)
 
     def parameters(self) -> dict[str, Any]:
-        bits = self.bits
-        if isinstance(bits, Mapping):
-            bits = {name: width for name, width in bits.items() if width != FLOAT_BITS}
-        return {"bits": bits, "compensate": True} if self.compensate else {"bits": bits}
+        found = super().parameters()
+        if isinstance(self.bits, Mapping):
+            found["bits"] = {name: width for name, width in self.bits.items() if width != FLOAT_BITS}
+        if not self.compensate:  # as recipes were written before it
+            found.pop("compensate")
+        return found
 
     def summary(self) -> str:
-        compensated = ", compensated" if self.compensate else ""
         if isinstance(self.bits, Mapping):
-            widths = self.parameters()["bits"].items()
-            return ", ".join(f"{name} {_bits(width)}" for name, width in widths) + compensated
-        return _bits(self.bits) + compensated
+            words = ", ".join(f"{name} {_bits(width)}" for name, width in self.parameters()["bits"].items())
+        else:
+            words = _bits(self.bits)
+        words = words if self.levels == EVEN else f"{words} {self.levels}"
+        return f"{words}, compensated" if self.compensate else words
 
     def check(self, model: Model) -> None:
+        self.check_levels(model)
         if not isinstance(self.compensate, bool):
             raise RecipeError(("compensate",), f"true or false must be given, but got {self.compensate!r}.")
         if self.compensate and len(model.lookups) == len(model.tables):
@@ -96,14 +143,16 @@ class Quantize(Coded):
             if is_mean(width):
                 check_mean(width, path, tables=len(model.groups[name]))
                 continue
-            check_width(width, path, (FLOAT_BITS, *WIDTHS))
+            check_width(width, path, (FLOAT_BITS, *WIDTHS[self.levels]))
             if width == 1 and any(table.symmetric for table in model.groups[name].values()):
-                raise RecipeError(path, f"the linear maps of {name} take 8, 4 or 2 bits, but got 1.")
+                raise RecipeError(path, f"the linear maps of {name} take 8, 4, 3 or 2 bits, but got 1.")
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
+        if self.levels == NORMAL:
+            return
         asked = by_name(self.bits, model.groups, path=("bits",))
-        spread(model, {group: width for group, (width, _) in asked.items()})
-        widths = dict[str, int]()
+        spread(model, self._widths(model))
+        widths = dict[str, float]()
         for group, (width, path) in asked.items():
             plain = [name for name, table in model.groups[group].items() if int(table.bits[0]) == FLOAT_BITS > width]
             with seen_from(path):
@@ -113,6 +162,18 @@ class Quantize(Coded):
             table.choose_bits(torch.full_like(table.bits, width), search=not context.rehearsal)
         if self.compensate and widths:
             compensate(model, widths, context)
+
+    def code(self, model: Model, context: Context) -> None:
+        widths = self._widths(model)
+        spread(model, widths)
+        for name, width in widths.items():
+            for table in model.groups[name].values():
+                if width < FLOAT_BITS:
+                    table.code_by([self.learner(width)])
+
+    def _widths(self, model: Model) -> dict[str, float]:
+        """The bits of each group of tables."""
+        return {name: width for name, (width, _) in by_name(self.bits, model.groups, path=("bits",)).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,26 +185,30 @@ class Mixed(Coded):
 
     Attributes:
         head: fraction of the rows of each table that stand, the most frequent ones, that get `head_bits`.
-        head_bits, tail_bits: 8, 4, 2 or 1.
+        head_bits, tail_bits: 8, 4, 3, 2 or 1; of normal levels 1.6 too.
     """
 
     name: ClassVar[str] = "mixed"
 
     head: float
-    head_bits: int = 8
-    tail_bits: int = 4
+    head_bits: float = 8
+    tail_bits: float = 4
 
     def summary(self) -> str:
-        return f"{100 * self.head:.4g}% of rows {_bits(self.head_bits)}, others {self.tail_bits}"
+        normal = f" {self.levels}" * (self.levels != EVEN)
+        return f"{100 * self.head:.4g}% of rows {_bits(self.head_bits)}, others {self.tail_bits}{normal}"
 
     def check(self, model: Model) -> None:
         check_lookups(model)
+        self.check_levels(model)
         for parameter, width in (("head_bits", self.head_bits), ("tail_bits", self.tail_bits)):
-            check_width(width, (parameter,), WIDTHS)
+            check_width(width, (parameter,), WIDTHS[self.levels])
         if isinstance(self.head, bool) or not isinstance(self.head, int | float) or not 0 <= self.head <= 1:
             raise RecipeError(("head",), f"0 <= head <= 1 must hold, but got {self.head!r}.")
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
+        if self.levels == NORMAL:
+            return
         spread(model, dict.fromkeys(model.groups, min(self.head_bits, self.tail_bits)))
         for name, table in model.tables.items():
             standing = table.row_mask.nonzero()[:, 0]
@@ -153,8 +218,31 @@ class Mixed(Coded):
             if not torch.equal(bits, table.bits):
                 table.choose_bits(bits, search=not context.rehearsal)
 
+    def code(self, model: Model, context: Context) -> None:
+        spread(model, dict.fromkeys(model.groups, min(self.head_bits, self.tail_bits)))
+        code_tiers(model, context, [self.head], [self.learner(self.head_bits), self.learner(self.tail_bits)])
 
-def spread(model: Model, bits: Mapping[str, int]) -> None:
+
+def code_tiers(model: Model, context: Context, shares: Sequence[float], learners: Sequence[Learner]) -> None:
+    """Codes each table in several ways, by how often its rows are looked up.
+
+    Args:
+        shares: of the rows, the most frequent ones first; at most three.
+        learners: how the rows of each share are coded, and last all others.
+    """
+    for name, table in model.tables.items():
+        order = row_frequency(model, name, context).argsort(descending=True, stable=True)
+        tier = torch.full((table.rows,), len(shares), dtype=torch.uint8, device=order.device)
+        start = 0
+        for number, share in enumerate(shares):
+            end = start + removed(table.rows, share)
+            tier[order[start:end]] = number
+            start = end
+        there, part_of = torch.unique(tier, return_inverse=True)
+        table.code_by([learners[number] for number in there.tolist()], part_of=part_of.to(torch.uint8))
+
+
+def spread(model: Model, bits: Mapping[str, float]) -> None:
     """Turns tables at random before they get few bits, so that each dimension carries about as much as the others.
 
     A row's levels divide its range, which one strong dimension stretches for all; and what is alike in a row's
@@ -184,13 +272,13 @@ def random_rotation(dim: int) -> Tensor:
     return rotation
 
 
-def check_width(width: object, path: tuple[str, ...], widths: tuple[int, ...]) -> None:
+def check_width(width: object, path: tuple[str, ...], widths: tuple[float, ...]) -> None:
     """Refuses a number of bits that is not among `widths`.
 
     Raises:
         RecipeError: with the path.
     """
-    if type(width) is not int or width not in widths:
+    if width not in widths or type(width) is not type(widths[widths.index(width)]):
         raise RecipeError(path, f"one of {', '.join(map(str, widths))} must be given, but got {width!r}.")
 
 

@@ -16,7 +16,7 @@ from autoprune.models.model import Model
 from autoprune.models.table import Table
 from autoprune.packing.codes import best_shares, quantize_rows
 
-SHARED = (8, 4, 2)
+SHARED = (8, 4, 3, 2)
 """Widths that a table can get, which lookups and linear maps both have."""
 
 CALIBRATION, BATCH = 128, 16

@@ -5,22 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from autoprune.errors import RecipeError
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import Learner
-from autoprune.packing.codes import Uniform
 from autoprune.packing.product import ROUNDS, Codebooks
-from autoprune.steps.importance import row_frequency
 from autoprune.steps.product import MOST_ENTRIES, check_runs
-from autoprune.steps.quantize import WIDTHS, check_width, spread
-from autoprune.steps.step import Step, check_lookups, removed
+from autoprune.steps.quantize import EVEN, WIDTHS, Coded, check_width, code_tiers, spread
+from autoprune.steps.step import check_lookups
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tiers(Step):
+class Tiers(Coded):
     """Row-wise codes of two widths for the rows that are looked up most, product codes for all others.
 
     Few rows are looked up often, and they can take many bits (Ginart et al. 2021, "Mixed Dimension Embeddings"); most
@@ -28,30 +24,28 @@ class Tiers(Step):
 
     Attributes:
         head, middle: fractions of the rows that stand, the most frequent ones and the next.
-        head_bits, middle_bits: of their codes: 8, 4, 2 or 1.
+        head_bits, middle_bits: of their codes: 8, 4, 3, 2 or 1; of normal levels 1.6 too.
         width, entries: of the product codes of the others, as of `product`.
     """
 
     name: ClassVar[str] = "tiers"
-    plans: ClassVar[bool] = True
-    rank: ClassVar[int] = 2
-    trainable: ClassVar[bool] = False
-
     head: float
     middle: float = 0.0
-    head_bits: int = 8
-    middle_bits: int = 4
+    head_bits: float = 8
+    middle_bits: float = 4
     width: int = 4
     entries: int = MOST_ENTRIES
 
     def summary(self) -> str:
         middle = f", {100 * self.middle:.4g}% {self.middle_bits}" * bool(self.middle)
-        return f"{100 * self.head:.4g}% of rows {self.head_bits} bits{middle}, others product {self.width} dims"
+        normal = f" {self.levels}" * (self.levels != EVEN)
+        return f"{100 * self.head:.4g}% of rows {self.head_bits} bits{middle}{normal}, others product {self.width} dims"
 
     def check(self, model: Model) -> None:
         check_lookups(model)
-        check_width(self.head_bits, ("head_bits",), WIDTHS)
-        check_width(self.middle_bits, ("middle_bits",), WIDTHS)
+        self.check_levels(model)
+        check_width(self.head_bits, ("head_bits",), WIDTHS[self.levels])
+        check_width(self.middle_bits, ("middle_bits",), WIDTHS[self.levels])
         check_runs(self.width, self.entries)
         for name in ("head", "middle"):
             share = getattr(self, name)
@@ -63,23 +57,14 @@ class Tiers(Step):
             )
 
     def convert(self, model: Model, context: Context) -> None:
+        self.code(model, context)
+
+    def code(self, model: Model, context: Context) -> None:
         spread(model, dict.fromkeys(model.groups, min(self.head_bits, self.middle_bits)))
-        for name, table in model.tables.items():
-            order = row_frequency(model, name, context).argsort(descending=True, stable=True)
-            head = removed(table.rows, self.head)
-            tier = torch.full((table.rows,), 2, dtype=torch.uint8, device=order.device)
-            tier[order[: head + removed(table.rows, self.middle)]] = 1
-            tier[order[:head]] = 0
-            there, part_of = torch.unique(tier, return_inverse=True)
-            learners = self._learners(context)
-            table.code_by([learners[number] for number in there.tolist()], part_of=part_of.to(torch.uint8))
+        code_tiers(model, context, [self.head, self.middle], self._learners(context))
 
     def _learners(self, context: Context) -> list[Learner]:
         """How each tier is coded."""
         rounds, search = 0 if context.rehearsal else ROUNDS, not context.rehearsal
-        widths = (self.head_bits, self.middle_bits)
         others = Codebooks(width=self.width, entries=self.entries, seed=context.seed, rounds=rounds)
-        return [*(Uniform(bits=bits, search=search) for bits in widths), others]
-
-    def aspects(self) -> frozenset[str]:
-        return frozenset({self.name, "codes"})
+        return [*(self.learner(bits, search=search) for bits in (self.head_bits, self.middle_bits)), others]

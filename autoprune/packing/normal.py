@@ -1,0 +1,142 @@
+"""Codes at the levels that suit a normal distribution, with one byte a row beside them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from autoprune.packing.arrays import numpy_of
+from autoprune.packing.bits import LEVELS, TERNARY, pack_codes
+from autoprune.packing.codes import BLOCK
+from autoprune.packing.packed import StoredTable
+from autoprune.packing.rows import middle_code, scales
+
+APART = {4: 0.3352, 3: 0.5860, 2: 0.9957, TERNARY: 1.2240, 1: 1.5958}
+"""How far apart even levels lie that suit a normal distribution best, in standard deviations (Max 1960, table II)."""
+
+STRETCHES = tuple(0.7 + 0.05 * i for i in range(13))
+"""Of that distance: what is tried for each row, which has few values and so is never quite normal. It costs no bit."""
+
+STEPS = 255
+"""Scales that a byte can say beside 0."""
+
+SHORTEST = 1 / 64
+"""Of the longest row: shorter ones do not widen the steps in which scales are said, and may come out that long."""
+
+SPARE = 1.05
+"""By how much the scales of rows may lie beyond those of the rows that the steps were learned from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalCodes:
+    """Codes of a table: value = (code - middle) * scale, where the scale gives each row its own length.
+
+    Attributes:
+        codes: uint8 [rows, dim], each below `LEVELS[bits]`.
+        scale: uint8 [rows], as `autoprune.packing.rows.scales` reads it.
+        grid: float32 [2], likewise.
+        bits: 4 at most.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    grid: Tensor
+    bits: float
+
+    def values(self) -> Tensor:
+        """The table the codes stand for, float32 [rows, dim]."""
+        scale = scales(self.scale, self.grid)
+        middle = middle_code(self.bits)
+        return self.codes.float().mul_(scale[:, None]).add_((scale * -middle)[:, None])
+
+    def pack(self) -> StoredTable:
+        """The table as it ships."""
+        rows, dim = self.codes.shape
+        tensors = {"codes": pack_codes(self.codes, self.bits), "scale": self.scale, "grid": self.grid}
+        return StoredTable(
+            entry={"rows": rows, "dim": dim, "bits": self.bits, "pattern": "full"},
+            tensors={name: numpy_of(tensor) for name, tensor in tensors.items()},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normal:
+    """Codes of rows that were turned at random, whose values are about normal then.
+
+    Levels lie evenly about zero, at the distance at which a row and its codes point the same way most. What is left to
+    say of a row is its length: it takes one byte, and decoded rows have it (Gao et al. 2025, "Practical and
+    Asymptotically Optimal Quantization of High-Dimensional Vectors in Euclidean Space"). A shape and a gain are told
+    apart by Gersho & Gray 1992, section 12.10.
+
+    Attributes:
+        bits: a key of `APART`.
+        search: whether the distance is searched; where shapes alone matter it is not.
+        grid: of the scales, as of `NormalCodes`; None: it is still to be learned.
+        points: rows that are enough to learn from, as of `Codebooks`.
+    """
+
+    bits: float
+    search: bool = True
+    grid: tuple[float, float] | None = None
+    points: ClassVar[int] = 2**14
+
+    def learn(self, values: Tensor, *, largest: float | None = None) -> Normal:
+        """The same with the steps in which scales are said; arguments as of `Codebooks.learn`, `largest` a length."""
+        lengths = torch.linalg.vector_norm(values, dim=1)
+        there = lengths > 0
+        if not there.any():
+            return replace(self, grid=(0.0, 0.0))
+        longest = float(lengths.max())
+        if len(values) == self.points and largest is not None:  # they were drawn, and others may be longer
+            longest = max(longest, largest)
+        shortest = max(float(lengths[there].min()), SHORTEST * longest)
+        some = there.nonzero()[: self.points, 0]
+        ratios = _fitting(values[some], self.bits, self._stretches)[1] / lengths[some]
+        low = math.log(shortest * float(ratios.min()) / SPARE)
+        high = math.log(longest * float(ratios.max()) * SPARE)
+        return replace(self, grid=(low, (high - low) / (STEPS - 1)))
+
+    def code(self, values: Tensor) -> NormalCodes:
+        """The codes of float32 [n, dim]; those of a row do not depend on the others."""
+        assert self.grid is not None, "what codes has learned"
+        codes, scale = _fitting(values, self.bits, self._stretches)
+        grid = torch.tensor(self.grid, device=values.device)
+        steps = 1 + ((scale.log() - grid[0]) / grid[1].clamp_min(1e-12)).round_().clamp_(0, STEPS - 1)
+        return NormalCodes(
+            codes=codes, scale=torch.where(scale > 0, steps, 0.0).to(torch.uint8), grid=grid, bits=self.bits
+        )
+
+    @property
+    def _stretches(self) -> tuple[float, ...]:
+        return STRETCHES if self.search and self.bits > 1 else (1.0,)
+
+
+def _fitting(values: Tensor, bits: float, stretches: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """The best codes of each row, uint8 [n, dim], and the scale that gives them its length, float32 [n]."""
+    codes = torch.empty(values.shape, dtype=torch.uint8, device=values.device)
+    scale = torch.empty(len(values), device=values.device)
+    for rows in torch.split(torch.arange(len(values), device=values.device), max(1, BLOCK // values.shape[1])):
+        codes[rows], scale[rows] = _best(values[rows], bits, stretches)
+    return codes, scale
+
+
+def _best(values: Tensor, bits: float, stretches: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """The same for few rows."""
+    middle, most = middle_code(bits), LEVELS[bits] - 1
+    lengths = torch.linalg.vector_norm(values, dim=1)
+    even = values / (lengths / values.shape[1] ** 0.5 * APART[bits]).clamp_min(1e-30)[:, None]
+    most_alike = torch.full_like(lengths, -torch.inf)
+    best, reached = torch.empty_like(values), torch.ones_like(lengths)
+    for stretch in stretches:
+        codes = (even / stretch).add_(middle).round_().clamp_(0, most)
+        levels = codes - middle
+        reach = torch.linalg.vector_norm(levels, dim=1).clamp_min(1e-12)
+        alike = (even * levels).sum(1) / reach
+        better = alike > most_alike
+        most_alike, reached = torch.where(better, alike, most_alike), torch.where(better, reach, reached)
+        best = torch.where(better[:, None], codes, best)
+    return best.to(torch.uint8), lengths / reached
