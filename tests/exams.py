@@ -137,7 +137,7 @@ ENCODER_EXAMS = [
         Exam("quantize", {"bits": {"word": 4, "body": 8}}, bits=frozenset({8, 4})),
         Exam("quantize", {"bits": {"word": 3, "body": 4}, "compensate": True}, bits=frozenset({3, 4})),
         Exam("quantize", {"bits": {"word": 2, "body": 3}}, bits=frozenset({2, 3})),
-        Exam("quantize", {"bits": {"body": 4.0}}, bits=frozenset({32, 8, 4, 3})),
+        Exam("quantize", {"bits": {"body": 4.0}}, bits=frozenset({32, 8, 4, 3, 2})),
         Exam("quantize", {"bits": {"word": 1}}, bits=frozenset({1, 32})),
     )
 ]

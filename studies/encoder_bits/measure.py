@@ -52,7 +52,11 @@ RECIPES = {
     "8 bits": coded(8, 8),
     "4 bits": coded(4, 4),
     "4 bits, compensated": coded(4, 4, compensate=True),
-    "4 bits, compensated, other scripts cut": coded(4, 4, compensate=True, cut=True),
+    "the same, other scripts cut": coded(4, 4, compensate=True, cut=True),
+    "words 3 bits, body 4, compensated": coded(3, 4, compensate=True),
+    "words 3 bits, body 3.5 in the mean, compensated": coded(3, 3.5, compensate=True),
+    "3 bits": coded(3, 3),
+    "3 bits, compensated": coded(3, 3, compensate=True),
 }
 
 
