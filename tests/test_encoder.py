@@ -62,7 +62,7 @@ def test_padding_changes_nothing(model: Encoder) -> None:
     torch.testing.assert_close(answers(model, TEXTS[:10]), alone, atol=1e-5, rtol=0)
 
 
-def test_watch_sees_what_each_axis_carries(model: Encoder) -> None:
+def test_watch_sees_what_each_axis_carries_and_each_map_is_fed(model: Encoder) -> None:
     seen: dict[str, tuple[int, ...]] = {}
 
     def watch(name: str, values: torch.Tensor) -> torch.Tensor:
@@ -76,6 +76,8 @@ def test_watch_sees_what_each_axis_carries(model: Encoder) -> None:
     for layer in range(LAYERS):
         expected |= {f"layers.{layer}": (1, tokens, HIDDEN), f"ffn.{layer}": (1, tokens, NEURONS)}
         expected |= {f"heads.{layer}": (1, HEADS, tokens, HIDDEN // HEADS)}
+        expected |= {f"maps.{name}_{layer}": (1, tokens, HIDDEN) for name in ("query", "key", "value", "output", "up")}
+        expected |= {f"maps.down_{layer}": (1, tokens, NEURONS)}
     assert seen == expected
 
 

@@ -23,8 +23,9 @@ from autoprune.encoder.judging import UNITS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.slices import SLICES, typos
-from autoprune.encoder.task import EncoderTask
+from autoprune.encoder.task import EncoderTask, worth
 from autoprune.encoder.texts import Corpus
+from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.workloads import read_workloads
 from autoprune.errors import AutopruneError
 from autoprune.measure.judge import Judge
@@ -350,6 +351,16 @@ def test_pieces_that_occur_come_first_and_placeholders_last(encoder_task: Encode
     assert rest
     assert worth[seen].min() > worth[rest].max()
     assert worth[letters].min() > worth[rest].max()
+
+
+def test_pieces_of_scripts_that_texts_do_not_use_go_first(encoder_task: EncoderTask) -> None:
+    tokenizer = encoder_task._dense.tokenizer
+    content = copy.deepcopy(tokenizer.content)
+    for piece in ("##ть", "мир", "wörter"):
+        content["model"]["vocab"][piece] = len(content["model"]["vocab"])
+    more = Tokenizer(content, max_tokens=LONGEST)
+    assert worth(more, TEXTS)[-3:].tolist() == [0, 0, 1]
+    assert worth(more, [*TEXTS, "Мир"])[-3:].tolist() == [1, 3, 1]
 
 
 def write_tokenizer(folder: Path, kind: str) -> None:

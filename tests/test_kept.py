@@ -65,6 +65,7 @@ FORMER: dict[str, dict[str, Any]] = {
         "cut": {"dims": {"sparsity": 0.3333, "importance": "pca"}},
         "tune": {"method": {"quantize": {"bits": {"word": 8, "body": 8}}}},
     },
+    "int4": {"runtime": "onnx", "tune": {"method": {"quantize": {"bits": {"word": 4, "body": 4}}}}},
     "int4_aware": {
         "runtime": "onnx",
         "cut": {"rows": {"sparsity": {"vocab": 0.5}}},

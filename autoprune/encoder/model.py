@@ -138,11 +138,11 @@ class Encoder(Model):
         Args:
             ids: rows of the word table, int64 [batch, tokens].
             there: bool [batch, tokens]; False is padding.
-            watch: sees, and may change, what each axis carries.
+            watch: sees, and may change, what each axis carries and each map is fed.
             products: what linear maps multiply in; sums, attention and all the rest are float32 in any case.
         """
         layers = [Layer(layer, self.architecture.block(layer)) for layer, stands in self._layers() if stands]
-        weights = _Weights(self, products)
+        weights = _Weights(self, products, watch)
         return embed(weights, ids, there, watch, architecture=self.architecture, padding=self.padding, layers=layers)
 
     def distances_of(self, layer: int) -> Tensor | None:
@@ -272,10 +272,11 @@ class _Weights:
     Args:
         model: the encoder.
         products: what linear maps multiply in.
+        watch: sees what they are fed.
     """
 
-    def __init__(self, model: Encoder, products: torch.dtype) -> None:
-        self._model, self._products = model, products
+    def __init__(self, model: Encoder, products: torch.dtype, watch: Watch) -> None:
+        self._model, self._products, self._watch = model, products, watch
 
     def has(self, name: str) -> bool:
         return name in self._model._tables and (name != "out" or bool(self._model.projects))
@@ -287,7 +288,7 @@ class _Weights:
         # What follows the pooling is exact: it is little.
         narrow = self._products != torch.float32 and name not in ("out", "dense")
         with torch.autocast(vectors.device.type, dtype=self._products, enabled=narrow):
-            mapped: Tensor = self._model._tables[name](vectors)
+            mapped: Tensor = self._model._tables[name](self._watch(f"maps.{name}", vectors))
         return mapped.float()
 
     def normed(self, name: str, vectors: Tensor) -> Tensor:
@@ -302,6 +303,8 @@ def _blind_to_padding(watch: Watch, there: Tensor) -> Watch:
     """The same watch, which sees zeros where there is padding: no text's vector rests on what goes on there."""
 
     def blind(name: str, values: Tensor) -> Tensor:
+        if values.dim() == 2:  # behind the pooling
+            return watch(name, values)
         text = there[:, None, :, None] if values.dim() == 4 else there[:, :, None]
         return watch(name, values.masked_fill(~text, 0.0))
 

@@ -6,7 +6,8 @@ import copy
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -259,14 +260,21 @@ def worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
     """How often pieces occur in texts, as ranks of rows rest on it: int64 [size].
 
     A character of the texts counts as if it had stood alone once: without it a word that loses its pieces could not be
-    read at all. Pieces that others are merged from count for more than these. Among pieces that never occur those that
-    are placeholders come last.
+    read at all. Pieces that others are merged from count for more than these. Among pieces that never occur those come
+    last that are placeholders, or of a script that the texts do not use at all.
     """
     counts = 2 * tokenizer.frequency(texts) + 1
     letters = tokenizer.characters(texts)
+    scripts = _scripts(letters)
     for at, piece in enumerate(tokenizer.pieces):
-        if tokenizer.bare(piece) in letters:
+        bare = tokenizer.bare(piece)
+        if bare in letters:
             counts[at] += 2
-        elif piece.startswith("[unused") or not piece:
+        elif piece.startswith("[unused") or not piece or (counts[at] == 1 and not _scripts(bare) <= scripts):
             counts[at] = 0
     return torch.from_numpy(tokenizer.with_parts(counts))
+
+
+def _scripts(characters: Iterable[str]) -> set[str]:
+    """The scripts of letters, by the word with which their names in Unicode begin: `LATIN`, `CYRILLIC`, `CJK`."""
+    return {unicodedata.name(one, "").partition(" ")[0] for one in characters if one.isalpha()}

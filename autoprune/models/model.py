@@ -18,10 +18,12 @@ from autoprune.models.table import FLOAT_BITS, Linear, Table
 from autoprune.packing.arrays import numpy_of
 
 Watch = Callable[[str, Tensor], Tensor]
-"""Sees what an axis carries, by the axis' name, and returns what goes on instead.
+"""Sees what an axis carries or a map is fed, by name, and returns what goes on instead.
 
 `ffn.3`: [inputs, places, neurons]; `heads.3`: [inputs, heads, places, dimensions of a head]; `layers.3`: what layer 3
-is given, `layers.end`: what comes out of the last, [inputs, places, hidden]. A place that holds nothing is all zeros.
+is given, `layers.end`: what comes out of the last, [inputs, places, hidden]; `maps.up_3`: what a linear map is fed,
+[inputs, places, dimensions], or [inputs, dimensions] where there are no places any more. A place that holds nothing is
+all zeros.
 """
 
 
@@ -155,12 +157,13 @@ class Model(nn.Module):
         """The squared length of each dimension, of each coupled table: float32 [size]."""
         return [held.detach().square().sum(0) for held, _ in self.vectors(axis, context)]
 
-    def calibrate(self, inputs: Sequence[Any], watch: Watch = unchanged) -> Tensor:
+    def calibrate(self, inputs: Sequence[Any], watch: Watch = unchanged, *, batch: int = 32) -> Tensor:
         """The vectors of inputs, float32 [n, size], differentiable; of those that `Context.calibration` holds.
 
         Args:
             inputs: any number.
-            watch: sees, and may change, what each axis carries.
+            watch: sees, and may change, what each axis carries and each map is fed.
+            batch: how many inputs go through the model at a time.
         """
         raise NotImplementedError("a model of tables alone takes no inputs, so its context has no calibration")
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from autoprune.packing.codes import Uniform, best_shares, quantize_rows
+from autoprune.packing.compensated import compensated
 from autoprune.packing.normal import Normal
 from autoprune.packing.packed import StoredTable
 from autoprune.packing.parts import PartCodes
@@ -37,7 +38,7 @@ class Table(nn.Module):
         row_mask, dim_mask: bool [rows], [dim]; False is hidden until it is cut.
         mask: bool [rows, dim]; False is a single weight pruned to zero.
         bits: uint8 [rows], of the codes each row is to have; 32 where the table stays as it is.
-        shares: float32 [rows], of each row's range that its codes span.
+        shares: float32 [rows], of each row's range that its codes span; above 1 where its ends are no levels in use.
         coded: the codes that replaced the weights, or None.
         symmetric: whether the levels of codes lie about zero, and not about the middle of each row.
     """
@@ -206,3 +207,19 @@ class Linear(Table):
         """The map of float32 [..., dim]: [..., rows]; zero where a row is hidden."""
         bias = self.bias if self.bias is None or self.row_mask.all() else self.bias * self.row_mask
         return linear(vectors, self.values(), bias)
+
+    def compensate(self, fed: Tensor) -> None:
+        """Moves the weights to levels of the codes that were chosen, so that answers change least.
+
+        The bias takes up by how much answers are off in the mean.
+
+        Args:
+            fed: what the map is fed, float32 [n, dim], n > 0.
+        """
+        weights, mask = self._masked()
+        weights, mean = weights.detach(), fed.mean(0) if self.bias is not None else torch.zeros_like(fed[0])
+        moments = ((fed - mean).T @ (fed - mean)).double() / len(fed)
+        levels, self.shares = compensated(weights, moments, bits=int(self.bits[0]), mask=mask)
+        if self.bias is not None:
+            self.bias.data = self.bias.detach() + (weights - levels) @ mean
+        self.weight.data = levels

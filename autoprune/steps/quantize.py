@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from autoprune.errors import AutopruneError, RecipeError
+from autoprune.errors import AutopruneError, RecipeError, seen_from
 from autoprune.models.axis import Axis, by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
@@ -19,7 +19,9 @@ from autoprune.packing.bits import TERNARY
 from autoprune.packing.codes import Uniform
 from autoprune.packing.normal import Normal
 from autoprune.packing.squeezed import zstandard
+from autoprune.steps.compensation import compensate
 from autoprune.steps.importance import row_frequency
+from autoprune.steps.sharing import check_mean, is_mean, shared_bits
 from autoprune.steps.step import Step, check_choice, check_lookups, removed
 
 SPREAD_BITS = 4
@@ -113,12 +115,17 @@ class Quantize(Coded):
     Attributes:
         bits: 8, 4, 3, 2 or 1 (the signs about each row's mean); of normal levels 1.6 too, three of them; 32 keeps
             float32. One width, or a mapping from table (of an encoder: `word`, and `body` for all the rest) to width;
-            tables left out keep float32.
+            tables left out keep float32. A number from 2.0 on with a point, such as 3.5, is what a weight has in the
+            mean over a group of tables: each table of it has 8, 4, 3 or 2 bits, shared out by how far they move the
+            vectors of calibration inputs.
+        compensate: whether codes of linear maps are fitted to what the maps answer to calibration inputs, one map after
+            the other, and not to their weights one by one (Frantar et al. 2022, "GPTQ").
     """
 
     name: ClassVar[str] = "quantize"
 
     bits: float | Mapping[str, float] = 8
+    compensate: bool = False
 
     def idle(self) -> bool:
         widths = self.bits.values() if isinstance(self.bits, Mapping) else (self.bits,)
@@ -128,6 +135,8 @@ class Quantize(Coded):
         found = super().parameters()
         if isinstance(self.bits, Mapping):
             found["bits"] = {name: width for name, width in self.bits.items() if width != FLOAT_BITS}
+        if not self.compensate:  # as recipes were written before it
+            found.pop("compensate")
         return found
 
     def summary(self) -> str:
@@ -135,11 +144,21 @@ class Quantize(Coded):
             words = ", ".join(f"{name} {_bits(width)}" for name, width in self.parameters()["bits"].items())
         else:
             words = _bits(self.bits)
-        return words + self.manner
+        words += self.manner
+        return f"{words}, compensated" if self.compensate else words
 
     def check(self, model: Model) -> None:
         self.check_levels(model)
+        if not isinstance(self.compensate, bool):
+            raise RecipeError(("compensate",), f"true or false must be given, but got {self.compensate!r}.")
+        if self.compensate and len(model.lookups) == len(model.tables):
+            raise RecipeError(
+                ("compensate",), "the model has no linear maps whose codes could be fitted; leave it out."
+            )
         for name, (width, path) in by_name(self.bits, model.groups, path=("bits",)).items():
+            if is_mean(width):
+                check_mean(width, path, tables=len(model.groups[name]))
+                continue
             check_width(width, path, (FLOAT_BITS, *WIDTHS[self.levels]))
             if width == 1 and any(table.symmetric for table in model.groups[name].values()):
                 raise RecipeError(path, f"the linear maps of {name} take 8, 4, 3 or 2 bits, but got 1.")
@@ -147,12 +166,18 @@ class Quantize(Coded):
     def advance(self, model: Model, context: Context, reached: float) -> None:
         if self.levels == NORMAL:
             return
-        widths = self._widths(model)
-        spread(model, widths)
+        asked = by_name(self.bits, model.groups, path=("bits",))
+        spread(model, self._widths(model))
+        widths = dict[str, float]()
+        for group, (width, path) in asked.items():
+            plain = [name for name, table in model.groups[group].items() if int(table.bits[0]) == FLOAT_BITS > width]
+            with seen_from(path):
+                widths |= shared_bits(model, plain, width, context) if is_mean(width) else dict.fromkeys(plain, width)
         for name, width in widths.items():
-            for table in model.groups[name].values():
-                if width < int(table.bits[0]):
-                    table.choose_bits(torch.full_like(table.bits, width), search=not context.rehearsal)
+            table = model.tables[name]
+            table.choose_bits(torch.full_like(table.bits, width), search=not context.rehearsal)
+        if self.compensate and widths:
+            compensate(model, widths, context)
 
     def code(self, model: Model, context: Context) -> None:
         widths = self._widths(model)
@@ -274,4 +299,4 @@ def check_width(width: object, path: tuple[str, ...], widths: tuple[float, ...])
 
 
 def _bits(width: float) -> str:
-    return f"{width} bit{'s' * (width != 1)}"
+    return f"{width} bits in the mean" if is_mean(width) else f"{width} bit{'s' * (width != 1)}"

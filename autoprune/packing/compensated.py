@@ -1,0 +1,90 @@
+"""Codes that are fitted to what a linear map answers: later columns make up for the rounding of earlier ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from autoprune.packing.codes import symmetric_zero, unit_of
+
+DAMPING = 0.01
+"""Of the mean variance of what is fed, added to each: directions that calibration hardly saw count a little."""
+
+COLUMNS = 128
+"""That are rounded before the others are told, in one product."""
+
+SHARES = tuple(1.0 - 0.05 * i for i in range(13))
+"""Parts of a row's range that are tried, widest first."""
+
+
+def compensated(values: Tensor, moments: Tensor, *, bits: int, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The levels of symmetric codes whose answers are nearest to those of the values.
+
+    Columns are rounded one after the other, those that are fed most first. What rounding one changes in the answers is
+    made up for, as far as can be, by the columns that are still to come (Frantar et al. 2022, "GPTQ", after Frantar &
+    Alistarh 2022, "Optimal Brain Compression"). At the end each row has the step that is best for its codes.
+
+    Args:
+        values: float32 [rows, dim], finite.
+        moments: float64 [dim, dim], the mean outer product of what is fed with itself.
+        bits: 2 to 8.
+        mask: bool [rows, dim]; False is a pruned zero, which stays one.
+
+    Returns:
+        The values of the codes, float32 [rows, dim], and the share of each row's range, float32 [rows], with which
+        `quantize_rows` gives these values for themselves. It is above 1 where no value lies at the end of the range.
+    """
+    most = float(symmetric_zero(torch.tensor(bits))) - 1
+    diagonal = moments.diagonal()
+    moments = moments + torch.diag((DAMPING * diagonal.mean()).clamp_min(1e-12).expand(len(diagonal)))
+    order = moments.diagonal().argsort(descending=True, stable=True)
+    back = order.argsort()
+    step = _steps(values, moments.diagonal(), most)
+    kept = None if mask is None else mask[:, order]
+    codes = _rounded(values[:, order], step, most, moments[order][:, order], kept)[:, back]
+    step = _best_steps(values.double(), codes.double(), moments, step)
+    unit = unit_of(float((codes.abs().amax(1) * step).max()))
+    levels = codes * ((step / unit).half().float() * unit)[:, None]
+    return levels, step * most / levels.abs().amax(1).clamp_min(1e-30)
+
+
+def _steps(values: Tensor, weights: Tensor, most: float) -> Tensor:
+    """Of each row the step between levels whose rounding costs least, columns weighted: float32 [rows]."""
+    largest, weights = values.abs().amax(1).clamp_min(1e-30), weights.float()
+    least, found = torch.full_like(largest, torch.inf), largest / most
+    for share in SHARES:
+        step = largest * (share / most)
+        rounded = (values / step[:, None]).round_().clamp_(-most, most).mul_(step[:, None])
+        error = rounded.sub_(values).square_() @ weights
+        found = torch.where(error < least, step, found)
+        least = torch.minimum(error, least)
+    return found
+
+
+def _rounded(values: Tensor, step: Tensor, most: float, moments: Tensor, mask: Tensor | None) -> Tensor:
+    """Signed codes, column after column, each with what makes up for the errors before it: float32 [rows, dim].
+
+    With moments = Aᵀ A, A lower triangular, the squared error of the answers is a sum of one square for each column, in
+    which the errors of earlier columns stand and its own. A column is rounded where its square is least: Babai's
+    nearest plane, which is what GPTQ comes to (Chen et al. 2025, "The Geometry of LLM Quantization").
+    """
+    lower = torch.linalg.cholesky(moments.flip(0, 1)).flip(0, 1).T
+    weight = (lower / lower.diagonal()[:, None]).float()
+    plain = values.T.contiguous()  # a column in one piece
+    wanted, codes, wrong = plain.clone(), torch.empty_like(plain), torch.empty_like(plain)
+    for start in range(0, len(plain), COLUMNS):
+        end = min(start + COLUMNS, len(plain))
+        for at in range(start, end):
+            code = (wanted[at] / step).round_().clamp_(-most, most)
+            codes[at] = code if mask is None else code * mask[:, at]
+            wrong[at] = plain[at] - codes[at] * step
+            wanted[at + 1 : end].addr_(weight[at + 1 : end, at], wrong[at])
+        wanted[end:].addmm_(weight[end:, start:end], wrong[start:end])
+    return codes.T
+
+
+def _best_steps(values: Tensor, codes: Tensor, moments: Tensor, step: Tensor) -> Tensor:
+    """Of each row the step that brings the answers of its codes nearest to its own: float32 [rows]."""
+    seen = codes @ moments
+    alike, own = (seen * values).sum(1), (seen * codes).sum(1)
+    return torch.where((alike > 0) & (own > 0), alike / own.clamp_min(1e-30), step.double()).float()

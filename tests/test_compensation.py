@@ -1,0 +1,212 @@
+"""Codes of linear maps that are fitted to their answers, and a mean of bits that is shared out, against oracles."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from tiny_encoder import TEXTS
+from torch import Tensor
+
+from autoprune.encoder.model import Encoder
+from autoprune.encoder.task import EncoderTask
+from autoprune.errors import RecipeError
+from autoprune.models.context import Context
+from autoprune.models.model import Model
+from autoprune.models.table import Linear
+from autoprune.packing.codes import best_shares, quantize_rows
+from autoprune.packing.compensated import compensated
+from autoprune.steps.quantize import Quantize
+from autoprune.steps.sharing import SHARED, rounding_effects, share_out
+
+CALIBRATION, OTHERS = TEXTS[:100], TEXTS[100:140]
+
+
+@pytest.fixture
+def model(encoder_task: EncoderTask) -> Encoder:
+    made = encoder_task.model({}, seed=0)
+    assert isinstance(made, Encoder)
+    return made
+
+
+def made(model: Model, step: Quantize) -> Model:
+    """The model with codes; the one given stays as it is."""
+    found, context = model.own(), Context(calibration=CALIBRATION)
+    step.check(found)
+    step.advance(found, context, 1.0)
+    step.convert(found, context)
+    return found
+
+
+def vectors(model: Model) -> Tensor:
+    with torch.no_grad():
+        return model.calibrate(OTHERS)
+
+
+def moved(model: Model, dense: Model) -> float:
+    return float((vectors(model) - vectors(dense)).square().sum())
+
+
+def fed_and_map(seed: int, *, rows: int, dim: int) -> tuple[Tensor, Tensor]:
+    """Inputs whose dimensions say much the same, as those of real maps do, and weights."""
+    draw = torch.Generator().manual_seed(seed)
+    fed = torch.randn(400, dim // 2, generator=draw) @ torch.randn(dim // 2, dim, generator=draw)
+    return fed + 0.3 * torch.randn(400, dim, generator=draw), torch.randn(rows, dim, generator=draw)
+
+
+def nearest(values: Tensor, bits: int) -> Tensor:
+    widths = torch.full((len(values),), bits, dtype=torch.uint8)
+    shares = best_shares(values, widths, symmetric=True)
+    return quantize_rows(values, widths, shares, symmetric=True).values()
+
+
+@pytest.mark.parametrize("bits", [4, 2])
+def test_compensated_answers_are_nearer_than_those_of_nearest_codes(bits: int) -> None:
+    fed, values = fed_and_map(0, rows=40, dim=150)  # more columns than are rounded at a time
+    fed, unseen = fed[:300], fed[300:]
+    levels, _ = compensated(values, fed.double().T @ fed.double() / len(fed), bits=bits)
+    errors = [float((unseen @ (held - values).T).square().sum()) for held in (levels, nearest(values, bits))]
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_compensated_codes_come_near_the_best_of_all() -> None:
+    """Against brute force over all codes of two bits, each set of them with its own best step."""
+    every = torch.tensor(list(itertools.product([-1.0, 0.0, 1.0], repeat=6)))
+    ratios = []
+    for seed in range(20):
+        fed, values = fed_and_map(seed, rows=1, dim=6)
+        moments = fed.double().T @ fed.double() / len(fed)
+        answers, wanted = fed @ every.T, fed @ values[0]
+        steps = (answers * wanted[:, None]).sum(0) / answers.square().sum(0).clamp_min(1e-9)
+        best = (answers * steps - wanted[:, None]).square().sum(0).min()
+        errors = [
+            float((fed @ (held - values)[0]).square().sum() / best)
+            for held in (compensated(values, moments, bits=2)[0], nearest(values, 2))
+        ]
+        ratios.append(errors)
+    ours, plain = np.median(ratios, axis=0)
+    assert ours < 2.5
+    assert ours < 0.6 * plain
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+@pytest.mark.parametrize("masked", [False, True])
+def test_levels_are_their_own_codes(bits: int, masked: bool) -> None:
+    fed, values = fed_and_map(1, rows=30, dim=24)
+    values[3] = 0
+    values[4] *= 1e-3
+    mask = torch.rand(values.shape, generator=torch.Generator().manual_seed(0)) > 0.4 if masked else None
+    values = values if mask is None else values * mask
+    levels, shares = compensated(values, fed.double().T @ fed.double(), bits=bits, mask=mask)
+    widths = torch.full((len(values),), bits, dtype=torch.uint8)
+    assert torch.equal(quantize_rows(levels, widths, shares, mask=mask, symmetric=True).values(), levels)
+    assert len(levels[5].unique()) <= 2**bits - 1
+    assert not levels[3].any()
+    assert mask is None or not levels[~mask].any()
+
+
+def test_a_bias_takes_up_what_is_off_in_the_mean() -> None:
+    fed, values = fed_and_map(2, rows=8, dim=20)
+    fed = fed + 2.0
+    table = Linear(8, 20)
+    with torch.no_grad():
+        table.weight.copy_(values)
+    wanted = table(fed).detach()
+    table.choose_bits(torch.full_like(table.bits, 2))
+    table.compensate(fed)
+    table.code()
+    torch.testing.assert_close(table(fed).mean(0), wanted.mean(0), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("fed", [0, 3])
+def test_dimensions_that_are_never_fed_do_not_stop_it(fed: int) -> None:
+    values = fed_and_map(3, rows=5, dim=12)[1]
+    levels, _ = compensated(values, torch.diag((torch.arange(12) < fed).double()), bits=4)
+    assert torch.isfinite(levels).all()
+    off = (levels - values)[:, : fed or None]
+    assert float(off.norm() / values[:, : fed or None].norm()) < 0.15
+
+
+def test_vectors_move_less_by_compensated_codes(model: Encoder) -> None:
+    bits = {"word": 4, "body": 4}
+    plain, fitted = (moved(made(model, Quantize(bits=bits, compensate=on)), model) for on in (False, True))
+    assert fitted < 0.8 * plain
+
+
+def test_each_map_is_fitted_to_what_the_codes_before_it_feed(model: Encoder) -> None:
+    """Against one map fitted by hand, to what the finished model feeds it."""
+    found, fed = made(model, Quantize(bits={"word": 4, "body": 4}, compensate=True)), list[Tensor]()
+
+    def watch(name: str, values: Tensor) -> Tensor:
+        if name == "maps.up_2":
+            fed.extend(text[text.any(dim=1)] for text in values)  # what is fed of padding is zero
+        return values
+
+    with torch.no_grad():
+        found.calibrate(CALIBRATION, watch)
+    alone = model.own().tables["up_2"]
+    assert isinstance(alone, Linear)
+    alone.choose_bits(torch.full_like(alone.bits, 4))
+    alone.compensate(torch.cat(fed))
+    assert float((alone.weight == found.tables["up_2"].weight).float().mean()) > 0.99  # sums come in another order
+
+
+def test_bits_are_shared_out_as_brute_force_does() -> None:
+    draw = np.random.default_rng(0)
+    sizes = {"a": 100, "b": 400, "c": 50, "d": 200}
+    for mean in (2.0, 3.1, 4.0, 5.7, 8.0):
+        effects = {name: dict(zip(SHARED, np.sort(draw.random(4)), strict=True)) for name in sizes}
+        fits = [
+            widths
+            for widths in itertools.product(SHARED, repeat=4)
+            if np.dot(widths, list(sizes.values())) <= mean * sum(sizes.values())
+        ]
+        best = min(fits, key=lambda widths: sum(effects[name][w] for name, w in zip(sizes, widths, strict=True)))
+        assert share_out(effects, sizes, mean) == dict(zip(sizes, best, strict=True))
+
+
+@pytest.mark.slow
+def test_effects_of_rounding_rank_tables_as_rounding_them_does(model: Encoder) -> None:
+    names = [name for name in model.groups["body"] if name[-1] in "03n"]
+    effects = rounding_effects(model, names, CALIBRATION)
+    real = []
+    for name, width in itertools.product(names, SHARED):
+        rounded = model.own()
+        rounded.tables[name].choose_bits(torch.full_like(rounded.tables[name].bits, width))
+        real.append(moved(rounded, model))
+    found = [effects[name][width] for name, width in itertools.product(names, SHARED)]
+    assert spearmanr(found, real).statistic > 0.9
+
+
+def test_a_mean_of_bits_is_spent_and_lies_between_widths(model: Encoder) -> None:
+    shared = made(model, Quantize(bits={"body": 5.0}))
+    body = shared.groups["body"].values()
+    spent = sum(int(table.bits[0]) * table.weight.numel() for table in body)
+    assert 4.7 < spent / sum(table.weight.numel() for table in body) <= 5
+    more, less = (moved(made(model, Quantize(bits={"body": bits})), model) for bits in (8, 4))
+    assert more < moved(shared, model) < less
+
+
+@pytest.mark.parametrize(
+    ("step", "path", "words"),
+    [
+        (Quantize(bits={"word": 4.0}), "bits.word", "give a width, such as 4"),
+        (Quantize(bits={"body": 9.0}), "bits.body", "from 2 to 8, but got 9.0"),
+        (Quantize(bits={"body": 1.5}), "bits.body", "but got 1.5"),
+        (Quantize(bits=4, compensate=1), "compensate", "true or false"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_cannot_be_is_refused(model: Encoder, step: Quantize, path: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words) as caught:
+        step.check(model)
+    assert ".".join(caught.value.path) == path
+
+
+def test_without_inputs_nothing_is_fitted(model: Encoder) -> None:
+    for step, path in ((Quantize(bits=4, compensate=True), "compensate"), (Quantize(bits={"body": 5.0}), "bits.body")):
+        with pytest.raises(RecipeError, match="the task has no inputs") as caught:
+            step.advance(model, Context(), 1.0)
+        assert ".".join(caught.value.path) == path
