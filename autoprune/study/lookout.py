@@ -18,11 +18,21 @@ from autoprune.study.evaluate import Evaluator
 from autoprune.study.executor import Executor
 from autoprune.study.looker import Asked
 from autoprune.study.sampler import Outcome
+from autoprune.study.team import ALONE, Team
 
 CHUNK_S = 1.0
 """Looks that are asked for together take about so long: then they are written down, and said."""
 
 MOST_IN_CHUNK = 64
+
+PER_WORKER = 6
+"""Looks of those that are asked for together, for each of many workers: so the last ones do not wait for long."""
+
+NEW = 1
+"""The number of a look that is asked for; which it has in the end is known when it is kept."""
+
+Name = tuple[str, int]
+"""Of a look: the key of its plan, and epochs trained."""
 
 
 class Lookout:
@@ -33,6 +43,7 @@ class Lookout:
         executor: runs it.
         looks: of the study, on disk.
         promises: what they promise.
+        team: who else drives the study.
         tell: called with this whenever some were taken.
     """
 
@@ -43,12 +54,12 @@ class Lookout:
         looks: Looks,
         promises: Promises,
         *,
+        team: Team = ALONE,
         tell: Callable[[Lookout], None] = lambda lookout: None,
     ) -> None:
         self._evaluator, self._executor, self._tell = evaluator, executor, tell
-        self.looks, self.promises = looks, promises
-        self._begun: dict[tuple[str, int], tuple[Asked, Future[list[Look]]]] = {}  # beside the others
-        self._number = max((look.number for look in looks.found.values()), default=0)
+        self.looks, self.promises, self._team = looks, promises, team
+        self._begun: dict[Name, tuple[Asked, Future[list[Look]]]] = {}  # beside the others
 
     @property
     def pace(self) -> float:
@@ -61,6 +72,10 @@ class Lookout:
         """Looks that are taken at the same time."""
         return self._executor.slots
 
+    def together(self, fewest: int) -> int:
+        """Recipes that are asked for together: so many, or more where workers of a cluster would be idle."""
+        return fewest if self._executor.width < fewest else PER_WORKER * self._executor.width
+
     def begin(self, recipes: Sequence[Mapping[str, Any]], *, until: Deadline) -> None:
         """Has looks taken beside all others, if there is somebody for that. Who wants one takes it, and waits for it.
 
@@ -69,11 +84,14 @@ class Lookout:
         """
         for recipe in recipes:
             name = self._evaluator.plan(recipe).key, 0
-            if name not in self.looks.found:
-                asked = Asked(number=1, recipe=recipe, seconds=until.left)  # it is numbered when it is taken
-                future = self._executor.beside(self._evaluator.looks, [asked])
-                if future is not None:
-                    self._begun[name] = asked, future
+            if name in self.looks.found or not self._team.claim([_work(name)], at_once=1):
+                continue
+            asked = Asked(number=NEW, recipe=recipe, seconds=until.left)
+            future = self._executor.beside(self._evaluator.looks, [asked])
+            if future is not None:
+                self._begun[name] = asked, future
+            else:
+                self._team.release([_work(name)])
 
     def take(
         self,
@@ -102,20 +120,8 @@ class Lookout:
         plans = [self._evaluator.plan(recipe) for recipe in recipes]
         names = [(plan.key, min(most, plan.epochs)) for plan, most in zip(plans, each, strict=True)]
         self._fetch(names, until=until)
-        missing = {
-            name: recipe
-            for name, recipe in zip(names, recipes, strict=True)
-            if name not in self.looks.found and name not in self._begun
-        }
-        asked = []
-        for (_, trained), recipe in missing.items():
-            self._number += 1
-            asked.append(Asked(number=self._number, recipe=recipe, epochs=trained))
-        long = apart or any(one.epochs for one in asked)
-        size = 1 if long else self._chunk(len(asked))
-        chunks = [asked[at : at + size] for at in range(0, len(asked), size)]
         found = self.looks.found
-        for _ in self._kept(chunks, long=long, until=until):
+        for _ in self._taken(dict(zip(names, recipes, strict=True)), apart=apart, until=until):
             if not aside:
                 self.promises.add(*(found[name] for name in takewhile(found.__contains__, names)))
             self._tell(self)
@@ -123,13 +129,44 @@ class Lookout:
             self.promises.add(*(found[name] for name in names if name in found))
         return [found.get(name) for name in names]
 
+    def _taken(self, wanted: Mapping[Name, Mapping[str, Any]], *, apart: bool, until: Deadline) -> Iterator[None]:
+        """Takes those looks that nobody else does, and waits for the others; yields whenever some are on disk.
+
+        Args:
+            wanted: recipes.
+        """
+        tried = set(self._begun)
+        while (missing := [name for name in wanted if name not in self.looks.found and name not in tried]) and (
+            until.left > 0
+        ):
+            known = len(self.looks)
+            long = apart or any(epochs for _, epochs in missing)
+            size = 1 if long else self._chunk(len(missing))
+            works = {_work(name): name for name in missing}
+            claimed = self._team.claim(list(works), at_once=size * self._most(long=long))
+            self.looks.refresh()  # others may have finished them before they were claimed
+            mine = [name for work in claimed if (name := works[work]) not in self.looks.found]
+            asked = [Asked(number=NEW, recipe=wanted[name], epochs=name[1]) for name in mine]
+            asked.sort(key=lambda one: -one.epochs)  # what takes longest first, so that the end comes for all at once
+            tried.update(mine)
+            try:
+                yield from self._kept(
+                    [asked[at : at + size] for at in range(0, len(asked), size)], long=long, until=until
+                )
+            finally:
+                self._team.release(claimed)
+            if not claimed:
+                self._team.wait()
+                if len(self.looks) > known:
+                    yield
+
     def outcome(self, look: Look | None) -> Outcome | None:
         """What a sampler is told of a look; None of one that failed, or was not taken."""
         if look is None or look.failed:
             return None
         return Outcome(gains=self.promises.gains(look), violations=self.promises.violations(look))
 
-    def _fetch(self, names: Sequence[tuple[str, int]], *, until: Deadline) -> None:
+    def _fetch(self, names: Sequence[Name], *, until: Deadline) -> None:
         """Waits for those that were begun; what is not there in time stays begun."""
         begun = {name: self._begun[name] for name in names if name in self._begun}
         futures = [future for _, future in begun.values()]
@@ -142,9 +179,8 @@ class Lookout:
                 if error is not None and not isinstance(error, Ended):
                     failed = failed or error
                     continue
-                for look in [self._nothing(asked, error)] if error else future.result():
-                    self._number += 1
-                    self.looks.add(dataclasses.replace(look, number=self._number))
+                self.looks.keep(*([self._nothing(asked, error)] if error else future.result()))
+                self._team.release([_work(name)])
         if failed is not None:
             raise failed
 
@@ -173,18 +209,32 @@ class Lookout:
                 flying.append((chunk, self._executor.submit(self._evaluator.looks, chunk)))
             if not flying:
                 break
-            chunk, future = flying.pop(0)
-            error = future.exception()
-            if isinstance(error, Ended) and len(chunk) > 1:
-                left[:0] = [[one] for one in chunk]
-            elif isinstance(error, Ended) or error is None:
-                self.looks.add(*([self._nothing(chunk[0], error)] if error else future.result()))
+            landed = [flying.pop(0)]
+            landed[0][1].exception()  # is waited for
+            while flying and flying[0][1].done():
+                landed.append(flying.pop(0))
+            looks, again = list[Look](), list[list[Asked]]()
+            for chunk, future in landed:
+                error = future.exception()
+                if isinstance(error, Ended) and len(chunk) > 1:
+                    again += [[one] for one in chunk]
+                elif isinstance(error, Ended) or error is None:
+                    looks += [self._nothing(chunk[0], error)] if error else future.result()
+                else:
+                    failed = failed or error
+            left = again + left
+            if looks:
+                self.looks.keep(*looks)
                 yield
-            else:
-                failed = failed or error
         if failed is not None:
             raise failed
 
     def _nothing(self, asked: Asked, why: Ended) -> Look:
         """The look at a recipe of which nothing came."""
         return dataclasses.replace(asked.look(self._evaluator.plan(asked.recipe)), failed=why.how)
+
+
+def _work(name: Name) -> str:
+    """What a look is called among drivers."""
+    key, epochs = name
+    return f"look {key} {epochs}"

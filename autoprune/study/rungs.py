@@ -23,7 +23,7 @@ from autoprune.study.lookout import Lookout
 from autoprune.study.sampler import RANDOM, TPE, Sampler, Values
 
 COHORT = 8
-"""Recipes that race one another."""
+"""Recipes that race one another; of a large cluster, `autoprune.study.lookout.PER_WORKER` for each worker."""
 
 FIRST = 0.25
 """Of the epochs, before the first decision."""
@@ -104,7 +104,7 @@ class Rungs:
         )
         asked_before: set[str] = set()
         while self.trials < self.most and idle < IDLE and (self._whole or not self._growth.stands_still(EFFORT)):
-            asked = sampler.ask(min(COHORT, self.most - self.trials))
+            asked = sampler.ask(min(self._lookout.together(COHORT), self.most - self.trials))
             recipes = [self._choices.recipe(self._decided(values, cuts)) for values in asked]
             names = [digest(recipe) for recipe in recipes]
             new = (

@@ -9,6 +9,7 @@ import torch
 
 from autoprune.errors import AutopruneError, unknown
 from autoprune.fronts.requirements import OBJECTIVES, USUAL
+from autoprune.record.storage import check_address
 
 SAMPLERS = ("auto", "random")
 
@@ -29,6 +30,7 @@ class StudyConfig:
     verify_rounds: int = 5
     device: str = "cpu"
     dir: str = "runs"
+    storage: str | None = None
 
     def check(self) -> None:
         """Refuses what cannot be.
@@ -47,6 +49,8 @@ class StudyConfig:
             )
         if not 0 < self.latency_seconds < math.inf:
             raise AutopruneError(f"study.latency_seconds: more than 0 must be given, but got {self.latency_seconds}.")
+        if self.storage is not None:
+            check_address(self.storage)
         if self.sampler not in SAMPLERS:
             raise unknown("study.sampler", self.sampler, SAMPLERS)
         for objective in self.objectives:

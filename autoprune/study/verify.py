@@ -15,7 +15,7 @@ from autoprune.fronts.front import Front
 from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.machine import machine
 from autoprune.measure.measurement import VERIFY
-from autoprune.record.archive import ROUNDS, Archive, Candidate
+from autoprune.record.archive import ROUNDS, Archive, Candidate, processes
 from autoprune.record.folder import GO_ON, driving, note_machine
 from autoprune.record.point import Point
 from autoprune.record.record import Record
@@ -24,6 +24,8 @@ from autoprune.study.executor import Executor, FreshProcess, Serial
 from autoprune.study.outlook import STARTING_S
 from autoprune.study.progress import Expected, Watching
 from autoprune.study.remeasure import Pair, Remeasurer, lent, rounds_of, with_round
+from autoprune.study.storage import team_of
+from autoprune.study.team import MEASURING
 from autoprune.tasks.task import Task
 
 Found = TypeVar("Found")
@@ -39,6 +41,7 @@ def verify(
     working: Callable[[str], None] = lambda message: None,
     expect: Callable[[Expected | None], None] = lambda expected: None,
     deadline: Deadline = NEVER,
+    storage: str | None = None,
 ) -> Front:
     """Measures the finalists of a study once more, on test data; returns the front with what was found.
 
@@ -55,6 +58,8 @@ def verify(
         working: called with a few words about the work in progress.
         expect: called with what is still to come, by what was measured so far.
         deadline: when it is to end.
+        storage: where other drivers of the study are found, as `study.storage` names it. One of them verifies at a
+            time; whoever comes later finds that done.
 
     Raises:
         AutopruneError: another process drives the study, its data is not what it was, or an artifact is damaged.
@@ -62,8 +67,15 @@ def verify(
     if rounds < 1:
         raise AutopruneError(f"rounds: a whole number >= 1 must be given, but got {rounds}.")
     Record(folder)  # refuses a folder that holds no study before a lock is made in it
-    with driving(folder), doing(f"the verification of study {folder.name!r} was stopped", GO_ON):
-        record = Record(folder, Archive(folder / "archive.jsonl", mending=True))
+    with (
+        driving(folder, together=storage is not None),
+        doing(f"the verification of study {folder.name!r} was stopped", GO_ON),
+        team_of(storage, folder) as team,
+        team.alone(MEASURING, until=deadline) as mine,
+    ):
+        record = Record(folder, Archive(folder / "archive.jsonl", turn=team.turn))
+        if storage is not None and (not mine or is_verified(Front(record, limits), rounds=rounds)):
+            return Front(record, limits)
         return verify_finalists(
             record,
             limits,
@@ -97,6 +109,11 @@ def verify_finalists(
     verification = _Verification(record, task=task, rounds=rounds, watch=watch, deadline=deadline)
     verification.run(points, first=_first(front), again=again)
     return Front(record.renewed(), limits)
+
+
+def is_verified(front: Front, *, rounds: int) -> bool:
+    """Whether all finalists are, on whatever machine, timed in so many processes."""
+    return all(point.verified and processes(point.candidate.latest(VERIFY)) >= rounds for point in front.finalists)
 
 
 def _first(front: Front) -> set[int]:
