@@ -259,7 +259,6 @@ def test_ctrl_c_leaves_a_usable_front_and_the_search_goes_on(planted: Path, tmp_
     assert "Traceback" not in stderr
     assert autoprune(tmp_path, "front", "long").returncode == 0
     before = looks.read_bytes()
-    assert 20 <= before.count(b"\n") < 100
     assert autoprune(tmp_path, *words).returncode == 0
     assert looks.read_bytes().startswith(before[: before.rindex(b"\n")])
     assert len(Record(tmp_path / "runs" / "long").points) > 1

@@ -24,7 +24,7 @@ ROOMS = {
     "fits": "",
     "machine": "",
     "families": "",
-    "readers": "named files arrays model2vec parquet words ids table",
+    "readers": "named files checkpoint arrays model2vec parquet words ids table",
     "packing": "arrays bits codes packed biased product rows parts blocks ids writing",
     "models": "remembered context axis table planned model",
     "steps": "step importance layers width rows dims l1 magnitude quantize product tiers",
