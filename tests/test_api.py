@@ -200,7 +200,8 @@ def test_a_program_that_searches_finds_its_own_state_as_it_was(tmp_path: Path, p
     home = tmp_path / "home"
     home.mkdir()
     words = f"task=interactions task.data.path={planted} task.dim=8 task.training.epochs=5 presets=none ~space.prune"
-    words += " requirements=none ~space.encode study.trials=2 study.latency_seconds=0.001 study.verify_rounds=0"
+    words += " requirements=none ~space.encode study.looks=5 study.trials=2 study.verify_rounds=0"
+    words += " study.latency_seconds=0.001"
     environment = {**os.environ, "RUNS": str(tmp_path / "runs"), "HOME": str(home), "ORT_DISABLE_TELEMETRY": "1"}
     ended = subprocess.run(
         [sys.executable, "app.py"],

@@ -440,6 +440,7 @@ def test_a_dense_model_that_is_worth_nothing_is_refused(
         "study.trials=0",
         "study.name=s",
         "study.latency_seconds=0.01",
+        "study.verify_rounds=0",
     ]
     vectors = dense.calibrate(TEXTS).detach().numpy()
     cosines = (vectors[:-1] * vectors[1:]).sum(axis=1) / np.linalg.norm(vectors[:-1], axis=1)
@@ -484,7 +485,7 @@ def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
         "space.tune.epochs=0",
         "task.workloads={index: 4xtexts, query: 1x8}",
         "study.objectives=[quality,size,index]",
-        "study.trials=2",
+        *("study.looks=20", "study.trials=2"),
         "study.name=own",
         "study.latency_seconds=0.02",
         "study.verify_rounds=1",

@@ -24,7 +24,7 @@ ROOMS = {
     "fits": "",
     "machine": "",
     "families": "",
-    "readers": "named files arrays model2vec parquet words ids table",
+    "readers": "named files checkpoint arrays model2vec parquet words ids table",
     "packing": "arrays bits codes compensated packed biased product rows normal parts blocks varint ids writing "
     "squeezed",
     "models": "remembered context axis table planned model",

@@ -256,7 +256,7 @@ def test_a_study_picks_among_what_can_be_written(dense_folder: Path, tmp_path: P
     common = f"task=encoder task.model={dense_folder} task.texts=texts.txt presets=none requirements=none"
     space = " ".join(way for _, one in OBSTACLES for way in way_out(one, SPACE))
     space += " space.cut.rows.sparsity=0 space.tune.epochs=0"
-    budget = "study.trials=1 study.latency_seconds=0.02 study.verify_rounds=0"
+    budget = "study.looks=20 study.trials=1 study.latency_seconds=0.02 study.verify_rounds=0"
     ended = autoprune(tmp_path, f"{common} {budget} {space} {more}")
     assert ended.returncode == 0, ended.stderr
     (study,) = (path.name for path in (tmp_path / "runs").iterdir())
