@@ -94,7 +94,7 @@ class Parquet(TableFormat):
         import pandas as pd
 
         for name, table in exported.tables.items():
-            columns = {"id": table.ids, "vector": list(table.vectors)}
+            columns: dict[str, Any] = {"id": table.ids, "vector": list(table.vectors)}
             columns |= {} if table.bias is None else {"bias": table.bias}
             pd.DataFrame(columns).to_parquet(draft / f"{name}.parquet", index=False)
         write_projection(exported, draft)
