@@ -43,7 +43,7 @@ class TableFormat(Export):
         found = handed_over(folder)
         more = self.put(found, draft)
         tables = {name: list(table.vectors.shape) for name, table in found.tables.items()}
-        said = {"tables": tables, "searched": found.searched, "similarity": found.similarity}
+        said: dict[str, Any] = {"tables": tables, "searched": found.searched, "similarity": found.similarity}
         said |= {"biased": [name for name, table in found.tables.items() if table.bias is not None]}
         said |= {"width": None if found.projection is None else len(found.projection), "constant": found.constant}
         write_json(draft / SETTINGS, {**said, **more})
