@@ -63,7 +63,9 @@ def saved(
     return found
 
 
-def assert_ranks(served: Recommender, scores: np.ndarray, ids: dict[str, list[str]], *, score: float = 1e-4) -> None:
+def assert_ranks(
+    served: Recommender, scores: np.ndarray[Any, Any], ids: dict[str, list[str]], *, score: float = 1e-4
+) -> None:
     """Scores [users, items] that put the artifact's best items first, with the artifact's scores."""
     for row, user in list(enumerate(ids["user"]))[::7]:
         best = served.recommend(int(user), k=5, include_seen=True)

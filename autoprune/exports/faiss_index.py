@@ -95,7 +95,8 @@ def _rows(exported: Exported) -> Numbers:
     """The rows as an index holds them, float32 [rows, dim]: of length 1 for cosine, a bias behind them."""
     import numpy as np
 
-    table, rows = exported.tables[exported.searched], exported.tables[exported.searched].vectors
+    table = exported.tables[exported.searched]
+    rows: Any = table.vectors
     if exported.similarity == "cosine":
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(min=1e-12)
     if table.bias is not None:

@@ -15,7 +15,7 @@ LONGEST_SHOWN = 100
 
 
 def item_positions(items: Ids, given: object, what: str) -> Rows:
-    """Where the items of a list stand in a catalogue, each once, in their order: int64 [n].
+    """Where the items of a list stand in a catalogue, each once, ascending: int64 [n]. So its order changes no answer.
 
     Args:
         what: the list is, for errors.
@@ -23,13 +23,13 @@ def item_positions(items: Ids, given: object, what: str) -> Rows:
     Raises:
         AutopruneError: it is no list of ids, or an id is unknown.
     """
-    positions: dict[int, None] = {}
+    positions = []
     for item in one_by_one(given, what, "item ids"):
         position = items.position(item)
         if position < 0:
             raise AutopruneError(f"{what}: item {shown(item)} is unknown; leave it out.{items.hint(item)}")
-        positions[position] = None
-    return np.array(list(positions), dtype=np.int64)
+        positions.append(position)
+    return np.unique(np.array(positions, dtype=np.int64))
 
 
 def one_by_one(given: object, what: str, of: str, *, dims: int = 1) -> list[Any]:

@@ -157,6 +157,8 @@ class Recommender(Served):
         else:
             owner, seen = self._histories.take(np.array([self._known(user) for user in asked], dtype=np.int64))
             total, offsets = len(asked), [self._offset(user, fold=False) for user in asked]
+        if not total:
+            return []
         owner, rows = self._owned_rows(owner, seen)
         vectors = (
             self._strangers.vectors(owner, rows, count=total) if asked is None else self._vectors(asked, owner, rows)
@@ -168,7 +170,7 @@ class Recommender(Served):
             owner, rows = self._owned_rows(*unwanted)
         elif include_seen:
             owner, rows = owner[:0], rows[:0]
-        found = zip(*self._best(vectors, count, owner, rows), offsets, strict=True) if total else ()
+        found = zip(*self._best(vectors, count, owner, rows), offsets, strict=True)
         return [self._told(items, scores, offset) for items, scores, offset in found]
 
     def scores(self, user: Id | None = None, *, history: Sequence[Id] | None = None) -> Numbers:

@@ -194,8 +194,10 @@ class VectorIndex(Served):
         if not isinstance(vectors, Iterable):
             raise AutopruneError(f"search_batch: a list of vectors must be given, but got {vectors!r}.")
         asked = [self._query(vector)[0] for vector in vectors]
-        found = zip(*self.topk(np.stack(asked), _count(k, "search_batch")), strict=True) if asked else ()
-        return [self._neighbours(scores, rows) for scores, rows in found]
+        count = _count(k, "search_batch")
+        if not asked:
+            return []
+        return [self._neighbours(*found) for found in zip(*self.topk(np.stack(asked), count), strict=True)]
 
     def topk(self, queries: Any, k: int) -> tuple[Numbers, Rows]:
         """The nearest rows of many vectors: scores, float32, and rows, int64, [n, min(k, rows)], best first.
