@@ -70,7 +70,7 @@ def smaller(model: Encoder) -> None:
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(one, marks=() if one in ("bert", "xlm-roberta") else pytest.mark.slow) for one in FAMILIES]
+    "family", [pytest.param(one, marks=() if one == "bert" else pytest.mark.slow) for one in FAMILIES]
 )
 def test_scores_match_sentence_transformers_whole_cut_and_written(family: str, tmp_path: Path) -> None:
     folder = write_tiny_reranker(tmp_path / "dense", family=family)
@@ -228,6 +228,7 @@ def test_the_dense_model_agrees_with_itself_and_codes_nearly(task: RerankerTask)
     assert found[2] < found[8]
 
 
+@pytest.mark.slow
 def test_it_learns_the_dense_scores(task: RerankerTask) -> None:
     model = task.model({}, seed=0)
     torch.manual_seed(0)

@@ -76,8 +76,8 @@ class Bm25:
         scores = np.asarray(self._weights[:, known].sum(axis=1)).ravel()
         if without >= 0:
             scores[without] = 0
-        order = np.argsort(-scores, kind="stable")[:count]
-        found: Positions = order[scores[order] > 0].astype(np.int64)
+        holding = np.flatnonzero(scores > 0)
+        found: Positions = holding[np.argsort(-scores[holding], kind="stable")[:count]]
         return found
 
 
