@@ -529,7 +529,7 @@ def test_a_look_reads_as_many_tokens_as_it_may(tiny: Path, monkeypatch: pytest.M
     served = served_of(task, task.model({}, seed=0))
     asked = list[str]()
 
-    def vectors(_: SentenceEncoder, texts: list[str]) -> np.ndarray:
+    def vectors(_: SentenceEncoder, texts: list[str], **_more: object) -> np.ndarray:
         asked.extend(texts)
         return np.ones((len(texts), HIDDEN), np.float32)
 
