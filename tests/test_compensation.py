@@ -103,7 +103,7 @@ def test_levels_are_their_own_codes(bits: int, masked: bool) -> None:
     levels, shares = compensated(values, fed.double().T @ fed.double(), bits=bits, mask=mask)
     widths = torch.full((len(values),), bits, dtype=torch.uint8)
     assert torch.equal(quantize_rows(levels, widths, shares, mask=mask, symmetric=True).values(), levels)
-    assert len(levels[5].unique()) <= 2**bits - 1
+    assert len(set(levels[5].tolist())) <= 2**bits - 1
     assert not levels[3].any()
     assert mask is None or not levels[~mask].any()
 

@@ -122,9 +122,9 @@ def main() -> None:
     recipes = {name: RECIPES[name] if name in RECIPES else json.loads(name) for name in given.only} or RECIPES
     with tempfile.TemporaryDirectory() as folder:
         data = shortened(given.data, Path(folder) / "data") if given.part else given.data
-        three = {"pairs": "stsb", "retrieval": "cranfield", "classification": "banking77"}
-        three = {kind: str(data / place) for kind, place in three.items()}
-        tasks = [make_encoder(EncoderConfig(data=EncoderData(**held))) for held in (three, {"pairs": "lee"})]
+        stsb, cranfield, banking = (str(data / name) for name in ("stsb", "cranfield", "banking77"))
+        three = EncoderData(pairs=stsb, retrieval=cranfield, classification=banking)
+        tasks = [make_encoder(EncoderConfig(data=held)) for held in (three, EncoderData(pairs="lee"))]
         whole = artifact.weighed(tasks[0].parts(tasks[0].model({}, seed=0), "torch"))
         dense, wanted = answers(tasks, {"runtime": "onnx"}, Path(folder) / "dense")
         scores = ", ".join(f"{name} {value:.4f}" for name, value in dense.items())
