@@ -229,8 +229,14 @@ def _make_again(record: Record, point: Point) -> None:
     from autoprune.record.folder import driving
     from autoprune.study.eviction import make_again  # here, because it takes seconds to import
 
-    with driving(record.folder), Watch(terminal()) as watch:
-        make_again(record, [point], working=watch.working)
+    try:
+        with driving(record.folder), Watch(terminal()) as watch:
+            make_again(record, [point], working=watch.working)
+    except AutopruneError as error:
+        raise AutopruneError(
+            f"the artifact of candidate {point.number} is gone, and cannot be made again here: {error}\n"
+            f"Or make it in a study of its own:\n  {record.command(point)}"
+        ) from error
 
 
 @app.command()

@@ -149,7 +149,7 @@ class _Verification:
         timing = self._definition.latency_seconds * len(self._record.baseline.candidate.latest().latency)
         self._round = STARTING_S + len(points) * timing
         missing = [point for point in points if again or not self._rounds_of(point)]
-        wanted = [point for point in points if point.number and self._rounds_of(point) < self._rounds]
+        wanted = [point for point in points if point.number and (again or self._rounds_of(point) < self._rounds)]
         gone = [point for point in wanted if not point.folder.exists()]
         if gone:
             make_again(self._record, gone, task=self._task, working=self._working)
