@@ -55,7 +55,7 @@ ROOMS = {
     "config": "",
     "study": "settings definition request executor forked local staff team leases storage provenance verdict maker "
     "cluster looker evaluate sampler neighbours choices lookout growth scan rungs progress outlook budget telling "
-    "bases candidates driver suited job remeasure verify search",
+    "bases candidates remeasure eviction driver suited job verify search",
     "testing": "",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "

@@ -285,6 +285,8 @@ def test_a_cluster_of_many_workers_is_asked_for_more_at_a_time_and_what_a_machin
         slots = 12
 
     worker: Any = MadeUp()
-    cases = [(Serial(), 10), (Wide(), 72), (Staff(worker, 12, given=Wide()), 72), (Staff(worker, 12), 10)]
+    cases = [(Serial(), 10), (Wide(), 120), (Staff(worker, 12, given=Wide()), 120), (Staff(worker, 12), 10)]
     for number, (executor, asked) in enumerate(cases):
-        assert lookout(tmp_path / f"{number}.jsonl", executor=executor).together(10) == asked
+        taken = lookout(tmp_path / f"{number}.jsonl", executor=executor)
+        assert taken.together(10, most=1000) == asked
+        assert taken.together(10, most=40) == 10, "so that there is something to learn from"

@@ -211,6 +211,8 @@ def pick(
     point = _chosen(found, dense=dense) if number is None else record.point(number)
     if point.candidate.rejected:
         raise AutopruneError(f"candidate {number} was rejected and has no artifact; pick another.")
+    if not point.folder.exists():
+        _make_again(record, point)
     if obstacles := point.obstacles(limits.format):
         why = ", and ".join(one.reason for one in obstacles)
         way = "Pick another, or leave the number out."
@@ -226,6 +228,21 @@ def pick(
     print_point(console, found, point, everything=False)
     _say_doubts(console, found, point)
     _say_shipped(console, found, to, card)
+
+
+def _make_again(record: Record, point: Point) -> None:
+    """Makes an artifact that is gone, while nobody else works on the study."""
+    from autoprune.record.folder import driving
+    from autoprune.study.eviction import make_again  # here, because it takes seconds to import
+
+    try:
+        with driving(record.folder), Watch(terminal()) as watch:
+            make_again(record, [point], working=watch.working)
+    except AutopruneError as error:
+        raise AutopruneError(
+            f"the artifact of candidate {point.number} is gone, and cannot be made again here: {error}\n"
+            f"Or make it in a study of its own:\n  {record.command(point)}"
+        ) from error
 
 
 @app.command()

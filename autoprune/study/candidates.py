@@ -152,12 +152,16 @@ class Candidates:
         """Times on this machine what another one timed: milliseconds of two machines are never compared."""
         for candidate in list(self._archive.candidates.values()):
             here = candidate.measured(machine=self._machine)
-            wanted = self._times or not candidate.number
+            wanted = (self._times or not candidate.number) and self._is_there(candidate)
             if wanted and not candidate.rejected and (here is None or not here.latency):
                 self._archive.add(self._staff.here(self._evaluator.time, self._retiming(candidate)))
         baseline = self._baseline().here(SEARCH, self._machine)
         if baseline is not None:  # timed here before, and elsewhere since
             self._archive.add(baseline)
+
+    def _is_there(self, candidate: Candidate) -> bool:
+        """Whether a candidate has its artifact still; without one it cannot win, see `autoprune.study.eviction`."""
+        return not candidate.number or (self._evaluator.definition.artifacts / candidate.key).exists()
 
     def _retiming(self, candidate: Candidate) -> Retiming:
         return Retiming(

@@ -26,6 +26,7 @@ from autoprune.study.budget import Budget
 from autoprune.study.candidates import Candidates
 from autoprune.study.choices import Choices
 from autoprune.study.evaluate import Evaluator
+from autoprune.study.eviction import evict
 from autoprune.study.executor import Executor
 from autoprune.study.looker import Asked
 from autoprune.study.lookout import Lookout
@@ -163,6 +164,8 @@ class Driver:
             self._search(presets, choices, between)
             if self._team is not ALONE and self.archive.baseline is not None:
                 self._candidates.time_together()
+                with self._team.alone(MEASURING, until=self._budget.ending) as mine:
+                    self._evict(mine=mine)
         except OutOfTime as stopped:
             self._budget.stopped = stopped.doing
         finally:
@@ -271,6 +274,7 @@ class Driver:
                 del left[name], self._presets[name]
                 self._watch.note(f"preset {name} is not made: a look at it misses {', '.join(far)} by far")
         self._candidates.evaluate(list(left.items()), until=until)
+        self._evict(mine=self._team is ALONE)
 
     def _scan(self, search: _Search, starts: Sequence[Mapping[str, Any]]) -> None:
         """Looks at what needs no training, the presets first, while other dense models are trained."""
@@ -350,6 +354,12 @@ class Driver:
             chosen = [look for look in promises.nearest() if look.done][:NEAREST]
         self._chosen |= {look.key for look in chosen}
         self._candidates.evaluate([(TRIAL, look.recipe) for look in chosen])
+        self._evict(mine=self._team is ALONE)
+
+    def _evict(self, *, mine: bool) -> None:
+        """Keeps artifacts within their bound, if that is this driver's to do."""
+        if mine and self.config.artifacts_gb is not None and self.archive.baseline is not None:
+            evict(self._front_now(True), limit_bytes=1e9 * self.config.artifacts_gb)
 
     def _key(self, recipe: Mapping[str, Any]) -> str:
         return self.evaluator.plan(recipe).key

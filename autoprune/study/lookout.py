@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,14 +26,26 @@ CHUNK_S = 1.0
 
 MOST_IN_CHUNK = 64
 
-PER_WORKER = 6
-"""Looks of those that are asked for together, for each of many workers: so the last ones do not wait for long."""
+PER_WORKER = 10
+"""Looks of those that are asked for together, for each of many workers: so who is done first does not idle …"""
+
+GENERATIONS = 4
+"""… but all that is asked for is asked for in so many turns at least, of which each learns from those before it."""
+
+GLANCE_S = 0.05
+"""How long the first chunk is waited for until it is seen whether another is done."""
+
+AHEAD = 4
+"""Times as many chunks as run that may be handed out before the first of them is kept."""
 
 NEW = 1
 """The number of a look that is asked for; which it has in the end is known when it is kept."""
 
 Name = tuple[str, int]
 """Of a look: the key of its plan, and epochs trained."""
+
+Flying = tuple[list[Asked], Future[list[Look]]]
+"""What was handed out, and what comes of it."""
 
 
 class Lookout:
@@ -72,9 +85,14 @@ class Lookout:
         """Looks that are taken at the same time."""
         return self._executor.slots
 
-    def together(self, fewest: int) -> int:
-        """Recipes that are asked for together: so many, or more where workers of a cluster would be idle."""
-        return fewest if self._executor.width < fewest else PER_WORKER * self._executor.width
+    def together(self, fewest: int, *, most: int) -> int:
+        """Recipes that are asked for together: the fewest, or more where workers of a cluster would be idle.
+
+        Args:
+            most: that are asked for in all.
+        """
+        workers = self._executor.width
+        return fewest if workers <= fewest else max(fewest, min(PER_WORKER * workers, most // GENERATIONS))
 
     def begin(self, recipes: Sequence[Mapping[str, Any]], *, until: Deadline) -> None:
         """Has looks taken beside all others, if there is somebody for that. Who wants one takes it, and waits for it.
@@ -188,6 +206,12 @@ class Lookout:
         share = -(-count // (2 * self._executor.slots))  # who is done first takes one more
         return max(1, min(share, MOST_IN_CHUNK, int(CHUNK_S / self.pace) if self.pace else 1))
 
+    def _is_room(self, flying: Sequence[Flying], *, long: bool) -> bool:
+        """Whether a chunk more can be handed out; what is done is kept first, in its turn."""
+        most = self._most(long=long)
+        running = sum(not future.done() for _, future in flying)
+        return not flying or (not flying[0][1].done() and running < most and len(flying) < AHEAD * most)
+
     def _most(self, *, long: bool) -> int:
         """Chunks that are handed out at a time: who is done first finds one waiting, unless it would wait for long."""
         slots = self._executor.slots
@@ -200,17 +224,18 @@ class Lookout:
         them again. Once a call has failed otherwise nothing more is handed out; it is raised when what others found is
         kept.
         """
-        flying: list[tuple[list[Asked], Future[list[Look]]]] = []
+        flying: list[Flying] = []
         left = list(chunks)
         failed: BaseException | None = None
         while True:
-            while left and len(flying) < self._most(long=long) and until.left > 0 and failed is None:
+            while left and self._is_room(flying, long=long) and until.left > 0 and failed is None:
                 chunk = [dataclasses.replace(one, seconds=until.left) for one in left.pop(0)]
                 flying.append((chunk, self._executor.submit(self._evaluator.looks, chunk)))
             if not flying:
                 break
-            landed = [flying.pop(0)]
-            landed[0][1].exception()  # is waited for
+            with contextlib.suppress(TimeoutError):  # another may be done, and have room for the next
+                flying[0][1].exception(GLANCE_S if left else None)
+            landed = list[Flying]()
             while flying and flying[0][1].done():
                 landed.append(flying.pop(0))
             looks, again = list[Look](), list[list[Asked]]()

@@ -17,8 +17,8 @@ from autoprune.study.neighbours import Neighbours
 from autoprune.study.sampler import RANDOM, TPE, Sampler, Values
 
 BATCH = 10
-"""Looks that are asked for together; of a large cluster, `autoprune.study.lookout.PER_WORKER` for each worker, none of
-which TPE is asked for: it takes longer than so many looks."""
+"""Looks that are asked for together; more for a large cluster, see `autoprune.study.lookout.Lookout.together`. TPE is
+not asked for those, as it takes longer than they do."""
 
 ALONE = 20
 """Looks for which a sampler is asked alone; then half of each batch are neighbours of what was found …"""
@@ -88,7 +88,7 @@ class Scan:
         self._taken: dict[str, Values] = {}  # what decides the looks of this scan, by their keys
         self._growth = Growth()
         self._left = most  # looks that may still be asked for
-        self._batch = lookout.together(BATCH)
+        self._batch = lookout.together(BATCH, most=most)
         self.begun = self.done = False
 
     def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, joined: bool = False) -> None:

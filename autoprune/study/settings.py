@@ -31,6 +31,7 @@ class StudyConfig:
     device: str = "cpu"
     dir: str = "runs"
     storage: str | None = None
+    artifacts_gb: float | None = None
 
     def check(self) -> None:
         """Refuses what cannot be.
@@ -49,6 +50,10 @@ class StudyConfig:
             )
         if not 0 < self.latency_seconds < math.inf:
             raise AutopruneError(f"study.latency_seconds: more than 0 must be given, but got {self.latency_seconds}.")
+        if self.artifacts_gb is not None and not 0 <= self.artifacts_gb < math.inf:
+            raise AutopruneError(
+                f"study.artifacts_gb: 0 or more must be given, or null for no bound, but got {self.artifacts_gb}."
+            )
         if self.storage is not None:
             check_address(self.storage)
         if self.sampler not in SAMPLERS:

@@ -20,6 +20,7 @@ from autoprune.record.folder import GO_ON, driving, note_machine
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
+from autoprune.study.eviction import make_again
 from autoprune.study.executor import Executor, FreshProcess, Serial
 from autoprune.study.outlook import STARTING_S
 from autoprune.study.progress import Expected, Watching
@@ -148,6 +149,10 @@ class _Verification:
         timing = self._definition.latency_seconds * len(self._record.baseline.candidate.latest().latency)
         self._round = STARTING_S + len(points) * timing
         missing = [point for point in points if again or not self._rounds_of(point)]
+        wanted = [point for point in points if point.number and (again or self._rounds_of(point) < self._rounds)]
+        gone = [point for point in wanted if not point.folder.exists()]
+        if gone:
+            make_again(self._record, gone, task=self._task, working=self._working)
         if missing:
             self._measure(missing, first)  # in a call of its own: the processes that follow need the memory of its data
         for number in range(2, self._rounds + 1):

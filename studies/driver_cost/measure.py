@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import heapq
+import itertools
 import random
 import tempfile
 import time
@@ -27,6 +28,7 @@ from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.recipe import Plan, plan
 from autoprune.recipes.space import Space
 from autoprune.record.looks import LOOKS, Look, Looks
+from autoprune.study import lookout as lookout_of
 from autoprune.study.choices import Choices
 from autoprune.study.executor import Executor
 from autoprune.study.looker import Asked
@@ -112,8 +114,10 @@ class Coming(Future[Any]):
         return self._clock.now >= self._moment
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._clock.wait_until(self._moment)
-        return super().exception(timeout)
+        self._clock.wait_until(self._moment if timeout is None else min(self._moment, self._clock.now + timeout))
+        if not self.done():
+            raise TimeoutError
+        return super().exception()
 
 
 class Formula:
@@ -167,6 +171,7 @@ def opened(folder: Path, workers: Workers) -> Lookout:
 
 def measured(stage: str, count: int, seconds: float, *, asked: int) -> dict[str, float | str]:
     """A stage of a search under so many workers: how busy they were, and what a look cost the driver."""
+    lookout_of.GLANCE_S = seconds / 20  # an instant, of such a clock
     with tempfile.TemporaryDirectory() as room:
         workers, choices = Workers(count, seconds=seconds), Choices(Space(SPACE), base={})
         lookout = opened(Path(room), workers)
@@ -193,15 +198,15 @@ def main() -> None:
     """Measures a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--short", action="store_true", help="a tenth of it, to see that it works")
+    parser.add_argument("--workers", type=int, nargs="*", default=[64, 512])
+    parser.add_argument("--stages", nargs="*", default=["scan", "training"])
+    parser.add_argument("--seconds", type=float, default=10.0, help="of a look, and of an epoch")
+    parser.add_argument("--each", type=int, default=40, help="looks, or recipes that are trained, for each worker")
     asked = parser.parse_args()
-    few = 10 if asked.short else 1
-    cases = [("scan", count, seconds, 3000 // few) for count, seconds in ((64, 10.0), (512, 10.0), (512, 60.0))]
-    cases += [("training", count, 10.0, 18 * count // few) for count in (64, 512)]
     with asked.out.open("w", newline="") as file:
         table: csv.DictWriter[str] | None = None
-        for stage, count, seconds, recipes in cases:
-            row = measured(stage, count, seconds, asked=recipes)
+        for stage, count in itertools.product(asked.stages, asked.workers):
+            row = measured(stage, count, asked.seconds, asked=asked.each * count)
             table = table or csv.DictWriter(file, list(row))
             if file.tell() == 0:
                 table.writeheader()

@@ -1,7 +1,7 @@
 """What two cores do for a search: the same study with one process and with several, by turns.
 
-    .venv/bin/python studies/cores/measure.py OUT --pairs 3                    # MovieLens, on a machine that is quiet
-    .venv/bin/python studies/cores/measure.py OUT --pairs 1 looks=40           # short; more words are study.*
+    .venv/bin/python studies/driver_cost/cores.py OUT --pairs 3             # MovieLens, on a machine that is quiet
+    .venv/bin/python studies/driver_cost/cores.py OUT --pairs 1 looks=40    # short; more words are study.*
 
 Each run is a process of its own. The clock starts when the dense model is measured, and stops when the search ends:
 what is counted is looks and candidates a minute. Both must find the same: the same recipes with the same qualities and
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--task", default="task=movielens", help="words that say what is searched, in quotes")
     parser.add_argument("study", nargs="*", help="what else is set of the study, such as trials=0")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     words = [*asked.task.split(), *STUDY, *(f"study.{one}" for one in asked.study)]
     rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for pair in range(asked.pairs):
