@@ -437,10 +437,9 @@ def test_a_dense_model_that_is_worth_nothing_is_refused(
         "presets=none",
         "~space.cut",
         "~space.tune",
-        "study.trials=0",
+        *("study.looks=0", "study.trials=0", "study.verify_rounds=0"),
         "study.name=s",
         "study.latency_seconds=0.01",
-        "study.verify_rounds=0",
     ]
     vectors = dense.calibrate(TEXTS).detach().numpy()
     cosines = (vectors[:-1] * vectors[1:]).sum(axis=1) / np.linalg.norm(vectors[:-1], axis=1)
