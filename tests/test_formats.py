@@ -35,12 +35,15 @@ def test_every_format_is_found_by_its_name() -> None:
         "faiss",
         "sentence-transformers",
         "onnx",
+        "cross-encoder",
         "word2vec",
         "model2vec",
     ]
     for name in format_names():
         assert check_format(name) == find_format(name).name == name
-    known = "autoprune, faiss, model2vec, numpy, onnx, parquet, safetensors, sentence-transformers, word2vec"
+    known = (
+        "autoprune, cross-encoder, faiss, model2vec, numpy, onnx, parquet, safetensors, sentence-transformers, word2vec"
+    )
     with pytest.raises(AutopruneError, match=f"There is: {known}"):
         find_format("tflite")
 

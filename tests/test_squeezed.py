@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from autoprune.models.model import Model
 from autoprune.packing import squeezed
 from autoprune.packing.bits import LEVELS, pack_codes
 from autoprune.packing.normal import Normal
-from autoprune.recipes.recipe import plan
 from autoprune.recommender.task import RecommenderTask
 
 TENSORS = "model/tensors.safetensors"
@@ -84,15 +82,3 @@ def test_a_file_that_says_it_is_huge_is_not_widened(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(squeezed, "MOST", 1999)
     with pytest.raises(AutopruneError, match=r"a\.zst: at most 1,999 bytes are entropy-coded, but it says 2000"):
         squeezed.widen(tmp_path / "a.zst")
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason="Python brings the library")
-def test_without_the_library_it_is_said_how_it_is_had(
-    folder: Path, task: RecommenderTask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "backports.zstd", None)
-    with pytest.raises(AutopruneError, match=r"backports\.zstd.* not installed: pip install 'autoprune\[entropy\]'"):
-        autoprune.load(folder)
-    (stage,) = plan({"encode": {"quantize": {"entropy": True}}}, base_defaults=task.base).stages
-    with pytest.raises(AutopruneError, match=r"^entropy: .*pip install 'autoprune\[entropy\]'"):
-        stage.steps[0].check(task.model(task.base, seed=0))

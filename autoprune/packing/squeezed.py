@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import ModuleType
 
 from autoprune.errors import AutopruneError
-from autoprune.extras import need
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 SUFFIX = ".zst"
 
@@ -26,10 +29,9 @@ MOST = 2**28
 
 def squeeze(content: bytes) -> bytes:
     """The bytes of a squeezed file, with a checksum of its content."""
-    library = zstandard()
-    parameter = library.CompressionParameter
+    parameter = zstd.CompressionParameter
     options = {parameter.compression_level: LEVEL, parameter.checksum_flag: 1}
-    squeezed: bytes = library.compress(content, options=options)
+    squeezed: bytes = zstd.compress(content, options=options)
     return squeezed
 
 
@@ -37,33 +39,18 @@ def widen(path: Path) -> bytes:
     """The content of a squeezed file.
 
     Raises:
-        AutopruneError: it is damaged, or the library is not installed.
+        AutopruneError: it is damaged.
     """
-    library, held = zstandard(), path.read_bytes()
+    held = path.read_bytes()
     try:
-        size = library.get_frame_info(held).decompressed_size
+        size = zstd.get_frame_info(held).decompressed_size
         if size is None or size > MOST:
             raise AutopruneError(
                 f"{path}: at most {MOST:,} bytes are entropy-coded, but it says {size}; make it again."
             )
-        content: bytes = library.decompress(held)
-    except library.ZstdError as error:
+        content: bytes = zstd.decompress(held)
+    except zstd.ZstdError as error:
         raise AutopruneError(
             f"{path}: the entropy-coded file is damaged ({error}); copy the artifact again."
         ) from error
     return content
-
-
-def zstandard() -> ModuleType:
-    """Python's own module, or the same for a Python that lacks it.
-
-    Raises:
-        AutopruneError: it is not installed.
-    """
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        need("backports.zstd", "entropy", "an entropy-coded artifact")
-        from backports import zstd  # here, because other artifacts do without
-    module: ModuleType = zstd
-    return module

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from autoprune.errors import AutopruneError, RecipeError, seen_from
+from autoprune.errors import RecipeError, seen_from
 from autoprune.models.axis import Axis, by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
@@ -18,7 +18,6 @@ from autoprune.models.table import FLOAT_BITS, Learner
 from autoprune.packing.bits import TERNARY
 from autoprune.packing.codes import Uniform
 from autoprune.packing.normal import Normal
-from autoprune.packing.squeezed import zstandard
 from autoprune.steps.compensation import compensate
 from autoprune.steps.importance import row_frequency
 from autoprune.steps.sharing import check_mean, is_mean, shared_bits
@@ -69,11 +68,6 @@ class Coded(Step):
         """Refuses levels that are unknown, or that a model's kernels cannot take, and what entropy cannot be."""
         if not isinstance(self.entropy, bool):
             raise RecipeError(("entropy",), f"true or false must be given, but got {self.entropy!r}.")
-        if self.entropy:
-            try:
-                zstandard()
-            except AutopruneError as error:
-                raise RecipeError(("entropy",), str(error)) from error
         check_choice("levels", self.levels, WIDTHS)
         if self.levels == NORMAL and len(model.lookups) < len(model.tables):
             raise RecipeError(("levels",), f"the linear maps of this model take even levels, but got {self.levels!r}.")
