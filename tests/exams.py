@@ -400,10 +400,12 @@ def expected_scores(masked: Model, task: RecommenderTask) -> Array:
             continue
         solution = np.linalg.solve(penalty, rows.mean(0) - catalogue.mean(0))
         solution /= np.linalg.norm(solution)
-        likely = np.exp(catalogue @ solution / (length * task.config.temperature))
-        slope = (rows.mean(0) - likely @ catalogue / likely.sum()) / length
-        solution += STEP * (slope - (slope @ solution) * solution)
-        vectors[at] = solution * known / np.linalg.norm(solution)
+        for _ in range(task.config.fold_in.steps):
+            likely = np.exp(catalogue @ solution / (length * task.config.temperature))
+            slope = (rows.mean(0) - likely @ catalogue / likely.sum()) / length
+            solution += STEP * (slope - (slope @ solution) * solution)
+            solution /= np.linalg.norm(solution)
+        vectors[at] = solution * known
     return np.where(item_stays, vectors[::5] @ item.T, -np.inf)
 
 

@@ -17,12 +17,13 @@ from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside, Parts
 from autoprune.encoder.task import EncoderTask
 from autoprune.models.model import Model
+from autoprune.packing.squeezed import zstd
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.task import RecommenderTask
 
 REPO = Path(__file__).parent.parent
 
-BASE = (np, safetensors)
+BASE = (zstd, np, safetensors)
 """All that `pip install autoprune` brings beside itself."""
 
 
@@ -56,9 +57,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)], check=True)
     for package in BASE:
         here = Path(str(package.__file__)).parent
+        inside = site.joinpath(*package.__name__.split("."))
+        inside.parent.mkdir(exist_ok=True)
         for place in (here, here.with_name(f"{here.name}.libs")):  # of compiled code
             if place.is_dir():
-                (site / place.name).symlink_to(place)
+                inside.with_name(place.name).symlink_to(place)
     return folder / "fresh"
 
 
