@@ -233,7 +233,7 @@ def test_where_nothing_fits_it_is_said_why(
         assert any(reason in line and line.endswith(f"({count} candidates)") for line in said.splitlines())
     ways = "space.runtime=torch space.cut.ffn.scope=layer space.cut.heads.sparsity=0 '~space.tune.method'"
     assert set(shlex.split(ways)) <= set(shlex.split(said.splitlines()[-1]))
-    assert "There is: autoprune, faiss, model2vec, numpy" in pick("--format onnx")
+    assert "There is: autoprune, cross-encoder, faiss, model2vec, numpy" in pick("--format onnx")
     # a front among what fits, which here is the dense model alone
     assert [point.number for point in Front(record, Limits(format="sentence-transformers"))] == [0]
 
