@@ -99,7 +99,7 @@ RECOMMENDER_EXAMS = [
     Exam("quantize", {"bits": {"user": 3, "item": 1.6}, "levels": "normal"}, bits=frozenset({3, 1.6})),
     Exam("mixed", {"head": 0.2, "head_bits": 8, "tail_bits": 2}, bits=frozenset({8, 2})),
     Exam("mixed", {"head": 0.2, "head_bits": 4, "tail_bits": 1.6, "levels": "normal"}, bits=frozenset({4, 1.6})),
-    Exam("product", {"width": 4, "entries": 16}, bits=frozenset({4})),
+    Exam("product", {"width": 4, "entries": 16, "lengths": True}, bits=frozenset({4})),
     Exam("tiers", {"head": 0.2, "middle": 0.3, "middle_bits": 2, "width": 4, "entries": 16}, bits=frozenset({8, 2, 4})),
 ]
 

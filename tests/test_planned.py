@@ -45,7 +45,7 @@ CODED = {
     **{f"int{bits}": {"quantize": {"bits": bits}} for bits in (8, 4, 3, 2, 1)},
     **{f"normal{bits}": {"quantize": {"bits": bits, "levels": "normal"}} for bits in (4, 3, 1.6)},
     "mixed": {"mixed": {"head": 0.3, "head_bits": 8, "tail_bits": 2}},
-    "product": {"product": {"width": 4, "entries": 16}},
+    "product": {"product": {"width": 4, "entries": 16, "lengths": True}},
     "tiers": {"tiers": {"head": 0.2, "middle": 0.3, "width": 5, "entries": 12}},
     "all_head": {"tiers": {"head": 1.0, "head_bits": 4}},
 }

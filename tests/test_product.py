@@ -147,3 +147,22 @@ def test_a_codebook_that_cannot_be_is_refused(parameters: dict[str, object], mes
     with pytest.raises(RecipeError) as caught:
         make_step("product", parameters).check(model())
     assert str(caught.value).startswith(message)
+
+
+def test_decoded_rows_have_their_own_length_for_one_byte() -> None:
+    values = drawn(300, 12)
+    values[7] = 0
+    plain, kept = (
+        Codebooks(width=4, entries=16, seed=0, lengths=lengths).learn(values).code(values) for lengths in (False, True)
+    )
+    assert torch.equal(plain.codes, kept.codes)
+    assert kept.pack().size_bytes - plain.pack().size_bytes == 300 + 8
+    table, every = loaded(kept), torch.arange(300)
+    found = table.decode(every)
+    torch.testing.assert_close(found, kept.values(), rtol=1e-5, atol=1e-6)
+    lengths = (found.norm(dim=1) / values.norm(dim=1))[every != 7]
+    assert (lengths - 1).abs().max() < 0.0056  # half a step
+    assert not found[7].any()
+    for count in (1, 3):
+        queries = drawn(count, 12, seed=1)
+        torch.testing.assert_close(table.scores(queries), queries @ found.T, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Codes of few bits as packed bytes, and whole numbers in the narrowest type."""
+"""Codes of few bits as packed bytes, whole numbers in the narrowest type, and scales in one byte each."""
 
 from __future__ import annotations
 
@@ -67,3 +67,14 @@ def plane(packed: Array, bits: float, number: int) -> Array:
 def narrow(numbers: Array, most: int) -> Array:
     """The numbers in the narrowest type that holds 0 … most."""
     return cast(numbers, "uint8" if most < 2**8 else "int16" if most < 2**15 else "int32")
+
+
+def scales(steps: Array, grid: Array) -> Array:
+    """The scale of each row, float32 [rows].
+
+    Args:
+        steps: uint8 [rows]; 0 is a row of zeros, the others are steps of the logarithm.
+        grid: float32 [2]: the logarithm of the scale that 1 stands for, and the width of a step.
+    """
+    numbers = cast(steps, "float32")
+    return namespace(steps).exp(grid[0] + grid[1] * (numbers - 1)) * (numbers > 0)

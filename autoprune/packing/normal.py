@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from autoprune.packing.arrays import numpy_of
-from autoprune.packing.bits import LEVELS, TERNARY, pack_codes
+from autoprune.packing.bits import LEVELS, TERNARY, pack_codes, scales
 from autoprune.packing.codes import BLOCK
 from autoprune.packing.packed import StoredTable
-from autoprune.packing.rows import middle_code, scales
+from autoprune.packing.rows import middle_code
 
 APART = {4: 0.3352, 3: 0.5860, 2: 0.9957, TERNARY: 1.2240, 1: 1.5958}
 """How far apart even levels lie that suit a normal distribution best, in standard deviations (Max 1960, table II)."""
@@ -37,7 +37,7 @@ class NormalCodes:
 
     Attributes:
         codes: uint8 [rows, dim], each below `LEVELS[bits]`.
-        scale: uint8 [rows], as `autoprune.packing.rows.scales` reads it.
+        scale: uint8 [rows], as `autoprune.packing.bits.scales` reads it.
         grid: float32 [2], likewise.
         bits: 4 at most.
     """

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from autoprune.packing.arrays import Array, cast, filled, namespace, numbers, numpy_of
-from autoprune.packing.bits import pack_codes, unpack_codes
+from autoprune.packing.arrays import Array, cast, filled, namespace, norms, numbers, numpy_of
+from autoprune.packing.bits import pack_codes, scales, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable, block_rows
 
 ROUNDS = 20
@@ -20,29 +21,40 @@ ROUNDS = 20
 POINTS = 64
 """Rows, drawn, that each entry is learned from, at most: learning is most of what coding a large table costs."""
 
+STRETCH = math.log(4)
+"""Up to how many times rows are made longer or shorter than their entries are, as a logarithm, in steps of 1.1 %."""
+
+STEPS = 254
+"""Of a byte, from the shortest to the longest; 0 is a row of zeros."""
+
+GRID = (-STRETCH, 2 * STRETCH / STEPS)
+
 ASSIGNED_ROWS = 2**11
 """Rows whose nearest entries are found at a time: their products with all entries stay in a core's second cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProductCodes:
-    """Codes of a table: run m of row r is codebook[m, codes[r, m]] * unit.
+    """Codes of a table: run m of row r is codebook[m, codes[r, m]] * unit, and of given lengths this times a scale.
 
     Attributes:
         codes: uint8 [rows, runs].
         codebook: float16 [runs, entries, width], in multiples of `unit`; the last run may be padded with zeros.
         unit: the largest absolute value of the table.
         dim: of the table; runs * width may be larger.
+        scale: uint8 [rows], as `autoprune.packing.bits.scales` reads it, by which each row has its own length; or None.
     """
 
     codes: Array
     codebook: Array
     unit: float
     dim: int
+    scale: Array | None = None
 
     def values(self) -> Array:
         """The table the codes stand for, float32 [rows, dim]."""
-        return _decode(self.codes, cast(self.codebook, "float32") * self.unit, self.dim)
+        found = _decode(self.codes, cast(self.codebook, "float32") * self.unit, self.dim)
+        return found if self.scale is None else found * scales(self.scale, GRID)[:, None]
 
     def pack(self) -> StoredTable:
         """The table as it ships."""
@@ -50,16 +62,19 @@ class ProductCodes:
         bits = 4 if entries <= 16 else 8
         entry = {"rows": len(self.codes), "dim": self.dim, "pattern": "product", "bits": bits}
         tensors = {"codes": pack_codes(self.codes, bits), "codebook": self.codebook, "unit": np.array(self.unit, "f4")}
+        if self.scale is not None:
+            tensors |= {"scale": self.scale, "grid": np.array(GRID, "f4")}
         return StoredTable(entry=entry, tensors={name: numpy_of(tensor) for name, tensor in tensors.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Book:
-    """Codebooks that rows can be coded by, whichever they are; attributes as of `ProductCodes`."""
+    """Codebooks that rows can be coded by, whichever they are; attributes as of `ProductCodes` and `Codebooks`."""
 
     codebook: Array
     unit: float
     dim: int
+    lengths: bool = False
 
     def code(self, values: Array) -> ProductCodes:
         """The nearest entries of float32 [n, dim], in torch, as they are stored."""
@@ -71,7 +86,8 @@ class Book:
             for start in range(0, len(part), ASSIGNED_ROWS):  # the least distance is the largest v·c - |c|² / 2
                 near = torch.addmm(lengths, part[start : start + ASSIGNED_ROWS], book.T).argmax(1)
                 codes[start : start + ASSIGNED_ROWS, run] = near.to(torch.uint8)
-        return ProductCodes(codes=codes.to(values.device), codebook=self.codebook, unit=self.unit, dim=self.dim)
+        found = ProductCodes(codes=codes.to(values.device), codebook=self.codebook, unit=self.unit, dim=self.dim)
+        return replace(found, scale=_scale(values, found.values())) if self.lengths else found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +99,14 @@ class Codebooks:
         entries: of each run's codebook, at most 256; never more than there are rows.
         seed: of the k-means.
         rounds: of the k-means; 0 takes the first rows for the codebook.
+        lengths: whether decoded rows get their own length, for one byte a row: entries are means, and so too short.
     """
 
     width: int
     entries: int
     seed: int
     rounds: int = ROUNDS
+    lengths: bool = False
 
     @property
     def points(self) -> int:
@@ -110,7 +128,15 @@ class Codebooks:
                 for run, part in enumerate(_runs(values / unit, width))
             ]
         )
-        return Book(codebook=codebook.half().to(values.device), unit=unit, dim=dim)
+        return Book(codebook=codebook.half().to(values.device), unit=unit, dim=dim, lengths=self.lengths)
+
+
+def _scale(values: Array, found: Array) -> Array:
+    """What gives decoded rows the length of others, in torch, as `ProductCodes` has it: uint8 [n]."""
+    torch = namespace(values)
+    length, reached = norms(values), norms(found)
+    steps = 1 + ((length / reached.clamp_min(1e-30)).log().nan_to_num() - GRID[0]).div(GRID[1]).round()
+    return torch.where((length > 0) & (reached > 0), steps.clamp(1, STEPS + 1), 0.0).to(torch.uint8)
 
 
 def _runs(values: Array, width: int) -> Iterator[Array]:
@@ -146,11 +172,14 @@ class PackedProduct(PackedTable):
     @staticmethod
     def restore(entry: Mapping[str, Any], stored: Mapping[str, Array]) -> PackedProduct:
         """From a manifest entry and the arrays of a file."""
-        codebook = cast(stored["codebook"], "float32") * stored["unit"]
-        return PackedProduct(**entry, tensors={"codes": stored["codes"], "codebook": codebook})
+        held = {"codes": stored["codes"], "codebook": cast(stored["codebook"], "float32") * stored["unit"]}
+        if "scale" in stored:
+            held["scale"] = scales(stored["scale"], stored["grid"])
+        return PackedProduct(**entry, tensors=held)
 
     def decode(self, index: Array) -> Array:
-        return self._decoded(self.tensors["codes"][index])
+        found = self._decoded(self.tensors["codes"][index])
+        return found * self.tensors["scale"][index][:, None] if "scale" in self.tensors else found
 
     def scores(self, queries: Array) -> Array:
         """Dot products of `queries` (float32 [n, dim]) with every row: float32 [n, rows].
@@ -168,7 +197,7 @@ class PackedProduct(PackedTable):
                 namespace(queries).matmul(queries, self._decoded(packed).T, out=out[:, rows])
             else:
                 _look_up(table, unpack_codes(packed, self.bits, len(table)), out[0, rows])
-        return out
+        return out * self.tensors["scale"] if "scale" in self.tensors else out
 
     def _products(self, query: Array) -> Array:
         """The dot products of a query's runs with every codebook entry: float32 [runs, entries]."""

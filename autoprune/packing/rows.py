@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autoprune.packing.arrays import Array, bounds, cast, filled, namespace, numbers, numpy_of, repeat
-from autoprune.packing.bits import LEVELS, narrow, pack_codes, plane, unpack_codes
+from autoprune.packing.bits import LEVELS, narrow, pack_codes, plane, scales, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable, block_rows
 
 if TYPE_CHECKING:
@@ -155,17 +155,6 @@ class PackedRows(PackedTable):
         if position is None:
             return cast(unpack_codes(packed, self.bits, count), "float32")
         return cast(_codes_at(packed, self.bits, count, position), "float32")
-
-
-def scales(steps: Array, grid: Array) -> Array:
-    """The scale of each row, float32 [rows].
-
-    Args:
-        steps: uint8 [rows]; 0 is a row of zeros, the others are steps of the logarithm.
-        grid: float32 [2]: the logarithm of the scale that 1 stands for, and the width of a step.
-    """
-    numbers = cast(steps, "float32")
-    return namespace(steps).exp(grid[0] + grid[1] * (numbers - 1)) * (numbers > 0)
 
 
 def middle_code(bits: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from autoprune.errors import RecipeError
 from autoprune.models.context import Context
@@ -24,6 +24,7 @@ class Product(Step):
     Attributes:
         width: dimensions in a run; a table that has fewer is one run.
         entries: of each run's codebook, 2 to 256; up to 16 take four bits a code.
+        lengths: whether decoded rows have their own length, for one byte a row.
     """
 
     name: ClassVar[str] = "product"
@@ -34,11 +35,20 @@ class Product(Step):
 
     width: int = 4
     entries: int = MOST_ENTRIES
+    lengths: bool = False
+
+    def parameters(self) -> dict[str, Any]:
+        found = super().parameters()
+        if not self.lengths:  # as recipes were written before there were any
+            found.pop("lengths")
+        return found
 
     def summary(self) -> str:
-        return f"product {self.width} dims in {self.entries} entries"
+        return f"product {self.width} dims in {self.entries} entries" + " with lengths" * self.lengths
 
     def check(self, model: Model) -> None:
+        if not isinstance(self.lengths, bool):
+            raise RecipeError(("lengths",), f"true or false must be given, but got {self.lengths!r}.")
         check_runs(self.width, self.entries)
         check_lookups(model)
         for name, table in model.tables.items():
@@ -52,7 +62,10 @@ class Product(Step):
     def convert(self, model: Model, context: Context) -> None:
         for table in model.tables.values():
             rounds = 0 if context.rehearsal else ROUNDS
-            table.code_by([Codebooks(width=self.width, entries=self.entries, seed=context.seed, rounds=rounds)])
+            books = Codebooks(
+                width=self.width, entries=self.entries, seed=context.seed, rounds=rounds, lengths=self.lengths
+            )
+            table.code_by([books])
 
     def aspects(self) -> frozenset[str]:
         return frozenset({self.name, "codes"})

@@ -11,7 +11,7 @@ from autoprune.models.model import Model
 from autoprune.models.table import Learner
 from autoprune.packing.product import ROUNDS, Codebooks
 from autoprune.steps.product import MOST_ENTRIES, check_runs
-from autoprune.steps.quantize import WIDTHS, Coded, check_width, code_tiers, spread
+from autoprune.steps.quantize import NORMAL, WIDTHS, Coded, check_width, code_tiers, spread
 from autoprune.steps.step import check_lookups
 
 
@@ -25,7 +25,7 @@ class Tiers(Coded):
     Attributes:
         head, middle: fractions of the rows that stand, the most frequent ones and the next.
         head_bits, middle_bits: of their codes: 8, 4, 3, 2 or 1; of normal levels 1.6 too.
-        width, entries: of the product codes of the others, as of `product`.
+        width, entries: of the product codes of the others, as of `product`; beside normal levels they have lengths.
     """
 
     name: ClassVar[str] = "tiers"
@@ -67,5 +67,6 @@ class Tiers(Coded):
     def _learners(self, context: Context) -> list[Learner]:
         """How each tier is coded."""
         rounds, search = 0 if context.rehearsal else ROUNDS, not context.rehearsal
-        others = Codebooks(width=self.width, entries=self.entries, seed=context.seed, rounds=rounds)
+        lengths = self.levels == NORMAL
+        others = Codebooks(width=self.width, entries=self.entries, seed=context.seed, rounds=rounds, lengths=lengths)
         return [*(self.learner(bits, search=search) for bits in (self.head_bits, self.middle_bits)), others]

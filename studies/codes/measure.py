@@ -45,6 +45,7 @@ def ways() -> dict[str, dict[str, Any]]:
             found[f"30% of rows {head} bits, others {tail}, {levels}"] = {"mixed": mixed}
     for width in (2, 4):
         found[f"product, {width} dimensions a byte"] = {"product": {"width": width}}
+        found[f"product, {width} dimensions a byte, lengths"] = {"product": {"width": width, "lengths": True}}
     return found
 
 
