@@ -10,7 +10,7 @@ import re
 import sys
 import textwrap
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import UnionType
@@ -42,8 +42,12 @@ from autoprune.errors import AutopruneError, nearest, unknown
 from autoprune.families import task_maker
 from autoprune.hydra_state import undisturbed
 from autoprune.overrides import OVERRIDE, key_of, literal, quoted, several, written
+from autoprune.record.storage import KEYS as STORAGE
+from autoprune.record.storage import without_password
 
 CONFIG_MODULE = "autoprune.conf"
+
+Schemas = tuple[type[Any], ...]
 
 SCHEMAS = {
     "study": "autoprune.study.settings:StudyConfig",
@@ -71,13 +75,24 @@ def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         AutopruneError: an argument is neither a flag, nor belongs to one, nor key=value.
     """
     check_arguments(arguments)
-    arguments = [_by_path(argument, chosen(arguments)) for argument in arguments]
+    schemas = functools.cache(functools.partial(_task_schemas, chosen(arguments)))  # files of configs are read for it
+    arguments = [_by_path(argument, schemas) for argument in arguments]
     ours = [argument for argument in arguments if REQUIREMENT.match(argument)]
     rest = [f"++{argument}" if FREE.match(argument) else argument for argument in arguments if argument not in ours]
     many = any(argument in MANY for argument in arguments)
-    kind = functools.partial(_kind_of, words=chosen(arguments))
+    if many and any(key_of(argument) == STORAGE[1] and _secret(argument) for argument in rest):
+        raise AutopruneError(  # Hydra writes what it sweeps into a file
+            "study.storage: with --multirun no password is taken here; libpq finds it in PGPASSWORD, or in ~/.pgpass."
+        )
+    kind = functools.partial(_kind_of, schemas=schemas)
     theirs = [readable(argument, kind, many=many) if is_override(argument) else argument for argument in rest]
     return sorted(theirs, key=is_override), ours
+
+
+def _secret(override: str) -> bool:
+    """Whether an address has a password in it."""
+    address = override.partition("=")[2]
+    return without_password(address) != address
 
 
 def require(config: DictConfig, overrides: Sequence[str]) -> None:
@@ -153,35 +168,42 @@ def _composed(*overrides: str) -> DictConfig:
         return compose("config", overrides=list(overrides))
 
 
-def _kind_of(key: str, *, words: tuple[str, ...]) -> Kind:
+def _kind_of(key: str, *, schemas: Callable[[], Schemas]) -> Kind:
     """What a key takes, in the tasks that are chosen."""
     section, *path = key.split(".")
     if key in GROUPS:
         return Kind.NAME
     if section not in ("task", *SCHEMAS):
         return Kind.ONE if section == "requirements" else Kind.ANY
-    schemas = [pkgutil.resolve_name(SCHEMAS[section])] if section in SCHEMAS else list(_task_schemas(words))
-    found = [kind for schema in schemas if (kind := _entry_kind(schema, path)) is not None]
+    known = (pkgutil.resolve_name(SCHEMAS[section]),) if section in SCHEMAS else schemas()
+    found = [kind for schema in known if (kind := _entry_kind(schema, path)) is not None]
     return found[0] if found else Kind.ANY
 
 
-def _task_schemas(words: tuple[str, ...]) -> Iterator[type[Any]]:
+def _task_schemas(words: tuple[str, ...]) -> Schemas:
     """The schemas of the tasks that are chosen; of what there is not none, which others say."""
     given = [word.partition("=")[2] for word in words if key_of(word) == "task"]
     paths = [word for word in words if key_of(word) == SEARCHPATH]
+    found = []
     for option in several(given[-1]) if given else [""]:
         with suppress(*UNCOMPOSABLE):
             name = _base((*paths, f"task={option}") if option else tuple(paths)).task.name
-            yield task_maker(name).config
+            found.append(task_maker(name).config)
+    return tuple(found)
 
 
-def _by_path(argument: str, words: tuple[str, ...]) -> str:
-    """The same argument; `task.model=my_model/` is written for `task.model.path=my_model/`, of what has a path."""
+def _by_path(argument: str, schemas: Callable[[], Schemas]) -> str:
+    """The same argument in full: `task.model=my_model/` stands for `task.model.path=my_model/`, of what has a path.
+
+    Likewise `storage=…` for `study.storage=…`.
+    """
     match = OVERRIDE.fullmatch(argument)
+    if match is not None and match["key"] == STORAGE[0]:
+        return f"{match['mark']}{STORAGE[1]}={match['value']}"
     section, _, name = match["key"].partition(".") if match else ("", "", "")
     if match is None or section != "task" or "." in name or match["value"].startswith(("{", "[")):
         return argument
-    for schema in _task_schemas(words):
+    for schema in schemas():
         held = next(iter(_options(_hint(schema, [name]))), None)
         if dataclasses.is_dataclass(held) and "path" in typing.get_type_hints(held):
             return f"{match['mark']}{match['key']}.path={match['value']}"
@@ -336,6 +358,8 @@ def _refuse_unknown(schema: type[Any], section: Mapping[str, Any], where: str) -
             if not isinstance(value, Mapping):
                 raise AutopruneError(f"{where}.{key}: it has entries that are set one by one, but got {value!r}.")
             _refuse_unknown(type(inner), value, f"{where}.{key}")
+        elif str(fields[str(key)].type).startswith("dict[") and not isinstance(value, Mapping | None):
+            raise AutopruneError(f"{where}.{key}: a mapping such as {{name: value}} must be given, but got {value!r}.")
 
 
 def _plain(node: Any) -> dict[str, Any]:

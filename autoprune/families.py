@@ -24,7 +24,8 @@ class Family:
         serves: what answers for an artifact's parts, called with these and with `device`.
         tasks: by name, what makes the task from its section of a config: `autoprune.tasks.task.TaskMaker`.
         needs: a package without which its artifacts cannot answer, and the extra that brings it.
-        formats: by name, in what other formats an artifact can be written: `autoprune.artifacts.formats.Format`.
+        formats: by name, in what formats of its own an artifact can be written: `autoprune.artifacts.formats.Format`.
+        hands_over: whether it hands its tables over (`Served.exported`), so that `TABLE_FORMATS` can write them.
     """
 
     kind: str
@@ -32,7 +33,16 @@ class Family:
     tasks: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, str] | None = None
     formats: Mapping[str, str] = field(default_factory=dict)
+    hands_over: bool = False
 
+
+TABLE_FORMATS = {
+    "numpy": "autoprune.exports.arrays:NUMPY",
+    "safetensors": "autoprune.exports.arrays:SAFETENSORS",
+    "parquet": "autoprune.exports.arrays:PARQUET",
+    "faiss": "autoprune.exports.faiss_index:FAISS",
+}
+"""The formats of tables, whichever family they come from."""
 
 FAMILIES = {
     row.kind: row
@@ -44,12 +54,21 @@ FAMILIES = {
                 "movielens": "autoprune.recommender.make:MOVIELENS",
                 "interactions": "autoprune.recommender.make:INTERACTIONS",
             },
+            hands_over=True,
         ),
         Family(
             kind="encoder",
             serves="autoprune.encoder.serve:serve_encoder",
-            tasks={"encoder": "autoprune.encoder.make:ENCODER", "stsb": "autoprune.encoder.make:STSB"},
-            formats={"sentence-transformers": "autoprune.encoder.stock_format:STOCK"},
+            tasks={
+                "encoder": "autoprune.encoder.make:ENCODER",
+                "stsb": "autoprune.encoder.make:STSB",
+                "reranker": "autoprune.encoder.reranker.make:RERANKER",
+            },
+            formats={
+                "sentence-transformers": "autoprune.encoder.stock_format:STOCK",
+                "onnx": "autoprune.encoder.onnx_format:ONNX",
+                "cross-encoder": "autoprune.encoder.reranker.stock_format:CROSS_ENCODER",
+            },
         ),
         Family(
             kind="vectors",
@@ -57,11 +76,9 @@ FAMILIES = {
             tasks={"vectors": "autoprune.vectors.make:VECTORS", "words": "autoprune.vectors.make:WORDS"},
             formats={
                 "word2vec": "autoprune.vectors.formats:WORD2VEC",
-                "numpy": "autoprune.vectors.formats:NUMPY",
-                "parquet": "autoprune.vectors.formats:PARQUET",
-                "faiss": "autoprune.vectors.formats:FAISS",
                 "model2vec": "autoprune.vectors.static_format:MODEL2VEC",
             },
+            hands_over=True,
         ),
         Family(
             kind="module",
@@ -94,13 +111,24 @@ def task_maker(name: object) -> Any:
     return _named("task.name", name, {task: place for row in FAMILIES.values() for task, place in row.tasks.items()})
 
 
+def formats_of(family: Family) -> dict[str, str]:
+    """By name, in what formats the artifacts of a family can be written, beside autoprune's own."""
+    return {**family.formats, **(TABLE_FORMATS if family.hands_over else {})}
+
+
+def kinds_of(format: str) -> list[str]:
+    """The kinds of artifacts that can be written in a format."""
+    return [kind for kind, row in FAMILIES.items() if format in formats_of(row)]
+
+
 def family_format(name: str) -> Any:
     """The `Format` of a name that a family brings.
 
     Raises:
         AutopruneError: no family brings it.
     """
-    return _named("--format", name, {form: place for row in FAMILIES.values() for form, place in row.formats.items()})
+    places = {form: place for row in FAMILIES.values() for form, place in formats_of(row).items()}
+    return _named("--format", name, places)
 
 
 def _named(what: str, name: object, places: Mapping[str, str]) -> Any:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
@@ -26,14 +26,14 @@ def _test(hint: Any) -> Callable[[Any], bool]:
     if hint is Any:
         return lambda value: True
     if isinstance(hint, types.UnionType):
-        options = [_test(option) for option in arguments]
-        return lambda value: any(option(value) for option in options)
+        plain, options = _plain(hint), [_test(option) for option in arguments]
+        return lambda value: type(value) in plain or any(option(value) for option in options)
     if origin in (dict, Mapping):
-        key, inner = (_test(argument) for argument in arguments)
-        return lambda value: isinstance(value, Mapping) and all(key(name) and inner(value[name]) for name in value)
+        keys, values = (_all_fit(argument) for argument in arguments)
+        return lambda value: isinstance(value, Mapping) and keys(value) and values(value.values())
     if origin in (list, tuple):
-        each = _test(arguments[0])
-        return lambda value: isinstance(value, origin) and all(map(each, value))
+        every = _all_fit(arguments[0])
+        return lambda value: isinstance(value, origin) and every(value)
     if dataclasses.is_dataclass(hint):
         fields = {name: _test(inner) for name, inner in typing.get_type_hints(hint).items()}
         return lambda value: (
@@ -43,3 +43,18 @@ def _test(hint: Any) -> Callable[[Any], bool]:
     if hint in (int, float):  # JSON writes 1.0 as 1 at times, and counts are compared with sums
         return lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     return lambda value: isinstance(value, hint)
+
+
+def _plain(hint: Any) -> frozenset[type]:
+    """Types of which all values are of a hint: most are of one of these, and need not be looked at further."""
+    if isinstance(hint, types.UnionType):
+        return frozenset().union(*map(_plain, typing.get_args(hint)))
+    if hint in (int, float):
+        return frozenset({int, float})
+    return frozenset({hint}) if hint in (str, bool, types.NoneType) else frozenset()
+
+
+def _all_fit(hint: Any) -> Callable[[Iterable[Any]], bool]:
+    """Whether all of many values are of a type; a file has thousands of numbers."""
+    plain, test = _plain(hint), _test(hint)
+    return lambda values: plain.issuperset(map(type, values)) or all(map(test, values))

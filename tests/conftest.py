@@ -40,7 +40,8 @@ hypothesis.settings.load_profile("repeatable")
 torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings, …
 os.environ["OMP_NUM_THREADS"] = "1"  # … in the processes that tests start as well
 
-LONGEST = ["conformance", "study", "movielens", "verify", "cli", "driver", "encoder_task", "stock", "report", "docs"]
+LONGEST = ["conformance", "study", "fuzz", "faults", "verify", "cli", "movielens", "driver", "report", "encoder_task"]
+LONGEST += ["local", "docs", "package", "stock"]
 """Files of tests by the time that they take."""
 
 USERS, ITEMS, TASTES = 240, 120, 6
@@ -80,6 +81,7 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
         patch.setattr(tempfile, "tempdir", None)  # to be read again
+        patch.setattr(os, "fsync", lambda file: None)  # no test outlives the machine
         yield
 
 

@@ -19,6 +19,7 @@ from autoprune.artifacts.served import Served
 from autoprune.encoder.architecture import MAPS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.stored import kept
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.module.model import Adopted
@@ -94,7 +95,7 @@ RECOMMENDER_EXAMS = [
     Exam("l1", {"strength": 90.0, "groups": "rows"}, {"rows.item": None, "rows.user": None}),
     Exam("quantize", {"bits": 8}, bits=frozenset({8})),
     Exam("quantize", {"bits": {"user": 4, "item": 3}}, bits=frozenset({4, 3})),
-    Exam("quantize", {"bits": {"user": 2, "item": 1}}, bits=frozenset({2, 1})),
+    Exam("quantize", {"bits": {"user": 2, "item": 1}, "entropy": True}, bits=frozenset({2, 1})),
     Exam("quantize", {"bits": {"user": 3, "item": 1.6}, "levels": "normal"}, bits=frozenset({3, 1.6})),
     Exam("mixed", {"head": 0.2, "head_bits": 8, "tail_bits": 2}, bits=frozenset({8, 2})),
     Exam("mixed", {"head": 0.2, "head_bits": 4, "tail_bits": 1.6, "levels": "normal"}, bits=frozenset({4, 1.6})),
@@ -136,9 +137,10 @@ ENCODER_EXAMS = [
         Exam("quantize", {"bits": 8}, bits=frozenset({8})),
         Exam("quantize", {"bits": {"word": 4, "body": 8}}, bits=frozenset({8, 4})),
         Exam("quantize", {"bits": {"word": 3, "body": 4}, "compensate": True}, bits=frozenset({3, 4})),
-        Exam("quantize", {"bits": {"word": 2, "body": 3}}, bits=frozenset({2, 3})),
+        Exam("quantize", {"bits": {"word": 2, "body": 3}, "entropy": True}, bits=frozenset({2, 3})),
         Exam("quantize", {"bits": {"body": 4.0}}, bits=frozenset({32, 8, 4, 3, 2})),
         Exam("quantize", {"bits": {"word": 1}}, bits=frozenset({1, 32})),
+        Exam("store", {"bits": 1}),
     )
 ]
 
@@ -171,8 +173,14 @@ REFUSED = [
     (Exam("tiers", {"head": 0.2}, family="encoders"), "name quantize"),
     (Exam("quantize", {"bits": 1}, family="encoders"), "take 8, 4, 3 or 2 bits"),
     (Exam("quantize", {"bits": 4, "levels": "normal"}, family="encoders"), "take even levels"),
-    (Exam("quantize", {"bits": 1.6}), "one of 32, 8, 4, 3, 2, 1 must be given"),
+    (
+        Exam("quantize", {"bits": 1.6}),
+        "one of 32, 8, 4, 3, 2, 1 must be given, but got 1.6; 1.6 bits take levels=normal",
+    ),
     (Exam("quantize", {"bits": 3, "levels": "gaussian"}), "'gaussian' is unknown"),
+    (Exam("store", {"bits": 4}, family="encoders"), "one of 32, 16, 8, 1 must be given, but got 4"),
+    (Exam("store", {"bits": 8}), "nobody stores what this model gives"),
+    (Exam("quantize", {"bits": 3, "entropy": 1}), "true or false must be given"),
     (Exam("layers", {"sparsity": 0.5}), "the model has no layers"),
     (Exam("heads", {"sparsity": 0.5}), "the model has no heads"),
     (Exam("ffn", {"sparsity": 0.5}), "the model has no ffn"),
@@ -308,12 +316,13 @@ def encoder_family(task: EncoderTask) -> Family:
 
     def answers(served: Served) -> Array:
         assert isinstance(served, SentenceEncoder)
-        return served.encode(texts)
+        return served.widened(served.encode(texts))
 
     def expected(masked: Model) -> Array:
         assert isinstance(masked, Encoder)
         with torch.no_grad():
-            return masked.calibrate(texts)[:, masked.standing(masked.axes["out"])].numpy()
+            vectors = masked.calibrate(texts)[:, masked.standing(masked.axes["out"])].numpy()
+        return kept(vectors, masked.stored_bits)
 
     def assert_whole(served: Served, model: Model) -> None:
         found = answers(served)

@@ -184,7 +184,7 @@ def lookout(
     requirements: Mapping[str, Any] | None = None,
 ) -> Lookout:
     """Over a file of looks, which may be there from before."""
-    looks, promised = Looks(path, mending=True), promises(requirements)
+    looks, promised = Looks(path), promises(requirements)
     if looks.dense is None:
         looks.add(promised.dense)
     return Lookout(evaluator or MadeUp(), executor or Serial(), looks, promised)  # type: ignore[arg-type]

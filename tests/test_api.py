@@ -200,7 +200,8 @@ def test_a_program_that_searches_finds_its_own_state_as_it_was(tmp_path: Path, p
     home = tmp_path / "home"
     home.mkdir()
     words = f"task=interactions task.data.path={planted} task.dim=8 task.training.epochs=5 presets=none ~space.prune"
-    words += " requirements=none ~space.encode study.trials=2 study.latency_seconds=0.001 study.verify_rounds=0"
+    words += " requirements=none ~space.encode study.looks=5 study.trials=2 study.verify_rounds=0"
+    words += " study.latency_seconds=0.001"
     environment = {**os.environ, "RUNS": str(tmp_path / "runs"), "HOME": str(home), "ORT_DISABLE_TELEMETRY": "1"}
     ended = subprocess.run(
         [sys.executable, "app.py"],
@@ -218,12 +219,19 @@ def test_a_program_that_searches_finds_its_own_state_as_it_was(tmp_path: Path, p
 @pytest.mark.slow
 def test_onnxruntime_reports_nothing_and_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
     code = (
         "import os; before = dict(os.environ)\n"
         "from autoprune.errors import AutopruneError\n"
-        "from autoprune.encoder.onnx_session import open_session\n"
-        "try: open_session(b'', 1)\n"
-        "except Exception: pass\n"
+        "from autoprune.encoder.onnx_session import open_session, run\n"
+        "import numpy as np; from onnx import TensorProto, helper\n"
+        "names = ['input_ids', 'attention_mask', 'sentence_embedding']\n"
+        "given = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, 2]) for name in names]\n"
+        "nodes = [helper.make_node('Add', names[:2], names[2:])]\n"
+        "graph = helper.make_graph(nodes, 'sum', given[:2], given[2:])\n"
+        "opsets = [helper.make_opsetid('', 18)]\n"
+        "made = helper.make_model(graph, ir_version=8, opset_imports=opsets).SerializeToString()\n"
+        "assert run(open_session(made, 1), *2 * [np.ones((1, 2), np.int64)]).tolist() == [[2, 2]]\n"
         "assert dict(os.environ) == before\n"
     )
     environment = {

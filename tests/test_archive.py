@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from autoprune.errors import AutopruneError
 from autoprune.measure.measurement import Latency, Measurement
-from autoprune.record.archive import Archive, Candidate, mend, whole_lines
+from autoprune.record.archive import Archive, Candidate
 
 
 def measurement(purpose: str = "search", size_bytes: int = 10) -> Measurement:
@@ -69,23 +69,11 @@ def test_a_tail_torn_at_any_byte_is_dropped(tmp_path_factory: pytest.TempPathFac
     survived = whole[:cut].count(b"\n")
     assert len(Archive(path).candidates) == survived
     assert path.read_bytes() == whole[:cut], "who only reads changes nothing"
-    archive = Archive(path, mending=True)
+    archive = Archive(path)
     assert list(archive.candidates.values()) == [candidate(number) for number in range(survived)]
     # and it goes on from there
     archive.add(candidate(7))
     assert list(Archive(path).candidates) == [*(f"key{number}" for number in range(survived)), "key7"]
-
-
-def test_mend_leaves_a_whole_file_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "lines"
-    path.write_bytes(b"one\ntwo\n")
-    mend(path)
-    assert whole_lines(path) == [b"one", b"two"]
-    assert path.read_bytes() == b"one\ntwo\n"
-    path.write_bytes(b"one\ntw\xc3")
-    assert whole_lines(path) == [b"one"]
-    mend(path)
-    assert path.read_bytes() == b"one\n"
 
 
 def test_of_equal_plans_the_latest_counts(tmp_path: Path) -> None:
@@ -129,7 +117,7 @@ def test_torn_while_a_measurement_is_appended_the_candidate_stays_as_it_was(
     whole = path.read_bytes()
     cut = data.draw(st.integers(len(before), len(whole)))
     path.write_bytes(whole[:cut])
-    found = Archive(path, mending=True)
+    found = Archive(path)
     assert list(found.candidates) == ["key0", "key1", "key2"]
     more = [len(one.measurements) - 1 for one in found.candidates.values()]
     survived = whole[len(before) : cut].count(b"\n")

@@ -11,6 +11,7 @@ import yaml
 from made_studies import make_study
 from rich.console import Console
 
+from autoprune.artifacts.formats import Use
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
 from autoprune.record.archive import Archive
@@ -146,8 +147,9 @@ def test_what_is_not_verified_says_how_to(runs: Path) -> None:
 
 def test_how_it_was_made(runs: Path) -> None:
     front = Front(Record(runs / "verified"))
-    example = "model.recommend(user=7, k=10)"
-    text = card(front, front.pick(), made=MADE, made_by="autoprune pick verified --to x", example=example)
+    use = Use(code="model = autoprune.load('.'); print(model.recommend(user=7, k=10))", inside="- `item`: 3 x 4")
+    told = {"made": MADE, "made_by": "autoprune pick verified --to x", "use": use, "losses": ["Titles stay out."]}
+    text = card(front, front.pick(), **told)  # type: ignore[arg-type]  # one by one
     assert "autoprune task=interactions task.data.path=log.csv study.name=verified && autoprune verify" in text
     assert "+presets.again=" in text
     assert str(runs) not in text, "places mean nothing elsewhere"
@@ -155,6 +157,8 @@ def test_how_it_was_made(runs: Path) -> None:
     assert f"| `model/manifest.json` | 1,234 | `{'ab' * 32}` |" in text
     assert "autoprune.load('.')" in text
     assert "print(model.recommend(user=7, k=10))" in text
+    assert "## Without autoprune\n\n- `item`: 3 x 4" in text
+    assert "- Titles stay out." in text.split("## Before you use it")[1].split("## ")[0]
 
 
 @pytest.mark.parametrize(

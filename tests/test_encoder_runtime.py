@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +119,25 @@ def test_threads_are_those_torch_has_when_it_is_asked(encoder_task: EncoderTask)
 def test_a_copy_for_another_process_answers_the_same(served: SentenceEncoder) -> None:
     other = pickle.loads(pickle.dumps(served))
     assert np.array_equal(other.encode(TEXTS[:3]), served.encode(TEXTS[:3]))
+
+
+def test_threads_and_forks_answer_the_same(encoder_task: EncoderTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoprune.encoder.served.threads", lambda: 2)  # a session then has threads, a fork none
+    served = served_by(encoder_task, "onnx")
+    expected = served.encode(TEXTS[:8])
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: served.encode(TEXTS[:8]), range(8)):
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that a process of several threads forks
+        child = context.Process(target=lambda: there.send(served.encode(TEXTS[:8])))
+        child.start()
+    assert here.poll(60)
+    np.testing.assert_allclose(here.recv(), expected, atol=1e-6)
+    child.join(60)
+    assert child.exitcode == 0
 
 
 def test_the_example_works(served: SentenceEncoder) -> None:

@@ -23,15 +23,17 @@ from autoprune.encoder.judging import UNITS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.slices import SLICES, typos
-from autoprune.encoder.task import EncoderTask, _worth
+from autoprune.encoder.task import EncoderTask, worth
 from autoprune.encoder.texts import Corpus
 from autoprune.encoder.tokenizer import Tokenizer
-from autoprune.encoder.workloads import WORKLOADS
+from autoprune.encoder.workloads import read_workloads
 from autoprune.errors import AutopruneError
 from autoprune.measure.judge import Judge
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
+from autoprune.views.card import card
+from autoprune.views.phrases import byte_count
 
 
 def made_by(task: EncoderTask, recipe: dict[str, object]) -> Encoder:
@@ -218,17 +220,46 @@ def test_requests_of_texts_without_spaces_are_as_long(tiny: Path) -> None:
     assert lengths == {16}
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
-def test_requests_have_the_tokens_that_their_name_says(encoder_task: EncoderTask, dense: Encoder, name: str) -> None:
-    texts, tokens = WORKLOADS[name]
+def test_requests_have_the_tokens_that_are_told(encoder_task: EncoderTask, dense: Encoder) -> None:
     served = served_of(encoder_task, dense)
-    requests = encoder_task._requests[name]
-    assert len({tuple(request) for request in requests}) == len(requests)
-    for request in requests:
-        assert served.count(request)[0].tolist() == [min(tokens, LONGEST)] * texts
-    ask = encoder_task.workloads(served)[name]
-    assert np.asarray(ask()).shape == (texts, served.out)
+    for name, one in read_workloads(None).items():
+        requests = encoder_task._requests[name]
+        assert len({tuple(request) for request in requests}) == len(requests)
+        for request in requests:
+            assert served.count(request)[0].tolist() == [min(int(one.tokens), LONGEST)] * one.texts
+        assert np.asarray(encoder_task.workloads(served)[name]()).shape == (one.texts, served.out)
     assert list(encoder_task.workloads(served)) == list(encoder_task.workload_names)
+
+
+def test_workloads_are_the_users(tiny: Path) -> None:
+    task = make_task(tiny, workloads={"index": "4xtexts", "query": "1x5"})
+    assert task.workload_names == ("index", "query")
+    assert task.workload_items == {"index": 4, "query": 1}
+    assert all(len(request) == 4 and set(request) <= set(TEXTS[:120]) for request in task._requests["index"])
+    assert {len(ids) for [text] in task._requests["query"] for ids in task._dense.tokenizer.encode([text])} == {5}
+    assert task.fingerprint() != make_task(tiny).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("workloads", "words"),
+    [
+        ({}, "one at least"),
+        ({"a.b": "1x16"}, r"^task\.workloads\.a\.b: a name has letters"),
+        ({"query": "16"}, "TEXTSxTOKENS must be given, such as 1x16"),
+        ({"query": "0x16"}, "with 1 to 4096 texts, but got '0x16'"),
+        ({"query": "1x2"}, "3 <= tokens"),
+        ({"query": "1xquerys"}, "Did you mean queries"),
+        ({"query": "1xqueries"}, "which is not given"),
+    ],
+)
+def test_workloads_that_cannot_be(encoder_task: EncoderTask, workloads: dict[str, str], words: str) -> None:
+    with pytest.raises(AutopruneError, match=words):
+        read_workloads(workloads, there=list(encoder_task._own_texts(TEXTS)))
+
+
+def test_workloads_have_names() -> None:
+    with pytest.raises(AutopruneError, match=r"^task\.workloads: a mapping such as"):
+        structured(EncoderConfig, {"workloads": ["1x16"]}, "task")
 
 
 def test_rows_have_slices_and_units_of_their_own(encoder_task: EncoderTask, halved: Encoder) -> None:
@@ -328,8 +359,8 @@ def test_pieces_of_scripts_that_texts_do_not_use_go_first(encoder_task: EncoderT
     for piece in ("##ть", "мир", "wörter"):
         content["model"]["vocab"][piece] = len(content["model"]["vocab"])
     more = Tokenizer(content, max_tokens=LONGEST)
-    assert _worth(more, TEXTS)[-3:].tolist() == [0, 0, 1]
-    assert _worth(more, [*TEXTS, "Мир"])[-3:].tolist() == [1, 3, 1]
+    assert worth(more, TEXTS)[-3:].tolist() == [0, 0, 1]
+    assert worth(more, [*TEXTS, "Мир"])[-3:].tolist() == [1, 3, 1]
 
 
 def write_tokenizer(folder: Path, kind: str) -> None:
@@ -406,7 +437,7 @@ def test_a_dense_model_that_is_worth_nothing_is_refused(
         "presets=none",
         "~space.cut",
         "~space.tune",
-        "study.trials=0",
+        *("study.looks=0", "study.trials=0", "study.verify_rounds=0"),
         "study.name=s",
         "study.latency_seconds=0.01",
     ]
@@ -448,15 +479,30 @@ def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
         "task.metric=similarity",  # the scores are nobody's
         "presets=none",
         "requirements=none",
+        "space=index",
         *("~space.cut.rows", "~space.cut.ffn", "~space.cut.heads"),
         "space.tune.epochs=0",
-        "study.trials=2",
+        "task.workloads={index: 4xtexts, query: 1x8}",
+        "study.objectives=[quality,size,index]",
+        *("study.looks=20", "study.trials=2"),
         "study.name=own",
         "study.latency_seconds=0.02",
         "study.verify_rounds=1",
     )
     assert all(point.verified for point in front)
     assert {point.candidate.recipe.get("runtime") for point in front} >= {"onnx"}
+    assert {"vector_bytes", "latency_ms.index"} <= set(front.record.names)
+    assert "vector_bytes" in front.columns
+    small = front.pick(prefer="index")
+    told = small.known["vector_bytes"]
+    assert told.value < 4 * HIDDEN == told.value / told.ratio
+    served = small.load()
+    assert isinstance(served, SentenceEncoder)
+    assert served.encode("a bird", role="document").nbytes == told.value
+    assert served.encode("a bird", role="query").dtype == np.float32
+    page = card(front, small)
+    assert f"| vectors of a million texts | {byte_count(1e6 * told.value)} |" in page
+    assert " a second |" in page
 
 
 def test_a_look_has_rows_of_the_main_metrics_alone(encoder_task: EncoderTask, halved: Encoder) -> None:
@@ -482,7 +528,7 @@ def test_a_look_reads_as_many_tokens_as_it_may(tiny: Path, monkeypatch: pytest.M
     served = served_of(task, task.model({}, seed=0))
     asked = list[str]()
 
-    def vectors(_: SentenceEncoder, texts: list[str]) -> np.ndarray:
+    def vectors(_: SentenceEncoder, texts: list[str], **_more: object) -> np.ndarray:
         asked.extend(texts)
         return np.ones((len(texts), HIDDEN), np.float32)
 

@@ -27,7 +27,7 @@ def test_failures_come_back_as_they_were_and_a_torn_one_is_left_out(tmp_path: Pa
     failures.add(failure("a"))
     failures.add(failure("b"))
     path.write_bytes(path.read_bytes() + b"no failure\n" + path.read_bytes()[:40])
-    again = Failures(path, mending=True)
+    again = Failures(path)
     assert again.found == failures.found == {"a": failure("a"), "b": failure("b")}
     again.add(failure("c", "diverged"))
     assert Failures(path).found == again.found

@@ -12,7 +12,7 @@ import pytest
 from autoprune.artifacts.formats import Format
 from autoprune.artifacts.served import Beside, Parts, serve
 from autoprune.errors import AutopruneError
-from autoprune.families import FAMILIES, Family, family_format, task_maker, what_serves
+from autoprune.families import FAMILIES, Family, family_format, formats_of, task_maker, what_serves
 from autoprune.tasks.task import TaskMaker
 
 PACKAGE = Path(__file__).parent.parent / "autoprune"
@@ -25,7 +25,7 @@ def test_what_a_row_names_is_there(row: Family) -> None:
         maker = task_maker(name)
         assert isinstance(maker, TaskMaker)
         assert dataclasses.is_dataclass(maker.config)
-    for name in row.formats:
+    for name in formats_of(row):
         found = family_format(name)
         assert isinstance(found, Format)
         assert found.name == name

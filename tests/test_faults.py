@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import itertools
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -46,13 +47,14 @@ def search(*words: str) -> None:
 def test_fifty_kills_change_nothing(planted: Path, tmp_path: Path) -> None:
     module = campaigns()
     module.SEARCHES.set_forkserver_preload(["test_faults", "autoprune.study.job", "autoprune.recommender.make"])
+    workers = itertools.cycle([2, 2, 1])  # what is found does not depend on them
 
     def start(folder: Path) -> object:
         words = "task=interactions task.dim=8 task.training.epochs=3 study.looks=60 study.trials=2 study.name=s"
-        words += " study.verify_rounds=0 study.latency_seconds=0.001 requirements=none study.workers=2"
-        words += " study.objectives=[quality,size] space.encode.epochs.any_of=[0,2] space.prune.epochs=0"
-        places = [f"task.data.path={planted}", f"study.dir={folder.parent}"]
-        process = module.SEARCHES.Process(target=search, args=(*words.split(), *places))
+        words += " study.verify_rounds=0 study.latency_seconds=0.001 requirements=none"
+        words += " study.objectives=[quality,size] space.encode.epochs={any_of:[0,2]} space.prune.epochs=0"
+        own = [f"task.data.path={planted}", f"study.dir={folder.parent}", f"study.workers={next(workers)}"]
+        process = module.SEARCHES.Process(target=search, args=(*words.split(), *own))
         process.start()
         return process
 

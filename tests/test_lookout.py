@@ -13,7 +13,9 @@ from autoprune.errors import AutopruneError, Ended
 from autoprune.recipes.space import Space
 from autoprune.record.looks import Look
 from autoprune.study.choices import Choices
+from autoprune.study.executor import Serial
 from autoprune.study.looker import Asked
+from autoprune.study.staff import Staff
 
 
 def recipe(sparsity: float, *, bits: int = 8, epochs: int = 0) -> dict[str, Any]:
@@ -34,7 +36,8 @@ def test_what_is_known_costs_nothing_and_twins_are_asked_for_once(tmp_path: Path
     assert [look and look.recipe["prune"]["method"]["dims"]["sparsity"] for look in first] == [0.5, 0.2, 0.5]
     again = taken.take([recipe(0.2), recipe(0.3)], until=NEVER)
     assert again[0] is first[1]
-    assert [one.number for one in evaluator.asked] == [1, 2, 3]
+    assert len(evaluator.asked) == 3
+    assert [number for number, _, _ in held(taken)] == [0, 1, 2, 3]
     resumed = lookout(tmp_path / "looks.jsonl", evaluator=MadeUp())
     assert resumed.take([recipe(0.3), recipe(0.4)], until=NEVER)[0] == again[1]
     assert held(resumed)[-1][0] == 4, "numbers go on"
@@ -168,7 +171,9 @@ def test_what_others_found_is_kept_where_one_fails_and_order_does_not_tell(tmp_p
     taken = lookout(tmp_path / "looks.jsonl", executor=Dying())
     with pytest.raises(AutopruneError, match="ended with -9"):
         taken.take(trained, epochs=4, until=NEVER)
-    assert [number for number, _, _ in held(taken)] == [0, 1, 3, 4], "all that was in flight when it was heard of"
+    found = {key for _, key, _ in held(taken)}
+    kept = [at for at, one in enumerate(trained) if MadeUp.plan(one).key in found]
+    assert kept == [0, 2], "all that was in flight when it was heard of"
     resumed = lookout(tmp_path / "looks.jsonl")
     resumed.take(trained, epochs=4, until=NEVER)
     whole = lookout(tmp_path / "whole.jsonl")
@@ -195,7 +200,7 @@ def test_what_ends_its_processes_is_found_among_others_and_came_to_nothing(tmp_p
     assert [look.failed for look in looks if look] == [
         "the process that ran looks ended with -9" if one == fatal else "" for one in asked
     ]
-    assert [look.number for look in looks if look] == list(range(1, 9))
+    assert sorted(look.number for look in looks if look) == list(range(1, 9))
     whole = lookout(tmp_path / "whole.jsonl")
     whole.take([one for one in asked if one != fatal], epochs=epochs, until=NEVER)
     assert [look.key for look in taken.promises.front()] == [look.key for look in whole.promises.front()]
@@ -271,3 +276,17 @@ def test_what_training_alone_decides(tree: dict[str, Any], cuts: list[str], trai
     choices = Choices(Space(tree), base={"dim": 16})
     assert [domain.path for domain in choices.cuts] == [f"space.{path}" for path in cuts]
     assert [domain.path for domain in choices.training] == [f"space.{path}" for path in training]
+
+
+def test_a_cluster_of_many_workers_is_asked_for_more_at_a_time_and_what_a_machine_hires_does_not_matter(
+    tmp_path: Path,
+) -> None:
+    class Wide(Serial):
+        slots = 12
+
+    worker: Any = MadeUp()
+    cases = [(Serial(), 10), (Wide(), 120), (Staff(worker, 12, given=Wide()), 120), (Staff(worker, 12), 10)]
+    for number, (executor, asked) in enumerate(cases):
+        taken = lookout(tmp_path / f"{number}.jsonl", executor=executor)
+        assert taken.together(10, most=1000) == asked
+        assert taken.together(10, most=40) == 10, "so that there is something to learn from"

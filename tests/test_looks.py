@@ -71,7 +71,7 @@ def test_a_file_of_looks_survives_a_torn_line(tmp_path: Path) -> None:
         path.write_bytes(whole[: -len(last)] + last[:torn])
         assert len(Looks(path)) == 3
         assert path.read_bytes().endswith(last[:torn]), "who only reads leaves it alone"
-        mended = Looks(path, mending=True)
+        mended = Looks(path)
         mended.add(looks.found["key3", 1])
         assert path.read_bytes() == whole
 

@@ -10,6 +10,14 @@ import scipy.stats
 
 from autoprune.measure.measurement import LATER, RULES, Latency, Measurement
 from autoprune.measure.reading import CAUTION, Reading, binding_slices, reading_names, readings, shipped
+from autoprune.measure.student import student_quantile
+
+
+@pytest.mark.parametrize("share", [0.05, 0.9, 0.975])
+def test_quantiles_match_scipy(share: float) -> None:
+    for freedom in (1, 2, 3, 4, 9, 30):
+        assert student_quantile(share, freedom) == pytest.approx(scipy.stats.t.ppf(share, freedom), rel=1e-9)
+    assert student_quantile(share, math.inf) == pytest.approx(scipy.stats.norm.ppf(share))
 
 
 def timed(ms: float, ratio: float) -> Latency:
@@ -53,7 +61,13 @@ def test_a_measurement_survives_json() -> None:
 
 def test_what_a_measurement_says_beside_its_values_survives_json_too() -> None:
     said = dataclasses.replace(
-        BASELINE, asides={"faint": "told"}, rules=RULES, folder_bytes=3000, history_bytes=0, draws=(1.0, 1.1)
+        BASELINE,
+        asides={"faint": "told"},
+        rules=RULES,
+        folder_bytes=3000,
+        history_bytes=0,
+        vector_bytes=96,
+        draws=(1.0, 1.1),
     )
     assert Measurement.from_json(json.loads(json.dumps(said.to_json()))) == said
     assert not set(LATER) & set(BASELINE.to_json()), "lines of older archives stay as they were"

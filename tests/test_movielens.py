@@ -117,7 +117,7 @@ def test_a_pick_recommends_titles(searched: Path, tmp_path: Path) -> None:
         f"study.dir={searched}",  # where the dense model is trained already
         "requirements=none",
         *("~space.prune", "space.base.dim=64", "space.encode.epochs=0"),
-        "study.verify_rounds=1",
+        "study.verify_rounds=0",
         "study.latency_seconds=0.1",
     )
     front.pick(prefer="size").save(tmp_path / "deploy")

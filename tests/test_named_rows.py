@@ -6,7 +6,9 @@ import gzip
 import os
 import pickle
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,9 +17,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import safetensors.numpy
+import safetensors.torch
 import torch
+import yaml
+from torch import nn
 
 from autoprune.errors import AutopruneError
+from autoprune.readers import files
 from autoprune.readers.arrays import read_arrays
 from autoprune.readers.table import read_table
 
@@ -189,11 +195,25 @@ class Shell:
         return os.system, ("touch ran",)
 
 
+class ModelType(Enum):
+    GENERAL = 1
+
+
+class InputType(Enum):
+    PAIRWISE = 2
+
+
+class BPR:
+    """Named by its class alone."""
+
+
 class Config:
-    """Like RecBole's: kept beside the weights."""
+    """What RecBole keeps beside the weights."""
 
     def __init__(self) -> None:
-        self.final_config_dict = {"device": torch.device("cpu"), "metrics": ["NDCG"]}
+        self.yaml_loader, self.model_class = yaml.FullLoader, BPR
+        self.internal_config_dict = {"MODEL_TYPE": ModelType.GENERAL, "MODEL_INPUT_TYPE": InputType.PAIRWISE}
+        self.final_config_dict = {"device": torch.device("cpu"), "metrics": ["NDCG"], **self.internal_config_dict}
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -213,19 +233,36 @@ def test_code_in_a_checkpoint_never_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert not Path("ran").exists()
 
 
-def test_objects_of_recbole_are_read_as_shells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Config, "__module__", "recbole.config.configurator")
-    for name in ("recbole", "recbole.config", "recbole.config.configurator"):
-        module = ModuleType(name)
-        module.Config = Config  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, name, module)
-    state = {"user_embedding.weight": torch.ones(3, 2), "item_embedding.weight": torch.zeros(4, 2)}
-    torch.save(
-        {"config": Config(), "epoch": 1, "state_dict": state, "optimizer": {"m": torch.ones(3, 2)}}, tmp_path / "m.pth"
-    )
-    before = set(torch.serialization.get_safe_globals())
-    assert list(read_arrays(tmp_path / "m.pth")) == list(state)
-    assert set(torch.serialization.get_safe_globals()) == before
+def write_recbole(path: Path, monkeypatch: pytest.MonkeyPatch, **more: object) -> dict[str, torch.Tensor]:
+    """A checkpoint as RecBole's trainer writes it (1.2, `Trainer._save_checkpoint`); returns the weights in it."""
+    weights = torch.arange(12.0).reshape(4, 3)
+    state = OrderedDict({"user.weight": weights[:, :2], "item.weight": nn.Parameter(weights.half())})
+    places = {Config: "config", BPR: "model.bpr", ModelType: "utils.enum_type", InputType: "utils.enum_type"}
+    with monkeypatch.context() as patch:
+        for name in {"recbole", *(f"recbole.{place}" for place in places.values())}:
+            patch.setitem(sys.modules, name, ModuleType(name))
+        for kind, place in places.items():
+            patch.setattr(kind, "__module__", f"recbole.{place}")
+            setattr(sys.modules[f"recbole.{place}"], kind.__name__, kind)
+        held = {"config": Config(), "epoch": 1, "best_valid_score": np.float64(0.1), "state_dict": state}
+        held |= {"other_parameter": {}, "optimizer": {"m": torch.ones(3, 2)}, **more}
+        torch.save(held, path, pickle_protocol=4)
+    return state
+
+
+def test_checkpoints_of_recbole_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own reader of weights lacks the protocol that RecBole asks for."""
+    state, found = write_recbole(tmp_path / "m.pth", monkeypatch), read_arrays(tmp_path / "m.pth")
+    assert list(found) == list(state)
+    for name, tensor in state.items():
+        np.testing.assert_array_equal(found[name], tensor.detach().numpy())
+    write_recbole(tmp_path / "m.pth", monkeypatch, hook=Shell())
+    with pytest.raises(AutopruneError, match=r"m\.pth: it is a pickle that asks for more .*\(posix.system\)"):
+        read_arrays(tmp_path / "m.pth")
+    content = (tmp_path / "m.pth").read_bytes()
+    (tmp_path / "m.pth").write_bytes(content[: len(content) // 2])
+    with pytest.raises(AutopruneError, match=r"m\.pth: it cannot be read as checkpoint"):
+        read_arrays(tmp_path / "m.pth")
 
 
 BAD = {
@@ -262,10 +299,38 @@ def test_binary_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_bytes(ROWS.tobytes())
     with pytest.raises(AutopruneError, match="is neither text nor"):
         read_table(tmp_path / "t.txt")
-    path = binary(tmp_path)
-    path.write_bytes(path.read_bytes().replace(b"2 4", b"3 4"))
-    with pytest.raises(AutopruneError, match=r"promises 3 vectors of 4 values .* ends in the middle of vector 2"):
+    for promised, said in ((b"3 4", "3"), (b"9999999999999 4", "9,999,999,999,999")):
+        path = binary(tmp_path)
+        path.write_bytes(path.read_bytes().replace(b"2 4", promised))
+        with pytest.raises(AutopruneError, match=rf"promises {said} vectors of 4 values .* in the middle of vector 2"):
+            read_table(path)
+
+
+def brain(folder: Path) -> Path:
+    safetensors.torch.save_file({"emb.weight": torch.from_numpy(ROWS).bfloat16()}, folder / "t.safetensors")
+    return folder / "t.safetensors"
+
+
+def doubles(folder: Path) -> Path:
+    np.save(folder / "t.npy", ROWS.astype(np.float64))
+    return folder / "t.npy"
+
+
+def old(folder: Path) -> Path:
+    torch.save({"emb.weight": torch.from_numpy(ROWS)}, folder / "t.pt", _use_new_zipfile_serialization=False)
+    return folder / "t.pt"
+
+
+@pytest.mark.parametrize("write", [npz, brain, doubles, old, listed, glove, binary])
+def test_what_is_larger_than_the_memory_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Path]
+) -> None:
+    monkeypatch.setattr(files, "memory", lambda: 60)  # of what is mapped as it is no byte is read
+    path = write(tmp_path)
+    with pytest.raises(AutopruneError, match=rf"{path.name}.*: reading it takes .* GB, and this machine has 0\.0 GB"):
         read_table(path)
+    (tmp_path / "mapped").mkdir()
+    assert read_table(npy(tmp_path / "mapped")).dim == 4
 
 
 def test_ids_fit_their_rows(tmp_path: Path) -> None:

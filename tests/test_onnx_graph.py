@@ -70,17 +70,26 @@ def random_inputs(batch: int = 3, tokens: int = 9) -> tuple[Array, Array]:
     return ids, (np.arange(tokens) < lengths[:, None]).astype(np.int64)
 
 
+def planes(packed: Array, bits: int, dim: int) -> Array:
+    """Codes that lie in planes of bytes, float64 [rows, dim]."""
+    columns = []
+    for column in range(dim):
+        plane, byte = divmod(column, packed.shape[1])
+        assert plane < 8 // bits
+        columns.append((packed[:, byte] >> (plane * bits)) & (2**bits - 1))
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
 def values(table: Embedding) -> Array:
     """The float64 table that codes stand for, column by column."""
     if table.scale is None or table.offset is None:
         return table.table.astype(np.float64)
-    per_byte, width = 8 // table.bits, table.table.shape[1]
-    columns = []
-    for column in range(table.dim):
-        plane, byte = divmod(column, width)
-        assert plane < per_byte
-        columns.append((table.table[:, byte] >> (plane * table.bits)) & (2**table.bits - 1))
-    codes = np.stack(columns, axis=1).astype(np.float64)
+    if table.bits == 3:  # how far from the middle, and on which side
+        width = -(-table.dim // 4)
+        apart, side = planes(table.table[:, :width], 2, table.dim), planes(table.table[:, width:], 1, table.dim)
+        codes = np.where(side, 4 + apart, 3 - apart)
+    else:
+        codes = planes(table.table, table.bits, table.dim)
     return (codes * table.scale[:, None].astype(np.float64) + table.offset[:, None].astype(np.float64)) * table.unit
 
 
@@ -177,7 +186,7 @@ def test_dense_and_activation_match_numpy_reference(activation: str, coded_dense
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("hidden", [32, 29])
-@pytest.mark.parametrize("bits", [8, 4, 2, 1])
+@pytest.mark.parametrize("bits", [8, 4, 3, 2, 1])
 def test_coded_tables_match_numpy_reference(bits: int, hidden: int, dtype: type) -> None:
     encoder = random_encoder(hidden=hidden)
     encoder = replace(

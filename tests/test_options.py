@@ -25,7 +25,7 @@ TAKES = {
     "report": ["--to", *LIMITS, "--prefer", "--runs"],
     "show": [*LIMITS, "--runs"],
     "compare": [*LIMITS, "--json", "--runs"],
-    "pick": ["--to", "--dense", *LIMITS, "--prefer", "--format", "--runs"],
+    "pick": ["--to", "--dense", "--bare", *LIMITS, "--prefer", "--format", "--runs"],
     "dashboard": ["--port", "--host", *LIMITS, "--runs"],
     "cache": ["--runs", "--clear"],
 }

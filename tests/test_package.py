@@ -119,8 +119,9 @@ def test_wheel_runs_from_another_directory(home: Path, planted: Path, tmp_path: 
     environment = {**os.environ, "PYTHONPATH": here}
     where = ask(home, "-c", "import autoprune; print(autoprune.__file__)", folder=tmp_path)
     assert Path(where.stdout.strip()).is_relative_to(home)
-    words = ["task=interactions", f"task.data.path={planted}", "presets=none", "study.trials=1", "study.name=s"]
-    words += ["task.training.epochs=10", "study.latency_seconds=0.001", "study.verify_rounds=0"]
+    words = ["task=interactions", f"task.data.path={planted}", "presets=none", "study.name=s"]
+    words += ["study.looks=5", "study.trials=1", "study.latency_seconds=0.001", "study.verify_rounds=0"]
+    words += ["task.training.epochs=10"]
     python = home / "bin" / "python"
     subprocess.run([python, "-m", "autoprune", *words], cwd=tmp_path, env=environment, check=True)
     assert (tmp_path / "runs/s/archive.jsonl").read_text().count("\n") > 1

@@ -99,8 +99,8 @@ def test_codes_stand_in_planes() -> None:
     # columns 0, 2, 4 in the low half of bytes 0, 1, 2 and columns 3, 4 in the high half of bytes 0, 1
     codes = torch.tensor([1, 2, 3, 4, 5], dtype=torch.uint8)
     assert pack_codes(codes, 4).tolist() == [0x41, 0x52, 0x03]
-    # the lower two bits of all, four columns a byte; then the third of each
-    assert pack_codes(codes, 3).tolist() == [29, 2, 24]
+    # 2, 1, 0, 0, 1 from the middle, two columns a byte; then above the middle or not
+    assert pack_codes(codes, 3).tolist() == [18, 1, 24]
     assert pack_codes(torch.tensor([2, 1, 0, 0, 1, 2, 2], dtype=torch.uint8), 1.6).tolist() == [65, 19]
     for bits, dim, width in ((3, 64, 24), (3, 20, 8), (1.6, 64, 13), (1.6, 5, 1)):
         assert packed_width(dim, bits) == width
@@ -254,7 +254,7 @@ def plain_by_hand(row: np.ndarray, bits: int, share: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("share", [1.0, 0.7])
+@pytest.mark.parametrize("share", [1.0, 0.72])  # a share at which the ends of a row lie between codes compares nothing
 def test_codes_match_a_count_by_hand(bits: int, share: float) -> None:
     """Levels and codes in float64; then the row's own length, below 8 bits."""
     values = drawn(80, 12, seed=0) * drawn(80, 1, seed=1).exp()

@@ -214,7 +214,8 @@ def test_prompts_are_used_and_carried(told: dict[str, Any], tiny: Path, tmp_path
             found["onnx"].encode(ASKED, role=name), expected.encode(ASKED, prompt_name=name, **quiet), atol=2e-5
         )
     asked = any(told.get("prompts", {}).values())
-    assert ("encode_query" in STOCK.example(tmp_path / "stock")) == ("role='query'" in found["onnx"].example) == asked
+    code = STOCK.use(tmp_path / "stock", ".").code
+    assert ("encode_query" in code) == ("role='query'" in found["onnx"].example) == asked
     with pytest.raises(AutopruneError, match="role 'quarry' is unknown"):
         found["torch"].encode("a text", role="quarry")
 

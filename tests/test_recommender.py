@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import enum
 import pickle
 from decimal import Decimal
@@ -30,7 +31,7 @@ from autoprune.recipes.train import Trainer
 from autoprune.recommender import strangers
 from autoprune.recommender import task as tasks
 from autoprune.recommender.histories import Histories
-from autoprune.recommender.served import Recommender
+from autoprune.recommender.served import Recommendation, Recommender
 from autoprune.recommender.task import RecommenderTask
 from autoprune.steps.rows import Rows
 
@@ -122,6 +123,44 @@ def test_topk_is_recommend_for_many(which: str, task: RecommenderTask, request: 
         assert ids_of(task, row) == [one.item for one in recommender.recommend(user, k=10)]
 
 
+@pytest.mark.parametrize("which", ["served", "served_pruned"])
+def test_a_batch_is_recommend_for_each(which: str, task: RecommenderTask, request: pytest.FixtureRequest) -> None:
+    recommender: Recommender = request.getfixturevalue(which)
+    users = [task.data.users[at] for at in range(0, 240, 5)]
+    histories = [[task.data.items[at], task.data.items[at + 9]] for at in range(3)]
+    hidden = [[found[0].item for found in recommender.recommend_batch(users, k=1)][at : at + 1] for at in range(48)]
+
+    def same(batch: list[list[Recommendation]], each: list[list[Recommendation]]) -> None:
+        assert [[one[:2] for one in found] for found in batch] == [[one[:2] for one in found] for found in each]
+        np.testing.assert_allclose(
+            *([one.score for found in all_ for one in found] for all_ in (batch, each)), rtol=1e-4
+        )
+
+    same(recommender.recommend_batch(users), [recommender.recommend(user) for user in users])
+    same(
+        recommender.recommend_batch(np.array(users), k=5, include_seen=True),  # type: ignore[arg-type]  # a sequence
+        [recommender.recommend(user, k=5, include_seen=True) for user in users],
+    )
+    same(recommender.recommend_batch(histories=histories), [recommender.recommend(history=held) for held in histories])
+    found = recommender.recommend_batch(users, hidden=hidden)
+    same(found, [recommender.recommend(user, hidden=held) for user, held in zip(users, hidden, strict=True)])
+    assert not [held for held, best in zip(hidden, found, strict=True) if held[0] in [one.item for one in best]]
+    assert recommender.recommend_batch([]) == recommender.recommend_batch(histories=[]) == []
+    for wrong, message in (
+        ({}, "exactly one of users"),
+        ({"users": users, "histories": histories}, "exactly one of users"),
+        ({"users": users, "hidden": hidden[:3]}, "a list for each of 48, but has 3"),
+        ({"users": ["nobody"]}, "user 'nobody' is unknown"),
+        ({"users": 7}, "users: a list of ids of users must be given, but got 7"),
+        ({"users": "u1"}, "users: a list of ids of users"),
+        ({"users": users, "hidden": 3}, "hidden: a list of lists"),
+        ({"histories": [3]}, "histories: a list of item ids"),
+        ({"users": users, "k": 0}, "recommend_batch: a whole number k"),
+    ):
+        with pytest.raises(AutopruneError, match=message):
+            recommender.recommend_batch(**wrong)  # type: ignore[arg-type]  # what is refused
+
+
 def test_topk_takes_other_histories(served: Recommender, task: RecommenderTask) -> None:
     users = [task.data.users[at] for at in (0, 1)]
     nothing = Histories(starts=torch.zeros(3, dtype=torch.long), items=torch.empty(0, dtype=torch.long))
@@ -198,7 +237,10 @@ def test_a_fold_in_vector_of_squares_minimises_its_loss(dense: Model, task: Reco
     assert float(gradient.norm()) < 1e-4 * float(scale * vector.detach().norm())
 
 
-@pytest.mark.parametrize("fold_in", [{"ridge": 6.0, "temperature": 0.5}, {"alpha": 0.1, "ridge": 0.5}])
+@pytest.mark.parametrize(
+    "fold_in",
+    [{"ridge": 6.0, "temperature": 0.5, "steps": 3}, {"ridge": 6.0, "temperature": 0.5}, {"alpha": 0.1, "ridge": 0.5}],
+)
 def test_many_users_are_folded_in_as_one_is(
     pruned: Model, task: RecommenderTask, monkeypatch: pytest.MonkeyPatch, fold_in: dict[str, Any]
 ) -> None:
@@ -223,10 +265,11 @@ def test_many_users_are_folded_in_as_one_is(
             penalty = covariance + fold_in["ridge"] * covariance.diagonal().mean() * torch.eye(16)
             expected = torch.linalg.solve(penalty, own.mean(0) - items.mean(0))
             length = items.norm(dim=1).mean()
-            expected = torch.nn.functional.normalize(expected, dim=0)
-            liked = torch.softmax(items @ expected / (length * fold_in["temperature"]), 0) @ items
-            slope = (own.mean(0) - liked) / length
-            expected = expected + strangers.STEP * (slope - (slope @ expected) * expected)
+            for _ in range(fold_in.get("steps", 1)):
+                expected = expected / expected.norm()
+                liked = torch.softmax(items @ expected / (length * fold_in["temperature"]), 0) @ items
+                slope = (own.mean(0) - liked) / length
+                expected = expected + strangers.STEP * (slope - (slope @ expected) * expected)
             expected *= known.norm(dim=1).mean() / expected.norm()
         else:
             gram = items.T @ items
@@ -246,18 +289,18 @@ def test_items_that_are_all_alike_give_every_user_a_vector(
     assert np.isfinite(found).all()
 
 
-def test_the_slope_makes_what_was_seen_likelier(dense: Model, task: RecommenderTask) -> None:
+def test_each_step_makes_what_was_seen_likelier(dense: Model, task: RecommenderTask) -> None:
     """By the loss that the tables are trained with, of users whose rows the model does not have."""
     items, temperature = dense.tables["item"].weight.detach(), task.config.temperature
     owner, seen = task.data.train.in_numpy().take(np.arange(len(task.data.users)))
     length, likely = items.norm(dim=1).mean(), []
-    for known in ({}, {"temperature": temperature}):
+    for steps in range(4):
         model = copy.deepcopy(dense)
-        model.fold_in = {"ridge": 6.0, **known}
+        model.fold_in = {"ridge": 6.0, "temperature": temperature, "steps": steps}
         found = served_by(task, model)._strangers.vectors(owner, seen, count=len(task.data.users))
         scores = torch.log_softmax(normalize(torch.from_numpy(found)) @ items.T / (length * temperature), 1)
         likely.append(float(scores[owner, seen].mean()))
-    assert likely[1] > likely[0]
+    assert likely == sorted(set(likely))
 
 
 def test_scores_and_vectors_have_the_shapes_of_the_catalogue(
@@ -460,6 +503,22 @@ def test_the_loss_matches_numpy(dense: Model, task: RecommenderTask) -> None:
     assert task.loss(model, batch).item() == pytest.approx(-total / typical, rel=1e-4)
 
 
+def test_items_that_are_drawn_stand_for_the_catalogue(dense: Model, task: RecommenderTask) -> None:
+    """The gradients of many draws are in the mean that of the whole catalogue, but for what a logarithm bends."""
+    batch, sampling = torch.arange(10, 40), copy.copy(task)
+    sampling.config = dataclasses.replace(task.config, items_per_update=90)
+    assert sampling.fingerprint() != task.fingerprint()
+    gradients = []
+    for one, draws in ((task, 1), (sampling, 200)):
+        model = copy.deepcopy(dense).eval()
+        torch.manual_seed(0)
+        for _ in range(draws):
+            one.loss(model, batch).backward()
+        found = [table.weight.grad for table in model.tables.values() if table.weight.grad is not None]
+        gradients.append(torch.cat(found).flatten() / draws)
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.98
+
+
 def test_the_gradient_of_the_loss_is_that_of_automatic_differentiation(
     dense: Model, task: RecommenderTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -600,8 +659,10 @@ def test_an_artifact_without_anything_beside_it_still_answers(
 ) -> None:
     """What counts as size is enough to answer: rows that stand, for users that stand."""
     parts = task.parts(pruned)
-    bare = type(parts)(manifest=parts.manifest, tensors=parts.tensors, beside=type(parts.beside)(values={}, tensors={}))
-    artifact.save(bare, tmp_path / "a", provenance={})
+    artifact.save(parts, tmp_path / "whole", provenance={"seed": 3})
+    artifact.copy(tmp_path / "whole", tmp_path / "a", bare=True)
+    assert artifact.read_card(tmp_path / "a")["provenance"] == {"seed": 3}
+    assert artifact.folder_bytes(tmp_path / "a") < artifact.folder_bytes(tmp_path / "whole")
     loaded = autoprune.load(tmp_path / "a")
     assert isinstance(loaded, Recommender)
     user = task.data.users[int(pruned.tables["user"].index[0])]

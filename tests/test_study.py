@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,7 +41,7 @@ def words(planted: Path, runs: Path, *extra: str) -> list[str]:
         "space.base.dim.any_of=[16,8]",
         "space.prune.epochs.any_of=[0,2]",
         "space.prune.rows.sparsity.item.float=[0.0,0.4]",
-        "space.encode.epochs.any_of=[0,2]",
+        "space.encode.epochs={any_of:[0,2]}",
         "+presets.aware={prune:{schedule:cubic,epochs:2},encode:{method:{quantize:{bits:2}},epochs:2}}",
         "+presets.small={base:{dim:8},prune:{method:{magnitude:{sparsity:0.5,scope:table}}}}",
         "requirements=none",
@@ -55,7 +51,7 @@ def words(planted: Path, runs: Path, *extra: str) -> list[str]:
         "study.name=s",
         "study.latency_seconds=0.001",
         "study.verify_rounds=0",
-        "study.trials=8",
+        *("study.looks=40", "study.trials=8"),
         "study.workers=1",
         *extra,
     ]
@@ -74,12 +70,6 @@ def outcome(record: Record) -> list[tuple[str, str, float, int]]:
 def looked(folder: Path) -> list[tuple[int, str, int, dict[str, dict[str, float]]]]:
     """What must repeat of the looks of a study."""
     return [(one.number, one.key, one.epochs, one.quality) for one in Looks(folder / LOOKS).found.values()]
-
-
-def searched_apart(*overrides: str) -> None:
-    """A search in a process that knows nothing of fixtures."""
-    shorten(pytest.MonkeyPatch())
-    autoprune.search(*overrides)
 
 
 @pytest.fixture(autouse=True)
@@ -141,12 +131,6 @@ def test_quality_is_what_the_loaded_artifact_scores(runs: Path, task: Recommende
         assert point.found["quality"].value == task.metrics["ndcg@20"](rows)
 
 
-def test_same_seed_gives_the_same_search(runs: Path, planted: Path, tmp_path: Path) -> None:
-    autoprune.search(*words(planted, tmp_path))
-    assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))
-    assert looked(tmp_path / "s") == looked(runs / "s")
-
-
 def test_another_seed_gives_another_search(runs: Path, planted: Path, tmp_path: Path) -> None:
     autoprune.search(*words(planted, tmp_path, "study.seed=1", "study.trials=0"))
     assert {key for _, key, *_ in looked(tmp_path / "s")} != {key for _, key, *_ in looked(runs / "s")}
@@ -202,10 +186,10 @@ def test_a_study_without_looks_is_searched_on(copied: Path, planted: Path) -> No
 
 def test_a_changed_definition_is_refused_with_the_difference(copied: Path, planted: Path) -> None:
     with pytest.raises(AutopruneError, match=r"space\.encode\.epochs\.any_of: was \[0, 2\], is \[0, 1\]") as found:
-        autoprune.search(*words(planted, copied, "space.encode.epochs.any_of=[0,1]", "~space.prune.rows"))
+        autoprune.search(*words(planted, copied, "space.encode.epochs={any_of:[0,1]}", "~space.prune.rows"))
     way_back = shlex.split(str(found.value).splitlines()[-1])
     assert len(way_back) == 2
-    autoprune.search(*words(planted, copied, "space.encode.epochs.any_of=[0,1]", "~space.prune.rows", *way_back))
+    autoprune.search(*words(planted, copied, "space.encode.epochs={any_of:[0,1]}", "~space.prune.rows", *way_back))
 
 
 def test_a_second_driver_is_refused(copied: Path, planted: Path) -> None:
@@ -324,66 +308,6 @@ def lines(file: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
-def started(*overrides: str) -> multiprocessing.process.BaseProcess:
-    forks = multiprocessing.get_context("forkserver")  # fresh processes that need not import torch again
-    forks.set_forkserver_preload(["test_study", "autoprune.api", "autoprune.study.job", "autoprune.recommender.make"])
-    process = forks.Process(target=searched_apart, args=overrides)
-    process.start()
-    return process
-
-
-def wait_for(process: multiprocessing.process.BaseProcess, happened: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
-    while process.is_alive() and not happened() and time.monotonic() < end:
-        time.sleep(0.005)
-
-
-def test_killed_again_and_again_nothing_is_lost_or_done_twice(runs: Path, planted: Path, tmp_path: Path) -> None:
-    archive, looks = tmp_path / "s" / "archive.jsonl", tmp_path / "s" / LOOKS
-    seen: list[str] = []
-    for number in range(40):
-        process = started(*words(planted, tmp_path))
-        # At uneven moments after something new appeared, so that kills fall into every phase.
-        known = lines(archive), lines(looks)
-        enough = 1 + 4 * (number % 3), 20 + 30 * (number % 4)
-        wait_for(
-            process,
-            lambda: lines(archive) >= known[0] + enough[0] or lines(looks) >= known[1] + enough[1],  # noqa: B023
-        )
-        time.sleep(0.013 * (number % 7))
-        finished = not process.is_alive()
-        process.kill()
-        process.join()
-        found = archive.read_text().splitlines() if archive.exists() else []
-        now = [json.loads(line)["key"] for line in found if line.endswith("}")]
-        assert now[: len(seen)] == seen, "a finished candidate was lost"
-        assert len(set(now)) == len(now), "a candidate was measured twice"
-        seen = now
-        if finished:
-            assert process.exitcode == 0
-            break
-    assert outcome(Record(tmp_path / "s")) == outcome(Record(runs / "s"))
-    assert looked(tmp_path / "s") == looked(runs / "s")
-
-
-def test_stopped_by_hand_in_mid_scan_it_says_so_and_goes_on(planted: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "autoprune", *words(planted, tmp_path)]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    looks, end = tmp_path / "s" / LOOKS, time.monotonic() + 120
-    while lines(looks) < 10 and running.poll() is None and time.monotonic() < end:
-        time.sleep(0.005)
-    running.send_signal(signal.SIGINT)
-    _, complained = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert "Stopped. What is finished is kept; the same command goes on from here." in complained
-    assert "Traceback" not in complained
-    assert lines(looks) >= 10
-    before = looks.read_bytes()
-    autoprune.search(*words(planted, tmp_path, "study.trials=0"))
-    assert looks.read_bytes().startswith(before[: before.rindex(b"\n")])
-    assert len(Record(tmp_path / "s").points) > MADE
-
-
 def children(of: int) -> list[int]:
     """Processes that were started by one, on Linux."""
     found = []
@@ -399,9 +323,10 @@ def children(of: int) -> list[int]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-def test_workers_that_are_killed_in_mid_scan_change_nothing(
+def test_the_same_seed_gives_the_same_search_though_workers_are_killed(
     runs: Path, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Kills of whoever drives are in test_faults.py, Ctrl-C is in test_cli.py."""
     monkeypatch.setattr("autoprune.study.staff.COPY_PAYS_S", 0.0)
     monkeypatch.setattr("autoprune.study.lookout.CHUNK_S", 0.05)
     looks, killed = tmp_path / "s" / LOOKS, list[int]()

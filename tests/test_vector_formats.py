@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,9 +34,12 @@ SMALL = {
 }
 
 
-def saved(task: VectorsTask, folder: Path) -> VectorIndex:
+CUT = {"cut": SMALL["cut"]}
+
+
+def saved(task: VectorsTask, folder: Path, recipe: dict[str, Any] = SMALL) -> VectorIndex:
     context = task.context(seed=0, device=torch.device("cpu"))
-    model = run(plan(SMALL, base_defaults={}), task, context, trainer=Trainer(task.training))
+    model = run(plan(recipe, base_defaults={}), task, context, trainer=Trainer(task.training))
     artifact.save(task.parts(model), folder, provenance={})
     found = autoprune.load(folder)
     assert isinstance(found, VectorIndex)
@@ -62,7 +66,7 @@ def test_gensim_reads_word2vecs_format(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
 def test_an_index_of_faiss_answers_as_the_artifact(tmp_path: Path, similarity: str) -> None:
-    index = saved(vectors_task(tmp_path / "data", similarity=similarity), tmp_path / "small")
+    index = saved(vectors_task(tmp_path / "data", similarity=similarity), tmp_path / "small", CUT)
     find_format("faiss").write(tmp_path / "small", tmp_path / "out")
     theirs = load_faiss().read_index(str(tmp_path / "out" / "index.faiss"))
     ids = json.loads((tmp_path / "out" / "ids.json").read_text())
@@ -73,6 +77,29 @@ def test_an_index_of_faiss_answers_as_the_artifact(tmp_path: Path, similarity: s
         assert [ids[row] for row in at] == [str(one.id) for one in mine]
         if similarity != "euclidean":  # Faiss tells squares, of what the projection leaves
             np.testing.assert_allclose(near, [one.score for one in mine], atol=1e-4)
+
+
+def test_codes_of_8_bits_stay_8_bits_in_faiss(tmp_path: Path) -> None:
+    index, form = saved(vectors_task(tmp_path / "data"), tmp_path / "small"), find_format("faiss")
+    form.write(tmp_path / "small", tmp_path / "out")
+    theirs = load_faiss().read_index(str(tmp_path / "out" / "index.faiss"))
+    ids = json.loads((tmp_path / "out" / "ids.json").read_text())
+    queries = np.random.default_rng(0).normal(size=(5, WIDTH)).astype(np.float32)
+    scores, found = theirs.search(queries, 10)
+    batch = index.search_batch(queries.tolist(), k=10)
+    assert [[one.id for one in near] for near in batch] == [[one.id for one in index.search(q, 10)] for q in queries]
+    mine = [{str(one.id): one.score for one in near} for near in batch]
+    shared = [{ids[row]: score for row, score in zip(*one, strict=True)} for one in zip(found, scores, strict=True)]
+    both = [(mine[at][name], shared[at][name]) for at in range(5) for name in mine[at] if name in shared[at]]
+    assert len(both) >= 0.9 * 50
+    np.testing.assert_allclose(*zip(*both, strict=True), atol=0.01)
+    size = (tmp_path / "out" / "index.faiss").stat().st_size
+    assert size < 1.2 * len(ids) * RANK + 4 * WIDTH * RANK + 1024, "a byte each value, and the projection"
+    (lost,) = form.losses(tmp_path / "small")
+    assert "made anew as Faiss's SQ8" in lost
+    use = form.use(tmp_path / "out", "here")
+    assert "of the 10 best rows in the artifact, the index finds" in use.inside.lower()
+    assert "compared by cosine" in use.inside
 
 
 def test_numpy_and_parquet_are_read_again(tmp_path: Path) -> None:
@@ -95,4 +122,6 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AutopruneError, match="the id 'new york 1' holds a space"):
         find_format("word2vec").write(tmp_path / "a", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert find_format("faiss").obstacles({"kind": "encoder"})[0].reason == "it is no table of vectors"
+    assert find_format("faiss").obstacles({"kind": "encoder"})[0].reason == (
+        "its kind is none of those that are written so (recommender, vectors)"
+    )

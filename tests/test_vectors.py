@@ -273,3 +273,21 @@ def test_what_was_removed_can_point_to_its_nearest(tmp_path: Path, similarity: s
     bare = served(task, {"cut": {"rows": {"sparsity": 0.5, "importance": "frequency"}}})
     assert index.memory_bytes > bare.memory_bytes
     assert index.ids.values.tolist() == bare.ids.values.tolist()
+
+
+def test_beyond_many_pairs_nearly_all_point_to_their_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(40, 12))[draw.integers(40, size=2600)] + 0.5 * draw.normal(size=(2600, 12))
+    asking, among = torch.from_numpy(draw.permutation(2600)).split([600, 2000])
+    vectors = torch.from_numpy(rows.astype(np.float32))
+    for similarity in ("cosine", "euclidean"):
+        exact = neighbours.nearest_of_each(vectors, asking, among, similarity=similarity)
+        shares = []
+        for probes in (1, neighbours.PROBES):
+            with monkeypatch.context() as patch:
+                for name, value in {"PAIRS": 0, "ASKED": 256, "PROBES": probes}.items():
+                    patch.setattr(neighbours, name, value)
+                found = neighbours.nearest_of_each(vectors, asking, among, similarity=similarity)
+            shares.append((found == exact).mean())
+        assert 0.4 < shares[0] < shares[1]
+        assert shares[1] > 0.95

@@ -93,7 +93,7 @@ def test_ctrl_c_in_a_verb_says_what_is_kept(ran: Run, monkeypatch: pytest.Monkey
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.verbs, "print_front", stopped)
+    monkeypatch.setattr("autoprune.cli.verbs.print_front", stopped)
     code, _, stderr = ran("front raw")
     assert code == 130
     assert stderr.startswith("Stopped. What is finished is kept")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from shell import typed
 
 import autoprune
 from autoprune.deadline import Deadline
@@ -22,6 +23,7 @@ from autoprune.record.folder import driving
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
+from autoprune.study.eviction import evict
 from autoprune.study.progress import Expected
 from autoprune.study.verify import verify, verify_finalists
 
@@ -289,11 +291,36 @@ def test_rounds_are_added_by_other_processes(verified: Path, tmp_path: Path) -> 
 def test_a_process_that_fails_says_why_and_loses_nothing(runs: Path, capfd: pytest.CaptureFixture[str]) -> None:
     autoprune.verify_study("s", runs=runs, rounds=1)
     point = Record(runs / "s").points[1]
-    shutil.rmtree(point.folder)
-    with pytest.raises(AutopruneError, match=r"candidate 1 cannot be verified: .* is no artifact"):
+    path = point.folder / "model" / "tensors.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(AutopruneError, match=r"candidate 1 cannot be verified: .*truncated"):
         autoprune.verify_study("s", runs=runs, rounds=2)
     assert not capfd.readouterr().err
     assert Record(runs / "s").points[1].verified
+
+
+def test_artifacts_that_cannot_win_are_evicted_and_made_again_as_they_were(runs: Path, tmp_path: Path) -> None:
+    front = Front(Record(runs / "s"), Limits(floors=["quality=0.999x"]))
+    finalists = numbers(front.finalists)
+    losing = [point for point in front.record.points if point.number not in finalists]
+    assert losing
+    before = {point.number: files(point.folder) for point in front.record.points}
+    evict(front, limit_bytes=1e9)
+    assert all(point.folder.exists() for point in losing), "there is room"
+    evict(front, limit_bytes=0)
+    assert {point.number for point in front.record.points if point.folder.exists()} == finalists
+    picked = typed(tmp_path, "pick", "s", str(losing[0].number), "--to", "picked", "--runs", str(runs))
+    assert picked.returncode == 0, picked.stderr
+    assert files(tmp_path / "picked").items() >= before[losing[0].number].items()
+    verify(runs / "s", everything=True, rounds=1)
+    record = Record(runs / "s")
+    assert all(point.verified for point in record.points)
+    assert {point.number: files(point.folder) for point in record.points} == before
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What an artifact answers from."""
+    return {path.name: path.read_bytes() for path in (folder / "model").iterdir()}
 
 
 def test_a_search_ends_with_a_verification(planted: Path, tmp_path: Path) -> None:

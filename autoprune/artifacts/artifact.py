@@ -5,8 +5,9 @@
     model/tensors.safetensors  packed tables and ids                     } size_bytes counts all of
     model/model.onnx           the graph, where onnxruntime answers      } model/
     model/tokenizer.json       of an encoder                             }
-    beside/values.json         titles
-    beside/tensors.safetensors the whole catalogue, histories
+    model/*.zst                in place of any of these but the manifest, entropy-coded where a recipe asks for it
+    beside/tensors.safetensors the whole catalogue, histories, titles
+    beside/values.json         whatever else is told in words
 
 Loading reads the files that `artifact.json` names and no others.
 """
@@ -19,6 +20,7 @@ import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -27,12 +29,17 @@ import safetensors
 
 from autoprune.artifacts import tensor_file
 from autoprune.artifacts.served import Beside, Parts, Served, serve
+from autoprune.artifacts.whole import made_whole
 from autoprune.errors import AutopruneError, doing, place_of
+from autoprune.fits import fits
+from autoprune.packing.squeezed import SUFFIX, squeeze, widen
 
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 1
+FORMAT = 2
+"""What is written: since 2, titles and histories of a recommender are compressed. Older ones are read as well."""
+
 MODEL_FILES = ("model/manifest.json", "model/tensors.safetensors")
 BESIDE_FILES = ("beside/values.json", "beside/tensors.safetensors")
 TENSOR_FILES = (MODEL_FILES[1], BESIDE_FILES[1])
@@ -49,22 +56,15 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
     try:
-        (draft / "model").mkdir()
+        model = _write_model(parts, draft)
         (draft / "beside").mkdir()
-        for name, held in _small_files(parts).items():
-            (draft / name).write_bytes(held)
-        tensor_file.write(draft / MODEL_FILES[1], parts.tensors, parts.blocks)
         if beside_from is None:
-            (draft / BESIDE_FILES[0]).write_text(json.dumps(parts.beside.values))
-            tensor_file.write(draft / BESIDE_FILES[1], parts.beside.tensors, {})
+            _write_beside(draft, parts.beside)
         else:
             for name in BESIDE_FILES:
                 _link(beside_from / name, draft / name)
-        names = (*MODEL_FILES, *(f"model/{name}" for name in parts.files), *BESIDE_FILES)
-        files = {name: _describe(draft / name) for name in names}
-        content = {"format": FORMAT, "files": files, "provenance": dict(provenance)}
-        content["sha256"] = _digest(content)
-        (draft / "artifact.json").write_text(json.dumps(content, indent=2) + "\n")
+        files = {name: _describe(draft / name) for name in (*model, *BESIDE_FILES)}
+        _write_card(draft, {"format": FORMAT, "files": files, "provenance": dict(provenance)})
         draft.chmod(0o755)  # mkdtemp makes it private
         if folder.exists():
             shutil.rmtree(folder)
@@ -113,7 +113,7 @@ def load(
         return served if into is None else served.into(into)
     except AutopruneError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, zlib.error) as error:
         raise AutopruneError(
             f"{str(folder)!r}: what the artifact says of itself does not fit its tensors ({error!r}); make it again."
         ) from error
@@ -127,19 +127,23 @@ def read(folder: Path, *, whole: bool = False) -> Parts:
             a row up need not wait for all of them.
     """
     files = read_card(folder)["files"]
-    further = [name for name in files if re.fullmatch(r"model/[\w.-]+", name) and name not in MODEL_FILES]
-    for name in (*MODEL_FILES, *further, *BESIDE_FILES):
+    squeezed = MODEL_FILES[1] + SUFFIX in files
+    tensors = MODEL_FILES[1] + SUFFIX * squeezed
+    needed = (MODEL_FILES[0], tensors, *BESIDE_FILES)
+    further = [name for name in files if re.fullmatch(r"model/[\w.-]+", name) and name not in needed]
+    for name in (*needed, *further):
         # what is not mapped is read as a whole in any case
         _check(folder / name, files.get(name), whole=whole or name not in TENSOR_FILES)
     try:
         return Parts(
             manifest=json.loads((folder / MODEL_FILES[0]).read_bytes()),
-            tensors=tensor_file.read(folder / MODEL_FILES[1]),
+            tensors=tensor_file.parse(widen(folder / tensors)) if squeezed else tensor_file.read(folder / tensors),
             beside=Beside(
                 values=json.loads((folder / BESIDE_FILES[0]).read_bytes()),
                 tensors=tensor_file.read(folder / BESIDE_FILES[1]),
             ),
-            files={name.removeprefix("model/"): folder / name for name in further},
+            files={name.removeprefix("model/").removesuffix(SUFFIX): _file(folder / name) for name in further},
+            entropy=any(name.endswith(SUFFIX) for name in files),
         )
     except AutopruneError:
         raise
@@ -164,8 +168,11 @@ def read_card(folder: Path) -> dict[str, Any]:
         intact = False
     if not intact:
         raise AutopruneError(f"{path}: truncated or altered; copy the artifact again.")
-    if content["format"] != FORMAT:
-        raise AutopruneError(f"{path}: format {content['format']} is not format {FORMAT}, which this version reads.")
+    if not fits(content.get("format"), int) or not 1 <= content["format"] <= FORMAT:
+        raise AutopruneError(
+            f"{path}: format {content.get('format')!r} is not one of 1 to {FORMAT}, which this version reads; "
+            "a newer autoprune wrote it: pip install -U autoprune."
+        )
     return content
 
 
@@ -176,6 +183,10 @@ def size_bytes(folder: Path) -> int:
 
 def weighed(parts: Parts) -> int:
     """What `size_bytes` finds once the parts are saved."""
+    if parts.entropy:  # how few bytes it takes is known once they are written
+        with tempfile.TemporaryDirectory() as folder:
+            _write_model(parts, Path(folder))
+            return size_bytes(Path(folder))
     return sum(map(len, _small_files(parts).values())) + tensor_file.size_bytes(parts.tensors, parts.blocks)
 
 
@@ -185,23 +196,51 @@ def folder_bytes(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in named)
 
 
-def copy(folder: Path, to: Path) -> None:
+def copy(folder: Path, to: Path, *, bare: bool = False) -> None:
     """Copies an artifact to a new place, whole or not at all.
+
+    Args:
+        bare: whether what lies beside the model is left out.
 
     Raises:
         AutopruneError: `to` exists already, or the artifact is damaged.
     """
-    if to.exists():
-        raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
-    read(folder, whole=True)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    draft = to.parent / f".draft-{to.name}-{os.getpid()}"
-    try:
-        shutil.copytree(folder, draft)
-        draft.rename(to)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    with made_whole(to) as draft:
+        read(folder, whole=True)
+        shutil.copytree(folder, draft, dirs_exist_ok=True)
+        if bare:
+            content = read_card(folder)
+            _write_beside(draft, Beside(values={}, tensors={}))
+            content["files"] |= {name: _describe(draft / name) for name in BESIDE_FILES}
+            _write_card(draft, content)
+
+
+def _write_model(parts: Parts, folder: Path) -> list[str]:
+    """Writes `model/`; returns which files it has."""
+    (folder / "model").mkdir()
+    for name, held in _small_files(parts).items():
+        (folder / name).write_bytes(held)
+    tensor_file.write(folder / MODEL_FILES[1], parts.tensors, parts.blocks)
+    further = [MODEL_FILES[1], *(f"model/{name}" for name in parts.files)]
+    return [MODEL_FILES[0], *(_squeezed(folder, name) if parts.entropy else name for name in further)]
+
+
+def _squeezed(folder: Path, name: str) -> str:
+    """Entropy-codes a file where that makes it smaller; returns its name. One that would be mapped stays as it is."""
+    path = folder / name
+    if path.stat().st_size >= tensor_file.LARGE:
+        return name
+    content = squeeze(path.read_bytes())
+    if len(content) >= path.stat().st_size:
+        return name
+    path.unlink()
+    (folder / (name + SUFFIX)).write_bytes(content)
+    return name + SUFFIX
+
+
+def _file(path: Path) -> bytes | Path:
+    """What is in an entropy-coded file; other files are read by who needs them."""
+    return widen(path) if path.name.endswith(SUFFIX) else path
 
 
 def _small_files(parts: Parts) -> dict[str, bytes]:
@@ -210,6 +249,17 @@ def _small_files(parts: Parts) -> dict[str, bytes]:
         MODEL_FILES[0]: json.dumps(parts.manifest, separators=(",", ":")).encode(),
         **{f"model/{name}": parts.content(name) for name in parts.files},
     }
+
+
+def _write_beside(folder: Path, beside: Beside) -> None:
+    (folder / BESIDE_FILES[0]).write_text(json.dumps(beside.values))
+    tensor_file.write(folder / BESIDE_FILES[1], beside.tensors, {})
+
+
+def _write_card(folder: Path, content: Mapping[str, Any]) -> None:
+    """Writes `artifact.json`, and its own hash into it."""
+    hashed = {**content, "sha256": _digest(content)}
+    (folder / "artifact.json").write_text(json.dumps(hashed, indent=2) + "\n")
 
 
 def _check(path: Path, expected: Mapping[str, Any] | None, *, whole: bool) -> None:

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import unknown
-from autoprune.families import FAMILIES, family_format
+from autoprune.artifacts.whole import made_whole
+from autoprune.errors import AutopruneError, unknown
+from autoprune.families import FAMILIES, family_format, formats_of, kinds_of
 
 OWN = "autoprune"
 
@@ -32,24 +34,54 @@ class Obstacle:
     setting: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """How what was written is used.
+
+    Attributes:
+        code: Python that loads it as `model`, and prints an answer of it.
+        advice: what else one can do with it, as Markdown.
+        inside: what lies in its files, for whoever runs them without autoprune, as Markdown.
+    """
+
+    code: str
+    advice: str = ""
+    inside: str = ""
+
+    @property
+    def command(self) -> str:
+        """The code as a command line."""
+        plain = not set(self.code) & set('"$`\\!')
+        return f'python -c "{self.code}"' if plain else f"python -c {shlex.quote(self.code)}"
+
+
 class Format(ABC):
     """A form in which a candidate can be written.
 
     Attributes:
         name: as `--format` names it.
-        loading: Python that loads what was written, with `{folder!r}` where the folder stands.
     """
 
     name: str
-    loading: str
 
-    @abstractmethod
     def obstacles(self, manifest: Mapping[str, Any]) -> list[Obstacle]:
         """All that keeps an artifact from the format; empty if nothing does.
 
         Args:
             manifest: what `model/manifest.json` of the artifact says.
         """
+        kinds = kinds_of(self.name)
+        if manifest.get("kind") in kinds:
+            return []
+        return [Obstacle(reason=f"its kind is none of those that are written so ({', '.join(kinds)})")]
+
+    def losses(self, folder: Path) -> list[str]:
+        """What an artifact loses by being written in this format, a sentence each.
+
+        Args:
+            folder: of the artifact.
+        """
+        return []
 
     @abstractmethod
     def write(self, folder: Path, to: Path) -> None:
@@ -68,47 +100,70 @@ class Format(ABC):
         """Bytes of what was written that a model needs to answer."""
 
     @abstractmethod
-    def example(self, folder: Path) -> str:
-        """Python that asks the `model` in a folder for something."""
+    def use(self, folder: Path, shown: str) -> Use:
+        """How what was written into a folder is used.
 
-    def advice(self, folder: Path) -> str:
-        """What else one can do with what is in a folder, as Markdown; empty where that is all."""
-        return ""
+        Args:
+            shown: the folder, as the code names it.
+        """
 
 
+class Export(Format):
+    """A form that other libraries read."""
+
+    def write(self, folder: Path, to: Path) -> None:
+        with made_whole(to) as draft:
+            self.fill(folder, draft)
+
+    @abstractmethod
+    def fill(self, folder: Path, draft: Path) -> None:
+        """Writes the artifact in `folder` into an empty folder."""
+
+    def size_bytes(self, folder: Path) -> int:
+        """Of all files but the card."""
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != "README.md")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OwnFormat(Format):
-    """The artifact as it is."""
+    """The artifact as it is.
+
+    Attributes:
+        bare: whether what lies beside the model is left out: titles, histories.
+    """
 
     name = OWN
-    loading = "import autoprune; model = autoprune.load({folder!r})"
+    bare: bool = False
 
     def obstacles(self, manifest: Mapping[str, Any]) -> list[Obstacle]:
         return []
 
-    def write(self, folder: Path, to: Path) -> None:
-        from autoprune.artifacts import artifact  # here, because it waits for torch
+    def losses(self, folder: Path) -> list[str]:
+        return ["What lies beside the model stays out: titles, histories, the ids of what was removed."] * self.bare
 
-        artifact.copy(folder, to)
+    def write(self, folder: Path, to: Path) -> None:
+        from autoprune.artifacts import artifact  # here, because to ask what can be written nobody waits for numpy
+
+        artifact.copy(folder, to, bare=self.bare)
 
     def size_bytes(self, folder: Path) -> int:
         from autoprune.artifacts import artifact  # as above
 
         return artifact.size_bytes(folder)
 
-    def example(self, folder: Path) -> str:
+    def use(self, folder: Path, shown: str) -> Use:
         from autoprune.artifacts import artifact  # as above
 
-        return artifact.load(folder).example
-
-    def advice(self, folder: Path) -> str:
-        from autoprune.artifacts import artifact  # as above
-
-        return artifact.load(folder).advice
+        model = artifact.load(folder, prefer="memory")
+        code = f"import autoprune; model = autoprune.load({shown!r})"
+        if model.example:
+            code += f"; print({model.example})"
+        return Use(code=code, advice=model.advice, inside=model.inside)
 
 
 def format_names() -> list[str]:
     """What `--format` can name."""
-    return [OWN, *(name for family in FAMILIES.values() for name in family.formats)]
+    return list(dict.fromkeys([OWN, *(name for family in FAMILIES.values() for name in formats_of(family))]))
 
 
 def check_format(name: str) -> str:
@@ -122,13 +177,18 @@ def check_format(name: str) -> str:
     return name
 
 
-def find_format(name: str) -> Format:
+def find_format(name: str, *, bare: bool = False) -> Format:
     """The format of a name.
 
+    Args:
+        bare: whether what lies beside a model is to be left out; formats of other libraries never hold it.
+
     Raises:
-        AutopruneError: there is no such format.
+        AutopruneError: there is no such format, or it is to be bare and is another one than autoprune's own.
     """
     if check_format(name) == OWN:
-        return OwnFormat()
+        return OwnFormat(bare=bare)
+    if bare:
+        raise AutopruneError(f"--bare: the format {name} holds neither titles nor histories in any case; leave it out.")
     found: Format = family_format(name)
     return found

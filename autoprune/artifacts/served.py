@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autoprune.artifacts.exported import Exported
 from autoprune.errors import AutopruneError, unknown
 from autoprune.extras import need
 from autoprune.families import what_serves
@@ -37,6 +38,7 @@ class Parts:
         files: what else lies in `model/`, by name: a graph, a tokenizer. Their content, or where they lie.
         beside: what is useful but not needed to answer: catalogue, histories (JSON values and arrays by name).
         blocks: tables, by name, whose tensors are made while they are written; none once an artifact is loaded.
+        entropy: whether files are to be entropy-coded.
     """
 
     manifest: dict[str, Any]
@@ -44,6 +46,7 @@ class Parts:
     beside: Beside
     files: dict[str, bytes | Path] = field(default_factory=dict)
     blocks: dict[str, StoredBlocks] = field(default_factory=dict)
+    entropy: bool = False
 
     def content(self, name: str) -> bytes:
         """The content of one of the files."""
@@ -92,6 +95,11 @@ class Served(ABC):
         return 0
 
     @property
+    def vector_bytes(self) -> int | None:
+        """Bytes of the vector that is stored of each text, where users store any: None unless a family says so."""
+        return None
+
+    @property
     @abstractmethod
     def example(self) -> str:
         """Python that asks `model` for something it knows, to show what can be asked."""
@@ -100,6 +108,19 @@ class Served(ABC):
     def advice(self) -> str:
         """What else one can do with it, for its card, as Markdown: nothing unless a family says otherwise."""
         return ""
+
+    @property
+    def inside(self) -> str:
+        """What lies in its files, for whoever runs them without autoprune, as Markdown; nothing by default."""
+        return ""
+
+    def exported(self) -> Exported:
+        """Its tables, for other libraries.
+
+        Raises:
+            AutopruneError: its family hands none over.
+        """
+        raise AutopruneError("--format: an artifact of this kind hands no tables over.")
 
     def into(self, module: nn.Module) -> nn.Module:
         """Puts the artifact into a fresh module of the class that it was made from, and returns it.

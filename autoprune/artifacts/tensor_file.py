@@ -75,6 +75,17 @@ def size_bytes(tensors: Tensors, blocks: Mapping[str, StoredBlocks]) -> int:
     return len(_header(layout)[0]) + sum(dtype.itemsize * math.prod(shape) for dtype, shape in layout.values())
 
 
+def parse(content: bytes) -> Tensors:
+    """The arrays of a file that is in memory, as `read` gives them.
+
+    Raises:
+        ValueError, KeyError, safetensors.SafetensorError: it is no such file.
+    """
+    # which checks that all of it is what its header says
+    safetensors.deserialize(content)  # type: ignore[no-untyped-call]
+    return _arrays(np.frombuffer(bytearray(content), np.uint8))
+
+
 def read(path: Path) -> Tensors:
     """The arrays of a file by name; of a large one mapped: what is not asked for is not read.
 
@@ -88,6 +99,11 @@ def read(path: Path) -> Tensors:
         pass
     large = path.stat().st_size >= LARGE
     content = np.asarray(np.memmap(path, np.uint8, "c")) if large else np.fromfile(path, np.uint8)
+    return _arrays(content)
+
+
+def _arrays(content: np.ndarray[Any, Any]) -> Tensors:
+    """The arrays in the bytes of a file, where they lie."""
     begin = 8 + int.from_bytes(content[:8].tobytes(), "little")
     header = json.loads(content[8:begin].tobytes())
     header.pop("__metadata__", None)

@@ -27,10 +27,11 @@ Search (every key can be set; what is composed: autoprune --cfg job):
   autoprune task=movielens requirements=latency_sensitive study.minutes=30 study.name=fast
   autoprune task=interactions task.data.path=ratings.csv          your own: .csv, .tsv, .inter, .parquet, a folder
   autoprune task=interactions 'task.data.path=~/my ratings (1).csv'   quotes for the shell alone; ~ is your home
-  autoprune task=movielens space.encode.epochs=0 'space.prune.method.choose.dims.sparsity.float=[0.5,0.9]'
+  autoprune task=movielens space.prune.epochs=0 'space.prune.method.choose.dims.sparsity.float=[0.5,0.9]'
   autoprune task=movielens requirements.quality.drop=3% requirements.size_bytes.max=0.2x
   autoprune task=encoder task.texts=corpus.txt                    a sentence encoder, on texts of your own
   autoprune task=stsb task.data.path=stsb/ requirements.quality.drop=1%
+  autoprune task=reranker task.model=my_reranker/                 a cross-encoder, by the order that it gives
   autoprune task=vectors task.vectors=items.npy                   vectors with neighbours; task=words: word vectors
   autoprune task=module task.file=my_task.py                      an nn.Module of your own, see docs/own_model.md
   autoprune --multirun task=movielens requirements=accuracy_critical,latency_sensitive study.seed=1,2
@@ -56,7 +57,7 @@ Look and choose:
   autoprune pick STUDY --for PROFILE --to DIR                     copy the artifact that fits best, with a model card
   autoprune pick STUDY --format sentence-transformers --to DIR    the best that stock sentence-transformers loads
   autoprune report STUDY                                          one HTML file to look at the front in, offline
-  autoprune pick STUDY --format word2vec --to DIR                 vectors also as numpy, parquet, faiss, model2vec
+  autoprune pick STUDY --format faiss --to DIR                    also numpy, safetensors, parquet, onnx, word2vec …
   autoprune record STUDY --to DIR                                 keep what was found: study.yaml, front.csv, front.png
   autoprune dashboard STUDY                                       the candidates (no looks) in optuna-dashboard
   autoprune cache [--clear]                                       what is kept so that nothing is computed twice

@@ -46,15 +46,17 @@ OPTIONS: dict[str, tuple[Any, OptionInfo, Any]] = {
     ),
     "prefer": (
         str | None,
-        typer.Option("--prefer", help="quality, size or latency: what is picked; by default what the profile prefers."),
+        typer.Option(
+            "--prefer", help="quality, size, latency or index: what is picked; by default what the profile prefers."
+        ),
         None,
     ),
     "format": (
         str,
         typer.Option(
             "--format",
-            help=f"{' or '.join(format_names())}, which an unmodified SentenceTransformer('DIR') loads: only "
-            "candidates that its configs express (runtime torch, all heads, FFNs of one width, no codes).",
+            help=f"{', '.join(format_names()[:-1])} or {format_names()[-1]}: only candidates that have such a form. "
+            "sentence-transformers takes runtime=torch, all heads, FFNs of one width, no codes; onnx runtime=onnx.",
             metavar="FORMAT",
         ),
         OWN,

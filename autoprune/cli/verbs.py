@@ -189,6 +189,9 @@ def pick(
     dense: Annotated[
         bool, typer.Option("--dense", help="Ship the dense model if that is what fits best; otherwise it is refused.")
     ] = False,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Leave out what lies beside the model: titles, histories, removed ids.")
+    ] = False,
     limits: Everything,
 ) -> None:
     """Copy the artifact that fits best to a folder, ready to ship, with a model card (README.md) in it.
@@ -196,8 +199,9 @@ def pick(
     Where that is the dense model itself, because no smaller one fits, it is said and nothing is written: --dense, or
     its number 0, ships it all the same.
 
-    With --format sentence-transformers a sentence encoder becomes a stock folder that needs no autoprune: the best of
-    those candidates that have such a form; where there is none, it is said why, and what search finds one.
+    With --format it becomes a folder that needs no autoprune: the best of those candidates that have such a form;
+    where there is none, it is said why, and what search finds one. What is lost on the way is said first, and stands
+    in the card.
     """
     from autoprune.views.card import write_card
 
@@ -207,19 +211,38 @@ def pick(
     point = _chosen(found, dense=dense) if number is None else record.point(number)
     if point.candidate.rejected:
         raise AutopruneError(f"candidate {number} was rejected and has no artifact; pick another.")
+    if not point.folder.exists():
+        _make_again(record, point)
     if obstacles := point.obstacles(limits.format):
         why = ", and ".join(one.reason for one in obstacles)
         way = "Pick another, or leave the number out."
         raise AutopruneError(f"candidate {number} can't be written in the format {limits.format}: {why}. {way}")
+    console, form = terminal(), find_format(limits.format, bare=bare)
     try:
-        point.save(to, format=limits.format)
+        for loss in form.losses(point.folder):
+            say(console, f"Note: {loss}", style="yellow")
+        form.write(point.folder, to)
     except AutopruneError as error:
         raise AutopruneError(f"{error}\nOr make it again:\n  {record.command(point)}") from error
-    card = write_card(found, point, to, made_by=placeless(["autoprune", *sys.argv[1:]]))
-    console = terminal()
+    card = write_card(found, point, to, bare=bare, made_by=placeless(["autoprune", *sys.argv[1:]]))
     print_point(console, found, point, everything=False)
     _say_doubts(console, found, point)
     _say_shipped(console, found, to, card)
+
+
+def _make_again(record: Record, point: Point) -> None:
+    """Makes an artifact that is gone, while nobody else works on the study."""
+    from autoprune.record.folder import driving
+    from autoprune.study.eviction import make_again  # here, because it takes seconds to import
+
+    try:
+        with driving(record.folder), Watch(terminal()) as watch:
+            make_again(record, [point], working=watch.working)
+    except AutopruneError as error:
+        raise AutopruneError(
+            f"the artifact of candidate {point.number} is gone, and cannot be made again here: {error}\n"
+            f"Or make it in a study of its own:\n  {record.command(point)}"
+        ) from error
 
 
 @app.command()
@@ -285,12 +308,15 @@ def _say_doubts(console: Console, found: Front, point: Point) -> None:
 
 def _say_shipped(console: Console, found: Front, to: Path, card: Path) -> None:
     """What was written where, and how to use it."""
-    shipped, ask, form = f"Shipped to {to}", "", find_format(found.format)
+    form = find_format(found.format)
     if found.format != OWN:
         if found.format_note:
             say(console, f"\n{found.format_note}")
         shipped = f"Written to {to} for {found.format}, {byte_count(form.size_bytes(to))}"
-        ask = f"; print({form.example(to)})"
+    else:
+        from autoprune.artifacts.artifact import folder_bytes  # here, because it waits for numpy
+
+        whole = byte_count(folder_bytes(to))
+        shipped = f"Shipped to {to}, {byte_count(form.size_bytes(to))} to answer and {whole} in all"
     say(console, f"\n{shipped}, with what is known of it in {card}. Use it:")
-    code = form.loading.format(folder=str(to))
-    console.print(f'  python -c "{code}{ask}"', highlight=False, soft_wrap=True)
+    console.print(f"  {form.use(to, str(to)).command}", highlight=False, markup=False, soft_wrap=True)

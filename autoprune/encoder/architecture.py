@@ -21,7 +21,7 @@ what the neurons say before it is added, and (`attention`, `ffn`) of the sums.""
 
 LATER = (
     *("embedding", "padding", "similarity", "family", "heads", "shared", "rms", "scale", "causal", "farthest"),
-    "dense",
+    *("dense", "score"),
 )
 """Settings that older artifacts lack."""
 
@@ -55,6 +55,8 @@ class Architecture:
         causal: whether a token sees those before it alone.
         farthest: from which distance on tokens are equally far, where scores rest on it (Raffel et al. 2020, "T5").
         dense: the activation of a layer behind the pooling; None: there is none.
+        score: of a cross-encoder, which reads two texts and gives one number, what becomes of that number, `sigmoid`
+            or `identity`; None: vectors are given.
         reach: of each layer, the distance up to which tokens see one another; None: they see all.
         theta: of each layer, the base of its rotary positions (Su et al. 2021, "RoFormer"); None: it has none.
         blocks: of each layer, the number of the weights that it applies, as in ALBERT (Lan et al. 2020).
@@ -80,6 +82,7 @@ class Architecture:
     causal: bool = False
     farthest: int | None = None
     dense: str | None = None
+    score: str | None = None
     reach: tuple[int | None, ...] = ()
     theta: tuple[float | None, ...] = ()
     blocks: tuple[int, ...] = ()

@@ -26,7 +26,7 @@ from autoprune.encoder.modules import (
     read_pooling,
     read_reading,
 )
-from autoprune.encoder.pretrained import read_pretrained, with_defaults
+from autoprune.encoder.pretrained import Pretrained, read_pretrained, with_defaults
 from autoprune.encoder.source import Source, read_object
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.weights import Shape, checked_weights, named_weights, rests_on
@@ -36,6 +36,8 @@ SAME_ACTIVATION = {"gelu_python": "gelu", "gelu_fast": "gelu_new", "gelu_pytorch
 """Other names of what has the same values."""
 
 ADAPTER = "adapter_config.json"
+
+MATRYOSHKA = "loss:MatryoshkaLoss"
 
 MOST = 2**15
 """Tokens of the longest text where neither the tokenizer nor the places set a limit."""
@@ -64,8 +66,8 @@ def read_encoder(name: str | None) -> Encoder:
 def _read(source: Source) -> Encoder:
     modules = find_modules(source)
     folder = modules["Transformer"][0] if "Transformer" in modules else source.folder
-    told = _read_config(source, folder)
-    shape = _shape(source, told)
+    told = read_config(source, folder)
+    shape = read_shape(source, told)
     prompts, similarity, kept = read_declared(source)
     pooling = read_pooling(source, modules["Pooling"][0] if "Pooling" in modules else None, prompts)
     normalize = "Normalize" in modules
@@ -76,7 +78,9 @@ def _read(source: Source) -> Encoder:
         check_cut(source, kept, behind.width, similarity)
     held = read_checkpoint(folder, needed=lambda name: rests_on(name, shape.layout))
     weights = named_weights(checked_weights(held, shape, source.where), shape)
-    tokenizer = _read_tokenizer(source, folder, places=_places(weights, shape, told), shape=shape, pooling=pooling)
+    read, reading = read_pretrained(source, folder), read_reading(source, folder)
+    places = places_of(weights, shape, told)
+    tokenizer = read_tokenizer(source, read, reading, places=places, shape=shape, pooling=pooling)
     architecture = Architecture(
         max_tokens=tokenizer.max_tokens,
         pooling=pooling,
@@ -85,14 +89,24 @@ def _read(source: Source) -> Encoder:
         similarity=similarity,
         name=source.where,
         dense=behind.activation,
-        **_traits(source, told, shape),
+        **traits_of(source, told, shape),
     )
-    model = _assembled(architecture, tokenizer, {**weights, **behind.cut_to(kept)}, shape, behind)
+    model = assembled(architecture, tokenizer, {**weights, **behind.cut_to(kept)}, shape, behind)
     model.notes = tuple(source.notes)
+    model.matryoshka = bool(told.get("matryoshka_dimensions")) or _is_tagged(source, MATRYOSHKA)
     return model
 
 
-def _traits(source: Source, told: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
+def _is_tagged(source: Source, tag: str) -> bool:
+    """Whether a model's card has a tag, as sentence-transformers writes those of the losses that it trained with."""
+    card = source.folder / "README.md"
+    if not card.is_file():
+        return False
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.strip().removeprefix("-").strip() == tag for line in lines)
+
+
+def traits_of(source: Source, told: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
     """What an architecture takes from config.json."""
     layout, family = shape.layout, str(told["model_type"])
     _check_turns(source, told.get("rope_parameters") or {})
@@ -128,14 +142,14 @@ def _check_turns(source: Source, turns: Mapping[str, Any]) -> None:
             )
 
 
-def _places(weights: Mapping[str, Tensor], shape: Shape, told: Mapping[str, Any]) -> float:
+def places_of(weights: Mapping[str, Tensor], shape: Shape, told: Mapping[str, Any]) -> float:
     """Tokens of the longest text for which there are places."""
     if "position" in weights:
         return len(weights["position"]) - (shape.padding is not None)
     return float(told.get("max_position_embeddings") or math.inf)
 
 
-def _assembled(
+def assembled(
     architecture: Architecture, tokenizer: Tokenizer, weights: Mapping[str, Tensor], shape: Shape, behind: Behind
 ) -> Encoder:
     """The encoder of weights by our names, which are copied."""
@@ -148,16 +162,17 @@ def _assembled(
     own["word"] = own["word"][: tokenizer.size]
     sizes = shape.sizes(
         positions=len(own.get("position", ())),
+        segments=len(own.get("segment", ())),
         out=len(own["out"]) if "out" in own else behind.width,
         dense=len(own.get("dense", ())),
-        dense_bias="dense.bias" in own,
+        behind=tuple(own),
     )
     model = Encoder(architecture, tokenizer, sizes)
     copy_weights(model, own)
     return model.eval()
 
 
-def _read_config(source: Source, folder: Path) -> dict[str, Any]:
+def read_config(source: Source, folder: Path) -> dict[str, Any]:
     """The settings of a transformer that can be read here, with the defaults of its family.
 
     Its type is read before `transformers` sees the folder, which would offer to run code.
@@ -183,7 +198,7 @@ def _read_config(source: Source, folder: Path) -> dict[str, Any]:
     return with_defaults(source, told)
 
 
-def _shape(source: Source, told: Mapping[str, Any]) -> Shape:
+def read_shape(source: Source, told: Mapping[str, Any]) -> Shape:
     """The sizes that config.json gives.
 
     Raises:
@@ -243,15 +258,18 @@ def _activation(source: Source, told: str) -> str:
     return activation
 
 
-def _read_tokenizer(source: Source, folder: Path, *, places: float, shape: Shape, pooling: str) -> Tokenizer:
+def read_tokenizer(
+    source: Source, read: Pretrained, reading: Mapping[str, Any], *, places: float, shape: Shape, pooling: str
+) -> Tokenizer:
     """The tokenizer, as sentence-transformers uses it.
 
     Args:
-        source, folder: of the model, of its transformer.
+        source: of the model.
+        read: the tokenizer in its folder.
+        reading: what sentence-transformers sets of the transformer.
         places: tokens for which there are positions.
         shape, pooling: of the model.
     """
-    read, reading = read_pretrained(source, folder), read_reading(source, folder)
     placed = bool(shape.layout.position) and (shape.padding is None or read.pad != shape.padding)
     if read.padding == "left" and (placed or pooling == "weightedmean"):
         raise source.refusal(

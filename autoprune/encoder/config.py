@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from autoprune.encoder.workloads import read_workloads
 from autoprune.errors import AutopruneError, unknown
 from autoprune.tasks.task import Training
 
@@ -66,6 +67,9 @@ class EncoderConfig:
         longest: tokens of a text that distillation reads, the dense model and the smaller one the same text; None: as
             many as the model reads. Costs as much as they are.
         precision: of the matrix products of distillation, one of `PRECISIONS`; None: the fastest here.
+        matryoshka: whether the model was trained so that the first dimensions of a vector can do without the others;
+            None: as its folder says.
+        workloads: what is timed, by name; see `autoprune.encoder.workloads`; None: the usual ones.
         seed: splits the texts.
         training: of distillation; the dense model comes trained.
     """
@@ -80,6 +84,8 @@ class EncoderConfig:
     similarities: float = 10.0
     longest: int | None = None
     precision: str | None = None
+    matryoshka: bool | None = None
+    workloads: dict[str, str] | None = None
     seed: int = 0
     training: Training = field(default_factory=lambda: Training(learning_rate=3e-4, warmup=50, decay=True, epochs=0))
 
@@ -102,5 +108,6 @@ class EncoderConfig:
                 raise AutopruneError(f"task.{name} >= {least} must hold, but got {value}.")
         if self.precision is not None and self.precision not in PRECISIONS:
             raise unknown("task.precision", self.precision, PRECISIONS)
+        read_workloads(self.workloads)
         if not 0 <= self.similarities < float("inf"):
             raise AutopruneError(f"task.similarities >= 0 must hold, but got {self.similarities}.")

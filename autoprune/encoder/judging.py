@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -12,10 +13,12 @@ import pandas as pd
 from autoprune.encoder.benchmarks.benchmark import Benchmark, Vectors
 from autoprune.encoder.benchmarks.coverage import Coverage
 from autoprune.encoder.benchmarks.part import Budget
-from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.countdown import Countdown
+from autoprune.encoder.served import QUERY, TextModel
 from autoprune.encoder.similarity import prepared
 from autoprune.encoder.slices import PERTURBATIONS, SLICES, slice_columns, word_frequency
-from autoprune.encoder.tokenizer import Tokenizer
+from autoprune.encoder.stored import kept
+from autoprune.encoder.tokenizer import Text, Tokenizer
 from autoprune.errors import unknown
 from autoprune.tasks.task import Judging
 
@@ -26,7 +29,11 @@ UNITS = 10_000_000
 """Units of one benchmark, at most: each has a range of numbers of its own."""
 
 
-class EncoderJudging(Judging[SentenceEncoder]):
+E = TypeVar("E", bound=TextModel)
+"""What is judged."""
+
+
+class EncoderJudging(Judging[E]):
     """The rows of several benchmarks beside one another, with slices by the kind of text that asks.
 
     Args:
@@ -38,6 +45,9 @@ class EncoderJudging(Judging[SentenceEncoder]):
     """
 
     slices = SLICES
+
+    def tell(self, message: str) -> None:
+        """Says how far long work is; nothing here."""
 
     def __init__(
         self,
@@ -59,7 +69,7 @@ class EncoderJudging(Judging[SentenceEncoder]):
         deaf = np.array_equal(one, other)
         self.perturbations = tuple(name for name in PERTURBATIONS if name != "upper_case" or not deaf)
         self._words = word_frequency(common)
-        self._known: WeakKeyDictionary[SentenceEncoder, dict[str, Vectors]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[E, dict[Text, Vectors]] = WeakKeyDictionary()
         self._sliced: dict[tuple[str, str], pd.DataFrame] = {}
         self._tokenizer = tokenizer
 
@@ -69,20 +79,20 @@ class EncoderJudging(Judging[SentenceEncoder]):
         others = [one.metrics for one in self.benchmarks if one.labelled and self.metric not in one.metrics]
         return (self.metric, *(next(iter(metrics)) for metrics in others))
 
-    def score(self, served: SentenceEncoder, split: str, perturbation: str | None = None) -> pd.DataFrame:
+    def score(self, served: E, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """The rows of every benchmark, with the columns of slices; units count on from benchmark to benchmark."""
         perturb = PERTURBATIONS[perturbation] if perturbation else None
 
-        def encode(texts: Sequence[str], role: str | None = None) -> Vectors:
+        def encode(texts: Sequence[Any], role: str | None = None) -> Vectors:
             return self._encode(served, texts, role)
 
         found = [one.rows(encode, split, perturb) for one in self.benchmarks]
         return self._joined([*found, self._coverage.rows(served, split, perturb)], split)
 
-    def look(self, served: SentenceEncoder) -> pd.DataFrame:
+    def look(self, served: E) -> pd.DataFrame:
         """Rows of each benchmark that has a main metric: of `LOOK_TOKENS` tokens of validation in all."""
 
-        def encode(texts: Sequence[str], role: str | None = None) -> Vectors:
+        def encode(texts: Sequence[Any], role: str | None = None) -> Vectors:
             return self._encode(served, texts, role)
 
         found = [one.rows(encode, "validation") for one in self._looked_at]
@@ -114,11 +124,14 @@ class EncoderJudging(Judging[SentenceEncoder]):
             self._sliced[key] = slice_columns(rows["text"].tolist(), self._words)
         return self._sliced[key]
 
-    def _encode(self, served: SentenceEncoder, texts: Sequence[str], role: str | None) -> Vectors:
-        """Vectors prepared for the model's similarity, each text of a role computed once."""
+    def _encode(self, served: E, texts: Sequence[Any], role: str | None) -> Vectors:
+        """Vectors prepared for the model's similarity, each text of a role computed once; all but queries as stored."""
         known = self._known.setdefault(served, {})
         asked = served.prompts.before(texts, role)
         missing = [text for text in dict.fromkeys(asked) if text not in known]
         if missing:
-            known.update(zip(missing, prepared(served.vectors(missing), served.similarity), strict=True))
-        return np.stack([known[text] for text in asked])
+            countdown = Countdown(f"reading {len(missing):,} texts", 1.0, self.tell)
+            found = served.vectors(missing, told=countdown.reached)
+            known.update(zip(missing, prepared(found, served.similarity), strict=True))
+        found = np.stack([known[text] for text in asked])
+        return found if role == QUERY else kept(found, served.stored_bits)

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from autoprune.encoder.architecture import MAPS, NORMS, Architecture
 from autoprune.encoder.functional import GONE, padded
 from autoprune.encoder.sizes import Norm, Sizes, tables_and_axes
-from autoprune.encoder.tokenizer import Tokenizer, Tokens
+from autoprune.encoder.stored import HALVES, WIDTHS
+from autoprune.encoder.tokenizer import SECOND, Text, Tokenizer, Tokens, unmarked
 from autoprune.encoder.transformer import Layer, embed
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
 from autoprune.models.model import Model, Watch, unchanged
-from autoprune.models.table import Linear, Table
+from autoprune.models.table import FLOAT_BITS, Linear, Table
 
 
 class Encoder(Model):
@@ -26,7 +27,7 @@ class Encoder(Model):
     Axes: `vocab` (rows of the word table, where the tokenizer can lose pieces), `layers`, and of the weights of each
     layer that stands, under its original number, `heads.i` and `ffn.i`; `out` (dimensions of the vectors). Layers that
     share their weights (`Architecture.blocks`) have these once. Groups of tables: `word`, and `body`, which is
-    everything else.
+    everything else; of a cross-encoder without the last map, to its one number, and the token types.
 
     Args:
         architecture: what is not a weight.
@@ -35,6 +36,7 @@ class Encoder(Model):
 
     Attributes:
         notes: what people should know of where it was read from.
+        matryoshka: whether it was trained so that the first dimensions of a vector can do without the others.
         distances: what each distance adds to the scores of each head of all layers, float32 [heads, buckets], or None.
     """
 
@@ -45,11 +47,13 @@ class Encoder(Model):
 
     def __init__(self, architecture: Architecture, tokenizer: Tokenizer, sizes: Sizes) -> None:
         tables, axes = tables_and_axes(architecture, tokenizer, sizes)
-        body = tuple(name for name in tables if name != "word")
+        exact = ("word", "segment", "out") if architecture.score else ("word",)  # an order rests on these few numbers
+        body = tuple(name for name in tables if name not in exact)
         super().__init__(tables, axes, groups={"word": ("word",), "body": body})
         self.architecture = architecture
         self.tokenizer = tokenizer
         self.notes: tuple[str, ...] = ()
+        self.matryoshka = False
         widths = {"embedding": self._table("word").dim, "queries": architecture.head_dim, "keys": architecture.head_dim}
         self.norms = nn.ModuleDict()
         for name in sizes.norms:
@@ -148,16 +152,16 @@ class Encoder(Model):
         kept = self.numbers(self.axes[f"heads.{self.architecture.block(layer)}"])
         return self.distances if len(kept) == len(self.distances) else self.distances[kept]
 
-    def tokens(self, texts: Sequence[str]) -> list[Tokens]:
+    def tokens(self, texts: Sequence[Text]) -> list[Tokens]:
         """Texts as rows of the word table, under the pieces that stand."""
         word = self._table("word")
         encoded = self.tokenizer.restricted(self.pieces.numpy()).encode(texts)
         if bool(word.row_mask.all()):
             return encoded
         rows = word.row_mask.nonzero()[:, 0].cpu().numpy()
-        return [rows[ids] for ids in encoded]
+        return [rows[ids] | segments << SECOND for ids, segments in map(unmarked, encoded)]
 
-    def calibrate(self, inputs: Sequence[str], watch: Watch = unchanged, *, batch: int = 32) -> Tensor:
+    def calibrate(self, inputs: Sequence[Text], watch: Watch = unchanged, *, batch: int = 32) -> Tensor:
         """The vectors of texts, float32 [n, out], differentiable.
 
         `watch` sees batches, short texts first; what it sees of padding is zero.
@@ -236,8 +240,20 @@ class Encoder(Model):
         self.basis = rotation.T @ self.basis
         self.projects = torch.ones_like(self.projects)
 
+    def unstorable(self, bits: int) -> str:
+        if type(bits) is not int or bits not in WIDTHS:
+            return f"one of {', '.join(map(str, WIDTHS))} must be given, but got {bits!r}"
+        similarity = self.architecture.similarity
+        if bits >= HALVES or similarity == "cosine" or self.architecture.normalize:
+            return ""
+        return (
+            f"{bits} bits keep the direction of a vector and lose its length, which this model's similarity "
+            f"({similarity}) rests on; give 16 or 32"
+        )
+
     def settings(self) -> dict[str, Any]:
         counted = {} if self.padding is None else {"padding": self.padding}
+        counted |= {} if self.stored_bits == FLOAT_BITS else {"stored_bits": self.stored_bits}
         layers = [self._settings_of(layer) for layer in self.layers]
         return {"kind": "encoder", **self.architecture.settings(), **counted, "out": self.out, "layers": layers}
 

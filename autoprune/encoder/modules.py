@@ -116,10 +116,15 @@ def find_modules(source: Source) -> dict[str, list[Path]]:
     return found
 
 
-def read_reading(source: Source, folder: Path) -> dict[str, Any]:
-    """What sentence-transformers sets of the transformer, by whichever name its version gave the file."""
+def read_reading(source: Source, folder: Path, kind: str = "sentence_bert_config.json") -> dict[str, Any]:
+    """What sentence-transformers sets of the transformer, by whichever name its version gave the file.
+
+    Args:
+        source, folder: of the model, of its transformer.
+        kind: one of `autoprune.encoder.settings.FILES`.
+    """
     there = [path for name in READING if (path := folder / name).is_file()]
-    return source.read(there[0], "sentence_bert_config.json") if there else {}
+    return source.read(there[0], kind) if there else {}
 
 
 def lower_cased(backend: str) -> str:

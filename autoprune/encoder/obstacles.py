@@ -17,6 +17,7 @@ MPNET_PADDING = 1
 """The id that an MPNet counts no place for, whatever its config.json says."""
 
 NO_ENCODER = Obstacle(reason="it is no sentence encoder")
+NO_CROSS_ENCODER = Obstacle(reason="it is no cross-encoder")
 
 
 def _is_onnx(manifest: Mapping[str, Any]) -> bool:
@@ -85,6 +86,17 @@ def stock_obstacles(manifest: Mapping[str, Any]) -> list[Obstacle]:
     Args:
         manifest: what `model/manifest.json` of the artifact says.
     """
-    if manifest.get("kind") != "encoder":
+    if manifest.get("kind") != "encoder" or "score" in manifest:
         return [NO_ENCODER]
+    return [obstacle for stands, obstacle in OBSTACLES if stands(manifest)]
+
+
+def cross_encoder_obstacles(manifest: Mapping[str, Any]) -> list[Obstacle]:
+    """All that keeps an artifact from being a folder of a `CrossEncoder`; empty if nothing does.
+
+    Args:
+        manifest: what `model/manifest.json` of the artifact says.
+    """
+    if manifest.get("kind") != "encoder" or "score" not in manifest:
+        return [NO_CROSS_ENCODER]
     return [obstacle for stands, obstacle in OBSTACLES if stands(manifest)]

@@ -68,8 +68,8 @@ class Written:
 def build(encoder: Encoder) -> Written:
     """The files of a graph.
 
-    Inputs: input_ids and attention_mask, int64 [batch, tokens]; the mask has 1 where a token is, 0 where none is.
-    Output: sentence_embedding, float32 [batch, out].
+    Inputs: input_ids and attention_mask, int64 [batch, tokens]; the mask has 1 where a token is, 0 where none is. Where
+    token types are told apart, token_type_ids as well. Output: `Encoder.output`, float32 [batch, out].
     """
     graph = _Graph()
     hidden = _embed(graph, encoder)
@@ -81,12 +81,13 @@ def build(encoder: Encoder) -> Written:
     result = _pool(graph, hidden, encoder.pooling)
     if encoder.dense is not None:
         result = _activate(graph, _linear(graph, result, encoder.dense), encoder.dense_activation)
+        result = _normed(graph, [result], encoder.dense_norm, encoder.epsilon)
     if encoder.projection is not None:
         result = _linear(graph, result, encoder.projection)
     if encoder.normalize:
         result = graph.node("LpNormalization", [result], axis=-1, p=2)
-    graph.node("Identity", [result], output="sentence_embedding")
-    return graph.written(encoder.out)
+    graph.node("Identity", [result], output=encoder.output)
+    return graph.written(encoder)
 
 
 class _Graph:
@@ -133,7 +134,7 @@ class _Graph:
     def numbers(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64))
 
-    def written(self, out: int) -> Written:
+    def written(self, encoder: Encoder) -> Written:
         """The files; where the graph has no room for its weights the large ones lie beside it."""
         weights = sum(len(one.raw_data) for one in self.constants)
         large = [one for one in self.constants if len(one.raw_data) >= FEW] if weights > MOST else []
@@ -147,15 +148,13 @@ class _Graph:
                 one.external_data.add(key=key, value=str(value))
             data.append(held)
             start += len(held)
-        return Written(model=self._model(out).SerializeToString(), data=b"".join(data), outside=outside)
+        return Written(model=self._model(encoder).SerializeToString(), data=b"".join(data), outside=outside)
 
-    def _model(self, out: int) -> onnx.ModelProto:
-        ids, mask = (
-            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
-            for name in ("input_ids", "attention_mask")
-        )
-        embedding = helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["batch", out])
-        graph = helper.make_graph(self.nodes, "encoder", [ids, mask], [embedding], self.constants)
+    def _model(self, encoder: Encoder) -> onnx.ModelProto:
+        names = ["input_ids", "attention_mask", *(["token_type_ids"] if encoder.segment is not None else [])]
+        inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]) for name in names]
+        result = helper.make_tensor_value_info(encoder.output, TensorProto.FLOAT, ["batch", encoder.out])
+        graph = helper.make_graph(self.nodes, "encoder", inputs, [result], self.constants)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="autoprune")
 
@@ -163,11 +162,10 @@ class _Graph:
 def _embed(graph: _Graph, encoder: Encoder) -> str:
     """float32 [tokens, batch, hidden]."""
     ids = graph.node("Transpose", ["input_ids"], perm=[1, 0])
-
-    def looked_up(table: str) -> str:
-        return graph.node("Gather", [table, ids])
-
-    terms = [_decode(graph, encoder.word, looked_up)]
+    terms = [_decode(graph, encoder.word, lambda table: graph.node("Gather", [table, ids]))]
+    if encoder.segment is not None:
+        kinds = graph.node("Transpose", ["token_type_ids"], perm=[1, 0])
+        terms.append(_decode(graph, encoder.segment, lambda table: graph.node("Gather", [table, kinds])))
     if encoder.position is not None and encoder.padding is not None:
         terms.append(_decode(graph, encoder.position, _counted(graph, ids, encoder.padding)))
     elif encoder.position is not None:
@@ -205,11 +203,14 @@ def _unpacked(graph: _Graph, packed: str, bits: int, dim: int) -> str:
     if bits == 8:
         return packed
     if bits == 3:
-        width, end, last = graph.numbers(packed_width(dim, 2)), graph.numbers(packed_width(dim, 3)), graph.numbers(-1)
+        width, end, last = (graph.numbers(number) for number in (packed_width(dim, 2), packed_width(dim, 3), -1))
+        one = graph.constant(np.array(1, np.uint8))
         low = _unpacked(graph, graph.node("Slice", [packed, graph.numbers(0), width, last]), 2, dim)
-        high = _unpacked(graph, graph.node("Slice", [packed, width, end, last]), 1, dim)
-        third = graph.node("BitShift", [high, graph.constant(np.array(2, np.uint8))], direction="LEFT")
-        return graph.node("BitwiseOr", [low, third])
+        side = _unpacked(graph, graph.node("Slice", [packed, width, end, last]), 1, dim)
+        below = graph.node("BitwiseXor", [side, one])
+        mirror = graph.node("BitwiseOr", [below, graph.node("BitShift", [below, one], direction="LEFT")])
+        third = graph.node("BitShift", [side, graph.constant(np.array(2, np.uint8))], direction="LEFT")
+        return graph.node("BitwiseOr", [graph.node("BitwiseXor", [low, mirror]), third])
     planes = []
     for shift in range(0, 8, bits):
         plane = packed

@@ -48,7 +48,13 @@ def open_session(
     return onnxruntime.InferenceSession(held, options, providers=["CPUExecutionProvider"])
 
 
-def run(session: InferenceSession, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Embeddings, float32 [batch, out], of ids and mask, int64 [batch, tokens]."""
-    result: Any = session.run(["sentence_embedding"], {"input_ids": ids, "attention_mask": mask})
+def run(
+    session: InferenceSession,
+    ids: NDArray[np.int64],
+    mask: NDArray[np.int64],
+    segments: NDArray[np.int64] | None = None,
+) -> NDArray[np.float32]:
+    """What a graph gives, float32 [batch, out], for ids, mask and perhaps token types, int64 [batch, tokens]."""
+    told = {"input_ids": ids, "attention_mask": mask} | ({} if segments is None else {"token_type_ids": segments})
+    result: Any = session.run(None, told)
     return np.asarray(result[0], np.float32)

@@ -150,6 +150,7 @@ class Encoder:
 
     Attributes:
         word, position: the tables; the row of the one token type is already added to `position`. None: no places.
+        segment: of token types, where there are several; None: there is one.
         padding: the id that takes row 0 of `position` and is not counted; None: places are counted over all ids.
         norm: of the sum of both; None: there is none.
         project: applied to what was normed; None: the tables are as wide as the layers.
@@ -162,15 +163,17 @@ class Encoder:
         epsilon: added to the variance in a norm.
         final: the norm behind the last layer; None: there is none.
         pooling: one of `autoprune.encoder.functional.POOLINGS`, over the tokens that the mask keeps.
-        dense, dense_activation: a layer behind the pooling.
+        dense, dense_activation, dense_norm: a layer behind the pooling.
         projection: a linear map behind it.
         normalize: whether embeddings get length 1.
+        output: what the result is called.
     """
 
     word: Embedding
     layers: tuple[Layer, ...]
     head_dim: int
     position: Embedding | None = None
+    segment: Embedding | None = None
     norm: Norm | None = None
     shared: int = 1
     scale: float | None = None
@@ -183,8 +186,10 @@ class Encoder:
     project: Linear | None = None
     dense: Linear | None = None
     dense_activation: str | None = None
+    dense_norm: Norm | None = None
     projection: Linear | None = None
     normalize: bool = True
+    output: str = "sentence_embedding"
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -193,8 +198,10 @@ class Encoder:
             raise unknown("pooling", self.pooling, POOLINGS)
         _holds(len(self.layers) > 0, "there is at least one layer", self.layers)
         embedding = self.word.dim
-        if self.position is not None:
-            _holds(self.position.dim == embedding, f"position has {embedding} columns, as word", self.position.dim)
+        for name in ("position", "segment"):
+            table: Embedding | None = getattr(self, name)
+            if table is not None:
+                _holds(table.dim == embedding, f"{name} has {embedding} columns, as word", table.dim)
         if self.project is not None:
             weight = self.project.weight
             _holds(weight.shape[1] == embedding, f"project takes {embedding} numbers", weight)

@@ -35,6 +35,7 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         # what latency depends on; a graph says the same, but not in a few words
         rows = {"word": model.tables["word"].rows}
         rows |= {"position": _positions(model)} if "position" in model.tables else {}
+        rows |= {"segment": model.tables["segment"].rows} if "segment" in model.tables else {}
         coded = any(isinstance(table, Linear) and table.coded is not None for table in model.tables.values())
         scales = {"activation_scales": "token"} if coded else {}  # without: one for a whole request
         written = build(_graph(model))
@@ -44,6 +45,7 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
             tensors={},
             beside=beside,
             files={**written.files(), "tokenizer.json": tokenizer},
+            entropy=model.entropy,
         )
     number = {block: place for place, block in enumerate(model.blocks)}
 
@@ -70,7 +72,11 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         if distances is not None:
             tensors[f"distances_{place}.bias"] = numpy_of(distances)
     return Parts(
-        manifest={**settings, "tables": tables}, tensors=tensors, beside=beside, files={"tokenizer.json": tokenizer}
+        manifest={**settings, "tables": tables},
+        tensors=tensors,
+        beside=beside,
+        files={"tokenizer.json": tokenizer},
+        entropy=model.entropy,
     )
 
 
@@ -103,6 +109,7 @@ def _graph(model: Encoder) -> onnx_spec.Encoder:
     return onnx_spec.Encoder(
         word=_embedding(tables["word"]),
         position=_embedding(tables["position"], rows=_positions(model)) if "position" in tables else None,
+        segment=_embedding(tables["segment"]) if "segment" in tables else None,
         norm=_norm(model, "embedding"),
         layers=tuple(_layer(model, layer) for layer in model.layers),
         head_dim=architecture.head_dim,
@@ -117,8 +124,10 @@ def _graph(model: Encoder) -> onnx_spec.Encoder:
         project=_linear(tables["project"]) if "project" in tables else None,
         dense=_linear(tables["dense"]) if "dense" in tables else None,
         dense_activation=architecture.dense,
+        dense_norm=_norm(model, "head"),
         projection=_linear(tables["out"]) if "out" in tables else None,
         normalize=architecture.normalize,
+        output="logits" if architecture.score else "sentence_embedding",
     )
 
 

@@ -27,6 +27,7 @@ class Pretrained:
         longest: tokens of a text, whatever stands in the file: mostly a number.
         truncation, padding: the sides of it, `left` or `right`.
         pad: the id that pads.
+        segments: whether it says of which of two texts a token is.
     """
 
     backend: str
@@ -34,6 +35,7 @@ class Pretrained:
     truncation: str
     padding: str
     pad: int | None
+    segments: bool
 
 
 def with_defaults(source: Source, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,6 +78,7 @@ def read_pretrained(source: Source, folder: Path) -> Pretrained:
                 truncation=read.truncation_side,
                 padding=read.padding_side,
                 pad=read.pad_token_id,
+                segments="token_type_ids" in read.model_input_names,
             )
     except Exception as error:  # whatever transformers makes of files that it did not expect
         raise source.refusal(

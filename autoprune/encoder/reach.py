@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autoprune.steps.step import removed
@@ -45,6 +45,24 @@ def without(recipe: Mapping[str, Any], step: str) -> dict[str, Any]:
         for name, held in recipe.items()
         if name != step
     }
+
+
+def choosing(recipe: Mapping[str, Any], step: str, parameter: str, can: Callable[[Any], bool]) -> dict[str, Any]:
+    """A space whose choices for a parameter of a step are those that can be; a step left without any is gone.
+
+    A value that stands alone stays, to be refused by its name.
+    """
+    found: dict[str, Any] = {}
+    for name, held in recipe.items():
+        if not isinstance(held, Mapping):
+            found[name] = held
+            continue
+        options = held.get(parameter) if name == step else None
+        if not isinstance(options, Mapping) or not isinstance(options.get("any_of"), Sequence):
+            found[name] = choosing(held, step, parameter, can)
+        elif left := [one for one in options["any_of"] if can(one)]:
+            found[name] = {**held, parameter: {**options, "any_of": left}}
+    return found
 
 
 def _sparsity(asked: Any, sizes: Sequence[int]) -> Any:

@@ -1,15 +1,16 @@
-"""The runtime that an encoder's artifact was made for, made to answer."""
+"""The runtime that an encoder's artifact was made for, made to answer: with vectors, or with scores of pairs."""
 
 from __future__ import annotations
 
 from autoprune.artifacts.served import Parts
-from autoprune.encoder.served import OnnxEncoder, SentenceEncoder
+from autoprune.encoder.reranker.served import Reranker
+from autoprune.encoder.served import OnnxEncoder, SentenceEncoder, TextModel
 from autoprune.errors import AutopruneError
 from autoprune.extras import need
 
 
-def serve_encoder(parts: Parts, *, device: str, prefer: str | None = None) -> SentenceEncoder:  # noqa: ARG001
-    """The encoder of an artifact's parts, on the runtime that it was made for.
+def serve_encoder(parts: Parts, *, device: str, prefer: str | None = None) -> TextModel:  # noqa: ARG001
+    """The encoder or cross-encoder of an artifact's parts, on the runtime that it was made for.
 
     Args:
         prefer: changes nothing. Without its arena of memory onnxruntime was measured to hold more, not less.
@@ -27,6 +28,8 @@ def serve_encoder(parts: Parts, *, device: str, prefer: str | None = None) -> Se
 
             made = TorchEncoder(parts, device=device)
         made.check()
+        if "score" in parts.manifest:
+            return Reranker(made, parts.manifest["score"])
     except (AutopruneError, MemoryError):
         raise
     except Exception as error:  # tokenizers and onnxruntime have errors of their own, some of no class but this

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.artifacts.served import Parts, Served
+from autoprune.encoder.inside import graph_inside
 from autoprune.encoder.onnx_session import open_session, run
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
-from autoprune.encoder.tokenizer import Tokenizer, side_by_side
+from autoprune.encoder.stored import FLOAT, WIDTHS, stored, stored_bytes, widened
+from autoprune.encoder.tokenizer import Text, Tokenizer, side_by_side, unmarked
 from autoprune.errors import AutopruneError
 from autoprune.fits import fits
 from autoprune.machine import threads
 
 Vectors = NDArray[np.float32]
+
+QUERY = "query"
+"""The role of texts that ask: their vectors are compared with stored ones, and stored nowhere."""
 
 SETTINGS: dict[str, Any] = {
     "runtime": str,
@@ -34,19 +40,47 @@ SETTINGS: dict[str, Any] = {
     "padding": int | None,
     "prompts": dict[str, Any] | None,
     "similarity": str | None,
+    "stored_bits": int | None,
     "rows": dict[str, int] | None,
     "outside": dict[str, list[Any]] | None,
 }
 """What a manifest must say, and of what type it is; that which may be None may be absent."""
 
 
-class SentenceEncoder(Served):
+class TextModel(Served):
+    """What reads texts, or pairs of them, and is judged by what it gives for them.
+
+    Attributes:
+        prompts: what stands before a text, by its role.
+        similarity: how vectors are to be compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
+        stored_bits: in which a dimension is stored, one of `autoprune.encoder.stored.WIDTHS`.
+    """
+
+    prompts: Prompts
+    similarity: str
+    stored_bits: int = FLOAT
+
+    @abstractmethod
+    def vectors(
+        self, texts: Sequence[Text], *, batch_size: int = 32, told: Callable[[float], None] = lambda share: None
+    ) -> Vectors:
+        """What it gives for texts as they stand, with no prompt before them: float32 [n, numbers].
+
+        Args:
+            batch_size: texts that are computed at a time, those of like length together.
+            told: called after each batch with the share of all tokens that was read.
+        """
+
+    @abstractmethod
+    def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
+
+
+class SentenceEncoder(TextModel):
     """Texts to vectors.
 
     Attributes:
         out: dimensions of a vector.
-        prompts: what stands before a text, by its role.
-        similarity: how vectors are to be compared, one of `autoprune.encoder.similarity.SIMILARITIES`.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -60,6 +94,27 @@ class SentenceEncoder(Served):
         self.similarity: str = parts.manifest.get("similarity", SIMILARITIES[0])
         if self.similarity not in SIMILARITIES:
             raise ValueError(f"similarity in its manifest is {self.similarity!r}")
+        self.stored_bits: int = parts.manifest.get("stored_bits", FLOAT)
+        if self.stored_bits not in WIDTHS:
+            raise ValueError(f"stored_bits in its manifest is {self.stored_bits!r}")
+
+    @property
+    def vector_bytes(self) -> int:
+        return stored_bytes(self.out, self.stored_bits)
+
+    @property
+    def advice(self) -> str:
+        if self.stored_bits == FLOAT:
+            return ""
+        kind = stored(np.ones((1, self.out), dtype=np.float32), self.stored_bits)
+        return (
+            f"Vectors of documents are stored in {self.stored_bits} bit{'s' * (self.stored_bits > 1)} a dimension, "
+            f"{kind.dtype} [n, {kind.shape[1]}], and compared with those of queries, which stay float32:\n\n"
+            "```python\n"
+            'index = model.encode(documents, role="document")\n'
+            'scores = model.encode(queries, role="query") @ model.widened(index).T  # where vectors have length 1\n'
+            "```"
+        )
 
     @property
     def example(self) -> str:
@@ -67,11 +122,14 @@ class SentenceEncoder(Served):
         return f"model.encode(['a text', 'another one']{role})"
 
     @overload
-    def encode(self, texts: str, *, role: str | None = None, batch_size: int = 32) -> Vectors: ...
+    def encode(self, texts: str, *, role: str | None = None, batch_size: int = 32) -> NDArray[Any]: ...
     @overload
-    def encode(self, texts: Sequence[str], *, role: str | None = None, batch_size: int = 32) -> Vectors: ...
-    def encode(self, texts: str | Sequence[str], *, role: str | None = None, batch_size: int = 32) -> Vectors:
-        """The vectors of texts, float32 [n, out]; of a single text, [out].
+    def encode(self, texts: Sequence[str], *, role: str | None = None, batch_size: int = 32) -> NDArray[Any]: ...
+    def encode(self, texts: str | Sequence[str], *, role: str | None = None, batch_size: int = 32) -> NDArray[Any]:
+        """The vectors of texts, [n, out]; of a single text, [out].
+
+        They are float32, unless the model stores them in fewer bits: then those of texts that are no queries come as
+        they are to be stored (`autoprune.encoder.stored.stored`), and `widened` takes them back.
 
         Args:
             texts: one that is longer than the model reads is cut off.
@@ -83,7 +141,7 @@ class SentenceEncoder(Served):
             AutopruneError: something is no text, there is no such role, or `batch_size` is not positive.
         """
         if isinstance(texts, str):
-            only: Vectors = self.encode([texts], role=role)[0]
+            only: NDArray[Any] = self.encode([texts], role=role)[0]
             return only
         if not isinstance(batch_size, int) or batch_size < 1:
             raise AutopruneError(f"encode: batch_size >= 1 must hold, but got {batch_size!r}.")
@@ -93,22 +151,35 @@ class SentenceEncoder(Served):
         for text in texts:
             if not isinstance(text, str):
                 raise AutopruneError(f"encode: texts are strings, but among them is {text!r}.")
-        return self.vectors(self.prompts.before(texts, role), batch_size=batch_size)
+        found = self.vectors(self.prompts.before(texts, role), batch_size=batch_size)
+        return found if role == QUERY else stored(found, self.stored_bits)
 
-    def vectors(self, texts: Sequence[str], *, batch_size: int = 32) -> Vectors:
-        """The vectors of texts as they stand, with no prompt before them: float32 [n, out]."""
+    def widened(self, codes: NDArray[Any]) -> Vectors:
+        """What stored vectors stand for, float32 [n, out]: what queries are compared with.
+
+        Args:
+            codes: as `encode` gave them, [n, …].
+        """
+        found: Vectors = widened(codes, self.stored_bits, dim=self.out)
+        return found
+
+    def vectors(
+        self, texts: Sequence[Text], *, batch_size: int = 32, told: Callable[[float], None] = lambda share: None
+    ) -> Vectors:
         tokens = self._tokenizer.encode(texts)
-        order = np.argsort([len(ids) for ids in tokens], kind="stable")
+        lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
+        order = np.argsort(lengths, kind="stable")
+        read = np.cumsum(lengths[order])
         found = np.empty((len(texts), self.out), dtype=np.float32)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             ids, there = side_by_side([tokens[at] for at in chosen])
             found[chosen] = self.forward(ids, there)
+            told(float(read[start + len(chosen) - 1] / max(1, read[-1])))
             self.pause()
         return found
 
     def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
         return self._tokenizer.count(texts)
 
     def check(self) -> None:
@@ -146,8 +217,10 @@ class OnnxEncoder(SentenceEncoder):
         self._outside = _outside(parts) if isinstance(self._model, bytes) else {}  # a file's lie beside it
         graph = [held for name, held in parts.files.items() if name.startswith("model.onnx")]
         self._bytes = sum(len(held) if isinstance(held, bytes) else held.stat().st_size for held in graph)
+        self._manifest = parts.manifest
         self._rows, self._padding = parts.manifest.get("rows"), parts.manifest.get("padding")
         self._sessions: dict[int, Any] = {}
+        self._process, self._inherited = os.getpid(), dict[int, Any]()
         self._session()
 
     @property
@@ -159,14 +232,23 @@ class OnnxEncoder(SentenceEncoder):
         places = (self._rows or {}).get("position")
         return None if places is None else int(places) - (self._padding is not None)
 
+    @property
+    def inside(self) -> str:
+        places = {"model": "model/model.onnx", "tokenizer": "model/tokenizer.json"}
+        return graph_inside(self._manifest, **places, keeps_end=self._tokenizer.keeps_end)
+
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
-        return run(self._session(), ids, there.astype(np.int64))
+        ids, segments = unmarked(ids)
+        told_apart = "segment" in (self._rows or {})
+        return run(self._session(), ids, there.astype(np.int64), segments if told_apart else None)
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which opens sessions of its own."""
-        return {**self.__dict__, "_sessions": {}}
+        return {**self.__dict__, "_sessions": {}, "_inherited": {}}
 
     def _session(self) -> Any:
+        if self._process != os.getpid():  # a fork has its parent's sessions without their threads
+            self._inherited, self._sessions, self._process = self._sessions, {}, os.getpid()
         count = threads()
         if count not in self._sessions:
             self._sessions[count] = open_session(self._model, count, self._outside)

@@ -84,6 +84,7 @@ CONFIG: dict[str, Fate] = {
     **_each(IDLE, "architectures id2label label2id num_labels problem_type finetuning_task task_specific_params"),
     **_each(IDLE, "summary_type summary_use_proj summary_activation summary_first_dropout tie_word_embeddings"),
     **_each(IDLE, "decoder_bias classifier_pooling classifier_bias classifier_activation sparse_prediction"),
+    **_each(IDLE, "sbert_ce_default_activation_function"),
     **_each(IDLE, "sparse_pred_ignore_index down_scale_factor"),
     **_each(IDLE, "tie_weights_ tie_encoder_decoder cross_attention_hidden_size directionality pooler_fc_size"),
     **_each(IDLE, "pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type emb_pooler"),
@@ -183,13 +184,33 @@ READING: dict[str, Fate] = {
     "tokenizer_name_or_path": Only((None, ""), "put the tokenizer into the model's folder"),
 }
 
+READING_PAIRS: dict[str, Fate] = {
+    **READING,
+    "transformer_task": Only((None, "sequence-classification"), "only sequence-classification gives scores"),
+    "module_output_name": Only((None, "scores"), "only scores are known"),
+    "modality_config": Only(
+        (None, {"text": {"method": "forward", "method_output_name": "logits"}}), "only texts by their logits are known"
+    ),
+}
+
 DECLARED: dict[str, Fate] = {
     "prompts": CARRIED,
     "default_prompt_name": CARRIED,
     "similarity_fn_name": CARRIED,
     "truncate_dim": HONOURED,
-    "model_type": Only((None, "SentenceTransformer"), "only SentenceTransformer is known"),
+    "model_type": Only(
+        (None, "SentenceTransformer"),
+        "only SentenceTransformer is known here; a CrossEncoder is searched with task=reranker",
+    ),
     "__version__": IDLE,
+}
+
+DECLARED_PAIRS: dict[str, Fate] = {
+    "activation_fn": HONOURED,
+    "prompts": Only((None, {}), "nothing is put before pairs here; put it into the queries"),
+    "default_prompt_name": Only((None,), "nothing is put before pairs here"),
+    "model_type": Only((None, "CrossEncoder"), "only CrossEncoder is known"),
+    **_each(IDLE, "__version__ keep_in_fp32_modules"),
 }
 
 MODULE: dict[str, Fate] = {**_each(HONOURED, "type path"), **_each(IDLE, "idx name"), "kwargs": Only((None, []))}
@@ -226,6 +247,8 @@ FILES: dict[str, dict[str, Fate]] = {
     "special_tokens_map.json": SPECIAL_TOKENS,
     "sentence_bert_config.json": READING,
     "config_sentence_transformers.json": DECLARED,
+    "sentence_bert_config.json of cross-encoders": READING_PAIRS,
+    "config_sentence_transformers.json of cross-encoders": DECLARED_PAIRS,
     "modules.json": MODULE,
     "Pooling": POOLING,
     "Dense": DENSE,

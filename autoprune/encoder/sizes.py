@@ -39,6 +39,7 @@ class Sizes:
 
     Attributes:
         positions: rows of the position table; 0: there is none.
+        segments: rows of the table of token types; 0: there is none, as all tokens are of the first one.
         heads: that have keys and values, of each block.
         ffn: neurons of each block.
         out: dimensions of the vectors.
@@ -50,6 +51,7 @@ class Sizes:
     """
 
     positions: int
+    segments: int = 0
     heads: Sequence[int]
     ffn: Sequence[int]
     out: int
@@ -69,6 +71,8 @@ def tables_and_axes(
     tables: dict[str, Table] = {"word": Table(tokenizer.size, embedding)}
     if sizes.positions:
         tables["position"] = Table(sizes.positions, embedding)
+    if sizes.segments:
+        tables["segment"] = Table(sizes.segments, embedding)
     tables["out"] = Linear(sizes.out, sizes.dense or hidden)
     if sizes.dense:
         tables["dense"] = Linear(sizes.dense, hidden, bias="dense" in sizes.biased)

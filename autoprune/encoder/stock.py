@@ -17,10 +17,7 @@ is no pooler: sentence embeddings have no use for it, and `add_pooling_layer` ke
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,29 +26,22 @@ import torch
 from torch import Tensor
 
 from autoprune.artifacts import artifact
+from autoprune.artifacts.formats import Obstacle
 from autoprune.artifacts.served import Parts
+from autoprune.artifacts.whole import made_whole
 from autoprune.encoder.functional import GONE
 from autoprune.encoder.layouts import BERT, ELECTRA, LAYOUTS, ROBERTA, T5_GATED, Layout
 from autoprune.encoder.modules import DENSE_ACTIVATIONS, MODES
 from autoprune.encoder.obstacles import stock_obstacles
-from autoprune.encoder.prompts import DECLARED, Prompts
-from autoprune.encoder.similarity import SIMILARITIES
+from autoprune.encoder.stock_files import special_tokens, write_declared, write_tokenizer
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.weights import Shape, their_weights
 from autoprune.errors import AutopruneError
+from autoprune.exports.tables import write_json
 from autoprune.packing.arrays import tensor_of
 
 SEGMENTS = 2
 """Rows of the table of token types: what pairs of texts are marked by, and what `BertConfig` takes for granted."""
-
-SPECIAL_TOKENS = {
-    "unk_token": ("[UNK]", "<unk>"),
-    "sep_token": ("[SEP]", "</s>"),
-    "pad_token": ("[PAD]", "<pad>", "<|endoftext|>", "<|padding|>"),
-    "cls_token": ("[CLS]", "<s>"),
-    "mask_token": ("[MASK]", "<mask>"),
-}
-"""What the special tokens of the families that are read are called."""
 
 
 def write_stock(folder: Path, to: Path) -> Path:
@@ -64,63 +54,93 @@ def write_stock(folder: Path, to: Path) -> Path:
     Raises:
         AutopruneError: `to` exists already, the artifact is damaged, or stock configs can't express it.
     """
-    if to.exists():
-        raise AutopruneError(f"--to {str(to)!r} exists already; name a new folder or remove it first.")
-    parts = artifact.read(folder)
-    found = stock_obstacles(parts.manifest)
-    if found:
-        why = ", and ".join(one.reason for one in found)
-        raise AutopruneError(f"{folder}: the artifact can't be written in the format sentence-transformers: {why}.")
-    to.parent.mkdir(parents=True, exist_ok=True)
-    draft = to.parent / f".draft-{to.name}-{os.getpid()}"
-    try:
-        _write(parts, draft)
-        draft.rename(to)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    with made_whole(to) as draft:
+        fill_stock(folder, draft)
     return to
 
 
+def fill_stock(folder: Path, draft: Path) -> None:
+    """Writes an encoder's artifact into an empty folder; errors as those of `write_stock`."""
+    _write(written_parts("sentence-transformers", folder, stock_obstacles), draft)
+
+
+def written_parts(form: str, folder: Path, obstacles: Callable[[Mapping[str, Any]], Sequence[Obstacle]]) -> Parts:
+    """What is to be written of an artifact.
+
+    Args:
+        form: the format's name.
+        folder: of the artifact.
+        obstacles: what keeps an artifact of a manifest from the format.
+
+    Raises:
+        AutopruneError: the artifact is damaged, or something stands in the way.
+    """
+    parts = artifact.read(folder)
+    found = obstacles(parts.manifest)
+    if found:
+        why = ", and ".join(one.reason for one in found)
+        raise AutopruneError(f"{folder}: the artifact can't be written in the format {form}: {why}.")
+    return parts
+
+
 def _write(parts: Parts, folder: Path) -> None:
-    manifest = parts.manifest
-    tokenizer = Tokenizer.read(parts.content("tokenizer.json").decode(), max_tokens=manifest["max_tokens"])
-    weights, layout = _weights(parts), _layout(parts)
-    special = _special_tokens(tokenizer)
+    manifest, weights, layout = parts.manifest, weights_in(parts), _layout(parts)
     modules = ["Transformer", "Pooling", *("Dense" for name in ("dense", "out") if name in weights)]
     modules += ["Normalize"] * bool(manifest["normalize"])
     places = ["", *(f"{at}_{name}" for at, name in enumerate(modules[1:], start=1))]
     for place in places:
-        (folder / place).mkdir(parents=True)
-    if "position" in weights:
-        weights["position"] = _positions(weights["position"], manifest.get("padding"))
-    shape = _shape(manifest, weights, layout)
-    config = _config(manifest, shape, padding=tokenizer.pieces.index(special["pad_token"]))
-    _write_json(folder / "config.json", config)
-    segment = {"segment": torch.zeros(shape.segments, shape.embedding)} if shape.segments else {}
-    _write_tensors(folder / "model.safetensors", their_weights({**weights, **segment}, shape))
-    (folder / "tokenizer.json").write_bytes(parts.content("tokenizer.json"))
-    _write_json(folder / "special_tokens_map.json", special)
-    settings = {"model_max_length": manifest["max_tokens"], "model_input_names": ["input_ids", "attention_mask"]}
-    settings["truncation_side"] = "left" if tokenizer.keeps_end else "right"
-    # BertTokenizerFast would build a tokenizer of its own from the vocabulary; this one takes tokenizer.json as it is.
-    _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **special, **settings})
+        (folder / place).mkdir(parents=True, exist_ok=True)
+    write_transformer(folder, parts, weights, layout)
     listed = [
         {"idx": at, "name": str(at), "path": place, "type": f"sentence_transformers.models.{name}"}
         for at, (name, place) in enumerate(zip(modules, places, strict=True))
     ]
-    _write_json(folder / "modules.json", listed)
+    write_json(folder / "modules.json", listed)
     reading = {"max_seq_length": manifest["max_tokens"], "do_lower_case": False}
     unpooled = {"model_args": {"add_pooling_layer": False}} if layout.pooler else {}
-    _write_json(folder / "sentence_bert_config.json", {**reading, **unpooled})
-    declared = Prompts(**manifest.get("prompts", {})).declared()
-    declared |= {"similarity_fn_name": manifest.get("similarity", SIMILARITIES[0])}
-    _write_json(folder / DECLARED, declared)
-    _write_json(folder / places[1] / "config.json", _pooling(manifest))
+    write_json(folder / "sentence_bert_config.json", {**reading, **unpooled})
+    write_declared(manifest, folder)
+    write_json(folder / places[1] / "config.json", _pooling(manifest))
     behind = [(name, activation) for name, activation in _behind(manifest) if name in weights]
     dense = [place for name, place in zip(modules, places, strict=True) if name == "Dense"]
     for (name, activation), place in zip(behind, dense, strict=True):
         _write_dense(folder / place, weights[name], weights.get(f"{name}.bias"), activation)
+
+
+def write_transformer(
+    folder: Path,
+    parts: Parts,
+    weights: Mapping[str, Tensor],
+    layout: Layout,
+    *,
+    prefix: str = "",
+    head: Mapping[str, Tensor] | None = None,
+    said: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes config, weights and tokenizer as `transformers` reads them.
+
+    Args:
+        folder: to write into.
+        parts: of the artifact.
+        weights: that it packs, by our names.
+        layout: of the type that it is written as.
+        prefix: that the names of the layers' weights have.
+        head: what stands on the layers, by its names there.
+        said: what config.json says of that.
+    """
+    manifest, weights = parts.manifest, dict(weights)
+    tokenizer = Tokenizer.read(parts.content("tokenizer.json").decode(), max_tokens=manifest["max_tokens"])
+    special, told_apart = special_tokens(tokenizer), "segment" in weights
+    if "position" in weights:
+        weights["position"] = _positions(weights["position"], manifest.get("padding"))
+    shape = _shape(manifest, weights, layout)
+    config = _config(manifest, shape, padding=tokenizer.pieces.index(special["pad_token"]))
+    write_json(folder / "config.json", {**config, **(said or {})})
+    if shape.segments and not told_apart:
+        weights["segment"] = torch.zeros(shape.segments, shape.embedding)
+    layers = {prefix + name: weight for name, weight in their_weights(weights, shape).items()}
+    _write_tensors(folder / "model.safetensors", {**layers, **(head or {})})
+    write_tokenizer(parts, tokenizer, folder, told_apart=told_apart)
 
 
 def _behind(manifest: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
@@ -131,12 +151,12 @@ def _behind(manifest: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
 def _write_dense(folder: Path, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
     shape = {"in_features": weight.shape[1], "out_features": weight.shape[0], "bias": bias is not None}
     kind = next(theirs for theirs, ours in DENSE_ACTIVATIONS.items() if ours == activation)
-    _write_json(folder / "config.json", {**shape, "activation_function": kind})
+    write_json(folder / "config.json", {**shape, "activation_function": kind})
     tensors = {"linear.weight": weight} | ({"linear.bias": bias} if bias is not None else {})
     _write_tensors(folder / "model.safetensors", tensors)
 
 
-def _weights(parts: Parts) -> dict[str, Tensor]:
+def weights_in(parts: Parts) -> dict[str, Tensor]:
     """What an artifact packs, as float32 by its own names."""
     found = {name: tensor_of(one) for name, one in parts.tensors.items() if name.rpartition(".")[2] in ("bias", "norm")}
     found |= {name: tensor_of(table.values()) for name, table in parts.tables().items()}
@@ -165,7 +185,7 @@ def _shape(manifest: Mapping[str, Any], weights: Mapping[str, Tensor], layout: L
         layout=layout,
         vocabulary=len(weights["word"]),
         positions=len(weights.get("position", ())),
-        segments=SEGMENTS if layout.segment else 0,
+        segments=len(weights.get("segment", range(SEGMENTS))) if layout.segment else 0,
         embedding=weights["word"].shape[1],
         hidden=manifest["hidden"],
         layers=len(layers),
@@ -214,19 +234,6 @@ def _positions(table: Tensor, padding: int | None) -> Tensor:
 def _pooling(manifest: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {setting: name == manifest["pooling"] for setting, name in MODES.items()}
     return {"word_embedding_dimension": manifest["hidden"], **chosen}
-
-
-def _special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
-    """The special tokens by their roles; padding is masked, so that any token serves where there is none for it."""
-    there = set(tokenizer.pieces)
-    found = {role: next((name for name in names if name in there), None) for role, names in SPECIAL_TOKENS.items()}
-    known = {role: name for role, name in found.items() if name is not None}
-    special = [str(token["content"]) for token in tokenizer.content["added_tokens"] if token.get("special")]
-    return {"pad_token": next(iter((*known.values(), *special)), tokenizer.pieces[0]), **known}
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

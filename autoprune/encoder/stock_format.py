@@ -7,33 +7,55 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autoprune.artifacts.formats import Format, Obstacle
+from autoprune.artifacts.formats import Export, Obstacle, Use
 from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.prompts import DECLARED
+from autoprune.encoder.stored import FLOAT
+
+HOW = {
+    16: "vectors.astype('float16')",
+    8: "numpy.rint(vectors * (127 / abs(vectors).max(axis=1, keepdims=True))).astype('int8')",
+    1: "numpy.packbits(vectors > 0, axis=1)",
+}
+"""Python that makes what `autoprune.encoder.stored.stored` does of vectors, by bits."""
 
 
-class StockFormat(Format):
+class StockFormat(Export):
     """A folder that an unmodified `SentenceTransformer(folder)` loads."""
 
     name = "sentence-transformers"
-    loading = "from sentence_transformers import SentenceTransformer; model = SentenceTransformer({folder!r})"
 
     def obstacles(self, manifest: Mapping[str, Any]) -> list[Obstacle]:
         return stock_obstacles(manifest)
 
-    def write(self, folder: Path, to: Path) -> None:
-        from autoprune.encoder.stock import write_stock  # here, because it waits for torch
+    def fill(self, folder: Path, draft: Path) -> None:
+        from autoprune.encoder.stock import fill_stock  # here, because it waits for torch
 
-        write_stock(folder, to)
+        fill_stock(folder, draft)
 
-    def size_bytes(self, folder: Path) -> int:
-        """Of all files but the card."""
-        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != "README.md")
+    def losses(self, folder: Path) -> list[str]:
+        from autoprune.artifacts.manifest import read_manifest
 
-    def example(self, folder: Path) -> str:
-        declared = json.loads((folder / DECLARED).read_text()) if (folder / DECLARED).is_file() else {}
-        asks = any(declared.get("prompts", {}).values())
-        return f"model.{'encode_query' if asks else 'encode'}('hello').shape"
+        bits = read_manifest(folder).get("stored_bits", FLOAT)
+        if bits == FLOAT:
+            return []
+        return [
+            "It gives float32 vectors, and was measured with all but those of queries stored in "
+            f"{bits} bit{'s' * (bits > 1)}: that is left to whoever stores them, by `{HOW[bits]}`."
+        ]
+
+    def use(self, folder: Path, shown: str) -> Use:
+        declared = json.loads((folder / DECLARED).read_text())
+        asks = "encode_query" if any(declared["prompts"].values()) else "encode"
+        length = json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"]
+        modules = [one["type"].rpartition(".")[2] for one in json.loads((folder / "modules.json").read_text())]
+        code = f"from sentence_transformers import SentenceTransformer; model = SentenceTransformer({shown!r})"
+        inside = (
+            f"`modules.json` says what follows upon what: {', '.join(modules)}. All weights are float32. A text is "
+            f"read up to {length} tokens. `{DECLARED}` says its prompts, which `encode_query` and `encode_document` "
+            f"put there, and that vectors are compared by {declared['similarity_fn_name']}."
+        )
+        return Use(code=f"{code}; print(model.{asks}('hello').shape)", inside=inside)
 
 
 STOCK = StockFormat()

@@ -9,7 +9,7 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,18 +20,19 @@ from autoprune.artifacts.served import Beside, Parts
 from autoprune.encoder.benchmarks.benchmark import Benchmark
 from autoprune.encoder.benchmarks.coverage import Coverage
 from autoprune.encoder.benchmarks.fidelity import Fidelity, Neighbours, Similarities
+from autoprune.encoder.benchmarks.retrieval import Retrieval
 from autoprune.encoder.config import EncoderConfig
 from autoprune.encoder.functional import padded
 from autoprune.encoder.judging import EncoderJudging
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
-from autoprune.encoder.reach import within_reach, without
+from autoprune.encoder.reach import choosing, within_reach, without
 from autoprune.encoder.serve import serve_encoder
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.teacher import Teacher, digest_of
 from autoprune.encoder.texts import Corpus, split_texts
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
-from autoprune.encoder.workloads import WORKLOADS, asking, make_requests
+from autoprune.encoder.workloads import DOCUMENTS, QUERIES, TEXTS, asking, make_requests, read_workloads
 from autoprune.machine import fastest_products
 from autoprune.models.context import Context
 from autoprune.tasks.task import Task
@@ -46,7 +47,7 @@ REQUEST_TEXTS = 2000
 """Texts whose words make the requests that are timed."""
 
 
-class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
+class EncoderTask(EncoderJudging[SentenceEncoder], Task[Encoder, SentenceEncoder]):
     """Texts to vectors that are near where the texts mean the same.
 
     The dense model comes trained. Recovery is distillation: on texts without labels a smaller model learns the
@@ -61,8 +62,8 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
             names another.
     """
 
-    workload_names = tuple(WORKLOADS)
     runtimes = ("torch", "onnx")
+    stores_vectors = True
 
     def __init__(self, config: EncoderConfig, dense: Encoder, corpus: Corpus, benchmarks: Sequence[Benchmark]) -> None:
         config.check()
@@ -75,12 +76,12 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         )
         prompts, train = dense.architecture.prompts, self._texts["train"]
         self._train = prompts.spread(train)  # what distillation reads: texts as the model will be asked for them
-        own = [
+        fidelity = [
             kind(self._texts, lambda split: self.teacher.vectors(prompts.before(self._texts[split])))
             for kind in FIDELITY
         ]
         super().__init__(
-            [one.under(dense.architecture.similarity) for one in (*benchmarks, *own)],
+            [one.under(dense.architecture.similarity) for one in (*benchmarks, *fidelity)],
             Coverage(self._texts, dense.tokenizer.count),
             metric=config.metric,
             tokenizer=dense.tokenizer,
@@ -88,11 +89,29 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         )
         for one in self.benchmarks:
             one.prepare(lambda texts, role=None: self.teacher.vectors(prompts.before(texts, role)))
-        self._calibration = dense.tokenizer.shortened(_some(self._train, CALIBRATION_TEXTS), CALIBRATION_TOKENS)
-        self._frequency = _worth(dense.tokenizer, self._train)
-        self._requests = make_requests(dense.tokenizer, _some(train, REQUEST_TEXTS))
+        self._calibration = dense.tokenizer.shortened(some(self._train, CALIBRATION_TEXTS), CALIBRATION_TOKENS)
+        self._frequency = worth(dense.tokenizer, self._train)
+        own = self._own_texts(train)
+        workloads = read_workloads(config.workloads, there=list(own))
+        self.workload_names = tuple(workloads)
+        self.workload_items = {name: one.texts for name, one in workloads.items()}
+        self._requests = make_requests(dense.tokenizer, own, workloads)
         self._tokens: tuple[bytes, list[Tokens]] | None = None
         self._wanted: Tensor | None = None
+
+    def _own_texts(self, train: Sequence[str]) -> dict[str, list[str]]:
+        """The user's texts that requests are made of, by their source, behind their prompts."""
+        prompts, found = self._dense.architecture.prompts, {TEXTS: some(train, REQUEST_TEXTS)}
+        for one in self.benchmarks:
+            if isinstance(one, Retrieval):
+                held = one.collection
+                found[QUERIES] = prompts.before(some(held.queries["validation"], REQUEST_TEXTS), "query")
+                there = [text for text in held.documents if text]
+                found[DOCUMENTS] = prompts.before(some(there, REQUEST_TEXTS), "document")
+        return found
+
+    def tell(self, message: str) -> None:
+        self.report(message)
 
     def describe(self) -> str:
         dense, architecture = self._dense, self._dense.architecture
@@ -107,12 +126,16 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
             said.append(f"prompts: {architecture.prompts.describe()}")
         if architecture.similarity != "cosine":
             said.append(f"similarity: {architecture.similarity}")
+        if dense.matryoshka:
+            said.append("the first dimensions of a vector can do without the others, its folder says (Matryoshka)")
         return "; ".join([*said, *dense.notes])
 
     def fingerprint(self) -> str:
         settings = dataclasses.asdict(self.config)
-        for located in ("name", "model", "texts", "data", "metric"):  # what they hold is hashed, wherever it lies
+        for located in ("name", "model", "texts", "data", "metric", "matryoshka"):  # what is read, or the space, tells
             del settings[located]
+        if self.config.workloads is None:  # the usual ones leave the fingerprint as it was
+            del settings["workloads"]
         held = [self._digest, self._corpus.fingerprint(), *(one.fingerprint() for one in self.benchmarks)]
         return f"{hashlib.sha256(' '.join(held).encode()).hexdigest()} {json.dumps(settings, sort_keys=True)}"
 
@@ -120,30 +143,19 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         return Context(seed=seed, device=device, frequency={"vocab": self._frequency}, calibration=self._calibration)
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        dense = self._dense
-        sizes: dict[str, tuple[int, ...]] = {"layers": (len(dense.layers),)}
-        for kind in ("heads", "ffn"):
-            of_layers = [dense.size(axis) for axis in dense.axes_of(kind).values()]
-            sizes[kind] = (min(of_layers), sum(of_layers))
-        found = within_reach(recipe, sizes)
-        return found if dense.tokenizer.reducible else without(found, "rows")
+        found = suited_to(self._dense, recipe)
+        told = self.config.matryoshka
+        if not (self._dense.matryoshka if told is None else told):
+            found = choosing(found, "dims", "importance", lambda importance: importance != "prefix")
+        return found
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> Encoder:  # it comes trained
         return copy.deepcopy(self._dense)
 
     def batches(self) -> Sequence[Tensor]:
         """An epoch's texts by number; those of a batch are of like length, so that little of it is padding."""
-        count = min(self.config.texts_per_epoch, len(self._distilled))
-        chosen = torch.randperm(len(self._distilled))[:count]
-        lengths = torch.tensor([len(self._distilled[at]) for at in chosen.tolist()])
-        # Within a window of batches only: texts of one length alone would make odd batches.
-        size, window = self.config.texts_per_update, 16 * self.config.texts_per_update
-        batches: list[Tensor] = []
-        for start in range(0, count, window):
-            order = lengths[start : start + window].argsort(stable=True) + start
-            batches += torch.split(chosen[order], size)
-        full = [batch for batch in batches if len(batch) > 1]
-        return [full[at] for at in torch.randperm(len(full)).tolist()]
+        lengths = [len(text) for text in self._distilled]
+        return drawn_batches(lengths, count=self.config.texts_per_epoch, size=self.config.texts_per_update)
 
     def loss(self, model: Encoder, batch: Tensor) -> Tensor:
         """1 - cosine to the dense vectors, and the squared error of the cosines within the batch.
@@ -184,6 +196,7 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
     def _served(self, model: Encoder) -> SentenceEncoder:
         """Ready to answer on onnxruntime, whatever ships."""
         served = serve_encoder(self.parts(model, "onnx"), device="cpu")
+        assert isinstance(served, SentenceEncoder), "what gives vectors is a sentence encoder"
         served.pause = self.pause
         return served
 
@@ -203,12 +216,47 @@ class EncoderTask(EncoderJudging, Task[Encoder, SentenceEncoder]):
         return self._tokens[1]
 
 
-def _some(texts: Sequence[str], count: int) -> list[str]:
+T = TypeVar("T")
+
+
+def some(texts: Sequence[T], count: int) -> list[T]:
+    """As many of some texts, drawn; the same ones at every call."""
     chosen = np.random.default_rng(0).choice(len(texts), size=min(count, len(texts)), replace=False)
     return [texts[at] for at in chosen]
 
 
-def _worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+def suited_to(dense: Encoder, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A space or a recipe without what can never be done to a model."""
+    sizes: dict[str, tuple[int, ...]] = {"layers": (len(dense.layers),)}
+    for kind in ("heads", "ffn"):
+        of_layers = [dense.size(axis) for axis in dense.axes_of(kind).values()]
+        sizes[kind] = (min(of_layers), sum(of_layers))
+    found = within_reach(recipe, sizes)
+    found = choosing(found, "store", "bits", lambda bits: not dense.unstorable(bits))
+    return found if dense.tokenizer.reducible else without(found, "rows")
+
+
+def drawn_batches(lengths: Sequence[int], *, count: int, size: int) -> list[Tensor]:
+    """Positions of an epoch's texts, int64 each; those of a batch are of like length.
+
+    Args:
+        lengths: of all texts.
+        count: texts of an epoch, at most.
+        size: texts of a batch; one of a single text is left out.
+    """
+    chosen = torch.randperm(len(lengths))[:count]
+    long = torch.tensor(lengths)[chosen]
+    # Within a window of batches only: texts of one length alone would make odd batches.
+    window = 16 * size
+    batches: list[Tensor] = []
+    for start in range(0, len(chosen), window):
+        order = long[start : start + window].argsort(stable=True) + start
+        batches += torch.split(chosen[order], size)
+    full = [batch for batch in batches if len(batch) > 1]
+    return [full[at] for at in torch.randperm(len(full)).tolist()]
+
+
+def worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
     """How often pieces occur in texts, as ranks of rows rest on it: int64 [size].
 
     A character of the texts counts as if it had stood alone once: without it a word that loses its pieces could not be

@@ -13,9 +13,11 @@ import numpy as np
 import platformdirs
 
 from autoprune.encoder.benchmarks.benchmark import Vectors
+from autoprune.encoder.countdown import Countdown
 from autoprune.encoder.model import Encoder
-from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.served import TextModel
 from autoprune.encoder.similarity import prepared
+from autoprune.encoder.tokenizer import Text
 
 CHUNK_TEXTS = 4096
 """Vectors are kept on disk in chunks of so many texts: a kill costs at most one."""
@@ -31,25 +33,25 @@ class Teacher:
         report: called with a message before every chunk that is computed, and once where none can be kept.
     """
 
-    def __init__(
-        self, digest: str, serve: Callable[[], SentenceEncoder], *, out: int, report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, digest: str, serve: Callable[[], TextModel], *, out: int, report: Callable[[str], None]) -> None:
         self._digest, self._serve, self._out, self._report = digest, serve, out, report
         self._keeps = True
 
-    def vectors(self, texts: Sequence[str]) -> Vectors:
+    def vectors(self, texts: Sequence[Text]) -> Vectors:
         """Of texts as they stand, float32 [n, out]: prepared for the similarity that the dense model declares."""
         folder = platformdirs.user_cache_path("autoprune") / "vectors" / self._digest[:16]
-        dense: SentenceEncoder | None = None
+        dense: TextModel | None = None
         found = []
         for start in range(0, len(texts), CHUNK_TEXTS):
             chunk = texts[start : start + CHUNK_TEXTS]
             path = folder / f"{hashlib.sha256(json.dumps(chunk).encode()).hexdigest()[:24]}.npy"
             kept = self._kept(path, len(chunk))
             if kept is None:
-                self._report(f"embedding texts with the dense model: {start:,} of {len(texts):,}")
+                doing = f"embedding texts with the dense model: {start:,} of {len(texts):,}"
+                self._report(doing)
                 dense = dense or self._serve()
-                kept = prepared(dense.vectors(chunk), dense.similarity)
+                countdown = Countdown(f"{doing}, the next {len(chunk):,}", 1.0, self._report)
+                kept = prepared(dense.vectors(chunk, told=countdown.reached), dense.similarity)
                 self._keep(path, kept)
             found.append(kept)
         return np.concatenate(found)

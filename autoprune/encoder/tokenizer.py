@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,22 @@ from autoprune.extras import need
 if TYPE_CHECKING:
     import tokenizers
 
+Text = str | tuple[str, str]
+"""A text, or two that are read together, as a cross-encoder reads a query and a document."""
+
 Tokens = np.ndarray[tuple[int], np.dtype[np.int32]]
-"""Token ids of one text, special ones included."""
+"""Token ids of one text, special ones included; those of the second of two texts are marked (`unmarked`)."""
+
+SECOND = 30
+"""The bit that marks a token of a second text: ids are far below it."""
+
+Ids = TypeVar("Ids", bound=Any)
+"""Arrays or tensors of whole numbers."""
+
+
+def unmarked(ids: Ids) -> tuple[Ids, Ids]:
+    """Token ids, and of which text each token is (its token type): 0, or 1 for the second of two."""
+    return ids & (2**SECOND - 1), ids >> SECOND
 
 
 def side_by_side(tokens: Sequence[Tokens]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -156,19 +170,24 @@ class Tokenizer:
         }
         return Tokenizer(content, max_tokens=self.max_tokens)
 
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """The token ids of texts; one that is too long is cut off at `max_tokens`."""
+    def encode(self, texts: Sequence[Text]) -> list[Tokens]:
+        """The token ids of texts; one that is too long is cut off at `max_tokens`, of two the longer one first."""
         # What lies far beyond what is read need not be looked at, unless what is read is mostly empty.
         longest = 40 * self.max_tokens
         near = slice(-longest, None) if self.keeps_end else slice(longest)
         try:
-            encoded = self._backend.encode_batch_fast([text[near] for text in texts])
+            encoded = self._backend.encode_batch_fast([_each(text, lambda one: one[near]) for text in texts])
         except TypeError:  # half of a surrogate pair is no character
-            return self.encode([text.encode("utf-8", "replace").decode() for text in texts])
+            return self.encode([_each(text, lambda one: one.encode("utf-8", "replace").decode()) for text in texts])
         for at, text in enumerate(texts):
-            if len(text) > longest and len(encoded[at].ids) < self.max_tokens:
-                encoded[at] = self._backend.encode(text)
-        return [np.asarray(one.ids, dtype=np.int32) for one in encoded]
+            parts = (text,) if isinstance(text, str) else text
+            if max(map(len, parts)) > longest and len(encoded[at].ids) < self.max_tokens:
+                encoded[at] = self._backend.encode(*parts)
+        found = [np.asarray(one.ids, dtype=np.int32) for one in encoded]
+        for at, text in enumerate(texts):
+            if not isinstance(text, str):
+                found[at] |= np.asarray(encoded[at].type_ids, dtype=np.int32) << SECOND
+        return found
 
     def shortened(self, texts: Sequence[str], tokens: int) -> list[str]:
         """Texts without what lies beyond so many tokens, special ones included; one that fits stays as it is."""
@@ -237,6 +256,11 @@ class Tokenizer:
 
     def __deepcopy__(self, memo: object) -> Tokenizer:
         return self  # nothing in it changes
+
+
+def _each(text: Text, change: Callable[[str], str]) -> Text:
+    """A text, or both of two, changed."""
+    return change(text) if isinstance(text, str) else (change(text[0]), change(text[1]))
 
 
 def _renumber(node: Any, kept: dict[str, int]) -> None:

@@ -10,6 +10,7 @@ from torch.nn.functional import linear
 
 from autoprune.artifacts.served import Parts
 from autoprune.encoder.architecture import normed, read_architecture
+from autoprune.encoder.inside import tables_inside
 from autoprune.encoder.served import SentenceEncoder, Vectors
 from autoprune.encoder.transformer import Layer, embed, unwatched
 from autoprune.packing import PackedTable
@@ -23,7 +24,7 @@ class TorchEncoder(SentenceEncoder):
         super().__init__(parts)
         self._architecture, self._padding = read_architecture(parts.manifest), parts.manifest.get("padding")
         self._layers = [Layer(at, self._architecture.block(at)) for at in range(len(parts.manifest["layers"]))]
-        self._device = torch.device(device)
+        self._manifest, self._device = parts.manifest, torch.device(device)
         self._tables: dict[str, PackedTable] = {}
         self._weights = {
             name: tensor_of(tensor, self._device)
@@ -32,7 +33,7 @@ class TorchEncoder(SentenceEncoder):
         }
         for name, packed in parts.tables().items():
             table = packed.to(self._device)
-            if name in ("word", "position"):
+            if name in ("word", "position", "segment"):
                 self._tables[name] = table
             else:
                 self._weights[name] = table.values().contiguous()
@@ -46,6 +47,10 @@ class TorchEncoder(SentenceEncoder):
     def positions(self) -> int | None:
         places = self._tables.get("position")
         return None if places is None else places.rows - (self._padding is not None)
+
+    @property
+    def inside(self) -> str:
+        return tables_inside(self._manifest)
 
     @torch.inference_mode()
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:

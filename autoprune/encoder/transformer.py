@@ -17,6 +17,7 @@ from torch.nn.functional import normalize, scaled_dot_product_attention
 
 from autoprune.encoder.architecture import Architecture
 from autoprune.encoder.functional import ACTIVATIONS, places, pool
+from autoprune.encoder.tokenizer import unmarked
 
 LOWEST = torch.finfo(torch.float32).min
 
@@ -75,14 +76,17 @@ def embed(
 
     Args:
         weights: by our names.
-        ids: rows of the word table, int64 [batch, tokens].
+        ids: rows of the word table, int64 [batch, tokens]; of a second text marked (`unmarked`).
         there: bool [batch, tokens]; False is padding, which stands behind a text.
         watch: sees, and may change, what each axis carries.
         architecture: what is not a weight.
         padding: as `autoprune.encoder.functional.places`.
         layers: those that stand.
     """
+    ids, segments = unmarked(ids)
     hidden = weights.looked_up("word", ids)
+    if weights.has("segment"):
+        hidden = hidden + weights.looked_up("segment", segments)
     if weights.has("position"):
         hidden = hidden + weights.looked_up("position", places(ids, padding))
     hidden = weights.normed("embedding", hidden)
@@ -95,7 +99,7 @@ def embed(
     hidden = weights.normed("final", watch("layers.end", hidden))
     vectors = pool(hidden, there, architecture.pooling)
     if architecture.dense is not None:
-        vectors = _active(architecture.dense, weights.mapped("dense", vectors))
+        vectors = weights.normed("head", _active(architecture.dense, weights.mapped("dense", vectors)))
     if weights.has("out"):
         vectors = weights.mapped("out", vectors)
     return normalize(vectors) if architecture.normalize else vectors

@@ -60,18 +60,26 @@ class Shape:
         )
         return (*self.layout.outer, *inside)
 
-    def sizes(self, *, positions: int, out: int, dense: int = 0, dense_bias: bool = True) -> Sizes:
-        """As an encoder is made."""
+    def sizes(
+        self, *, positions: int, out: int, segments: int = 0, dense: int = 0, behind: tuple[str, ...] = ()
+    ) -> Sizes:
+        """As an encoder is made.
+
+        Args:
+            positions, segments, out, dense: as there.
+            behind: the weights that follow the pooling, by name.
+        """
         return Sizes(
             positions=positions,
+            segments=segments,
             heads=[self.keys] * self.blocks,
             ffn=[self.neurons] * self.blocks,
             out=out,
             dense=dense,
             buckets=self.buckets,
             gated="gate" in self.layout.maps,
-            biased=(*self.biased, *(["dense"] if dense_bias else [])),
-            norms=self.norms(),
+            biased=(*self.biased, *(["dense"] if "dense.bias" in behind else [])),
+            norms=(*self.norms(), *(["head"] if "head.norm" in behind else [])),
         )
 
 
@@ -231,15 +239,16 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "") if shown else "nothing"
 
 
-def named_weights(weights: Mapping[str, Tensor], shape: Shape) -> dict[str, Tensor]:
+def named_weights(weights: Mapping[str, Tensor], shape: Shape, *, pairs: bool = False) -> dict[str, Tensor]:
     """The transformer's weights by our names.
 
-    To the positions is added what every token of the first (and only) segment adds to them. Where positions are
-    counted from the padding, the first row is the padding's.
+    Where texts are read one by one, what every token of the first (and only) segment adds to the positions is added to
+    them. Where positions are counted from the padding, the first row is the padding's.
 
     Args:
         weights: by those of `transformers`.
         shape: that they have.
+        pairs: whether texts are read two by two, and told apart by segments where there are several.
     """
     found = {}
     for one in weights_of(shape):
@@ -247,7 +256,7 @@ def named_weights(weights: Mapping[str, Tensor], shape: Shape) -> dict[str, Tens
         found[one.ours] = whole if one.parts == 1 else whole.chunk(one.parts)[one.part]
     if "position" in found:
         found["position"] = found["position"][shape.padding or 0 :]
-    if "segment" in found:
+    if "segment" in found and not (pairs and shape.segments > 1):
         found["position"] = found["position"] + found.pop("segment")[0]
     if "distances" in found:
         found["distances"] = found["distances"].T

@@ -110,14 +110,15 @@ class Front:
 
     @property
     def columns(self) -> list[str]:
-        """What a table shows beside quality, worst slice, size and latency: other main metrics, and what is required.
+        """What a table shows beside the usual: other main metrics, what else is traded off, and what is required.
 
         In the order of the study's readings, so that no floor is about something that nobody sees.
         """
         names = self.record.names
         first = next((name for name in names if name.startswith("latency_ms.")), "")
         always = {"quality", self.record.metric, "worst_slice", "size_bytes", "latency_ms", first}
-        wanted = {*self.record.metrics, *(item.reading for item in self.requirements.items)} - always
+        traded = (OBJECTIVES[name][0] for name in self.record.objectives)
+        wanted = {*self.record.metrics, *traded, *(item.reading for item in self.requirements.items)} - always
         return [name for name in names if name in wanted]
 
     def pick(self, *, prefer: str | None = None, verified: bool = True) -> Point:
@@ -126,7 +127,7 @@ class Front:
         What was verified and did not hold is never picked, and nothing that was not verified where the whole front was.
 
         Args:
-            prefer: `quality`, `size` or `latency`; by default what the requirements prefer.
+            prefer: one of `OBJECTIVES`; by default what the requirements prefer.
             verified: whether what the verification found counts.
 
         Raises:
@@ -136,6 +137,10 @@ class Front:
         if prefer not in OBJECTIVES:
             raise unknown("objective", prefer, OBJECTIVES)
         found = self._pool.pick(prefer, verified=verified)
+        if found is None and OBJECTIVES[prefer][0] not in self.record.names:
+            raise AutopruneError(
+                f"study {self.record.name!r} measured nothing called {OBJECTIVES[prefer][0]}; prefer another objective."
+            )
         if found is None:
             raise AutopruneError(self.explain_empty())
         return found

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-import moocore
 import numpy as np
 
-from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.fronts.requirements import COUNTED, OBJECTIVES
 from autoprune.measure.reading import SURE, Reading
 
 SLOWEST = 2.0
@@ -31,6 +30,8 @@ def nondominated(points: Sequence[Sequence[float]], *, maximise: Sequence[bool])
     """
     if not points:
         return []
+    import moocore  # here, because it takes a while to import, and not every verb compares
+
     mask = moocore.is_nondominated(np.asarray(points, dtype=float), maximise=list(maximise), keep_weakly=False)
     return [int(position) for position in np.flatnonzero(mask)]
 
@@ -52,14 +53,14 @@ def comparison(found: Readings, objectives: Sequence[str]) -> list[float]:
 
     The bound is what the true ratio is not worse than, with 95 % confidence (one-sided). So a candidate of which much
     is certain falls to none that merely looks better. A bound that nobody knows is worse than any: such candidates are
-    compared with one another by their values, and none beats what is known. Sizes are counted, and have no bound.
+    compared with one another by their values, and none beats what is known. What is counted (`COUNTED`) has no bound.
 
     To ask instead whether the difference of two candidates is significant was tried: that is not transitive, and where
     users are few it leaves nearly everything on the front.
     """
     signs = {name: 1 if OBJECTIVES[name][1] else -1 for name in objectives}
     values = zip(signs.values(), coordinates(found, objectives), strict=True)
-    bounds = [sign * bound(found, name) for name, sign in signs.items() if name != "size"]
+    bounds = [sign * bound(found, name) for name, sign in signs.items() if name not in COUNTED]
     return [*(sign * value for sign, value in values), *(UNKNOWN if math.isnan(one) else one for one in bounds)]
 
 
@@ -81,8 +82,8 @@ def coordinates(found: Readings, objectives: Sequence[str]) -> list[float]:
 def gains(found: Readings, objectives: Sequence[str], *, floor: float) -> list[float]:
     """What a candidate gained, by objective: all of it relative to the baseline, and more is better.
 
-    Quality is the share of the allowed loss that it did not use (the baseline's is 1), size log2 of times smaller,
-    latency log2 of times faster than `SLOWEST` x the baseline.
+    Quality is the share of the allowed loss that it did not use (the baseline's is 1), size and index log2 of times
+    smaller, latency log2 of times faster than `SLOWEST` x the baseline.
 
     Args:
         floor: the lowest ratio of quality that counts, below 1.
@@ -92,6 +93,7 @@ def gains(found: Readings, objectives: Sequence[str], *, floor: float) -> list[f
         "quality": lambda ratio: (ratio - floor) / (1 - floor),
         "size": lambda ratio: -math.log2(ratio),
         "latency": lambda ratio: math.log2(SLOWEST / ratio),
+        "index": lambda ratio: -math.log2(ratio),
     }
     return [gain[name](found[OBJECTIVES[name][0]].ratio) for name in objectives]
 
@@ -106,6 +108,8 @@ def hypervolume(front: Sequence[Readings], objectives: Sequence[str], *, floor: 
     boxes = [[max(0.0, gain) for gain in gains(found, objectives, floor=floor)] for found in front]
     if not boxes:
         return 0.0
+    import moocore  # as above
+
     return float(moocore.hypervolume(np.asarray(boxes), ref=[0.0] * len(objectives), maximise=True))
 
 

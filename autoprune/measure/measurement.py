@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ def version_of(rules: int) -> str:
     return "an older version" if rules < RULES else "a newer version"
 
 
-LATER: dict[str, Any] = {"asides": {}, "rules": 1, "folder_bytes": None, "history_bytes": None}
+LATER: dict[str, Any] = {"asides": {}, "rules": 1, "folder_bytes": None, "history_bytes": None, "vector_bytes": None}
 """What older archives do not hold, and what that means; it is not written either, so that their lines stay the same."""
 
 
@@ -48,6 +49,7 @@ class Latency:
         rounds: the ratio that each process found; what differs between them no timing within one can show.
         load: the share of their time for which requests waited for a processor that somebody else had; over rounds,
             its mean. Of what older versions timed it is not known, and 0.
+        items: texts (users) that a request asks for; 0: it is not told.
     """
 
     median_ms: float
@@ -58,6 +60,7 @@ class Latency:
     pairs: int
     rounds: tuple[float, ...] = ()
     load: float = 0.0
+    items: int = 0
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Latency:
@@ -65,8 +68,8 @@ class Latency:
         return Latency(**{**content, "rounds": tuple(content.get("rounds", ()))})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; a load of 0 is not written down."""
-        return {name: value for name, value in vars(self).items() if name != "load" or value}
+        """Plain values; a load of 0 is not written down, nor are items that are not told."""
+        return {name: value for name, value in vars(self).items() if name not in ("load", "items") or value}
 
     @property
     def busy(self) -> bool:
@@ -90,7 +93,13 @@ class Latency:
             pairs=self.pairs + other.pairs,
             rounds=rounds,
             load=round((1 - share) * self.load + share * other.load, 3),
+            items=self.items,
         )
+
+
+def with_items(timed: Mapping[str, Latency], items: Mapping[str, int]) -> dict[str, Latency]:
+    """Latencies that say how many texts (users) a request asks for, as far as a task tells."""
+    return {name: dataclasses.replace(latency, items=items.get(name, 0)) for name, latency in timed.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +126,7 @@ class Measurement:
         rules: by which quality was judged, see `RULES`; what was judged by others is not compared.
         folder_bytes: of all that lies in `model/` and `beside/`; None where nobody wrote it down.
         history_bytes: of the histories in `beside/`, if users without a row are served from them; 0 if nobody is.
+        vector_bytes: of the vector that is stored of each text, where users store any; None elsewhere.
     """
 
     split: str | None
@@ -134,6 +144,7 @@ class Measurement:
     rules: int = 1
     folder_bytes: int | None = None
     history_bytes: int | None = None
+    vector_bytes: int | None = None
 
     @property
     def is_whole(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
+from autoprune.measure.student import student_quantile
 
 FEWEST_UNITS = 100
 """A slice of fewer users (pairs, queries) is shown but does not bind."""
@@ -59,7 +59,7 @@ class Reading:
         """The ratio that the true one stays below (above), with one-sided confidence; nan where nobody knows."""
         if self.error == 0:
             return self.ratio
-        return self.ratio + (1 if upper else -1) * _quantile(confidence, self.freedom) * self.error
+        return self.ratio + (1 if upper else -1) * student_quantile(confidence, self.freedom) * self.error
 
     @property
     def sure(self) -> bool:
@@ -71,7 +71,7 @@ class Reading:
         """The ratios that a re-measurement finds in 95 cases of 100; None where nobody knows."""
         if not self.repeat > 0 or math.isnan(self.ratio):
             return None
-        half = _quantile((1 + REPEATED) / 2, self.freedom) * self.repeat
+        half = student_quantile((1 + REPEATED) / 2, self.freedom) * self.repeat
         if math.isfinite(self.freedom):  # over rounds of timings, which err by factors
             factor = math.exp(min(half / self.ratio, 700.0))  # beyond that there is no such float
             return self.ratio / factor, self.ratio * factor
@@ -83,23 +83,15 @@ class Reading:
         return self.interval is not None and self.interval[1] - self.interval[0] > 2 * self.ratio
 
 
-def _quantile(share: float, freedom: float) -> float:
-    """Of Student's t distribution."""
-    if math.isinf(freedom):
-        return statistics.NormalDist().inv_cdf(share)
-    import scipy.special  # here, because it takes a while to import and few look at intervals
-
-    return float(scipy.special.stdtrit(freedom, share))
-
-
 def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[str]) -> dict[str, Reading]:
     """Every value that a requirement or an objective can name.
 
     `quality` is the first of `metrics`, the main ones; `METRIC` and `METRIC.SLICE` are values of metrics; `worst_slice`
     is the lowest ratio to the baseline among the slices of main metrics that bind; `size_bytes`, `memory_bytes`,
-    `latency_ms` (the first workload) and `latency_ms.WORKLOAD` are costs. What was not measured is not there. The ratio
-    of a latency is the paired one, and its value is that ratio times the baseline's median, so that candidates timed at
-    different hours can be compared; of another machine than the baseline's there is none.
+    `vector_bytes` (where users store vectors), `latency_ms` (the first workload) and `latency_ms.WORKLOAD` are costs.
+    What was not measured is not there. The ratio of a latency is the paired one, and its value is that ratio times the
+    baseline's median, so that candidates timed at different hours can be compared; of another machine than the
+    baseline's there is none.
     """
     found: dict[str, Reading] = {}
     for name, by_slice in measured.quality.items():
@@ -110,8 +102,8 @@ def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[
                 continue
             label = reading_name(name, slice_name)
             ratio = value / before if before > 0 else math.nan
-            reading = scored_reading(value, ratio, measured.errors.get(label))
-            found[label] = dataclasses.replace(reading, binds=slice_name in binds)
+            error = measured.errors.get(label)
+            found[label] = scored_reading(value, ratio, error, binds=slice_name in binds)
     if metrics[0] in measured.quality:
         found["quality"] = found[metrics[0]]
         bind = binding_readings(baseline, metrics)
@@ -122,8 +114,10 @@ def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[
     for name, count, before in (
         ("size_bytes", measured.size_bytes, baseline.size_bytes),
         ("memory_bytes", measured.memory_bytes, baseline.memory_bytes),
+        ("vector_bytes", measured.vector_bytes, baseline.vector_bytes),
     ):
-        found[name] = Reading(count, count / before, error=0.0)
+        if count is not None and before is not None:
+            found[name] = Reading(count, count / before, error=0.0)
     timed = measured.latency if measured.machine == baseline.machine else {}
     for number, (name, latency) in enumerate(timed.items()):
         # The ratio is paired and so free of the machine's drift; its milliseconds are those of the baseline's day.
@@ -141,7 +135,9 @@ def shipped(measured: Measurement, baseline: Measurement) -> Reading | None:
     return Reading(measured.folder_bytes, measured.folder_bytes / baseline.folder_bytes, error=0.0)
 
 
-def reading_names(metric: str, metrics: Iterable[str], slices: Iterable[str], workloads: Iterable[str]) -> list[str]:
+def reading_names(
+    metric: str, metrics: Iterable[str], slices: Iterable[str], workloads: Iterable[str], *, stored: bool = False
+) -> list[str]:
     """The names that `readings` gives what a task measures, before anything is measured.
 
     Args:
@@ -149,6 +145,7 @@ def reading_names(metric: str, metrics: Iterable[str], slices: Iterable[str], wo
         metrics: all of them, that one included.
         slices: and perturbations, without the whole.
         workloads: of which latency is timed.
+        stored: whether users store what the task's models give.
     """
     values = dict.fromkeys([WHOLE, *slices], 1.0)
     quality = dict.fromkeys(metrics, values)
@@ -161,6 +158,7 @@ def reading_names(metric: str, metrics: Iterable[str], slices: Iterable[str], wo
         units=dict.fromkeys(quality, dict.fromkeys(values, FEWEST_UNITS)),
         size_bytes=1,
         memory_bytes=1,
+        vector_bytes=1 if stored else None,
         structure="",
         latency=dict.fromkeys(workloads, timed),
     )
@@ -172,19 +170,19 @@ def reading_name(metric: str, slice_name: str) -> str:
     return metric if slice_name == WHOLE else f"{metric}.{slice_name}"
 
 
-def scored_reading(value: float, ratio: float, error: float | None) -> Reading:
+def scored_reading(value: float, ratio: float, error: float | None, *, binds: bool = True) -> Reading:
     """A quality beside the baseline's, with the standard error of the ratio if it is known."""
     if error is None:
-        return Reading(value, ratio)
+        return Reading(value, ratio, binds=binds)
     # As many other units err as much as these did: the difference of two such measurements has twice the variance.
-    return Reading(value, ratio, error=error, repeat=math.sqrt(2) * error)
+    return Reading(value, ratio, error=error, repeat=math.sqrt(2) * error, binds=binds)
 
 
 def timed_reading(latency: Latency, *, baseline_ms: float) -> Reading:
     """A latency beside the baseline's median."""
     count = len(latency.rounds)
     if count < 2:
-        within = (latency.ratio_high - latency.ratio_low) / 2 / _quantile(0.975, math.inf)
+        within = (latency.ratio_high - latency.ratio_low) / 2 / student_quantile(0.975, math.inf)
         return Reading(baseline_ms * latency.ratio, latency.ratio, error=within)
     spread = latency.ratio * statistics.stdev([math.log(ratio) for ratio in latency.rounds])
     return Reading(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
-from autoprune.models.table import Linear, Table
+from autoprune.models.table import FLOAT_BITS, Linear, Table
 from autoprune.packing.arrays import numpy_of
 
 Watch = Callable[[str, Tensor], Tensor]
@@ -45,9 +45,13 @@ class Model(nn.Module):
 
     Attributes:
         points: whether removed rows are answered by the nearest that stays; None: they cannot be.
+        stored_bits: of each dimension of a vector that it gives, where whoever uses it stores these.
+        entropy: whether the files of its artifact are entropy-coded.
     """
 
     points: bool | None = None
+    stored_bits: int = FLOAT_BITS
+    entropy: bool = False
 
     def __init__(
         self,
@@ -211,6 +215,10 @@ class Model(nn.Module):
     def turns_freely(self, axis: Axis) -> bool:
         """Whether turning an axis costs nothing when the model answers: no product that it does not do anyway."""
         return False
+
+    def unstorable(self, bits: int) -> str:
+        """Why what it gives cannot be stored in so many bits for each dimension; empty if it can."""
+        return "nobody stores what this model gives; leave the stage out"
 
     def packed(self) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray[Any, Any]]]:
         """The tables as they ship: what a manifest says of each, by name, and their arrays (`user.codes`).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -85,15 +85,13 @@ class Planned(Table):
         if rows is None:
             self._check_room("its rows at one time", copies=1)
             rows = torch.arange(self.rows, device=self.index.device)
-        return self._hidden(self._turned(self.weight[self.index[rows]]), rows)
-
-    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """The weights, block by block, each with where it stands."""
-        return ((some, self._block(some)) for some in blocks_of(self.rows, self.weight.shape[1]))
+        return self._hidden(self._turned(self.weight.index_select(0, self.index[rows])), rows)
 
     def lengths(self) -> Tensor:
         found = torch.empty(self.rows, device=self.weight.device)  # pieces of it would lie between what blocks leave
-        for some, block in self.blocks():
+        turned = self.turn is not None and not (self.dim == len(self.turn) and self.dim_mask.all())
+        for some in blocks_of(self.rows, self.weight.shape[1]):  # a turn that keeps all dimensions keeps lengths
+            block = self._block(some) if turned else self._hidden(self._source(some), some)
             found[some] = torch.linalg.vector_norm(block, dim=1)
         return found
 
@@ -154,8 +152,12 @@ class Planned(Table):
 
     @torch.no_grad()
     def _block(self, some: slice) -> Tensor:
-        whole = self.rows == self.original_rows
-        return self._hidden(self._turned(self.weight.detach()[some if whole else self.index[some]]), some)
+        return self._hidden(self._turned(self._source(some)), some)
+
+    def _source(self, some: slice) -> Tensor:
+        """Rows as they were before any turn."""
+        source, whole = self.weight.detach(), self.rows == self.original_rows
+        return source[some] if whole else source.index_select(0, self.index[some])  # twice as fast as source[index]
 
     def _turned(self, source: Tensor) -> Tensor:
         return source if self.turn is None else source @ self.turn
@@ -182,12 +184,24 @@ class Planned(Table):
         return hashlib.sha256(self.index[self.row_mask].cpu().numpy().data).digest()
 
     def _moment(self) -> Tensor:
-        """Of the rows as they were before any turn."""
-        source, whole = self.weight.detach(), not self._standing_rows()
-        index = self.index if whole else self.index[self.row_mask]
+        """Of the rows that stand, as they were before any turn; where few do not, by what these take from the whole."""
+        if not self._standing_rows():
+            return self._moment_of(None)
+        standing = self.index[self.row_mask]
+        gone = torch.ones(self.original_rows, dtype=torch.bool, device=standing.device).index_fill_(0, standing, False)
+        if 2 * len(standing) > len(gone):
+            whole = self._known.get(("moment", b""), lambda: self._moment_of(None))
+            left = whole - self._moment_of(gone.nonzero()[:, 0])
+            if 2 * left.trace() > whole.trace():  # else rounding would count
+                return left
+        return self._moment_of(standing)
+
+    def _moment_of(self, index: Tensor | None) -> Tensor:
+        """Of some of the rows that it was made from, None for all."""
+        source = self.weight.detach()
         found = torch.zeros(source.shape[1], source.shape[1], dtype=torch.float64, device=source.device)
-        for some in blocks_of(len(index), source.shape[1]):
-            block = source[some if whole else index[some]]
+        for some in blocks_of(len(source) if index is None else len(index), source.shape[1]):
+            block = source[some] if index is None else source.index_select(0, index[some])
             found += block.T @ block
         return found
 

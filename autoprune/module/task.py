@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -206,7 +207,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
 
     def parts(self, model: Adopted, runtime: str = "") -> Parts:
         found = super().parts(model, runtime)
-        return Parts(manifest=found.manifest, tensors={**found.tensors, **model.around()}, beside=found.beside)
+        return dataclasses.replace(found, tensors={**found.tensors, **model.around()})
 
     def score(self, served: ServedModule, split: str, perturbation: str | None = None) -> pd.DataFrame:
         if perturbation is None:

@@ -14,8 +14,8 @@ LEVELS: dict[float, int] = {8: 256, 4: 16, 3: 8, 2: 4, TERNARY: 3, 1: 2}
 def pack_codes(codes: Array, bits: float) -> Array:
     """Several codes a byte, in planes: byte j of a row holds columns j, j + width, j + 2 * width and so on.
 
-    A byte is a number whose digits are its codes. Codes of 3 bits lie as their lower two bits, and after these for a
-    whole row as their third.
+    A byte is a number whose digits are its codes. Codes of 3 bits are told by how far they lie from the middle, in two
+    bits, and after these for a whole row by the side, in one: so what is frequent in them can be told from the rest.
 
     Args:
         codes: uint8 [..., dim], each below `LEVELS[bits]`.
@@ -24,7 +24,8 @@ def pack_codes(codes: Array, bits: float) -> Array:
         uint8 [..., `packed_width(dim, bits)`].
     """
     if bits == 3:
-        return namespace(codes).concatenate([pack_codes(codes & 3, 2), pack_codes(codes >> 2, 1)], axis=-1)
+        side = codes >> 2
+        return namespace(codes).concatenate([pack_codes(_mirrored(codes & 3, side), 2), pack_codes(side, 1)], axis=-1)
     width = packed_width(codes.shape[-1], bits)
     packed = filled((*codes.shape[:-1], width), 0, codes, "uint8")
     for number in range(int(8 / bits)):
@@ -43,16 +44,16 @@ def unpack_codes(packed: Array, bits: float, dim: int) -> Array:
     if bits == 8:
         return packed
     if bits == 3:
-        low, high = thirds(packed, dim)
-        return unpack_codes(low, 2, dim) | unpack_codes(high, 1, dim) << 2
+        width = packed_width(dim, 2)
+        side = unpack_codes(packed[..., width:], 1, dim)
+        return _mirrored(unpack_codes(packed[..., :width], 2, dim), side) | side << 2
     planes = [plane(packed, bits, number) for number in range(int(8 / bits))]
     return namespace(packed).concatenate(planes, axis=-1)[..., :dim]
 
 
-def thirds(packed: Array, dim: int) -> tuple[Array, Array]:
-    """Of codes of 3 bits the lower two bits of each, and the third: packed as codes of 2 and of 1."""
-    width = packed_width(dim, 2)
-    return packed[..., :width], packed[..., width:]
+def _mirrored(low: Array, side: Array) -> Array:
+    """The lower two bits of codes of 3 as how far these lie from the middle, and back."""
+    return low ^ (1 - side) * 3
 
 
 def plane(packed: Array, bits: float, number: int) -> Array:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autoprune.packing.arrays import Array, bounds, cast, filled, namespace, numbers, numpy_of, repeat
-from autoprune.packing.bits import LEVELS, narrow, pack_codes, plane, thirds, unpack_codes
+from autoprune.packing.bits import LEVELS, narrow, pack_codes, plane, unpack_codes
 from autoprune.packing.packed import PackedTable, StoredTable, block_rows
 
 if TYPE_CHECKING:
@@ -175,11 +175,8 @@ def middle_code(bits: float) -> float:
 
 def _times_codes(queries: Array, packed: Array, bits: float) -> Array:
     """Queries @ codes.T for packed rows, plane by plane: planes need not be put side by side."""
-    if bits == 8:
-        return queries @ cast(packed, "float32").T
-    if bits == 3:
-        low, high = thirds(packed, queries.shape[1])
-        return _times_codes(queries, low, 2) + 4 * _times_codes(queries, high, 1)
+    if bits in (8, 3):
+        return queries @ cast(unpack_codes(packed, bits, queries.shape[1]), "float32").T
     width = packed.shape[1]
     block: Array | None = None
     for number in range(-(-queries.shape[1] // width)):
@@ -190,10 +187,9 @@ def _times_codes(queries: Array, packed: Array, bits: float) -> Array:
 
 
 def _codes_at(packed: Array, bits: float, count: int, position: Array) -> Array:
-    """Those at some places of one long row of `count` packed codes, which has as many bits in each place."""
+    """Those at some places of one long row of `count` packed codes."""
     if bits == 3:
-        low, high = thirds(packed, count)
-        return _codes_at(low, 2, count, position) | _codes_at(high, 1, count, position) << 2
+        return unpack_codes(packed, bits, count)[position]
     width = max(len(packed), 1)  # code p stands in byte p % width, plane p // width
     shift = cast(position // width * bits, "uint8")
     return (packed[position % width] >> shift) & (LEVELS[bits] - 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from autoprune.errors import AutopruneError
+from autoprune.machine import memory
 
 NPY, NPZ, SAFETENSORS, CHECKPOINT, PARQUET, JSON, TEXT = (
     "npy",
@@ -88,6 +89,24 @@ def _by_content(head: bytes) -> str | None:
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
         return CHECKPOINT
     return SAFETENSORS if head[8:10] == b'{"' else None
+
+
+def check_room(where: str, needed: float) -> None:
+    """Refuses what would not fit into the memory, before it is read.
+
+    Args:
+        where: what to call it in messages.
+        needed: bytes that reading it takes, at least.
+
+    Raises:
+        AutopruneError: with the sizes, and the way out.
+    """
+    if needed > memory():
+        raise AutopruneError(
+            f"{where}: reading it takes {needed / 1e9:,.1f} GB, and this machine has {memory() / 1e9:,.1f} GB. A .npy "
+            "file of float32 whose ids ascend, or that has none, is read where it lies: write one, block by block "
+            "(numpy.lib.format.open_memmap)."
+        )
 
 
 def open_bytes(path: Path) -> IO[bytes]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoprune.errors import AutopruneError
+from autoprune.readers.files import check_room
 
 Vectors = npt.NDArray[np.float32]
 
@@ -75,6 +76,8 @@ def as_float32(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.float32]:
     """
     if array.dtype.kind not in "fiu":
         raise AutopruneError(f"{where}: numbers must stand there, but it holds {array.dtype}.")
+    if array.dtype != np.float32:
+        check_room(where, 4.0 * array.size)
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
         return np.asarray(array, dtype=np.float32)
 
@@ -90,7 +93,11 @@ def check_finite(values: Vectors, ids: Sequence[str] | None, *, where: str) -> N
     """
     step, wrong, first = max(BLOCK_VALUES // max(int(np.prod(values.shape[1:])), 1), 1), 0, -1
     for start in range(0, len(values), step):
-        finite = np.isfinite(values[start : start + step])
+        block = values[start : start + step]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(block.sum()):  # what is not finite adds up to nothing finite
+                continue
+        finite = np.isfinite(block)
         if not finite.all():
             wrong += int((~finite).sum())
             first = start + int(np.argwhere(~finite)[0, 0]) if first < 0 else first

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from autoprune.errors import AutopruneError
-from autoprune.readers.files import IDS
+from autoprune.readers.files import IDS, check_room
 from autoprune.readers.named import NamedRows, named_rows
 
 
@@ -62,7 +62,10 @@ def _opened(path: Path) -> Any:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(path).read()
+        file = pyarrow.parquet.ParquetFile(path)
+        groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+        check_room(str(path), sum(group.total_byte_size for group in groups))
+        return file.read()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise AutopruneError(f"{path}: it cannot be read as parquet: {str(error).splitlines()[0]}.") from error
 

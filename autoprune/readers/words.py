@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from autoprune.errors import AutopruneError
-from autoprune.readers.files import open_bytes
+from autoprune.readers.files import check_room, open_bytes
 from autoprune.readers.named import NamedRows, Vectors, named_rows
 
 LINES = 8192
@@ -43,6 +43,8 @@ def read_text(path: Path) -> NamedRows:
             f"{path} is neither text nor of a format that is read; its first bytes are {first[:12]!r}."
         )
     layout = _layout(path, first, second, counts)
+    rows = path.stat().st_size / len(second or first)  # about; of what is compressed less
+    check_room(str(path), 2 * 4 * layout.dim * rows)  # while the blocks are put together
     ids, blocks = list[str](), list[Vectors]()
     with open_bytes(path) as file:
         lines = itertools.islice(enumerate(file, start=1), layout.headings, None)
@@ -171,10 +173,12 @@ def _shown(content: bytes) -> str:
 
 def _read_binary(path: Path, rows: int, dim: int) -> NamedRows:
     """word2vec's binary format: an id, a space and the values in float32, row by row."""
+    check_room(str(path), 2 * path.stat().st_size)
     with open_bytes(path) as file:
         file.readline()
         content = file.read()
-    ids, vectors, at = list[str](), np.empty((rows, dim), dtype=np.float32), 0
+    most = min(rows, len(content) // (4 * dim + 1) + 1)  # whatever the first line promises
+    ids, vectors, at = list[str](), np.empty((most, dim), dtype=np.float32), 0
     for row in range(rows):
         end = content.find(b" ", at)
         if end < 0 or end + 1 + 4 * dim > len(content):

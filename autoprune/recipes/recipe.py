@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,6 +158,14 @@ def trains_only(path: Sequence[str]) -> bool:
         return True
     step = next((name for name in reversed(path[:-1]) if name in STEPS), None)  # a stage may be named after one
     return step is not None and STEPS[step].only_trains and path[-1] not in ("method", *STEPS)
+
+
+def keys_of(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of a recipe or a space, however deep."""
+    for name, held in recipe.items():
+        yield name
+        if isinstance(held, Mapping):
+            yield from keys_of(held)
 
 
 def digest(content: Any) -> str:

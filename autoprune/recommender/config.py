@@ -24,20 +24,21 @@ class FoldIn:
 
     Attributes:
         ridge: how much vectors are drawn to the average.
+        steps: how many steps along the slope of that loss follow.
         alpha: None: they come of the loss of training; else of a ridge regression, in which all items have this weight.
     """
 
     ridge: float = 6.0
+    steps: int = 2
     alpha: float | None = None
 
     def said(self, *, temperature: float | None = None) -> dict[str, float]:
         """What an artifact says of it; `temperature` is that of the training, where it is known."""
-        settings = {
-            "ridge": self.ridge,
-            "alpha": self.alpha,
-            "temperature": temperature if self.alpha is None else None,
-        }
-        return {name: value for name, value in settings.items() if value is not None}
+        if self.alpha is not None:
+            return {"ridge": self.ridge, "alpha": self.alpha}
+        if temperature is None:
+            return {"ridge": self.ridge}
+        return {"ridge": self.ridge, "temperature": temperature, "steps": self.steps}
 
 
 @dataclass(kw_only=True)
@@ -75,6 +76,8 @@ class RecommenderConfig:
         metric: what `quality` means.
         metrics: what is reported: `ndcg@K`, `recall@K`, `hit_rate@K`.
         users_per_update: batch size of training.
+        items_per_update: that a batch is trained against, about: its own, and others that are drawn; all if there are
+            no more.
         noise: length of the Gaussian noise added to user vectors of length 1 while training.
         temperature: that cosines are divided by in the loss.
         popularity: power of an item's count that its row's length grows with; 0 for rows of one length.
@@ -87,6 +90,7 @@ class RecommenderConfig:
     metric: str = "ndcg@20"
     metrics: list[str] = field(default_factory=lambda: ["ndcg@20", "recall@20", "hit_rate@20"])
     users_per_update: int = 512
+    items_per_update: int = 16_384
     noise: float = 0.0
     temperature: float = 0.12
     popularity: float = 0.05
@@ -113,13 +117,14 @@ class RecommenderConfig:
             raise unknown("task.model.score", self.model.score, SCORES)
         if self.training.epochs < 1:
             raise AutopruneError(f"task.training.epochs >= 1 must hold, but got {self.training.epochs}.")
-        for name in ("alpha", "ridge"):
+        for name in ("alpha", "ridge", "steps"):
             if not 0 <= (getattr(self.fold_in, name) or 0) < math.inf:
                 raise AutopruneError(f"task.fold_in.{name} >= 0 must hold, but got {getattr(self.fold_in, name)}.")
         if not 1 <= self.dim <= WIDEST:
             raise AutopruneError(f"task.dim: 1 <= dim <= {WIDEST} must hold, but got {self.dim}.")
-        if self.users_per_update < 1:
-            raise AutopruneError(f"task.users_per_update >= 1 must hold, but got {self.users_per_update}.")
+        for name in ("users_per_update", "items_per_update"):
+            if getattr(self, name) < 1:
+                raise AutopruneError(f"task.{name} >= 1 must hold, but got {getattr(self, name)}.")
         if not 0 <= self.popularity <= 1:
             raise AutopruneError(f"task.popularity: 0 <= power <= 1 must hold, but got {self.popularity}.")
         if not (0 <= self.noise < math.inf and 0 < self.temperature < math.inf):

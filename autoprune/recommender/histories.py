@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
+import numpy as np
+
 from autoprune.packing.arrays import Array, bounds, namespace, numbers, numpy_of, repeat
+from autoprune.packing.ids import Packed
+from autoprune.packing.varint import from_varints, to_varints
+
+BLOCK = 2**14
+"""Lists that are compressed together: bounds the memory that it takes to read them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +72,47 @@ class Histories:
         users = library.concatenate([_owners(self), _owners(other)])
         items = library.concatenate([self.items, other.items])
         return Histories.from_pairs(users, items, count=len(self))
+
+    def encode(self) -> Packed:
+        """Compressed bytes, uint8 [m]; the order within a list is lost.
+
+        Of `BLOCK` lists at a time: the count of each, then the gaps between its sorted items, as numbers of as many
+        bytes as they need (`autoprune.packing.varint`), under zlib. First: how many blocks, and the bytes of each.
+        """
+        held = self.in_numpy()
+        order = np.lexsort((held.items, _owners(held)))
+        items = held.items[order].astype(np.int64)
+        gaps = np.diff(items, prepend=0)
+        first = held.starts[:-1][held.counts > 0]
+        gaps[first] = items[first]
+        blocks = []
+        for start in range(0, len(self), BLOCK):
+            edges = held.starts[start : start + BLOCK + 1]
+            stream = to_varints(np.concatenate([np.diff(edges), gaps[edges[0] : edges[-1]]]))
+            blocks.append(np.diff(edges).size.to_bytes(4, "little") + zlib.compress(stream.tobytes(), level=6))
+        head = np.array([len(blocks), *map(len, blocks)], dtype="<u4").tobytes()
+        return np.frombuffer(head + b"".join(blocks), dtype=np.uint8)
+
+    @staticmethod
+    def decode(packed: Packed) -> Histories:
+        """The inverse of `encode`; each list in ascending order, its items int32."""
+        content = packed.tobytes()
+        ends = 4 * (1 + int(np.frombuffer(content, "<u4", 1)[0]))
+        counts, items = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
+        for size in np.frombuffer(content[4:ends], "<u4").tolist():
+            block, ends = content[ends : ends + size], ends + size
+            lists, stream = int.from_bytes(block[:4], "little"), np.frombuffer(zlib.decompress(block[4:]), np.uint8)
+            numbers_in = from_varints(stream)
+            counts.append(numbers_in[:lists])
+            items.append(_summed(numbers_in[:lists], numbers_in[lists:]).astype(np.int32))
+        return Histories(starts=bounds(np.concatenate(counts)), items=np.concatenate(items))
+
+
+def _summed(counts: Array, gaps: Array) -> Array:
+    """The items of lists, one behind the other, by the gaps between them."""
+    items, there = gaps.cumsum(), counts > 0
+    first = bounds(counts)[:-1][there]
+    return items - np.repeat(items[first] - gaps[first], counts[there])  # without what all lists before add up to
 
 
 def _owners(histories: Histories) -> Array:

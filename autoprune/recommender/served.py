@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from autoprune.artifacts.exported import Exported, ExportedTable
+from autoprune.artifacts.inside import table_inside
 from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError
 from autoprune.packing.arrays import Array, filled, numpy_of, tensor_of
 from autoprune.packing.biased import Biased, asking
-from autoprune.packing.ids import Id, Ids, Rows, plain_id
+from autoprune.packing.ids import Id, Ids, Rows
 from autoprune.packing.rows import widened
+from autoprune.recommender.asked import how_many, item_positions, one_by_one, shown
+from autoprune.recommender.beside import histories_of, history_bytes, titles_of
 from autoprune.recommender.histories import Histories
 from autoprune.recommender.strangers import Strangers
 from autoprune.recommender.ties import Hidden
 from autoprune.recommender.topk import Search
 
 Numbers = np.ndarray[Any, np.dtype[np.float32]]
-
-LONGEST_SHOWN = 100
-"""Characters of an id that are repeated in an error."""
 
 
 class Recommendation(NamedTuple):
@@ -51,20 +53,14 @@ class Recommender(Served):
         self._user_table, self._item_table = (
             table if device == "cpu" else table.to(device) for table in (tables["user"], item_table)
         )
+        self._entries, self._stored = parts.manifest["tables"], list(parts.tensors)
         self._fold_in = dict(parts.manifest["fold_in"])
         self._user_rows, self._item_rows = (Ids.decode(parts.tensors[f"ids.{name}"]) for name in ("user", "item"))
         self.users = _whole(parts, "user", self._user_rows)
         self.items = _whole(parts, "item", self._item_rows)
-        self._titles: list[str] | None = parts.beside.values.get("titles")
         self._row_of_item = self._item_rows.positions(self.items)
         self._item_of_row = self.items.positions(self._item_rows)
-        self._histories = (
-            Histories(starts=parts.beside.tensors["starts"], items=parts.beside.tensors["history"])
-            if parts.beside.tensors
-            else Histories(starts=np.zeros(len(self.users) + 1, dtype=np.int64), items=np.empty(0, dtype=np.int64))
-        )
-        stored = (parts.beside.tensors[name] for name in ("starts", "history") if parts.beside.tensors)
-        self._history_bytes = sum(tensor.nbytes for tensor in stored)
+        self._beside = parts.beside
         self._folding: Strangers | None = None
         self._user_bias, item_bias = (parts.tensors.get(f"{name}.bias") for name in ("user", "item"))
         self._constant = float(parts.manifest.get("constant", 0.0))
@@ -81,19 +77,32 @@ class Recommender(Served):
 
     @property
     def history_bytes(self) -> int:
-        """Bytes of all histories, if a known user has no row and is served from theirs; 0 if all have one."""
-        return self._history_bytes if len(self._user_rows) < len(self.users) else 0
+        """Bytes of all histories as stored, if a known user without a row is served from theirs; 0 if all have one."""
+        return history_bytes(self._beside) if len(self._user_rows) < len(self.users) else 0
 
     @property
     def example(self) -> str:
         user = self.users.values[:1].tolist()
         return f"model.recommend(user={user[0]!r}, k=10)" if user else "model.vector(item=...)"
 
+    @property
+    def inside(self) -> str:
+        tables = "\n".join(table_inside(name, entry, self._stored) for name, entry in self._entries.items())
+        score = "u·v" + " + `user.bias`" * (self._user_bias is not None) + " + `item.bias`" * self._biased
+        score += f" + {self._constant:.7g}" if self._constant else ""
+        return (
+            f"`model/tensors.safetensors` holds\n\n{tables}\n- `ids.user`, `ids.item`: what the rows are called; JSON "
+            f"under zlib\n\nThe score of an item with the row v for a user with the row u is {score}. Whoever has no "
+            "row, or is unknown, is given one from a history, which takes autoprune. `autoprune pick … --format "
+            "numpy`, `safetensors`, `parquet` and `faiss` write plain tables."
+        )
+
     def recommend(
         self,
         user: Id | None = None,
         *,
         history: Sequence[Id] | None = None,
+        hidden: Sequence[Id] | None = None,
         k: int = 10,
         include_seen: bool = False,
     ) -> list[Recommendation]:
@@ -102,26 +111,67 @@ class Recommender(Served):
         Args:
             user: a known user; a whole number in any type of numbers, of numpy or torch too.
             history: item ids instead of (or in place of) what is known of the user; alone, it serves a stranger.
+            hidden: item ids that are not recommended, in place of what the user has seen.
             k: how many, in any type of numbers likewise; fewer come back when fewer items are left.
             include_seen: whether items of the history may be recommended again.
 
         Raises:
             AutopruneError: the user is unknown and no history is given, or k is not positive.
         """
-        count = plain_id(k)
-        if not isinstance(count, int) or count < 1:
-            raise AutopruneError(f"recommend: a whole number k >= 1 must be given, but got {k!r}.")
+        count = how_many(k, "recommend")
         seen = self._seen(user, history)
         query = self._query(user, seen, fold=history is not None)
-        rows = self._rows(seen[:0] if include_seen else seen)
-        best = self._search.topk(self._asking(query), count, Hidden(*map(self._put, (np.zeros_like(rows), rows))))
-        positions, (scores,) = self._item_of_row[numpy_of(best.rows)[0]], best.scores.tolist()
-        if offset := self._offset(user, fold=history is not None):
-            scores = [score + offset for score in scores]
-        items = self.items.values[positions].tolist()
-        titles = [self._titles[at] for at in positions.tolist()] if self._titles else map(str, items)
-        found = map(Recommendation, items, titles, scores)
-        return [recommendation for recommendation in found if recommendation.score > float("-inf")]
+        unwanted = seen[: 0 if include_seen else None] if hidden is None else self._positions(hidden, "hidden")
+        rows = self._rows(unwanted)
+        items, scores = self._best(query, count, np.zeros_like(rows), rows)
+        return self._told(items[0], scores[0], self._offset(user, fold=history is not None))
+
+    def recommend_batch(
+        self,
+        users: Sequence[Id] | None = None,
+        *,
+        histories: Sequence[Sequence[Id]] | None = None,
+        hidden: Sequence[Sequence[Id]] | None = None,
+        k: int = 10,
+        include_seen: bool = False,
+    ) -> list[list[Recommendation]]:
+        """What `recommend` gives to each of many, all computed at once.
+
+        Args:
+            users: known ones; or
+            histories: of strangers, item ids.
+            hidden: of each, item ids that are not recommended, in place of what was seen.
+            k: how many each.
+            include_seen: whether items of a history may be recommended again.
+
+        Raises:
+            AutopruneError: as `recommend`; not just one of both is given, or `hidden` is not as many lists.
+        """
+        count = how_many(k, "recommend_batch")
+        if (users is None) == (histories is None):
+            raise AutopruneError("recommend_batch: exactly one of users=[…] and histories=[[…], …] must be given.")
+        asked = None if users is None else one_by_one(users, "users", "ids of users")
+        if asked is None:
+            total, owner, seen = self._lists(histories, "histories")
+            offsets = [self._offset(None, fold=True)] * total
+        else:
+            owner, seen = self._histories.take(np.array([self._known(user) for user in asked], dtype=np.int64))
+            total, offsets = len(asked), [self._offset(user, fold=False) for user in asked]
+        if not total:
+            return []
+        owner, rows = self._owned_rows(owner, seen)
+        vectors = (
+            self._strangers.vectors(owner, rows, count=total) if asked is None else self._vectors(asked, owner, rows)
+        )
+        if hidden is not None:
+            lists, *unwanted = self._lists(hidden, "hidden")
+            if lists != total:
+                raise AutopruneError(f"recommend_batch: hidden must hold a list for each of {total}, but has {lists}.")
+            owner, rows = self._owned_rows(*unwanted)
+        elif include_seen:
+            owner, rows = owner[:0], rows[:0]
+        found = zip(*self._best(vectors, count, owner, rows), offsets, strict=True)
+        return [self._told(items, scores, offset) for items, scores, offset in found]
 
     def scores(self, user: Id | None = None, *, history: Sequence[Id] | None = None) -> Numbers:
         """The score of every item of `items`, float32 [len(items)]; -inf for removed items."""
@@ -145,7 +195,7 @@ class Recommender(Served):
         if row < 0:
             removed = self.items.position(item) >= 0
             why = "was removed by pruning." if removed else f"is unknown.{self.items.hint(item)}"
-            raise AutopruneError(f"vector: item {_shown(item)} {why}")
+            raise AutopruneError(f"vector: item {shown(item)} {why}")
         return numpy_of(self._item_table.decode(self._put(np.array([row])))[0])
 
     def topk(
@@ -180,11 +230,60 @@ class Recommender(Served):
         )
         if hidden is not None and hidden is not histories:
             owner, rows = self._owned_rows(*hidden.in_numpy().take(np.arange(len(hidden))))
-        best = self._search.topk(self._asking(vectors), k, Hidden(self._put(owner), self._put(rows)))
+        items, scores = self._best(vectors, k, owner, rows)
         found = np.full((len(vectors), k), -1, dtype=np.int64)
-        items = self._item_of_row[numpy_of(best.rows)]
-        found[:, : items.shape[1]] = np.where(numpy_of(best.scores) > -np.inf, items, -1)
+        found[:, : items.shape[1]] = np.where(scores > -np.inf, items, -1)
         return found
+
+    def exported(self) -> Exported:
+        """Both tables; users without a row have in theirs what their histories give them."""
+        rows = self._user_rows.positions(self.users)
+        owner, seen = self._owned_rows(*self._histories.take(np.arange(len(self.users))))
+        vectors, bias = numpy_of(self._vectors(self.users, owner, seen)), self._user_bias
+        if bias is not None:
+            bias = np.where(rows >= 0, bias[rows], bias.mean()).astype(np.float32)
+        known = ExportedTable(ids=_texts(self.users), vectors=vectors, bias=bias, packed=self._user_table)
+        item_bias = numpy_of(self._scored.tensors["bias"]) if self._biased else None
+        items = ExportedTable(
+            ids=_texts(self._item_rows),
+            vectors=numpy_of(self._item_table.values()),
+            bias=item_bias,
+            packed=self._item_table,
+        )
+        lost = ["A user who is not in the table gets no vector: to make one from a history takes autoprune."]
+        if folded := int((rows < 0).sum()):
+            lost.append(f"{folded:,} users without a row are written with the vectors that their histories give today.")
+        lost.append("Titles and histories stay out: what a user has seen is not hidden.")
+        tables = {"user": known, "item": items}
+        return Exported(tables=tables, searched="item", constant=self._constant, losses=tuple(lost))
+
+    def _best(self, vectors: Array, k: int, owner: Rows, rows: Rows) -> tuple[Rows, Numbers]:
+        """The best items of users, but `rows` of whom they are hidden: positions and scores, both [users, k or less].
+
+        Args:
+            vectors: of users, float32 [users, dim].
+            owner: from whom a row is hidden, int64 [n], ascending.
+        """
+        best = self._search.topk(self._asking(vectors), k, Hidden(self._put(owner), self._put(rows)))
+        return self._item_of_row[numpy_of(best.rows)], numpy_of(best.scores)
+
+    def _told(self, positions: Rows, scores: Numbers, offset: float) -> list[Recommendation]:
+        """Best items by their positions, for people."""
+        items, told = self.items.values[positions].tolist(), scores.tolist()
+        titles = [self._titles[at] for at in positions.tolist()] if self._titles else map(str, items)
+        scored = [score + offset for score in told] if offset else told
+        found = map(Recommendation, items, titles, scored)
+        return [recommendation for recommendation in found if recommendation.score > float("-inf")]
+
+    @cached_property
+    def _titles(self) -> list[str] | None:
+        """Of all items; None where none are known."""
+        return titles_of(self._beside)
+
+    @cached_property
+    def _histories(self) -> Histories:
+        """Of all users; empty ones where the artifact came without."""
+        return histories_of(self._beside, len(self.users))
 
     def _put(self, array: Array) -> Array:
         """An array of numpy where the tables answer."""
@@ -199,7 +298,7 @@ class Recommender(Served):
         at = self.users.position(user)
         if at < 0:
             hint = self.users.hint(user)
-            raise AutopruneError(f"user {_shown(user)} is unknown.{hint} Give history=[item ids] to serve a stranger.")
+            raise AutopruneError(f"user {shown(user)} is unknown.{hint} Give history=[item ids] to serve a stranger.")
         return at
 
     def _seen(self, user: Id | None, history: Sequence[Id] | None) -> Rows:
@@ -209,20 +308,16 @@ class Recommender(Served):
                 raise AutopruneError("one of user=… and history=[…] must be given.")
             found: Rows = self._histories.of(self._known(user))
             return found
-        if (
-            isinstance(history, str | bytes | bytearray)
-            or getattr(history, "ndim", 1) != 1
-            or not isinstance(history, Iterable)
-        ):
-            raise AutopruneError(f"history: a list of item ids must be given, but got {_shown(history)}.")
-        positions: dict[int, None] = {}  # each once, in their order
-        for item in history:
-            position = self.items.position(item)
-            if position < 0:
-                hint = self.items.hint(item)
-                raise AutopruneError(f"history: item {_shown(item)} is unknown; leave it out.{hint}")
-            positions[position] = None
-        return np.array(list(positions), dtype=np.int64)
+        return self._positions(history, "history")
+
+    def _positions(self, given: object, what: str) -> Rows:
+        return item_positions(self.items, given, what)
+
+    def _lists(self, given: object, what: str) -> tuple[int, Rows, Rows]:
+        """Lists of item ids end to end: how many lists, whose each id is, its position in `items`, int64 [n] both."""
+        found = [self._positions(one, what) for one in one_by_one(given, what, "lists of item ids", dims=2)]
+        owner = np.repeat(np.arange(len(found)), np.array([len(one) for one in found], dtype=np.int64))
+        return len(found), owner, np.concatenate([*found, np.empty(0, dtype=np.int64)])
 
     def _query(self, user: Id | None, seen: Rows, *, fold: bool) -> Array:
         """The vector that stands for a user, float32 [1, dim]."""
@@ -290,7 +385,5 @@ def _whole(parts: Parts, name: str, rows: Ids) -> Ids:
     return rows if known is None or np.array_equal(known, parts.tensors[f"ids.{name}"]) else Ids.decode(known)
 
 
-def _shown(given: object) -> str:
-    """What was given, in a line: as it is written, or its type where that takes more than a line."""
-    written = repr(given)
-    return written if len(written) <= LONGEST_SHOWN and "\n" not in written else f"of type {type(given).__name__}"
+def _texts(ids: Ids) -> list[str]:
+    return [str(one) for one in ids.values.tolist()]

@@ -16,7 +16,7 @@ SOLVED_VALUES = 2**20
 """Values of the systems that are solved at a time, and of the rows they are made of: 4 MB, which stay cached."""
 
 STEP = 0.5
-"""How far a user goes along the slope of the softmax, see `studies/strangers`."""
+"""How far a user goes along the slope of the softmax at a time, see `studies/strangers`."""
 
 COMPARED = 4096
 """Items that a slope is taken against, at most, so that large catalogues cost no more."""
@@ -32,8 +32,8 @@ class Strangers:
         u = (C + ridge * s * 1)⁻¹ (mean of H - m)
 
     One matrix serves all users. (Where rows lie in normal clouds about the users' means, it is Fisher's linear
-    discriminant (1936), drawn towards the difference of the means.) Where the temperature of the training is known, a
-    step along the slope of the loss follows, on the sphere, where r is the mean length of the rows:
+    discriminant (1936), drawn towards the difference of the means.) Where the temperature of the training is known,
+    `steps` along the slope of the loss follow, on the sphere, where r is the mean length of the rows:
 
         u / |u| + STEP * (mean of H - Σ_I softmax(u·v_i / (|u| r temperature)) v_i) / r
 
@@ -47,7 +47,8 @@ class Strangers:
 
     Args:
         items, users: the tables of the model.
-        fold_in: as an artifact says it: {ridge, temperature}, the latter only if it is known, or {ridge, alpha}.
+        fold_in: as an artifact says it: {ridge, temperature, steps}, without the latter two if the temperature is not
+            known, or {ridge, alpha}. An artifact that says no steps was made when there was one.
         biased: whether items have biases.
     """
 
@@ -58,6 +59,7 @@ class Strangers:
         self._squares = "alpha" in fold_in
         self._stretched = biased or not self._squares
         self._temperature = fold_in.get("temperature", 0.0)
+        self._steps = int(fold_in.get("steps", 1)) if self._temperature else 0
         dim, lengths = items.dim, 0.0
         gram, total, mean = (filled(shape, 0, items.like) for shape in ((dim, dim), (dim,), (dim,)))
         for block in _blocks(users):
@@ -77,7 +79,7 @@ class Strangers:
         # Without a ridge, or of items that are all alike, there may be no inverse.
         self._mean, self._inverse = mean, library.linalg.pinv(self._penalty, rtol=1e-6)
         self._compared = gram[:0]
-        if self._temperature:
+        if self._steps:
             some = numbers(items.rows, items.like)
             self._compared = items.decode(some[:: -(-items.rows // COMPARED)])
 
@@ -112,14 +114,18 @@ class Strangers:
         """The vectors of users, [users, dim], by the rows that each has seen, one user's after another's."""
         means = run_sums(seen, counts) / cast(self._put(counts), "float32")[:, None]
         found = _directions((means - self._mean) @ self._inverse)
-        if not self._temperature:
-            return found
+        for _ in range(self._steps):
+            found = _directions(found + STEP * self._slope(found, means))
+        return found
+
+    def _slope(self, users: Array, means: Array) -> Array:
+        """Where the loss falls from users' vectors of length 1, along the sphere; both float32 [users, dim]."""
         length = norms(self._compared).mean().clip(min=1e-12)
-        scores = found @ self._compared.T / (length * self._temperature)
+        scores = users @ self._compared.T / (length * self._temperature)
         library = namespace(scores)
         liked = library.exp(scores - library.amax(scores, 1)[:, None])
         slope = (means - liked @ self._compared / liked.sum(1)[:, None]) / length
-        return found + STEP * (slope - (slope * found).sum(1)[:, None] * found)
+        return slope - (slope * users).sum(1)[:, None] * users
 
     def _put(self, numbers_of: Rows) -> Array:
         """Whole numbers where the tables are."""

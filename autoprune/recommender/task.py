@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,7 @@ from autoprune.artifacts.served import Beside, Parts
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.machine import memory
 from autoprune.models.context import Context
+from autoprune.recommender.beside import make_beside
 from autoprune.recommender.config import WIDEST, RecommenderConfig
 from autoprune.recommender.data.interactions import Interactions
 from autoprune.recommender.loss import SOFTMAX_USERS, log_partition
@@ -53,11 +55,12 @@ class RecommenderTask(Task[Factorization, Recommender]):
     """Recommends items to users by the dot product of their rows.
 
     The dense model maximises the multinomial likelihood of each user's items over the whole catalogue (Liang et
-    al. 2018, "Variational Autoencoders for Collaborative Filtering") under cosines of a temperature (Wu et al. 2024,
-    "On the Effectiveness of Sampled Softmax Loss for Item Recommendation"), starting from a truncated SVD of the
-    normalised interactions. The likelihood of seen items says too little for popular ones, as rare ones are learned by
-    heart; so items are served at cosine x popularity^power (Zhang et al. 2021, "Causal Intervention for Leveraging
-    Popularity Bias in Recommendation"). `settle` folds both into the rows: what serves is a plain dot product.
+    al. 2018, "Variational Autoencoders for Collaborative Filtering") under cosines of a temperature; a part of a large
+    catalogue stands for it (Wu et al. 2024, "On the Effectiveness of Sampled Softmax Loss for Item
+    Recommendation"). It starts from a truncated SVD of the normalised interactions. The likelihood of seen items says
+    too little for popular ones, as rare ones are learned by heart; so items are served at cosine x popularity^power
+    (Zhang et al. 2021, "Causal Intervention for Leveraging Popularity Bias in Recommendation"). `settle` folds both
+    into the rows: what serves is a plain dot product.
     """
 
     slices = SLICES
@@ -103,6 +106,8 @@ class RecommenderTask(Task[Factorization, Recommender]):
         settings = dataclasses.asdict(self.config)
         for reported_only in ("metrics", "data", "model"):  # data and tables themselves are hashed, wherever they lie
             settings.pop(reported_only, None)
+        if len(self.data.items) <= self.config.items_per_update:  # nothing is drawn
+            settings.pop("items_per_update")
         return f"{self._fingerprint} {json.dumps(settings, sort_keys=True)}"
 
     def context(self, *, seed: int, device: torch.device) -> Context:
@@ -196,7 +201,13 @@ class RecommenderTask(Task[Factorization, Recommender]):
         # Of user u with items H: Σ_H log softmax = u·Σ_H v - |H| log Σ exp(u·v).
         sums = torch.zeros_like(user_vectors).index_add(0, owner, item_vectors.index_select(0, rows))
         counts = torch.bincount(owner, minlength=len(users)).to(user_vectors)
-        log_likelihood: Tensor = (user_vectors * sums).sum() - log_partition(user_vectors, item_vectors, counts)
+        opposed = user_vectors
+        if len(item_vectors) > self.config.items_per_update:
+            compared, logs = _opponents(rows.cpu(), len(item_vectors), self.config.items_per_update)
+            # What an item stands for is a dimension more, in which all users are 1.
+            item_vectors = torch.cat([item_vectors[compared.to(device)], logs[:, None].to(device)], dim=1)
+            opposed = torch.nn.functional.pad(user_vectors, (0, 1), value=1.0)
+        log_likelihood: Tensor = (user_vectors * sums).sum() - log_partition(opposed, item_vectors, counts)
         # Divided by a typical batch's interactions, so that users count by what they did.
         return -log_likelihood / max(1.0, len(users) * len(self.data.train.items) / len(self._trainable))
 
@@ -298,11 +309,28 @@ class RecommenderTask(Task[Factorization, Recommender]):
 
     def _make_beside(self) -> Beside:
         known = self.data.train.joined(self.data.validation)
-        values = {"titles": self.data.titles} if self.data.titles else {}
-        tensors = {
-            "users": self.data.users.encode(),
-            "items": self.data.items.encode(),
-            "starts": known.starts.numpy(),
-            "history": known.items.to(torch.int32).numpy(),
-        }
-        return Beside(values=values, tensors=tensors)
+        titles = self.data.titles
+        return make_beside(users=self.data.users, items=self.data.items, histories=known.in_numpy(), titles=titles)
+
+
+def _opponents(seen: Tensor, items: int, count: int) -> tuple[Tensor, Tensor]:
+    """Items that stand for a catalogue: those that the batch has seen, and others, drawn.
+
+    Whatever weighs much in somebody's softmax is mostly an item of theirs, or a popular one: these are all there, and
+    only the rest is estimated.
+
+    Args:
+        seen: positions of items, int64 [n].
+        items: of the catalogue.
+        count: how many are wanted, about; a quarter of them are drawn in any case.
+
+    Returns:
+        Positions, int64 [m], and the logarithm of how many items each stands for, float32 [m].
+    """
+    is_seen = torch.zeros(items, dtype=torch.bool)
+    is_seen[seen] = True
+    own, others = is_seen.nonzero()[:, 0], (~is_seen).nonzero()[:, 0]
+    drawn = min(len(others), max(count - len(own), count // 4))
+    logs = torch.zeros(len(own) + drawn)
+    logs[len(own) :] = math.log(len(others) / max(drawn, 1))
+    return torch.cat([own, others[torch.randint(len(others), (drawn,))]]), logs

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import AutopruneError, doing
+from autoprune.errors import AutopruneError
 from autoprune.fits import fits
 from autoprune.measure.measurement import SEARCH, Latency, Measurement
+from autoprune.record.journal import Journal, Turn
 
 BASELINE = "baseline"
 """The name of the candidate that all others are read against; its number is 0."""
@@ -44,7 +45,8 @@ class Candidate:
     """A recipe with what came of it.
 
     Attributes:
-        number: in the order in which candidates were asked for; 0 is the baseline.
+        number: in the order in which candidates were finished, of those in the making at once in the order in which
+            they were asked for; 0 is the baseline.
         name: `baseline`, the name of a preset, or `trial`.
         key: of the plan; equal plans are one candidate.
         recipe: as nested plain values.
@@ -113,36 +115,32 @@ class Archive:
     """The candidates of a study, in a file that survives a kill at any byte.
 
     Args:
-        path: made on the first `add`. A last line that was torn by a kill, or is being written, is left out.
-        mending: whether such a line is cut off the file; only for who holds the study, and is about to append.
+        path: made on the first `add`.
+        turn: as `autoprune.record.journal.Journal` takes it.
 
     Attributes:
         candidates: by key, in order of arrival. Where several were in the making at once, that is not the order of
             their numbers, and after a kill a number can be missing for good.
     """
 
-    def __init__(self, path: Path, *, mending: bool = False) -> None:
+    def __init__(self, path: Path, *, turn: Turn = nullcontext) -> None:
         self.path = path
         self.candidates: dict[str, Candidate] = {}
-        if mending:
-            mend(path)
-        taken: set[int] = set()
-        for number, line in enumerate(whole_lines(path), start=1):
+        self._journal = Journal(path, turn=turn)
+        self._taken: set[int] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Reads what other processes have appended."""
+        for number, line in self._journal.news():
             try:
-                candidate = Candidate.from_json(json.loads(line))
-                whole = candidate.rejected or all(found.is_whole for found in candidate.measurements)
-                searched = any(found.purpose == SEARCH for found in candidate.measurements)
-                if not (whole and searched and fits(candidate, Candidate)):
-                    raise ValueError("a value is missing, or of another type than was written")
-                if all(found.purpose != SEARCH for found in candidate.measurements):
-                    raise ValueError("it was not measured for the search")
+                candidate = _read(line)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                raise AutopruneError(f"{path}:{number}: {self._explained(line, error)}") from error
-            if candidate.key not in self.candidates and candidate.number in taken:
+                raise AutopruneError(f"{self.path}:{number}: {self._explained(line, error)}") from error
+            if candidate.key not in self.candidates and candidate.number in self._taken:
                 # Older versions gave a number twice after a line was taken out.
-                candidate = dataclasses.replace(candidate, number=max(taken) + 1)
-            taken.add(candidate.number)
-            self.candidates[candidate.key] = candidate
+                candidate = dataclasses.replace(candidate, number=max(self._taken) + 1)
+            self._hold(candidate)
 
     @property
     def baseline(self) -> Candidate | None:
@@ -160,12 +158,46 @@ class Archive:
 
     def add(self, candidate: Candidate) -> None:
         """Appends a candidate, or one that is known with more measurements; when this returns it is on disk."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            file.write(json.dumps(candidate.to_json(), separators=(",", ":")) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with self._journal.turn():
+            self.refresh()
+            self._append(candidate)
+
+    def keep(self, candidate: Candidate) -> Candidate:
+        """As `add`, of one that was just made: it has the next number, but for the baseline, which has 0.
+
+        Returns:
+            The candidate as it is archived: another process may have been first.
+        """
+        with self._journal.turn():
+            self.refresh()
+            if candidate.key not in self.candidates:
+                number = candidate.number and max(self._taken, default=0) + 1
+                self._append(dataclasses.replace(candidate, number=number))
+        return self.candidates[candidate.key]
+
+    def _append(self, candidate: Candidate) -> None:
+        self._journal.append([json.dumps(candidate.to_json(), separators=(",", ":"))])
+        self._hold(candidate)
+
+    def _hold(self, candidate: Candidate) -> None:
+        self._taken.add(candidate.number)
         self.candidates[candidate.key] = candidate
+
+
+def _read(line: bytes) -> Candidate:
+    """The candidate that a line describes.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, RecursionError: it describes none.
+    """
+    candidate = Candidate.from_json(json.loads(line))
+    whole = candidate.rejected or all(found.is_whole for found in candidate.measurements)
+    searched = any(found.purpose == SEARCH for found in candidate.measurements)
+    if not (whole and searched and fits(candidate, Candidate)):
+        raise ValueError("a value is missing, or of another type than was written")
+    if all(found.purpose != SEARCH for found in candidate.measurements):
+        raise ValueError("it was not measured for the search")
+    return candidate
 
 
 def newer_fields(line: bytes) -> list[str]:
@@ -184,17 +216,3 @@ def newer_fields(line: bytes) -> list[str]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
     return [] if missing else sorted(unknown)
-
-
-def whole_lines(path: Path) -> list[bytes]:
-    """The terminated lines of a file that is only appended to; none where there is no file."""
-    with doing(f"{path} cannot be read"):
-        return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-
-
-def mend(path: Path) -> None:
-    """Cuts an unterminated last line off a file."""
-    if path.exists():
-        whole = sum(len(line) + 1 for line in whole_lines(path))
-        with path.open("r+b") as file:
-            file.truncate(whole)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections import Counter
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoprune.fits import fits
-from autoprune.record.archive import mend, whole_lines
+from autoprune.record.journal import Journal, Turn
 
 FAILED = "failed.jsonl"
 """Their file in a study's folder."""
@@ -42,18 +42,21 @@ class Failures:
 
     Args:
         path: made on the first `add`. What cannot be read is left out: nothing rests on it.
-        mending: whether a torn last line is cut off; only for who is about to append.
+        turn: as `autoprune.record.journal.Journal` takes it.
 
     Attributes:
         found: the latest of each plan, by key.
     """
 
-    def __init__(self, path: Path, *, mending: bool = False) -> None:
+    def __init__(self, path: Path, *, turn: Turn = nullcontext) -> None:
         self.path = path
         self.found: dict[str, Failure] = {}
-        if mending:
-            mend(path)
-        for line in whole_lines(path):
+        self._journal = Journal(path, turn=turn)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Reads what other processes have appended."""
+        for _, line in self._journal.news():
             try:
                 failure = Failure(**json.loads(line))
             except (ValueError, TypeError, RecursionError):
@@ -63,10 +66,9 @@ class Failures:
 
     def add(self, failure: Failure) -> None:
         """Appends a failure; when this returns it is on disk."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(dataclasses.asdict(failure), separators=(",", ":")) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with self._journal.turn():
+            self.refresh()
+            self._journal.append([json.dumps(dataclasses.asdict(failure), separators=(",", ":"))])
         self.found[failure.key] = failure
 
     def text(self, made: Collection[str]) -> str:

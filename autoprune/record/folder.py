@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 from autoprune.errors import AutopruneError, doing, nearest
 from autoprune.fits import fits
 from autoprune.overrides import key_of, written
-from autoprune.record.archive import LOST, whole_lines
+from autoprune.record.archive import LOST
+from autoprune.record.journal import whole_lines
 
 WRITTEN: dict[str, Any] = {
     "definition": dict[str, Any],
@@ -71,13 +72,14 @@ def read_study(folder: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def open_folder(folder: Path, *, definition: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+def open_folder(folder: Path, *, definition: Mapping[str, Any], told: Mapping[str, Any], joining: bool = False) -> None:
     """Makes a study of the folder, or sees that the study in it is the same one; what has measured nothing is none yet.
 
     Args:
         folder: held by this process, see `driving`.
         definition: what the study is.
         told: all else that `Record` knows of it. It may differ when a study goes on; the latest is kept.
+        joining: whether others drive the study, so that it is one whatever was measured.
 
     Raises:
         AutopruneError: the folder holds a study with another definition; the message shows the difference.
@@ -88,7 +90,7 @@ def open_folder(folder: Path, *, definition: Mapping[str, Any], told: Mapping[st
         **told,
         "started_in": [os.path.relpath(Path.cwd(), folder), str(Path.cwd())],
     }
-    if path.exists() and whole_lines(folder / "archive.jsonl"):
+    if path.exists() and (joining or whole_lines(folder / "archive.jsonl")):
         known = read_study(folder)
         begun = known["definition"]
         changed = changes(begun, definition, labels=("was", "is"))
@@ -202,26 +204,55 @@ GO_ON = "What is finished is kept; make room, or mend what else it is, and the s
 
 
 @contextmanager
-def driving(folder: Path) -> Iterator[None]:
+def driving(folder: Path, *, together: bool = False) -> Iterator[None]:
     """Holds the study for this process; makes its folder.
+
+    Args:
+        together: whether others may hold it as well, who take turns with this one.
 
     Raises:
         AutopruneError: another process holds it.
     """
+    if together:
+        with _held_together(folder):
+            yield
+        return
     lock = FileLock(folder / "lock", timeout=0)
     with doing(f"study {folder.name!r} cannot be opened for writing", "study.dir=… names another place."):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
         except Timeout:  # which is an OSError too
-            raise AutopruneError(
-                f"study {folder.name!r} is being run by another process; wait for it, or give a search another "
-                "study.name."
-            ) from None
+            raise _held(folder) from None
     try:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _held_together(folder: Path) -> Iterator[None]:
+    """A lock on the same file as `driving` has on it, which stands beside others of its kind alone."""
+    try:
+        import fcntl
+    except ModuleNotFoundError as error:
+        raise AutopruneError("study.storage: drivers share a study's folder on Linux and macOS.") from error
+    with doing(f"study {folder.name!r} cannot be opened for writing", "study.dir=… names another place."):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _held(folder) from None
+        yield
+
+
+def _held(folder: Path) -> AutopruneError:
+    return AutopruneError(
+        f"study {folder.name!r} is being run by another process; wait for it, or give a search another study.name. "
+        "Several drive a study together where all are given one study.storage=…"
+    )
 
 
 def _missing(folder: Path) -> AutopruneError:

@@ -6,10 +6,11 @@ saved; nothing is timed. By looks a search chooses what is worth making; the fro
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from autoprune.errors import AutopruneError
 from autoprune.fits import fits
 from autoprune.measure.measurement import RULES, SEARCH, WHOLE, Measurement
-from autoprune.record.archive import mend, whole_lines
+from autoprune.record.journal import Journal, Turn
 
 LOOKS = "looks.jsonl"
 """The file of looks in a study's folder."""
@@ -28,7 +29,7 @@ class Look:
     """What a recipe promised.
 
     Attributes:
-        number: in the order in which looks were asked for; 0 is the dense model.
+        number: in the order in which looks were taken; 0 is the dense model.
         key: of the plan that the recipe describes when it is trained to the end.
         recipe: as nested plain values.
         summary: the plan in a few words.
@@ -38,6 +39,7 @@ class Look:
         counts: units that each of these rests on; of the dense model's look alone, by which others are read.
         errors: standard error of a metric's ratio to the dense model's, by a paired comparison; where it is known.
         size_bytes: of what the model needs to answer, if it were saved; 0 where it failed.
+        vector_bytes: of the vector that is stored of each text, where users store any.
         products: multiplications that one request takes, by the shapes alone; stands for latency, which is not timed.
         seconds: that it took.
         failed: why nothing came of it; empty if something did.
@@ -54,6 +56,7 @@ class Look:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     size_bytes: int = 0
+    vector_bytes: int | None = None
     products: int = 0
     seconds: float = 0.0
     failed: str = ""
@@ -78,6 +81,7 @@ class Look:
             errors=self.errors,
             size_bytes=self.size_bytes,
             memory_bytes=self.size_bytes,
+            vector_bytes=self.vector_bytes,
             structure="",
             latency={},
             rules=RULES,
@@ -88,28 +92,33 @@ class Looks:
     """The looks of a study, in a file that survives a kill at any byte.
 
     Args:
-        path: made on the first `add`. A torn last line is left out.
-        mending: whether such a line is cut off the file; only for who holds the study, and is about to append.
+        path: made on the first `add`.
+        turn: as `autoprune.record.journal.Journal` takes it.
 
     Attributes:
         found: by key of the plan and epochs trained, in order of arrival.
     """
 
-    def __init__(self, path: Path, *, mending: bool = False) -> None:
+    def __init__(self, path: Path, *, turn: Turn = nullcontext) -> None:
         self.path = path
         self.found: dict[tuple[str, int], Look] = {}
-        if mending:
-            mend(path)
-        for number, line in enumerate(whole_lines(path), start=1):
+        self._journal = Journal(path, turn=turn)
+        self._last = 0  # the largest number
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Reads what other processes have appended."""
+        for number, line in self._journal.news():
             try:
                 look = Look(**json.loads(line))
                 if not fits(look, Look):
                     raise ValueError("a value is of another type than was written")
             except (ValueError, TypeError, RecursionError) as error:
                 raise AutopruneError(
-                    f"{path}:{number}: the line is no look ({error}); take it out, and what it held is looked at again."
+                    f"{self.path}:{number}: the line is no look ({error}); take it out, and what it held is looked at "
+                    "again."
                 ) from error
-            self.found[look.key, look.epochs] = look
+            self._hold(look)
 
     def __len__(self) -> int:
         return len(self.found)
@@ -121,12 +130,34 @@ class Looks:
 
     def add(self, *looks: Look) -> None:
         """Appends looks; when this returns they are on disk."""
-        lines = [json.dumps(_plain(look), separators=(",", ":")) + "\n" for look in looks]
-        with self.path.open("a") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        self.found |= {(look.key, look.epochs): look for look in looks}
+        with self._journal.turn():
+            self.refresh()
+            self._append(looks)
+
+    def keep(self, *looks: Look) -> None:
+        """As `add`, of looks that were just taken: they have the next numbers, but for the dense model's, which has 0.
+
+        What another process was first to look at is left as it is.
+        """
+        with self._journal.turn():
+            self.refresh()
+            new = {(look.key, look.epochs): look for look in looks if (look.key, look.epochs) not in self.found}
+            numbers = range(self._last + 1, self._last + 1 + len(new))
+            self._append(
+                [
+                    dataclasses.replace(look, number=look.number and number)
+                    for look, number in zip(new.values(), numbers, strict=True)
+                ]
+            )
+
+    def _append(self, looks: Sequence[Look]) -> None:
+        self._journal.append(json.dumps(_plain(look), separators=(",", ":")) for look in looks)
+        for look in looks:
+            self._hold(look)
+
+    def _hold(self, look: Look) -> None:
+        self._last = max(self._last, look.number)
+        self.found[look.key, look.epochs] = look
 
 
 def _plain(look: Look) -> Mapping[str, Any]:

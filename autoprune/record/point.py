@@ -84,13 +84,16 @@ class Point:
 
         return artifact.load(self.folder)
 
-    def save(self, to: str | os.PathLike[str], *, format: str = OWN) -> Path:
+    def save(self, to: str | os.PathLike[str], *, format: str = OWN, bare: bool = False) -> Path:
         """Copies the artifact to a new folder, or writes it there in another format.
+
+        Args:
+            bare: whether what lies beside the model is left out, such as titles and histories.
 
         Raises:
             AutopruneError: the folder exists, there is no such format, or the artifact has no such form.
         """
-        find_format(format).write(self.folder, Path(to))
+        find_format(format, bare=bare).write(self.folder, Path(to))
         return Path(to)
 
 

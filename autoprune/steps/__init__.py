@@ -18,11 +18,12 @@ from autoprune.steps.product import Product
 from autoprune.steps.quantize import Mixed, Quantize
 from autoprune.steps.rows import Rows
 from autoprune.steps.step import Step
+from autoprune.steps.store import Store
 from autoprune.steps.tiers import Tiers
 from autoprune.steps.width import Ffn, Heads
 
 STEPS: dict[str, type[Step]] = {
-    step.name: step for step in (Layers, Heads, Ffn, Rows, Dims, L1, Magnitude, Quantize, Mixed, Product, Tiers)
+    step.name: step for step in (Layers, Heads, Ffn, Rows, Dims, L1, Magnitude, Quantize, Mixed, Product, Tiers, Store)
 }
 
 CANNOT_FOLLOW: dict[tuple[str, str], str] = {

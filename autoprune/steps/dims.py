@@ -16,7 +16,7 @@ from autoprune.models.model import Model
 from autoprune.steps.importance import dim_activation, dim_norm
 from autoprune.steps.step import Step, check_choice, removed
 
-IMPORTANCES = ("norm", "activation", "pca")
+IMPORTANCES = ("norm", "activation", "pca", "prefix")
 
 
 def principal_rotation(moments: list[Tensor]) -> Tensor:
@@ -44,7 +44,8 @@ class Dims(Step):
     Attributes:
         sparsity: fraction of the dimensions removed (or a mapping from axis to fraction); at least one stays.
         importance: `norm` cuts the dimensions of smallest norm, `activation` those of smallest mean absolute value
-            across inputs, `pca` turns to principal axes first and cuts the weakest.
+            across inputs, `pca` turns to principal axes first and cuts the weakest, `prefix` keeps the first ones, for
+            models that were trained so (Kusupati et al. 2022, "Matryoshka Representation Learning").
     """
 
     name: ClassVar[str] = "dims"
@@ -81,6 +82,8 @@ class Dims(Step):
                 continue  # a schedule stands still between its stairs
             if self.importance == "activation":
                 importance = dim_activation(model, axis, context)
+            elif self.importance == "prefix":
+                importance = -torch.arange(size, dtype=torch.float32, device=model.device)
             else:
                 importance = dim_norm(model.squares(axis, context))
             model.hide(axis, importance.topk(stay).indices.sort().values)

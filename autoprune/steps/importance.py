@@ -173,7 +173,14 @@ def most_faithful_layers(model: Model, axis: Axis, stay: int, inputs: Sequence[A
             agreement = {}
             for at in standing:
                 model.hide(axis, torch.tensor([other for other in standing if other != at]))
-                agreement[at] = float(cosine_similarity(model.calibrate(inputs), whole).mean())
+                agreement[at] = _agreement(model.calibrate(inputs), whole)
             standing.remove(max(agreement, key=lambda at: agreement[at]))
     model.hide(axis, before)
     return torch.tensor(standing)
+
+
+def _agreement(found: Tensor, wanted: Tensor) -> float:
+    """The mean cosine of vectors, float32 [n, size]; of single numbers their correlation, as a cosine tells nothing."""
+    if wanted.shape[1] > 1:
+        return float(cosine_similarity(found, wanted).mean())
+    return float(cosine_similarity(found - found.mean(), wanted - wanted.mean(), dim=0))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from autoprune.errors import RecipeError, seen_from
+from autoprune.errors import AutopruneError, RecipeError, seen_from
 from autoprune.models.axis import Axis, by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
@@ -18,6 +18,7 @@ from autoprune.models.table import FLOAT_BITS, Learner
 from autoprune.packing.bits import TERNARY
 from autoprune.packing.codes import Uniform
 from autoprune.packing.normal import Normal
+from autoprune.packing.squeezed import zstandard
 from autoprune.steps.compensation import compensate
 from autoprune.steps.importance import row_frequency
 from autoprune.steps.sharing import check_mean, is_mean, shared_bits
@@ -48,6 +49,8 @@ class Coded(Step):
 
     Attributes:
         levels: `even` or `normal`; codes of 8 bits have even levels in any case.
+        entropy: whether the files of the model are entropy-coded (`autoprune.packing.squeezed`), which changes no
+            answer: fewer bytes the less alike codes are in how frequent they are.
     """
 
     rank: ClassVar[int] = 2
@@ -55,18 +58,30 @@ class Coded(Step):
     trainable: ClassVar[bool] = False
 
     levels: str = EVEN
+    entropy: bool = False
 
     def parameters(self) -> dict[str, Any]:
         found = super().parameters()
-        if self.levels == EVEN:  # as recipes were written before there were others
-            found.pop("levels")
-        return found
+        former = {"levels": EVEN, "entropy": False}  # recipes that were written before do not say them
+        return {name: value for name, value in found.items() if value != former.get(name, ...)}
 
     def check_levels(self, model: Model) -> None:
-        """Refuses levels that are unknown, or that a model's kernels cannot take."""
+        """Refuses levels that are unknown, or that a model's kernels cannot take, and what entropy cannot be."""
+        if not isinstance(self.entropy, bool):
+            raise RecipeError(("entropy",), f"true or false must be given, but got {self.entropy!r}.")
+        if self.entropy:
+            try:
+                zstandard()
+            except AutopruneError as error:
+                raise RecipeError(("entropy",), str(error)) from error
         check_choice("levels", self.levels, WIDTHS)
         if self.levels == NORMAL and len(model.lookups) < len(model.tables):
             raise RecipeError(("levels",), f"the linear maps of this model take even levels, but got {self.levels!r}.")
+
+    @property
+    def manner(self) -> str:
+        """How codes are made, in words, where it is not the usual way."""
+        return f" {self.levels}" * (self.levels != EVEN) + ", entropy-coded" * self.entropy
 
     def learner(self, bits: float, *, search: bool = True) -> Learner:
         """How rows are coded, where they are when a stage ends."""
@@ -75,6 +90,7 @@ class Coded(Step):
         return Uniform(bits=int(bits), search=search)
 
     def convert(self, model: Model, context: Context) -> None:
+        model.entropy = model.entropy or self.entropy
         if context.rehearsal:  # codes change no shape, and take longer than all else
             return
         if self.levels == NORMAL:
@@ -128,7 +144,7 @@ class Quantize(Coded):
             words = ", ".join(f"{name} {_bits(width)}" for name, width in self.parameters()["bits"].items())
         else:
             words = _bits(self.bits)
-        words = words if self.levels == EVEN else f"{words} {self.levels}"
+        words += self.manner
         return f"{words}, compensated" if self.compensate else words
 
     def check(self, model: Model) -> None:
@@ -195,8 +211,7 @@ class Mixed(Coded):
     tail_bits: float = 4
 
     def summary(self) -> str:
-        normal = f" {self.levels}" * (self.levels != EVEN)
-        return f"{100 * self.head:.4g}% of rows {_bits(self.head_bits)}, others {self.tail_bits}{normal}"
+        return f"{100 * self.head:.4g}% of rows {_bits(self.head_bits)}, others {self.tail_bits}{self.manner}"
 
     def check(self, model: Model) -> None:
         check_lookups(model)
@@ -279,7 +294,8 @@ def check_width(width: object, path: tuple[str, ...], widths: tuple[float, ...])
         RecipeError: with the path.
     """
     if width not in widths or type(width) is not type(widths[widths.index(width)]):
-        raise RecipeError(path, f"one of {', '.join(map(str, widths))} must be given, but got {width!r}.")
+        way = f"; {TERNARY} bits take levels=normal" * (width == TERNARY)
+        raise RecipeError(path, f"one of {', '.join(map(str, widths))} must be given, but got {width!r}{way}.")
 
 
 def _bits(width: float) -> str:

@@ -11,7 +11,7 @@ from autoprune.models.model import Model
 from autoprune.models.table import Learner
 from autoprune.packing.product import ROUNDS, Codebooks
 from autoprune.steps.product import MOST_ENTRIES, check_runs
-from autoprune.steps.quantize import EVEN, WIDTHS, Coded, check_width, code_tiers, spread
+from autoprune.steps.quantize import WIDTHS, Coded, check_width, code_tiers, spread
 from autoprune.steps.step import check_lookups
 
 
@@ -38,8 +38,8 @@ class Tiers(Coded):
 
     def summary(self) -> str:
         middle = f", {100 * self.middle:.4g}% {self.middle_bits}" * bool(self.middle)
-        normal = f" {self.levels}" * (self.levels != EVEN)
-        return f"{100 * self.head:.4g}% of rows {self.head_bits} bits{middle}{normal}, others product {self.width} dims"
+        head = f"{100 * self.head:.4g}% of rows {self.head_bits} bits{middle}"
+        return f"{head}, others product {self.width} dims{self.manner}"
 
     def check(self, model: Model) -> None:
         check_lookups(model)
@@ -57,6 +57,7 @@ class Tiers(Coded):
             )
 
     def convert(self, model: Model, context: Context) -> None:
+        model.entropy = model.entropy or self.entropy
         self.code(model, context)
 
     def code(self, model: Model, context: Context) -> None:

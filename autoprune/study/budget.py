@@ -42,6 +42,11 @@ class Budget:
             return left
         return left - min(self._verification(), RESERVED * 60 * self._minutes)
 
+    @property
+    def ending(self) -> Deadline:
+        """When the search is over."""
+        return Deadline.after(self.seconds)
+
     def share(self, share: float, *, but: float = 0.0) -> Deadline:
         """When a stage is to end that may take a share of what is left, and leaves some seconds to what follows it."""
         return Deadline.after(max(0.0, share * self.seconds - but))

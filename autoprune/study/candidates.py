@@ -16,6 +16,7 @@ from autoprune.study.budget import Budget
 from autoprune.study.evaluate import Evaluator
 from autoprune.study.request import Request, Retiming, Rival, timings
 from autoprune.study.staff import Staff
+from autoprune.study.team import ALONE, MEASURING, Team
 
 
 class Candidates:
@@ -26,6 +27,7 @@ class Candidates:
         archive: where every finished candidate goes.
         staff: runs evaluations.
         budget: of the search.
+        team: who else drives the study.
         machine: fingerprint of the one that times.
         timed: whether the search steers by latency, or has limits on it; finalists are timed in any case.
         front: of the study as its archive is now.
@@ -43,6 +45,7 @@ class Candidates:
         staff: Staff,
         budget: Budget,
         *,
+        team: Team,
         machine: str,
         timed: bool,
         front: Callable[[], Front],
@@ -50,10 +53,11 @@ class Candidates:
         note: Callable[[str], None],
     ) -> None:
         self._evaluator, self._archive, self._staff, self._budget = evaluator, archive, staff, budget
+        self._team = team
         self._machine, self._times, self._front, self._report, self._note = machine, timed, front, report, note
         self.failed: dict[str, str] = {}
-        self._failures = Failures(archive.path.parent / FAILED, mending=True)
-        self._number = 1 + max((candidate.number for candidate in archive.candidates.values()), default=0)
+        self._failures = Failures(archive.path.parent / FAILED, turn=team.turn)
+        self._failed_before = dict(self._failures.found)
 
     def evaluate(self, recipes: Sequence[tuple[str, Mapping[str, Any]]], *, until: Deadline | None = None) -> None:
         """Makes and measures what is not archived yet, as much at a time as there are hands, until the time is over.
@@ -65,27 +69,41 @@ class Candidates:
         Raises:
             AutopruneError: the baseline came to nothing, or something failed that no recipe is to blame for.
         """
-        left = [pair for pair in recipes if not self._is_known(pair[1])]
-        while left:
-            wave, left = left[: self._staff.slots], left[self._staff.slots :]
-            if wave[0][0] != BASELINE and (self._budget.over() or (until is not None and until.left <= 0)):
+        wanted = {self._evaluator.plan(recipe).key: (name, recipe) for name, recipe in recipes}
+        while left := [key for key in wanted if not self._is_known(key)]:
+            if wanted[left[0]][0] != BASELINE and (self._budget.over() or (until is not None and until.left <= 0)):
                 return
-            self._keep([(self._submit(name, recipe), name, recipe) for name, recipe in wave])
+            works = {f"candidate {key}": key for key in left}
+            claimed = self._team.claim(list(works), at_once=self._staff.slots)
+            self.refresh()  # others may have finished them before they were claimed
+            mine = [wanted[key] for work in claimed if not self._is_known(key := works[work])][: self._staff.slots]
+            try:
+                self._keep([(self._submit(name, recipe), name, recipe) for name, recipe in mine])
+            finally:
+                self._team.release(claimed)
+            if not claimed:
+                self._team.wait()
+                if self._budget.over():
+                    return
+
+    def refresh(self) -> None:
+        """Reads what other drivers have archived, and what they had no luck with."""
+        self._archive.refresh()
+        self._failures.refresh()
+        found, before = self._failures.found, self._failed_before
+        self.failed |= {key: one.reason for key, one in found.items() if before.get(key) is not one}
 
     def restore(self) -> None:
         """Sees that the baseline's artifact is whole: everything is measured against it."""
-        self._staff.here(self._evaluator.restore, self._request({}, name=BASELINE, number=0))
+        with self._team.alone(MEASURING):
+            self._staff.here(self._evaluator.restore, self._request({}, name=BASELINE))
 
     def _submit(self, name: str, recipe: Mapping[str, Any]) -> Future[Candidate]:
-        number = 0 if name == BASELINE else self._number
-        self._number = max(self._number, number + 1)
-        request = self._request(recipe, name=name, number=number)
         run = self._staff.submit_here if name == BASELINE else self._staff.submit
-        return run(self._evaluator.evaluate, request)
+        return run(self._evaluator.evaluate, self._request(recipe, name=name))
 
-    def _is_known(self, recipe: Mapping[str, Any]) -> bool:
+    def _is_known(self, key: str) -> bool:
         """Whether a recipe is archived, or was tried in vain."""
-        key = self._evaluator.plan(recipe).key
         return key in self._archive.candidates or key in self.failed
 
     def _keep(self, flying: Sequence[tuple[Future[Candidate], str, Mapping[str, Any]]]) -> None:
@@ -100,8 +118,7 @@ class Candidates:
             elif error is not None:
                 failed = failed or error
             else:
-                found.append(future.result())
-                self._archive.add(found[-1])
+                found.append(self._archive.keep(future.result()))
         for candidate in found:  # now that nothing else is in the making
             self._report(self._timed(candidate))
         if failed is not None:
@@ -116,21 +133,35 @@ class Candidates:
 
     def _timed(self, candidate: Candidate) -> Candidate:
         """A candidate with its latency, where that is asked for."""
-        if self._times and not candidate.rejected and not candidate.latest().latency:
+        if self._times and self._team is ALONE and not candidate.rejected and not candidate.latest().latency:
             candidate = self._staff.here(self._evaluator.time, self._retiming(candidate))
             self._archive.add(candidate)
         return candidate
+
+    def time_together(self) -> None:
+        """Of a team one times for all, on its machine, what was made; who comes after it finds that done."""
+        with self._team.alone(MEASURING, until=self._budget.ending) as mine:
+            self._archive.refresh()
+            there = self._baseline().latest().machine
+            made = [candidate for candidate in self._archive.candidates.values() if not candidate.rejected]
+            timed = [found for one in made if (found := one.measured(machine=there)) and found.latency]
+            if mine and self._times and len(timed) < len(made):
+                self.time_here()
 
     def time_here(self) -> None:
         """Times on this machine what another one timed: milliseconds of two machines are never compared."""
         for candidate in list(self._archive.candidates.values()):
             here = candidate.measured(machine=self._machine)
-            wanted = self._times or not candidate.number
+            wanted = (self._times or not candidate.number) and self._is_there(candidate)
             if wanted and not candidate.rejected and (here is None or not here.latency):
                 self._archive.add(self._staff.here(self._evaluator.time, self._retiming(candidate)))
         baseline = self._baseline().here(SEARCH, self._machine)
         if baseline is not None:  # timed here before, and elsewhere since
             self._archive.add(baseline)
+
+    def _is_there(self, candidate: Candidate) -> bool:
+        """Whether a candidate has its artifact still; without one it cannot win, see `autoprune.study.eviction`."""
+        return not candidate.number or (self._evaluator.definition.artifacts / candidate.key).exists()
 
     def _retiming(self, candidate: Candidate) -> Retiming:
         return Retiming(
@@ -140,7 +171,8 @@ class Candidates:
             seconds=self._budget.seconds,
         )
 
-    def _request(self, recipe: Mapping[str, Any], *, name: str, number: int) -> Request:
+    def _request(self, recipe: Mapping[str, Any], *, name: str) -> Request:
+        number = int(name != BASELINE)  # its own is known once it is archived
         return Request(
             recipe=recipe,
             name=name,
@@ -163,6 +195,7 @@ class Candidates:
                 quality=point.found["quality"].ratio,
                 error=point.candidate.latest().errors.get(metric, 0.0),
                 size_bytes=point.candidate.latest().size_bytes,
+                vector_bytes=point.candidate.latest().vector_bytes,
             )
             for point in self._front().feasible
         )

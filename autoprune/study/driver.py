@@ -26,6 +26,7 @@ from autoprune.study.budget import Budget
 from autoprune.study.candidates import Candidates
 from autoprune.study.choices import Choices
 from autoprune.study.evaluate import Evaluator
+from autoprune.study.eviction import evict
 from autoprune.study.executor import Executor
 from autoprune.study.looker import Asked
 from autoprune.study.lookout import Lookout
@@ -36,6 +37,7 @@ from autoprune.study.sampler import RANDOM
 from autoprune.study.scan import MOST_LOOKS, SMALL, Scan
 from autoprune.study.settings import StudyConfig, find_device
 from autoprune.study.staff import Staff
+from autoprune.study.team import ALONE, MEASURING, Team
 from autoprune.study.telling import Telling
 from autoprune.study.verdict import HOPELESS
 
@@ -75,13 +77,14 @@ class _Search:
 
 
 class Driver:
-    """Drives a search; one process does at a time.
+    """Drives a search.
 
     Args:
         config: budget and objectives.
         evaluator: looks at recipes and makes candidates of the study, wherever an executor asks it to.
         archive: where every finished candidate goes.
         looks: where every look goes.
+        team: who else drives it.
         executor: runs evaluations; None: this process, and as many as `config.workers` says once that pays.
         watch: is told how the search goes.
         deadline: when the run is to end, verification included.
@@ -95,6 +98,7 @@ class Driver:
         evaluator: Evaluator,
         archive: Archive,
         looks: Looks,
+        team: Team = ALONE,
         executor: Executor | None = None,
         watch: Watching,
         deadline: Deadline = NEVER,
@@ -104,7 +108,7 @@ class Driver:
         self.evaluator = evaluator
         self.archive = archive
         self.looks = looks
-        self._watch = watch
+        self._team, self._watch = team, watch
         self._definition = evaluator.definition
         alone = find_device(self._definition.device).type == "cuda"  # one process keeps a GPU busy
         self._staff = Staff(evaluator, config.workers or (1 if alone else None), given=executor)
@@ -112,7 +116,8 @@ class Driver:
             archive, rounds=config.verify_rounds, reading=reading, timing=self._definition.latency_seconds
         )
         facts = machine(self._definition.device)
-        note_machine(self._definition.folder, facts)
+        with team.turn():
+            note_machine(self._definition.folder, facts)
         self._budget = Budget(deadline, minutes=config.minutes, verification=self._verification)
         self._telling = Telling(
             watch,
@@ -128,6 +133,7 @@ class Driver:
             archive,
             self._staff,
             self._budget,
+            team=team,
             machine=str(facts["id"]),
             timed=self._wants_latency(),
             front=partial(self._front_now, True),
@@ -156,6 +162,10 @@ class Driver:
         self._presets = {name: self._key(recipe) for name, recipe in presets.items()}
         try:
             self._search(presets, choices, between)
+            if self._team is not ALONE and self.archive.baseline is not None:
+                self._candidates.time_together()
+                with self._team.alone(MEASURING, until=self._budget.ending) as mine:
+                    self._evict(mine=mine)
         except OutOfTime as stopped:
             self._budget.stopped = stopped.doing
         finally:
@@ -164,6 +174,8 @@ class Driver:
         unfinished = self._unfinished()
         if unfinished.doing or unfinished.presets or unfinished.undone:
             unfinished.write(folder)
+        else:
+            Unfinished.clear(folder)  # of another driver, which had less time
 
     def _check_found(self) -> None:
         """Refuses to end as if nothing had been wrong where every recipe came to nothing.
@@ -181,14 +193,16 @@ class Driver:
             )
 
     def _search(self, presets: Recipes, choices: Choices, between: Callable[[Record], None]) -> None:
-        artifact.sweep(self._definition.artifacts)
+        if self._team.sole:
+            artifact.sweep(self._definition.artifacts)
         self._telling.stage = BASELINE
         self._candidates.evaluate([(BASELINE, {})])
         if self.archive.baseline is None:
             return
         self._candidates.check_rules()
         self._candidates.restore()
-        self._candidates.time_here()
+        if self._team is ALONE:
+            self._candidates.time_here()
         quick = {name: recipe for name, recipe in presets.items() if not self._epochs(recipe)}
         if self.config.looks == 0 and self.config.trials == 0:
             self._evaluate_presets(quick, None)
@@ -204,7 +218,8 @@ class Driver:
         self._evaluate_presets(presets, search.lookout)
         if self.config.trials != 0 and not self._budget.over("training was not begun"):
             if search.scan is not None and self._is_long(search.lookout):
-                with self._staff.alone():
+                with self._staff.alone(), self._team.alone(MEASURING):
+                    self.archive.refresh()
                     between(Record(self._definition.folder, self.archive))
             self._train(search)
 
@@ -227,11 +242,13 @@ class Driver:
 
     def _open_lookout(self) -> Lookout:
         """Where looks are taken, with the look at the dense model, which all others are read against."""
-        if self.looks.dense is None:
-            found = self._staff.here(self.evaluator.look, Asked(number=0, recipe={}, seconds=self._budget.seconds))
-            if found.failed:
-                raise AutopruneError(f"the dense model cannot be looked at: {found.failed}.")
-            self.looks.add(found)
+        with self._team.alone("look at the dense model"):
+            self.looks.refresh()
+            if self.looks.dense is None:
+                found = self._staff.here(self.evaluator.look, Asked(number=0, recipe={}, seconds=self._budget.seconds))
+                if found.failed:
+                    raise AutopruneError(f"the dense model cannot be looked at: {found.failed}.")
+                self.looks.keep(found)
         dense, baseline = self.looks.dense, self.archive.baseline
         assert dense is not None, "it was just taken"
         assert baseline is not None, "it was made first"
@@ -242,7 +259,7 @@ class Driver:
             requirements=self.evaluator.requirements,
             objectives=self.config.objectives,
         )
-        return Lookout(self.evaluator, self._staff, self.looks, promises, tell=self._telling.looked)
+        return Lookout(self.evaluator, self._staff, self.looks, promises, team=self._team, tell=self._telling.looked)
 
     def _evaluate_presets(self, presets: Recipes, lookout: Lookout | None) -> None:
         """Makes presets; one that a look shows to miss a floor by far is not made, and this is said."""
@@ -257,6 +274,7 @@ class Driver:
                 del left[name], self._presets[name]
                 self._watch.note(f"preset {name} is not made: a look at it misses {', '.join(far)} by far")
         self._candidates.evaluate(list(left.items()), until=until)
+        self._evict(mine=self._team is ALONE)
 
     def _scan(self, search: _Search, starts: Sequence[Mapping[str, Any]]) -> None:
         """Looks at what needs no training, the presets first, while other dense models are trained."""
@@ -336,6 +354,12 @@ class Driver:
             chosen = [look for look in promises.nearest() if look.done][:NEAREST]
         self._chosen |= {look.key for look in chosen}
         self._candidates.evaluate([(TRIAL, look.recipe) for look in chosen])
+        self._evict(mine=self._team is ALONE)
+
+    def _evict(self, *, mine: bool) -> None:
+        """Keeps artifacts within their bound, if that is this driver's to do."""
+        if mine and self.config.artifacts_gb is not None and self.archive.baseline is not None:
+            evict(self._front_now(True), limit_bytes=1e9 * self.config.artifacts_gb)
 
     def _key(self, recipe: Mapping[str, Any]) -> str:
         return self.evaluator.plan(recipe).key

@@ -16,7 +16,7 @@ from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError, of_recipe
 from autoprune.machine import THREADS, give_back_memory, machine
 from autoprune.measure.judge import Judge, Judged
-from autoprune.measure.measurement import RULES, SEARCH, WHOLE, Latency, Measurement
+from autoprune.measure.measurement import RULES, SEARCH, WHOLE, Latency, Measurement, with_items
 from autoprune.measure.timing import on_threads, own_latency, paired_latency
 from autoprune.recipes.recipe import Plan
 from autoprune.recipes.stages import run
@@ -132,7 +132,11 @@ class Evaluator(Looker):
         if request.name == TRIAL:
             judged = self._judge.judge({WHOLE: first})
             rejected = self._verdict.rejected(
-                judged, request.baseline.latest(), size_bytes=artifact.size_bytes(loaded.folder), rivals=request.rivals
+                judged,
+                request.baseline.latest(),
+                size_bytes=artifact.size_bytes(loaded.folder),
+                vector_bytes=served.vector_bytes,
+                rivals=request.rivals,
             )
             if rejected:
                 return dataclasses.replace(judged, units={}, draws=()), rejected
@@ -152,6 +156,7 @@ class Evaluator(Looker):
             folder_bytes=artifact.folder_bytes(loaded.folder),
             history_bytes=loaded.served.history_bytes,
             memory_bytes=loaded.served.memory_bytes,
+            vector_bytes=loaded.served.vector_bytes,
             structure=loaded.structure,
             latency=self._time(loaded.served, None) if baseline else self._known(loaded, request) or {},
         )
@@ -163,9 +168,11 @@ class Evaluator(Looker):
     def _time(self, served: Served, baseline: Candidate | None) -> dict[str, Latency]:
         workloads, seconds = self.task.workloads(served), self.definition.latency_seconds
         if baseline is None:
-            return own_latency(workloads, seconds=LONGER * seconds, deadline=self._deadline)
-        before = self.task.workloads(self._baseline(baseline))
-        return paired_latency(workloads, before, seconds=seconds, deadline=self._deadline)
+            timed = own_latency(workloads, seconds=LONGER * seconds, deadline=self._deadline)
+        else:
+            before = self.task.workloads(self._baseline(baseline))
+            timed = paired_latency(workloads, before, seconds=seconds, deadline=self._deadline)
+        return with_items(timed, self.task.workload_items)
 
     def _baseline(self, baseline: Candidate) -> Served:
         """The baseline's artifact, loaded once."""

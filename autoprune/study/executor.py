@@ -42,6 +42,11 @@ class Executor(ABC):
 
     slots: int
 
+    @property
+    def width(self) -> int:
+        """Slots that it has from the first call to the last: what is asked for together may depend on them."""
+        return self.slots
+
     @abstractmethod
     def submit(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
         """Runs `function(argument)`, now or later.

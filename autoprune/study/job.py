@@ -23,6 +23,7 @@ from autoprune.record.archive import Archive
 from autoprune.record.folder import GO_ON, driving, open_folder
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
+from autoprune.record.storage import kept
 from autoprune.study.choices import Choices
 from autoprune.study.definition import Definition, make_task
 from autoprune.study.driver import Driver, Recipes
@@ -30,6 +31,7 @@ from autoprune.study.evaluate import Evaluator
 from autoprune.study.executor import Executor
 from autoprune.study.progress import Watching
 from autoprune.study.settings import ExecutorConfig, StudyConfig
+from autoprune.study.storage import team_of
 from autoprune.study.suited import Sections, suited
 from autoprune.tasks.task import Task
 
@@ -88,30 +90,36 @@ def run_study(
     definition, evaluator, task = begun.definition, begun.evaluator, begun.evaluator.task
     folder = definition.folder
     with (
-        driving(folder),
+        driving(folder, together=config.storage is not None),
         ExitStack() as stack,
         doing(f"study {folder.name!r} in {str(folder.parent)!r} was stopped", GO_ON),
     ):
-        open_folder(
-            folder,
-            definition=definition.content,
-            told={
-                "overrides": list(overrides),
-                "described": task.describe(),
-                "metrics": list(task.main_metrics),
-                "places": dict(definition.places),
-                "latency_seconds": definition.latency_seconds,
-                **({"config_dir": config_dir} if config_dir else {}),
-            },
-        )
-        archive = Archive(folder / "archive.jsonl", mending=True)
+        team = stack.enter_context(team_of(config.storage, folder))
+        if not team.sole:
+            watch.note("others drive this study too: its work is shared, see docs/processes.md")
+        with team.turn():
+            open_folder(
+                folder,
+                definition=definition.content,
+                told={
+                    "overrides": kept(overrides, config.storage),
+                    "described": task.describe(),
+                    "metrics": list(task.main_metrics),
+                    "places": dict(definition.places),
+                    "latency_seconds": definition.latency_seconds,
+                    **({"config_dir": config_dir} if config_dir else {}),
+                },
+                joining=not team.sole,
+            )
+        archive = Archive(folder / "archive.jsonl", turn=team.turn)
         if place.name == "ray" and executor is None:
             executor = stack.enter_context(cluster_of(evaluator, place, slots=config.workers))
         driver = Driver(
             dataclasses.replace(config, workers=1) if place.name == "serial" else config,
             evaluator=evaluator,
             archive=archive,
-            looks=Looks(folder / LOOKS, mending=True),
+            looks=Looks(folder / LOOKS, turn=team.turn),
+            team=team,
             executor=executor,
             watch=watch,
             deadline=deadline,

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from autoprune.artifacts import artifact
-from autoprune.artifacts.served import Parts, serve
+from autoprune.artifacts.served import Served, serve
 from autoprune.deadline import Deadline, OutOfTime
 from autoprune.errors import Diverged, Failed, of_recipe
 from autoprune.machine import THREADS, give_back_memory
@@ -112,7 +112,8 @@ class Looker(Maker):
     def _looked(self, look: Look, made: Plan) -> Look:
         model = self._model(made, epochs=look.epochs)
         parts = self.task.parts(model, made.runtime)
-        rows = self._rows(parts)
+        served = serve(parts, device=self.context.device)
+        rows = self._rows(served)
         values, counts = quality(self.task, rows, of=self._metrics)
         self._refuse(values, dense=look.number == 0)
         return dataclasses.replace(
@@ -125,6 +126,7 @@ class Looker(Maker):
             counts={} if look.number else counts,
             errors=self._errors(rows, values) if look.number else dict.fromkeys(values, 0.0),
             size_bytes=artifact.weighed(parts),
+            vector_bytes=served.vector_bytes,
             products=model.products,
             units=counts[self.task.metric][WHOLE],
         )
@@ -148,9 +150,8 @@ class Looker(Maker):
             made, self.task, context, trainer=self.trainer, store=self.store, epochs=epochs, prefixes=self._prefixes
         )
 
-    def _rows(self, parts: Parts) -> dict[str, pd.DataFrame]:
+    def _rows(self, served: Served) -> dict[str, pd.DataFrame]:
         """What the model answers: all rows, and those of slices where something is required of one."""
-        served = serve(parts, device=self.context.device)
         served.pause = self._pause
         whole = self.task.look(served)
         rows = {WHOLE: whole}
@@ -170,7 +171,8 @@ class Looker(Maker):
     @cached_property
     def _before(self) -> dict[str, tuple[float, pd.Series]]:
         """The dense model's values and influences by metric; looked at in this process, whoever else has."""
-        rows = self._rows(self.task.parts(self._model(self.plan({}), epochs=0)))[WHOLE]
+        dense = self.task.parts(self._model(self.plan({}), epochs=0))
+        rows = self._rows(serve(dense, device=self.context.device))[WHOLE]
         metrics = {name: self.task.metrics[name] for name in self._metrics}
         values = {name: metric(rows) for name, metric in metrics.items()}
         return {name: (value, metrics[name].influence(rows)) for name, value in values.items() if value > 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,11 +19,33 @@ from autoprune.study.evaluate import Evaluator
 from autoprune.study.executor import Executor
 from autoprune.study.looker import Asked
 from autoprune.study.sampler import Outcome
+from autoprune.study.team import ALONE, Team
 
 CHUNK_S = 1.0
 """Looks that are asked for together take about so long: then they are written down, and said."""
 
 MOST_IN_CHUNK = 64
+
+PER_WORKER = 10
+"""Looks of those that are asked for together, for each of many workers: so who is done first does not idle …"""
+
+GENERATIONS = 4
+"""… but all that is asked for is asked for in so many turns at least, of which each learns from those before it."""
+
+GLANCE_S = 0.05
+"""How long the first chunk is waited for until it is seen whether another is done."""
+
+AHEAD = 4
+"""Times as many chunks as run that may be handed out before the first of them is kept."""
+
+NEW = 1
+"""The number of a look that is asked for; which it has in the end is known when it is kept."""
+
+Name = tuple[str, int]
+"""Of a look: the key of its plan, and epochs trained."""
+
+Flying = tuple[list[Asked], Future[list[Look]]]
+"""What was handed out, and what comes of it."""
 
 
 class Lookout:
@@ -33,6 +56,7 @@ class Lookout:
         executor: runs it.
         looks: of the study, on disk.
         promises: what they promise.
+        team: who else drives the study.
         tell: called with this whenever some were taken.
     """
 
@@ -43,12 +67,12 @@ class Lookout:
         looks: Looks,
         promises: Promises,
         *,
+        team: Team = ALONE,
         tell: Callable[[Lookout], None] = lambda lookout: None,
     ) -> None:
         self._evaluator, self._executor, self._tell = evaluator, executor, tell
-        self.looks, self.promises = looks, promises
-        self._begun: dict[tuple[str, int], tuple[Asked, Future[list[Look]]]] = {}  # beside the others
-        self._number = max((look.number for look in looks.found.values()), default=0)
+        self.looks, self.promises, self._team = looks, promises, team
+        self._begun: dict[Name, tuple[Asked, Future[list[Look]]]] = {}  # beside the others
 
     @property
     def pace(self) -> float:
@@ -61,6 +85,15 @@ class Lookout:
         """Looks that are taken at the same time."""
         return self._executor.slots
 
+    def together(self, fewest: int, *, most: int) -> int:
+        """Recipes that are asked for together: the fewest, or more where workers of a cluster would be idle.
+
+        Args:
+            most: that are asked for in all.
+        """
+        workers = self._executor.width
+        return fewest if workers <= fewest else max(fewest, min(PER_WORKER * workers, most // GENERATIONS))
+
     def begin(self, recipes: Sequence[Mapping[str, Any]], *, until: Deadline) -> None:
         """Has looks taken beside all others, if there is somebody for that. Who wants one takes it, and waits for it.
 
@@ -69,11 +102,14 @@ class Lookout:
         """
         for recipe in recipes:
             name = self._evaluator.plan(recipe).key, 0
-            if name not in self.looks.found:
-                asked = Asked(number=1, recipe=recipe, seconds=until.left)  # it is numbered when it is taken
-                future = self._executor.beside(self._evaluator.looks, [asked])
-                if future is not None:
-                    self._begun[name] = asked, future
+            if name in self.looks.found or not self._team.claim([_work(name)], at_once=1):
+                continue
+            asked = Asked(number=NEW, recipe=recipe, seconds=until.left)
+            future = self._executor.beside(self._evaluator.looks, [asked])
+            if future is not None:
+                self._begun[name] = asked, future
+            else:
+                self._team.release([_work(name)])
 
     def take(
         self,
@@ -102,20 +138,8 @@ class Lookout:
         plans = [self._evaluator.plan(recipe) for recipe in recipes]
         names = [(plan.key, min(most, plan.epochs)) for plan, most in zip(plans, each, strict=True)]
         self._fetch(names, until=until)
-        missing = {
-            name: recipe
-            for name, recipe in zip(names, recipes, strict=True)
-            if name not in self.looks.found and name not in self._begun
-        }
-        asked = []
-        for (_, trained), recipe in missing.items():
-            self._number += 1
-            asked.append(Asked(number=self._number, recipe=recipe, epochs=trained))
-        long = apart or any(one.epochs for one in asked)
-        size = 1 if long else self._chunk(len(asked))
-        chunks = [asked[at : at + size] for at in range(0, len(asked), size)]
         found = self.looks.found
-        for _ in self._kept(chunks, long=long, until=until):
+        for _ in self._taken(dict(zip(names, recipes, strict=True)), apart=apart, until=until):
             if not aside:
                 self.promises.add(*(found[name] for name in takewhile(found.__contains__, names)))
             self._tell(self)
@@ -123,13 +147,44 @@ class Lookout:
             self.promises.add(*(found[name] for name in names if name in found))
         return [found.get(name) for name in names]
 
+    def _taken(self, wanted: Mapping[Name, Mapping[str, Any]], *, apart: bool, until: Deadline) -> Iterator[None]:
+        """Takes those looks that nobody else does, and waits for the others; yields whenever some are on disk.
+
+        Args:
+            wanted: recipes.
+        """
+        tried = set(self._begun)
+        while (missing := [name for name in wanted if name not in self.looks.found and name not in tried]) and (
+            until.left > 0
+        ):
+            known = len(self.looks)
+            long = apart or any(epochs for _, epochs in missing)
+            size = 1 if long else self._chunk(len(missing))
+            works = {_work(name): name for name in missing}
+            claimed = self._team.claim(list(works), at_once=size * self._most(long=long))
+            self.looks.refresh()  # others may have finished them before they were claimed
+            mine = [name for work in claimed if (name := works[work]) not in self.looks.found]
+            asked = [Asked(number=NEW, recipe=wanted[name], epochs=name[1]) for name in mine]
+            asked.sort(key=lambda one: -one.epochs)  # what takes longest first, so that the end comes for all at once
+            tried.update(mine)
+            try:
+                yield from self._kept(
+                    [asked[at : at + size] for at in range(0, len(asked), size)], long=long, until=until
+                )
+            finally:
+                self._team.release(claimed)
+            if not claimed:
+                self._team.wait()
+                if len(self.looks) > known:
+                    yield
+
     def outcome(self, look: Look | None) -> Outcome | None:
         """What a sampler is told of a look; None of one that failed, or was not taken."""
         if look is None or look.failed:
             return None
         return Outcome(gains=self.promises.gains(look), violations=self.promises.violations(look))
 
-    def _fetch(self, names: Sequence[tuple[str, int]], *, until: Deadline) -> None:
+    def _fetch(self, names: Sequence[Name], *, until: Deadline) -> None:
         """Waits for those that were begun; what is not there in time stays begun."""
         begun = {name: self._begun[name] for name in names if name in self._begun}
         futures = [future for _, future in begun.values()]
@@ -142,15 +197,20 @@ class Lookout:
                 if error is not None and not isinstance(error, Ended):
                     failed = failed or error
                     continue
-                for look in [self._nothing(asked, error)] if error else future.result():
-                    self._number += 1
-                    self.looks.add(dataclasses.replace(look, number=self._number))
+                self.looks.keep(*([self._nothing(asked, error)] if error else future.result()))
+                self._team.release([_work(name)])
         if failed is not None:
             raise failed
 
     def _chunk(self, count: int) -> int:
         share = -(-count // (2 * self._executor.slots))  # who is done first takes one more
         return max(1, min(share, MOST_IN_CHUNK, int(CHUNK_S / self.pace) if self.pace else 1))
+
+    def _is_room(self, flying: Sequence[Flying], *, long: bool) -> bool:
+        """Whether a chunk more can be handed out; what is done is kept first, in its turn."""
+        most = self._most(long=long)
+        running = sum(not future.done() for _, future in flying)
+        return not flying or (not flying[0][1].done() and running < most and len(flying) < AHEAD * most)
 
     def _most(self, *, long: bool) -> int:
         """Chunks that are handed out at a time: who is done first finds one waiting, unless it would wait for long."""
@@ -164,27 +224,42 @@ class Lookout:
         them again. Once a call has failed otherwise nothing more is handed out; it is raised when what others found is
         kept.
         """
-        flying: list[tuple[list[Asked], Future[list[Look]]]] = []
+        flying: list[Flying] = []
         left = list(chunks)
         failed: BaseException | None = None
         while True:
-            while left and len(flying) < self._most(long=long) and until.left > 0 and failed is None:
+            while left and self._is_room(flying, long=long) and until.left > 0 and failed is None:
                 chunk = [dataclasses.replace(one, seconds=until.left) for one in left.pop(0)]
                 flying.append((chunk, self._executor.submit(self._evaluator.looks, chunk)))
             if not flying:
                 break
-            chunk, future = flying.pop(0)
-            error = future.exception()
-            if isinstance(error, Ended) and len(chunk) > 1:
-                left[:0] = [[one] for one in chunk]
-            elif isinstance(error, Ended) or error is None:
-                self.looks.add(*([self._nothing(chunk[0], error)] if error else future.result()))
+            with contextlib.suppress(TimeoutError):  # another may be done, and have room for the next
+                flying[0][1].exception(GLANCE_S if left else None)
+            landed = list[Flying]()
+            while flying and flying[0][1].done():
+                landed.append(flying.pop(0))
+            looks, again = list[Look](), list[list[Asked]]()
+            for chunk, future in landed:
+                error = future.exception()
+                if isinstance(error, Ended) and len(chunk) > 1:
+                    again += [[one] for one in chunk]
+                elif isinstance(error, Ended) or error is None:
+                    looks += [self._nothing(chunk[0], error)] if error else future.result()
+                else:
+                    failed = failed or error
+            left = again + left
+            if looks:
+                self.looks.keep(*looks)
                 yield
-            else:
-                failed = failed or error
         if failed is not None:
             raise failed
 
     def _nothing(self, asked: Asked, why: Ended) -> Look:
         """The look at a recipe of which nothing came."""
         return dataclasses.replace(asked.look(self._evaluator.plan(asked.recipe)), failed=why.how)
+
+
+def _work(name: Name) -> str:
+    """What a look is called among drivers."""
+    key, epochs = name
+    return f"look {key} {epochs}"

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.deadline import NEVER
-from autoprune.fronts.requirements import Requirements, parse_requirements
+from autoprune.errors import AutopruneError
+from autoprune.fronts.requirements import OBJECTIVES, Requirements, parse_requirements
 from autoprune.measure.reading import reading_names
 from autoprune.models.context import Context
-from autoprune.recipes.recipe import Plan, plan
+from autoprune.recipes.recipe import Plan, keys_of, plan
 from autoprune.recipes.stages import dense_key
 from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
@@ -20,6 +21,9 @@ from autoprune.study.definition import Definition
 from autoprune.study.executor import Worker
 from autoprune.study.settings import find_device
 from autoprune.tasks.task import Task
+
+SHRINKING = ("dims", "store")
+"""Steps that make the vectors that are stored smaller."""
 
 
 class Maker(Worker):
@@ -84,7 +88,12 @@ class Maker(Worker):
         """
         task = self.task
         slices = [*(name for names in task.slices.values() for name in names), *task.perturbations]
-        names = reading_names(task.metric, task.metrics, slices, task.workload_names)
+        names = reading_names(task.metric, task.metrics, slices, task.workload_names, stored=task.stores_vectors)
+        for objective in self.definition.content["study"]["objectives"]:
+            if OBJECTIVES[objective][0] not in names:
+                raise AutopruneError(
+                    f"study.objectives: {objective} cannot be traded off: nobody stores what models of this task give."
+                )
         return parse_requirements(self.definition.content["requirements"], names).of_metrics(task.main_metrics)
 
     @cached_property
@@ -104,7 +113,17 @@ class Maker(Worker):
         Raises:
             AutopruneError: with the path of the entry.
         """
-        _ = self.context, self.requirements
+        _ = self.context
+        self._check_stored()
+
+    def _check_stored(self) -> None:
+        """Refuses to ask for smaller vectors where nothing makes them smaller."""
+        held = self.definition.content
+        asked = ["study.objectives: index"] * ("index" in held["study"]["objectives"])
+        asked += [f"requirements: {item.text}" for item in self.requirements.items if item.reading == "vector_bytes"]
+        tried = {*keys_of(held["space"]), *keys_of(held["presets"])}
+        if asked and tried.isdisjoint(SHRINKING):
+            raise AutopruneError(f"{asked[0]}: nothing in this space makes vectors smaller; search with space=index.")
 
     def plan(self, recipe: Mapping[str, Any]) -> Plan:
         """The normal form of a recipe for the study's task."""

@@ -12,6 +12,9 @@ from autoprune.artifacts.served import Parts
 from autoprune.recipes.recipe import digest
 from autoprune.version import VERSION
 
+UNTIMED = ("stored_bits",)
+"""Of a manifest, what no answer waits for."""
+
 
 def versions() -> dict[str, str]:
     """Of what an artifact was made with."""
@@ -31,4 +34,5 @@ def structure_of(parts: Parts) -> str:
         for name, array in parts.tensors.items()
         if not name.startswith("ids.")  # compressed: their length says nothing of the work
     }
-    return digest({"tables": parts.manifest, "shapes": shapes})
+    timed = {name: held for name, held in parts.manifest.items() if name not in UNTIMED}
+    return digest({"tables": timed, "shapes": shapes})

@@ -20,7 +20,7 @@ from autoprune.artifacts.served import Served
 from autoprune.deadline import NEVER, Deadline
 from autoprune.machine import THREADS, machine
 from autoprune.measure.judge import Judge
-from autoprune.measure.measurement import RULES, VERIFY, Latency, Measurement
+from autoprune.measure.measurement import RULES, VERIFY, Latency, Measurement, with_items
 from autoprune.measure.timing import on_threads, own_latency, paired_latency
 from autoprune.record.archive import Candidate, processes
 from autoprune.study.definition import Definition
@@ -120,6 +120,7 @@ class Remeasurer(Worker):
             folder_bytes=artifact.folder_bytes(folder),
             history_bytes=served.history_bytes,
             memory_bytes=served.memory_bytes,
+            vector_bytes=served.vector_bytes,
             structure=pair.candidate.latest().structure,
             latency=self._timed(served, reference, own=pair.own),
             errors=judged.errors,
@@ -153,9 +154,11 @@ class Remeasurer(Worker):
     def _timed(self, served: Served, reference: Served, *, own: bool) -> dict[str, Latency]:
         workloads, seconds = self.task.workloads(served), self.definition.latency_seconds
         if own:
-            return own_latency(workloads, seconds=LONGER * seconds, fewest=ROUND_PAIRS, deadline=self._deadline)
-        before = self.task.workloads(reference)
-        return paired_latency(workloads, before, seconds=seconds, fewest=ROUND_PAIRS, deadline=self._deadline)
+            timed = own_latency(workloads, seconds=LONGER * seconds, fewest=ROUND_PAIRS, deadline=self._deadline)
+        else:
+            before = self.task.workloads(reference)
+            timed = paired_latency(workloads, before, seconds=seconds, fewest=ROUND_PAIRS, deadline=self._deadline)
+        return with_items(timed, self.task.workload_items)
 
 
 def rounds_of(candidate: Candidate, *, machine: str) -> int:

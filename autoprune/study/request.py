@@ -23,12 +23,14 @@ class Rival:
         quality: ratio of the main metric to the baseline's.
         error: standard error of that ratio.
         size_bytes: of its artifact.
+        vector_bytes: that are stored of each text, where users store any.
     """
 
     number: int
     quality: float
     error: float
     size_bytes: int
+    vector_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

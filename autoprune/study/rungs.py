@@ -23,7 +23,10 @@ from autoprune.study.lookout import Lookout
 from autoprune.study.sampler import RANDOM, TPE, Sampler, Values
 
 COHORT = 8
-"""Recipes that race one another."""
+"""Recipes that race one another; more of a large cluster, see `autoprune.study.lookout.Lookout.together`."""
+
+MODELLED = 50
+"""Recipes that TPE is asked for together, at most: an ask takes it longer the more are open."""
 
 FIRST = 0.25
 """Of the epochs, before the first decision."""
@@ -95,16 +98,16 @@ class Rungs:
         if not domains:
             self.done = True
             return
-        promises, idle = self._lookout.promises, 0
+        promises, idle, cohort = self._lookout.promises, 0, self._lookout.together(COHORT, most=self.most)
         sampler = Sampler(
             domains,
             objectives=len(promises.objectives),
-            kind=RANDOM if self._random else TPE,
+            kind=RANDOM if self._random or cohort > MODELLED else TPE,
             seed=self._seed,
         )
         asked_before: set[str] = set()
         while self.trials < self.most and idle < IDLE and (self._whole or not self._growth.stands_still(EFFORT)):
-            asked = sampler.ask(min(COHORT, self.most - self.trials))
+            asked = sampler.ask(min(cohort, self.most - self.trials))
             recipes = [self._choices.recipe(self._decided(values, cuts)) for values in asked]
             names = [digest(recipe) for recipe in recipes]
             new = (

@@ -17,7 +17,8 @@ from autoprune.study.neighbours import Neighbours
 from autoprune.study.sampler import RANDOM, TPE, Sampler, Values
 
 BATCH = 10
-"""Looks that are asked for together."""
+"""Looks that are asked for together; more for a large cluster, see `autoprune.study.lookout.Lookout.together`. TPE is
+not asked for those, as it takes longer than they do."""
 
 ALONE = 20
 """Looks for which a sampler is asked alone; then half of each batch are neighbours of what was found …"""
@@ -83,9 +84,11 @@ class Scan:
         self._bases = choices.bases[:1]
         self._domains = list(choices.cuts)
         self._asked: set[str] = set()  # digests of recipes
+        self._digests: dict[tuple[tuple[str, Any], ...], str] = {}  # by values: neighbours are drawn again and again
         self._taken: dict[str, Values] = {}  # what decides the looks of this scan, by their keys
         self._growth = Growth()
         self._left = most  # looks that may still be asked for
+        self._batch = lookout.together(BATCH, most=most)
         self.begun = self.done = False
 
     def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, joined: bool = False) -> None:
@@ -102,7 +105,7 @@ class Scan:
             return
         values = [values for recipe in [{}, *starts] if (values := self._choices.values(recipe)) is not None]
         most = min(self._most, MODELLED) if joined else self._most
-        self._search(values, most, modelled=MODELLED, until=until)
+        self._search(values, most, modelled=MODELLED if self._batch == BATCH else 0, until=until)
 
     def widen(self, bases: Sequence[Values], *, until: Deadline) -> None:
         """Goes on with other dense models beside the first: what stands for the front is looked at with each of them.
@@ -141,7 +144,7 @@ class Scan:
         while taken < most and not self._still:
             if taken and taken == modelled:
                 sampler = self._sampler(RANDOM)
-            count = min(BATCH, most - taken)
+            count = min(self._batch, most - taken)
             share = count if taken >= modelled else count // 2 if taken >= ALONE else 0
             for values in self._near(near, share):
                 sampler.propose(values)
@@ -192,8 +195,10 @@ class Scan:
         near: list[Values] = []
         for _ in range(TRIES * count if parents else 0):
             values = neighbours.of(parents)
-            name = digest(self._recipe(values))
-            if name not in self._asked:
+            drawn = tuple(sorted(values.items()))
+            if drawn not in self._digests:
+                self._digests[drawn] = digest(self._recipe(values))
+            if (name := self._digests[drawn]) not in self._asked:
                 self._asked.add(name)
                 near.append(values)
             if len(near) == count:

@@ -9,7 +9,7 @@ from autoprune.record.record import Record
 from autoprune.study.job import run_study, study_config, time_of
 from autoprune.study.progress import Watching
 from autoprune.study.suited import Sections
-from autoprune.study.verify import verify, verify_finalists
+from autoprune.study.verify import is_verified, verify, verify_finalists
 from autoprune.tasks.task import Task
 
 
@@ -36,14 +36,21 @@ def search(
 
     def between(record: Record, task: Task) -> None:
         if config.verify_rounds:
-            front = verify_finalists(record, task=task, rounds=1, watch=watch, deadline=deadline)
+            front = Front(record)
+            if config.storage is None or not is_verified(front, rounds=1):
+                front = verify_finalists(record, task=task, rounds=1, watch=watch, deadline=deadline)
             watch.note(f"{_held(front)}, before anything was trained; autoprune front {record.name} shows it meanwhile")
 
     record = run_study(sections, overrides, config_dir=config_dir, watch=watch, deadline=deadline, between=between)
     if not config.verify_rounds or (record.unfinished and len(record.points) == 1):
         return Front(record)  # beside the dense model alone there is nothing to verify
     front = verify(
-        record.folder, rounds=config.verify_rounds, working=watch.working, expect=watch.expect, deadline=deadline
+        record.folder,
+        rounds=config.verify_rounds,
+        working=watch.working,
+        expect=watch.expect,
+        deadline=deadline,
+        storage=config.storage,
     )
     if deadline.left <= 0:
         finalists = [point for point in front.finalists if point.number]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 
 from autoprune.errors import AutopruneError, unknown
-from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.fronts.requirements import OBJECTIVES, USUAL
+from autoprune.record.storage import check_address
 
 SAMPLERS = ("auto", "random")
 
@@ -22,13 +23,15 @@ class StudyConfig:
     trials: int | None = None
     minutes: float | None = None
     seed: int = 0
-    objectives: list[str] = field(default_factory=lambda: list(OBJECTIVES))
+    objectives: list[str] = field(default_factory=lambda: list(USUAL))
     sampler: str = "auto"
     workers: int | None = None
     latency_seconds: float = 0.4
     verify_rounds: int = 5
     device: str = "cpu"
     dir: str = "runs"
+    storage: str | None = None
+    artifacts_gb: float | None = None
 
     def check(self) -> None:
         """Refuses what cannot be.
@@ -47,6 +50,12 @@ class StudyConfig:
             )
         if not 0 < self.latency_seconds < math.inf:
             raise AutopruneError(f"study.latency_seconds: more than 0 must be given, but got {self.latency_seconds}.")
+        if self.artifacts_gb is not None and not 0 <= self.artifacts_gb < math.inf:
+            raise AutopruneError(
+                f"study.artifacts_gb: 0 or more must be given, or null for no bound, but got {self.artifacts_gb}."
+            )
+        if self.storage is not None:
+            check_address(self.storage)
         if self.sampler not in SAMPLERS:
             raise unknown("study.sampler", self.sampler, SAMPLERS)
         for objective in self.objectives:
@@ -54,7 +63,7 @@ class StudyConfig:
                 raise unknown("study.objectives: objective", objective, OBJECTIVES)
         if self.objectives[:1] != ["quality"] or not 2 <= len(set(self.objectives)) == len(self.objectives):
             raise AutopruneError(
-                f"study.objectives: quality and one or two of size, latency must be given, but got {self.objectives}."
+                f"study.objectives: quality and some of size, latency, index must be given, but got {self.objectives}."
             )
 
 

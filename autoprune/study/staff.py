@@ -45,6 +45,10 @@ class Staff(Executor):
         """Calls that can be in flight at once."""
         return self._at_work.slots
 
+    @property
+    def width(self) -> int:
+        return self._given.width if self._given else 1  # whoever is hired, or is not, finds the same
+
     def hire(self, seconds: float) -> None:
         """Has other processes start with the next call, if there is so much to do in one that this pays.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from autoprune.errors import AutopruneError
-from autoprune.recipes.recipe import plan
+from autoprune.recipes.recipe import keys_of, plan
 from autoprune.tasks.task import Task
 
 Sections = Mapping[str, dict[str, Any]]
@@ -23,7 +23,7 @@ def suited(sections: Sections, task: Task) -> tuple[Sections, list[str]]:
     found = {name: task.suited(recipe) for name, recipe in told.items()}
     left: dict[str, str] = {}
     for name in sorted(told, key=lambda name: found[name] != told[name]):
-        lost = {*_names(told[name])} - {*_names(found[name])}
+        lost = {*keys_of(told[name])} - {*keys_of(found[name])}
         same = named.setdefault(_key(found[name], task), name)
         if lost & {*name.split("_")}:
             left[name] = "nothing of what it is named after can be removed"
@@ -54,11 +54,3 @@ def _key(recipe: Mapping[str, Any], task: Task) -> str:
         return plan(recipe, base_defaults=task.base, runtimes=task.runtimes).key
     except AutopruneError:
         return repr(recipe)
-
-
-def _names(recipe: Mapping[str, Any]) -> Iterator[str]:
-    """The keys of a recipe, however deep."""
-    for name, held in recipe.items():
-        yield name
-        if isinstance(held, Mapping):
-            yield from _names(held)

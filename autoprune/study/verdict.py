@@ -32,16 +32,30 @@ class Verdict:
         self._metrics = metrics
         self._floors = tuple(item for item in requirements.items if not item.ceiling)
 
-    def rejected(self, judged: Judged, baseline: Measurement, *, size_bytes: int, rivals: Sequence[Rival] = ()) -> str:
+    def rejected(
+        self,
+        judged: Judged,
+        baseline: Measurement,
+        *,
+        size_bytes: int,
+        vector_bytes: int | None = None,
+        rivals: Sequence[Rival] = (),
+    ) -> str:
         """Why a candidate is given up, by its values on all rows alone; empty if it is not.
 
         Args:
             judged: what is known of it.
             baseline: what it is read against.
             size_bytes: of its artifact.
+            vector_bytes: that are stored of each text, where users store any.
             rivals: feasible candidates.
         """
-        return self._missed(judged, baseline) or self._beaten(judged, baseline, size_bytes, rivals)
+        able = [
+            rival
+            for rival in rivals
+            if rival.size_bytes <= size_bytes and (rival.vector_bytes or 0) <= (vector_bytes or 0)
+        ]
+        return self._missed(judged, baseline) or self._beaten(judged, baseline, able)
 
     def _missed(self, judged: Judged, baseline: Measurement) -> str:
         """The floors that are missed by more than `HOPELESS`."""
@@ -59,13 +73,13 @@ class Verdict:
                 missed.append(item.text)
         return ", ".join(missed)
 
-    def _beaten(self, judged: Judged, baseline: Measurement, size_bytes: int, rivals: Sequence[Rival]) -> str:
-        """A rival that is no larger and better for sure."""
+    def _beaten(self, judged: Judged, baseline: Measurement, rivals: Sequence[Rival]) -> str:
+        """One of rivals that are no larger is better for sure."""
         metric = self._metrics[0]
         ratio = judged.quality[metric][WHOLE] / baseline.quality[metric][WHOLE]
         for rival in rivals:
             doubt = SURELY * math.hypot(judged.errors.get(metric, 0.0), rival.error)
-            if rival.size_bytes <= size_bytes and rival.quality - ratio > doubt:
+            if rival.quality - ratio > doubt:
                 return f"#{rival.number} is no larger, and better for sure"
         return ""
 

@@ -15,15 +15,18 @@ from autoprune.fronts.front import Front
 from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.machine import machine
 from autoprune.measure.measurement import VERIFY
-from autoprune.record.archive import ROUNDS, Archive, Candidate
+from autoprune.record.archive import ROUNDS, Archive, Candidate, processes
 from autoprune.record.folder import GO_ON, driving, note_machine
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
+from autoprune.study.eviction import make_again
 from autoprune.study.executor import Executor, FreshProcess, Serial
 from autoprune.study.outlook import STARTING_S
 from autoprune.study.progress import Expected, Watching
 from autoprune.study.remeasure import Pair, Remeasurer, lent, rounds_of, with_round
+from autoprune.study.storage import team_of
+from autoprune.study.team import MEASURING
 from autoprune.tasks.task import Task
 
 Found = TypeVar("Found")
@@ -39,6 +42,7 @@ def verify(
     working: Callable[[str], None] = lambda message: None,
     expect: Callable[[Expected | None], None] = lambda expected: None,
     deadline: Deadline = NEVER,
+    storage: str | None = None,
 ) -> Front:
     """Measures the finalists of a study once more, on test data; returns the front with what was found.
 
@@ -55,6 +59,8 @@ def verify(
         working: called with a few words about the work in progress.
         expect: called with what is still to come, by what was measured so far.
         deadline: when it is to end.
+        storage: where other drivers of the study are found, as `study.storage` names it. One of them verifies at a
+            time; whoever comes later finds that done.
 
     Raises:
         AutopruneError: another process drives the study, its data is not what it was, or an artifact is damaged.
@@ -62,8 +68,15 @@ def verify(
     if rounds < 1:
         raise AutopruneError(f"rounds: a whole number >= 1 must be given, but got {rounds}.")
     Record(folder)  # refuses a folder that holds no study before a lock is made in it
-    with driving(folder), doing(f"the verification of study {folder.name!r} was stopped", GO_ON):
-        record = Record(folder, Archive(folder / "archive.jsonl", mending=True))
+    with (
+        driving(folder, together=storage is not None),
+        doing(f"the verification of study {folder.name!r} was stopped", GO_ON),
+        team_of(storage, folder) as team,
+        team.alone(MEASURING, until=deadline) as mine,
+    ):
+        record = Record(folder, Archive(folder / "archive.jsonl", turn=team.turn))
+        if storage is not None and (not mine or is_verified(Front(record, limits), rounds=rounds)):
+            return Front(record, limits)
         return verify_finalists(
             record,
             limits,
@@ -99,6 +112,11 @@ def verify_finalists(
     return Front(record.renewed(), limits)
 
 
+def is_verified(front: Front, *, rounds: int) -> bool:
+    """Whether all finalists are, on whatever machine, timed in so many processes."""
+    return all(point.verified and processes(point.candidate.latest(VERIFY)) >= rounds for point in front.finalists)
+
+
 def _first(front: Front) -> set[int]:
     """The numbers of what is verified however late it is: the baseline, and what would be picked."""
     return {0, front.pick(verified=False).number} if front.feasible else {0}
@@ -131,6 +149,10 @@ class _Verification:
         timing = self._definition.latency_seconds * len(self._record.baseline.candidate.latest().latency)
         self._round = STARTING_S + len(points) * timing
         missing = [point for point in points if again or not self._rounds_of(point)]
+        wanted = [point for point in points if point.number and (again or self._rounds_of(point) < self._rounds)]
+        gone = [point for point in wanted if not point.folder.exists()]
+        if gone:
+            make_again(self._record, gone, task=self._task, working=self._working)
         if missing:
             self._measure(missing, first)  # in a call of its own: the processes that follow need the memory of its data
         for number in range(2, self._rounds + 1):

@@ -192,11 +192,15 @@ class Serving(ABC, Generic[M, S]):
 
     Attributes:
         workload_names: what `workloads` returns; the first is what `latency_ms` means.
+        workload_items: of each of these how many texts (users) a request asks for, where a rate is to be told.
         runtimes: what can answer, by name; the first does when a recipe says nothing.
+        stores_vectors: whether users store what the models give, a vector of each text.
     """
 
     workload_names: tuple[str, ...] = ("single",)
+    workload_items: Mapping[str, int] = {}
     runtimes: tuple[str, ...] = ("torch",)
+    stores_vectors: bool = False
 
     def beside(self) -> Beside:
         """What lies beside every artifact of this task; by default nothing."""
@@ -209,7 +213,8 @@ class Serving(ABC, Generic[M, S]):
             runtime: one of `runtimes`; empty: the first.
         """
         tables, tensors = model.packed()
-        return Parts(manifest={**model.settings(), "tables": tables}, tensors=tensors, beside=self.beside())
+        manifest = {**model.settings(), "tables": tables}
+        return Parts(manifest=manifest, tensors=tensors, beside=self.beside(), entropy=model.entropy)
 
     @abstractmethod
     def workloads(self, served: S) -> dict[str, Callable[[], object]]:

@@ -81,13 +81,13 @@ def _vectors(rows: NamedRows, position: np.ndarray | None) -> np.ndarray:
         AutopruneError: they have to be put in order, and are larger than the memory.
     """
     vectors = np.asarray(rows.vectors)
-    if position is None and vectors.nbytes >= MAPPED:
+    if position is None and vectors.nbytes >= MAPPED and vectors.flags.c_contiguous:
         return np.require(vectors, requirements=["C", "W"])  # torch wants to be sure that it could write
     if vectors.nbytes > memory():
         raise AutopruneError(
             f"{rows.where}: {len(rows):,} x {rows.dim} float32 take {vectors.nbytes / 1e9:.1f} GB, and this machine "
             f"has {memory() / 1e9:.1f} GB. A .npy file whose ids ascend, or that has none, is read where it lies: sort "
-            "it by its ids."
+            "it by its ids (and write it in C's order)."
         )
     return np.array(vectors if position is None else vectors[position], order="C")
 

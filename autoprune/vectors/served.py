@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from autoprune.artifacts.exported import Exported, ExportedTable
+from autoprune.artifacts.inside import table_inside
 from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError
 from autoprune.packing.arrays import Array, filled, gathered, namespace, norms, numbers, numpy_of, tensor_of, topk
@@ -53,6 +56,7 @@ class VectorIndex(Served):
         self.device = device
         table = widened(parts.tables()[TABLE], prefer)
         self.table = table if device == "cpu" else table.to(device)
+        self._entry, self._stored = parts.manifest["tables"][TABLE], list(parts.tensors)
         self.similarity = str(parts.manifest["similarity"])
         self.width = int(parts.manifest["width"])
         held = parts.tensors.get("projection")
@@ -75,6 +79,16 @@ class VectorIndex(Served):
     @property
     def example(self) -> str:
         return f"model.most_similar({self.ids[int(self.ordered_rows[0])]!r}, k=5)"
+
+    @property
+    def inside(self) -> str:
+        wide = " Queries are multiplied by `projection` first." if self.projection is not None else ""
+        table = table_inside(TABLE, self._entry, self._stored)
+        return (
+            f"`model/tensors.safetensors` holds\n\n{table}\n- `ids`: what the rows are called; JSON under zlib\n\n"
+            f"Rows are compared by {self.similarity}, a vector has {self.width} numbers.{wide} `autoprune pick … "
+            "--format numpy`, `safetensors`, `parquet`, `faiss` and others write plain tables."
+        )
 
     @cached_property
     def ids(self) -> Ids:
@@ -168,6 +182,23 @@ class VectorIndex(Served):
         other = rows[0] != own
         return self._neighbours(scores[0][other][:count], rows[0][other][:count])
 
+    def search_batch(self, vectors: Any, k: int = 10) -> list[list[Neighbour]]:
+        """What `search` gives to each of many vectors, all computed at once.
+
+        Args:
+            vectors: [n, width], in any form.
+
+        Raises:
+            AutopruneError: as `search`.
+        """
+        if not isinstance(vectors, Iterable):
+            raise AutopruneError(f"search_batch: a list of vectors must be given, but got {vectors!r}.")
+        asked = [self._query(vector)[0] for vector in vectors]
+        count = _count(k, "search_batch")
+        if not asked:
+            return []
+        return [self._neighbours(*found) for found in zip(*self.topk(np.stack(asked), count), strict=True)]
+
     def topk(self, queries: Any, k: int) -> tuple[Numbers, Rows]:
         """The nearest rows of many vectors: scores, float32, and rows, int64, [n, min(k, rows)], best first.
 
@@ -184,6 +215,21 @@ class VectorIndex(Served):
     def asked(self, queries: Numbers) -> Numbers:
         """Vectors of the width that is asked with, float32 [n, width], as the table holds vectors, [n, dim]."""
         return numpy_of(self._projected(self._put(queries)))
+
+    def exported(self) -> Exported:
+        """The table in the order of the original file."""
+        rows = self.ordered_rows
+        ids = [str(one) for one in self.ids.values[rows].tolist()]
+        table = ExportedTable(ids=ids, vectors=np.ascontiguousarray(self.rows(rows)), packed=self.table)
+        count = len(self.pointing)
+        lost = f"{count:,} removed ids that the nearest row answers for stay out."
+        return Exported(
+            tables={TABLE: table},
+            searched=TABLE,
+            similarity=self.similarity,
+            projection=None if self.projection is None else numpy_of(self.projection),
+            losses=(lost,) if count else (),
+        )
 
     def _projected(self, vectors: Array) -> Array:
         return vectors if self.projection is None else vectors @ self.projection

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.artifacts.formats import Export, Use
 from autoprune.errors import AutopruneError
-from autoprune.vectors.formats import VectorFormat, held
+from autoprune.exports.tables import WIDENED
 
 if TYPE_CHECKING:
     from autoprune.vectors.served import VectorIndex
@@ -17,7 +18,7 @@ TOKEN = r"[^\W_]+"
 """How a text is taken apart where only words are known: runs of letters and digits, as coverage is counted."""
 
 
-class Model2Vec(VectorFormat):
+class Model2Vec(Export):
     """What `model2vec.StaticModel.from_pretrained` reads.
 
     Vectors that came from such a folder keep its tokenizer: a token whose vector was removed counts as zeros. Others
@@ -25,16 +26,29 @@ class Model2Vec(VectorFormat):
     """
 
     name = "model2vec"
-    loading = "from model2vec import StaticModel; model = StaticModel.from_pretrained({folder!r})"
-    asks = "model.encode('hello').shape"
 
-    def fill(self, served: VectorIndex, folder: Path) -> None:
+    def losses(self, folder: Path) -> list[str]:
+        return [WIDENED] if _served(folder).exported().tables["vectors"].coded else []
+
+    def use(self, folder: Path, shown: str) -> Use:
+        config = json.loads((folder / "config.json").read_text())
+        inside = (
+            "`tokenizer.json` takes a text apart, `model.safetensors` holds a vector for each token (float32), and the "
+            f"vector of a text is the mean of those of its tokens, {config['hidden_dim']} numbers"
+            f"{', at length 1' * bool(config.get('normalize'))}. model2vec 0.6 or later reads the folder."
+        )
+        code = f"from model2vec import StaticModel; model = StaticModel.from_pretrained({shown!r})"
+        return Use(code=f"{code}; print(model.encode('hello').shape)", inside=inside)
+
+    def fill(self, folder: Path, draft: Path) -> None:
         import numpy as np  # here, because to ask what can be written nobody waits for it
         import safetensors.numpy
 
         from autoprune.readers.model2vec import tokens_of
 
-        ids, vectors = held(served)
+        served = _served(folder)
+        table = served.exported().tables["vectors"]
+        ids, vectors = table.ids, table.vectors
         if served.ids.numeric:
             raise AutopruneError(
                 f"--format model2vec: texts are read there, but ids are whole numbers, such as {ids[0]}; take --format "
@@ -45,10 +59,10 @@ class Model2Vec(VectorFormat):
         tokenizer = came["tokenizer"] if came else of_words(list(row_of))
         tokens = tokens_of(tokenizer, where="the tokenizer")
         rows = np.array([row_of.get(token, len(ids)) for token in tokens])
-        table = np.concatenate([vectors, np.zeros((1, vectors.shape[1]), dtype=np.float32)])
+        padded = np.concatenate([vectors, np.zeros((1, vectors.shape[1]), dtype=np.float32)])
         shares = len(np.unique(rows)) < len(rows)  # tokens that point to another's, and those without any
-        tensors = {"embeddings": table, "mapping": rows} if shares else {"embeddings": table[rows]}
-        safetensors.numpy.save_file(tensors, folder / "model.safetensors")
+        tensors = {"embeddings": padded, "mapping": rows} if shares else {"embeddings": padded[rows]}
+        safetensors.numpy.save_file(tensors, draft / "model.safetensors")
         config = {
             **(came["config"] if came else {"normalize": served.similarity == "cosine"}),
             "model_type": "model2vec",
@@ -58,15 +72,22 @@ class Model2Vec(VectorFormat):
         }
         config.pop("vocabulary_quantization", None)
         if shares:
-            config["vocabulary_quantization"] = len(table)
-        _write(folder / "tokenizer.json", tokenizer)
-        _write(folder / "config.json", config)
+            config["vocabulary_quantization"] = len(padded)
+        _write(draft / "tokenizer.json", tokenizer)
+        _write(draft / "config.json", config)
         if not shares:  # sentence-transformers knows no tokens that share a row
-            _write(folder / "modules.json", _modules(normalize=bool(config.get("normalize"))))
+            _write(draft / "modules.json", _modules(normalize=bool(config.get("normalize"))))
+
+
+def _served(folder: Path) -> VectorIndex:
+    from autoprune.artifacts import artifact  # as above
+
+    served: Any = artifact.load(folder, prefer="memory")
+    return served  # type: ignore[no-any-return]  # it has this format alone
 
 
 def answered(served: VectorIndex) -> dict[str, int]:
-    """The ids that are answered, in the order of the original file, each with where `held` gives its row."""
+    """The ids that are answered, in the order of the original file, each with where `exported` gives its row."""
     places = {row: place for place, row in enumerate(served.ordered_rows.tolist())}
     names = served.catalogue.values[served.order].tolist()
     rows = served.answer_of[served.order].tolist()

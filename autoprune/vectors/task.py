@@ -25,7 +25,7 @@ from autoprune.vectors.catalogue import Catalogue
 from autoprune.vectors.config import VectorsConfig
 from autoprune.vectors.judging import VectorJudging, described
 from autoprune.vectors.model import VectorTable
-from autoprune.vectors.neighbours import nearest
+from autoprune.vectors.neighbours import nearest_of_each
 from autoprune.vectors.served import TABLE, VectorIndex
 from autoprune.vectors.similarity import prepared
 from autoprune.vectors.slices import Facts
@@ -37,9 +37,6 @@ ENCODED = 32
 """Sets of ids that are kept compressed: recipes of a search often share a cut of rows."""
 
 BATCH_QUERIES = 64
-
-POINTING = 2**14
-"""Removed rows whose nearest is looked for at a time."""
 
 BY_FREQUENCY = ("rows", "mixed", "tiers")
 """Steps that ask how often rows are looked up."""
@@ -160,14 +157,8 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         """
         kept = torch.from_numpy(np.frombuffer(index, dtype=np.int64).copy())
         gone = torch.ones(len(self.catalogue), dtype=torch.bool).index_fill(0, kept, False).nonzero()[:, 0]
-        vectors = self.catalogue.vectors
         likeness = "cosine" if self.config.similarity == "cosine" else "euclidean"
-        rows = np.empty(len(gone), dtype=np.int64)
-        for some in torch.split(torch.arange(len(gone)), POINTING):
-            asked = vectors[gone[some]]
-            near = nearest(asked, lambda at: vectors[kept[at]], torch.arange(len(kept)), similarity=likeness, k=1)[1]
-            rows[some.numpy()] = near[:, 0]
-            self.pause()
+        rows = nearest_of_each(self.catalogue.vectors, gone, kept, similarity=likeness, pause=self.pause)
         return {
             "pointing": self.catalogue.ids.take(gone.numpy()).encode(),
             "pointers": narrow(rows, len(kept) - 1),

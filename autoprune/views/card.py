@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from autoprune.artifacts.formats import OWN, find_format
+from autoprune.artifacts.formats import OWN, Use, find_format
 from autoprune.fronts.front import Front
 from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE, Measurement
 from autoprune.measure.reading import Reading, binding_slices, reading_name, shipped
@@ -24,12 +24,13 @@ FILE = "README.md"
 """Where the card lies in an artifact's folder; it is not among the hashed files, and can be rewritten."""
 
 
-def write_card(front: Front, point: Point, folder: Path, *, made_by: str = "") -> Path:
+def write_card(front: Front, point: Point, folder: Path, *, bare: bool = False, made_by: str = "") -> Path:
     """Writes the card of an artifact beside its artifact.json.
 
     Args:
         front: under the requirements that the point was picked by.
         folder: a copy of the point's artifact, or what it was written to in the front's format.
+        bare: whether what lies beside the model was left out of the copy.
         made_by: the command line that made the copy.
 
     Raises:
@@ -37,13 +38,13 @@ def write_card(front: Front, point: Point, folder: Path, *, made_by: str = "") -
     """
     from autoprune.artifacts import artifact  # here, because it waits for torch
 
-    path, form = folder / FILE, find_format(front.format)
+    path, form = folder / FILE, find_format(front.format, bare=bare)
     if front.format == OWN:
         made = artifact.read_card(folder)
     else:  # hashes and files are the artifact's, where it came from is the same
         made = {name: held for name, held in artifact.read_card(point.folder).items() if name != "files"}
-    told = {"example": form.example(folder), "advice": form.advice(folder)}
-    path.write_text(card(front, point, made=made, made_by=made_by, **told))
+    told = card(front, point, made=made, made_by=made_by, use=form.use(folder, "."), losses=form.losses(point.folder))
+    path.write_text(told, encoding="utf-8")
     return path
 
 
@@ -53,8 +54,8 @@ def card(
     *,
     made: Mapping[str, Any] | None = None,
     made_by: str = "",
-    example: str = "",
-    advice: str = "",
+    use: Use | None = None,
+    losses: Sequence[str] = (),
 ) -> str:
     """The card as Markdown.
 
@@ -62,8 +63,8 @@ def card(
         front: under the requirements that the point was picked by.
         made: `artifact.json` of the artifact, if it is at hand: files with their hashes, and where it came from.
         made_by: the command line that picked the point.
-        example: Python that asks `model` for something.
-        advice: what else one can do with it, as Markdown.
+        use: how what was written is used, if it was.
+        losses: what the artifact lost by being written in the front's format, a sentence each.
     """
     paragraphs = [
         _head(front, point),
@@ -71,8 +72,8 @@ def card(
         _trade(front, point),
         _slices(front, point),
         _required(front, point),
-        _caveats(front, point),
-        _use(front.format, example, advice),
+        _caveats(front, point, losses),
+        *(_use(use) if use else ()),
         made_how(front.record, point, made or {}, made_by=made_by),
         _files(made or {}),
     ]
@@ -145,6 +146,11 @@ def _trade(front: Front, point: Point) -> str:
     for name, was_bytes in (("size_bytes", before.size_bytes), ("memory_bytes", before.memory_bytes)):
         reading = found[name]
         rows.append((name, phrases.byte_count(reading.value), phrases.byte_count(was_bytes), _sure(reading)))
+    if "vector_bytes" in found:
+        reading, was_bytes = found["vector_bytes"], before.vector_bytes or 0
+        for name, times in (("vector_bytes", 1), ("vectors of a million texts", phrases.MILLION)):
+            values = (phrases.byte_count(times * reading.value), phrases.byte_count(times * was_bytes))
+            rows.append((name, *values, _sure(reading)))
     whole = shipped(measured, before)
     if whole is not None:
         was_bytes = before.folder_bytes or 0
@@ -159,7 +165,8 @@ def _trade(front: Front, point: Point) -> str:
             rows.append((f"latency, {name}", "-", "-", "the baseline was timed on another machine"))
         else:
             was_ms = before.latency[name].median_ms
-            rows.append((f"latency, {name}", f"{timed.value:.3f} ms", f"{was_ms:.3f} ms", _sure(timed)))
+            told = [f"{ms:.3f} ms{phrases.rate(measured.latency[name], ms)}" for ms in (timed.value, was_ms)]
+            rows.append((f"latency, {name}", *told, _sure(timed)))
     if not point.number:  # beside itself it would stand twice
         rows = [row[:2] for row in rows]
     machine = phrases.machine(front.record, measured.machine)
@@ -209,7 +216,7 @@ def _required(front: Front, point: Point) -> str:
     return "\n\n".join(part for part in ("## Requirements", table, phrases.evidence(front, point)) if part)
 
 
-def _caveats(front: Front, point: Point) -> str:
+def _caveats(front: Front, point: Point, losses: Sequence[str]) -> str:
     record = front.record
     lines = []
     warning = phrases.standing(front, point)
@@ -242,10 +249,9 @@ def _caveats(front: Front, point: Point) -> str:
     if point.number and point.busy:
         lines.append("It was timed while the machine was busy with other work, so that its latency is unsure.")
     if front.format != OWN:
-        lines.append(
-            f"This folder gives the vectors that were measured; bytes and milliseconds are those of autoprune's own "
-            f"artifact. {front.format} spends some time of its own on every request."
-        )
+        same = "" if losses else "This folder gives the vectors that were measured. "
+        lines.append(f"{same}Bytes and milliseconds are those of autoprune's own artifact, not of {front.format}.")
+    lines += losses
     if point.number and not telling(point.known["quality"]):
         lines.append("How far its quality can be relied on is not known: it has no interval, or one that says nothing.")
     if not lines:
@@ -253,11 +259,11 @@ def _caveats(front: Front, point: Point) -> str:
     return "## Before you use it\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _use(format: str, example: str, advice: str) -> str:
-    ask = f"; print({example})" if example else ""
-    paragraph = f"\n\n{advice}" if advice else ""
-    code = f"{find_format(format).loading.format(folder='.')}{ask}"
-    return f'## Use it\n\nIn this folder:\n\n```\npython -c "{code}"\n```{paragraph}'
+def _use(use: Use) -> list[str]:
+    """How what was written is used, and what lies in it."""
+    advice = f"\n\n{use.advice}" if use.advice else ""
+    inside = [f"## Without autoprune\n\n{use.inside}"] if use.inside else []
+    return [f"## Use it\n\nIn this folder:\n\n```\n{use.command}\n```{advice}", *inside]
 
 
 def _files(made: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 
-LOCAL = re.compile(r"\+{0,2}study\.(name|dir|workers|verify_rounds)=")
+LOCAL = re.compile(r"\+{0,2}study\.(name|dir|workers|verify_rounds|storage)=")
 """Overrides that the search's command does not repeat: the name is told, the others change nothing that is found."""
 
 

@@ -203,7 +203,7 @@ def _readings(
     own = _look(front.record.baseline, verified=verified)
     for point in front.points if verified else front.searched:
         look = _look(point, verified=verified)
-        names = [OBJECTIVES[name][0] for name in OBJECTIVES if timed or name != "latency"]
+        names = [one for name, (one, _) in OBJECTIVES.items() if one in reference and (timed or name != "latency")]
         if all(name in look for name in names):
             rows[point.number] = {
                 name: look[name] if name == "latency_ms" else _against(look[name], own[name], reference[name])

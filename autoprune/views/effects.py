@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.fronts.requirements import OBJECTIVES, USUAL
 from autoprune.measure.reading import Reading, readings
 from autoprune.record.archive import TRIAL
 from autoprune.record.record import Record
@@ -86,7 +86,8 @@ def importance(record: Record) -> dict[str, dict[str, float]]:
     trials = [(point.candidate.recipe, point.found) for point in record.points if point.candidate.name == TRIAL]
     looks = _looks(record) or trials
     found: dict[str, dict[str, float]] = {}
-    for objective, (reading, larger) in OBJECTIVES.items():
+    for objective in dict.fromkeys([*USUAL, *record.objectives]):
+        reading, larger = OBJECTIVES[objective]
         asked = trials if objective == "latency" else looks
         judged = [
             (recipe, read[reading].ratio) for recipe, read in asked if reading in read and read[reading].ratio > 0

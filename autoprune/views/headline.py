@@ -8,7 +8,7 @@ from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.record.point import Point
 from autoprune.views import phrases
 from autoprune.views.intervals import telling
-from autoprune.views.pace import faster, smaller, surely_faster, timed
+from autoprune.views.pace import faster, smaller, stored, surely_faster, timed
 
 
 def headline(front: Front) -> str:
@@ -23,7 +23,7 @@ def headline(front: Front) -> str:
     if not pick.number:
         return "Only the dense model itself meets every requirement."
     where = "test data" if pick.verified else "validation data, not verified"
-    told = [f"{smaller(pick)} at {_kept(front, pick)} ({where})", faster(pick)]
+    told = [f"{smaller(pick)} at {_kept(front, pick)} ({where})", stored(pick), faster(pick)]
     if beyond := front.record.beyond(pick):
         told.append(f"but only {phrases.ratio(beyond[1])} of {beyond[0]}, which is too faint to bind")
     return f"{', '.join(one for one in told if one)}: pick #{pick.number}."

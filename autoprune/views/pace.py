@@ -57,6 +57,12 @@ def smaller(point: Point) -> str:
     return factor(point.known["size_bytes"].ratio, SIZE)
 
 
+def stored(point: Point) -> str:
+    """How much smaller the vectors are that users store; empty where they are as they were, or nobody stores any."""
+    reading = point.known.get("vector_bytes")
+    return f"stored vectors {factor(reading.ratio, SIZE)}" if reading and reading.ratio != 1 else ""
+
+
 def faster(point: Point) -> str:
     """How much faster, from the worst workload to the best, with each of them; empty where none was timed.
 

@@ -9,7 +9,7 @@ from autoprune.fronts.fall import DOUBT
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.fronts.infeasible import SEARCH_ON
 from autoprune.fronts.requirements import Requirement
-from autoprune.measure.measurement import RULES, SEARCH, VERIFY, Measurement, version_of
+from autoprune.measure.measurement import RULES, SEARCH, VERIFY, Latency, Measurement, version_of
 from autoprune.measure.reading import FEWEST_UNITS, SURE, Reading, shipped
 from autoprune.record.archive import ROUNDS, processes
 from autoprune.record.point import Point
@@ -20,6 +20,9 @@ from autoprune.views.marks import initials
 
 NOTHING = "-"
 """Stands where nothing was measured."""
+
+MILLION = 1_000_000
+"""Texts, of which it is told what their vectors take."""
 
 NOTHING_BEATS = f"Nothing beats the baseline under these requirements; loosen one, or {SEARCH_ON}."
 
@@ -55,6 +58,11 @@ def absolute(name: str, value: float) -> str:
     if name.endswith("_bytes"):
         return byte_count(value)
     return f"{value:.3f} ms" if name.startswith("latency_ms") else f"{value:.4f}"
+
+
+def rate(latency: Latency, value_ms: float) -> str:
+    """What a workload of several texts comes to in a second, behind its milliseconds: `, 2,560 a second`."""
+    return f", {1000 * latency.items / value_ms:,.0f} a second" if latency.items and value_ms > 0 else ""
 
 
 def for_sure(reading: Reading) -> str:
@@ -261,7 +269,15 @@ def count(front: Front) -> str:
 
 def best(front: Front) -> str:
     """The pick, and why it is: `#10, the smallest that held on test data`."""
-    pick, most = front.pick(), {"quality": "the most accurate", "size": "the smallest", "latency": "the fastest"}
+    pick, most = (
+        front.pick(),
+        {
+            "quality": "the most accurate",
+            "size": "the smallest",
+            "latency": "the fastest",
+            "index": "the one of the smallest vectors",
+        },
+    )
     held = "that held on test data" if pick.verified else "by the search's own values, on validation data"
     return f"#{pick.number}, {most[front.requirements.prefer]} {held}"
 

@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("--task", default="movielens")
     parser.add_argument("--data", type=Path, help="of task=interactions")
     parser.add_argument("--step", type=float, default=strangers.STEP, help="how far users go along the slope")
+    parser.add_argument("--steps", type=int, default=4, help="how many along the slope, at most")
+    parser.add_argument("--ridges", type=float, nargs="+", default=[4.0, 6.0, 8.0])
     arguments = parser.parse_args()
     strangers.STEP = arguments.step
     overrides = [f"task={arguments.task}", f"study.dir={arguments.out}", "study.name=strangers", "presets=none"]
@@ -54,10 +56,9 @@ def main() -> None:
     pruned = run_stage(dense, stage, task, evaluator.context, trainer=evaluator.trainer, key="")
     assert isinstance(pruned, Factorization), "as its task makes it"
     ways = {"regression (alpha 0, ridge 0.5)": {"alpha": 0.0, "ridge": 0.5}}
-    ways |= {f"one step, ridge {ridge}": {"ridge": ridge} for ridge in (4.0, 6.0, 8.0)}
-    ways |= {
-        f"two, ridge {ridge}": {"ridge": ridge, "temperature": task.config.temperature} for ridge in (4.0, 6.0, 8.0)
-    }
+    for ridge in arguments.ridges:
+        known = {"ridge": ridge, "temperature": task.config.temperature}
+        ways |= {f"ridge {ridge}, {steps} steps": {**known, "steps": steps} for steps in range(arguments.steps + 1)}
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(("users are found by", *SPLITS, "seconds"))
     own = [quality(task, dense, split) for split in SPLITS]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from autoprune.encoder.benchmarks.benchmark import Perturb
-from autoprune.encoder.served import SentenceEncoder
+from autoprune.encoder.served import TextModel
 from autoprune.tasks.benchmarks import MeanValue
 from autoprune.tasks.metric import Metric
 
@@ -34,7 +34,7 @@ class Coverage:
     ) -> None:
         self._texts, self._dense = texts, dense
 
-    def rows(self, served: SentenceEncoder, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
+    def rows(self, served: TextModel, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
         """The columns of `Benchmark.rows`."""
         texts = list(self._texts[split])
         asked = [perturb(text) for text in texts] if perturb else texts
@@ -48,7 +48,7 @@ class Coverage:
             }
         )
 
-    def _covered(self, served: SentenceEncoder, texts: Sequence[str], asked: Sequence[str]) -> Counts:
+    def _covered(self, served: TextModel, texts: Sequence[str], asked: Sequence[str]) -> Counts:
         (before, unknown_before), (after, unknown) = self._dense(texts), served.count(asked)
         read = after - np.maximum(unknown - unknown_before, 0)
         covered: Counts = np.minimum(before, read) / np.maximum(before, after)

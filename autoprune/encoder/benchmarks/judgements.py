@@ -46,6 +46,8 @@ class Collection:
         notes: what was done to the files, for people.
         own: by split, for each query: position of the document that is the query itself, and no answer; -1: there is
             none. Empty: no query is a document.
+        ids: of the documents.
+        query_ids: by split.
     """
 
     documents: list[str]
@@ -53,6 +55,8 @@ class Collection:
     grades: dict[str, list[dict[int, float]]]
     notes: tuple[str, ...] = ()
     own: dict[str, list[int]] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+    query_ids: dict[str, list[str]] = field(default_factory=dict)
 
     def asking(self, split: str, chosen: Sequence[int]) -> Collection:
         """The same with some queries of a split alone, by position."""
@@ -60,7 +64,8 @@ class Collection:
         def part(held: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
             return {**held, split: [held[split][at] for at in chosen]} if held else {}
 
-        return replace(self, queries=part(self.queries), grades=part(self.grades), own=part(self.own))
+        held: dict[str, Any] = {name: part(getattr(self, name)) for name in ("queries", "grades", "own", "query_ids")}
+        return replace(self, **held)
 
 
 class Judgement(NamedTuple):
@@ -128,6 +133,8 @@ def collected(found: Found, seed: int, folder: Path, where: str, *, own: bool = 
         grades={split: [grades[split][name] for name in judged[split]] for split in JUDGED},
         notes=tuple(notes),
         own=selves if count else {},
+        ids=list(found.documents),
+        query_ids={split: list(judged[split]) for split in JUDGED},
     )
 
 

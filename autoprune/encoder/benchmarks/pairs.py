@@ -95,7 +95,14 @@ class Pairs(Benchmark):
         )
 
 
-def read_pairs(path: Path, *, scale: tuple[float, float] | None = None, seed: int = 0, where: str = WHERE) -> Pairs:
+def read_pairs(
+    path: Path,
+    *,
+    scale: tuple[float, float] | None = None,
+    seed: int = 0,
+    where: str = WHERE,
+    columns: Mapping[str, str] = COLUMNS,
+) -> Pairs:
     """Reads a folder of a dev (or val) and a test table, or one table that is split in halves.
 
     A table has the columns sentence1, sentence2, score (also sentence_A, text1, relatedness_score, …), or exactly
@@ -106,6 +113,7 @@ def read_pairs(path: Path, *, scale: tuple[float, float] | None = None, seed: in
         scale: the least and the largest score; None: the narrowest of `SCALES` that holds the scores.
         seed: splits the one table.
         where: the entry that names the path.
+        columns: what the three are called, as `read_table` takes it.
 
     Raises:
         AutopruneError: what is read cannot be: with the file and the line.
@@ -113,12 +121,12 @@ def read_pairs(path: Path, *, scale: tuple[float, float] | None = None, seed: in
     if path.is_dir():
         files = split_files(path, ("validation", "test"), where=where, otherwise="halves")
         read = {
-            split: read_table(files[split], COLUMNS, where=where, headless=True) for split in ("validation", "test")
+            split: read_table(files[split], columns, where=where, headless=True) for split in ("validation", "test")
         }
         low, high = _check([row for rows in read.values() for row in rows], scale)
         pairs = {split: _scored(rows, str(files[split])) for split, rows in read.items()}
         return Pairs(pairs, how=f"{low:g} to {high:g}")
-    rows = read_table(path, COLUMNS, where=where, headless=True)
+    rows = read_table(path, columns, where=where, headless=True)
     low, high = _check(rows, scale)
     return Pairs(_halves(rows, seed, str(path)), how=f"{low:g} to {high:g}, {path.name} in halves")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from autoprune.fronts.front import Front
+from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.record.point import Point
 from autoprune.views.commands import verb_command
 from autoprune.views.intervals import ends
@@ -87,7 +88,7 @@ def trial_note(front: Front, point: Point, attributes: Sequence[Mapping[str, str
 
 def objective_name(front: Front, name: str) -> str:
     """What an objective is called in the dashboard."""
-    return {"quality": front.record.metric, "size": "size_bytes", "latency": "latency_ms / baseline"}[name]
+    return {"quality": front.record.metric, "latency": "latency_ms / baseline"}.get(name, OBJECTIVES[name][0])
 
 
 def picks_of(front: Front) -> dict[str, Point | None]:

@@ -11,6 +11,7 @@ from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.pareto import nondominated
 from autoprune.fronts.promises import Promises
+from autoprune.fronts.requirements import is_cost
 from autoprune.record.point import Point
 from autoprune.views import looks
 from autoprune.views.intervals import telling
@@ -60,14 +61,14 @@ def tradeoff(front: Front, cost: str = "size_bytes") -> Figure:
     the cost is the size, faint dots are looks, which nobody measured, and a thin line joins the best of these.
 
     Args:
-        cost: `size_bytes`, `latency_ms` or `latency_ms.WORKLOAD`.
+        cost: `size_bytes`, `vector_bytes`, `latency_ms` or `latency_ms.WORKLOAD`.
 
     Raises:
         AutopruneError: plotly is not installed, or nothing called `cost` was measured.
     """
     go = plotly()
     if cost not in front.record.baseline.found:
-        known = ", ".join(name for name in front.record.names if name.split(".")[0] in ("size_bytes", "latency_ms"))
+        known = ", ".join(name for name in front.record.names if is_cost(name) and name != "memory_bytes")
         raise AutopruneError(f"nothing called {cost!r} is measured as a cost; there are {known}.")
     members = layers(front)
     figure = go.Figure(layout=plain_layout(f"quality against {_label(cost)}"))
@@ -89,7 +90,7 @@ def tradeoff(front: Front, cost: str = "size_bytes") -> Figure:
             places += zip([ratio_of(point, cost) for point in points], heights, strict=True)
             _add_points(figure, layer, points, cost, heights=heights)
     figure.update_layout(
-        xaxis=_axis(f"{_label(cost)}, ratio to the baseline", [x for x, _ in places], log=cost == "size_bytes"),
+        xaxis=_axis(f"{_label(cost)}, ratio to the baseline", [x for x, _ in places], log=cost.endswith("_bytes")),
         yaxis={
             "title": {"text": f"quality ({escape(front.record.metric)}), ratio"},
             "ticksuffix": "x",
@@ -178,7 +179,7 @@ def _at(point: Point, cost: str) -> float | None:
 
 def _label(cost: str) -> str:
     name, _, workload = cost.partition(".")
-    return {"size_bytes": "size", "latency_ms": "latency"}.get(name, name) + (
+    return {"size_bytes": "size", "vector_bytes": "stored vectors", "latency_ms": "latency"}.get(name, name) + (
         f" ({escape(workload)})" if workload else ""
     )
 

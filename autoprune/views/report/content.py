@@ -22,7 +22,7 @@ from autoprune.record.record import Record
 from autoprune.views import looks, phrases, plots
 from autoprune.views.intervals import telling
 from autoprune.views.report.commands import commands, verb_under
-from autoprune.views.report.sliders import limits, page_name, page_names, workloads
+from autoprune.views.report.sliders import costs, limits, page_name, page_names
 
 LISTED = 100
 """Of what fell, at most so many are told one by one."""
@@ -86,7 +86,7 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
         vague: by reading, the candidates whose interval says nothing.
         compare: columns: what the front compares, more is better; None where an objective was not measured.
     """
-    exact = {"quality", *record.metrics[1:], "worst_slice", "size_bytes", *workloads(record)}
+    exact = {"quality", *record.metrics[1:], "worst_slice", *costs(record)}
     names, looked = page_names(record), [look(point) for point in record.points]
     needed = [OBJECTIVES[name][0] for name in record.objectives]
     compared = [
@@ -144,8 +144,8 @@ def _loose(baseline: Measurement, metric: str, slice_name: str) -> str:
 
 
 def _figures(front: Front) -> dict[str, Any]:
-    costs = {name: plots.tradeoff(front, name) for name in ["size_bytes", *workloads(front.record)]}
-    drawn = {"tradeoff": {name: json.loads(figure.to_json()) for name, figure in costs.items()}}
+    found = {name: plots.tradeoff(front, name) for name in costs(front.record)}
+    drawn = {"tradeoff": {name: json.loads(figure.to_json()) for name, figure in found.items()}}
     for figure in drawn["tradeoff"].values():
         for trace in figure["data"]:  # the page fills them from the columns: they change with the limits
             if trace["meta"]["layer"] == "looks":

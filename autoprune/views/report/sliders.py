@@ -11,10 +11,18 @@ from autoprune.fronts.profiles import profile_names
 from autoprune.fronts.requirements import Requirement, Requirements, is_cost
 from autoprune.record.record import Record
 
+LABELS = {"size_bytes": "size", "vector_bytes": "stored vectors"}
+
 
 def workloads(record: Record) -> list[str]:
     """The readings of latency, a workload each."""
     return [name for name in record.names if name.startswith("latency_ms.")]
+
+
+def costs(record: Record) -> list[str]:
+    """The readings that are traded for quality: bytes, and the latency of each workload."""
+    stored = "index" in record.objectives and "vector_bytes" in record.names
+    return ["size_bytes", *["vector_bytes"] * stored, *workloads(record)]
 
 
 def page_name(record: Record, name: str) -> str:
@@ -46,8 +54,8 @@ def sliders(record: Record) -> list[dict[str, Any]]:
     Limits are ratios.
     """
     labels = {"quality": f"quality ({record.metric})", **{name: name for name in record.metrics[1:]}}
-    labels |= {"worst_slice": "worst slice", "size_bytes": "size"}
-    labels |= {name: f"latency, {name.partition('.')[2]}" for name in workloads(record)}
+    labels |= {"worst_slice": "worst slice"}
+    labels |= {name: LABELS.get(name) or f"latency, {name.partition('.')[2]}" for name in costs(record)}
     found = []
     for reading, label in labels.items():
         ratios = [point.found[reading].ratio for point in record.points if reading in point.found]
@@ -64,7 +72,7 @@ def sliders(record: Record) -> list[dict[str, Any]]:
 
 def _profile(record: Record, name: str, requirements: Requirements, fixed: list[Requirement]) -> dict[str, Any]:
     """Requirements as settings of the page: limits of sliders, and the rest by their place in `fixed`, which grows."""
-    movable = {"quality", *record.metrics[1:], "worst_slice", "size_bytes", *workloads(record)}
+    movable = {"quality", *record.metrics[1:], "worst_slice", *costs(record)}
     limits: dict[str, float] = {}
     rest = []
     for item in requirements.items:

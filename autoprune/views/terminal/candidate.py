@@ -113,8 +113,11 @@ def _measurements(
     for label, count, was_count in (
         ("size_bytes", measured.size_bytes, before.size_bytes),
         ("memory_bytes", measured.memory_bytes, before.memory_bytes),
+        ("vector_bytes", measured.vector_bytes, before.vector_bytes),
     ):
-        add(label, f"{count:,}", f"{was_count:,}", found[label], "")
+        if count is not None and label in found:
+            many = f"of a million texts {phrases.byte_count(phrases.MILLION * count)}"
+            add(label, f"{count:,}", f"{was_count:,}", found[label], many if label == "vector_bytes" else "")
     whole = shipped(measured, before)
     if whole is not None:
         note = "all that lies in the folder: titles, ids, histories"
@@ -158,7 +161,7 @@ def _slice_note(
 
 
 def _timing_note(latency: Latency, timed: Reading, *, itself: bool) -> str:
-    p95 = f"p95 {latency.p95_ms / latency.median_ms * timed.value:.3f} ms"
+    p95 = f"p95 {latency.p95_ms / latency.median_ms * timed.value:.3f} ms{phrases.rate(latency, timed.value)}"
     if itself:
         return p95
     if len(latency.rounds) < 2:

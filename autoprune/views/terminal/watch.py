@@ -15,7 +15,7 @@ from rich.text import Text
 
 from autoprune.deadline import clock
 from autoprune.errors import AutopruneError, reason_of
-from autoprune.fronts.requirements import OBJECTIVES
+from autoprune.fronts.requirements import OBJECTIVES, USUAL
 from autoprune.record.archive import TRIAL
 from autoprune.study.progress import Expected, Progress
 from autoprune.views.phrases import cell
@@ -133,7 +133,7 @@ def _line(progress: Progress) -> Text:
     line.append(f"{summary:<44} ")
     if candidate.rejected:
         return line.append(f"rejected: {candidate.rejected}", style="dim")
-    for objective in OBJECTIVES:
+    for objective in dict.fromkeys([*USUAL, *progress.front.record.objectives]):
         line.append(f" {cell(OBJECTIVES[objective][0], point.found)}", style="cyan")
     if candidate.latest().busy:
         line.append("  timed under load", style="yellow")

@@ -1,0 +1,225 @@
+"""How a reranker is judged: where it puts what people called relevant, and whether it orders as the dense one does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from autoprune.encoder.benchmarks.benchmark import Benchmark, Encode, Perturb, as_rows, sha256_of
+from autoprune.encoder.benchmarks.pairs import Scored
+from autoprune.encoder.benchmarks.part import Budget
+from autoprune.encoder.benchmarks.retrieval import ndcg
+from autoprune.encoder.reranker.lists import Lists, Pair
+from autoprune.tasks.benchmarks import MeanValue, Spearman
+
+Scores = np.ndarray[Any, np.dtype[np.float64]]
+
+K = 10
+
+PERTURBED = 3
+"""Of so many queries one is asked again with mistakes: every pair is read anew."""
+
+DIGITS = 6
+"""Scores that differ by less are one, so that rounding decides nothing."""
+
+
+def scored(encode: Encode, pairs: Sequence[Pair]) -> Scores:
+    """What a model gives for pairs, float64 [n]; what is no number comes last."""
+    found = np.asarray(encode(pairs), dtype=np.float64)[:, 0] if pairs else np.empty(0)
+    return np.where(np.isfinite(found), np.round(found, DIGITS), -np.inf)
+
+
+class Reranking(Benchmark):
+    """What the relevant documents that a first stage found gain by their new places.
+
+    Those that the first stage did not find, and those beyond `K`, gain nothing; the ideal list has all of them, as
+    `trec_eval` has it. Equal scores come in the order of `Lists`.
+
+    Args:
+        lists: what is asked.
+        grades: by split, for each query: position of a document → its gain, above 0.
+        metric: `ndcg@10` or `mrr@10` (the reciprocal place of the first relevant one).
+        found: the share of the relevant documents that were found, for people.
+    """
+
+    def __init__(
+        self, lists: Lists, grades: Mapping[str, Sequence[Mapping[int, float]]], *, metric: str, found: str = ""
+    ) -> None:
+        self.name = f"reranking {metric}"
+        self.metrics = {metric: MeanValue(self.name)}
+        self.lists, self.grades, self._metric, self._found = lists, grades, metric, found
+        self.labelled = metric == METRICS[0]  # the others are read beside it
+
+    def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
+        places, texts = _asked(self.lists, split, perturb)
+        scores = scored(encode, self.lists.pairs(split, places, _changed(texts, perturb)))
+        values = [
+            GAINS[self._metric](
+                self.lists.found[split][place][np.argsort(-one, kind="stable")[:K]].tolist(),
+                self.grades[split][place],
+            )
+            for place, one in zip(places, self.lists.cut(split, places, scores), strict=True)
+        ]
+        return _as_rows(self.name, places, texts, np.array(values))
+
+    def part(self, budget: Budget) -> Reranking:
+        known = self.grades["validation"]
+        lists, kept = self.lists.part(budget, [list(grades) for grades in known])
+        if not kept:  # the first stage found nothing that is relevant
+            return self
+        grades = [
+            {
+                new: known[place][int(at)]
+                for at, new in zip(near, moved.tolist(), strict=True)
+                if int(at) in known[place]
+            }
+            for (place, near), moved in zip(kept.items(), lists.found["validation"], strict=True)
+        ]
+        return Reranking(lists, {"validation": grades}, metric=self._metric)
+
+    def describe(self) -> str:
+        return f"{' and '.join(METRICS)} of {self.lists.describe()}" + (f" ({self._found})" if self._found else "")
+
+    def fingerprint(self) -> str:
+        grades = [
+            sorted(
+                (self.lists.documents[at] if at < len(self.lists.documents) else str(at), gain)
+                for at, gain in one.items()
+            )
+            for split in ("validation", "test")
+            for one in self.grades[split]
+        ]
+        return sha256_of([self.name, self.lists.fingerprint(), *grades])
+
+
+def _ndcg(best: Sequence[int], known: Mapping[int, float]) -> float:
+    return ndcg([known.get(at, 0.0) for at in best], known) if known else 0.0
+
+
+def _mrr(best: Sequence[int], known: Mapping[int, float]) -> float:
+    return next((1 / place for place, at in enumerate(best, start=1) if at in known), 0.0)
+
+
+GAINS = {f"ndcg@{K}": _ndcg, f"mrr@{K}": _mrr}
+METRICS = tuple(GAINS)
+
+
+class Agreement(Benchmark):
+    """Whether lists come in the order that the dense model gives them.
+
+    A perturbed query asks for the order that the dense model gives to the query as it is.
+
+    Args:
+        lists: what is asked.
+        metric: `kendall` (τ-b of both orders, Kendall 1945) or `overlap@10` (the share of the dense model's first ten
+            that are among the first ten; of a list of ten or fewer nothing is told).
+    """
+
+    labelled = False
+
+    def __init__(self, lists: Lists, *, metric: str) -> None:
+        self.name = f"agreement {metric}"
+        self.metrics = {metric: MeanValue(self.name)}
+        self.lists, self._metric = lists, metric
+        self._right: dict[str, Scores] = {}
+
+    def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
+        places, texts = _asked(self.lists, split, perturb)
+        if split not in self._right:
+            assert self.dense is not None, "what is right is known once the dense model is"
+            whole = range(len(self.lists.queries[split]))
+            self._right[split] = scored(self.dense, self.lists.pairs(split, whole, self.lists.queries[split]))
+        right = self.lists.cut(split, range(len(self.lists.queries[split])), self._right[split])
+        found = scored(encode, self.lists.pairs(split, places, _changed(texts, perturb)))
+        values = [
+            AGREEMENTS[self._metric](right[place], one)
+            for place, one in zip(places, self.lists.cut(split, places, found), strict=True)
+        ]
+        return _as_rows(self.name, places, texts, np.array(values))
+
+    def part(self, budget: Budget) -> Agreement:
+        part = Agreement(self.lists.part(budget).lists, metric=self._metric).under(self.similarity)
+        part.dense = self.dense
+        return part
+
+    def describe(self) -> str:
+        return f"{' and '.join(AGREEMENTS)} with the dense model's order of {self.lists.describe()}"
+
+    def fingerprint(self) -> str:
+        return sha256_of([self.name, self.lists.fingerprint()])
+
+
+def kendall(right: Scores, found: Scores) -> float:
+    """τ-b of two lists of scores; 0 where one finds all alike."""
+    above, below = np.triu_indices(len(right), k=1)
+    one, other = right[above] > right[below], found[above] > found[below]
+    less, fewer = right[above] < right[below], found[above] < found[below]
+    signs, others = one.astype(int) - less, other.astype(int) - fewer  # infinities have no difference, but an order
+    scale = np.sqrt(float(np.abs(signs).sum()) * float(np.abs(others).sum()))
+    return float((signs * others).sum() / scale) if scale else float(not signs.any() and not others.any())
+
+
+def overlap(right: Scores, found: Scores) -> float:
+    """The share of the first `K` of one list that are among the first `K` of another."""
+    if not len(right):
+        return 1.0
+    best = [set(np.argsort(-one, kind="stable")[:K].tolist()) for one in (right, found)]
+    return len(best[0] & best[1]) / len(best[0])
+
+
+AGREEMENTS = {"kendall": kendall, f"overlap@{K}": overlap}
+
+
+class LabelledPairs(Benchmark):
+    """Whether pairs that people labelled higher score higher: Spearman's ρ, of two labels too.
+
+    Args:
+        pairs: by split, `validation` and `test`: queries, documents and labels.
+    """
+
+    def __init__(self, pairs: Mapping[str, Scored]) -> None:
+        self.name = "labelled pairs"
+        self.metrics = {"spearman": Spearman(self.name)}
+        self.pairs = dict(pairs)
+
+    def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
+        pairs = self.pairs[split]
+        asked = list(zip(_changed(pairs.first, perturb), pairs.second, strict=True))
+        return as_rows(self.name, pairs.first, scored(encode, asked), np.array(pairs.score))
+
+    def part(self, budget: Budget) -> LabelledPairs:
+        held = self.pairs["validation"]
+        first, second = budget.short(held.first), budget.short(held.second)
+        chosen = budget.fitting([f"{one} {other}" for one, other in zip(first, second, strict=True)])
+        columns = ([values[at] for at in chosen] for values in (first, second, held.score))
+        return LabelledPairs({"validation": Scored(*columns)})
+
+    def describe(self) -> str:
+        counts = " and ".join(f"{len(pairs.score):,} {split}" for split, pairs in self.pairs.items())
+        return f"{counts} pairs that people labelled"
+
+    def fingerprint(self) -> str:
+        return sha256_of(
+            value
+            for split, pairs in self.pairs.items()
+            for value in (self.name, split, *pairs.first, *pairs.second, *pairs.score)
+        )
+
+
+def _asked(lists: Lists, split: str, perturb: Perturb | None) -> tuple[list[int], list[str]]:
+    """Which queries are asked, and what they ask as they are."""
+    places = list(range(0, len(lists.queries[split]), PERTURBED if perturb else 1))
+    return places, [lists.queries[split][place] for place in places]
+
+
+def _changed(texts: Sequence[str], perturb: Perturb | None) -> list[str]:
+    return [perturb(text) for text in texts] if perturb else list(texts)
+
+
+def _as_rows(name: str, places: Sequence[int], texts: Sequence[str], values: np.ndarray[Any, Any]) -> pd.DataFrame:
+    rows = as_rows(name, texts, values)
+    rows["unit"] = np.array(places, dtype=np.int64)
+    return rows

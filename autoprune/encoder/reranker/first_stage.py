@@ -1,0 +1,125 @@
+"""Which documents a reranker is given: BM25's, or those of a run file that another first stage wrote."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from autoprune.encoder.benchmarks.judgements import Collection
+from autoprune.encoder.benchmarks.retrieval import order_of
+from autoprune.encoder.benchmarks.tables import is_number, read_text
+from autoprune.encoder.reranker.lists import Lists, Positions
+from autoprune.errors import AutopruneError
+
+K1, B = 1.2, 0.75
+"""Of BM25: how soon a word that occurs again counts no more, and how much long documents are held back."""
+
+WORD = re.compile(r"\w+")
+
+RUN = "query Q0 document rank score tag"
+"""A line of a run file, as TREC has it."""
+
+
+def listed(
+    documents: Sequence[str], queries: Mapping[str, Sequence[str]], found: Mapping[str, Sequence[Positions]]
+) -> Lists:
+    """What a first stage found, in an order by the hash of each document.
+
+    Args:
+        documents: texts.
+        queries, found: by split; the positions of what was found for each.
+    """
+    rank = np.argsort(order_of(documents))
+    neutral = {split: [one[np.argsort(rank[one])] for one in lists] for split, lists in found.items()}
+    return Lists(documents=documents, queries=queries, found=neutral)
+
+
+class Bm25:
+    """Search by words (Robertson & Zaragoza 2009, "The Probabilistic Relevance Framework"), idf as in Lucene.
+
+    Args:
+        documents: texts; one without a word is never found.
+    """
+
+    def __init__(self, documents: Sequence[str]) -> None:
+        self._words: dict[str, int] = {}
+        rows, columns, counts = list[int](), list[int](), list[int]()
+        lengths = np.zeros(len(documents))
+        for row, text in enumerate(documents):
+            found = _words(text)
+            lengths[row] = len(found)
+            for word, count in Counter(found).items():
+                rows.append(row)
+                columns.append(self._words.setdefault(word, len(self._words)))
+                counts.append(count)
+        often = np.array(counts, dtype=np.float64)
+        held = np.bincount(columns, minlength=len(self._words))
+        rare = np.log1p((len(documents) - held + 0.5) / (held + 0.5))
+        slowed = often + K1 * (1 - B + B * lengths[rows] / max(lengths.mean(), 1e-9))
+        weights = rare[columns] * often * (K1 + 1) / slowed
+        shape = len(documents), len(self._words)
+        self._weights: Any = scipy.sparse.csc_matrix((weights, (rows, columns)), shape=shape)
+
+    def best(self, query: str, count: int, *, without: int = -1) -> Positions:
+        """Positions of the documents that have words of a query, best first: int64, `count` or fewer.
+
+        Args:
+            without: the position of one that is no answer.
+        """
+        known = [self._words[word] for word in dict.fromkeys(_words(query)) if word in self._words]
+        scores = np.asarray(self._weights[:, known].sum(axis=1)).ravel()
+        if without >= 0:
+            scores[without] = 0
+        holding = np.flatnonzero(scores > 0)
+        found: Positions = holding[np.argsort(-scores[holding], kind="stable")[:count]]
+        return found
+
+
+def _words(text: str) -> list[str]:
+    return WORD.findall(text.lower())
+
+
+def read_run(file: Path, collection: Collection, depth: int, where: str) -> dict[str, list[Positions]]:
+    """What was found for each query by split, best first, as a run file has it.
+
+    Args:
+        file: lines of `RUN`, or of query, document, score; larger scores are better.
+        collection: whose ids it names. Documents that the collection lacks are left out.
+        depth: of each query, at most.
+        where: the entry that names the file.
+
+    Raises:
+        AutopruneError: a line is none of a run, or nothing was found for any query that is judged.
+    """
+    place = {name: at for at, name in enumerate(collection.ids)}
+    held: dict[str, dict[int, float]] = {}
+    for number, line in enumerate(read_text(file, where).splitlines(), start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) not in (3, 6) or not is_number(fields[-1 if len(fields) == 3 else 4]):
+            raise AutopruneError(f"{file}, line {number:,}: {RUN!r}, or query document score, is expected: {line!r}.")
+        query, name = fields[0], fields[1 if len(fields) == 3 else 2]
+        if name in place:
+            held.setdefault(query, {})[place[name]] = float(fields[-1 if len(fields) == 3 else 4])
+    found = {
+        split: [_top(held.get(query, {}), depth) for query in names] for split, names in collection.query_ids.items()
+    }
+    for split, lists in found.items():
+        if not any(map(len, lists)):
+            named, asked = next(iter(held), "nothing that is there"), collection.query_ids[split][0]
+            raise AutopruneError(
+                f"{where}: {str(file)!r} has nothing for any {split} query: it names {named!r}, say, but the "
+                f"queries are called {asked!r} and so on."
+            )
+    return found
+
+
+def _top(scores: dict[int, float], depth: int) -> Positions:
+    return np.array(sorted(scores, key=lambda at: -scores[at])[:depth], dtype=np.int64)

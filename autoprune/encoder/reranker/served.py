@@ -1,0 +1,113 @@
+"""Cross-encoders that answer: an encoder of pairs, whose vectors have one number, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.encoder.prompts import Prompts
+from autoprune.encoder.served import SentenceEncoder, TextModel
+from autoprune.encoder.tokenizer import Text
+from autoprune.errors import AutopruneError
+
+Scores = NDArray[np.float32]
+
+SCORES: dict[str, Callable[[Scores], Scores]] = {
+    "sigmoid": lambda logits: (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32),
+    "identity": lambda logits: logits,
+}
+"""What becomes of the number that a model gives."""
+
+
+class Ranked(NamedTuple):
+    """A document in the order of a query: its place in the list that was given, and its score."""
+
+    place: int
+    score: float
+
+
+class Reranker(TextModel):
+    """Two texts to a score.
+
+    Args:
+        encoder: reads the pairs, and gives one number for each.
+        score: what becomes of it, one of `SCORES`.
+    """
+
+    def __init__(self, encoder: SentenceEncoder, score: str) -> None:
+        if score not in SCORES:
+            raise ValueError(f"score in its manifest is {score!r}")
+        if encoder.out != 1:
+            raise ValueError(f"it gives {encoder.out} numbers for a pair, not one")
+        self.encoder, self._score = encoder, score
+        self.prompts, self.similarity = Prompts(), encoder.similarity
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.encoder.memory_bytes
+
+    @property
+    def example(self) -> str:
+        return "model.rank('a question', ['an answer', 'something else'])"
+
+    def rank(
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, batch_size: int = 32
+    ) -> list[Ranked]:
+        """The documents, best first; those of equal score stay in the order that they have.
+
+        Args:
+            query: that is asked.
+            documents: texts; what is beyond the length that the model reads is cut off, of the longer text first.
+            top_k: how many; None: all.
+            batch_size: pairs that are computed at a time, those of like length together.
+
+        Raises:
+            AutopruneError: something is no text, or a number is not positive.
+        """
+        if not isinstance(query, str):
+            raise AutopruneError(f"rank: the query is a text, but got {query!r}.")
+        if isinstance(documents, str) or not isinstance(documents, Iterable):
+            raise AutopruneError(f"rank: a list of documents must be given, but got {documents!r}.")
+        if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+            raise AutopruneError(f"rank: top_k >= 1 must hold, but got {top_k!r}.")
+        given = self._given([(query, document) for document in documents], batch_size, "rank")
+        scores = SCORES[self._score](given)
+        order = np.argsort(-given, kind="stable")[:top_k]  # not by scores: a sigmoid makes large ones alike
+        return [Ranked(int(at), float(scores[at])) for at in order]
+
+    def predict(self, pairs: Sequence[tuple[str, str]], *, batch_size: int = 32) -> Scores:
+        """The scores of pairs (query, document): float32 [n].
+
+        Raises:
+            AutopruneError: something is no pair of texts, or `batch_size` is not positive.
+        """
+        return SCORES[self._score](self._given(pairs, batch_size, "predict"))
+
+    def _given(self, pairs: Sequence[Any], batch_size: int, asked: str) -> Scores:
+        """What the model gives for pairs of texts, float32 [n]; whatever else is refused."""
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise AutopruneError(f"{asked}: batch_size >= 1 must hold, but got {batch_size!r}.")
+        return self.vectors([_checked(pair, asked) for pair in pairs], batch_size=batch_size)[:, 0]
+
+    def vectors(
+        self, texts: Sequence[Text], *, batch_size: int = 32, told: Callable[[float], None] = lambda share: None
+    ) -> Scores:
+        """What the model gives for pairs, before anything becomes of it: float32 [n, 1]."""
+        self.encoder.pause = self.pause
+        return self.encoder.vectors(texts, batch_size=batch_size, told=told)
+
+    def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As `SentenceEncoder.count`, of single texts."""
+        return self.encoder.count(texts)
+
+
+def _checked(pair: Any, asked: str) -> tuple[str, str]:
+    if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+        raise AutopruneError(f"{asked}: a pair is two texts, a query and a document, but got {pair!r}.")
+    for text in pair:
+        if not isinstance(text, str):
+            raise AutopruneError(f"{asked}: texts are strings, but among them is {text!r}.")
+    return pair[0], pair[1]

@@ -1,0 +1,77 @@
+"""Cross-encoders as folders that an unmodified `CrossEncoder(folder)` loads: safetensors and JSON, nothing else.
+
+config.json, model.safetensors     the type's ForSequenceClassification, and what becomes of its one number
+tokenizer.json, tokenizer_config.json, special_tokens_map.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from autoprune.artifacts.served import Parts
+from autoprune.artifacts.whole import made_whole
+from autoprune.encoder.obstacles import cross_encoder_obstacles
+from autoprune.encoder.reranker.heads import Head, written_head
+from autoprune.encoder.reranker.reading import ACTIVATION, SCORES
+from autoprune.encoder.stock import weights_in, write_transformer, written_parts
+
+LABEL = "LABEL_0"
+
+
+def write_cross_encoder(folder: Path, to: Path) -> Path:
+    """Writes a cross-encoder's artifact as a folder of sentence-transformers, whole or not at all; returns where.
+
+    Args:
+        folder: of the artifact.
+        to: the folder to make.
+
+    Raises:
+        AutopruneError: `to` exists already, the artifact is damaged, or stock configs can't express it.
+    """
+    with made_whole(to) as draft:
+        fill_cross_encoder(folder, draft)
+    return to
+
+
+def fill_cross_encoder(folder: Path, draft: Path) -> None:
+    """Writes a cross-encoder's artifact into an empty folder; errors as those of `write_cross_encoder`."""
+    _write(written_parts("cross-encoder", folder, cross_encoder_obstacles), draft)
+
+
+def _write(parts: Parts, folder: Path) -> None:
+    head, weights = written_head(parts.manifest), weights_in(parts)
+    write_transformer(
+        folder,
+        parts,
+        weights,
+        head.layout,
+        prefix=head.layers,
+        head=_of_head(head, weights),
+        said=_said(head, parts.manifest, weights),
+    )
+
+
+def _of_head(head: Head, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    names = head.names() | ({"head.norm.bias": f"{head.norm}.bias"} if head.norm else {})
+    return {theirs: weights[ours] for ours, theirs in names.items() if ours in weights}
+
+
+def _said(head: Head, manifest: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    activation = next(theirs for theirs, ours in SCORES.items() if ours == manifest["score"])
+    said: dict[str, Any] = {
+        "architectures": [head.model],
+        "id2label": {"0": LABEL},
+        "label2id": {LABEL: 0},
+        "sentence_transformers": {ACTIVATION: activation},
+    }
+    if head.pools:
+        said |= {
+            "classifier_pooling": manifest["pooling"],
+            "classifier_activation": manifest["dense"],
+            "classifier_bias": "dense.bias" in weights,
+        }
+    return said

@@ -1,0 +1,57 @@
+"""The files that folders of an encoder share, whichever library reads them: its tokenizer, prompts and similarity.
+
+tokenizer.json, tokenizer_config.json, special_tokens_map.json
+config_sentence_transformers.json     prompts and similarity
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoprune.artifacts.served import Parts
+from autoprune.encoder.prompts import DECLARED, Prompts
+from autoprune.encoder.similarity import SIMILARITIES
+from autoprune.encoder.tokenizer import Tokenizer
+from autoprune.exports.tables import write_json
+
+SPECIAL_TOKENS = {
+    "unk_token": ("[UNK]", "<unk>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "pad_token": ("[PAD]", "<pad>", "<|endoftext|>", "<|padding|>"),
+    "cls_token": ("[CLS]", "<s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+"""What the special tokens of the families that are read are called."""
+
+
+def special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
+    """The special tokens by their roles; padding is masked, so that any token serves where there is none for it."""
+    there = set(tokenizer.pieces)
+    found = {role: next((name for name in names if name in there), None) for role, names in SPECIAL_TOKENS.items()}
+    known = {role: name for role, name in found.items() if name is not None}
+    special = [str(token["content"]) for token in tokenizer.content["added_tokens"] if token.get("special")]
+    return {"pad_token": next(iter((*known.values(), *special)), tokenizer.pieces[0]), **known}
+
+
+def write_tokenizer(parts: Parts, tokenizer: Tokenizer, folder: Path, *, told_apart: bool = False) -> None:
+    """Writes the tokenizer of an artifact and its settings.
+
+    Args:
+        told_apart: whether the model is told which tokens are of the second text of a pair.
+    """
+    special = special_tokens(tokenizer)
+    (folder / "tokenizer.json").write_bytes(parts.content("tokenizer.json"))
+    write_json(folder / "special_tokens_map.json", special)
+    names = ["input_ids", *["token_type_ids"] * told_apart, "attention_mask"]
+    settings = {"model_max_length": tokenizer.max_tokens, "model_input_names": names}
+    settings["truncation_side"] = "left" if tokenizer.keeps_end else "right"
+    # BertTokenizerFast would build a tokenizer of its own from the vocabulary; this one takes tokenizer.json as it is.
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **special, **settings})
+
+
+def write_declared(manifest: Mapping[str, Any], folder: Path) -> None:
+    """Writes prompts and the similarity."""
+    declared = Prompts(**manifest.get("prompts", {})).declared()
+    write_json(folder / DECLARED, declared | {"similarity_fn_name": manifest.get("similarity", SIMILARITIES[0])})

@@ -1,0 +1,1 @@
+"""Tables of any family, written for other libraries."""

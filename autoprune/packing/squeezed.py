@@ -1,0 +1,69 @@
+"""Entropy-coded files: as few bytes as what is in them says, and widened when they are loaded.
+
+Codes of few bits are not equally frequent, and neither are the bytes that several of them lie in. Zstandard's entropy
+stage (Collet & Kucherawy 2021, RFC 8878) writes the frequent ones in fewer bits. Codes of normal values take 0.5 %
+(4 bits), 3 % (3), 0.8 % (2) and 2 % (1.6) more than their entropy then, and rows that are alike less. Asymmetric
+numeral systems (Duda 2013), by `constriction`, reached the entropy, and took 40 ms a megabyte to load in place of 1.4.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from autoprune.errors import AutopruneError
+from autoprune.extras import need
+
+SUFFIX = ".zst"
+
+LEVEL = 3
+"""Of the search for what repeats; higher ones found nothing in codes."""
+
+MOST = 2**28
+"""Bytes that a file may have before it is squeezed: a few that say they are terabytes are not believed."""
+
+
+def squeeze(content: bytes) -> bytes:
+    """The bytes of a squeezed file, with a checksum of its content."""
+    library = zstandard()
+    parameter = library.CompressionParameter
+    options = {parameter.compression_level: LEVEL, parameter.checksum_flag: 1}
+    squeezed: bytes = library.compress(content, options=options)
+    return squeezed
+
+
+def widen(path: Path) -> bytes:
+    """The content of a squeezed file.
+
+    Raises:
+        AutopruneError: it is damaged, or the library is not installed.
+    """
+    library, held = zstandard(), path.read_bytes()
+    try:
+        size = library.get_frame_info(held).decompressed_size
+        if size is None or size > MOST:
+            raise AutopruneError(
+                f"{path}: at most {MOST:,} bytes are entropy-coded, but it says {size}; make it again."
+            )
+        content: bytes = library.decompress(held)
+    except library.ZstdError as error:
+        raise AutopruneError(
+            f"{path}: the entropy-coded file is damaged ({error}); copy the artifact again."
+        ) from error
+    return content
+
+
+def zstandard() -> ModuleType:
+    """Python's own module, or the same for a Python that lacks it.
+
+    Raises:
+        AutopruneError: it is not installed.
+    """
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        need("backports.zstd", "entropy", "an entropy-coded artifact")
+        from backports import zstd  # here, because other artifacts do without
+    module: ModuleType = zstd
+    return module

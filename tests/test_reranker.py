@@ -1,0 +1,290 @@
+"""Cross-encoders: scores are sentence-transformers', whatever ships; orders are judged as evaluators of them do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from needed import needs
+from tiny_encoder import TEXTS, write_tiny_bert
+from tiny_reranker import FAMILIES, write_collection, write_tiny_reranker
+
+import autoprune
+from autoprune.artifacts import artifact
+from autoprune.artifacts.served import Beside, serve
+from autoprune.encoder.model import Encoder
+from autoprune.encoder.parts import encoder_parts
+from autoprune.encoder.reranker.benchmarks import kendall, overlap
+from autoprune.encoder.reranker.config import RerankerConfig, RerankerData
+from autoprune.encoder.reranker.first_stage import Bm25
+from autoprune.encoder.reranker.make import make_reranker
+from autoprune.encoder.reranker.reading import read_cross_encoder
+from autoprune.encoder.reranker.served import Reranker
+from autoprune.encoder.reranker.stock import write_cross_encoder
+from autoprune.encoder.reranker.task import RerankerTask
+from autoprune.errors import AutopruneError
+from autoprune.steps.quantize import Quantize
+from autoprune.testing import Examinee, TaskExam
+
+needs("sentence_transformers")
+pytest.importorskip("transformers")
+
+LONG = " ".join(TEXTS[:6])
+PAIRS = [
+    ("water on the river", TEXTS[0]),
+    (TEXTS[1], ""),
+    ("", "x1 ☃ übergroß"),
+    (LONG, "cold winter"),
+    ("cold winter", LONG),
+    (LONG, LONG),
+    ("[SEP] not a [SEP] mark", TEXTS[2]),
+]
+
+
+def theirs(folder: Path) -> np.ndarray[Any, Any]:
+    """The scores of sentence-transformers."""
+    from sentence_transformers import CrossEncoder
+
+    found: np.ndarray[Any, Any] = CrossEncoder(str(folder), device="cpu", local_files_only=True).predict(PAIRS)
+    return found
+
+
+def ours(model: Encoder, runtime: str = "torch") -> np.ndarray[Any, Any]:
+    served = serve(encoder_parts(model, runtime, Beside(values={}, tensors={})))
+    assert isinstance(served, Reranker)
+    return served.predict(PAIRS)
+
+
+def smaller(model: Encoder) -> None:
+    """Layers, pieces and neurons go."""
+    model.cut(model.axes["layers"], torch.tensor([0, 3]))
+    for block in model.blocks:
+        model.cut(model.axes[f"ffn.{block}"], torch.arange(30))
+    vocab = model.axes["vocab"]
+    protected = set(model.protected(vocab).tolist())
+    model.cut(vocab, torch.tensor([at for at in range(model.size(vocab)) if at in protected or at % 3]))
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(one, marks=() if one == "bert" else pytest.mark.slow) for one in FAMILIES]
+)
+def test_scores_match_sentence_transformers_whole_cut_and_written(family: str, tmp_path: Path) -> None:
+    folder = write_tiny_reranker(tmp_path / "dense", family=family)
+    wanted, model = theirs(folder), read_cross_encoder(str(folder))
+    assert np.ptp(wanted) > 1e-3  # of which 1e-5 is little
+    for runtime in ("torch", "onnx"):
+        np.testing.assert_allclose(ours(model, runtime), wanted, atol=1e-5)
+    smaller(model)
+    found = ours(model)
+    assert np.abs(found - wanted).max() > 1e-3
+    artifact.save(encoder_parts(model, "torch", Beside(values={}, tensors={})), tmp_path / "made", provenance={})
+    write_cross_encoder(tmp_path / "made", tmp_path / "stock")
+    np.testing.assert_allclose(theirs(tmp_path / "stock"), found, atol=1e-5)
+    np.testing.assert_allclose(ours(read_cross_encoder(str(tmp_path / "stock"))), found, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_reranker(tmp_path_factory.mktemp("reranker") / "bert")
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_collection(tmp_path_factory.mktemp("collection") / "made")
+
+
+def make(dense: Path, collection: Path, depth: int = 15) -> RerankerTask:
+    """The task of a tiny model and a collection."""
+    data = RerankerData(retrieval=str(collection), depth=depth)
+    return make_reranker(
+        RerankerConfig(model=str(dense), data=data, pairs_per_epoch=64, pairs_per_update=16, precision="float32")
+    )
+
+
+@pytest.fixture(scope="module")
+def task(dense: Path, collection: Path) -> RerankerTask:
+    return make(dense, collection)
+
+
+@pytest.mark.slow
+class TestReranker(TaskExam):
+    @pytest.fixture(autouse=True)
+    def _examined(self, task: RerankerTask, dense: Path, collection: Path) -> None:
+        again, other = (lambda: make(dense, collection)), (lambda: make(dense, collection, depth=14))
+        self.examinee = Examinee(task, again, task.model({}, seed=0), other)
+
+
+def test_what_becomes_of_a_score_is_as_declared(dense: Path, tmp_path: Path) -> None:
+    folder = write_tiny_reranker(
+        tmp_path / "plain", sentence_transformers={"activation_fn": "torch.nn.modules.linear.Identity"}
+    )
+    model = read_cross_encoder(str(folder))
+    np.testing.assert_allclose(ours(model), theirs(folder), atol=1e-5)
+    logits = ours(model).astype(np.float64)
+    np.testing.assert_allclose(ours(read_cross_encoder(str(dense))), 1 / (1 + np.exp(-logits)), atol=1e-5)
+
+
+def test_documents_are_ranked_and_bad_ones_refused(dense: Path) -> None:
+    parts = encoder_parts(read_cross_encoder(str(dense)), "onnx", Beside(values={}, tensors={}))
+    assert {"segment", "out"}.isdisjoint(name for name, bits in parts.manifest["bits"].items() if bits < 32)
+    served = serve(parts)
+    assert isinstance(served, Reranker)
+    documents = [TEXTS[3], TEXTS[4], TEXTS[3], TEXTS[5]]
+    found = served.rank("cold winter", documents)
+    scores = served.predict([("cold winter", document) for document in documents])
+    assert [one.place for one in found] == np.argsort(-scores, kind="stable").tolist()
+    assert served.rank("cold winter", documents, top_k=2) == found[:2]
+    assert served.rank("cold winter", []) == []
+    for call, said in (
+        (lambda: served.rank(["a"], documents), "the query is a text"),  # type: ignore[arg-type]
+        (lambda: served.rank("a", "one text"), "a list of documents"),
+        (lambda: served.rank("a", ["b", None]), "texts are strings"),  # type: ignore[list-item]
+        (lambda: served.rank("a", documents, top_k=0), "top_k >= 1"),
+        (lambda: served.predict(["one text"]), "a pair is two texts"),  # type: ignore[list-item]
+    ):
+        with pytest.raises(AutopruneError, match=said):
+            call()
+
+
+def test_what_gives_no_single_score_is_refused(tmp_path: Path) -> None:
+    classes = write_tiny_reranker(tmp_path / "classes", labels=3)
+    with pytest.raises(AutopruneError, match=r"gives 3 numbers for a pair .*num_labels=1"):
+        read_cross_encoder(str(classes))
+    with pytest.raises(AutopruneError, match=r"it is no cross-encoder.*task=encoder"):
+        read_cross_encoder(str(write_tiny_bert(tmp_path / "encoder")))
+    with pytest.raises(AutopruneError, match="must be named"):
+        read_cross_encoder(None)
+    odd = write_tiny_reranker(tmp_path / "odd", sentence_transformers={"activation_fn": "my.code.Softplus"})
+    with pytest.raises(AutopruneError, match=r"activation_fn 'my.code.Softplus' is unknown; Sigmoid, Identity"):
+        read_cross_encoder(str(odd))
+
+
+def test_what_is_found_matches_brute_force_bm25() -> None:
+    documents = ["red river", "river river stone", "cold winter", "stone in the cold river bread", ""]
+    search = Bm25(documents)
+    lengths = [len(text.split()) for text in documents]
+
+    def score(query: str, at: int) -> float:
+        total = 0.0
+        for word in query.split():
+            holding = sum(word in text.split() for text in documents)
+            count = documents[at].split().count(word)
+            idf = np.log(1 + (len(documents) - holding + 0.5) / (holding + 0.5))
+            total += idf * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * lengths[at] / np.mean(lengths)))
+        return float(total)
+
+    query = "cold river"
+    wanted = sorted((at for at in range(5) if score(query, at)), key=lambda at: -score(query, at))
+    assert search.best(query, 10).tolist() == wanted
+    assert search.best(query, 10, without=wanted[0]).tolist() == wanted[1:]
+    assert search.best("nothing known", 10).tolist() == []
+
+
+def test_orders_match_scipy() -> None:
+    from scipy.stats import kendalltau
+
+    draw = np.random.default_rng(0)
+    right, found = draw.integers(0, 5, 12).astype(float), draw.integers(0, 5, 12).astype(float)
+    assert kendall(right, found) == pytest.approx(kendalltau(right, found).statistic)
+    assert kendall(right, np.zeros(12)) == 0.0  # a model that finds all alike agrees with nothing
+    assert overlap(right, -right) < 1 == overlap(right, right)
+
+
+def test_a_collapsed_model_gains_nothing_from_the_first_stage(task: RerankerTask) -> None:
+    """Equal scores keep no order of BM25, and agree with nothing."""
+    model = task.model({}, seed=0)
+    with torch.no_grad():
+        model.tables["out"].weight.zero_()
+    served = task._served(model)
+    rows = task.score(served, "test")
+    values = {name: metric(rows) for name, metric in task.metrics.items()}
+    assert values["kendall"] == 0
+    lists = task.benchmarks[0].lists  # type: ignore[attr-defined]
+    draw = np.random.default_rng(0)
+    by_chance = [np.mean([1 / (1 + draw.integers(len(there))) for there in lists.found["test"]]) for _ in range(99)]
+    assert values["mrr@10"] < np.quantile(by_chance, 0.99)
+
+
+def test_the_dense_model_agrees_with_itself_and_codes_nearly(task: RerankerTask) -> None:
+    assert task.main_metrics == ("ndcg@10",)
+    found = {}
+    for bits in (32, 8, 2):
+        model = task.model({}, seed=0)
+        context = task.context(seed=0, device=torch.device("cpu"))
+        if bits < 32:
+            step = Quantize(bits={"word": bits, "body": bits})
+            step.advance(model, context, 1.0)
+            step.convert(model, context)
+        served = task._served(model)
+        found[bits] = task.metrics["kendall"](task.score(served, "test"))
+        alone = np.concatenate([served.predict([pair]) for pair in PAIRS])
+        np.testing.assert_allclose(served.predict(PAIRS), alone, atol=1e-5)  # whatever stands beside a pair
+    assert found[32] == 1.0
+    assert 0.8 < found[8] <= 1.0
+    assert found[2] < found[8]
+
+
+@pytest.mark.slow
+def test_it_learns_the_dense_scores(task: RerankerTask) -> None:
+    model = task.model({}, seed=0)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name in ("up_1", "down_2"):
+            model.tables[name].weight.mul_(0.3)
+    batches = task.batches()
+    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(3):
+        for batch in batches:
+            loss = task.loss(model, batch)
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            losses.append(float(loss.detach()))
+    assert np.mean(losses[-3:]) < 0.6 * np.mean(losses[:3])
+    assert float(task.loss(task.model({}, seed=0), batches[0]).detach()) < 1e-6
+
+
+def test_a_run_file_says_what_was_found(dense: Path, tmp_path: Path) -> None:
+    folder = write_collection(tmp_path / "made")
+    run = tmp_path / "run.txt"
+    run.write_text("".join(f"q{at} Q0 d{other} {other} {20 - other} mine\n" for at in range(24) for other in range(5)))
+    config = RerankerConfig(model=str(dense), data=RerankerData(retrieval=str(folder), run=str(run), depth=4))
+    lists = make_reranker(config).benchmarks[0].lists  # type: ignore[attr-defined]
+    assert {tuple(sorted(there.tolist())) for there in lists.found["test"]} == {(0, 1, 2, 3)}
+    for text, said in (
+        ("q0 Q0 d0 first 1 mine\nq0 d0", r"run.txt, line 2: .*is expected"),
+        ("other Q0 d0 1 1 mine", "has nothing for any validation query: it names 'other'"),
+    ):
+        run.write_text(text)
+        with pytest.raises(AutopruneError, match=said):
+            make_reranker(config)
+
+
+@pytest.mark.slow
+def test_a_search_ends_in_a_reranker_that_ships(dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_collection(tmp_path / "made")
+    front = autoprune.search(
+        "task=reranker",
+        f"task.model={dense}",
+        "task.data.retrieval=made",
+        "task.data.depth=12",
+        "presets=none",
+        "study.trials=2",
+        "study.name=small",
+        "executor=serial",
+        "requirements=none",
+        "space.runtime=torch",
+        "space.tune.epochs=0",
+        "space.cut.rows.sparsity.vocab=0.2",
+    )
+    front.pick(prefer="size").save("deploy")
+    served = autoprune.load("deploy")
+    assert isinstance(served, Reranker)
+    assert len(served.rank("cold winter", TEXTS[:4])) == 4
+    assert json.loads((tmp_path / "deploy" / "model" / "manifest.json").read_text())["score"] == "sigmoid"
