@@ -24,8 +24,8 @@ ROOMS = {
     "fits": "",
     "machine": "",
     "families": "",
-    "readers": "named files checkpoint arrays model2vec parquet words ids table",
-    "packing": "arrays bits codes compensated packed biased product rows normal parts blocks varint ids writing "
+    "readers": "files named checkpoint arrays model2vec parquet words ids table",
+    "packing": "arrays bits codes compensated packed biased product rows normal parts writing blocks varint ids "
     "squeezed",
     "models": "remembered context axis table planned model",
     "steps": "step importance layers width rows dims l1 magnitude compensation sharing quantize product tiers store",
