@@ -117,3 +117,10 @@ def test_what_one_asks_for_oneself_stays() -> None:
         "preset other is left out: comes to the same as one",
         "preset plain is left out: comes to the same as the dense model",
     ]
+
+
+def test_a_preset_of_null_is_left_out() -> None:
+    made: Task[Any, Any] = Sized(6)  # type: ignore[assignment]
+    sections, words = suited({"space": SPACE, "presets": {**PRESETS, "int8": None}}, made)
+    assert sections["presets"] == {name: recipe for name, recipe in PRESETS.items() if name != "int8"}
+    assert words == []

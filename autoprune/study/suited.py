@@ -19,7 +19,8 @@ def suited(sections: Sections, task: Task) -> tuple[Sections, list[str]]:
     One is left out where it comes to the same as another, or lost what it is named after (`vocab_half_int4`, where
     no piece can go). Of those that come to the same, one that stays as it was told is kept.
     """
-    told, named = sections["presets"], {_key({}, task): "the dense model"}
+    told = {name: recipe for name, recipe in sections["presets"].items() if recipe is not None}  # `presets.int8=null`
+    named = {_key({}, task): "the dense model"}
     found = {name: task.suited(recipe) for name, recipe in told.items()}
     left: dict[str, str] = {}
     for name in sorted(told, key=lambda name: found[name] != told[name]):
