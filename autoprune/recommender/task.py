@@ -46,7 +46,7 @@ WATCHED_USERS = 8192
 ENCODED = 32
 """Sets of ids that are kept compressed: recipes of a search often share a cut of rows."""
 
-LOOK_SCORES, LOOK_USERS = 2**23, 1024
+LOOK_SCORES, LOOK_USERS = 2**23, 4096
 """A look asks no more users than take so many scores (users x items), but at least these: fewer err by more than what
 recipes differ in. `Look.errors` says by how much each did."""
 
