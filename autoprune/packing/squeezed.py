@@ -30,7 +30,7 @@ MOST = 2**28
 def squeeze(content: bytes) -> bytes:
     """The bytes of a squeezed file, with a checksum of its content."""
     parameter = zstd.CompressionParameter
-    options = {parameter.compression_level: LEVEL, parameter.checksum_flag: 1}
+    options = {int(parameter.compression_level): LEVEL, int(parameter.checksum_flag): 1}
     squeezed: bytes = zstd.compress(content, options=options)
     return squeezed
 
