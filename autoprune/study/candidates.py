@@ -81,6 +81,8 @@ class Candidates:
                 self._keep([(self._submit(name, recipe), name, recipe) for name, recipe in mine])
             finally:
                 self._team.release(claimed)
+            if self._budget.stopped is not None:  # by the time, in the midst of one
+                return
             if not claimed:
                 self._team.wait()
                 if self._budget.over():
