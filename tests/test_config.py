@@ -120,7 +120,7 @@ BAD = {
     "++space.encode.method.choose.product={width:2,entries:256}": r"entries: a codebook of 256 entries is larger",
     "++space.tune.epochs=3": r"space\.tune\.epochs: nothing can be trained after",
     "++space.base.width=3": r"space\.base\.width: the task's model has no such setting\. .*dim",
-    "++presets.mine={quantize:{bits:3}}": r"presets\.mine\.quantize\.bits: one of 32, 8, 4",
+    "++presets.mine={quantize:{bits:5}}": r"presets\.mine\.quantize\.bits: one of 32, 8, 4",
     "++presets.mine={prune:{method:{dims:{sparsity:0.999}}}}": r"presets\.mine.*at least one dimension must stay",
 }
 
