@@ -1,7 +1,7 @@
 """What all-MiniLM-L6-v2 keeps untrained, by the bits of its weights and how they are rounded.
 
-    python studies/encoder_bits/measure.py ../shared/data             # a folder with stsb/, cranfield/ and banking77/
-    python studies/encoder_bits/measure.py ../shared/data --part      # the same on a tenth of the text
+    python studies/encoder_bits/measure.py DATA                      # a folder with stsb/, cranfield/ and banking77/
+    python studies/encoder_bits/measure.py DATA --part               # the same on a tenth of the text
 
 Everything is measured on test data, as it ships: saved, read again, asked under onnxruntime. Codes are fitted to the
 news texts inside gensim, which have nothing to do with the three; nothing is trained. `lee` are pairs of other news of

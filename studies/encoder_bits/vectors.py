@@ -1,6 +1,6 @@
 """How far the vectors of all-MiniLM-L6-v2 move by the bits of its weights and how they are rounded: a quick look.
 
-    python studies/encoder_bits/vectors.py ../shared/data             # a folder with stsb/, cranfield/ and banking77/
+    python studies/encoder_bits/vectors.py DATA                      # a folder with stsb/, cranfield/ and banking77/
 
 The mean of 1 - cosine to the dense vectors, in torch, with activations as they are: 100 sentences of STS-B's dev file,
 40 of Banking77's training texts, 12 beginnings of Cranfield's documents. Codes are fitted to the news inside gensim.
