@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 from needed import needs
-from tiny_encoder import HIDDEN, TEXTS, VOCABULARY, write_tiny_bert
+from tiny_encoder import HIDDEN, TEXTS, VOCABULARY, write_stock, write_tiny_bert
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside
@@ -22,7 +22,6 @@ from autoprune.encoder.model import Encoder
 from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.serve import serve_encoder
-from autoprune.encoder.stock import write_stock
 from autoprune.encoder.transformer import buckets
 from autoprune.errors import AutopruneError
 from autoprune.steps.importance import width_activation, width_taylor

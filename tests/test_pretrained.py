@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from needed import needs
-from tiny_encoder import HIDDEN, TEXTS, make_task, write_tiny_bert
+from tiny_encoder import HIDDEN, TEXTS, make_task, write_stock, write_tiny_bert
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside
@@ -23,7 +23,6 @@ from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.similarity import SIMILARITIES, all_compared, compared, prepared
-from autoprune.encoder.stock import write_stock
 from autoprune.encoder.stock_format import STOCK
 from autoprune.errors import AutopruneError
 

@@ -24,7 +24,7 @@ from autoprune.encoder.reranker.first_stage import Bm25
 from autoprune.encoder.reranker.make import make_reranker
 from autoprune.encoder.reranker.reading import read_cross_encoder
 from autoprune.encoder.reranker.served import Reranker
-from autoprune.encoder.reranker.stock import write_cross_encoder
+from autoprune.encoder.reranker.stock_format import CROSS_ENCODER
 from autoprune.encoder.reranker.task import RerankerTask
 from autoprune.errors import AutopruneError
 from autoprune.steps.quantize import Quantize
@@ -82,7 +82,7 @@ def test_scores_match_sentence_transformers_whole_cut_and_written(family: str, t
     found = ours(model)
     assert np.abs(found - wanted).max() > 1e-3
     artifact.save(encoder_parts(model, "torch", Beside(values={}, tensors={})), tmp_path / "made", provenance={})
-    write_cross_encoder(tmp_path / "made", tmp_path / "stock")
+    CROSS_ENCODER.write(tmp_path / "made", tmp_path / "stock")
     np.testing.assert_allclose(theirs(tmp_path / "stock"), found, atol=1e-5)
     np.testing.assert_allclose(ours(read_cross_encoder(str(tmp_path / "stock"))), found, atol=1e-5)
 

@@ -17,6 +17,7 @@ import yaml
 from made_studies import make_study
 from needed import needs
 from shell import Ended, typed
+from tiny_encoder import write_stock
 
 from autoprune import cli
 from autoprune.artifacts import artifact
@@ -26,7 +27,6 @@ from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.obstacles import NO_ENCODER, OBSTACLES
 from autoprune.encoder.parts import encoder_parts
-from autoprune.encoder.stock import write_stock
 from autoprune.encoder.stock_format import STOCK
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front

@@ -14,6 +14,7 @@ import numpy as np
 from autoprune.encoder.benchmarks.pairs import Pairs, Scored
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.config import EncoderConfig
+from autoprune.encoder.stock_format import STOCK
 from autoprune.encoder.texts import Corpus
 from autoprune.tasks.task import Training
 
@@ -203,3 +204,9 @@ def make_task(folder: Path, corpus: list[str] = TEXTS[:120], **changed: Any) -> 
     )
     pairs = Pairs({"validation": scored(corpus[:30]), "test": scored(corpus[30:70])})
     return EncoderTask(config, read_encoder(str(folder)), Corpus.of(corpus, "made"), [pairs])
+
+
+def write_stock(folder: Path, to: Path) -> Path:
+    """Writes an artifact as a folder of sentence-transformers; returns where."""
+    STOCK.write(folder, to)
+    return to

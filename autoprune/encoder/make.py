@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from autoprune.encoder.benchmarks.benchmark import Benchmark
@@ -14,6 +13,7 @@ from autoprune.encoder.config import EncoderConfig
 from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.texts import packaged_texts, read_texts
 from autoprune.errors import AutopruneError, doing
+from autoprune.extras import need
 from autoprune.tasks.task import TaskMaker
 
 PACKAGES = ("tokenizers", "transformers", "onnx", "onnxruntime", "sklearn")
@@ -30,11 +30,7 @@ def make_encoder(config: EncoderConfig) -> EncoderTask:
         AutopruneError: a package is not installed, or the model, the texts or what it is judged by cannot be used.
     """
     for package in PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            raise AutopruneError(
-                f"task={config.name} needs the package {package}, which is not installed: "
-                "pip install 'autoprune[text]'."
-            )
+        need(package, "text", f"task={config.name}")
     config.check()
     # Everything small is read, and refused, before the model.
     benchmarks = _read_benchmarks(config)

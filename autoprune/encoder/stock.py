@@ -28,7 +28,6 @@ from torch import Tensor
 from autoprune.artifacts import artifact
 from autoprune.artifacts.formats import Obstacle
 from autoprune.artifacts.served import Parts
-from autoprune.artifacts.whole import made_whole
 from autoprune.encoder.functional import GONE
 from autoprune.encoder.layouts import BERT, ELECTRA, LAYOUTS, ROBERTA, T5_GATED, Layout
 from autoprune.encoder.modules import DENSE_ACTIVATIONS, MODES
@@ -44,23 +43,16 @@ SEGMENTS = 2
 """Rows of the table of token types: what pairs of texts are marked by, and what `BertConfig` takes for granted."""
 
 
-def write_stock(folder: Path, to: Path) -> Path:
-    """Writes an encoder's artifact as a sentence-transformers folder, whole or not at all; returns where.
+def fill_stock(folder: Path, draft: Path) -> None:
+    """Writes an encoder's artifact as a sentence-transformers folder.
 
     Args:
         folder: of the artifact.
-        to: the folder to make.
+        draft: the empty folder to fill.
 
     Raises:
-        AutopruneError: `to` exists already, the artifact is damaged, or stock configs can't express it.
+        AutopruneError: the artifact is damaged, or stock configs can't express it.
     """
-    with made_whole(to) as draft:
-        fill_stock(folder, draft)
-    return to
-
-
-def fill_stock(folder: Path, draft: Path) -> None:
-    """Writes an encoder's artifact into an empty folder; errors as those of `write_stock`."""
     _write(written_parts("sentence-transformers", folder, stock_obstacles), draft)
 
 

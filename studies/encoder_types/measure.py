@@ -28,7 +28,7 @@ from autoprune.encoder.layouts import LAYOUTS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.parts import encoder_parts
-from autoprune.encoder.stock import write_stock
+from autoprune.encoder.stock_format import STOCK
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 from tiny_encoder import TEXTS, write_tiny_bert  # where the small models are described
@@ -90,7 +90,8 @@ def row(kind: str, folder: Path) -> dict[str, str]:
     found = {"type": kind, "parameters": f"{sum(one.numel() for one in model.parameters()):,}"}
     for runtime in ("torch", "onnx"):
         found[runtime] = f"{apart(served(model, folder / runtime, runtime), expected):.1e}"
-    found["folder"] = f"{apart(stock(write_stock(folder / 'torch', folder / 'stock')), expected):.1e}"
+    STOCK.write(folder / "torch", folder / "stock")
+    found["folder"] = f"{apart(stock(folder / 'stock'), expected):.1e}"
     for bits in (8, 4):
         codes = served(coded(model, bits), folder / f"codes-{bits}", "onnx")
         found[f"{bits} bits"] = f"{float((codes * expected).sum(axis=1).min()):.4f}"
@@ -108,7 +109,8 @@ def without_half(model: Encoder, kind: str, folder: Path) -> str:
     worst = max(apart(served(model, folder / runtime, runtime), left) for runtime in ("torch", "onnx"))
     obstacles = stock_obstacles(artifact.read(folder / "torch").manifest)
     if not obstacles:
-        worst = max(worst, apart(stock(write_stock(folder / "torch", folder / "stock")), left))
+        STOCK.write(folder / "torch", folder / "stock")
+        worst = max(worst, apart(stock(folder / "stock"), left))
     told = f"{worst:.1e}"
     return f"{told}, no folder: {obstacles[0].reason}" if obstacles else told
 

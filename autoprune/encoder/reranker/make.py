@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from autoprune.encoder.reranker.reading import read_cross_encoder
 from autoprune.encoder.reranker.task import RerankerTask
 from autoprune.encoder.texts import Corpus, packaged_texts, read_texts
 from autoprune.errors import AutopruneError, doing
+from autoprune.extras import need
 from autoprune.tasks.task import TaskMaker
 
 COLUMNS = {
@@ -48,11 +48,7 @@ def make_reranker(config: RerankerConfig) -> RerankerTask:
         AutopruneError: a package is not installed, or the model, the texts or what it is judged by cannot be used.
     """
     for package in PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            raise AutopruneError(
-                f"task={config.name} needs the package {package}, which is not installed: "
-                "pip install 'autoprune[text]'."
-            )
+        need(package, "text", f"task={config.name}")
     config.check()
     data, benchmarks = config.data, list[Benchmark]()
     # Everything small is read, and refused, before the model.

@@ -13,7 +13,6 @@ from typing import Any
 from torch import Tensor
 
 from autoprune.artifacts.served import Parts
-from autoprune.artifacts.whole import made_whole
 from autoprune.encoder.obstacles import cross_encoder_obstacles
 from autoprune.encoder.reranker.heads import Head, written_head
 from autoprune.encoder.reranker.reading import ACTIVATION, SCORES
@@ -22,23 +21,16 @@ from autoprune.encoder.stock import weights_in, write_transformer, written_parts
 LABEL = "LABEL_0"
 
 
-def write_cross_encoder(folder: Path, to: Path) -> Path:
-    """Writes a cross-encoder's artifact as a folder of sentence-transformers, whole or not at all; returns where.
+def fill_cross_encoder(folder: Path, draft: Path) -> None:
+    """Writes a cross-encoder's artifact as a folder of sentence-transformers.
 
     Args:
         folder: of the artifact.
-        to: the folder to make.
+        draft: the empty folder to fill.
 
     Raises:
-        AutopruneError: `to` exists already, the artifact is damaged, or stock configs can't express it.
+        AutopruneError: the artifact is damaged, or stock configs can't express it.
     """
-    with made_whole(to) as draft:
-        fill_cross_encoder(folder, draft)
-    return to
-
-
-def fill_cross_encoder(folder: Path, draft: Path) -> None:
-    """Writes a cross-encoder's artifact into an empty folder; errors as those of `write_cross_encoder`."""
     _write(written_parts("cross-encoder", folder, cross_encoder_obstacles), draft)
 
 
