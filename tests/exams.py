@@ -99,6 +99,7 @@ RECOMMENDER_EXAMS = [
     Exam("quantize", {"bits": {"user": 3, "item": 1.6}, "levels": "normal"}, bits=frozenset({3, 1.6})),
     Exam("mixed", {"head": 0.2, "head_bits": 8, "tail_bits": 2}, bits=frozenset({8, 2})),
     Exam("mixed", {"head": 0.2, "head_bits": 4, "tail_bits": 1.6, "levels": "normal"}, bits=frozenset({4, 1.6})),
+    Exam("quantize", {"bits": {"user": 3.0, "item": 2.5}, "levels": "normal", "entropy": True}, bits=frozenset({4})),
     Exam("product", {"width": 4, "entries": 16, "lengths": True}, bits=frozenset({4})),
     Exam("tiers", {"head": 0.2, "middle": 0.3, "middle_bits": 2, "width": 4, "entries": 16}, bits=frozenset({8, 2, 4})),
 ]
@@ -176,6 +177,11 @@ REFUSED = [
     (
         Exam("quantize", {"bits": 1.6}),
         "one of 32, 8, 4, 3, 2, 1 must be given, but got 1.6; 1.6 bits take levels=normal",
+    ),
+    (Exam("quantize", {"bits": 2.5, "levels": "normal"}), "take an entropy-coded file: entropy=true"),
+    (
+        Exam("mixed", {"head": 0.2, "head_bits": 4, "tail_bits": 3.9, "levels": "normal", "entropy": True}),
+        "from 1.5 to 3.6, but got 3.9",
     ),
     (Exam("quantize", {"bits": 3, "levels": "gaussian"}), "'gaussian' is unknown"),
     (Exam("store", {"bits": 4}, family="encoders"), "one of 32, 16, 8, 1 must be given, but got 4"),

@@ -7,9 +7,10 @@ import pytest
 import torch
 from test_packing import drawn, loaded, restored
 
-from autoprune.packing.bits import LEVELS, packed_width
+from autoprune.packing.bits import LEVELS, pack_codes, packed_width
 from autoprune.packing.normal import APART, STRETCHES, Normal
 from autoprune.packing.rows import FEW_QUERIES
+from autoprune.packing.squeezed import squeeze
 from autoprune.packing.writing import pack
 from autoprune.steps.quantize import random_rotation
 
@@ -65,3 +66,22 @@ def test_rows_that_are_not_normal_keep_their_length(kind: str, bits: float) -> N
     assert np.isfinite(found).all()
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), values.norm(dim=1).numpy(), rtol=0.02)
     assert ((found * values.numpy()).sum(1) >= 0).all()
+
+
+@pytest.mark.parametrize("rate", [1.5, 2.0, 2.7, 3.6])
+def test_a_rate_is_what_codes_take_in_an_entropy_coded_file(rate: float) -> None:
+    values = drawn(4000, 64, seed=0)
+    coded = Normal(bits=rate).learn(values).code(values)
+    bits = 8 * len(squeeze(pack_codes(coded.codes, coded.bits).numpy().tobytes())) / values.numel()
+    assert rate * 0.99 < bits < rate * 1.04
+
+
+@pytest.mark.parametrize(("rate", "bits"), [(2.8, 3), (1.85, 2), (1.5, 1.6)])
+def test_at_the_same_bytes_a_rate_loses_less_than_the_levels_that_suit_a_width(rate: float, bits: float) -> None:
+    values, found = drawn(4000, 64, seed=0), {}
+    for width in (rate, bits):
+        coded = Normal(bits=width).learn(values).code(values)
+        size = len(squeeze(pack_codes(coded.codes, coded.bits).numpy().tobytes()))
+        found[width] = size, float((coded.values() - values).square().mean())
+    assert found[rate][0] < found[bits][0]
+    assert found[rate][1] < found[bits][1]

@@ -20,8 +20,19 @@ else:
 
 SUFFIX = ".zst"
 
-LEVEL = 3
-"""Of the search for what repeats; higher ones found nothing in codes."""
+parameter = zstd.CompressionParameter
+
+MANNERS = (
+    {int(parameter.compression_level): 3, int(parameter.checksum_flag): 1},
+    {
+        int(parameter.compression_level): 1,
+        int(parameter.min_match): 7,
+        int(parameter.hash_log): 6,
+        int(parameter.checksum_flag): 1,
+    },
+)
+"""How the search for what repeats is tried: as usual; and hardly at all, since what repeats in codes by chance is
+cheaper to say again than to point at."""
 
 MOST = 2**28
 """Bytes that a file may have before it is squeezed: a few that say they are terabytes are not believed."""
@@ -29,10 +40,8 @@ MOST = 2**28
 
 def squeeze(content: bytes) -> bytes:
     """The bytes of a squeezed file, with a checksum of its content."""
-    parameter = zstd.CompressionParameter
-    options = {int(parameter.compression_level): LEVEL, int(parameter.checksum_flag): 1}
-    squeezed: bytes = zstd.compress(content, options=options)
-    return squeezed
+    tried: list[bytes] = [zstd.compress(content, options=manner) for manner in MANNERS]
+    return min(tried, key=len)
 
 
 def widen(path: Path) -> bytes:

@@ -80,7 +80,10 @@ class Fit:
     ) -> None:
         self._model, self._task, self._context, self._run = model, task, context, run
         self._settings, self._report, self._note = settings, report, note
-        self._optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
+        self._rate, self._named = settings.learning_rate, "learning_rate"
+        if settings.tuning_rate is not None and not run.validate:
+            self._rate, self._named = settings.tuning_rate, "tuning_rate"
+        self._optimizer = torch.optim.Adam(model.parameters(), lr=self._rate, fused=True)
         # best: the state that `validate` liked most; its first look is at the model before any update
         self._best: dict[str, Any] = {"quality": -1.0, "epoch": 0, "model": {}}
         self._epochs, self._updates, self._finished = 0, 0, False
@@ -164,7 +167,7 @@ class Fit:
         if not math.isfinite(self._loss):
             raise Diverged(
                 f"training diverged: the loss was {self._loss} in epoch {self._epochs + 1} of {epochs} at a "
-                f"learning rate of {self._settings.learning_rate}; lower task.training.learning_rate."
+                f"learning rate of {self._rate}; lower task.training.{self._named}."
             )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -173,7 +176,7 @@ class Fit:
             step.shrink(self._model, rate)
 
     def _learning_rate(self, update: int, updates: int) -> float:
-        rate, warmup = self._settings.learning_rate, self._settings.warmup
+        rate, warmup = self._rate, self._settings.warmup
         share = (updates - update) / max(updates - warmup, 1) if self._settings.decay else 1.0
         return rate * min(1.0, (update + 1) / warmup, share)
 

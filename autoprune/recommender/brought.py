@@ -41,8 +41,9 @@ class BroughtTask(RecommenderTask):
         super().__init__(name, data, config)
         self._brought = brought
         self.base = {"dim": brought.dim}
-        rate = self.training.learning_rate * min(_rms(brought, side) for side in brought.rows) / INITIAL_RMS
-        self.training = dataclasses.replace(self.training, epochs=0, learning_rate=rate)
+        rate = self.training.tuning_rate or self.training.learning_rate
+        rate *= min(_rms(brought, side) for side in brought.rows) / INITIAL_RMS
+        self.training = dataclasses.replace(self.training, epochs=0, tuning_rate=rate)
 
     def describe(self) -> str:
         tables = " and ".join(f"{int((rows >= 0).sum()):,} {side}s" for side, rows in self._brought.rows.items())
@@ -86,12 +87,14 @@ class BroughtTask(RecommenderTask):
     def settle(self, model: Factorization) -> None:
         pass
 
-    def compared(self, model: Factorization, users: Tensor) -> tuple[Tensor, Tensor]:
-        user_vectors, item_vectors = model(users)
+    def settled(self, model: Factorization, name: str, rows: Tensor) -> Tensor:
+        return rows
+
+    def compared(self, model: Factorization, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         bias = model.tables["item"].bias
         if bias is not None:
-            user_vectors, item_vectors = asking(user_vectors), torch.cat([item_vectors, bias[:, None]], dim=1)
-        return user_vectors * self._sharpness, item_vectors
+            users, items = asking(users), torch.cat([items, bias[:, None]], dim=1)
+        return users * self._sharpness, items
 
     @cached_property
     def _sharpness(self) -> float:

@@ -94,7 +94,7 @@ class RecommenderConfig:
     noise: float = 0.0
     temperature: float = 0.12
     popularity: float = 0.05
-    training: Training = field(default_factory=Training)
+    training: Training = field(default_factory=lambda: Training(tuning_rate=0.001))
     fold_in: FoldIn = field(default_factory=FoldIn)
 
     def check(self) -> None:

@@ -24,6 +24,7 @@ from autoprune.models.context import Context
 from autoprune.recommender.beside import make_beside
 from autoprune.recommender.config import WIDEST, RecommenderConfig
 from autoprune.recommender.data.interactions import Interactions
+from autoprune.recommender.folding import folded, parted
 from autoprune.recommender.loss import SOFTMAX_USERS, log_partition
 from autoprune.recommender.model import Factorization, random_factorization
 from autoprune.recommender.ranking import longest_list, ranking_metrics
@@ -187,40 +188,78 @@ class RecommenderTask(Task[Factorization, Recommender]):
         return torch.split(shuffled, self.config.users_per_update)
 
     def loss(self, model: Factorization, batch: Tensor) -> Tensor:
-        # Rows that are gone, or about to go, neither train nor compete.
+        user, items = model.tables["user"], model.tables["item"].values()
+        places = user.rows_of(batch.to(items.device))
+        gone, there = (batch[which.cpu()] for which in (places < 0, places >= 0))
+        owner, rows = self._seen(model, there)
+        likelihood = self._likelihood(
+            model, user.values(places[places >= 0]), items, owner, rows, drawn=self.config.items_per_update
+        )
+        if len(gone) and "alpha" not in model.fold_in:  # where a regression serves them, its loss is another one
+            likelihood = likelihood + self._guessed(model, items, gone)
+        # Divided by a typical batch's interactions, so that users count by what they did.
+        return -likelihood / max(1.0, len(batch) * len(self.data.train.items) / len(self._trainable))
+
+    def _guessed(self, model: Factorization, items: Tensor, users: Tensor) -> Tensor:
+        """The log-likelihood of a part of the items of users without a row, who are found by the rest of them.
+
+        Against what this batch has seen alone: others, which nobody near has seen, are far from its users already, and
+        learning that they are hides what is new (see `studies/gowalla`).
+        """
         user, item = model.tables["user"], model.tables["item"]
-        device = user.weight.device
-        users = batch[(user.rows_of(batch.to(device)) >= 0).cpu()]
-        owner, seen = (held.to(device) for held in self.data.train.take(users))
-        rows = item.rows_of(seen)
-        owner, rows = owner[rows >= 0], rows[rows >= 0]
-        user_vectors, item_vectors = self.compared(model, user.rows_of(users.to(device)))
+        owner, rows = self._seen(model, users)
+        told, guessed = parted(owner, count=len(users))
+        settled = self.settled(model, "item", items)
+        ridge = model.fold_in["ridge"]
+        found = folded(settled, item.row_mask, owner[told], rows[told], count=len(users), ridge=ridge)
+        lengths = user.lengths()[user.row_mask].mean()
+        return self._likelihood(model, found * lengths, items, owner[guessed], rows[guessed], drawn=0)
+
+    def _likelihood(
+        self, model: Factorization, users: Tensor, items: Tensor, owner: Tensor, rows: Tensor, *, drawn: int
+    ) -> Tensor:
+        """The log-likelihood of what users have seen, a scalar.
+
+        Items that are gone, or about to go, do not compete.
+
+        Args:
+            users, items: as tables have them, float32 [n, dim] and [items, dim].
+            owner, rows: who has seen what: positions in `users` and in `items`, int64 [m] each.
+            drawn: items that compete, about: those that anybody has seen, and others; all if there are no more.
+        """
+        item = model.tables["item"]
+        user_vectors, item_vectors = self.compared(model, users, items)
         if not item.row_mask.all():
             rows = (item.row_mask.cumsum(0) - 1)[rows]
             item_vectors = item_vectors[item.row_mask]
         # Of user u with items H: Σ_H log softmax = u·Σ_H v - |H| log Σ exp(u·v).
         sums = torch.zeros_like(user_vectors).index_add(0, owner, item_vectors.index_select(0, rows))
-        counts = torch.bincount(owner, minlength=len(users)).to(user_vectors)
+        counts = torch.bincount(owner, minlength=len(user_vectors)).to(user_vectors)
         opposed = user_vectors
-        if len(item_vectors) > self.config.items_per_update:
-            compared, logs = _opponents(rows.cpu(), len(item_vectors), self.config.items_per_update)
+        if len(item_vectors) > drawn:
+            compared, logs = _opponents(rows.cpu(), len(item_vectors), drawn)
             # What an item stands for is a dimension more, in which all users are 1.
-            item_vectors = torch.cat([item_vectors[compared.to(device)], logs[:, None].to(device)], dim=1)
+            item_vectors = torch.cat([item_vectors[compared.to(items.device)], logs[:, None].to(items.device)], dim=1)
             opposed = torch.nn.functional.pad(user_vectors, (0, 1), value=1.0)
-        log_likelihood: Tensor = (user_vectors * sums).sum() - log_partition(opposed, item_vectors, counts)
-        # Divided by a typical batch's interactions, so that users count by what they did.
-        return -log_likelihood / max(1.0, len(users) * len(self.data.train.items) / len(self._trainable))
+        return (user_vectors * sums).sum() - log_partition(opposed, item_vectors, counts)
 
-    def compared(self, model: Factorization, users: Tensor) -> tuple[Tensor, Tensor]:
+    def _seen(self, model: Factorization, users: Tensor) -> tuple[Tensor, Tensor]:
+        """What users have seen: (position in `users`, row of the item table) of items that stand, int64 [n] each."""
+        item = model.tables["item"]
+        owner, seen = (held.to(item.weight.device) for held in self.data.train.take(users))
+        rows = item.rows_of(seen)
+        return owner[rows >= 0], rows[rows >= 0]
+
+    def compared(self, model: Factorization, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """What the softmax is taken of: vectors of users and of all items whose dot products are the logits.
 
         Args:
-            users: rows of the user table, int64 [n].
+            users, items: as tables have them, float32 [n, dim] and [items, dim].
 
         Returns:
             float32 [n, size] and [items, size].
         """
-        user_vectors, item_vectors = (normalize(vectors) for vectors in model(users))
+        user_vectors, item_vectors = normalize(users), normalize(items)
         if model.training and self.config.noise:
             # The same in every direction, where dropout hits single dimensions: after a turn to principal axes
             # dropout would hit the one that carries most, and fine-tuning would undo the model.
@@ -234,12 +273,17 @@ class RecommenderTask(Task[Factorization, Recommender]):
                 # At the mean length as it was: under cosines the length of a row sets how far an update turns it,
                 # and a stage that trains on must go on as carefully as the last one ended.
                 rows, stays = table.weights(), table.row_mask
-                settled = normalize(rows)
-                if name == "item":
-                    counts = self._item_counts.to(table.index.device)[table.index]
-                    settled *= (counts[:, None] + 1.0) ** self.config.popularity
+                settled = self.settled(model, name, rows)
                 before, after = rows[stays].norm(dim=1).mean(), settled[stays].norm(dim=1).mean()
                 table.weight.copy_(settled * (before / after.clamp_min(1e-12)))
+
+    def settled(self, model: Factorization, name: str, rows: Tensor) -> Tensor:
+        """Rows of a table as they serve, but for one factor for all: float32 [rows, dim]."""
+        settled = normalize(rows)
+        if name == "item":
+            counts = self._item_counts.to(rows.device)[model.tables["item"].index]
+            settled = settled * (counts[:, None] + 1.0) ** self.config.popularity
+        return settled
 
     def beside(self) -> Beside:
         return self._beside
@@ -322,7 +366,7 @@ def _opponents(seen: Tensor, items: int, count: int) -> tuple[Tensor, Tensor]:
     Args:
         seen: positions of items, int64 [n].
         items: of the catalogue.
-        count: how many are wanted, about; a quarter of them are drawn in any case.
+        count: how many are wanted, about; a quarter of so many are drawn in any case.
 
     Returns:
         Positions, int64 [m], and the logarithm of how many items each stands for, float32 [m].

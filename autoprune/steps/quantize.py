@@ -17,7 +17,7 @@ from autoprune.models.model import Model
 from autoprune.models.table import FLOAT_BITS, Learner
 from autoprune.packing.bits import TERNARY
 from autoprune.packing.codes import Uniform
-from autoprune.packing.normal import Normal
+from autoprune.packing.normal import RATES, Normal, is_rate
 from autoprune.steps.compensation import compensate
 from autoprune.steps.importance import row_frequency
 from autoprune.steps.sharing import check_mean, is_mean, shared_bits
@@ -44,7 +44,8 @@ class Coded(Step):
 
     *Normal* ones lie about zero, as far apart as suits a normal distribution, which is what the values of rows have
     that were turned at random (`autoprune.packing.normal`). One byte a row gives rows their length. They are found when
-    a stage ends, so training does not see them, and pruned zeros are approximated like other values.
+    a stage ends, so training does not see them, and pruned zeros are approximated like other values. A number of bits
+    with a point, such as 2.5, is what a code takes in the mean in an entropy-coded file.
 
     Attributes:
         levels: `even` or `normal`; codes of 8 bits have even levels in any case.
@@ -63,6 +64,25 @@ class Coded(Step):
         found = super().parameters()
         former = {"levels": EVEN, "entropy": False}  # recipes that were written before do not say them
         return {name: value for name, value in found.items() if value != former.get(name, ...)}
+
+    def check_width(self, width: object, path: tuple[str, ...], *widths: float) -> None:
+        """Refuses a number of bits that codes of these levels cannot have.
+
+        Args:
+            widths: what else can be given.
+
+        Raises:
+            RecipeError: with the path.
+        """
+        if self.levels == NORMAL and is_rate(width):
+            if not self.entropy:
+                raise RecipeError(path, f"{width!r} bits in the mean take an entropy-coded file: entropy=true.")
+            if not RATES[0] <= width <= RATES[1]:
+                raise RecipeError(
+                    path, f"bits in the mean are from {RATES[0]} to {RATES[1]}, but got {width!r}; or 4 or 8 bits."
+                )
+            return
+        check_width(width, path, (*widths, *WIDTHS[self.levels]))
 
     def check_levels(self, model: Model) -> None:
         """Refuses levels that are unknown, or that a model's kernels cannot take, and what entropy cannot be."""
@@ -109,9 +129,9 @@ class Quantize(Coded):
     Attributes:
         bits: 8, 4, 3, 2 or 1 (the signs about each row's mean); of normal levels 1.6 too, three of them; 32 keeps
             float32. One width, or a mapping from table (of an encoder: `word`, and `body` for all the rest) to width;
-            tables left out keep float32. A number from 2.0 on with a point, such as 3.5, is what a weight has in the
-            mean over a group of tables: each table of it has 8, 4, 3 or 2 bits, shared out by how far they move the
-            vectors of calibration inputs.
+            tables left out keep float32. Of even levels a number from 2.0 on with a point, such as 3.5, is what a
+            weight has in the mean over a group of tables: each table of it has 8, 4, 3 or 2 bits, shared out by how far
+            they move the vectors of calibration inputs.
         compensate: whether codes of linear maps are fitted to what the maps answer to calibration inputs, one map after
             the other, and not to their weights one by one (Frantar et al. 2022, "GPTQ").
     """
@@ -150,10 +170,10 @@ class Quantize(Coded):
                 ("compensate",), "the model has no linear maps whose codes could be fitted; leave it out."
             )
         for name, (width, path) in by_name(self.bits, model.groups, path=("bits",)).items():
-            if is_mean(width):
+            if self.levels == EVEN and is_mean(width):
                 check_mean(width, path, tables=len(model.groups[name]))
                 continue
-            check_width(width, path, (FLOAT_BITS, *WIDTHS[self.levels]))
+            self.check_width(width, path, FLOAT_BITS)
             if width == 1 and any(table.symmetric for table in model.groups[name].values()):
                 raise RecipeError(path, f"the linear maps of {name} take 8, 4, 3 or 2 bits, but got 1.")
 
@@ -195,7 +215,7 @@ class Mixed(Coded):
 
     Attributes:
         head: fraction of the rows of each table that stand, the most frequent ones, that get `head_bits`.
-        head_bits, tail_bits: 8, 4, 3, 2 or 1; of normal levels 1.6 too.
+        head_bits, tail_bits: as `bits` of `quantize`.
     """
 
     name: ClassVar[str] = "mixed"
@@ -211,7 +231,7 @@ class Mixed(Coded):
         check_lookups(model)
         self.check_levels(model)
         for parameter, width in (("head_bits", self.head_bits), ("tail_bits", self.tail_bits)):
-            check_width(width, (parameter,), WIDTHS[self.levels])
+            self.check_width(width, (parameter,))
         if isinstance(self.head, bool) or not isinstance(self.head, int | float) or not 0 <= self.head <= 1:
             raise RecipeError(("head",), f"0 <= head <= 1 must hold, but got {self.head!r}.")
 
@@ -293,4 +313,4 @@ def check_width(width: object, path: tuple[str, ...], widths: tuple[float, ...])
 
 
 def _bits(width: float) -> str:
-    return f"{width} bits in the mean" if is_mean(width) else f"{width} bit{'s' * (width != 1)}"
+    return f"{width} bits in the mean" if is_rate(width) else f"{width} bit{'s' * (width != 1)}"

@@ -11,7 +11,7 @@ from autoprune.models.model import Model
 from autoprune.models.table import Learner
 from autoprune.packing.product import ROUNDS, Codebooks
 from autoprune.steps.product import MOST_ENTRIES, check_runs
-from autoprune.steps.quantize import NORMAL, WIDTHS, Coded, check_width, code_tiers, spread
+from autoprune.steps.quantize import NORMAL, Coded, code_tiers, spread
 from autoprune.steps.step import check_lookups
 
 
@@ -44,8 +44,8 @@ class Tiers(Coded):
     def check(self, model: Model) -> None:
         check_lookups(model)
         self.check_levels(model)
-        check_width(self.head_bits, ("head_bits",), WIDTHS[self.levels])
-        check_width(self.middle_bits, ("middle_bits",), WIDTHS[self.levels])
+        self.check_width(self.head_bits, ("head_bits",))
+        self.check_width(self.middle_bits, ("middle_bits",))
         check_runs(self.width, self.entries)
         for name in ("head", "middle"):
             share = getattr(self, name)

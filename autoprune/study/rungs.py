@@ -49,7 +49,7 @@ CUTS = 16
 SLACK = 0.15
 """What misses a requirement by no larger share may be trained: it may recover."""
 
-RELATIVES = 8
+RELATIVES = 16
 """Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
 
 CUT = Domain(path="cut", kind="int")

@@ -42,6 +42,7 @@ class Training:
 
     Attributes:
         learning_rate: of Adam.
+        tuning_rate: of Adam where a model is trained on that was trained before; None: the same.
         warmup: updates until the learning rate is reached.
         decay: whether it falls linearly from there to zero at the end of a stage.
         epochs: of the dense model, at most; 0 where it comes trained.
@@ -51,6 +52,7 @@ class Training:
     """
 
     learning_rate: float = 0.005
+    tuning_rate: float | None = None
     warmup: int = 20
     decay: bool = False
     epochs: int = 400
@@ -65,6 +67,8 @@ class Training:
         """
         if not 0 < self.learning_rate <= 1:
             raise AutopruneError(f"task.training.learning_rate: 0 < rate <= 1 must hold, but got {self.learning_rate}.")
+        if self.tuning_rate is not None and not 0 < self.tuning_rate <= 1:
+            raise AutopruneError(f"task.training.tuning_rate: 0 < rate <= 1 must hold, but got {self.tuning_rate}.")
         if self.epochs < 0:
             raise AutopruneError(f"task.training.epochs >= 0 must hold, but got {self.epochs}.")
         for name in ("warmup", "evaluate_every", "patience"):
