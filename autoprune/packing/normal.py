@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, TypeGuard
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ SPARE = 1.05
 """By how much the scales of rows may lie beyond those of the rows that the steps were learned from."""
 
 
-def is_rate(bits: object) -> bool:
+def is_rate(bits: object) -> TypeGuard[float]:
     """Whether a number of bits is what a code takes in the mean once it is entropy-coded: one with a point."""
     return isinstance(bits, float) and bits != TERNARY
 
