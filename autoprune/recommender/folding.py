@@ -9,6 +9,10 @@ from torch.nn.functional import normalize
 TOLD = 0.5
 """How much of a history is told, in the mean; what is left is to be guessed."""
 
+AMONG = 0
+"""Items that compete with what is to be guessed, about: those that anybody of the batch has to guess, and no others.
+What nobody near has seen is far from these users already; to learn that hides what is new (`studies/strangers`)."""
+
 
 def parted(owner: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
     """Parts histories at random, in what is told and what is to be guessed: bool [n] each.

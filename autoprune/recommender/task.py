@@ -21,10 +21,10 @@ from autoprune.artifacts.served import Beside, Parts
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.machine import memory
 from autoprune.models.context import Context
+from autoprune.recommender import folding
 from autoprune.recommender.beside import make_beside
 from autoprune.recommender.config import WIDEST, RecommenderConfig
 from autoprune.recommender.data.interactions import Interactions
-from autoprune.recommender.folding import folded, parted
 from autoprune.recommender.loss import SOFTMAX_USERS, log_partition
 from autoprune.recommender.model import Factorization, random_factorization
 from autoprune.recommender.ranking import longest_list, ranking_metrics
@@ -201,19 +201,15 @@ class RecommenderTask(Task[Factorization, Recommender]):
         return -likelihood / max(1.0, len(batch) * len(self.data.train.items) / len(self._trainable))
 
     def _guessed(self, model: Factorization, items: Tensor, users: Tensor) -> Tensor:
-        """The log-likelihood of a part of the items of users without a row, who are found by the rest of them.
-
-        Against what this batch has seen alone: others, which nobody near has seen, are far from its users already, and
-        learning that they are hides what is new (see `studies/gowalla`).
-        """
+        """The log-likelihood of a part of the items of users without a row, who are found by the rest of them."""
         user, item = model.tables["user"], model.tables["item"]
         owner, rows = self._seen(model, users)
-        told, guessed = parted(owner, count=len(users))
+        told, guessed = folding.parted(owner, count=len(users))
         settled = self.settled(model, "item", items)
         ridge = model.fold_in["ridge"]
-        found = folded(settled, item.row_mask, owner[told], rows[told], count=len(users), ridge=ridge)
+        found = folding.folded(settled, item.row_mask, owner[told], rows[told], count=len(users), ridge=ridge)
         lengths = user.lengths()[user.row_mask].mean()
-        return self._likelihood(model, found * lengths, items, owner[guessed], rows[guessed], drawn=0)
+        return self._likelihood(model, found * lengths, items, owner[guessed], rows[guessed], drawn=folding.AMONG)
 
     def _likelihood(
         self, model: Factorization, users: Tensor, items: Tensor, owner: Tensor, rows: Tensor, *, drawn: int
