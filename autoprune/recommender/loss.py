@@ -1,15 +1,60 @@
-"""The normaliser of a softmax over a whole catalogue, in bounded memory."""
+"""The likelihood of what users have seen, under a softmax over a whole catalogue or a part of it, in bounded memory."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 SOFTMAX_USERS = 128
 """Users whose softmax is computed at a time: bounds memory at SOFTMAX_USERS x items x 4 bytes."""
+
+
+def log_likelihood(users: Tensor, items: Tensor, owner: Tensor, seen: Tensor, *, drawn: int) -> Tensor:
+    """Σ log softmax(u·v) of what users have seen, a scalar, differentiable by users and items.
+
+    Args:
+        users, items: float32 [users, dim] and [items, dim], whose dot products are the logits.
+        owner, seen: who has seen what: positions in `users` and in `items`, int64 [n] each.
+        drawn: items that compete, about: those that anybody has seen, and others; all if there are no more.
+    """
+    # Of user u with items H: Σ_H log softmax = u·Σ_H v - |H| log Σ exp(u·v).
+    sums = torch.zeros_like(users).index_add(0, owner, items.index_select(0, seen))
+    counts = torch.bincount(owner, minlength=len(users)).to(users)
+    opposed = users
+    if len(items) > drawn:
+        compared, logs = _opponents(seen.cpu(), len(items), drawn)
+        # What an item stands for is a dimension more, in which all users are 1.
+        items = torch.cat([items[compared.to(items.device)], logs[:, None].to(items.device)], dim=1)
+        opposed = pad(users, (0, 1), value=1.0)
+    return (users * sums).sum() - log_partition(opposed, items, counts)
+
+
+def _opponents(seen: Tensor, items: int, count: int) -> tuple[Tensor, Tensor]:
+    """Items that stand for a catalogue: those that the batch has seen, and others, drawn.
+
+    Whatever weighs much in somebody's softmax is mostly an item of theirs, or a popular one: these are all there, and
+    only the rest is estimated.
+
+    Args:
+        seen: positions of items, int64 [n].
+        items: of the catalogue.
+        count: how many are wanted, about; a quarter of so many are drawn in any case.
+
+    Returns:
+        Positions, int64 [m], and the logarithm of how many items each stands for, float32 [m].
+    """
+    is_seen = torch.zeros(items, dtype=torch.bool)
+    is_seen[seen] = True
+    own, others = is_seen.nonzero()[:, 0], (~is_seen).nonzero()[:, 0]
+    drawn = min(len(others), max(count - len(own), count // 4))
+    logs = torch.zeros(len(own) + drawn)
+    logs[len(own) :] = math.log(len(others) / max(drawn, 1))
+    return torch.cat([own, others[torch.randint(len(others), (drawn,))]]), logs
 
 
 def log_partition(users: Tensor, items: Tensor, weights: Tensor) -> Tensor:

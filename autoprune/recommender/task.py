@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -25,7 +24,7 @@ from autoprune.recommender import folding
 from autoprune.recommender.beside import make_beside
 from autoprune.recommender.config import WIDEST, RecommenderConfig
 from autoprune.recommender.data.interactions import Interactions
-from autoprune.recommender.loss import SOFTMAX_USERS, log_partition
+from autoprune.recommender.loss import SOFTMAX_USERS, log_likelihood
 from autoprune.recommender.model import Factorization, random_factorization
 from autoprune.recommender.ranking import longest_list, ranking_metrics
 from autoprune.recommender.served import Recommender
@@ -228,16 +227,7 @@ class RecommenderTask(Task[Factorization, Recommender]):
         if not item.row_mask.all():
             rows = (item.row_mask.cumsum(0) - 1)[rows]
             item_vectors = item_vectors[item.row_mask]
-        # Of user u with items H: Σ_H log softmax = u·Σ_H v - |H| log Σ exp(u·v).
-        sums = torch.zeros_like(user_vectors).index_add(0, owner, item_vectors.index_select(0, rows))
-        counts = torch.bincount(owner, minlength=len(user_vectors)).to(user_vectors)
-        opposed = user_vectors
-        if len(item_vectors) > drawn:
-            compared, logs = _opponents(rows.cpu(), len(item_vectors), drawn)
-            # What an item stands for is a dimension more, in which all users are 1.
-            item_vectors = torch.cat([item_vectors[compared.to(items.device)], logs[:, None].to(items.device)], dim=1)
-            opposed = torch.nn.functional.pad(user_vectors, (0, 1), value=1.0)
-        return (user_vectors * sums).sum() - log_partition(opposed, item_vectors, counts)
+        return log_likelihood(user_vectors, item_vectors, owner, rows, drawn=drawn)
 
     def _seen(self, model: Factorization, users: Tensor) -> tuple[Tensor, Tensor]:
         """What users have seen: (position in `users`, row of the item table) of items that stand, int64 [n] each."""
@@ -351,26 +341,3 @@ class RecommenderTask(Task[Factorization, Recommender]):
         known = self.data.train.joined(self.data.validation)
         titles = self.data.titles
         return make_beside(users=self.data.users, items=self.data.items, histories=known.in_numpy(), titles=titles)
-
-
-def _opponents(seen: Tensor, items: int, count: int) -> tuple[Tensor, Tensor]:
-    """Items that stand for a catalogue: those that the batch has seen, and others, drawn.
-
-    Whatever weighs much in somebody's softmax is mostly an item of theirs, or a popular one: these are all there, and
-    only the rest is estimated.
-
-    Args:
-        seen: positions of items, int64 [n].
-        items: of the catalogue.
-        count: how many are wanted, about; a quarter of so many are drawn in any case.
-
-    Returns:
-        Positions, int64 [m], and the logarithm of how many items each stands for, float32 [m].
-    """
-    is_seen = torch.zeros(items, dtype=torch.bool)
-    is_seen[seen] = True
-    own, others = is_seen.nonzero()[:, 0], (~is_seen).nonzero()[:, 0]
-    drawn = min(len(others), max(count - len(own), count // 4))
-    logs = torch.zeros(len(own) + drawn)
-    logs[len(own) :] = math.log(len(others) / max(drawn, 1))
-    return torch.cat([own, others[torch.randint(len(others), (drawn,))]]), logs
