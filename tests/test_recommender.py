@@ -31,8 +31,8 @@ from autoprune.recipes.train import Trainer
 from autoprune.recommender import strangers
 from autoprune.recommender import task as tasks
 from autoprune.recommender.histories import Histories
-from autoprune.recommender.served import Recommendation, Recommender
 from autoprune.recommender.model import Factorization
+from autoprune.recommender.served import Recommendation, Recommender
 from autoprune.recommender.task import RecommenderTask
 from autoprune.steps.rows import Rows
 

@@ -13,6 +13,9 @@ AMONG = 0
 """Items that compete with what is to be guessed, about: those that anybody of the batch has to guess, and no others.
 What nobody near has seen is far from these users already; to learn that hides what is new (`studies/strangers`)."""
 
+MEANT = 2**16
+"""Rows that their mean and their covariance are taken of, at most, so that an update of a large table costs no more."""
+
 
 def parted(owner: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
     """Parts histories at random, in what is told and what is to be guessed: bool [n] each.
@@ -39,6 +42,7 @@ def folded(items: Tensor, stays: Tensor, owner: Tensor, rows: Tensor, *, count: 
         owner, rows: who has seen which row, int64 [n] each.
     """
     held = items.detach()[stays]
+    held = held[:: -(-len(held) // MEANT)]
     mean = held.mean(0)
     moments = held.T @ held / len(held) - mean[:, None] * mean
     penalty = ridge * moments.diagonal().mean().clamp_min(1e-12) * torch.eye(held.shape[1], device=held.device)
