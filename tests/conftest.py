@@ -34,7 +34,8 @@ from autoprune.tasks.task import Training
 if TYPE_CHECKING:
     from autoprune.encoder.task import EncoderTask
 
-hypothesis.settings.register_profile("repeatable", derandomize=True)  # what passes here passes everywhere
+# What passes here passes everywhere, on a busy machine too.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
 torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it brings, …

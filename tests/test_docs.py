@@ -24,7 +24,7 @@ from tiny_vectors import write_words
 
 import autoprune
 from autoprune import cli
-from autoprune.cli.verbs import app
+from autoprune.cli.verbs import VERBS
 from autoprune.config import compose_config, sections, structured
 from autoprune.families import task_maker
 from autoprune.fronts.requirements import parse_requirements
@@ -40,7 +40,6 @@ SCRIPTS = sorted((REPO / "studies").glob("*/run.sh"))
 UNCHECKED = {"source .venv/bin/activate": "it changes the shell that it is typed in"}
 """Commands that no test runs → why not."""
 
-VERBS = [command.callback.__name__ for command in app.registered_commands if command.callback]
 PROGRAMS = ("autoprune", "make", "pip", "python", "sh", "source", ".venv/bin/python", ".venv/bin/pytest")
 
 MADE = {"deploy": "careful", "small": "small", "st": "small", "tiny": "words"}

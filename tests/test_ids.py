@@ -46,6 +46,7 @@ def test_the_position_of_an_id_is_its_row(values: np.ndarray[Any, Any]) -> None:
     ids = Ids(values)
     assert [ids.position(ids[row]) for row in range(len(ids))] == list(range(len(ids)))
     assert ids.positions(ids).tolist() == list(range(len(ids)))
+    assert ids[1:-1] == [ids[row] for row in range(len(ids))][1:-1]
 
 
 @given(NUMBERS, NUMBERS)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.metadata
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from made_studies import make_study
 
 from autoprune.families import FAMILIES
 
@@ -78,7 +81,6 @@ DOORS = {
     "optuna_dashboard": {"views.dashboard.mirror"},
     "hydra": {"hydra_state", "arguments", "config", "app"},
     "omegaconf": {"hydra_state", "arguments", "config", "app"},
-    "typer": {"cli"},
     "rich": {"views.terminal", "app", "cli.verbs"},
     "matplotlib": {"views.front_png"},
     "plotly": {"views.plots"},
@@ -216,9 +218,20 @@ def test_plain_data_imports_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_looking_at_a_front_imports_no_torch() -> None:
-    code = f"import sys; import autoprune.cli.entry; assert not {HEAVY} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_looking_at_a_study_waits_for_little(tmp_path: Path) -> None:
+    """A verb starts within a part of a second: it imports what it shows a front by, and nothing else."""
+    make_study(tmp_path / "runs/one", 3, verified=False)
+    code = (
+        "import json, sys; sys.argv = ['autoprune', 'show', 'one', '1']; from autoprune.cli import main; main(); "
+        "sys.stderr.write(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "make it again" in ran.stdout
+    needed = {"autoprune", "moocore", "cffi", "numpy", "platformdirs", "rich", "yaml"}
+    names = set(json.loads(ran.stderr))
+    brought = set(importlib.metadata.packages_distributions()) & names
+    assert brought <= needed | {name for name in brought if name.startswith("_")}
+    assert not {"asyncio", "multiprocessing", "pydantic"} & names, "which other packages bring along"
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from tiny_module import Net
 from torch import Tensor, nn
 
@@ -230,6 +231,16 @@ def test_an_artifact_is_put_back_into_a_fresh_module(task: AdoptedTask, tmp_path
     table = model.module.get_submodule("items")
     np.testing.assert_allclose(alone.vectors("items", [0, 7]), table(torch.tensor([0, 7])).detach(), atol=2e-5)  # type: ignore[attr-defined]
     assert artifact.size_bytes(tmp_path / "a") < artifact.weighed(task.parts(task.model({}, seed=0)))
+    stored = load_file(tmp_path / "a/model/tensors.safetensors")  # as its card says
+    codes, scale, offset = (stored[f"items.{name}"].astype("f4") for name in ("codes", "scale", "offset"))
+    values = (codes * scale[:, None] + offset[:, None]) * stored["items.unit"]
+    stands, found = stored["stands:items"], np.zeros((60, 8), "f4")
+    rows = [row for row in range(60) if stands[row % len(stands)] >> row // len(stands) & 1]
+    found[rows] = values @ stored["basis:items"]
+    found[0] = stored["own:items.padding"]
+    np.testing.assert_allclose(alone.vectors("items", range(60)), found, atol=2e-5)
+    told = f"`stands:items`: which of its 60 rows stand, in their order above; r does if (its byte r % {len(stands)}"
+    assert told in alone.inside
     assert not [path for path in (tmp_path / "a").rglob("*") if path.is_file() and b"tiny_module" in path.read_bytes()]
 
 

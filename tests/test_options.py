@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-import typer
 from made_studies import make_study
-from typer.testing import CliRunner
 
-from autoprune.cli.options import Bounds, Everything, Study, with_options
-from autoprune.cli.verbs import app
+from autoprune.cli.options import Argument, Bounds, Everything, Option, Parser, Study, parameters, run_verb
+from autoprune.cli.verbs import VERBS
+from autoprune.errors import AutopruneError
 from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.record.record import Record
 
@@ -33,19 +33,12 @@ TAKES = {
 
 
 def test_every_verb_takes_its_options_in_their_order() -> None:
-    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group has them
-    found = {
-        name: [max(one.opts, key=len) for one in verb.params if one.param_type_name == "option" and one.name != "help"]
-        for name, verb in verbs.items()
-    }
-    assert found == TAKES
+    assert {name: Parser(verb).flags for name, verb in VERBS.items()} == TAKES
 
 
 def test_no_verb_has_more_than_eight_parameters() -> None:
-    for command in app.registered_commands:
-        assert command.callback is not None
-        verb = inspect.unwrap(command.callback)
-        assert len(inspect.signature(verb, follow_wrapped=False).parameters) <= 8, verb.__name__
+    for name, verb in VERBS.items():
+        assert len(inspect.signature(verb).parameters) <= 8, name
 
 
 @pytest.fixture
@@ -55,23 +48,20 @@ def got(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     make_study(Path("runs/one"), 3, verified=False)
     make_study(Path("elsewhere/one"), 4, verified=False)
     held: dict[str, Any] = {}
-    small = typer.Typer()
 
-    @small.command()
-    @with_options
     def verb(
         record: Study,
-        other: Annotated[Record, typer.Argument(metavar="STUDY")],
+        other: Annotated[Record, Argument("Another one.", "STUDY")],
         limits: Everything,
+        number: Annotated[int | None, Argument("Of a candidate.", "NUMBER")] = None,
         *,
-        own: Annotated[bool, typer.Option("--own")] = False,
+        own: Annotated[bool, Option("Of this verb alone.")] = False,
     ) -> None:
-        held.update(record=record, other=other, limits=limits, own=own)
+        held.update(record=record, other=other, limits=limits, number=number, own=own)
 
-    def run(*arguments: str) -> dict[str, Any]:
+    def run(*words: str) -> dict[str, Any]:
         held.clear()
-        ended = CliRunner().invoke(small, arguments, catch_exceptions=False)
-        assert ended.exit_code == 0, ended.output
+        run_verb(verb, words)
         return dict(held)
 
     return run
@@ -89,9 +79,29 @@ def test_a_verb_gets_records_and_one_value_of_limits(got: Any) -> None:
     assert got("one", "one")["limits"] == UNCHANGED
 
 
+def test_a_number_may_stand_behind_options(got: Any) -> None:
+    assert got("one", "one", "--own", "3")["number"] == 3
+    assert got("--max=size_bytes=1MB", "one", "--own", "one")["number"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("one", "verb: the following arguments are required: STUDY."),
+        ("one one --flor 3", "verb: there is no option --flor. Did you mean --floor"),
+        ("one one 3 4", "verb: nothing is known to do with '4'."),
+        ("one one 3.5", "verb: argument NUMBER: a whole number must be given, but got '3.5'."),
+        ("one one --prefer", "verb: argument --prefer: expected one argument."),
+    ],
+)
+def test_what_cannot_be_read_is_said_and_where_it_is_explained(words: str, said: str, got: Any) -> None:
+    with pytest.raises(AutopruneError, match=re.escape(said)) as caught:
+        got(*words.split())
+    assert str(caught.value).endswith("autoprune verb --help explains.")
+
+
 def test_a_verb_takes_no_option_that_it_has_no_use_for() -> None:
-    @with_options
     def verb(record: Study, limits: Bounds) -> None:
         del record, limits
 
-    assert list(inspect.signature(verb).parameters) == ["record", "floors", "ceilings", "profile", "runs"]
+    assert [one.name for one in parameters(verb)] == ["record", "floors", "ceilings", "profile", "runs"]

@@ -87,7 +87,7 @@ def test_without_extras_tables_answer_and_all_else_says_what_it_needs(
     search = "which is not installed: pip install 'autoprune[search]'."
     for words in (["front", "x"], ["task=movielens"], ["--help"], []):
         found = ask(home, "-m", "autoprune", *words, folder=folder)
-        assert (found.returncode, found.stderr) == (2, f"autoprune: the command line needs typer, {search}\n")
+        assert (found.returncode, found.stderr) == (2, f"autoprune: the command line needs rich, {search}\n")
     asked = {
         "autoprune.search('task=movielens')": f"autoprune.search needs torch, {search}",
         "autoprune.load('made', device='cuda')": f"what answers on the device 'cuda' needs torch, {search}",

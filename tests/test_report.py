@@ -17,6 +17,7 @@ import pytest
 import yaml
 from made_studies import add_looks, make_study, scattered
 
+from autoprune.cli.verbs import report as report_verb
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
@@ -415,17 +416,8 @@ def test_five_thousand_candidates_stay_small_and_quick(driver: Any, tmp_path: Pa
 
 
 def test_the_command_writes_the_file(record: Record, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    from autoprune.cli.verbs import report as command
-
-    command(
-        record="demo",
-        to=tmp_path / "a" / "page.html",
-        floors=["quality=0.9x"],
-        ceilings=["size_bytes=0.5x"],
-        profile=None,
-        prefer=None,
-        runs=record.folder.parent,
-    )
+    limits = Limits(floors=["quality=0.9x"], ceilings=["size_bytes=0.5x"])
+    report_verb(record, to=tmp_path / "a" / "page.html", limits=limits)
     assert "page.html" in capsys.readouterr().out
     made = json.loads(unpacked((tmp_path / "a" / "page.html").read_text(), "data"))
     assert made["profiles"][0]["limits"] == {"quality": 0.9, "worst_slice": 0.8, "size_bytes": 0.5}

@@ -15,6 +15,7 @@ from tiny_reranker import FAMILIES, write_collection, write_tiny_reranker
 
 import autoprune
 from autoprune.artifacts import artifact
+from autoprune.artifacts.formats import find_format
 from autoprune.artifacts.served import Beside, serve
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
@@ -126,6 +127,52 @@ def test_what_becomes_of_a_score_is_as_declared(dense: Path, tmp_path: Path) -> 
     np.testing.assert_allclose(ours(model), theirs(folder), atol=1e-5)
     logits = ours(model).astype(np.float64)
     np.testing.assert_allclose(ours(read_cross_encoder(str(dense))), 1 / (1 + np.exp(-logits)), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "told_apart"), [("bert", True), ("modernbert", False)])
+def test_onnxruntime_and_tokenizers_alone_score_as_the_artifact_does(
+    family: str, told_apart: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import onnxruntime
+    import tokenizers
+    import transformers
+
+    score = "Sigmoid" if told_apart else "Identity"
+    declared = {"activation_fn": f"torch.nn.{score}"}
+    written = write_tiny_reranker(tmp_path / "dense", family=family, sentence_transformers=declared)
+    model = read_cross_encoder(str(written))
+    smaller(model)
+    artifact.save(encoder_parts(model, "onnx", Beside(values={}, tensors={})), tmp_path / "made", provenance={})
+    form, folder = find_format("onnx"), tmp_path / "größe 1"
+    form.write(tmp_path / "made", folder)
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    session = onnxruntime.InferenceSession(str(folder / "onnx/model.onnx"), providers=["CPUExecutionProvider"])
+    assert ("token_type_ids" in [one.name for one in session.get_inputs()]) is told_apart
+    found = []
+    for pair in PAIRS:
+        read = tokenizer.encode(*pair)
+        given = {"input_ids": [read.ids], "attention_mask": [read.attention_mask]}
+        (logits,) = session.run(None, given | ({"token_type_ids": [read.type_ids]} if told_apart else {}))
+        found.append(float(logits[0, 0]))
+    served = autoprune.load(tmp_path / "made")
+    scores = 1 / (1 + np.exp(-np.array(found))) if told_apart else found
+    np.testing.assert_allclose(served.predict(PAIRS), scores, atol=1e-5)
+    both = map(list, zip(*PAIRS, strict=True))
+    fed = transformers.AutoTokenizer.from_pretrained(folder)(*both, padding=True, truncation=True, return_tensors="np")
+    (logits,) = session.run(None, {one.name: fed[one.name].astype(np.int64) for one in session.get_inputs()})
+    np.testing.assert_allclose(logits[:, 0], found, atol=1e-5)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    assert (config.num_labels, config.architectures) == (1, ["BertForSequenceClassification"])
+    assert [loss.split(":")[0] for loss in form.losses(tmp_path / "made")] == (
+        ["Its graph gives numbers before the sigmoid"] if told_apart else []
+    )
+    use = form.use(folder, str(folder))
+    exec(use.code, {})
+    assert "[[" in capsys.readouterr().out
+    assert "`logits`, float32 [batch, 1]" in use.inside
+    assert "AutoModelForSequenceClassification" in use.inside
+    assert "`logits`" in served.inside
 
 
 def test_documents_are_ranked_and_bad_ones_refused(dense: Path) -> None:

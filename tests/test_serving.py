@@ -19,7 +19,7 @@ from autoprune.recommender.task import RecommenderTask
 if TYPE_CHECKING:
     from autoprune.encoder.task import EncoderTask
 
-HEAVY = {"torch", "optuna", "hydra", "omegaconf", "pandas", "scipy", "faiss", "typer", "rich"}
+HEAVY = {"torch", "optuna", "hydra", "omegaconf", "pandas", "scipy", "faiss", "rich"}
 """Packages that no answer waits for."""
 
 TRAINING = ("models", "recipes", "tasks", "steps", "study", "measure", "record", "fronts")

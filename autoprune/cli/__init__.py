@@ -13,7 +13,7 @@ __all__ = ["main"]
 def main() -> None:
     """Entry point: exits with 0, with 2 for what a person can mend, with 130 after Ctrl-C."""
     try:
-        need("typer", "search", "the command line")
+        need("rich", "search", "the command line")
     except AutopruneError as error:
         sys.stderr.write(f"autoprune: {error}\n")
         sys.exit(2)

@@ -9,11 +9,9 @@ import sys
 import warnings
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-import typer
-
-from autoprune.cli.verbs import app
+from autoprune.cli.options import run_verb
+from autoprune.cli.verbs import VERBS
 from autoprune.errors import AutopruneError, doing, nearest
 from autoprune.version import VERSION
 from autoprune.views.terminal import exit_codes
@@ -69,9 +67,6 @@ Each verb explains itself: autoprune front --help.  Hydra's own help: autoprune 
 SPELLED = {"±": "~", "×": "x", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "–": "-", "·": "."}
 """What we print, where the encoding of the output lacks it."""
 
-USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
-"""What Typer raises for a command line that it cannot read; click's, wherever Typer keeps that."""
-
 
 def main() -> None:
     """Entry point: exits with 0, with 2 for what a person can mend, with 130 after Ctrl-C."""
@@ -88,33 +83,19 @@ def main() -> None:
 
 
 def _answer(arguments: list[str]) -> None:
-    verbs = [command.callback.__name__ for command in app.registered_commands if command.callback]
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(HELP.replace("{groups}", _groups()))
     elif arguments[0] == "--version":
         sys.stdout.write(f"autoprune {VERSION}\n")
-    elif arguments[0] in verbs:
-        _run_verb(arguments)
+    elif arguments[0] in VERBS:
+        run_verb(VERBS[arguments[0]], arguments[1:])
     elif arguments[0].startswith(("-", "~", "+")) or "=" in arguments[0]:
         from autoprune.app import run  # here, because it takes seconds to import all that a search needs
 
         run(arguments)
     else:
-        near = nearest(arguments[0], verbs)
+        near = nearest(arguments[0], VERBS)
         raise AutopruneError(f"{arguments[0]!r} is neither a verb nor key=value. {near} autoprune --help explains.")
-
-
-def _run_verb(arguments: list[str]) -> None:
-    """Runs a verb as Typer would, but for its own handling of errors: all of them are printed in one way."""
-    command = typer.main.get_command(app)
-    try:
-        with command.make_context("autoprune", arguments) as context:
-            command.invoke(context)
-    except typer.Exit as ended:  # of --help
-        sys.exit(ended.exit_code)
-    except USAGE_ERROR as error:
-        message = str(error.format_message()).rstrip(".")
-        raise AutopruneError(f"{arguments[0]}: {message}. autoprune {arguments[0]} --help explains.") from error
 
 
 def _open_streams() -> None:

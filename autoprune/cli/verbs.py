@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.console import Console
 
 from autoprune.artifacts.formats import OWN, find_format
 from autoprune.cli.cache import told
-from autoprune.cli.options import RUNS, Bounds, Everything, Preferred, Study, with_options
+from autoprune.cli.options import RUNS, Argument, Bounds, Everything, Option, Preferred, Study
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.overrides import at_home
@@ -34,25 +34,17 @@ from autoprune.views.terminal import (
     terminal,
 )
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
-
-@app.command()
-@with_options
 def front(
     record: Study,
     limits: Everything,
     *,
     sort: Annotated[
-        str, typer.Option(help="quality, size, latency or any reading, such as recall@20.tail; the best comes first.")
+        str, Option("quality, size, latency or any reading, such as recall@20.tail; the best comes first.")
     ] = "quality",
-    all_: Annotated[
-        bool, typer.Option("--all", help="Show every point of a long front, and what looks promise beyond it.")
-    ] = False,
-    csv: Annotated[
-        bool, typer.Option("--csv", help="Print comma-separated values; docs/numbers.md names the columns.")
-    ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON; docs/numbers.md says what stands in it.")] = False,
+    all_: Annotated[bool, Option("Show every point of a long front, and what looks promise beyond it.")] = False,
+    csv: Annotated[bool, Option("Print comma-separated values; docs/numbers.md names the columns.")] = False,
+    json_: Annotated[bool, Option("Print JSON; docs/numbers.md says what stands in it.")] = False,
 ) -> None:
     """Show the Pareto front: the baseline first, then every candidate that no other feasible one beats.
 
@@ -80,17 +72,13 @@ def front(
             say(console, f"\n{found.format_note}")
 
 
-@app.command()
-@with_options
 def verify(
     record: Study,
     limits: Everything,
     *,
-    all_: Annotated[bool, typer.Option("--all", help="Verify every candidate, not the finalists alone.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Measure anew what was verified on this machine.")] = False,
-    rounds: Annotated[
-        int, typer.Option(help="Processes that time each artifact; an interval takes at least 3.")
-    ] = ROUNDS,
+    all_: Annotated[bool, Option("Verify every candidate, not the finalists alone.")] = False,
+    again: Annotated[bool, Option("Measure anew what was verified on this machine.")] = False,
+    rounds: Annotated[int, Option("Processes that time each artifact; an interval takes at least 3.")] = ROUNDS,
 ) -> None:
     """Measure the finalists once more: quality on test data that the search never saw, latency timed longer.
 
@@ -114,11 +102,9 @@ def verify(
     print_verified(console, found, everything=all_, before=before)
 
 
-@app.command()
-@with_options
 def record(
     study: Study,
-    to: Annotated[Path, typer.Option(help="Folder to write to, such as studies/NAME.")],
+    to: Annotated[Path, Option("Folder to write to, such as studies/NAME.")],
 ) -> None:
     """Write what a recorded study keeps: study.yaml, front.csv, front.png. A README.md is yours: it is left alone."""
     from autoprune.views.snapshot import write  # here, because plots take a second to import
@@ -132,12 +118,10 @@ def record(
         sys.stdout.write(f"still to do: {line}\n")
 
 
-@app.command()
-@with_options
 def report(
     record: Study,
     *,
-    to: Annotated[Path | None, typer.Option(help="File to write; by default report.html beside the study.")] = None,
+    to: Annotated[Path | None, Option("File to write; by default report.html beside the study.")] = None,
     limits: Preferred,
 ) -> None:
     """Write one HTML file that opens offline: the plots, limits to move, the pick, every candidate."""
@@ -146,25 +130,21 @@ def report(
     sys.stdout.write(f"wrote {write(Front(record, limits), to)}\n")
 
 
-@app.command()
-@with_options
 def show(
     record: Study,
-    number: Annotated[int, typer.Argument(help="Number of the candidate, as in the front.")],
+    number: Annotated[int, Argument("Number of the candidate, as in the front.", "NUMBER")],
     limits: Bounds,
 ) -> None:
     """Show one candidate: recipe, measurements, margins to the requirements, the command that makes it again."""
     print_point(terminal(), Front(record, limits), record.point(number))
 
 
-@app.command()
-@with_options
 def compare(
     record: Study,
-    other: Annotated[Record, typer.Argument(help="Name of another study of the same task.", metavar="STUDY")],
+    other: Annotated[Record, Argument("Name of another study of the same task.", "STUDY")],
     limits: Bounds,
     *,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON: what the table shows, by name.")] = False,
+    json_: Annotated[bool, Option("Print JSON: what the table shows, by name.")] = False,
 ) -> None:
     """Compare two searches of one task on one data set: whose front beats whose, and what each gives for what.
 
@@ -179,19 +159,13 @@ def compare(
         print_comparison(terminal(), found)
 
 
-@app.command()
-@with_options
 def pick(
     record: Study,
     *,
-    to: Annotated[Path, typer.Option(help="Folder to make.")],
-    number: Annotated[int | None, typer.Argument(help="Number of the candidate; left out, the best that fits.")] = None,
-    dense: Annotated[
-        bool, typer.Option("--dense", help="Ship the dense model if that is what fits best; otherwise it is refused.")
-    ] = False,
-    bare: Annotated[
-        bool, typer.Option("--bare", help="Leave out what lies beside the model: titles, histories, removed ids.")
-    ] = False,
+    to: Annotated[Path, Option("Folder to make.")],
+    number: Annotated[int | None, Argument("Number of the candidate; left out, the best that fits.", "NUMBER")] = None,
+    dense: Annotated[bool, Option("Ship the dense model if that is what fits best; otherwise it is refused.")] = False,
+    bare: Annotated[bool, Option("Leave out what lies beside the model: titles, histories, removed ids.")] = False,
     limits: Everything,
 ) -> None:
     """Copy the artifact that fits best to a folder, ready to ship, with a model card (README.md) in it.
@@ -245,13 +219,11 @@ def _make_again(record: Record, point: Point) -> None:
         ) from error
 
 
-@app.command()
-@with_options
 def dashboard(
     record: Study,
     *,
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65535)] = 8080,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines look.")] = "127.0.0.1",
+    port: Annotated[int, Option("Port to listen on; 0 takes any that is free.", most=65535)] = 8080,
+    host: Annotated[str, Option("Address to listen on; 0.0.0.0 lets other machines look.")] = "127.0.0.1",
     limits: Bounds,
 ) -> None:
     """Show every candidate, but no looks, in optuna-dashboard; it follows a search that is running."""
@@ -265,11 +237,10 @@ def dashboard(
     serve(shown, host=host, port=port, ready=ready)
 
 
-@app.command()
 def cache(
     *,
     runs: Annotated[Path, RUNS] = Path("runs"),
-    clear: Annotated[bool, typer.Option("--clear", help="Delete it: what is needed again is computed again.")] = False,
+    clear: Annotated[bool, Option("Delete it: what is needed again is computed again.")] = False,
 ) -> None:
     """Show what is kept so that nothing is computed twice, and how large it is.
 
@@ -279,6 +250,12 @@ def cache(
     console = terminal()
     for line in told(at_home(runs), clear=clear):
         say(console, line)
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    verb.__name__: verb for verb in (front, verify, record, report, show, compare, pick, dashboard, cache)
+}
+"""What `autoprune VERB` runs, by name."""
 
 
 def _chosen(found: Front, *, dense: bool) -> Point:

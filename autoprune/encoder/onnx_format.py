@@ -1,11 +1,11 @@
-"""The format `onnx`: an encoder's graph in the layout that transformers.js and others expect.
+"""The format `onnx`: an encoder's or a cross-encoder's graph in the layout that transformers.js and others expect.
 
 onnx/model_quantized.onnx                  the graph as the artifact holds it; of float32 alone onnx/model.onnx
 onnx/model.onnx.data                       its weights, where they are more than two gigabytes
 config.json, tokenizer.json, tokenizer_config.json, special_tokens_map.json
-config_sentence_transformers.json          prompts and similarity
-    settings.json                              all that the artifact says of the model
-sentence_bert_config.json                  the longest text
+config_sentence_transformers.json          prompts and similarity (not of a cross-encoder)
+sentence_bert_config.json                  the longest text (likewise)
+settings.json                              all that the artifact says of the model
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.artifacts.formats import Export, Obstacle, Use
-from autoprune.encoder.inside import graph_inside
+from autoprune.encoder.inside import graph_inside, told_apart
 from autoprune.encoder.obstacles import FLOAT, NO_ENCODER
 from autoprune.encoder.prompts import DECLARED, Prompts
 from autoprune.exports.tables import SETTINGS, write_json
@@ -25,24 +25,27 @@ NO_GRAPH = Obstacle(reason="its runtime is torch, which has no graph", steps=("r
 
 
 class OnnxFormat(Export):
-    """A graph with its tokenizer and configs; vectors are those of the artifact, bit by bit."""
+    """A graph with its tokenizer and configs; what it gives is what the artifact does, bit by bit."""
 
     name = "onnx"
 
     def obstacles(self, manifest: Mapping[str, Any]) -> list[Obstacle]:
-        if manifest.get("kind") != "encoder" or "score" in manifest:
+        if manifest.get("kind") != "encoder":
             return [NO_ENCODER]
         return [] if manifest["runtime"] == "onnx" else [NO_GRAPH]
 
     def losses(self, folder: Path) -> list[str]:
         from autoprune.artifacts.manifest import read_manifest
 
-        prompts = Prompts(**read_manifest(folder).get("prompts") or {}).describe()
+        manifest = read_manifest(folder)
+        if manifest.get("score") == "sigmoid":
+            return ["Its graph gives numbers before the sigmoid: the order is the same, a score is for you to make."]
+        prompts = Prompts(**manifest.get("prompts") or {}).describe()
         return [f"Nothing puts prompts before texts there: {prompts}."] if prompts else []
 
     def fill(self, folder: Path, draft: Path) -> None:
         from autoprune.artifacts import artifact  # here, because to ask what can be written nobody waits for numpy
-        from autoprune.encoder.stock_files import special_tokens, write_declared, write_tokenizer
+        from autoprune.encoder.stock_files import of_score, special_tokens, write_declared, write_tokenizer
         from autoprune.encoder.tokenizer import Tokenizer
 
         parts = artifact.read(folder, whole=True)
@@ -54,24 +57,31 @@ class OnnxFormat(Export):
                 kept = graph_name(manifest) if name == "model.onnx" else name
                 (draft / "onnx" / kept).write_bytes(parts.content(name))
         padding = tokenizer.pieces.index(special_tokens(tokenizer)["pad_token"])
-        write_json(draft / "config.json", _config(manifest, vocabulary=tokenizer.size, padding=padding))
-        write_tokenizer(parts, tokenizer, draft)
-        write_declared(manifest, draft)
-        write_json(draft / "sentence_bert_config.json", {"max_seq_length": length, "do_lower_case": False})
+        config = _config(manifest, vocabulary=tokenizer.size, padding=padding)
+        scores = "score" in manifest
+        write_json(draft / "config.json", config | (of_score(manifest) if scores else {}))
+        write_tokenizer(parts, tokenizer, draft, told_apart=told_apart(manifest))
+        if not scores:
+            write_declared(manifest, draft)
+            write_json(draft / "sentence_bert_config.json", {"max_seq_length": length, "do_lower_case": False})
         write_json(draft / SETTINGS, {**manifest, "keeps_end": tokenizer.keeps_end})
 
     def use(self, folder: Path, shown: str) -> Use:
         said = json.loads((folder / SETTINGS).read_text())
         place = f"onnx/{graph_name(said)}"
-        prompt = Prompts(**said.get("prompts") or {}).of("query")
+        scores, prompt = "score" in said, Prompts(**said.get("prompts") or {}).of("query")
+        asked = "'a question', 'an answer'" if scores else repr(prompt + "hello")
+        kinds = "'token_type_ids': [text.type_ids], " * told_apart(said)
         code = (
             "import onnxruntime, tokenizers; "
             f"model = onnxruntime.InferenceSession({f'{shown}/{place}'!r}); "
-            f"text = tokenizers.Tokenizer.from_file({f'{shown}/tokenizer.json'!r}).encode({prompt + 'hello'!r}); "
-            "print(model.run(None, {'input_ids': [text.ids], 'attention_mask': [text.attention_mask]})[0].shape)"
+            f"text = tokenizers.Tokenizer.from_file({f'{shown}/tokenizer.json'!r}).encode({asked}); "
+            f"given = {{'input_ids': [text.ids], {kinds}'attention_mask': [text.attention_mask]}}; "
+            f"print(model.run(None, given)[0]{'' if scores else '.shape'})"
         )
         inside = graph_inside(said, model=place, tokenizer="tokenizer.json", keeps_end=said["keeps_end"])
-        return Use(code=code, inside=f"{inside} `{DECLARED}` says the same.\n\n{_javascript(said)}")
+        declared = "`config.json` says which it is" if scores else f"`{DECLARED}` says the same"
+        return Use(code=code, inside=f"{inside} {declared}.\n\n{_javascript(said)}")
 
 
 def graph_name(manifest: Mapping[str, Any]) -> str:
@@ -85,7 +95,7 @@ def _config(manifest: Mapping[str, Any], *, vocabulary: int, padding: int) -> di
     layers = manifest["layers"]
     heads = max(layer["heads"] for layer in layers) * manifest.get("shared", 1)
     return {
-        "architectures": ["BertModel"],
+        "architectures": ["BertForSequenceClassification" if "score" in manifest else "BertModel"],
         "model_type": "bert",
         "vocab_size": vocabulary,
         "hidden_size": manifest["hidden"],
@@ -101,14 +111,18 @@ def _config(manifest: Mapping[str, Any], *, vocabulary: int, padding: int) -> di
 def _javascript(manifest: Mapping[str, Any]) -> str:
     """How transformers.js runs it, as Markdown."""
     kind = "q8" if graph_name(manifest) == "model_quantized.onnx" else "fp32"
+    loads, given, gives = "AutoModel", "['hello'], {", "sentence_embedding"
+    if "score" in manifest:
+        loads, gives = "AutoModelForSequenceClassification", "logits"
+        given = "['a question'], { text_pair: ['an answer'],"
     return (
         "In transformers.js, from a folder `models/NAME`:\n\n```js\n"
-        "import { AutoModel, AutoTokenizer, env } from '@huggingface/transformers'\n"
+        f"import {{ {loads}, AutoTokenizer, env }} from '@huggingface/transformers'\n"
         "env.localModelPath = 'models/'; env.allowRemoteModels = false\n"
         "const tokenizer = await AutoTokenizer.from_pretrained('NAME')\n"
-        f"const model = await AutoModel.from_pretrained('NAME', {{ dtype: '{kind}' }})\n"
-        "const inputs = tokenizer(['hello'], { padding: true, truncation: true })\n"
-        "const { sentence_embedding } = await model(inputs)\n```"
+        f"const model = await {loads}.from_pretrained('NAME', {{ dtype: '{kind}' }})\n"
+        f"const inputs = tokenizer({given} padding: true, truncation: true }})\n"
+        f"const {{ {gives} }} = await model(inputs)\n```"
     )
 
 

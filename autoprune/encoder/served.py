@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.artifacts.served import Parts, Served
-from autoprune.encoder.inside import graph_inside
+from autoprune.encoder.inside import graph_inside, told_apart
 from autoprune.encoder.onnx_session import open_session, run
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
@@ -239,8 +239,8 @@ class OnnxEncoder(SentenceEncoder):
 
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
         ids, segments = unmarked(ids)
-        told_apart = "segment" in (self._rows or {})
-        return run(self._session(), ids, there.astype(np.int64), segments if told_apart else None)
+        told = segments if told_apart(self._manifest) else None
+        return run(self._session(), ids, there.astype(np.int64), told)
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which opens sessions of its own."""

@@ -26,6 +26,18 @@ SPECIAL_TOKENS = {
 """What the special tokens of the families that are read are called."""
 
 
+ACTIVATION = "activation_fn"
+"""What sentence-transformers calls what becomes of a score."""
+
+SCORES = {
+    **dict.fromkeys(("torch.nn.modules.activation.Sigmoid", "torch.nn.Sigmoid"), "sigmoid"),
+    **dict.fromkeys(("torch.nn.modules.linear.Identity", "torch.nn.Identity"), "identity"),
+}
+"""A class of torch → what becomes of a score; the first name of each is the one that is written."""
+
+LABEL = "LABEL_0"
+
+
 def special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
     """The special tokens by their roles; padding is masked, so that any token serves where there is none for it."""
     there = set(tokenizer.pieces)
@@ -49,6 +61,16 @@ def write_tokenizer(parts: Parts, tokenizer: Tokenizer, folder: Path, *, told_ap
     settings["truncation_side"] = "left" if tokenizer.keeps_end else "right"
     # BertTokenizerFast would build a tokenizer of its own from the vocabulary; this one takes tokenizer.json as it is.
     write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **special, **settings})
+
+
+def of_score(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json says of a cross-encoder's one number."""
+    activation = next(theirs for theirs, ours in SCORES.items() if ours == manifest["score"])
+    return {
+        "id2label": {"0": LABEL},
+        "label2id": {LABEL: 0},
+        "sentence_transformers": {ACTIVATION: activation},
+    }
 
 
 def write_declared(manifest: Mapping[str, Any], folder: Path) -> None:

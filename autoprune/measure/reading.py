@@ -7,8 +7,6 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
 from autoprune.measure.student import student_quantile
 
@@ -109,7 +107,7 @@ def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[
         bind = binding_readings(baseline, metrics)
         ratios = [found[name].ratio for name in bind if name in found]
         if ratios or not bind:
-            worst = float(np.min(ratios)) if ratios else found["quality"].ratio
+            worst = min(ratios) if ratios else found["quality"].ratio
             found["worst_slice"] = scored_reading(worst, worst, measured.errors.get("worst_slice"))
     for name, count, before in (
         ("size_bytes", measured.size_bytes, baseline.size_bytes),

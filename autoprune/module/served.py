@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from autoprune.artifacts.inside import table_inside
 from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError, unknown
 from autoprune.module.tables import Place, fill, find_tables, own_tensors, take_over
@@ -83,6 +84,7 @@ class ServedModule(Served):
             kind, colon, of = name.partition(":")
             if colon and kind in around:
                 around[kind][of] = tensor_of(tensor, self._device)
+        self._inside = _inside(parts, self._places)
         packed = parts.tables()
         self._held = {
             place.name: Held(
@@ -124,6 +126,10 @@ class ServedModule(Served):
             f"{f', made with `{made}`' if made else ''}: its tables are replaced, the rest of it is filled.\n\n"
             '```python\nmodule = autoprune.load(".", into=module)  # in eval mode, ready to answer\n```'
         )
+
+    @property
+    def inside(self) -> str:
+        return self._inside
 
     def vectors(self, table: str, ids: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The vectors of some rows of a table, float32 [len(ids), outer width]; zeros of those that are gone.
@@ -170,6 +176,35 @@ class ServedModule(Served):
         _copy(self._own, own_tensors(module), type(module).__name__)
         self.module = module.eval()
         return self.module
+
+
+def _inside(parts: Parts, places: Sequence[Place]) -> str:
+    """What lies in an artifact's files, as Markdown: how the module is filled in whatever it is written in."""
+    stored, lines = parts.tensors, list[str]()
+    for place in places:
+        name, entry = place.name, parts.manifest["tables"][place.name]
+        lines.append(f"{table_inside(name, entry, stored)}: of {_told(place)}")
+        if f"stands:{name}" in stored:
+            width = len(stored[f"stands:{name}"])
+            lines.append(
+                f"- `stands:{name}`: which of its {place.rows:,} rows stand, in their order above; r does if (its byte "
+                f"r % {width} >> r // {width}) & 1 is 1, and the vector of any other is zeros"
+            )
+        basis = stored.get(f"basis:{name}")
+        if basis is not None and basis.ndim == 2:
+            lines.append(f"- `basis:{name}`: its vectors are multiplied by this matrix, {len(basis)} x {place.dim}")
+        elif basis is not None:
+            lines.append(f"- `basis:{name}`: of {place.dim} columns those that the vectors hold; zeros in all others")
+        if place.padding is not None:
+            lines.append(f"- `own:{place.lookups[0]}.padding`: the vector of row {place.padding}, in place of its own")
+    for name, path in parts.manifest.get("maps", {}).items():
+        lines.append(f"{table_inside(name, parts.manifest['tables'][name], stored)}: the weight of `{path}`")
+    count = sum(name.startswith("own:") for name in stored)
+    lines.append(f"- `own:PATH`, {count} of them: all other parameters and buffers, as a `state_dict` names them")
+    return (
+        "What the module computes is in its own code, which is not in here. `model/tensors.safetensors` holds\n\n"
+        + "\n".join(lines)
+    )
 
 
 def _told(place: Place) -> str:

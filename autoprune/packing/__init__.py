@@ -12,17 +12,21 @@ from typing import Any
 
 from autoprune.packing.arrays import Array
 from autoprune.packing.packed import PackedTable
-from autoprune.packing.parts import PackedParts
-from autoprune.packing.product import PackedProduct
-from autoprune.packing.rows import PackedRows
 
 __all__ = ["PackedTable", "restore"]
 
 
 def restore(entry: Mapping[str, Any], stored: Mapping[str, Array]) -> PackedTable:
     """The packed table of a manifest entry and the arrays of a file."""
+    # Patterns are imported here, because an encoder that answers by onnxruntime has none.
     if entry["pattern"] == "product":
+        from autoprune.packing.product import PackedProduct
+
         return PackedProduct.restore(entry, stored)
     if entry["pattern"] == "parts":
+        from autoprune.packing.parts import PackedParts
+
         return PackedParts.restore(entry, stored)
+    from autoprune.packing.rows import PackedRows
+
     return PackedRows.restore(entry, stored)

@@ -8,7 +8,7 @@ import sys
 import zlib
 from bisect import bisect_left
 from numbers import Number
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,16 @@ class Ids:
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, position: int) -> Id:
+    @overload
+    def __getitem__(self, position: int) -> Id: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[Id]: ...
+
+    def __getitem__(self, position: int | slice) -> Id | list[Id]:
+        if isinstance(position, slice):
+            several: list[Id] = self.values[position].tolist()
+            return several
         value = self.values[position]
         return int(value) if self.numeric else str(value)
 

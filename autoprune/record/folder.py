@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, doing, nearest
 from autoprune.fits import fits
@@ -217,6 +216,8 @@ def driving(folder: Path, *, together: bool = False) -> Iterator[None]:
         with _held_together(folder):
             yield
         return
+    from filelock import FileLock, Timeout  # here, because only who drives a study waits for it
+
     lock = FileLock(folder / "lock", timeout=0)
     with doing(f"study {folder.name!r} cannot be opened for writing", "study.dir=… names another place."):
         folder.mkdir(parents=True, exist_ok=True)

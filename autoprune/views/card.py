@@ -249,7 +249,7 @@ def _caveats(front: Front, point: Point, losses: Sequence[str]) -> str:
     if point.number and point.busy:
         lines.append("It was timed while the machine was busy with other work, so that its latency is unsure.")
     if front.format != OWN:
-        same = "" if losses else "This folder gives the vectors that were measured. "
+        same = "" if losses else "This folder gives the answers that were measured. "
         lines.append(f"{same}Bytes and milliseconds are those of autoprune's own artifact, not of {front.format}.")
     lines += losses
     if point.number and not telling(point.known["quality"]):

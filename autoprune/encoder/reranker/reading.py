@@ -18,18 +18,12 @@ from autoprune.encoder.pretrained import read_pretrained
 from autoprune.encoder.prompts import DECLARED
 from autoprune.encoder.reranker.heads import Head, head_of
 from autoprune.encoder.source import Source
+from autoprune.encoder.stock_files import ACTIVATION, SCORES
 from autoprune.encoder.weights import Shape, checked_weights, named_weights, rests_on
 from autoprune.errors import AutopruneError, nearest
 
-ACTIVATION = "activation_fn"
 OLD_ACTIVATION = "sbert_ce_default_activation_function"
-"""What sentence-transformers calls, and before version 4 called, what becomes of a score."""
-
-SCORES = {
-    **dict.fromkeys(("torch.nn.modules.activation.Sigmoid", "torch.nn.Sigmoid"), "sigmoid"),
-    **dict.fromkeys(("torch.nn.modules.linear.Identity", "torch.nn.Identity"), "identity"),
-}
-"""A class of torch → what becomes of a score; the first name of each is the one that is written."""
+"""What sentence-transformers before version 4 called what becomes of a score."""
 
 
 def read_cross_encoder(name: str | None) -> Encoder:

@@ -53,6 +53,10 @@ class Reranker(TextModel):
     def example(self) -> str:
         return "model.rank('a question', ['an answer', 'something else'])"
 
+    @property
+    def inside(self) -> str:
+        return self.encoder.inside
+
     def rank(
         self, query: str, documents: Sequence[str], *, top_k: int | None = None, batch_size: int = 32
     ) -> list[Ranked]:

@@ -15,10 +15,8 @@ from torch import Tensor
 from autoprune.artifacts.served import Parts
 from autoprune.encoder.obstacles import cross_encoder_obstacles
 from autoprune.encoder.reranker.heads import Head, written_head
-from autoprune.encoder.reranker.reading import ACTIVATION, SCORES
 from autoprune.encoder.stock import weights_in, write_transformer, written_parts
-
-LABEL = "LABEL_0"
+from autoprune.encoder.stock_files import of_score
 
 
 def fill_cross_encoder(folder: Path, draft: Path) -> None:
@@ -53,13 +51,7 @@ def _of_head(head: Head, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _said(head: Head, manifest: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    activation = next(theirs for theirs, ours in SCORES.items() if ours == manifest["score"])
-    said: dict[str, Any] = {
-        "architectures": [head.model],
-        "id2label": {"0": LABEL},
-        "label2id": {LABEL: 0},
-        "sentence_transformers": {ACTIVATION: activation},
-    }
+    said: dict[str, Any] = {"architectures": [head.model], **of_score(manifest)}
     if head.pools:
         said |= {
             "classifier_pooling": manifest["pooling"],
