@@ -142,6 +142,27 @@ class LastFirst(Executor):
             future.set_exception(error)
 
 
+class Wide(LastFirst):
+    """Twelve calls in flight; the first or the last of them is finished first.
+
+    Attributes:
+        flying: calls in flight, whenever one is finished.
+    """
+
+    slots = 12
+
+    def __init__(self, *, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.flying: list[int] = []
+
+    def work(self) -> None:
+        self.flying.append(len(self.waiting))
+        if self.first:
+            self.waiting.append(self.waiting.pop(0))
+        super().work()
+
+
 class Lazy(Future[Any]):
     """Is worked on when somebody waits."""
 

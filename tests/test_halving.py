@@ -17,6 +17,7 @@ from made_looks import (
     Killed,
     LastFirst,
     MadeUp,
+    Wide,
     epochs_of,
     held,
     look_at,
@@ -30,7 +31,7 @@ from autoprune.record.looks import Look
 from autoprune.study.choices import Choices
 from autoprune.study.looker import Asked
 from autoprune.study.lookout import Lookout
-from autoprune.study.rungs import COHORT, FIRST, GO_ON, RELATIVES, SLACK, Rungs, _spread
+from autoprune.study.rungs import COHORT, FIRST, GO_ON, RELATIVES, SLACK, Race, Rungs, _spread
 from autoprune.study.rungs import CUTS as MOST_CUTS
 
 SCANNED = [
@@ -69,6 +70,17 @@ def trained(
     )
     rungs.run(until=until)
     return rungs
+
+
+def ended(race: Race, taken: Lookout) -> list[Look | None]:
+    """Runs a race alone."""
+    batch = next(race)
+    while True:
+        try:
+            batch = race.send(taken.wait(batch))
+        except StopIteration as end:
+            looks: list[Look | None] = end.value
+            return looks
 
 
 def reached(evaluator: MadeUp) -> dict[str, list[tuple[int, int]]]:
@@ -251,6 +263,17 @@ def test_a_killed_training_goes_on_to_the_same_looks(tmp_path: Path, scanned: bo
         assert again.asked == []
 
 
+def test_many_workers_train_other_cohorts_while_the_last_of_one_are_awaited(tmp_path: Path) -> None:
+    orderly, hasty = Wide(first=True), Wide(first=False)
+    one, other = lookout(tmp_path / "one", executor=orderly), lookout(tmp_path / "other", executor=hasty)
+    for taken in (one, other):
+        assert trained(taken, most=240, scanned=False).trials == 240
+    flying = orderly.flying[len(SCANNED) :]
+    assert sum(one < orderly.slots for one in flying) < 0.1 * len(flying)
+    assert other.looks.found.keys() == one.looks.found.keys(), "whoever is done first"
+    assert [look.key for look in other.promises.front()] == [look.key for look in one.promises.front()]
+
+
 def test_once_the_time_is_over_training_is_not_done(tmp_path: Path) -> None:
     evaluator = MadeUp()
     rungs = trained(lookout(tmp_path / "looks", evaluator=evaluator), until=Deadline.after(0.0))
@@ -275,7 +298,7 @@ def test_twins_of_a_cohort_are_told_the_same(tmp_path: Path) -> None:
     taken.take(SCANNED, until=NEVER)
     rungs = Rungs(Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0)
     recipe = {**SCANNED[5], "encode": {**SCANNED[5]["encode"], "epochs": 8}}
-    one, other, twin = rungs._race([recipe, SCANNED[0], recipe], NEVER)
+    one, other, twin = ended(rungs._race([recipe, SCANNED[0], recipe], [], NEVER), taken)
     assert one is twin
     assert one is not None
     assert one.epochs > 0

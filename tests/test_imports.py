@@ -57,8 +57,8 @@ ROOMS = {
     "arguments": "",
     "config": "",
     "study": "settings definition request executor forked local staff team leases storage provenance verdict maker "
-    "cluster looker evaluate sampler neighbours choices lookout growth scan rungs progress outlook budget telling "
-    "bases candidates remeasure eviction driver suited job verify search",
+    "cluster looker evaluate sampler neighbours choices dispatcher lookout growth scan rungs progress outlook budget "
+    "telling bases candidates remeasure eviction driver suited job verify search",
     "testing": "",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "

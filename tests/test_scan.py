@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_looks import CUTS, METRIC, TRAINED, Fading, Killed, LastFirst, MadeUp, held, look_at, lookout, planned
+from made_looks import CUTS, METRIC, TRAINED, Fading, Killed, LastFirst, MadeUp, Wide, held, look_at, lookout, planned
 
 from autoprune.deadline import NEVER, Deadline
 from autoprune.recipes.space import Space
@@ -95,6 +95,23 @@ def test_a_killed_scan_goes_on_to_the_same_looks(tmp_path: Path, count: int, sev
     again = MadeUp()
     assert scanned(lookout(file, evaluator=again)).done
     assert again.asked == [], "what is known costs nothing"
+
+
+def test_many_workers_go_on_while_the_last_looks_of_a_batch_are_awaited(tmp_path: Path) -> None:
+    orderly, hasty = Wide(first=True), Wide(first=False)
+    one, other = lookout(tmp_path / "one", executor=orderly), lookout(tmp_path / "other", executor=hasty)
+    for taken in (one, other):
+        assert scanned(taken, most=240, whole=True).done
+    assert min(orderly.flying[: -orderly.slots]) >= orderly.slots
+    killed = lookout(tmp_path / "killed", evaluator=Fading(100), executor=Wide(first=False))
+    with pytest.raises(Killed):
+        scanned(killed, most=240, whole=True)
+    resumed = lookout(tmp_path / "killed", executor=Wide(first=True))
+    assert 1 < len(resumed.looks) < 100
+    scanned(resumed, most=240, whole=True)
+    for taken in (other, resumed):
+        assert taken.looks.found.keys() == one.looks.found.keys(), "whoever is done first"
+        assert [look.key for look in taken.promises.front()] == [look.key for look in one.promises.front()]
 
 
 def test_the_dense_model_and_presets_are_looked_at_first_as_far_as_they_lie_within_the_space(tmp_path: Path) -> None:

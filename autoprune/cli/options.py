@@ -125,7 +125,8 @@ def run_verb(verb: Callable[..., None], words: Sequence[str]) -> None:
         AutopruneError: the words cannot be read.
     """
     parser = Parser(verb)
-    found = {name: at_home(one) if isinstance(one, Path) else one for name, one in parser.read([*words]).items()}
+    read = parser.read([*words])
+    found: dict[str, Any] = {name: at_home(one) if isinstance(one, Path) else one for name, one in read.items()}
     hints, filled = get_type_hints(verb, include_extras=True), dict[str, Any]()
     for name in inspect.signature(verb).parameters:
         kind, *fields = get_args(hints[name])

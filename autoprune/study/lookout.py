@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from itertools import takewhile
@@ -15,6 +14,7 @@ from autoprune.deadline import Deadline
 from autoprune.errors import Ended
 from autoprune.fronts.promises import Promises
 from autoprune.record.looks import Look, Looks
+from autoprune.study.dispatcher import Batch, Dispatcher, Name
 from autoprune.study.evaluate import Evaluator
 from autoprune.study.executor import Executor
 from autoprune.study.looker import Asked
@@ -27,25 +27,19 @@ CHUNK_S = 1.0
 MOST_IN_CHUNK = 64
 
 PER_WORKER = 10
-"""Looks of those that are asked for together, for each of many workers: so who is done first does not idle …"""
+"""Looks that are asked for, for each of many workers, before the first of them is known: so nobody idles …"""
 
 GENERATIONS = 4
-"""… but all that is asked for is asked for in so many turns at least, of which each learns from those before it."""
+"""… but no more than such a part of all, so that there is something to learn from."""
 
-GLANCE_S = 0.05
-"""How long the first chunk is waited for until it is seen whether another is done."""
+TELL_S = 0.5
+"""Seconds between two times that it is told how far looks are, at least …"""
 
-AHEAD = 4
-"""Times as many chunks as run that may be handed out before the first of them is kept."""
+TELLING = 0.05
+"""… and such a share of the time is spent on it: of many looks it takes a while to find their front."""
 
 NEW = 1
 """The number of a look that is asked for; which it has in the end is known when it is kept."""
-
-Name = tuple[str, int]
-"""Of a look: the key of its plan, and epochs trained."""
-
-Flying = tuple[list[Asked], Future[list[Look]]]
-"""What was handed out, and what comes of it."""
 
 
 class Lookout:
@@ -57,7 +51,7 @@ class Lookout:
         looks: of the study, on disk.
         promises: what they promise.
         team: who else drives the study.
-        tell: called with this whenever some were taken.
+        tell: called with this whenever some were taken, but not all the time.
     """
 
     def __init__(
@@ -72,6 +66,8 @@ class Lookout:
     ) -> None:
         self._evaluator, self._executor, self._tell = evaluator, executor, tell
         self.looks, self.promises, self._team = looks, promises, team
+        self._dispatcher = Dispatcher(evaluator, executor, looks)
+        self._told, self._silent = len(looks), -math.inf  # of how many looks, and until when no more is told
         self._begun: dict[Name, tuple[Asked, Future[list[Look]]]] = {}  # beside the others
 
     @property
@@ -122,8 +118,20 @@ class Lookout:
     ) -> list[Look | None]:
         """A look at each recipe, in their order; None where the time was over before.
 
-        Promises hear of looks when they are asked for, not when they are read from the file, and in the order of the
-        recipes: so a search that is gone on with decides what an undisturbed one decides.
+        Args, errors: as those of `ask` and `wait`.
+        """
+        return self.wait(self.ask(recipes, epochs=epochs, until=until, apart=apart, aside=aside))
+
+    def ask(
+        self,
+        recipes: Sequence[Mapping[str, Any]],
+        *,
+        epochs: Sequence[int] | int = 0,
+        until: Deadline,
+        apart: bool = False,
+        aside: bool = False,
+    ) -> Batch:
+        """Asks for a look at each recipe. They are taken while this or an older batch is waited for.
 
         Args:
             epochs: that each is trained for; one number for all, or one for each.
@@ -131,52 +139,100 @@ class Lookout:
             apart: whether each is handed out on its own, because it takes long.
             aside: whether promises are not told of them, because they are nothing that the search may find.
 
-        Raises:
-            AutopruneError: as who looks does; what others found is kept before.
+        Returns:
+            What is to be waited for, batch by batch in the order in which they were asked for.
         """
         each = [epochs] * len(recipes) if isinstance(epochs, int) else list(epochs)
         plans = [self._evaluator.plan(recipe) for recipe in recipes]
         names = [(plan.key, min(most, plan.epochs)) for plan, most in zip(plans, each, strict=True)]
         self._fetch(names, until=until)
-        found = self.looks.found
-        for _ in self._taken(dict(zip(names, recipes, strict=True)), apart=apart, until=until):
-            if not aside:
-                self.promises.add(*(found[name] for name in takewhile(found.__contains__, names)))
-            self._tell(self)
-        if not aside:
-            self.promises.add(*(found[name] for name in names if name in found))
-        return [found.get(name) for name in names]
+        batch = Batch(
+            names=names,
+            recipes=dict(zip(names, recipes, strict=True)),
+            until=until,
+            apart=apart,
+            aside=aside,
+            tried=self._dispatcher.tried.union(self._begun),
+        )
+        self._claim(batch)
+        self._dispatcher.open(batch)
+        return batch
 
-    def _taken(self, wanted: Mapping[Name, Mapping[str, Any]], *, apart: bool, until: Deadline) -> Iterator[None]:
-        """Takes those looks that nobody else does, and waits for the others; yields whenever some are on disk.
+    def wait(self, batch: Batch) -> list[Look | None]:
+        """The looks of a batch, in the order of its recipes; None where the time was over before.
 
-        Args:
-            wanted: recipes.
+        Promises hear of looks when they are waited for, not when they are read from the file or come back, and in the
+        order of the recipes: so a search that is gone on with decides what an undisturbed one decides.
+
+        Raises:
+            AutopruneError: as who looks does; what others found is kept before.
         """
-        tried = set(self._begun)
-        while (missing := [name for name in wanted if name not in self.looks.found and name not in tried]) and (
-            until.left > 0
-        ):
+        try:
+            for _ in self._taken(batch):
+                self._hear(batch)
+                self._say()
+        finally:
+            self._dispatcher.close(batch)
+            self._team.release(batch.claimed)
+        found = self.looks.found
+        if not batch.aside:
+            self.promises.add(*(found[name] for name in batch.names[batch.heard :] if name in found))
+        self._say(at_once=True)
+        return [found.get(name) for name in batch.names]
+
+    def _taken(self, batch: Batch) -> Iterator[None]:
+        """Takes those looks that nobody else does, and waits for the others; yields whenever some are on disk."""
+        while batch.left or batch.flying or self._missing(batch):
             known = len(self.looks)
-            long = apart or any(epochs for _, epochs in missing)
-            size = 1 if long else self._chunk(len(missing))
-            works = {_work(name): name for name in missing}
-            claimed = self._team.claim(list(works), at_once=size * self._most(long=long))
-            self.looks.refresh()  # others may have finished them before they were claimed
-            mine = [name for work in claimed if (name := works[work]) not in self.looks.found]
-            asked = [Asked(number=NEW, recipe=wanted[name], epochs=name[1]) for name in mine]
-            asked.sort(key=lambda one: -one.epochs)  # what takes longest first, so that the end comes for all at once
-            tried.update(mine)
-            try:
-                yield from self._kept(
-                    [asked[at : at + size] for at in range(0, len(asked), size)], long=long, until=until
-                )
-            finally:
-                self._team.release(claimed)
-            if not claimed:
+            if batch.left or batch.flying:
+                yield from self._dispatcher.kept(batch)
+                self._team.release(batch.claimed)
+                batch.claimed = ()
+            elif not self._claim(batch):
+                self._dispatcher.keep()
+                self._dispatcher.hand_out()  # of later batches
                 self._team.wait()
                 if len(self.looks) > known:
                     yield
+
+    def _claim(self, batch: Batch) -> bool:
+        """Claims what nobody else does of what is missing; whether there was something."""
+        missing = self._missing(batch)
+        if not missing:
+            return False
+        long = batch.long = batch.apart or any(epochs for _, epochs in missing)
+        size = 1 if long else self._chunk(len(missing))
+        works = {_work(name): name for name in missing}
+        batch.claimed = self._team.claim(list(works), at_once=size * self._dispatcher.most(long=long))
+        self.looks.refresh()  # others may have finished them before they were claimed
+        mine = [name for work in batch.claimed if (name := works[work]) not in self.looks.found]
+        asked = [Asked(number=NEW, recipe=batch.recipes[name], epochs=name[1]) for name in mine]
+        asked.sort(key=lambda one: -one.epochs)  # what takes longest first, so that the end comes for all at once
+        batch.tried.update(mine)
+        batch.left.extend(asked[at : at + size] for at in range(0, len(asked), size))
+        return bool(batch.claimed)
+
+    def _missing(self, batch: Batch) -> list[Name]:
+        """What may still be taken."""
+        if batch.until.left <= 0:
+            return []
+        return [name for name in batch.recipes if name not in self.looks.found and name not in batch.tried]
+
+    def _hear(self, batch: Batch) -> None:
+        """Tells promises of the looks of a batch up to the first that is not there."""
+        found = self.looks.found
+        heard = list(takewhile(found.__contains__, batch.names[batch.heard :]))
+        batch.heard += len(heard)
+        if not batch.aside:
+            self.promises.add(*(found[name] for name in heard))
+
+    def _say(self, *, at_once: bool = False) -> None:
+        """Tells how far looks are, if there are more and it was not just told."""
+        began = time.monotonic()
+        if len(self.looks) > self._told and (at_once or began >= self._silent):
+            self._tell(self)
+            ended = time.monotonic()
+            self._told, self._silent = len(self.looks), ended + max(TELL_S, (ended - began) / TELLING)
 
     def outcome(self, look: Look | None) -> Outcome | None:
         """What a sampler is told of a look; None of one that failed, or was not taken."""
@@ -197,7 +253,7 @@ class Lookout:
                 if error is not None and not isinstance(error, Ended):
                     failed = failed or error
                     continue
-                self.looks.keep(*([self._nothing(asked, error)] if error else future.result()))
+                self.looks.keep(*([self._dispatcher.nothing(asked, error)] if error else future.result()))
                 self._team.release([_work(name)])
         if failed is not None:
             raise failed
@@ -205,58 +261,6 @@ class Lookout:
     def _chunk(self, count: int) -> int:
         share = -(-count // (2 * self._executor.slots))  # who is done first takes one more
         return max(1, min(share, MOST_IN_CHUNK, int(CHUNK_S / self.pace) if self.pace else 1))
-
-    def _is_room(self, flying: Sequence[Flying], *, long: bool) -> bool:
-        """Whether a chunk more can be handed out; what is done is kept first, in its turn."""
-        most = self._most(long=long)
-        running = sum(not future.done() for _, future in flying)
-        return not flying or (not flying[0][1].done() and running < most and len(flying) < AHEAD * most)
-
-    def _most(self, *, long: bool) -> int:
-        """Chunks that are handed out at a time: who is done first finds one waiting, unless it would wait for long."""
-        slots = self._executor.slots
-        return slots if long or slots == 1 else 2 * slots
-
-    def _kept(self, chunks: Sequence[Sequence[Asked]], *, long: bool, until: Deadline) -> Iterator[None]:
-        """Hands chunks out, and keeps what comes back in their order; yields whenever some looks are on disk.
-
-        Of a chunk that has ended its processes each recipe is handed out on its own: nothing comes of the one that ends
-        them again. Once a call has failed otherwise nothing more is handed out; it is raised when what others found is
-        kept.
-        """
-        flying: list[Flying] = []
-        left = list(chunks)
-        failed: BaseException | None = None
-        while True:
-            while left and self._is_room(flying, long=long) and until.left > 0 and failed is None:
-                chunk = [dataclasses.replace(one, seconds=until.left) for one in left.pop(0)]
-                flying.append((chunk, self._executor.submit(self._evaluator.looks, chunk)))
-            if not flying:
-                break
-            with contextlib.suppress(TimeoutError):  # another may be done, and have room for the next
-                flying[0][1].exception(GLANCE_S if left else None)
-            landed = list[Flying]()
-            while flying and flying[0][1].done():
-                landed.append(flying.pop(0))
-            looks, again = list[Look](), list[list[Asked]]()
-            for chunk, future in landed:
-                error = future.exception()
-                if isinstance(error, Ended) and len(chunk) > 1:
-                    again += [[one] for one in chunk]
-                elif isinstance(error, Ended) or error is None:
-                    looks += [self._nothing(chunk[0], error)] if error else future.result()
-                else:
-                    failed = failed or error
-            left = again + left
-            if looks:
-                self.looks.keep(*looks)
-                yield
-        if failed is not None:
-            raise failed
-
-    def _nothing(self, asked: Asked, why: Ended) -> Look:
-        """The look at a recipe of which nothing came."""
-        return dataclasses.replace(asked.look(self._evaluator.plan(asked.recipe)), failed=why.how)
 
 
 def _work(name: Name) -> str:

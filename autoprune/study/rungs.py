@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 
 from autoprune.deadline import Deadline
 from autoprune.fronts.pareto import nondominated
@@ -18,6 +19,7 @@ from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Domain, Recipe
 from autoprune.record.looks import Look
 from autoprune.study.choices import Choices
+from autoprune.study.dispatcher import Batch
 from autoprune.study.growth import Growth
 from autoprune.study.lookout import Lookout
 from autoprune.study.sampler import RANDOM, TPE, Sampler, Values
@@ -26,7 +28,11 @@ COHORT = 8
 """Recipes that race one another; more of a large cluster, see `autoprune.study.lookout.Lookout.together`."""
 
 MODELLED = 50
-"""Recipes that TPE is asked for together, at most: an ask takes it longer the more are open."""
+"""Recipes that TPE is asked for together, at most: an ask takes it longer the more are open …"""
+
+PARTS, UNDER_WAY = 2, 3
+"""… and where nothing is modelled nothing is waited for: cohorts of such a part of what is asked for together, so many
+at a time, one further than the other. While the last of one are awaited, workers are busy with the others."""
 
 FIRST = 0.25
 """Of the epochs, before the first decision."""
@@ -51,6 +57,9 @@ SLACK = 0.15
 
 RELATIVES = 16
 """Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
+
+Race = Generator[Batch, list[Look | None], list[Look | None]]
+"""What a race waits for, what it is given then, and where its recipes end."""
 
 CUT = Domain(path="cut", kind="int")
 """Which of the cuts, largest first: neighbours are alike."""
@@ -99,32 +108,36 @@ class Rungs:
             self.done = True
             return
         promises, idle, cohort = self._lookout.promises, 0, self._lookout.together(COHORT, most=self.most)
-        sampler = Sampler(
-            domains,
-            objectives=len(promises.objectives),
-            kind=RANDOM if self._random or cohort > MODELLED else TPE,
-            seed=self._seed,
-        )
+        many = cohort > MODELLED
+        size, at_once = (cohort // PARTS, UNDER_WAY) if many else (cohort, 1)
+        kind = RANDOM if self._random or many else TPE
+        sampler = Sampler(domains, objectives=len(promises.objectives), kind=kind, seed=self._seed)
         asked_before: set[str] = set()
-        while self.trials < self.most and idle < IDLE and (self._whole or not self._growth.stands_still(EFFORT)):
-            asked = sampler.ask(min(cohort, self.most - self.trials))
-            recipes = [self._choices.recipe(self._decided(values, cuts)) for values in asked]
-            names = [digest(recipe) for recipe in recipes]
-            new = (
-                {*names} - asked_before
-                if not cuts
-                else {name for name, recipe in zip(names, recipes, strict=True) if self._epochs(recipe)} - asked_before
-            )
-            asked_before |= new
-            self.trials, idle = self.trials + len(new), 0 if new else idle + 1
-            tell(self.trials)
-            looks = self._race(recipes, until)
-            if until.left <= 0:
-                return
-            sampler.tell([self._lookout.outcome(look) for look in looks])
-            self._relatives([look for look in looks if look and look.done and look.epochs], cuts, until)
-            self._growth.add(promises.hypervolume)
-        self.done = True
+        under_way: deque[tuple[Race, Batch]] = deque()
+        while True:
+            while len(under_way) < at_once and self.trials < self.most and idle < IDLE and self._may_find(until):
+                asked = sampler.ask(min(size, self.most - self.trials))
+                recipes = [self._choices.recipe(self._decided(values, cuts)) for values in asked]
+                names = {digest(recipe) for recipe in recipes if not cuts or self._epochs(recipe)}
+                new = names - asked_before
+                asked_before |= new
+                self.trials, idle = self.trials + len(new), 0 if new else idle + 1
+                tell(self.trials)
+                race = self._race(recipes, cuts, until)
+                under_way.append((race, next(race)))
+            if not under_way:
+                break
+            race, batch = under_way.popleft()
+            try:
+                under_way.append((race, race.send(self._lookout.wait(batch))))
+            except StopIteration as ended:
+                sampler.tell([self._lookout.outcome(look) for look in ended.value])
+                self._growth.add(promises.hypervolume)
+        self.done = until.left > 0
+
+    def _may_find(self, until: Deadline) -> bool:
+        """Whether there is time, and training may find more."""
+        return until.left > 0 and (self._whole or not self._growth.stands_still(EFFORT))
 
     def _cuts(self) -> list[Look]:
         """What the scan found, largest first: not all that is feasible alone, for training may mend what is not.
@@ -153,21 +166,29 @@ class Rungs:
         assert cut is not None, "what was looked at lies within the space"
         return {**cut, **{path: value for path, value in values.items() if path != CUT.path}}
 
-    def _race(self, recipes: Sequence[Recipe], until: Deadline) -> list[Look | None]:
-        """The look that each recipe reached: at its end, or at the rung where it was stopped."""
+    def _race(self, recipes: Sequence[Recipe], cuts: Sequence[Look], until: Deadline) -> Race:
+        """The look that each recipe reached: at its end, or at the rung where it was stopped.
+
+        Looks are asked for one batch after the other: who runs the race waits for them, and may run others meanwhile.
+        """
         epochs = [self._epochs(recipe) for recipe in recipes]
-        starts = self._lookout.take(recipes, until=until)
+        starts = yield self._lookout.ask(recipes, until=until)
         places = {digest(recipe): at for at, recipe in enumerate(recipes)}
         looks, racing = list(starts), [at for at in places.values() if epochs[at]]
         for share in (FIRST, 1.0):
             racing = [at for at in racing if (look := looks[at]) is not None and not look.failed]
             reached = [math.ceil(share * epochs[at]) for at in racing]
-            found = self._lookout.take([recipes[at] for at in racing], epochs=reached, until=until)
+            found = yield self._lookout.ask([recipes[at] for at in racing], epochs=reached, until=until)
             for at, look in zip(racing, found, strict=True):
                 looks[at] = look
             if share < 1:
                 racing = self._going_on(racing, starts, looks)
-        return [looks[places[digest(recipe)]] for recipe in recipes]
+        raced = [looks[places[digest(recipe)]] for recipe in recipes]
+        if related := self._relatives([look for look in raced if look and look.done and look.epochs], cuts):
+            yield self._lookout.ask(
+                [recipe for recipe, _ in related], epochs=[most for _, most in related], until=until
+            )
+        return raced
 
     def _going_on(
         self, racing: Sequence[int], starts: Sequence[Look | None], looks: Sequence[Look | None]
@@ -180,18 +201,20 @@ class Rungs:
             at for at, look in known.items() if not promises.beaten(look, best, hope=_hope(promises, starts[at], look))
         ]
         points = [promises.gains(known[at]) for at in hopeful]
-        ranked: list[int] = []
-        while len(ranked) < len(points):
-            left = [at for at in range(len(points)) if at not in ranked]
-            front = nondominated([points[at] for at in left], maximise=[True] * len(promises.objectives))
-            ranked += sorted((left[at] for at in front), key=lambda at: -points[at][0])
-        return [hopeful[at] for at in ranked[: math.ceil(GO_ON * len(racing))]]
+        left, ranked, most = list(range(len(points))), list[int](), math.ceil(GO_ON * len(racing))
+        while left and len(ranked) < most:
+            best_left = nondominated([points[at] for at in left], maximise=[True] * len(promises.objectives))
+            front = [left[at] for at in best_left]
+            ranked += sorted(front, key=lambda at: -points[at][0])
+            left = sorted({*left} - {*front})
+        return [hopeful[at] for at in ranked[:most]]
 
-    def _relatives(self, trained: Sequence[Look], cuts: Sequence[Look], until: Deadline) -> None:
-        """Looks at what shares a training that was finished and differs in what follows it, as the cuts have it.
+    def _relatives(self, trained: Sequence[Look], cuts: Sequence[Look]) -> list[tuple[Recipe, int]]:
+        """What shares a training that was finished and differs in what follows it, as the cuts have it; and its epochs.
 
         The sampler is not told: of many that differ in little it would learn to ask for the same again.
         """
+        related = []
         for look in trained:
             values = self._choices.values(look.recipe)
             paths = {domain.path for domain in self._choices.after_training(look.recipe)}
@@ -202,7 +225,8 @@ class Rungs:
                     {**(values or {}), **{path: value for path, value in theirs.items() if path in paths}}
                 )
                 found[digest(recipe)] = recipe
-            self._lookout.take(_spread(list(found.values()), RELATIVES), epochs=look.of_epochs, until=until)
+            related += [(recipe, look.of_epochs) for recipe in _spread(list(found.values()), RELATIVES)]
+        return related
 
 
 def _spread(recipes: Sequence[Recipe], count: int) -> list[Recipe]:

@@ -61,6 +61,11 @@ class Sampler:
         with quiet_optuna():
             self._study = optuna.create_study(sampler=_sampler(kind, seed=seed), directions=["maximize"] * objectives)
 
+    @property
+    def learns(self) -> bool:
+        """Whether it models what it is told."""
+        return self.kind != RANDOM
+
     def propose(self, values: Values) -> None:
         """Asks for these values next; what they leave out is drawn."""
         with quiet_optuna():
@@ -73,11 +78,17 @@ class Sampler:
         with quiet_optuna():
             trials = [self._study.ask() for _ in range(count)]
             found = [{domain.path: _suggest(trial, domain) for domain in self._domains} for trial in trials]
-        self._open += trials
+        if self.learns:
+            self._open += trials
         return found
 
     def tell(self, outcomes: Sequence[Outcome | None]) -> None:
-        """Tells what came of the open trials, in the order in which they were asked for; None where nothing did."""
+        """Tells what came of the open trials, in the order in which they were asked for; None where nothing did.
+
+        One that does not learn does not listen: what it is asked for need not wait for what came of the last.
+        """
+        if not self.learns:
+            return
         for trial, outcome in zip(self._open, outcomes, strict=True):
             if outcome is None:
                 self._study.tell(trial, state=TrialState.FAIL)

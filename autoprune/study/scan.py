@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Domain, Recipe
 from autoprune.record.looks import Look
 from autoprune.study.choices import Choices
+from autoprune.study.dispatcher import Batch
 from autoprune.study.growth import Growth
 from autoprune.study.lookout import Lookout
 from autoprune.study.neighbours import Neighbours
@@ -18,7 +20,10 @@ from autoprune.study.sampler import RANDOM, TPE, Sampler, Values
 
 BATCH = 10
 """Looks that are asked for together; more for a large cluster, see `autoprune.study.lookout.Lookout.together`. TPE is
-not asked for those, as it takes longer than they do."""
+not asked for those, as it takes longer than they do …"""
+
+UNDER_WAY = 2
+"""… and they come as so many batches at a time, so that the next is there when the last looks of one are awaited."""
 
 ALONE = 20
 """Looks for which a sampler is asked alone; then half of each batch are neighbours of what was found …"""
@@ -88,7 +93,9 @@ class Scan:
         self._taken: dict[str, Values] = {}  # what decides the looks of this scan, by their keys
         self._growth = Growth()
         self._left = most  # looks that may still be asked for
-        self._batch = lookout.together(BATCH, most=most)
+        together = lookout.together(BATCH, most=most)
+        self._many = together > BATCH
+        self._batch, self._at_once = (together // UNDER_WAY, UNDER_WAY) if self._many else (together, 1)
         self.begun = self.done = False
 
     def run(self, starts: Iterable[Mapping[str, Any]], *, until: Deadline, joined: bool = False) -> None:
@@ -105,7 +112,7 @@ class Scan:
             return
         values = [values for recipe in [{}, *starts] if (values := self._choices.values(recipe)) is not None]
         most = min(self._most, MODELLED) if joined else self._most
-        self._search(values, most, modelled=MODELLED if self._batch == BATCH else 0, until=until)
+        self._search(values, most, modelled=0 if self._many else MODELLED, until=until)
 
     def widen(self, bases: Sequence[Values], *, until: Deadline) -> None:
         """Goes on with other dense models beside the first: what stands for the front is looked at with each of them.
@@ -141,21 +148,24 @@ class Scan:
         for values in starts:
             sampler.propose(values)
         taken, self._growth = 0, Growth()
-        while taken < most and not self._still:
-            if taken and taken == modelled:
-                sampler = self._sampler(RANDOM)
-            count = min(self._batch, most - taken)
-            share = count if taken >= modelled else count // 2 if taken >= ALONE else 0
-            for values in self._near(near, share):
-                sampler.propose(values)
-            batch = sampler.ask(count)
-            taken += count
-            looks = self._look(batch, until)
-            if until.left <= 0:
-                return
-            sampler.tell([self._lookout.outcome(look) for look in looks])
-            self._growth.add(self._lookout.promises.hypervolume)
-            self._left -= len(batch)
+        coming: deque[tuple[list[Values], Batch]] = deque()
+        while True:
+            while taken < most and not self._still and len(coming) < self._at_once and until.left > 0:
+                if taken and taken == modelled:
+                    sampler = self._sampler(RANDOM)
+                count = min(self._batch, most - taken)
+                share = count if taken >= modelled else count // 2 if taken >= ALONE else 0
+                values = _values(sampler, count, near=self._near(near, share))
+                taken += count
+                coming.append((values, self._ask(values, until)))
+            if not coming:
+                break
+            values, batch = coming.popleft()
+            looks = self._wait(values, batch)
+            if until.left > 0:
+                sampler.tell([self._lookout.outcome(look) for look in looks])
+                self._growth.add(self._lookout.promises.hypervolume)
+                self._left -= len(values)
         self.done = self._left <= 0 or self._still
 
     @property
@@ -209,11 +219,17 @@ class Scan:
         return self._choices.recipe({**values, **self._bases[values[BASE.path]]})
 
     def _look(self, values: Sequence[Values], until: Deadline) -> list[Look | None]:
-        values = [{BASE.path: 0, **one} for one in values]
-        recipes = [self._recipe(one) for one in values]
+        return self._wait(values, self._ask(values, until))
+
+    def _ask(self, values: Sequence[Values], until: Deadline) -> Batch:
+        recipes = [self._recipe({BASE.path: 0, **one}) for one in values]
         self._asked |= {digest(recipe) for recipe in recipes}
-        looks = self._lookout.take(recipes, until=until)
-        self._taken |= {look.key: one for look, one in zip(looks, values, strict=True) if look is not None}
+        return self._lookout.ask(recipes, until=until)
+
+    def _wait(self, values: Sequence[Values], batch: Batch) -> list[Look | None]:
+        looks = self._lookout.wait(batch)
+        known = ((look.key, one) for look, one in zip(looks, values, strict=True) if look is not None)
+        self._taken |= {key: {BASE.path: 0, **one} for key, one in known}
         return looks
 
     @property
@@ -223,3 +239,12 @@ class Scan:
         if self._whole or len(volumes) < (FEWEST if volumes and volumes[-1] else HOPEFUL):
             return False
         return self._growth.stands_still(round(EFFORT * len(volumes)))
+
+
+def _values(sampler: Sampler, count: int, *, near: Sequence[Values]) -> list[Values]:
+    """So many values, of which some are given. A sampler that learns is to know of these as well."""
+    if not sampler.learns:
+        return [*near, *sampler.ask(count - len(near))]
+    for values in near:
+        sampler.propose(values)
+    return sampler.ask(count)

@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("study", nargs="*", help="what else is set of the study, such as trials=0")
     asked = parser.parse_intermixed_args()
     words = [*asked.task.split(), *STUDY, *(f"study.{one}" for one in asked.study)]
+    asked.out.mkdir(parents=True)  # what is there from before would not be searched again
     rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for pair in range(asked.pairs):
         for kind in sorted(KINDS, reverse=bool(pair % 2)):

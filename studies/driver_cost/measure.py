@@ -28,7 +28,7 @@ from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.recipe import Plan, plan
 from autoprune.recipes.space import Space
 from autoprune.record.looks import LOOKS, Look, Looks
-from autoprune.study import lookout as lookout_of
+from autoprune.study import dispatcher
 from autoprune.study.choices import Choices
 from autoprune.study.executor import Executor
 from autoprune.study.looker import Asked
@@ -38,17 +38,19 @@ from autoprune.study.scan import Scan
 
 METRIC, BYTES = "ndcg@20", 1_000_000
 
+SHARE = {"float": [0.0, 0.9], "step": 0.01}
+
 SPACE: dict[str, Any] = {
     "prune": {
-        "rows": {"sparsity": {"item": {"float": [0.0, 0.9], "step": 0.05}, "user": {"float": [0.0, 0.9], "step": 0.1}}},
-        "dims": {"sparsity": {"float": [0.0, 0.9], "step": 0.05}},
+        "rows": {"sparsity": {"item": SHARE, "user": SHARE}},
+        "dims": {"sparsity": SHARE},
     },
     "encode": {
         "method": {"choose": {"none": {}, "quantize": {"bits": {"any_of": [8, 6, 4, 3, 2]}}}},
         "epochs": {"any_of": [0, 4, 8, 16]},
     },
 }
-"""Six values are open, as in the spaces of conf/."""
+"""Six values are open, as in the spaces of conf/, in steps so small that hardly anything is asked for twice."""
 
 
 @dataclass
@@ -166,12 +168,18 @@ def opened(folder: Path, workers: Workers) -> Lookout:
     )
     looks = Looks(folder / LOOKS)
     looks.add(dense)
-    return Lookout(Formula(), workers, looks, promises)  # type: ignore[arg-type]
+
+    def tell(lookout: Lookout) -> None:
+        """Finds out what a search says while it goes on."""
+        lookout.promises.front()
+        lookout.promises.hypervolume  # noqa: B018
+
+    return Lookout(Formula(), workers, looks, promises, tell=tell)  # type: ignore[arg-type]
 
 
 def measured(stage: str, count: int, seconds: float, *, asked: int) -> dict[str, float | str]:
     """A stage of a search under so many workers: how busy they were, and what a look cost the driver."""
-    lookout_of.GLANCE_S = seconds / 20  # an instant, of such a clock
+    dispatcher.GLANCE_S = seconds / 20  # an instant, of such a clock
     with tempfile.TemporaryDirectory() as room:
         workers, choices = Workers(count, seconds=seconds), Choices(Space(SPACE), base={})
         lookout = opened(Path(room), workers)
@@ -189,7 +197,7 @@ def measured(stage: str, count: int, seconds: float, *, asked: int) -> dict[str,
             "lasted_s": round(clock.now, 1),
             "driver_ms_a_look": round(1000 * clock.driving / looks, 2),
             "busy": round(workers.busy / (count * clock.now), 3),
-            "busy_without_driver": round(workers.busy / (count * clock.waited), 3),
+            "driver_busy": round(clock.driving / clock.now, 3),
             "hypervolume": round(lookout.promises.hypervolume, 3),
         }
 
