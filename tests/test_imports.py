@@ -40,9 +40,9 @@ ROOMS = {
     "reranker.served serve model parts reach obstacles modules stock_files stock stock_format onnx_format hub "
     "pretrained bert workloads config slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark "
     "benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
-    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make reranker.heads "
-    "reranker.reading reranker.stock reranker.stock_format reranker.lists reranker.first_stage reranker.asking "
-    "reranker.benchmarks reranker.config reranker.task reranker.make reranker",
+    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging text_task task make "
+    "reranker.heads reranker.reading reranker.stock reranker.stock_format reranker.lists reranker.first_stage "
+    "reranker.asking reranker.benchmarks reranker.labelled reranker.config reranker.task reranker.make reranker",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
     "judging task make formats static_format",
     "module": "lookup tables served metrics own source declared epoch model config task make",
