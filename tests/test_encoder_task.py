@@ -23,7 +23,8 @@ from autoprune.encoder.judging import UNITS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.slices import SLICES, typos
-from autoprune.encoder.task import EncoderTask, worth
+from autoprune.encoder.task import EncoderTask
+from autoprune.encoder.text_task import worth
 from autoprune.encoder.texts import Corpus
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.workloads import read_workloads
@@ -254,7 +255,7 @@ def test_workloads_are_the_users(tiny: Path) -> None:
 )
 def test_workloads_that_cannot_be(encoder_task: EncoderTask, workloads: dict[str, str], words: str) -> None:
     with pytest.raises(AutopruneError, match=words):
-        read_workloads(workloads, there=list(encoder_task._own_texts(TEXTS)))
+        read_workloads(workloads, there=list(encoder_task._own_texts()))
 
 
 def test_workloads_have_names() -> None:

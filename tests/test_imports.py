@@ -35,7 +35,7 @@ ROOMS = {
     "artifacts": "manifest whole exported inside served tensor_file artifact formats",
     "exports": "tables arrays faiss_index",
     "tasks": "metric benchmarks task",
-    "recommender": "histories beside asked strangers loss ranking data data.looks data.columns data.text "
+    "recommender": "histories beside asked strangers folding loss ranking data data.looks data.columns data.text "
     "data.delimited data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk "
     "served model task pieces sides trained matching brought make",
     "encoder": "settings source checkpoint countdown prompts similarity stored vocabulary tokenizer functional "
@@ -43,9 +43,9 @@ ROOMS = {
     "reranker.served serve model parts reach obstacles modules stock_files stock stock_format onnx_format hub "
     "pretrained bert workloads config slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark "
     "benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
-    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging task make reranker.heads "
-    "reranker.reading reranker.stock reranker.stock_format reranker.lists reranker.first_stage reranker.asking "
-    "reranker.benchmarks reranker.config reranker.task reranker.make reranker",
+    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging text_task task make "
+    "reranker.heads reranker.reading reranker.stock reranker.stock_format reranker.lists reranker.first_stage "
+    "reranker.asking reranker.benchmarks reranker.labelled reranker.config reranker.task reranker.make reranker",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
     "judging task make formats static_format",
     "module": "lookup tables served metrics own source declared epoch model config task make",

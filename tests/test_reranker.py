@@ -17,11 +17,13 @@ import autoprune
 from autoprune.artifacts import artifact
 from autoprune.artifacts.formats import find_format
 from autoprune.artifacts.served import Beside, serve
+from autoprune.encoder.benchmarks.pairs import Scored
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.reranker.benchmarks import kendall, overlap
 from autoprune.encoder.reranker.config import RerankerConfig, RerankerData
 from autoprune.encoder.reranker.first_stage import Bm25
+from autoprune.encoder.reranker.labelled import read_labelled
 from autoprune.encoder.reranker.make import make_reranker
 from autoprune.encoder.reranker.reading import read_cross_encoder
 from autoprune.encoder.reranker.served import Reranker
@@ -239,6 +241,39 @@ def test_orders_match_scipy() -> None:
     assert kendall(right, found) == pytest.approx(kendalltau(right, found).statistic)
     assert kendall(right, np.zeros(12)) == 0.0  # a model that finds all alike agrees with nothing
     assert overlap(right, -right) < 1 == overlap(right, right)
+
+
+def test_two_labels_are_told_apart_by_a_threshold_that_stays() -> None:
+    draw = np.random.default_rng(0)
+    scores = {split: np.round(draw.normal(size=60), 1) for split in ("validation", "test")}  # some are equal
+    label = {split: (held + draw.normal(size=60) > 0).astype(float) for split, held in scores.items()}
+    pairs = {
+        split: Scored([f"{split} {at}" for at in range(60)], ["text"] * 60, (2 + held).tolist())
+        for split, held in label.items()
+    }
+    known = {f"{split} {at}": one for split, held in scores.items() for at, one in enumerate(held)}
+
+    def dense(asked: list[tuple[str, str]], moved: float = 0.0) -> np.ndarray[Any, Any]:
+        return np.array([[known[query] + moved] for query, _ in asked])
+
+    order, classes = read_labelled(pairs)
+    classes.prepare(dense)
+    there = np.unique(scores["validation"])
+    between = (there[1:] + there[:-1]) / 2
+    right = [np.mean((scores["validation"] > at) == label["validation"]) for at in between]
+    wanted = np.mean((scores["test"] > between[np.argmax(right)]) == label["test"])
+    found = {
+        moved: [
+            metric(one.rows(lambda asked, moved=moved: dense(asked, moved), "test"))
+            for one in (order, classes)
+            for metric in one.metrics.values()
+        ]
+        for moved in (0.0, 1.0)
+    }
+    assert found[0.0][1] == pytest.approx(wanted)
+    assert found[1.0][0] == found[0.0][0]
+    assert found[1.0][1] < wanted  # the same order, but scores that have moved
+    assert len(read_labelled({**pairs, "test": Scored(["a", "b", "c"], ["d"] * 3, [1.0, 2.0, 3.0])})) == 1
 
 
 def test_a_collapsed_model_gains_nothing_from_the_first_stage(task: RerankerTask) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from autoprune.encoder.workloads import read_workloads
 from autoprune.errors import AutopruneError, unknown
@@ -48,46 +50,31 @@ class EncoderData:
 
 
 @dataclass(kw_only=True)
-class EncoderConfig:
-    """What a sentence-encoder task can be told.
+class TextConfig:
+    """What a task around a model of texts, or of pairs of them, can be told; the model comes trained.
 
     Attributes:
         name: of the task.
-        model: a folder or a hub name; None: the packaged all-MiniLM-L6-v2.
-        texts: the user's own, without labels: what is distilled on, what counts pieces of the vocabulary, and what
-            fidelity is judged on (each text serves one of the three splits). Paths; None: news texts that come inside
-            gensim.
-        data: what else embeddings are judged by.
-        metric: what `quality` means; None: that of the first of pairs, retrieval and classification that is given,
-            else `similarity`.
-        texts_per_epoch: an epoch of distillation, so that a budget means the same for any corpus.
-        texts_per_update: batch size.
-        similarities: weight of the squared error of the similarities within a batch, beside the cosine to the dense
-            embedding.
+        model: a folder or a hub name.
+        texts: the user's own, without labels: paths.
+        metric: what `quality` means.
         longest: tokens of a text that distillation reads, the dense model and the smaller one the same text; None: as
             many as the model reads. Costs as much as they are.
         precision: of the matrix products of distillation, one of `PRECISIONS`; None: the fastest here.
-        matryoshka: whether the model was trained so that the first dimensions of a vector can do without the others;
-            None: as its folder says.
-        workloads: what is timed, by name; see `autoprune.encoder.workloads`; None: the usual ones.
         seed: splits the texts.
-        training: of distillation; the dense model comes trained.
+        training: of distillation.
     """
 
-    name: str = "encoder"
+    LEAST: ClassVar[Mapping[str, int]] = {"longest": 8, "seed": 0}
+
+    name: str = ""
     model: str | None = None
     texts: list[str] | None = None
-    data: EncoderData = field(default_factory=EncoderData)
     metric: str | None = None
-    texts_per_epoch: int = 8192
-    texts_per_update: int = 32
-    similarities: float = 10.0
     longest: int | None = None
     precision: str | None = None
-    matryoshka: bool | None = None
-    workloads: dict[str, str] | None = None
     seed: int = 0
-    training: Training = field(default_factory=lambda: Training(learning_rate=3e-4, warmup=50, decay=True, epochs=0))
+    training: Training = field(default_factory=Training)
 
     def check(self) -> None:
         """Refuses what cannot be.
@@ -96,18 +83,53 @@ class EncoderConfig:
             AutopruneError: with the path of the entry.
         """
         self.training.check()
-        self.data.check()
         if self.training.epochs:
             raise AutopruneError(
-                f"task.training.epochs: an encoder comes trained, so 0 must be given, but got {self.training.epochs}; "
+                f"task.training.epochs: the model comes trained, so 0 must be given, but got {self.training.epochs}; "
                 "what a recipe trains for is space.<stage>.epochs."
             )
-        for name, least in (("texts_per_epoch", 1), ("texts_per_update", 2), ("longest", 8), ("seed", 0)):
+        for name, least in self.LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise AutopruneError(f"task.{name} >= {least} must hold, but got {value}.")
         if self.precision is not None and self.precision not in PRECISIONS:
             raise unknown("task.precision", self.precision, PRECISIONS)
+
+
+@dataclass(kw_only=True)
+class EncoderConfig(TextConfig):
+    """What a sentence-encoder task can be told, beside what `TextConfig` says.
+
+    Attributes:
+        model: without one the packaged all-MiniLM-L6-v2.
+        texts: what is distilled on, what counts pieces of the vocabulary, and what fidelity is judged on (each text
+            serves one of the three splits); without any, news that comes inside gensim.
+        data: what else embeddings are judged by.
+        metric: unless it is named, that of the first of pairs, retrieval and classification that is given, else
+            `similarity`.
+        texts_per_epoch: an epoch of distillation, so that a budget means the same for any corpus.
+        texts_per_update: batch size.
+        similarities: weight of the squared error of the similarities within a batch, beside the cosine to the dense
+            embedding.
+        matryoshka: whether the model was trained so that the first dimensions of a vector can do without the others;
+            None: as its folder says.
+        workloads: what is timed, by name; see `autoprune.encoder.workloads`; None: the usual ones.
+    """
+
+    LEAST: ClassVar[Mapping[str, int]] = {"texts_per_epoch": 1, "texts_per_update": 2, **TextConfig.LEAST}
+
+    name: str = "encoder"
+    data: EncoderData = field(default_factory=EncoderData)
+    texts_per_epoch: int = 8192
+    texts_per_update: int = 32
+    similarities: float = 10.0
+    matryoshka: bool | None = None
+    workloads: dict[str, str] | None = None
+    training: Training = field(default_factory=lambda: Training(learning_rate=3e-4, warmup=50, decay=True, epochs=0))
+
+    def check(self) -> None:
+        super().check()
+        self.data.check()
         read_workloads(self.workloads)
         if not 0 <= self.similarities < float("inf"):
             raise AutopruneError(f"task.similarities >= 0 must hold, but got {self.similarities}.")

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from autoprune.encoder.benchmarks.benchmark import Benchmark, Encode, Perturb, as_rows, sha256_of
-from autoprune.encoder.benchmarks.pairs import Scored
 from autoprune.encoder.benchmarks.part import Budget
 from autoprune.encoder.benchmarks.retrieval import ndcg
 from autoprune.encoder.reranker.lists import Lists, Pair
-from autoprune.tasks.benchmarks import MeanValue, Spearman
+from autoprune.tasks.benchmarks import MeanValue
 
 Scores = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -55,7 +54,7 @@ class Reranking(Benchmark):
 
     def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
         places, texts = _asked(self.lists, split, perturb)
-        scores = scored(encode, self.lists.pairs(split, places, _changed(texts, perturb)))
+        scores = scored(encode, self.lists.pairs(split, places, changed(texts, perturb)))
         values = [
             GAINS[self._metric](
                 self.lists.found[split][place][np.argsort(-one, kind="stable")[:K]].tolist(),
@@ -133,7 +132,7 @@ class Agreement(Benchmark):
             whole = range(len(self.lists.queries[split]))
             self._right[split] = scored(self.dense, self.lists.pairs(split, whole, self.lists.queries[split]))
         right = self.lists.cut(split, range(len(self.lists.queries[split])), self._right[split])
-        found = scored(encode, self.lists.pairs(split, places, _changed(texts, perturb)))
+        found = scored(encode, self.lists.pairs(split, places, changed(texts, perturb)))
         values = [
             AGREEMENTS[self._metric](right[place], one)
             for place, one in zip(places, self.lists.cut(split, places, found), strict=True)
@@ -173,49 +172,14 @@ def overlap(right: Scores, found: Scores) -> float:
 AGREEMENTS = {"kendall": kendall, f"overlap@{K}": overlap}
 
 
-class LabelledPairs(Benchmark):
-    """Whether pairs that people labelled higher score higher: Spearman's ρ, of two labels too.
-
-    Args:
-        pairs: by split, `validation` and `test`: queries, documents and labels.
-    """
-
-    def __init__(self, pairs: Mapping[str, Scored]) -> None:
-        self.name = "labelled pairs"
-        self.metrics = {"spearman": Spearman(self.name)}
-        self.pairs = dict(pairs)
-
-    def rows(self, encode: Encode, split: str, perturb: Perturb | None = None) -> pd.DataFrame:
-        pairs = self.pairs[split]
-        asked = list(zip(_changed(pairs.first, perturb), pairs.second, strict=True))
-        return as_rows(self.name, pairs.first, scored(encode, asked), np.array(pairs.score))
-
-    def part(self, budget: Budget) -> LabelledPairs:
-        held = self.pairs["validation"]
-        first, second = budget.short(held.first), budget.short(held.second)
-        chosen = budget.fitting([f"{one} {other}" for one, other in zip(first, second, strict=True)])
-        columns = ([values[at] for at in chosen] for values in (first, second, held.score))
-        return LabelledPairs({"validation": Scored(*columns)})
-
-    def describe(self) -> str:
-        counts = " and ".join(f"{len(pairs.score):,} {split}" for split, pairs in self.pairs.items())
-        return f"{counts} pairs that people labelled"
-
-    def fingerprint(self) -> str:
-        return sha256_of(
-            value
-            for split, pairs in self.pairs.items()
-            for value in (self.name, split, *pairs.first, *pairs.second, *pairs.score)
-        )
-
-
 def _asked(lists: Lists, split: str, perturb: Perturb | None) -> tuple[list[int], list[str]]:
     """Which queries are asked, and what they ask as they are."""
     places = list(range(0, len(lists.queries[split]), PERTURBED if perturb else 1))
     return places, [lists.queries[split][place] for place in places]
 
 
-def _changed(texts: Sequence[str], perturb: Perturb | None) -> list[str]:
+def changed(texts: Sequence[str], perturb: Perturb | None) -> list[str]:
+    """The texts as they are asked."""
     return [perturb(text) for text in texts] if perturb else list(texts)
 
 

@@ -14,9 +14,10 @@ from autoprune.encoder.benchmarks.pairs import read_pairs
 from autoprune.encoder.benchmarks.trec import read_trec
 from autoprune.encoder.make import PACKAGES
 from autoprune.encoder.reranker.asking import own_queries, sentences_asking, unlabelled
-from autoprune.encoder.reranker.benchmarks import METRICS, LabelledPairs, Reranking
+from autoprune.encoder.reranker.benchmarks import METRICS, Reranking
 from autoprune.encoder.reranker.config import RerankerConfig, RerankerData
 from autoprune.encoder.reranker.first_stage import Bm25, listed, read_run
+from autoprune.encoder.reranker.labelled import read_labelled
 from autoprune.encoder.reranker.lists import Lists, Positions
 from autoprune.encoder.reranker.reading import read_cross_encoder
 from autoprune.encoder.reranker.task import RerankerTask
@@ -58,7 +59,7 @@ def make_reranker(config: RerankerConfig) -> RerankerTask:
     if judged:
         benchmarks += judged.benchmarks
     if labelled:
-        benchmarks.append(LabelledPairs(labelled.pairs))
+        benchmarks += read_labelled(labelled.pairs)
     with doing("task.queries"):
         asking = own_queries(config.queries, "task.queries") if config.queries else None
     with doing("task.texts"):

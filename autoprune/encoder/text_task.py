@@ -1,0 +1,235 @@
+"""What tasks of texts and of pairs of texts have in common: the model comes trained, and smaller ones learn from it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import unicodedata
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoprune.artifacts.served import Beside, Parts
+from autoprune.encoder.benchmarks.benchmark import Benchmark
+from autoprune.encoder.benchmarks.coverage import Coverage
+from autoprune.encoder.config import TextConfig
+from autoprune.encoder.functional import padded
+from autoprune.encoder.judging import E, EncoderJudging
+from autoprune.encoder.model import Encoder
+from autoprune.encoder.parts import encoder_parts
+from autoprune.encoder.reach import choosing, within_reach, without
+from autoprune.encoder.serve import serve_encoder
+from autoprune.encoder.teacher import Teacher, digest_of
+from autoprune.encoder.tokenizer import Text, Tokenizer, Tokens
+from autoprune.machine import fastest_products
+from autoprune.models.context import Context
+from autoprune.tasks.task import Task
+
+C = TypeVar("C", bound=TextConfig)
+T = TypeVar("T", bound=Text)
+
+
+class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
+    """What a model of texts, or of pairs of them, makes smaller ones learn: they are distilled, without labels.
+
+    Args:
+        config: what the task was told.
+        dense: the model as it came.
+        train: what is distilled on, as the model will be asked for it.
+        calibration: what importance is measured on.
+        benchmarks: by what answers are judged; the first one's metric is `quality` unless the config names another.
+        covered: by split, texts of which it is told how much is still read.
+        common: texts whose words are not rare.
+
+    Attributes:
+        located: settings that are no part of the fingerprint: what lies there is hashed, or something else tells it.
+    """
+
+    runtimes = ("torch", "onnx")
+    located: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        config: C,
+        dense: Encoder,
+        *,
+        train: Sequence[T],
+        calibration: Sequence[T],
+        benchmarks: Sequence[Benchmark],
+        covered: Mapping[str, list[str]],
+        common: Sequence[str],
+    ) -> None:
+        config.check()
+        self.name, self.config, self.training = config.name, config, config.training
+        self._dense, self._train, self._calibration = dense, train, calibration
+        self._digest = digest_of(dense)
+        self.teacher = Teacher(
+            self._digest, lambda: self._served(dense), out=dense.out, report=lambda message: self.report(message)
+        )
+        super().__init__(
+            benchmarks,
+            Coverage(covered, dense.tokenizer.count),
+            metric=config.metric,
+            tokenizer=dense.tokenizer,
+            common=common,
+        )
+        prompts = dense.architecture.prompts
+        for one in self.benchmarks:
+            one.prepare(lambda texts, role=None: self.teacher.vectors(prompts.before(texts, role)))
+        self._frequency = worth(dense.tokenizer, single(train))
+        self._tokens: tuple[bytes, list[Tokens]] | None = None
+
+    def describe(self) -> str:
+        tokenizer = self._dense.tokenizer
+        whole = f"the vocabulary stays whole: its tokenizer ({tokenizer.kind}) can lose no pieces"
+        return "; ".join([*self._said(), *([] if tokenizer.reducible else [whole]), *self._dense.notes])
+
+    @abstractmethod
+    def _said(self) -> list[str]:
+        """What the model is, what it learns from and how it is judged, for people."""
+
+    def fingerprint(self) -> str:
+        settings = dataclasses.asdict(self.config)
+        for name in ("name", "model", "texts", "data", "metric", *self.located):
+            del settings[name]
+        held = [self._digest, self._learnt_from(), *(one.fingerprint() for one in self.benchmarks)]
+        return f"{hashlib.sha256(' '.join(held).encode()).hexdigest()} {json.dumps(settings, sort_keys=True)}"
+
+    @abstractmethod
+    def _learnt_from(self) -> str:
+        """SHA-256 of what is distilled on."""
+
+    def context(self, *, seed: int, device: torch.device) -> Context:
+        return Context(seed=seed, device=device, frequency={"vocab": self._frequency}, calibration=self._calibration)
+
+    def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
+        """A space or a recipe without what can never be done to the model."""
+        dense = self._dense
+        sizes: dict[str, tuple[int, ...]] = {"layers": (len(dense.layers),)}
+        for kind in ("heads", "ffn"):
+            of_layers = [dense.size(axis) for axis in dense.axes_of(kind).values()]
+            sizes[kind] = (min(of_layers), sum(of_layers))
+        found = within_reach(recipe, sizes)
+        found = choosing(found, "store", "bits", lambda bits: not dense.unstorable(bits))
+        return found if dense.tokenizer.reducible else without(found, "rows")
+
+    def model(self, base: Mapping[str, Any], *, seed: int) -> Encoder:  # it comes trained
+        return copy.deepcopy(self._dense)
+
+    def beside(self) -> Beside:
+        return Beside(values={"model": self._dense.architecture.name}, tensors={})
+
+    def parts(self, model: Encoder, runtime: str = "") -> Parts:
+        return encoder_parts(model, runtime or self.runtimes[0], self.beside())
+
+    def validate(self, model: Encoder) -> float:
+        return self.metrics[self.metric](self.score(self._served(model), "validation"))
+
+    def _served(self, model: Encoder) -> E:
+        """Ready to answer on onnxruntime, whatever ships."""
+        served: Any = serve_encoder(self.parts(model, "onnx"), device="cpu")  # the model says of what kind it is
+        served.pause = self.pause
+        found: E = served
+        return found
+
+    def _drawn(self, *, count: int, size: int) -> list[Tensor]:
+        """An epoch of so many texts by number, in batches of texts of like length."""
+        lengths = [len(one) if isinstance(one, str) else sum(map(len, one)) for one in self._distilled]
+        return drawn_batches(lengths, count=count, size=size)
+
+    def _learning(self, model: Encoder, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """What a model and the dense one give for a batch, each float32 [texts, numbers]."""
+        tokens = self._tokenized(model)
+        ids, there = padded([tokens[at] for at in batch.tolist()])
+        device, precision = model.device, self.config.precision
+        products = getattr(torch, precision) if precision else fastest_products(device)
+        found = model(ids.to(device), there.to(device), products=products)
+        return found, self._wanted[batch].to(device)
+
+    @cached_property
+    def _wanted(self) -> Tensor:
+        return torch.from_numpy(self.teacher.vectors(self._distilled))
+
+    @cached_property
+    def _distilled(self) -> Sequence[T]:
+        """What is distilled on as both models read it, the dense one and the smaller."""
+        longest = self.config.longest
+        return self._train if longest is None else self._shortened(longest)
+
+    @abstractmethod
+    def _shortened(self, longest: int) -> Sequence[T]:
+        """What is distilled on, without what lies beyond so many tokens of a text."""
+
+    def _tokenized(self, model: Encoder) -> list[Tokens]:
+        """What is distilled on as token ids under the pieces that stand."""
+        word = model.tables["word"]
+        vocabulary = word.index.cpu().numpy().tobytes() + word.row_mask.cpu().numpy().tobytes()
+        key = hashlib.sha256(vocabulary).digest()
+        if self._tokens is None or self._tokens[0] != key:
+            self._tokens = key, model.tokens(self._distilled)
+        return self._tokens[1]
+
+
+Some = TypeVar("Some")
+
+
+def some(texts: Sequence[Some], count: int) -> list[Some]:
+    """As many of some texts, drawn; the same ones at every call."""
+    chosen = np.random.default_rng(0).choice(len(texts), size=min(count, len(texts)), replace=False)
+    return [texts[at] for at in chosen]
+
+
+def single(texts: Iterable[Text]) -> list[str]:
+    """The different texts, of pairs each one by itself."""
+    return list(dict.fromkeys(one for text in texts for one in ((text,) if isinstance(text, str) else text)))
+
+
+def drawn_batches(lengths: Sequence[int], *, count: int, size: int) -> list[Tensor]:
+    """Positions of an epoch's texts, int64 each; those of a batch are of like length, so that little of it is padding.
+
+    Args:
+        lengths: of all texts.
+        count: texts of an epoch, at most.
+        size: texts of a batch; one of a single text is left out.
+    """
+    chosen = torch.randperm(len(lengths))[:count]
+    long = torch.tensor(lengths)[chosen]
+    # Within a window of batches only: texts of one length alone would make odd batches.
+    window = 16 * size
+    batches: list[Tensor] = []
+    for start in range(0, len(chosen), window):
+        order = long[start : start + window].argsort(stable=True) + start
+        batches += torch.split(chosen[order], size)
+    full = [batch for batch in batches if len(batch) > 1]
+    return [full[at] for at in torch.randperm(len(full)).tolist()]
+
+
+def worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+    """How often pieces occur in texts, as ranks of rows rest on it: int64 [size].
+
+    A character of the texts counts as if it had stood alone once: without it a word that loses its pieces could not be
+    read at all. Pieces that others are merged from count for more than these. Among pieces that never occur those come
+    last that are placeholders, or of a script that the texts do not use at all.
+    """
+    counts = 2 * tokenizer.frequency(texts) + 1
+    letters = tokenizer.characters(texts)
+    scripts = _scripts(letters)
+    for at, piece in enumerate(tokenizer.pieces):
+        bare = tokenizer.bare(piece)
+        if bare in letters:
+            counts[at] += 2
+        elif piece.startswith("[unused") or not piece or (counts[at] == 1 and not _scripts(bare) <= scripts):
+            counts[at] = 0
+    return torch.from_numpy(tokenizer.with_parts(counts))
+
+
+def _scripts(characters: Iterable[str]) -> set[str]:
+    """The scripts of letters, by the word with which their names in Unicode begin: `LATIN`, `CYRILLIC`, `CJK`."""
+    return {unicodedata.name(one, "").partition(" ")[0] for one in characters if one.isalpha()}
