@@ -145,8 +145,8 @@ class Scan:
         """
         self.done = False
         sampler, near = self._sampler(TPE if modelled else RANDOM), Neighbours(self._domains, seed=self._seed)
-        for values in starts:
-            sampler.propose(values)
+        for start in starts:
+            sampler.propose(start)
         taken, self._growth = 0, Growth()
         coming: deque[tuple[list[Values], Batch]] = deque()
         while True:
