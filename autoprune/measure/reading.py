@@ -107,7 +107,9 @@ def readings(measured: Measurement, baseline: Measurement, *, metrics: Sequence[
         bind = binding_readings(baseline, metrics)
         ratios = [found[name].ratio for name in bind if name in found]
         if ratios or not bind:
-            worst = min(ratios) if ratios else found["quality"].ratio
+            # One without a value is the worst: it hides behind no other.
+            least = min(ratios, key=lambda one: -math.inf if math.isnan(one) else one, default=math.nan)
+            worst = least if ratios else found["quality"].ratio
             found["worst_slice"] = scored_reading(worst, worst, measured.errors.get("worst_slice"))
     for name, count, before in (
         ("size_bytes", measured.size_bytes, baseline.size_bytes),
