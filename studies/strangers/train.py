@@ -1,7 +1,7 @@
-"""What users keep who have no row, once items are trained for them: quality by epochs, and by what competes.
+r"""What users keep who have no row, once items are trained for them: quality by epochs, and by what competes.
 
     .venv/bin/python studies/strangers/train.py OUT --task movielens
-    .venv/bin/python studies/strangers/train.py OUT --task interactions --data FOLDER --set task.temperature=0.1 \\
+    .venv/bin/python studies/strangers/train.py OUT --task interactions --data FOLDER --set task.temperature=0.1 \
         --epochs 0 2 5 --among 0 16384
 
 As `measure.py`: 99 % of the users lose their row, and all are asked what they are asked in a search.
