@@ -300,7 +300,7 @@ def test_a_process_that_fails_says_why_and_loses_nothing(runs: Path, capfd: pyte
 
 
 def test_artifacts_that_cannot_win_are_evicted_and_made_again_as_they_were(runs: Path, tmp_path: Path) -> None:
-    front = Front(Record(runs / "s"), Limits(floors=["quality=0.999x"]))
+    front = Front(Record(runs / "s"), Limits(floors=["quality=9x"]))
     finalists = numbers(front.finalists)
     losing = [point for point in front.record.points if point.number not in finalists]
     assert losing
