@@ -311,3 +311,15 @@ def test_training_that_diverges_says_so(task: RecommenderTask, context: Context,
     trainer, nowhere = Trainer(task.training), Checkpoints(None, [])
     with pytest.raises(AutopruneError, match=r"training diverged: the loss was nan in epoch 1 of 2 .*lower task"):
         trainer.tune(model, task, context, steps=(), schedule=one_shot, epochs=2, of=2, checkpoints=nowhere)
+
+
+def test_fine_tuning_has_a_rate_of_its_own(task: RecommenderTask, context: Context) -> None:
+    before, moved = started(task), dict[float | None, float]()
+    task.settle(before)
+    for rate in (None, 1e-5):  # None: that of the dense model
+        model, trainer = copy.deepcopy(before), Trainer(Training(learning_rate=1e-3, tuning_rate=rate, warmup=1))
+        kept = Checkpoints(None, [])
+        trainer.tune(model, task, context, steps=(), schedule=one_shot, epochs=1, of=None, checkpoints=kept)
+        weights = [one.tables["item"].weight.detach() for one in (model, before)]
+        moved[rate] = float((weights[0] - weights[1]).abs().max())
+    assert 0 < moved[1e-5] < moved[None] / 20

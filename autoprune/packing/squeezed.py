@@ -20,15 +20,15 @@ else:
 
 SUFFIX = ".zst"
 
-parameter = zstd.CompressionParameter
+_PARAMETER = zstd.CompressionParameter
 
 MANNERS = (
-    {int(parameter.compression_level): 3, int(parameter.checksum_flag): 1},
+    {int(_PARAMETER.compression_level): 3, int(_PARAMETER.checksum_flag): 1},
     {
-        int(parameter.compression_level): 1,
-        int(parameter.min_match): 7,
-        int(parameter.hash_log): 6,
-        int(parameter.checksum_flag): 1,
+        int(_PARAMETER.compression_level): 1,
+        int(_PARAMETER.min_match): 7,
+        int(_PARAMETER.hash_log): 6,
+        int(_PARAMETER.checksum_flag): 1,
     },
 )
 """How the search for what repeats is tried: as usual; and hardly at all, since what repeats in codes by chance is

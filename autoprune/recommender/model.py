@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from autoprune.models.axis import Axis
 from autoprune.models.model import Model
@@ -37,10 +36,6 @@ class Factorization(Model):
     @property
     def products(self) -> int:
         return self.tables["item"].rows * self.tables["item"].dim
-
-    def forward(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """The vectors of `users` (rows of the user table, int64 [n]) and of all items: [n, dim], [items, dim]."""
-        return self.tables["user"].values(users), self.tables["item"].values()
 
     def turns_freely(self, axis: Axis) -> bool:
         return True  # users and items turn alike

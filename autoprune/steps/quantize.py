@@ -215,7 +215,7 @@ class Mixed(Coded):
 
     Attributes:
         head: fraction of the rows of each table that stand, the most frequent ones, that get `head_bits`.
-        head_bits, tail_bits: as `bits` of `quantize`.
+        head_bits, tail_bits: 8, 4, 3, 2 or 1; of normal levels 1.6 or a mean too.
     """
 
     name: ClassVar[str] = "mixed"

@@ -40,8 +40,8 @@ class Rows(Step):
     """Removes the rows that matter least.
 
     A removed item is never recommended. A removed user keeps being served: their vector is found from their
-    history by ridge regression (see `autoprune.recommender.served`). A removed piece of a vocabulary is read as
-    smaller pieces that stay (see `autoprune.encoder.tokenizer`).
+    history (see `autoprune.recommender.strangers`), and what trains on trains items for that. A removed piece of a
+    vocabulary is read as smaller pieces that stay (see `autoprune.encoder.tokenizer`).
 
     Attributes:
         sparsity: fraction of the rows removed; one number for every row axis, or a mapping from axis

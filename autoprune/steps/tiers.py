@@ -24,7 +24,7 @@ class Tiers(Coded):
 
     Attributes:
         head, middle: fractions of the rows that stand, the most frequent ones and the next.
-        head_bits, middle_bits: of their codes: 8, 4, 3, 2 or 1; of normal levels 1.6 too.
+        head_bits, middle_bits: of their codes: 8, 4, 3, 2 or 1; of normal levels 1.6 or a mean too.
         width, entries: of the product codes of the others, as of `product`; beside normal levels they have lengths.
     """
 
