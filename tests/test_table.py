@@ -177,10 +177,10 @@ def test_hiding_and_cutting_an_axis_act_on_every_coupled_table(model: Factorizat
     hidden = copy.deepcopy(model)
     hidden.hide(model.axes["dim"], positions(0, 3))
     model.cut(model.axes["dim"], positions(0, 3))
-    user, items = model(torch.arange(9))
+    user, items = (table.values() for table in model.tables.values())
     assert user.shape == (9, 2)
     assert items.shape == (7, 2)
-    masked_user, masked_items = hidden(torch.arange(9))
+    masked_user, masked_items = (table.values() for table in hidden.tables.values())
     assert masked_user.shape == (9, 4)
     torch.testing.assert_close(masked_user @ masked_items.T, user @ items.T)
 
@@ -193,11 +193,11 @@ def test_hiding_again_replaces_what_was_hidden(model: Factorization) -> None:
 
 
 def test_a_rotation_keeps_every_dot_product(model: Factorization) -> None:
-    user, items = model(torch.arange(9))
+    user, items = (table.values() for table in model.tables.values())
     before = (user @ items.T).detach()
     rotation, _ = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(0)))
     model.rotate(model.axes["dim"], rotation)
-    user, items = model(torch.arange(9))
+    user, items = (table.values() for table in model.tables.values())
     torch.testing.assert_close(user @ items.T, before)
 
 
