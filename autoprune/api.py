@@ -13,7 +13,7 @@ from autoprune.fronts.limits import Asked, Limits
 from autoprune.overrides import OVERRIDE, written
 from autoprune.record.archive import ROUNDS
 from autoprune.record.record import Record
-from autoprune.study.progress import Progress, Watching
+from autoprune.study.progress.progress import Progress, Watching
 from autoprune.study.search import search as run_search
 from autoprune.study.verify import verify
 

@@ -16,7 +16,7 @@ from autoprune.arguments import check_flags, config_dir, with_config_dir
 from autoprune.config import CONFIG_MODULE, beside_configs, chosen, hydra_arguments, readable_errors, require, sections
 from autoprune.fronts.front import Front
 from autoprune.overrides import at_home
-from autoprune.study.progress import Watching
+from autoprune.study.progress.progress import Watching
 from autoprune.study.search import search
 from autoprune.views.commands import verb_command
 from autoprune.views.phrases import best

@@ -13,9 +13,9 @@ from autoprune.fronts.promises import Promises
 from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.recipe import Plan, plan
 from autoprune.record.looks import Look, Looks
-from autoprune.study.executor import Executor, Serial
-from autoprune.study.looker import Asked
-from autoprune.study.lookout import Lookout
+from autoprune.study.evaluation.looker import Asked
+from autoprune.study.executors.executor import Executor, Serial
+from autoprune.study.sampling.lookout import Lookout
 
 METRIC, BYTES, UNITS = "ndcg@20", 1_000_000, 200
 

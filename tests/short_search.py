@@ -8,8 +8,8 @@ MADE = 4
 
 SHORT = {
     "recipes.space.DRAWN_CORNERS": 40,
-    "study.scan.MODELLED": 40,  # so that neighbours are all that is asked for at its end
-    "study.scan.FEWEST": 6,
+    "study.sampling.scan.MODELLED": 40,  # so that neighbours are all that is asked for at its end
+    "study.sampling.scan.FEWEST": 6,
     "study.driver.MADE": MADE,
     "study.driver.MADE_LATER": 2,
 }

@@ -102,7 +102,7 @@ def test_no_module_takes_the_name_of_a_public_function() -> None:
     code = (
         "import importlib, importlib.util, inspect, pkgutil, autoprune\n"
         "absent = {'autoprune.__main__'}\n"
-        "if importlib.util.find_spec('ray') is None: absent.add('autoprune.study.cluster')\n"
+        "if importlib.util.find_spec('ray') is None: absent.add('autoprune.study.executors.cluster')\n"
         "names = [found.name for found in pkgutil.walk_packages(autoprune.__path__, 'autoprune.')]\n"
         "assert len(names) > 100, names\n"
         "for name in names:\n"

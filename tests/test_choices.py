@@ -8,7 +8,7 @@ import pytest
 from made_looks import CUTS, TRAINED, planned
 
 from autoprune.recipes.space import Space
-from autoprune.study.choices import Choices
+from autoprune.study.sampling.choices import Choices
 
 METHOD, SPARSITY = "space.prune.method", "space.prune.method.choose.dims.sparsity"
 BITS, EPOCHS = "space.encode.quantize.bits", "space.encode.epochs"

@@ -16,9 +16,10 @@ from test_driver import SPACE, looked, outcome, search
 from autoprune.artifacts import artifact
 from autoprune.errors import AutopruneError
 from autoprune.record.record import Record
-from autoprune.study import driver, scan
-from autoprune.study.executor import Serial
-from autoprune.study.progress import Watching
+from autoprune.study import driver
+from autoprune.study.executors.executor import Serial
+from autoprune.study.progress.progress import Watching
+from autoprune.study.sampling import scan
 
 ray = pytest.importorskip("ray")
 
@@ -48,7 +49,7 @@ def test_a_node_that_is_killed_changes_nothing(
 ) -> None:
     monkeypatch.setattr(driver, "MADE", 3)
     monkeypatch.setattr(scan, "ALONE", 10)
-    monkeypatch.setattr("autoprune.study.lookout.CHUNK_S", 0.05)
+    monkeypatch.setattr("autoprune.study.sampling.lookout.CHUNK_S", 0.05)
     serial = search(planted, tmp_path / "serial", Serial(), space=SPACE)
     killed: list[int] = []
 

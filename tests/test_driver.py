@@ -27,10 +27,11 @@ from autoprune.record.failures import FAILED, Failures
 from autoprune.record.looks import LOOKS, Look, Looks
 from autoprune.record.record import Record
 from autoprune.steps.quantize import Quantize
-from autoprune.study import driver, scan
-from autoprune.study.executor import Executor, FreshProcess, Serial
+from autoprune.study import driver
+from autoprune.study.executors.executor import Executor, FreshProcess, Serial
 from autoprune.study.job import run_study
-from autoprune.study.progress import Expected, Progress, Watching
+from autoprune.study.progress.progress import Expected, Progress, Watching
+from autoprune.study.sampling import scan
 from autoprune.views.terminal import print_front
 
 MADE = 3
@@ -158,7 +159,7 @@ def test_a_fresh_process_finds_what_this_one_finds(serial: Record, planted: Path
 def test_two_processes_find_what_one_finds(
     trained: Record, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoprune.study.staff.COPY_PAYS_S", 0.0)
+    monkeypatch.setattr("autoprune.study.executors.staff.COPY_PAYS_S", 0.0)
     found = search(planted, tmp_path, None, "study.trials=6", "study.workers=2", space=TRAINED)
     assert looked(found) == looked(trained)
     assert outcome(found) == outcome(trained)
@@ -168,7 +169,7 @@ def test_two_processes_find_what_one_finds(
 def test_dense_models_that_are_trained_beside_a_scan_change_nothing(
     planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoprune.study.staff.COPY_PAYS_S", 0.0)
+    monkeypatch.setattr("autoprune.study.executors.staff.COPY_PAYS_S", 0.0)
     space = {"base": {"dim": {"any_of": [8, 6, 4]}}, **TRAINED}
     words = ["study.trials=4", "requirements.quality.drop=90%"]
     alone, beside = (
@@ -207,7 +208,7 @@ class Failing(Serial):
 def test_a_call_that_fails_ends_the_search_and_loses_nothing(
     calls: int, error: BaseException, serial: Record, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoprune.study.lookout.CHUNK_S", 0.0)  # look by look
+    monkeypatch.setattr("autoprune.study.sampling.lookout.CHUNK_S", 0.0)  # look by look
     with pytest.raises(type(error), match=str(error) or None):
         search(planted, tmp_path, Failing(calls, error))
     kept = Record(tmp_path / "s")
@@ -271,9 +272,9 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         Clock.ahead += 1e6
 
     def begin(calls: int) -> None:
-        monkeypatch.setattr("autoprune.study.lookout.CHUNK_S", 0.0)
+        monkeypatch.setattr("autoprune.study.sampling.lookout.CHUNK_S", 0.0)
         monkeypatch.setattr("autoprune.deadline.time", Clock)
-        monkeypatch.setattr("autoprune.study.staff.Serial", lambda: Late(calls, over))
+        monkeypatch.setattr("autoprune.study.executors.staff.Serial", lambda: Late(calls, over))
 
     return begin
 
@@ -360,9 +361,9 @@ def test_where_all_is_known_no_process_is_started(
 ) -> None:
     shutil.copytree(serial.folder, tmp_path / "s")
     shutil.copytree(serial.folder.parent / ".store", tmp_path / ".store")
-    monkeypatch.setattr("autoprune.study.staff.COPY_PAYS_S", -1.0)
-    monkeypatch.setattr("autoprune.study.staff.PAYS_S", -1.0)
-    monkeypatch.setattr("autoprune.study.staff.Local", lambda *_, **__: pytest.fail("for nothing"))
+    monkeypatch.setattr("autoprune.study.executors.staff.COPY_PAYS_S", -1.0)
+    monkeypatch.setattr("autoprune.study.executors.staff.PAYS_S", -1.0)
+    monkeypatch.setattr("autoprune.study.executors.staff.Local", lambda *_, **__: pytest.fail("for nothing"))
     assert outcome(search(planted, tmp_path, None, "study.workers=2")) == outcome(serial)
 
 

@@ -16,9 +16,9 @@ import pytest
 from autoprune.deadline import OutOfTime
 from autoprune.errors import AutopruneError, Diverged, RecipeError
 from autoprune.study.definition import Definition
-from autoprune.study.executor import Executor, FreshProcess, Serial, Worker
+from autoprune.study.executors.executor import Executor, FreshProcess, Serial, Worker
+from autoprune.study.executors.local import Local
 from autoprune.study.job import cluster_of, executor_config
-from autoprune.study.local import Local
 from autoprune.study.settings import ExecutorConfig
 
 DEFINITION = Definition(content={"study": {"seed": 0}}, places={}, folder=Path("runs/s"), latency_seconds=0.1)
@@ -176,7 +176,7 @@ def test_an_interrupted_call_ends_its_process(monkeypatch: pytest.MonkeyPatch) -
         def interrupted(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("autoprune.study.executor.pickle.load", interrupted)
+        monkeypatch.setattr("autoprune.study.executors.executor.pickle.load", interrupted)
         with pytest.raises(KeyboardInterrupt):
             executor.submit(abs, -1)
         with pytest.raises(ProcessLookupError):
@@ -201,6 +201,6 @@ def test_an_executor_that_cannot_be_is_refused(section: dict[str, Any], said: st
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "autoprune.study.cluster", raising=False)
+    monkeypatch.delitem(sys.modules, "autoprune.study.executors.cluster", raising=False)
     with pytest.raises(AutopruneError, match=r"^executor=ray: Ray is not installed: pip install 'autoprune\[ray\]'\.$"):
         cluster_of(Any, ExecutorConfig(name="ray"), slots=None)  # type: ignore[arg-type]  # it does not come to that

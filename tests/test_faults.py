@@ -38,8 +38,8 @@ def campaigns() -> ModuleType:
 def search(*words: str) -> None:
     patch = pytest.MonkeyPatch()
     shorten(patch)
-    patch.setattr("autoprune.study.staff.COPY_PAYS_S", 0.0)
-    patch.setattr("autoprune.study.lookout.CHUNK_S", 0.02)
+    patch.setattr("autoprune.study.executors.staff.COPY_PAYS_S", 0.0)
+    patch.setattr("autoprune.study.sampling.lookout.CHUNK_S", 0.02)
     with contextlib.redirect_stdout(io.StringIO()):
         autoprune.search(*words)
 

@@ -14,9 +14,9 @@ import torch
 
 from autoprune.errors import AutopruneError
 from autoprune.study.definition import Definition
-from autoprune.study.executor import Worker
-from autoprune.study.forked import ForkedProcess, can_fork
-from autoprune.study.local import Local
+from autoprune.study.executors.executor import Worker
+from autoprune.study.executors.forked import ForkedProcess, can_fork
+from autoprune.study.executors.local import Local
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this machine does not copy processes")
 
@@ -122,7 +122,7 @@ LEAVING = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])
 from test_forked import DEFINITION, Reader
-from autoprune.study.local import Local
+from autoprune.study.executors.local import Local
 local = Local(3, worker=Reader(DEFINITION))
 print(*[call.result()[0] for call in local.each(local._processes[0]._worker.told, 0)], flush=True)
 if sys.argv[2] == "left":

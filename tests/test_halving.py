@@ -28,11 +28,11 @@ from made_looks import (
 from autoprune.deadline import NEVER, Deadline
 from autoprune.recipes.space import Space
 from autoprune.record.looks import Look
-from autoprune.study.choices import Choices
-from autoprune.study.looker import Asked
-from autoprune.study.lookout import Lookout
-from autoprune.study.rungs import COHORT, FIRST, GO_ON, RELATIVES, SLACK, Race, Rungs, _spread
-from autoprune.study.rungs import CUTS as MOST_CUTS
+from autoprune.study.evaluation.looker import Asked
+from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.rungs import COHORT, FIRST, GO_ON, RELATIVES, SLACK, Race, Rungs, _spread
+from autoprune.study.sampling.rungs import CUTS as MOST_CUTS
 
 SCANNED = [
     {"prune": {"method": {"dims": {"sparsity": sparsity}}}, "encode": {"quantize": {"bits": bits}, "epochs": 0}}

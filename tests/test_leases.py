@@ -26,16 +26,16 @@ from autoprune.errors import AutopruneError
 from autoprune.recipes.space import Space
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
-from autoprune.study.choices import Choices
-from autoprune.study.executor import Serial
-from autoprune.study.looker import Asked, Looker
-from autoprune.study.lookout import Lookout
-from autoprune.study.scan import Scan
+from autoprune.study.evaluation.looker import Asked, Looker
+from autoprune.study.executors.executor import Serial
+from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.scan import Scan
 
 pytest.importorskip("psycopg")
 
-from autoprune.study import leases  # which needs psycopg
-from autoprune.study.leases import Leases
+from autoprune.study.teams import leases  # which needs psycopg
+from autoprune.study.teams.leases import Leases
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,8 @@ import torch
 
 from autoprune.errors import AutopruneError, Ended
 from autoprune.study.definition import Definition
-from autoprune.study.executor import Worker
-from autoprune.study.local import Local
+from autoprune.study.executors.executor import Worker
+from autoprune.study.executors.local import Local
 
 DEFINITION = Definition(content={"study": {"seed": 0}}, places={}, folder=Path("runs/s"), latency_seconds=0.1)
 
@@ -160,7 +160,7 @@ def test_closing_does_not_wait_until_a_process_is_ready() -> None:
 
 ASKING = """
 import sys, time
-from autoprune.study.local import Local
+from autoprune.study.executors.local import Local
 with Local(2) as local:
     try:
         ready = [call.result() for call in local.each(abs, -1) if "ready" in sys.argv]

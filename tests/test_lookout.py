@@ -12,10 +12,10 @@ from autoprune.deadline import NEVER, Deadline
 from autoprune.errors import AutopruneError, Ended
 from autoprune.recipes.space import Space
 from autoprune.record.looks import Look
-from autoprune.study.choices import Choices
-from autoprune.study.executor import Serial
-from autoprune.study.looker import Asked
-from autoprune.study.staff import Staff
+from autoprune.study.evaluation.looker import Asked
+from autoprune.study.executors.executor import Serial
+from autoprune.study.executors.staff import Staff
+from autoprune.study.sampling.choices import Choices
 
 
 def recipe(sparsity: float, *, bits: int = 8, epochs: int = 0) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from autoprune.recipes.train import Trainer
 from autoprune.recommender.task import RecommenderTask
 from autoprune.record.looks import Look, Looks
 from autoprune.study.definition import Definition, make_task
-from autoprune.study.executor import FreshProcess
+from autoprune.study.evaluation.looker import Asked, Looker
+from autoprune.study.executors.executor import FreshProcess
 from autoprune.study.job import study_config
-from autoprune.study.looker import Asked, Looker
 
 RECIPES: dict[str, dict[str, Any]] = {
     "int8": {"encode": {"method": {"quantize": {"bits": 8}}}},

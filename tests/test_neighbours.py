@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from autoprune.recipes.space import Domain, Space
-from autoprune.study import neighbours
-from autoprune.study.neighbours import Neighbours
+from autoprune.study.sampling import neighbours
+from autoprune.study.sampling.neighbours import Neighbours
 
 DOMAINS: list[Domain] = list(
     Space(

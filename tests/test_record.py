@@ -20,8 +20,8 @@ from autoprune.measure.measurement import RULES, VERIFY
 from autoprune.record.archive import Archive
 from autoprune.record.folder import open_folder
 from autoprune.record.record import Record
-from autoprune.study.progress import Progress
-from autoprune.study.remeasure import rounds_of
+from autoprune.study.evaluation.remeasure import rounds_of
+from autoprune.study.progress.progress import Progress
 from autoprune.views import phrases
 from autoprune.views.compare import compare
 from autoprune.views.front_json import front_json

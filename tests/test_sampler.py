@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autoprune.recipes.space import Domain, Space
-from autoprune.study.sampler import RANDOM, TPE, Outcome, Sampler, Values
+from autoprune.study.sampling.sampler import RANDOM, TPE, Outcome, Sampler, Values
 
 DOMAINS: Sequence[Domain] = list(
     Space(

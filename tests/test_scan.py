@@ -14,11 +14,11 @@ from made_looks import CUTS, METRIC, TRAINED, Fading, Killed, LastFirst, MadeUp,
 from autoprune.deadline import NEVER, Deadline
 from autoprune.recipes.space import Space
 from autoprune.record.looks import Look
-from autoprune.study import growth, scan
-from autoprune.study.choices import Choices
-from autoprune.study.looker import Asked
-from autoprune.study.lookout import Lookout
-from autoprune.study.scan import MOST_LOOKS, Scan
+from autoprune.study.evaluation.looker import Asked
+from autoprune.study.sampling import growth, scan
+from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.scan import MOST_LOOKS, Scan
 
 GRID = {"prune": {"method": {"dims": {"sparsity": {"float": [0.0, 0.5], "step": 0.1}}}}, "quantize": {"bits": 8}}
 

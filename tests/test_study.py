@@ -24,7 +24,7 @@ from autoprune.record.folder import driving
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.study.job import run_study
-from autoprune.study.progress import Watching
+from autoprune.study.progress.progress import Watching
 
 pytestmark = pytest.mark.slow  # all of it rests on whole searches; test_driver.py has quick ones
 
@@ -286,7 +286,7 @@ def test_on_another_machine_what_is_asked_for_alone_is_timed_again(
 ) -> None:
     before = Record(runs / "s").points
     monkeypatch.setattr("autoprune.study.driver.machine", lambda device: {"id": "elsewhere"})
-    monkeypatch.setattr("autoprune.study.evaluate.machine", lambda device: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.study.evaluation.evaluate.machine", lambda device: {"id": "elsewhere"})
     autoprune.search(*words(planted, copied))
     after = Record(copied / "s").points
     assert [point.candidate.key for point in after] == [point.candidate.key for point in before]
@@ -327,8 +327,8 @@ def test_the_same_seed_gives_the_same_search_though_workers_are_killed(
     runs: Path, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kills of whoever drives are in test_faults.py, Ctrl-C is in test_cli.py."""
-    monkeypatch.setattr("autoprune.study.staff.COPY_PAYS_S", 0.0)
-    monkeypatch.setattr("autoprune.study.lookout.CHUNK_S", 0.05)
+    monkeypatch.setattr("autoprune.study.executors.staff.COPY_PAYS_S", 0.0)
+    monkeypatch.setattr("autoprune.study.sampling.lookout.CHUNK_S", 0.05)
     looks, killed = tmp_path / "s" / LOOKS, list[int]()
 
     def say(message: str) -> None:

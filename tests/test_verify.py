@@ -23,8 +23,8 @@ from autoprune.record.folder import driving
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
-from autoprune.study.eviction import evict
-from autoprune.study.progress import Expected
+from autoprune.study.evaluation.eviction import evict
+from autoprune.study.progress.progress import Expected
 from autoprune.study.verify import verify, verify_finalists
 
 WORDS = [
@@ -192,7 +192,7 @@ def test_another_machine_measures_again(verified: Path, tmp_path: Path, monkeypa
     runs = Path(shutil.copytree(verified, tmp_path / "runs"))
     before = Record(runs / "s").points[1].verified
     monkeypatch.setattr("autoprune.study.verify.machine", lambda device: {"id": "elsewhere"})
-    monkeypatch.setattr("autoprune.study.remeasure.machine", lambda device: {"id": "elsewhere"})
+    monkeypatch.setattr("autoprune.study.evaluation.remeasure.machine", lambda device: {"id": "elsewhere"})
     autoprune.verify_study("s", runs=runs, rounds=1)
     point = Record(runs / "s").points[1]
     machines = [found.machine for found in point.candidate.measurements]

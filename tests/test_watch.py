@@ -14,7 +14,7 @@ from rich.console import Console
 from autoprune.fronts.front import Front
 from autoprune.record.archive import Candidate
 from autoprune.record.record import Record
-from autoprune.study.progress import Expected, Progress
+from autoprune.study.progress.progress import Expected, Progress
 from autoprune.views.terminal import Watch, watch
 
 

@@ -207,7 +207,7 @@ def pick(
 def _make_again(record: Record, point: Point) -> None:
     """Makes an artifact that is gone, while nobody else works on the study."""
     from autoprune.record.folder import driving
-    from autoprune.study.eviction import make_again  # here, because it takes seconds to import
+    from autoprune.study.evaluation.eviction import make_again  # here, because it takes seconds to import
 
     try:
         with driving(record.folder), Watch(terminal()) as watch:

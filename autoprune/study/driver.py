@@ -21,25 +21,25 @@ from autoprune.record.folder import note_machine
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.record.unfinished import Unfinished
-from autoprune.study.bases import Bases
 from autoprune.study.budget import Budget
-from autoprune.study.candidates import Candidates
-from autoprune.study.choices import Choices
-from autoprune.study.evaluate import Evaluator
-from autoprune.study.eviction import evict
-from autoprune.study.executor import Executor
-from autoprune.study.looker import Asked
-from autoprune.study.lookout import Lookout
-from autoprune.study.outlook import Outlook
-from autoprune.study.progress import Watching
-from autoprune.study.rungs import Rungs
-from autoprune.study.sampler import RANDOM
-from autoprune.study.scan import MOST_LOOKS, SMALL, Scan
+from autoprune.study.evaluation.candidates import Candidates
+from autoprune.study.evaluation.evaluate import Evaluator
+from autoprune.study.evaluation.eviction import evict
+from autoprune.study.evaluation.looker import Asked
+from autoprune.study.evaluation.verdict import HOPELESS
+from autoprune.study.executors.executor import Executor
+from autoprune.study.executors.staff import Staff
+from autoprune.study.progress.outlook import Outlook
+from autoprune.study.progress.progress import Watching
+from autoprune.study.progress.telling import Telling
+from autoprune.study.sampling.bases import Bases
+from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.rungs import Rungs
+from autoprune.study.sampling.sampler import RANDOM
+from autoprune.study.sampling.scan import MOST_LOOKS, SMALL, Scan
 from autoprune.study.settings import StudyConfig, find_device
-from autoprune.study.staff import Staff
-from autoprune.study.team import ALONE, MEASURING, Team
-from autoprune.study.telling import Telling
-from autoprune.study.verdict import HOPELESS
+from autoprune.study.teams.team import ALONE, MEASURING, Team
 
 Recipes = Mapping[str, Mapping[str, Any]]
 """Recipes by name."""

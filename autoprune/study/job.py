@@ -24,15 +24,15 @@ from autoprune.record.folder import GO_ON, driving, open_folder
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.record.storage import kept
-from autoprune.study.choices import Choices
 from autoprune.study.definition import Definition, make_task
 from autoprune.study.driver import Driver, Recipes
-from autoprune.study.evaluate import Evaluator
-from autoprune.study.executor import Executor
-from autoprune.study.progress import Watching
+from autoprune.study.evaluation.evaluate import Evaluator
+from autoprune.study.executors.executor import Executor
+from autoprune.study.progress.progress import Watching
+from autoprune.study.sampling.choices import Choices
 from autoprune.study.settings import ExecutorConfig, StudyConfig
-from autoprune.study.storage import team_of
 from autoprune.study.suited import Sections, suited
+from autoprune.study.teams.storage import team_of
 from autoprune.tasks.task import Task
 
 SMALL = 2**20
@@ -173,7 +173,7 @@ def cluster_of(evaluator: Evaluator, place: ExecutorConfig, *, slots: int | None
         AutopruneError: Ray is not installed, or there is no such cluster.
     """
     try:
-        from autoprune.study.cluster import Cluster  # here, because who does not use it need not have it
+        from autoprune.study.executors.cluster import Cluster  # here, because who does not use it need not have it
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from autoprune.fronts.front import Front
 from autoprune.record.record import Record
 from autoprune.study.job import run_study, study_config, time_of
-from autoprune.study.progress import Watching
+from autoprune.study.progress.progress import Watching
 from autoprune.study.suited import Sections
 from autoprune.study.verify import is_verified, verify, verify_finalists
 from autoprune.tasks.task import Task

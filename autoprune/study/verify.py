@@ -20,13 +20,13 @@ from autoprune.record.folder import GO_ON, driving, note_machine
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
-from autoprune.study.eviction import make_again
-from autoprune.study.executor import Executor, FreshProcess, Serial
-from autoprune.study.outlook import STARTING_S
-from autoprune.study.progress import Expected, Watching
-from autoprune.study.remeasure import Pair, Remeasurer, lent, rounds_of, with_round
-from autoprune.study.storage import team_of
-from autoprune.study.team import MEASURING
+from autoprune.study.evaluation.eviction import make_again
+from autoprune.study.evaluation.remeasure import Pair, Remeasurer, lent, rounds_of, with_round
+from autoprune.study.executors.executor import Executor, FreshProcess, Serial
+from autoprune.study.progress.outlook import STARTING_S
+from autoprune.study.progress.progress import Expected, Watching
+from autoprune.study.teams.storage import team_of
+from autoprune.study.teams.team import MEASURING
 from autoprune.tasks.task import Task
 
 Found = TypeVar("Found")

@@ -26,8 +26,8 @@ from autoprune.record.archive import ROUNDS
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
-from autoprune.study.executor import FreshProcess
-from autoprune.study.remeasure import Pair, Remeasurer
+from autoprune.study.evaluation.remeasure import Pair, Remeasurer
+from autoprune.study.executors.executor import FreshProcess
 from autoprune.tasks.task import Task
 
 HERE = Path(__file__).parent

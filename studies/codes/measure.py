@@ -23,7 +23,7 @@ from autoprune.recipes.stages import run, run_stage
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.task import RecommenderTask
 from autoprune.study.definition import Definition, make_task
-from autoprune.study.evaluate import Evaluator
+from autoprune.study.evaluation.evaluate import Evaluator
 from autoprune.study.job import study_config
 
 SPLITS = ("validation", "test")

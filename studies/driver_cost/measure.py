@@ -28,13 +28,13 @@ from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.recipe import Plan, plan
 from autoprune.recipes.space import Space
 from autoprune.record.looks import LOOKS, Look, Looks
-from autoprune.study import dispatcher
-from autoprune.study.choices import Choices
-from autoprune.study.executor import Executor
-from autoprune.study.looker import Asked
-from autoprune.study.lookout import Lookout
-from autoprune.study.rungs import Rungs
-from autoprune.study.scan import Scan
+from autoprune.study.evaluation.looker import Asked
+from autoprune.study.executors.executor import Executor
+from autoprune.study.sampling import dispatcher
+from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.rungs import Rungs
+from autoprune.study.sampling.scan import Scan
 
 METRIC, BYTES = "ndcg@20", 1_000_000
 

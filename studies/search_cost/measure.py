@@ -40,9 +40,9 @@ from autoprune.recipes.space import Domain, Space
 from autoprune.recipes.stages import run, run_stage
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.study.definition import Definition, make_task
-from autoprune.study.evaluate import Evaluator
+from autoprune.study.evaluation.evaluate import Evaluator
 from autoprune.study.job import run_study, study_config
-from autoprune.study.progress import Watching
+from autoprune.study.progress.progress import Watching
 
 FLOOR = 0.9
 """The ratio of quality below which nothing counts."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import autoprune
 from autoprune.study.driver import Driver
-from autoprune.study.evaluate import Evaluator
+from autoprune.study.evaluation.evaluate import Evaluator
 
 PARTS = {"look": "looks", "evaluate": "candidates", "time": "timing", "restore": "candidates"}
 

@@ -26,7 +26,7 @@ from autoprune.recommender.model import Factorization
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.task import RecommenderTask
 from autoprune.study.definition import Definition, make_task
-from autoprune.study.evaluate import Evaluator
+from autoprune.study.evaluation.evaluate import Evaluator
 from autoprune.study.job import study_config
 
 GONE = {"rows": {"sparsity": {"user": 0.99}}}

@@ -24,7 +24,7 @@ from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.measure.reading import Reading
 from autoprune.record.archive import TRIAL
 from autoprune.record.point import Point
-from autoprune.study.sampler import quiet_optuna
+from autoprune.study.sampling.sampler import quiet_optuna
 from autoprune.views.dashboard.notes import UNSAID, note, objective_name, picks_of
 from autoprune.views.intervals import ends
 from autoprune.views.marks import pickers

@@ -17,7 +17,7 @@ from autoprune.deadline import clock
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.fronts.requirements import OBJECTIVES, USUAL
 from autoprune.record.archive import TRIAL
-from autoprune.study.progress import Expected, Progress
+from autoprune.study.progress.progress import Expected, Progress
 from autoprune.views.phrases import cell
 
 QUIET_S = 30.0

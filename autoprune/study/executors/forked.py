@@ -17,7 +17,7 @@ from typing import IO, Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from autoprune.study.executor import ONE_THREAD, Begun, OtherProcess, Worker, answer_calls, keep
+from autoprune.study.executors.executor import ONE_THREAD, Begun, OtherProcess, Worker, answer_calls, keep
 
 SETTINGS = {**ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"}
 """Variables that libraries read when they are loaded or used."""

@@ -6,7 +6,7 @@ from statistics import median
 
 from autoprune.fronts.front import Front
 from autoprune.record.archive import Archive
-from autoprune.study.progress import Expected
+from autoprune.study.progress.progress import Expected
 
 STARTING_S = 5.0
 """What a process that times finalists takes to begin, beside reading the data."""

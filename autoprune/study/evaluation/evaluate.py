@@ -21,10 +21,10 @@ from autoprune.measure.timing import on_threads, own_latency, paired_latency
 from autoprune.recipes.recipe import Plan
 from autoprune.recipes.stages import run
 from autoprune.record.archive import TRIAL, Candidate
-from autoprune.study.looker import Looker
-from autoprune.study.provenance import structure_of, versions
+from autoprune.study.evaluation.looker import Looker
+from autoprune.study.evaluation.provenance import structure_of, versions
+from autoprune.study.evaluation.verdict import Verdict
 from autoprune.study.request import Request, Retiming
-from autoprune.study.verdict import Verdict
 
 LONGER = 4
 """How many times as long as all others the baseline is timed: all milliseconds rest on it."""
@@ -42,7 +42,7 @@ class Loaded:
 class Evaluator(Looker):
     """Makes and measures candidates of a study, and looks at recipes.
 
-    Attributes as of `autoprune.study.maker.Maker`.
+    Attributes as of `autoprune.study.evaluation.maker.Maker`.
     """
 
     _judge: Judge | None = None

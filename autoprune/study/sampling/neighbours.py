@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autoprune.recipes.space import Domain
-from autoprune.study.sampler import Values
+from autoprune.study.sampling.sampler import Values
 
 CROSSED = 0.5
 """Of the neighbours, those that have two parents."""

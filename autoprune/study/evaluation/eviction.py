@@ -12,8 +12,8 @@ from autoprune.fronts.front import Front
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
-from autoprune.study.evaluate import Evaluator
-from autoprune.study.remeasure import lent
+from autoprune.study.evaluation.evaluate import Evaluator
+from autoprune.study.evaluation.remeasure import lent
 from autoprune.study.request import Request
 from autoprune.tasks.task import Task
 

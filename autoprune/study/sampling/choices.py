@@ -10,7 +10,7 @@ from typing import Any
 
 from autoprune.recipes.recipe import trains_only
 from autoprune.recipes.space import Domain, Recipe, Space
-from autoprune.study.sampler import Values
+from autoprune.study.sampling.sampler import Values
 
 
 class Choices:

@@ -13,9 +13,9 @@ from typing import Any
 from autoprune.deadline import Deadline
 from autoprune.errors import Ended
 from autoprune.record.looks import Look, Looks
-from autoprune.study.evaluate import Evaluator
-from autoprune.study.executor import Executor
-from autoprune.study.looker import Asked
+from autoprune.study.evaluation.evaluate import Evaluator
+from autoprune.study.evaluation.looker import Asked
+from autoprune.study.executors.executor import Executor
 
 GLANCE_S = 0.05
 """How long the first chunk is waited for until it is seen whether another is done."""

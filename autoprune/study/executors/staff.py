@@ -8,9 +8,9 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from autoprune.machine import cores
-from autoprune.study.executor import Executor, Serial, Worker
-from autoprune.study.forked import can_fork
-from autoprune.study.local import Local
+from autoprune.study.executors.executor import Executor, Serial, Worker
+from autoprune.study.executors.forked import can_fork
+from autoprune.study.executors.local import Local
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")

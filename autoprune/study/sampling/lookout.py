@@ -14,12 +14,12 @@ from autoprune.deadline import Deadline
 from autoprune.errors import Ended
 from autoprune.fronts.promises import Promises
 from autoprune.record.looks import Look, Looks
-from autoprune.study.dispatcher import Batch, Dispatcher, Name
-from autoprune.study.evaluate import Evaluator
-from autoprune.study.executor import Executor
-from autoprune.study.looker import Asked
-from autoprune.study.sampler import Outcome
-from autoprune.study.team import ALONE, Team
+from autoprune.study.evaluation.evaluate import Evaluator
+from autoprune.study.evaluation.looker import Asked
+from autoprune.study.executors.executor import Executor
+from autoprune.study.sampling.dispatcher import Batch, Dispatcher, Name
+from autoprune.study.sampling.sampler import Outcome
+from autoprune.study.teams.team import ALONE, Team
 
 CHUNK_S = 1.0
 """Looks that are asked for together take about so long: then they are written down, and said."""

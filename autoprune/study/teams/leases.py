@@ -23,7 +23,7 @@ import psycopg
 
 from autoprune.errors import AutopruneError
 from autoprune.record.storage import without_password
-from autoprune.study.team import Team
+from autoprune.study.teams.team import Team
 
 LEASE_S = 30.0
 """Seconds after which the work of a driver that is heard of no more is somebody else's."""

@@ -280,7 +280,7 @@ ANSWERING = """
 import os, sys
 answers = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)
-from autoprune.study.executor import answer_calls
+from autoprune.study.executors.executor import answer_calls
 answer_calls(sys.stdin.buffer, answers)
 """
 """What a fresh process runs. What a library prints goes to stderr, since it is no answer."""

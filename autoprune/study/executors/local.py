@@ -10,8 +10,16 @@ from threading import Condition, Thread
 from typing import Any
 
 from autoprune.errors import Ended
-from autoprune.study.executor import ONE_THREAD, Argument, Executor, FreshProcess, OtherProcess, Result, Worker
-from autoprune.study.forked import ForkedProcess, can_fork
+from autoprune.study.executors.executor import (
+    ONE_THREAD,
+    Argument,
+    Executor,
+    FreshProcess,
+    OtherProcess,
+    Result,
+    Worker,
+)
+from autoprune.study.executors.forked import ForkedProcess, can_fork
 
 DEATHS = 3
 """Processes that a call may end: the system kills the largest where memory is short, whoever is to blame for it."""

@@ -18,14 +18,14 @@ from autoprune.fronts.promises import Promises
 from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Domain, Recipe
 from autoprune.record.looks import Look
-from autoprune.study.choices import Choices
-from autoprune.study.dispatcher import Batch
-from autoprune.study.growth import Growth
-from autoprune.study.lookout import Lookout
-from autoprune.study.sampler import RANDOM, TPE, Sampler, Values
+from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.dispatcher import Batch
+from autoprune.study.sampling.growth import Growth
+from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.sampler import RANDOM, TPE, Sampler, Values
 
 COHORT = 8
-"""Recipes that race one another; more of a large cluster, see `autoprune.study.lookout.Lookout.together`."""
+"""Recipes that race one another; more of a large cluster, see `autoprune.study.sampling.lookout.Lookout.together`."""
 
 MODELLED = 50
 """Recipes that TPE is asked for together, at most: an ask takes it longer the more are open …"""

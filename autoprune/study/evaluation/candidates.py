@@ -13,10 +13,10 @@ from autoprune.measure.measurement import RULES, SEARCH, version_of
 from autoprune.record.archive import BASELINE, TRIAL, Archive, Candidate
 from autoprune.record.failures import FAILED, Failure, Failures
 from autoprune.study.budget import Budget
-from autoprune.study.evaluate import Evaluator
+from autoprune.study.evaluation.evaluate import Evaluator
+from autoprune.study.executors.staff import Staff
 from autoprune.study.request import Request, Retiming, Rival, timings
-from autoprune.study.staff import Staff
-from autoprune.study.team import ALONE, MEASURING, Team
+from autoprune.study.teams.team import ALONE, MEASURING, Team
 
 
 class Candidates:
@@ -162,7 +162,7 @@ class Candidates:
             self._archive.add(baseline)
 
     def _is_there(self, candidate: Candidate) -> bool:
-        """Whether a candidate has its artifact still; without one it cannot win, see `autoprune.study.eviction`."""
+        """Whether a candidate has its artifact still; without one it cannot win, see `eviction`."""
         return not candidate.number or (self._evaluator.definition.artifacts / candidate.key).exists()
 
     def _retiming(self, candidate: Candidate) -> Retiming:

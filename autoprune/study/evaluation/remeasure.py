@@ -24,8 +24,8 @@ from autoprune.measure.measurement import RULES, VERIFY, Latency, Measurement, w
 from autoprune.measure.timing import on_threads, own_latency, paired_latency
 from autoprune.record.archive import Candidate, processes
 from autoprune.study.definition import Definition
-from autoprune.study.evaluate import LONGER
-from autoprune.study.executor import Worker
+from autoprune.study.evaluation.evaluate import LONGER
+from autoprune.study.executors.executor import Worker
 from autoprune.study.settings import find_device
 from autoprune.tasks.task import Task
 

@@ -18,7 +18,7 @@ from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
 from autoprune.record.folder import STORE
 from autoprune.study.definition import Definition
-from autoprune.study.executor import Worker
+from autoprune.study.executors.executor import Worker
 from autoprune.study.settings import find_device
 from autoprune.tasks.task import Task
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from autoprune.extras import need
-from autoprune.study.team import ALONE, Team
+from autoprune.study.teams.team import ALONE, Team
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def team_of(storage: str | None, folder: Path) -> Iterator[Team]:
         yield ALONE
         return
     need("psycopg", "postgresql", "study.storage")
-    from autoprune.study.leases import Leases  # here, because who does not use it need not have it
+    from autoprune.study.teams.leases import Leases  # here, because who does not use it need not have it
 
     with Leases(storage, folder=folder) as leases:
         yield leases

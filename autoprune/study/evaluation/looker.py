@@ -27,7 +27,7 @@ from autoprune.recipes.prefixes import Prefixes
 from autoprune.recipes.recipe import Plan
 from autoprune.recipes.stages import run
 from autoprune.record.looks import Look
-from autoprune.study.maker import Maker
+from autoprune.study.evaluation.maker import Maker
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autoprune.deadline import Deadline
-from autoprune.study.choices import Choices
-from autoprune.study.lookout import Lookout
-from autoprune.study.sampler import Values
+from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.sampler import Values
 
 NEAR = 0.03
 """A dense model is trained if what stands in for it misses no requirement by a larger share."""

@@ -31,8 +31,8 @@ from autoprune.machine import cores
 from autoprune.record.archive import Candidate
 from autoprune.record.folder import STORE
 from autoprune.study.definition import Definition
-from autoprune.study.executor import ONE_THREAD, Argument, Executor, Outcome, Result, at_hand, outcome_of
-from autoprune.study.maker import Maker
+from autoprune.study.evaluation.maker import Maker
+from autoprune.study.executors.executor import ONE_THREAD, Argument, Executor, Outcome, Result, at_hand, outcome_of
 from autoprune.study.settings import ExecutorConfig
 from autoprune.version import VERSION
 

@@ -11,16 +11,16 @@ from autoprune.deadline import Deadline
 from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Domain, Recipe
 from autoprune.record.looks import Look
-from autoprune.study.choices import Choices
-from autoprune.study.dispatcher import Batch
-from autoprune.study.growth import Growth
-from autoprune.study.lookout import Lookout
-from autoprune.study.neighbours import Neighbours
-from autoprune.study.sampler import RANDOM, TPE, Sampler, Values
+from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.dispatcher import Batch
+from autoprune.study.sampling.growth import Growth
+from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.neighbours import Neighbours
+from autoprune.study.sampling.sampler import RANDOM, TPE, Sampler, Values
 
 BATCH = 10
-"""Looks that are asked for together; more for a large cluster, see `autoprune.study.lookout.Lookout.together`. TPE is
-not asked for those, as it takes longer than they do …"""
+"""Looks that are asked for together; more for a large cluster, see `Lookout.together`. TPE is not asked for those, as
+it takes longer than they do …"""
 
 UNDER_WAY = 2
 """… and they come as so many batches at a time, so that the next is there when the last looks of one are awaited."""

@@ -8,9 +8,9 @@ from autoprune.fronts.front import Front
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.looks import Looks
 from autoprune.study.budget import Budget
-from autoprune.study.lookout import Lookout
-from autoprune.study.outlook import Outlook
-from autoprune.study.progress import Expected, Progress, Watching
+from autoprune.study.progress.outlook import Outlook
+from autoprune.study.progress.progress import Expected, Progress, Watching
+from autoprune.study.sampling.lookout import Lookout
 
 
 class Telling:

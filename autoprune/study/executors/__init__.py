@@ -1,0 +1,1 @@
+"""Who runs what is to be done: this process, fresh ones, or a cluster."""

@@ -1,0 +1,1 @@
+"""How far a search is, what it found, and how long it still takes."""

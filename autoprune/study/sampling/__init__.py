@@ -1,0 +1,1 @@
+"""What is tried next: the scan, the rungs, and the conversation with Optuna behind both."""
