@@ -139,7 +139,11 @@ ENCODER_EXAMS = [
         Exam("quantize", {"bits": {"word": 4, "body": 8}}, bits=frozenset({8, 4})),
         Exam("quantize", {"bits": {"word": 3, "body": 4}, "compensate": True}, bits=frozenset({3, 4})),
         Exam("quantize", {"bits": {"word": 2, "body": 3}, "entropy": True}, bits=frozenset({2, 3})),
-        Exam("quantize", {"bits": {"body": 4.0}}, bits=frozenset({32, 8, 4, 3, 2})),
+        Exam(
+            "quantize",
+            {"bits": {"word": 2.2, "body": 4.0}, "entropy": True, "compensate": True},
+            bits=frozenset({4, 8}),
+        ),
         Exam("quantize", {"bits": {"word": 1}}, bits=frozenset({1, 32})),
         Exam("store", {"bits": 1}),
     )

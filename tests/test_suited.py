@@ -97,7 +97,7 @@ def test_heads_that_cannot_go_are_no_choice(heads: int, layers: int, choices: li
 
 def test_a_vocabulary_that_stays_whole_takes_its_presets_along() -> None:
     presets, words = kept(Sized(6, vocabulary=False))
-    assert presets.keys() == {"int8", "words_int4", "int4_compensated"}
+    assert presets.keys() == {"int8", "words_int4", "rated", "rated_finely"}
     assert "preset stock_vocab_half is left out: nothing of what it is named after can be removed" in words
 
 

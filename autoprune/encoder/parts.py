@@ -87,8 +87,9 @@ def _positions(model: Encoder) -> int:
 
 def _written_bits(table: Table) -> int:
     """Of a weight in the graph: pruned zeros of a table that is looked up are no code, so it is written as floats."""
-    looked_up = not isinstance(table, Linear)
-    return FLOAT_BITS if looked_up and not bool(table.mask.all()) else int(table.bits[0])
+    if not isinstance(table, Linear) and not bool(table.mask.all()):
+        return FLOAT_BITS
+    return int(table.coded.bits[0]) if isinstance(table.coded, RowCodes) else int(table.bits[0])
 
 
 NORMS = {
@@ -195,7 +196,6 @@ def _embedding(table: Table, rows: int | None = None) -> onnx_spec.Embedding:
 
 def _row_codes(table: Table) -> RowCodes:
     assert isinstance(table.coded, RowCodes), "steps refuse other codes for encoders"
-    assert int(table.bits[0]) < FLOAT_BITS, "what is coded has a width"
     return table.coded
 
 

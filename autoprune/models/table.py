@@ -15,12 +15,16 @@ from autoprune.packing.normal import Normal
 from autoprune.packing.packed import StoredTable
 from autoprune.packing.parts import PartCodes
 from autoprune.packing.product import Codebooks
+from autoprune.packing.rated import Rated, row_steps
 from autoprune.packing.writing import Codes, pack
 
 FLOAT_BITS = 32
 
-Learner = Uniform | Normal | Codebooks
+Learner = Uniform | Normal | Rated | Codebooks
 """How some rows are to be coded."""
+
+MOST = 63
+"""The highest of the codes of 8 bits that lie about zero."""
 
 
 class Table(nn.Module):
@@ -208,6 +212,12 @@ class Linear(Table):
         bias = self.bias if self.bias is None or self.row_mask.all() else self.bias * self.row_mask
         return linear(vectors, self.values(), bias)
 
+    def choose_rate(self, rate: float) -> None:
+        """Chooses codes of a byte whose levels lie as far apart as gives them an entropy of `rate` bits."""
+        weights = self._masked()[0].detach()
+        self.bits = torch.full_like(self.bits, 8)
+        self.shares = row_steps(weights, rate, MOST) * MOST / weights.abs().amax(1).clamp_min(1e-30)
+
     def compensate(self, fed: Tensor) -> None:
         """Moves the weights to levels of the codes that were chosen, so that answers change least.
 
@@ -219,7 +229,9 @@ class Linear(Table):
         weights, mask = self._masked()
         weights, mean = weights.detach(), fed.mean(0) if self.bias is not None else torch.zeros_like(fed[0])
         moments = ((fed - mean).T @ (fed - mean)).double() / len(fed)
-        levels, self.shares = compensated(weights, moments, bits=int(self.bits[0]), mask=mask)
+        bits = int(self.bits[0])
+        step = self.shares * weights.abs().amax(1) / MOST if bits == 8 else None
+        levels, self.shares = compensated(weights, moments, bits=bits, step=step, mask=mask)
         if self.bias is not None:
             self.bias.data = self.bias.detach() + (weights - levels) @ mean
         self.weight.data = levels

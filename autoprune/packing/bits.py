@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from autoprune.packing.arrays import Array, cast, filled, namespace
 
 TERNARY = 1.6
@@ -9,6 +11,11 @@ TERNARY = 1.6
 
 LEVELS: dict[float, int] = {8: 256, 4: 16, 3: 8, 2: 4, TERNARY: 3, 1: 2}
 """How many different codes there are, by the bits that one takes."""
+
+
+def is_rate(bits: object) -> TypeGuard[float]:
+    """Whether a number of bits is what a code takes in the mean once it is entropy-coded: one with a point."""
+    return isinstance(bits, float) and bits != TERNARY
 
 
 def pack_codes(codes: Array, bits: float) -> Array:

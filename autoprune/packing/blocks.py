@@ -17,6 +17,7 @@ from autoprune.packing.normal import Normal
 from autoprune.packing.packed import PackedTable, StoredTable
 from autoprune.packing.parts import join_parts
 from autoprune.packing.product import Book
+from autoprune.packing.rated import Rated
 from autoprune.packing.writing import pack
 
 BY_ROW = ("values", "codes", "scale", "offset")
@@ -27,7 +28,7 @@ BLOCK_VALUES = 2**19
 
 Numbers = np.ndarray[Any, Any]
 
-Coder = Uniform | Normal | Book
+Coder = Uniform | Normal | Rated | Book
 """Codes rows, whichever they are: the codes of a row do not depend on the others."""
 
 

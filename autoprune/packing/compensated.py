@@ -17,7 +17,9 @@ SHARES = tuple(1.0 - 0.05 * i for i in range(13))
 """Parts of a row's range that are tried, widest first."""
 
 
-def compensated(values: Tensor, moments: Tensor, *, bits: int, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def compensated(
+    values: Tensor, moments: Tensor, *, bits: int, step: Tensor | None = None, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The levels of symmetric codes whose answers are nearest to those of the values.
 
     Columns are rounded one after the other, those that are fed most first. What rounding one changes in the answers is
@@ -28,6 +30,7 @@ def compensated(values: Tensor, moments: Tensor, *, bits: int, mask: Tensor | No
         values: float32 [rows, dim], finite.
         moments: float64 [dim, dim], the mean outer product of what is fed with itself.
         bits: 2 to 8.
+        step: how far apart the levels of each row lie while columns are rounded, float32 [rows]; None: as costs least.
         mask: bool [rows, dim]; False is a pruned zero, which stays one.
 
     Returns:
@@ -39,7 +42,8 @@ def compensated(values: Tensor, moments: Tensor, *, bits: int, mask: Tensor | No
     moments = moments + torch.diag((DAMPING * diagonal.mean()).clamp_min(1e-12).expand(len(diagonal)))
     order = moments.diagonal().argsort(descending=True, stable=True)
     back = order.argsort()
-    step = _steps(values, moments.diagonal(), most)
+    if step is None:
+        step = _steps(values, moments.diagonal(), most)
     kept = None if mask is None else mask[:, order]
     codes = _rounded(values[:, order], step, most, moments[order][:, order], kept)[:, back]
     step = _best_steps(values.double(), codes.double(), moments, step)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import ClassVar, TypeGuard
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from autoprune.packing.arrays import numpy_of
-from autoprune.packing.bits import LEVELS, TERNARY, pack_codes, scales
+from autoprune.packing.bits import LEVELS, TERNARY, is_rate, pack_codes, scales
 from autoprune.packing.codes import BLOCK
 from autoprune.packing.packed import StoredTable
 from autoprune.packing.rows import middle_code
@@ -38,11 +38,6 @@ SHORTEST = 1 / 64
 
 SPARE = 1.05
 """By how much the scales of rows may lie beyond those of the rows that the steps were learned from."""
-
-
-def is_rate(bits: object) -> TypeGuard[float]:
-    """Whether a number of bits is what a code takes in the mean once it is entropy-coded: one with a point."""
-    return isinstance(bits, float) and bits != TERNARY
 
 
 @lru_cache

@@ -12,17 +12,14 @@ from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import Linear
 
-CALIBRATION = 128
+CALIBRATION = 384
 """Inputs that codes are fitted to, at most; they pass through the model all at once."""
-
-MOST_BITS = 4
-"""Codes of more bits lose too little to be worth the seconds."""
 
 
 def compensate(model: Model, names: Collection[str], context: Context) -> None:
     """Fits the codes of linear maps to what they are fed as calibration inputs pass, each behind the codes before it.
 
-    Maps of more than `MOST_BITS`, and those that no input reaches, keep the codes they have.
+    Maps that no input reaches keep the codes they have.
 
     Args:
         names: of tables whose bits are chosen; those that are looked up stay as they are.
@@ -35,11 +32,7 @@ def compensate(model: Model, names: Collection[str], context: Context) -> None:
     if context.rehearsal:
         return
     tables = {name: model.tables[name] for name in names}
-    left = {
-        f"maps.{name}": table
-        for name, table in tables.items()
-        if isinstance(table, Linear) and int(table.bits[0]) <= MOST_BITS
-    }
+    left = {f"maps.{name}": table for name, table in tables.items() if isinstance(table, Linear)}
     if not left:
         return
 

@@ -14,17 +14,22 @@ from autoprune.errors import RecipeError, seen_from
 from autoprune.models.axis import Axis, by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.models.table import FLOAT_BITS, Learner
-from autoprune.packing.bits import TERNARY
+from autoprune.models.table import FLOAT_BITS, Learner, Linear
+from autoprune.packing.bits import TERNARY, is_rate
 from autoprune.packing.codes import Uniform
-from autoprune.packing.normal import RATES, Normal, is_rate
+from autoprune.packing.normal import RATES as NORMAL_RATES
+from autoprune.packing.normal import Normal
+from autoprune.packing.rated import RATES, Rated
 from autoprune.steps.compensation import compensate
 from autoprune.steps.importance import row_frequency
-from autoprune.steps.sharing import check_mean, is_mean, shared_bits
+from autoprune.steps.sharing import shared_rates
 from autoprune.steps.step import Step, check_choice, check_lookups, removed
 
 SPREAD_BITS = 4
 """Codes of so few bits are worth a turn of the axes."""
+
+MOST_FITTED = 4
+"""Whole bits; codes of more lose too little to be worth the seconds of fitting them."""
 
 EVEN, NORMAL = "even", "normal"
 
@@ -44,8 +49,11 @@ class Coded(Step):
 
     *Normal* ones lie about zero, as far apart as suits a normal distribution, which is what the values of rows have
     that were turned at random (`autoprune.packing.normal`). One byte a row gives rows their length. They are found when
-    a stage ends, so training does not see them, and pruned zeros are approximated like other values. A number of bits
-    with a point, such as 2.5, is what a code takes in the mean in an entropy-coded file.
+    a stage ends, so training does not see them, and pruned zeros are approximated like other values.
+
+    A number of bits with a point, such as 2.5, is what a code takes in the mean in an entropy-coded file: levels are
+    many, and as far apart as gives their codes that entropy (Gish & Pierce 1968, "Asymptotically Efficient
+    Quantizing"). Tables that are looked up get such codes when a stage ends too.
 
     Attributes:
         levels: `even` or `normal`; codes of 8 bits have even levels in any case.
@@ -74,12 +82,13 @@ class Coded(Step):
         Raises:
             RecipeError: with the path.
         """
-        if self.levels == NORMAL and is_rate(width):
+        if is_rate(width) and self.rates:
             if not self.entropy:
                 raise RecipeError(path, f"{width!r} bits in the mean take an entropy-coded file: entropy=true.")
-            if not RATES[0] <= width <= RATES[1]:
+            least, most = self.rates
+            if not least <= width <= most:
                 raise RecipeError(
-                    path, f"bits in the mean are from {RATES[0]} to {RATES[1]}, but got {width!r}; or 4 or 8 bits."
+                    path, f"bits in the mean are from {least} to {most}, but got {width!r}; or 4 or 8 bits."
                 )
             return
         check_width(width, path, (*widths, *WIDTHS[self.levels]))
@@ -91,6 +100,11 @@ class Coded(Step):
         check_choice("levels", self.levels, WIDTHS)
         if self.levels == NORMAL and len(model.lookups) < len(model.tables):
             raise RecipeError(("levels",), f"the linear maps of this model take even levels, but got {self.levels!r}.")
+
+    @property
+    def rates(self) -> tuple[float, float] | None:
+        """Bits in the mean that can be asked for, from and to; None: whole bits alone."""
+        return NORMAL_RATES if self.levels == NORMAL else None
 
     @property
     def manner(self) -> str:
@@ -129,9 +143,8 @@ class Quantize(Coded):
     Attributes:
         bits: 8, 4, 3, 2 or 1 (the signs about each row's mean); of normal levels 1.6 too, three of them; 32 keeps
             float32. One width, or a mapping from table (of an encoder: `word`, and `body` for all the rest) to width;
-            tables left out keep float32. Of even levels a number from 2.0 on with a point, such as 3.5, is what a
-            weight has in the mean over a group of tables: each table of it has 8, 4, 3 or 2 bits, shared out by how far
-            they move the vectors of calibration inputs.
+            tables left out keep float32. A mean, such as 2.2, is shared out among linear maps by how far their codes
+            move the vectors of calibration inputs (`autoprune.steps.sharing`).
         compensate: whether codes of linear maps are fitted to what the maps answer to calibration inputs, one map after
             the other, and not to their weights one by one (Frantar et al. 2022, "GPTQ").
     """
@@ -140,6 +153,10 @@ class Quantize(Coded):
 
     bits: float | Mapping[str, float] = 8
     compensate: bool = False
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        return super().rates or RATES
 
     def idle(self) -> bool:
         widths = self.bits.values() if isinstance(self.bits, Mapping) else (self.bits,)
@@ -170,9 +187,6 @@ class Quantize(Coded):
                 ("compensate",), "the model has no linear maps whose codes could be fitted; leave it out."
             )
         for name, (width, path) in by_name(self.bits, model.groups, path=("bits",)).items():
-            if self.levels == EVEN and is_mean(width):
-                check_mean(width, path, tables=len(model.groups[name]))
-                continue
             self.check_width(width, path, FLOAT_BITS)
             if width == 1 and any(table.symmetric for table in model.groups[name].values()):
                 raise RecipeError(path, f"the linear maps of {name} take 8, 4, 3 or 2 bits, but got 1.")
@@ -180,18 +194,42 @@ class Quantize(Coded):
     def advance(self, model: Model, context: Context, reached: float) -> None:
         if self.levels == NORMAL:
             return
-        asked = by_name(self.bits, model.groups, path=("bits",))
         spread(model, self._widths(model))
-        widths = dict[str, float]()
-        for group, (width, path) in asked.items():
-            plain = [name for name, table in model.groups[group].items() if int(table.bits[0]) == FLOAT_BITS > width]
-            with seen_from(path):
-                widths |= shared_bits(model, plain, width, context) if is_mean(width) else dict.fromkeys(plain, width)
-        for name, width in widths.items():
-            table = model.tables[name]
-            table.choose_bits(torch.full_like(table.bits, width), search=not context.rehearsal)
-        if self.compensate and widths:
-            compensate(model, widths, context)
+        fitted = list[str]()
+        for group, (width, path) in by_name(self.bits, model.groups, path=("bits",)).items():
+            plain = {
+                name: table for name, table in model.groups[group].items() if int(table.bits[0]) == FLOAT_BITS > width
+            }
+            if is_rate(width):
+                maps = {name: table for name, table in plain.items() if isinstance(table, Linear)}
+                self._choose_rates(model, maps, width, context, path)
+                fitted += maps
+                continue
+            for table in plain.values():
+                table.choose_bits(torch.full_like(table.bits, width), search=not context.rehearsal)
+            fitted += plain if width <= MOST_FITTED else []
+        if self.compensate and fitted:
+            compensate(model, fitted, context)
+
+    def _choose_rates(
+        self, model: Model, maps: Mapping[str, Linear], mean: float, context: Context, path: tuple[str, ...]
+    ) -> None:
+        """Shares out a rate among linear maps; what is looked up is coded when the stage ends."""
+        if not maps:
+            return
+        with seen_from(path):
+            rates = shared_rates(model, list(maps), mean, context, compensated=self.compensate)
+        for name, table in maps.items():
+            table.choose_rate(rates[name])
+
+    def convert(self, model: Model, context: Context) -> None:
+        super().convert(model, context)
+        if self.levels == NORMAL or context.rehearsal:
+            return
+        for group, width in self._widths(model).items():
+            for table in model.groups[group].values():
+                if is_rate(width) and table.coded is None:
+                    table.code_by([Rated(rate=width)])
 
     def code(self, model: Model, context: Context) -> None:
         widths = self._widths(model)

@@ -1,0 +1,99 @@
+"""Even levels about zero, as far apart as gives their codes an entropy: bytes are chosen, and not how many levels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from autoprune.packing.codes import RowCodes, unit_of
+
+RATES = (1.5, 6.0)
+"""Bits that a code can be told to take in an entropy-coded file, in the mean, at least and at most."""
+
+CLIPPED = 1e-4
+"""Of the values may lie beyond sixteen levels; where it would be more, codes have a byte each."""
+
+ZERO = {4: 8, 8: 128}
+"""The code of zero, by the bits of a code."""
+
+SAMPLE = 2**16
+"""Values that a distance is chosen by, at most."""
+
+NEAREST, FARTHEST = 0.01, 8.0
+"""How far apart levels may lie, in standard deviations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rated:
+    """Codes of a table whose levels lie equally far apart in all rows, one of them at zero.
+
+    At the same entropy even levels lose less than those that suit a number of levels best (Gish & Pierce 1968,
+    "Asymptotically Efficient Quantizing"), and one distance for all rows less than one for each.
+
+    Attributes:
+        rate: the entropy of the codes in bits, within `RATES`.
+        step: how far apart levels lie; None: it is still to be learned.
+        bits: of a code where nothing is entropy-coded: 4, or 8.
+        points: rows that are enough to learn from, as of `Codebooks`.
+    """
+
+    rate: float
+    step: float | None = None
+    bits: int = 8
+    points: ClassVar[int] = 2**14
+
+    def learn(self, values: Tensor, *, largest: float | None = None) -> Rated:
+        """The same with a distance; arguments as of `Codebooks.learn`."""
+        spread = float(values.std(correction=0)) if values.numel() else 0.0
+        step = spread * distance(values / max(spread, 1e-30), self.rate)
+        clipped = int((values.abs() > (ZERO[4] - 0.5) * step).sum())
+        return replace(self, step=step, bits=4 if clipped <= CLIPPED * values.numel() else 8)
+
+    def code(self, values: Tensor) -> RowCodes:
+        """The codes of float32 [n, dim]; those of a row do not depend on the others."""
+        assert self.step is not None, "what codes has learned"
+        zero, unit = ZERO[self.bits], unit_of(self.step * 2**self.bits)
+        scale = torch.full((len(values),), self.step / unit, device=values.device).half()
+        step = float(torch.tensor(self.step / unit).half()) * unit or 1.0
+        codes = (values / step).round_().clamp_(1 - zero, zero - 1).add_(zero).to(torch.uint8)
+        bits = torch.full((len(values),), self.bits, dtype=torch.uint8, device=values.device)
+        return RowCodes(codes=codes, scale=scale, offset=-zero * scale, unit=unit, bits=bits)
+
+
+def row_steps(values: Tensor, rate: float, most: float) -> Tensor:
+    """How far apart levels lie in each row, in proportion to how far its values spread: float32 [rows].
+
+    Args:
+        values: float32 [rows, dim], finite.
+        rate: the entropy of all codes, in bits.
+        most: the highest code; the largest value of a row is never beyond it.
+    """
+    spread = values.std(1, correction=0).clamp_min(1e-30)
+    return torch.maximum(spread * distance(values / spread[:, None], rate), values.abs().amax(1) / most)
+
+
+def distance(values: Tensor, rate: float) -> float:
+    """How far apart even levels lie, one at zero, whose codes of some values have an entropy of `rate` bits.
+
+    Args:
+        values: float32, of a standard deviation near 1.
+    """
+    flat = values.flatten()
+    flat = flat[:: max(1, len(flat) // SAMPLE)].clamp(-FARTHEST * 2**4, FARTHEST * 2**4)
+    near, far = NEAREST, FARTHEST
+    for _ in range(24):
+        middle = math.sqrt(near * far)
+        near, far = (middle, far) if _entropy((flat / middle).round_()) > rate else (near, middle)
+    return near
+
+
+def _entropy(codes: Tensor) -> float:
+    """Of whole numbers, in bits."""
+    if not len(codes):
+        return 0.0
+    shares = torch.bincount((codes - codes.min()).long()).double() / len(codes)
+    return -float(torch.special.xlogy(shares, shares).sum()) / math.log(2)

@@ -1,0 +1,68 @@
+"""Codes of a rate: what they take, what they lose, and that they are rows like all others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from test_packing import drawn, loaded
+
+from autoprune.packing.codes import Uniform
+from autoprune.packing.rated import RATES, Rated, row_steps
+from autoprune.packing.squeezed import squeeze
+from autoprune.packing.writing import pack
+
+
+def entropy(codes: torch.Tensor) -> float:
+    shares = np.unique(codes.numpy(), return_counts=True)[1] / codes.numel()
+    return float(-(shares * np.log2(shares)).sum())
+
+
+@pytest.mark.parametrize("rate", [RATES[0], 2.2, 4.0, RATES[1]])
+def test_codes_take_what_was_asked_and_answer_as_their_values(rate: float) -> None:
+    values = drawn(300, 48, seed=0) * (0.3 * drawn(300, 1, seed=1)).exp()
+    codes = Rated(rate=rate).learn(values).code(values)
+    assert entropy(codes.codes) == pytest.approx(rate, abs=0.05)
+    inside = (codes.codes > 0) & (codes.codes < 2 ** int(codes.bits[0]) - 1)
+    off = (codes.values() - values)[inside].abs()
+    assert float(off.max()) <= 0.502 * float(codes.scale[0]) * codes.unit  # half of the distance between levels
+    table = loaded(pack(values, coded=codes))
+    torch.testing.assert_close(table.decode(torch.arange(300)), codes.values(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [3, 2])
+def test_they_lose_less_than_codes_of_whole_bits_in_fewer_bytes(bits: int) -> None:
+    values = drawn(4000, 64, seed=0)
+    plain = Uniform(bits=bits).learn(values).code(values)
+    codes = Rated(rate=entropy(plain.codes)).learn(values).code(values)
+    errors = [float((found.values() - values).square().sum()) for found in (codes, plain)]
+    assert errors[0] < errors[1]
+    written = [
+        sum(len(squeeze(tensor.tobytes())) for tensor in pack(values, coded=found).tensors.values())
+        for found in (codes, plain)
+    ]
+    assert written[0] < written[1]
+
+
+@pytest.mark.parametrize("kind", ["zeros", "none", "one", "spike"])
+def test_any_table_has_codes(kind: str) -> None:
+    values = {
+        "zeros": torch.zeros(5, 8),
+        "none": torch.zeros(0, 8),
+        "one": torch.full((1, 1), 0.3),
+        "spike": drawn(50, 8, seed=0).index_fill(0, torch.tensor([3]), 1e6),
+    }[kind]
+    codes = Rated(rate=2.0).learn(values).code(values)
+    assert torch.isfinite(codes.values()).all()
+    assert not codes.values()[values == 0].any()
+
+
+def test_steps_of_rows_follow_their_spread_and_reach_the_largest_value() -> None:
+    values = drawn(40, 500, seed=0) * torch.arange(1, 41)[:, None]
+    values[7, 7] = 1e4
+    steps = row_steps(values, 4.0, 63)
+    assert steps[7] == pytest.approx(1e4 / 63)
+    others = torch.arange(40) != 7
+    spread = values.std(1, correction=0)
+    assert float((steps / spread)[others].std()) < 1e-5
+    assert entropy((values / steps[:, None]).round()[others]) == pytest.approx(4.0, abs=0.1)
