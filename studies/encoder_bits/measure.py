@@ -35,28 +35,28 @@ from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
 
-LATIN = {"rows": {"sparsity": {"vocab": 0.078}}}
-"""Of the vocabulary what is no piece of a word in Latin letters: placeholders, and other scripts."""
+LATIN = {"rows": {"sparsity": {"vocab": 0.08}}}
+"""Of the vocabulary about what is no piece of a word in Latin letters: placeholders, and other scripts."""
 
 WORDS = 20
 """Of a document that `--part` reads."""
 
 
-def coded(word: float, body: float, *, compensate: bool = False, cut: bool = False) -> dict[str, Any]:
+def coded(word: float, body: float, *, cut: bool = False, **more: bool) -> dict[str, Any]:
     """The recipe of such bits."""
-    quantize = {"bits": {"word": word, "body": body}, **({"compensate": True} if compensate else {})}
+    quantize = {"bits": {"word": word, "body": body}, **more}
     return {**({"cut": LATIN} if cut else {}), "tune": {"quantize": quantize}, "runtime": "onnx"}
 
 
 RECIPES = {
     "8 bits": coded(8, 8),
     "4 bits": coded(4, 4),
-    "4 bits, compensated": coded(4, 4, compensate=True),
-    "the same, other scripts cut": coded(4, 4, compensate=True, cut=True),
-    "words 3 bits, body 4, compensated": coded(3, 4, compensate=True),
-    "words 3 bits, body 3.5 in the mean, compensated": coded(3, 3.5, compensate=True),
-    "3 bits": coded(3, 3),
-    "3 bits, compensated": coded(3, 3, compensate=True),
+    "4 bits, compensated": coded(4, 4, compensate=True, entropy=True),
+    "words 3 bits, body 4, compensated": coded(3, 4, compensate=True, entropy=True),
+    "words 3.0, body 4.8, compensated": coded(3.0, 4.8, compensate=True, entropy=True),
+    "words 2.2, body 4.0": coded(2.2, 4.0, entropy=True),
+    "the same, compensated, rare pieces cut": coded(2.2, 4.0, compensate=True, entropy=True, cut=True),
+    "words 2.0, body 3.6, compensated, rare pieces cut": coded(2.0, 3.6, compensate=True, entropy=True, cut=True),
 }
 
 

@@ -26,11 +26,16 @@ from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "words 4 bits, body 4": {"bits": {"word": 4, "body": 4}},
-    "words 4 bits, body 4, compensated": {"bits": {"word": 4, "body": 4}, "compensate": True},
-    "words 4 bits, body 3.5 in the mean, compensated": {"bits": {"word": 4, "body": 3.5}, "compensate": True},
+    "4 bits": {"bits": {"word": 4, "body": 4}},
+    "4 bits, compensated": {"bits": {"word": 4, "body": 4}, "compensate": True},
     "words 3 bits, body 4, compensated": {"bits": {"word": 3, "body": 4}, "compensate": True},
-    "words 4 bits, body 3, compensated": {"bits": {"word": 4, "body": 3}, "compensate": True},
+    "words 2.2, body 4.0": {"bits": {"word": 2.2, "body": 4.0}, "entropy": True},
+    "the same, compensated": {"bits": {"word": 2.2, "body": 4.0}, "compensate": True, "entropy": True},
+    "words 2.0, body 3.6, compensated": {
+        "bits": {"word": 2.0, "body": 3.6},
+        "compensate": True,
+        "entropy": True,
+    },
 }
 
 
