@@ -357,8 +357,6 @@ def test_a_model_with_more_weights_than_tables_is_not_taken_for_two(ratings: Pat
             r"task.model.item: there is no 'itm.npy' in .* Did you mean item.npy",
         ),
         (["task.model={model}", "task.model.global_bias=inf"], "a finite number must be given, but got inf"),
-        (["task.model={model}", "task.dim=32"], "task.dim: it is for models that are trained here, .* but got 32"),
-        (["task.model={model}", "task.temperature=0.2"], "task.temperature: it is for models that are trained here"),
     ],
 )
 def test_what_is_said_of_a_model_is_checked(ratings: Path, tmp_path: Path, overrides: list[str], said: str) -> None:

@@ -90,7 +90,9 @@ class Near:
     @property
     def text(self) -> str:
         """For people."""
-        short = ", ".join(f"{name} is not measured" if by is None else f"{name} by {by:.1%}" for name, by in self.misses)
+        short = ", ".join(
+            f"{name} is not measured" if by is None else f"{name} by {by:.1%}" for name, by in self.misses
+        )
         return f"#{self.point.number} {self.point.candidate.summary or 'baseline'}: {short}"
 
 
