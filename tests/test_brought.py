@@ -13,6 +13,7 @@ import safetensors.numpy
 import torch
 
 from autoprune.artifacts import artifact
+from autoprune.artifacts.served import serve
 from autoprune.config import compose_sections, structured
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.recipes.recipe import plan
@@ -205,6 +206,18 @@ def test_training_goes_on_from_the_tables(ratings: Path, tmp_path: Path) -> None
         moved = (tuned.tables[name].weight - table.weight).abs().max().item()
         assert 0 < moved < 0.1 * table.weight.abs().max().item()
     assert not torch.equal(tuned.tables["item"].bias, start.tables["item"].bias)
+
+
+def test_training_items_for_users_without_a_row_serves_these_better(ratings: Path, tmp_path: Path) -> None:
+    """Most users lose their row. Trained for the few that keep theirs alone, items gain half of it."""
+    worse = V + np.random.default_rng(1).normal(size=V.shape).astype(np.float32)
+    task = brought(ratings, write_arrays(tmp_path / "m", user=U, item=worse, item_bias=ITEM_BIAS))
+    found = {}
+    for epochs in (0, 60):
+        cut = {"rows": {"sparsity": {"user": 0.95}}, "schedule": "one_shot", "epochs": epochs}
+        served = serve(task.parts(made(task, {"prune": cut})))
+        found[epochs] = task.metrics[task.metric](task.score(served, "validation"))
+    assert found[60] > 1.25 * found[0]
 
 
 @pytest.mark.slow
