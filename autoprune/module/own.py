@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from autoprune.tasks.metric import Metric
 
 Rows = pd.DataFrame | Mapping[str, Any]
+"""Columns by name, equally long."""
 
 
 class ModuleTask(ABC):

@@ -55,7 +55,7 @@ def _opponents(seen: Tensor, items: int, count: int) -> tuple[Tensor, Tensor]:
     own, others = is_seen.nonzero()[:, 0], (~is_seen).nonzero()[:, 0]
     drawn = min(len(others), max(count - len(own), count // 4))
     logs = torch.zeros(len(own) + drawn)
-    if not drawn:  # of a small catalogue a batch has seen all
+    if not drawn:  # none are wanted, or the batch has seen the whole catalogue
         return own, logs
     logs[len(own) :] = math.log(len(others) / drawn)
     return torch.cat([own, others[torch.randint(len(others), (drawn,))]]), logs
