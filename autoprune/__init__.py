@@ -35,7 +35,7 @@ _HOMES = {
     "verify_study": "autoprune.api",
 }
 
-_ROOMS = {"metrics": "autoprune.module.metrics", "plots": "autoprune.views.plots", "testing": "autoprune.testing"}
+_ROOMS = {"metrics": "autoprune.metrics", "plots": "autoprune.views.plots", "testing": "autoprune.testing"}
 
 __all__ = [
     "AutopruneError",

@@ -18,7 +18,6 @@ from autoprune.fronts.front import Front
 from autoprune.overrides import at_home
 from autoprune.study.progress.progress import Watching
 from autoprune.study.search import search
-from autoprune.views.commands import verb_command
 from autoprune.views.phrases import best
 from autoprune.views.terminal import Watch, exit_codes, print_front, terminal
 
@@ -63,6 +62,6 @@ def _print_end(console: Console, front: Front) -> None:
     record = front.record
     print_front(console, front)
     if len(front) and front.pick().number:
-        pick, show = verb_command(record, "pick", "--to", "DIR"), verb_command(record, "show", "NUMBER")
+        pick, show = record.verb("pick", "--to", "DIR"), record.verb("show", "NUMBER")
         taken = f"(takes {best(front)}; any other: {show})"
         console.print(f"\nNext: {pick}    {taken}", highlight=False, markup=False, soft_wrap=True)

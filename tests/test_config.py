@@ -15,6 +15,7 @@ from autoprune.families import task_maker
 from autoprune.fronts.profiles import load_profile
 from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.space import Space
+from autoprune.study.definition import check_told
 from autoprune.study.job import run_study
 from autoprune.study.settings import StudyConfig
 
@@ -122,6 +123,7 @@ BAD = {
     "++space.base.width=3": r"space\.base\.width: the task's model has no such setting\. .*dim",
     "++presets.mine={quantize:{bits:5}}": r"presets\.mine\.quantize\.bits: one of 32, 8, 4",
     "++presets.mine={prune:{method:{dims:{sparsity:0.999}}}}": r"presets\.mine.*at least one dimension must stay",
+    "task.data.columns.rating=stars": r"^task\.data\.columns\.rating: ratings are read for task\.data\.min_rating",
 }
 
 
@@ -238,3 +240,32 @@ def test_a_study_is_named_as_a_folder_can_be(name: str) -> None:
 
     with pytest.raises(AutopruneError, match=r"study\.name: "):
         check_name(name)
+
+
+BROUGHT = {"name": "interactions", "model": {"path": "m"}}
+
+
+@pytest.mark.parametrize(
+    ("section", "typed", "said"),
+    [
+        (BROUGHT | {"dim": 64}, "dim", ": it is for models that are trained here, .* but got 64; leave it out"),
+        (BROUGHT | {"temperature": 0.2}, "", "temperature: it is for models that are trained here"),
+        (
+            BROUGHT | {"training": {"tuning_rate": 0.1}},
+            "training.learning_rate",
+            ".* whose rate is task.training.tuning",
+        ),
+        (BROUGHT | {"fold_in": {"steps": 3}}, "", "fold_in.steps: it is for models that are trained here"),
+        ({"name": "movielens", "fold_in": {"alpha": 1.0}}, "fold_in.steps", ": task.fold_in.alpha serves by a ridge"),
+        (
+            {"name": "encoder", "data": {"pairs": "lee", "scale": [0, 5]}},
+            "",
+            "data.scale: it is of pairs of your own",
+        ),
+        ({"name": "reranker"}, "training.patience", ": it ends the training of a dense model"),
+        ({"name": "words", "ids": "words.txt"}, "", "ids: it is of task.vectors, which is not given"),
+    ],
+)
+def test_what_would_be_without_effect_is_refused(section: dict[str, Any], typed: str, said: str) -> None:
+    with pytest.raises(AutopruneError, match=rf"^task\.{typed}{said}"):
+        check_told(section, [f"task.{typed}=0"] if typed else [])

@@ -13,7 +13,8 @@ from autoprune.packing.rows import PackedRows
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
-from autoprune.recommender.folding import folded, parted
+from autoprune.recommender.folding import AMONG, folded, parted
+from autoprune.recommender.loss import log_likelihood
 from autoprune.recommender.strangers import Strangers
 from autoprune.recommender.task import RecommenderTask
 
@@ -39,6 +40,15 @@ def test_what_is_told_is_not_asked_for_and_who_told_nothing_is_asked_nothing() -
     assert not (told & guessed).any()
     assert set(owner[guessed].tolist()) <= set(owner[told].tolist())
     assert 0 < len(guessed.nonzero()) < len((~told).nonzero())
+
+
+def test_of_what_nobody_has_left_to_guess_nothing_is_learned() -> None:
+    users, items = torch.ones(2, 3, requires_grad=True), torch.ones(4, 3)
+    nothing = torch.empty(0, dtype=torch.long)
+    found = log_likelihood(users, items, nothing, nothing, drawn=AMONG)
+    found.backward()
+    assert found == 0
+    assert not users.grad.any()
 
 
 def test_training_items_for_users_without_a_row_serves_these_better(task: RecommenderTask, context: Context) -> None:

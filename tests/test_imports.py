@@ -34,8 +34,9 @@ ROOMS = {
     "steps": "step importance layers width rows dims l1 magnitude compensation sharing quantize product tiers store",
     "artifacts": "manifest whole exported inside served tensor_file artifact formats",
     "exports": "tables arrays faiss_index",
-    "tasks": "metric benchmarks task",
-    "recommender": "histories beside asked strangers folding loss ranking data data.looks data.columns data.text "
+    "tasks": "metric ranking benchmarks task",
+    "metrics": "",
+    "recommender": "histories beside asked strangers folding loss data data.looks data.columns data.text "
     "data.delimited data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk "
     "served model task pieces sides trained matching brought make",
     "encoder": "settings source checkpoint countdown prompts similarity stored vocabulary tokenizer functional "
@@ -48,7 +49,7 @@ ROOMS = {
     "reranker.asking reranker.benchmarks reranker.labelled reranker.config reranker.task reranker.make reranker",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
     "judging task make formats static_format",
-    "module": "lookup tables served metrics own source declared epoch model config task make",
+    "module": "lookup tables served own source declared epoch model config task make",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
     "measure": "measurement student reading timing judge",
     "record": "storage journal archive looks failures folder point unfinished record",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_the_nearest_misses_least(record: Record) -> None:
     found = front.infeasible()
     whole = [point for point in record.points[1:] if not point.candidate.rejected]
     worst = [max(front.requirements.violations(point.found).values()) for point in whole]
-    assert max(found.nearest[0][1].values()) == min(worst)
+    assert max(found.nearest[0].violations.values()) == min(worst)
     assert len(found.nearest) == 3
 
 
@@ -104,7 +105,7 @@ def test_advice_is_enough_although_decimals_are_rounded(tmp_path: Path) -> None:
             continue
         ratio = point.found["size_bytes"].ratio
         strict = Limits(ceilings=[f"size_bytes={ratio * 0.5:.17g}x"]).requirements(record)
-        flags = explain([record.points[0], point], strict).loosenings
+        flags = explain([record.points[0], point], strict, measuring="").loosenings
         assert len(flags) == 1
         assert Limits(ceilings=[flags[0].flag.removeprefix("--max ")]).requirements(record).hold(point.found)
 
@@ -128,3 +129,17 @@ def test_doubt_is_told_from_loss_and_the_way_out_works(tmp_path: Path) -> None:
     assert missed.by_value == "--floor quality=0.99x"
     by_value = Front(record, loosened([missed.by_value]))
     assert sum(bool(point.number) for point in by_value.feasible) >= len(doubted)
+
+
+def test_what_was_not_timed_is_said_with_the_command_that_times_it(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "s", 6, requirements={"latency_ms": {"max": "0.9x"}}, verified=False)
+    lines = [json.loads(line) for line in made.archive.path.read_text().splitlines()]
+    for line in lines[1:]:
+        line["measurements"][0]["latency"] = {}
+    made.archive.path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    definition = made.folder / "study.yaml"
+    definition.write_text(definition.read_text().replace("    - latency\n", ""))
+    found = Front(Record(made.folder)).infeasible()
+    command = f"autoprune verify s --all --runs {tmp_path}"
+    assert f"latency_ms: not measured of 5 of 5; this does it: {command}\nNearest misses:\n  #" in found.text
+    assert found.nearest[0].text.endswith(": latency_ms is not measured")

@@ -27,8 +27,8 @@ from autoprune.measure.timing import (
     paired_latency,
 )
 from autoprune.models.model import Model
-from autoprune.recommender.ranking import ranking_metrics
 from autoprune.recommender.task import RecommenderTask
+from autoprune.tasks.ranking import ranking_metrics
 
 MATRIX = torch.ones(128, 128)
 

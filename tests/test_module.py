@@ -329,7 +329,12 @@ def test_what_is_wrong_in_the_file_names_the_line(tmp_path: Path, before: str, a
     ("before", "after", "words"),
     [
         (SCORE, 'return pd.DataFrame({"chance": chance * np.nan,', "100 of 100 rows have NaN in column 'chance'"),
-        (SCORE, 'return dict({"chance": chance,', r"must return a pandas.DataFrame with rows, but got dict"),
+        (SCORE, 'return list({"chance": chance,', r"must return columns of rows, a mapping or .*, but got list"),
+        (
+            SCORE,
+            'return dict({"odd": chance[1:], "chance": chance,',
+            r"score\(.* failed with ValueError: .* same length",
+        ),
         (SCORE, 'return pd.DataFrame({"luck": chance,', r"metric chance of score.* failed with KeyError: 'chance'"),
         ('"user": user}', '"who": user}', "has no column 'user', which slices names"),
         ('"early", "late")\n        return', '"early", "night")\n        return', "does not name 'night'"),

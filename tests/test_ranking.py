@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.errors import AutopruneError
-from autoprune.recommender.ranking import KINDS, RankingMetric, longest_list, ranking_metrics
+from autoprune.tasks.ranking import KINDS, RankingMetric, longest_list, ranking_metrics
 
 
 def frame(targets: dict[int, list[float]]) -> pd.DataFrame:

@@ -137,7 +137,7 @@ def test_places_stand_for_numbers_where_one_is_missing(tmp_path: Path) -> None:
     falls = [[numbers[place], reason] for place, reason in made["falls"]["list"]]
     assert falls == [[fall.point.number, fall.reason] for fall in front.falls]
     nearest = [numbers[place] for place, _ in made["infeasible"]["nearest"]]
-    assert nearest == [point.number for point, _ in front.infeasible().nearest]
+    assert nearest == [near.point.number for near in front.infeasible().nearest]
     for number, command in zip(numbers, made["points"]["command"], strict=True):
         assert f"study.name=demo-{number}" in command
 

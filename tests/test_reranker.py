@@ -187,10 +187,12 @@ def test_documents_are_ranked_and_bad_ones_refused(dense: Path) -> None:
     scores = served.predict([("cold winter", document) for document in documents])
     assert [one.place for one in found] == np.argsort(-scores, kind="stable").tolist()
     assert served.rank("cold winter", documents, top_k=2) == found[:2]
+    assert served.rank("cold winter", documents, top_k=np.int64(2), batch_size=np.int32(3)) == found[:2]  # type: ignore[arg-type]
     assert served.rank("cold winter", []) == []
     for call, said in (
         (lambda: served.rank(["a"], documents), "the query is a text"),  # type: ignore[arg-type]
         (lambda: served.rank("a", "one text"), "a list of documents"),
+        (lambda: served.rank("a", {"id": "a text"}), "in which each has a place"),  # type: ignore[arg-type]
         (lambda: served.rank("a", ["b", None]), "texts are strings"),  # type: ignore[list-item]
         (lambda: served.rank("a", documents, top_k=0), "top_k >= 1"),
         (lambda: served.predict(["one text"]), "a pair is two texts"),  # type: ignore[list-item]

@@ -19,7 +19,7 @@ from autoprune.overrides import at_home
 from autoprune.record.archive import ROUNDS
 from autoprune.record.point import Point
 from autoprune.record.record import Record
-from autoprune.views.commands import placeless, verb_command
+from autoprune.views.commands import placeless
 from autoprune.views.front_json import front_json
 from autoprune.views.phrases import beyond, byte_count, standing, verifying
 from autoprune.views.rows import front_csv
@@ -111,7 +111,7 @@ def record(
 
     for path in write(Front(study), to):
         sys.stdout.write(f"wrote {path}\n")
-    unsaid = [] if study.baseline.verified else [f"verify the front on test data: {verb_command(study, 'verify')}"]
+    unsaid = [] if study.baseline.verified else [f"verify the front on test data: {study.verb('verify')}"]
     if not (to / "README.md").exists():
         unsaid.append(f"write {to / 'README.md'}: what was asked, what was learned (what failed too), on which machine")
     for line in unsaid:

@@ -8,9 +8,12 @@ from typing import ClassVar
 
 from autoprune.encoder.workloads import read_workloads
 from autoprune.errors import AutopruneError, unknown
-from autoprune.tasks.task import Training
+from autoprune.tasks.task import LOOKED_AT, Training
 
 PRECISIONS = ("float32", "bfloat16")
+
+LEE = "lee"
+"""In place of a path of pairs: those that come inside gensim."""
 
 VALIDATION_DOCUMENTS, FEWEST_DOCUMENTS, ALL = 2000, 100, "all"
 
@@ -76,6 +79,10 @@ class TextConfig:
     seed: int = 0
     training: Training = field(default_factory=Training)
 
+    def idle(self) -> dict[str, str]:
+        """What changes nothing beside the rest, dotted, and why."""
+        return dict.fromkeys(LOOKED_AT, "it ends the training of a dense model, and this one comes trained")
+
     def check(self) -> None:
         """Refuses what cannot be.
 
@@ -126,6 +133,14 @@ class EncoderConfig(TextConfig):
     matryoshka: bool | None = None
     workloads: dict[str, str] | None = None
     training: Training = field(default_factory=lambda: Training(learning_rate=3e-4, warmup=50, decay=True, epochs=0))
+
+    def idle(self) -> dict[str, str]:
+        found, data = super().idle(), self.data
+        if data.retrieval is None:
+            found["data.documents"] = "it is of task.data.retrieval, which is not given"
+        if data.pairs in (None, LEE) and data.path is None:
+            found["data.scale"] = "it is of pairs of your own (task.data.pairs), and none are given"
+        return found
 
     def check(self) -> None:
         super().check()

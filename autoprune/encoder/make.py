@@ -9,7 +9,7 @@ from autoprune.encoder.benchmarks.classification import read_classification
 from autoprune.encoder.benchmarks.pairs import lee_pairs, read_pairs
 from autoprune.encoder.benchmarks.retrieval import read_retrieval
 from autoprune.encoder.bert import read_encoder
-from autoprune.encoder.config import EncoderConfig
+from autoprune.encoder.config import LEE, EncoderConfig
 from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.texts import packaged_texts, read_texts
 from autoprune.errors import AutopruneError, doing
@@ -18,9 +18,6 @@ from autoprune.tasks.task import TaskMaker
 
 PACKAGES = ("tokenizers", "transformers", "onnx", "onnxruntime", "sklearn")
 """That come with the extra `text`."""
-
-LEE = "lee"
-"""In place of a path of pairs: those that come inside gensim."""
 
 
 def make_encoder(config: EncoderConfig) -> EncoderTask:
@@ -79,5 +76,5 @@ def _read_benchmarks(config: EncoderConfig) -> list[Benchmark]:
 
 LOCATED = ("data.path", "model", "texts", "data.pairs", "data.retrieval", "data.classification")
 
-ENCODER = TaskMaker(config=EncoderConfig, make=make_encoder, located=LOCATED)
-STSB = TaskMaker(config=EncoderConfig, make=make_stsb, located=LOCATED)
+ENCODER = TaskMaker(config=EncoderConfig, make=make_encoder, idle=EncoderConfig.idle, located=LOCATED)
+STSB = TaskMaker(config=EncoderConfig, make=make_stsb, idle=EncoderConfig.idle, located=LOCATED)

@@ -21,6 +21,7 @@ from autoprune.encoder.tokenizer import Text, Tokenizer, side_by_side, unmarked
 from autoprune.errors import AutopruneError
 from autoprune.fits import fits
 from autoprune.machine import threads
+from autoprune.packing.ids import plain_id
 
 Vectors = NDArray[np.float32]
 
@@ -45,6 +46,18 @@ SETTINGS: dict[str, Any] = {
     "outside": dict[str, list[Any]] | None,
 }
 """What a manifest must say, and of what type it is; that which may be None may be absent."""
+
+
+def how_many(given: object, what: str) -> int:
+    """The number that is meant, which may come in any type of numbers.
+
+    Raises:
+        AutopruneError: it is no whole number from 1 on.
+    """
+    count = plain_id(given)
+    if not isinstance(count, int) or count < 1:
+        raise AutopruneError(f"{what} >= 1 must hold, but got {given!r}.")
+    return count
 
 
 class TextModel(Served):
@@ -143,8 +156,7 @@ class SentenceEncoder(TextModel):
         if isinstance(texts, str):
             only: NDArray[Any] = self.encode([texts], role=role)[0]
             return only
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise AutopruneError(f"encode: batch_size >= 1 must hold, but got {batch_size!r}.")
+        batch_size = how_many(batch_size, "encode: batch_size")
         if not isinstance(texts, Iterable):
             raise AutopruneError(f"encode: a text or a list of texts must be given, but got {texts!r}.")
         texts = list(texts)

@@ -234,7 +234,7 @@ class Front:
 
     def infeasible(self) -> Infeasible:
         """Why nothing, or so little, is feasible."""
-        return explain(self.candidates, self.requirements)
+        return explain(self.candidates, self.requirements, measuring=self.record.verb("verify", "--all"))
 
     def explain_empty(self) -> str:
         """Why nothing is feasible, or nothing held, as a text for people."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,6 +70,33 @@ class Loosening:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Near:
+    """A candidate that misses the least.
+
+    Attributes:
+        violations: what it misses of each requirement, as a share of the limit; at most 0 where that holds.
+        unmeasured: the readings that are required and that it lacks, such as latency that the search did not time.
+    """
+
+    point: Point
+    violations: dict[str, float]
+    unmeasured: list[str]
+
+    @property
+    def misses(self) -> list[tuple[str, float | None]]:
+        """What keeps it from being feasible, and by what share of the limit; None: not measured."""
+        return [(text, by) for text, by in self.violations.items() if by > 0] + [(one, None) for one in self.unmeasured]
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        short = ", ".join(
+            f"{name} is not measured" if by is None else f"{name} by {by:.1%}" for name, by in self.misses
+        )
+        return f"#{self.point.number} {self.point.candidate.summary or 'baseline'}: {short}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Infeasible:
     """Why nothing is feasible.
 
@@ -76,7 +104,9 @@ class Infeasible:
         candidates: how many were measured or rejected, without the baseline if there are others.
         rejected: how many of them were given up early.
         missed: what was missed, most often first.
-        nearest: the candidates that miss the least, with their violations as shares of the limits.
+        unmeasured: the readings that are required and that some lack, with how many.
+        measuring: the command that measures them.
+        nearest: the candidates that miss the least.
         loosenings: the smallest change of each single requirement that would be enough, the smallest first.
         together: flags that make the nearest candidate feasible, where no single one does.
     """
@@ -84,7 +114,9 @@ class Infeasible:
     candidates: int
     rejected: int
     missed: list[Missed]
-    nearest: list[tuple[Point, dict[str, float]]]
+    unmeasured: dict[str, int]
+    measuring: str
+    nearest: list[Near]
     loosenings: list[Loosening]
     together: list[str]
 
@@ -98,16 +130,15 @@ class Infeasible:
             spread = f"by {one.least:.1%} of the limit at best, {one.median:.1%} in the median"
             lines.append(f"  {one.text}: missed by {one.times} of {self.candidates}, {spread}")
             lines += [f"    {one.words}"] if one.words else []
-        lines.append("Nearest misses:")
-        for point, violations in self.nearest:
-            short = ", ".join(f"{text} by {by:.1%}" for text, by in violations.items() if by > 0)
-            lines.append(f"  #{point.number} {point.candidate.summary or 'baseline'}: {short}")
+        for name, times in self.unmeasured.items():
+            lines.append(f"  {name}: not measured of {times} of {self.candidates}; this does it: {self.measuring}")
+        lines += ["Nearest misses:", *(f"  {near.text}" for near in self.nearest)]
         if self.loosenings:
             lines.append("One of these alone would make something feasible:")
             lines += [f"  {one.flag}  ({point_summary(one.point)}, instead of {one.text})" for one in self.loosenings]
         elif self.together:
             lines.append("No single change is enough; together these would be:")
-            lines.append(f"  {' '.join(self.together)}  ({point_summary(self.nearest[0][0])})")
+            lines.append(f"  {' '.join(self.together)}  ({point_summary(self.nearest[0].point)})")
         lines.append(f"Loosen a requirement, take another profile (--for), or {SEARCH_ON}.")
         return "\n".join(lines)
 
@@ -117,28 +148,30 @@ def point_summary(point: Point) -> str:
     return f"candidate {point.number}: {point.candidate.summary or 'baseline'}"
 
 
-def explain(points: Sequence[Point], requirements: Requirements) -> Infeasible:
+def explain(points: Sequence[Point], requirements: Requirements, *, measuring: str) -> Infeasible:
     """What keeps candidates from being feasible, by the search's measurements.
 
     Args:
         points: all candidates of a study, the baseline first.
         requirements: what must hold.
+        measuring: the command that measures what the search did not.
     """
     judged = [point for point in points if point.number] or list(points)
     missed = [one for item in requirements.items if (one := _missed(item, judged))]
     whole = [point for point in judged if not point.candidate.rejected]
-    nearest = sorted(
-        ((point, requirements.violations(point.found)) for point in whole), key=lambda pair: _miss(pair[1])
-    )
+    nearest = sorted((_near(point, requirements) for point in whole), key=_miss)
+    unmeasured = Counter(name for near in nearest for name in near.unmeasured)
     loosenings = [found for item in requirements.items if (found := _loosen(item, requirements, whole))]
-    last = [item for item in requirements.items if nearest and nearest[0][1].get(item.text, 0.0) > 0]
+    last = [item for item in requirements.items if nearest and nearest[0].violations.get(item.text, 0.0) > 0]
     return Infeasible(
         candidates=len(judged),
         rejected=sum(bool(point.candidate.rejected) for point in judged),
         missed=sorted(missed, key=lambda one: -one.times),
+        unmeasured=dict(unmeasured),
+        measuring=measuring,
         nearest=nearest[:NEAREST],
         loosenings=[found for _, found in sorted(loosenings, key=lambda pair: pair[0])],
-        together=[_flag(item, nearest[0][0]) for item in last],
+        together=[_flag(item, nearest[0].point) for item in last],
     )
 
 
@@ -160,8 +193,13 @@ def _missed(item: Requirement, points: Sequence[Point]) -> Missed | None:
     )
 
 
-def _miss(violations: dict[str, float]) -> tuple[float, float]:
-    beyond = [max(0.0, by) for by in violations.values()]
+def _near(point: Point, requirements: Requirements) -> Near:
+    violations, unmeasured = requirements.violations(point.found), requirements.unmeasured(point.found)
+    return Near(point=point, violations=violations, unmeasured=unmeasured)
+
+
+def _miss(near: Near) -> tuple[float, float]:
+    beyond = [max(0.0, by) for by in near.violations.values()]
     return max(beyond, default=0.0), sum(beyond)
 
 

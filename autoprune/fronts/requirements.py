@@ -169,6 +169,10 @@ class Requirements:
         """By requirement text, in one order; what is not measured yet is left out."""
         return {item.text: item.violation(found[item.reading]) for item in self.items if item.reading in found}
 
+    def unmeasured(self, found: Mapping[str, Reading]) -> list[str]:
+        """The readings that are required, and not measured yet."""
+        return list(dict.fromkeys(item.reading for item in self.items if item.reading not in found))
+
     def hold(self, found: Mapping[str, Reading]) -> bool:
         """Whether everything is measured and nothing is violated."""
         return all(item.reading in found and item.violation(found[item.reading]) <= 0 for item in self.items)

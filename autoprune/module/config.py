@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoprune.tasks.task import Training
+from autoprune.tasks.task import LOOKED_AT, Training
 
 
 @dataclass(kw_only=True)
@@ -37,6 +37,11 @@ class ModuleConfig:
     def arguments(self) -> dict[str, Any]:
         """What the class in the file is made with."""
         return self.options if self.data.path is None else {**self.options, "data": self.data.path}
+
+    def idle(self) -> dict[str, str]:
+        """What changes nothing beside the rest, dotted, and why."""
+        why = "it ends the training of a dense model, and task.training.epochs=0 says that load() gives it trained"
+        return {} if self.training.epochs else dict.fromkeys(LOOKED_AT, why)
 
     def check(self) -> None:
         """Refuses what cannot be.

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from autoprune.errors import AutopruneError, Diverged
-from autoprune.module.metrics import Function
+from autoprune.metrics import Function
 from autoprune.module.own import ModuleTask
 from autoprune.tasks.metric import Metric
 

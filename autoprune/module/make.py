@@ -48,4 +48,4 @@ def _digest(path: Path) -> str:
     return found.hexdigest()
 
 
-MODULE = TaskMaker(config=ModuleConfig, make=make_module, located=("file", "data.path"))
+MODULE = TaskMaker(config=ModuleConfig, make=make_module, idle=ModuleConfig.idle, located=("file", "data.path"))

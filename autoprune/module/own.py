@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from autoprune.tasks.metric import Metric
 
+Rows = pd.DataFrame | Mapping[str, Any]
+"""Columns by name, equally long."""
+
 
 class ModuleTask(ABC):
     """A task around any `nn.Module`: how it is loaded, what it learns from, how it is scored and asked.
@@ -67,7 +70,7 @@ class ModuleTask(ABC):
         """The loss of one batch, a scalar with a gradient."""
 
     @abstractmethod
-    def score(self, module: Any, split: str) -> pd.DataFrame:
+    def score(self, module: Any, split: str) -> Rows:
         """Rows that every metric and slice is computed from.
 
         Args:
@@ -75,19 +78,19 @@ class ModuleTask(ABC):
             split: `validation` (what the search sees) or `test`.
 
         Returns:
-            The columns that metrics and slices name; and perhaps `unit`, which says what counts as one observation,
-            such as a user; without it each row is one.
+            The columns that metrics and slices name, as a mapping from names to arrays or as a DataFrame; and perhaps
+            `unit`, which says what counts as one observation, such as a user; without it each row is one.
         """
 
     @abstractmethod
     def workloads(self, module: Any) -> dict[str, Callable[[], object]]:
         """What is timed, by name, in the order of `workload_names`: each call is one request."""
 
-    def look(self, module: Any) -> pd.DataFrame:
+    def look(self, module: Any) -> Rows:
         """Rows as `score` gives them, on a part of validation that is quickly asked: by default all of it."""
         return self.score(module, "validation")
 
-    def perturb(self, module: Any, split: str, perturbation: str) -> pd.DataFrame:
+    def perturb(self, module: Any, split: str, perturbation: str) -> Rows:
         """Rows as `score` gives them, with the same requests made harder, in one of the ways of `perturbations`."""
         raise NotImplementedError(f"perturb() must be defined, for perturbations names {perturbation!r}")
 

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from autoprune.artifacts.served import Parts
 from autoprune.errors import AutopruneError, Diverged, RecipeError, nearest, unknown
+from autoprune.metrics import UNIT
 from autoprune.models.context import Context
 from autoprune.module.config import ModuleConfig
 from autoprune.module.declared import check_rows, declared
 from autoprune.module.epoch import Epoch, digest_of, seeded
-from autoprune.module.metrics import UNIT
 from autoprune.module.model import Adopted
-from autoprune.module.own import ModuleTask
+from autoprune.module.own import ModuleTask, Rows
 from autoprune.module.served import ServedModule
 from autoprune.module.source import Source
 from autoprune.tasks.task import Task
@@ -218,14 +218,16 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     def look(self, served: ServedModule) -> pd.DataFrame:
         return self._asked(served, "look()", self.own.look)
 
-    def _asked(self, served: ServedModule, what: str, ask: Callable[[nn.Module], pd.DataFrame]) -> pd.DataFrame:
+    def _asked(self, served: ServedModule, what: str, ask: Callable[[nn.Module], Rows]) -> pd.DataFrame:
         module = self._module(served)
         with torch.no_grad(), seeded(0), self._source.running(what):
-            rows = ask(module)
+            given = ask(module)
+            rows = pd.DataFrame(given) if isinstance(given, Mapping) else given
         if not isinstance(rows, pd.DataFrame) or not len(rows):
-            given = "an empty one" if isinstance(rows, pd.DataFrame) else type(rows).__name__
+            kind = "an empty one" if isinstance(rows, pd.DataFrame) else type(rows).__name__
             raise AutopruneError(
-                f"{self._source.path.name}: {what} must return a pandas.DataFrame with rows, but got {given}."
+                f"{self._source.path.name}: {what} must return columns of rows, a mapping or a pandas.DataFrame, but "
+                f"got {kind}."
             )
         rows = rows.reset_index(drop=True)
         rows = rows if UNIT in rows.columns else rows.assign(**{UNIT: np.arange(len(rows))})

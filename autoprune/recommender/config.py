@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from autoprune.errors import AutopruneError, unknown
 from autoprune.recommender.data.columns import Columns
-from autoprune.tasks.task import Training
+from autoprune.tasks.task import LOOKED_AT, Training
 
 WIDEST = 4096
 
-TRAINED_HERE = ("dim", "noise", "temperature", "popularity")
+TRAINED_HERE = ("dim", "noise", "temperature", "popularity", "training.epochs", *LOOKED_AT)
 """What says how a dense model is trained here, and nothing of one that was brought."""
 
 SCORES = ("dot", "cosine")
@@ -97,6 +97,18 @@ class RecommenderConfig:
     training: Training = field(default_factory=lambda: Training(tuning_rate=0.001))
     fold_in: FoldIn = field(default_factory=FoldIn)
 
+    def idle(self) -> dict[str, str]:
+        """What changes nothing beside the rest, dotted, and why."""
+        found = {}
+        if self.model.path is not None:
+            here = "it is for models that are trained here, and changes nothing of the tables of task.model"
+            found = dict.fromkeys((*TRAINED_HERE, "fold_in.steps"), here)
+            if self.training.tuning_rate is not None:
+                found["training.learning_rate"] = f"{here}, whose rate is task.training.tuning_rate"
+        if self.fold_in.alpha is not None:
+            found["fold_in.steps"] = "task.fold_in.alpha serves by a ridge regression, which takes no steps"
+        return found
+
     def check(self) -> None:
         """Refuses what cannot be.
 
@@ -107,12 +119,6 @@ class RecommenderConfig:
         given = [name for name, value in vars(self.model).items() if value is not None]
         if given and self.model.path is None:
             raise AutopruneError(f"task.model.{given[0]}: task.model=FOLDER says where it lies, and must be given too.")
-        idle = [name for name in TRAINED_HERE if getattr(self, name) != getattr(RecommenderConfig, name)]
-        if self.model.path is not None and idle:
-            raise AutopruneError(
-                f"task.{idle[0]}: it is for models that are trained here, and changes nothing of the tables of "
-                f"task.model, but got {getattr(self, idle[0])}; leave it out."
-            )
         if self.model.score not in (None, *SCORES):
             raise unknown("task.model.score", self.model.score, SCORES)
         if self.training.epochs < 1:
@@ -176,3 +182,11 @@ class InteractionsConfig(RecommenderConfig):
 
     name: str = "interactions"
     data: InteractionsData = field(default_factory=InteractionsData)
+
+    def idle(self) -> dict[str, str]:
+        found = super().idle()
+        if self.data.min_rating is None:
+            found["data.columns.rating"] = "ratings are read for task.data.min_rating alone, which is not given"
+        if self.data.split == "random":
+            found["data.columns.timestamp"] = "task.data.split=random asks for no times"
+        return found

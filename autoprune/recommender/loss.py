@@ -24,6 +24,8 @@ def log_likelihood(users: Tensor, items: Tensor, owner: Tensor, seen: Tensor, *,
     """
     # Of user u with items H: Σ_H log softmax = u·Σ_H v - |H| log Σ exp(u·v).
     sums = torch.zeros_like(users).index_add(0, owner, items.index_select(0, seen))
+    if not len(seen):
+        return (users * sums).sum()  # 0: nothing competes with nothing
     counts = torch.bincount(owner, minlength=len(users)).to(users)
     opposed = users
     if len(items) > drawn:
@@ -53,7 +55,9 @@ def _opponents(seen: Tensor, items: int, count: int) -> tuple[Tensor, Tensor]:
     own, others = is_seen.nonzero()[:, 0], (~is_seen).nonzero()[:, 0]
     drawn = min(len(others), max(count - len(own), count // 4))
     logs = torch.zeros(len(own) + drawn)
-    logs[len(own) :] = math.log(len(others) / max(drawn, 1))
+    if not drawn:  # none are wanted, or the batch has seen the whole catalogue
+        return own, logs
+    logs[len(own) :] = math.log(len(others) / drawn)
     return torch.cat([own, others[torch.randint(len(others), (drawn,))]]), logs
 
 

@@ -91,5 +91,7 @@ def _check_seed(seed: int) -> None:
 
 BROUGHT = tuple(f"model.{entry.name}" for entry in dataclasses.fields(ModelFiles))
 
-MOVIELENS = TaskMaker(config=MovielensConfig, make=make_movielens, located=BROUGHT)
-INTERACTIONS = TaskMaker(config=InteractionsConfig, make=make_interactions, located=("data.path", *BROUGHT))
+MOVIELENS = TaskMaker(config=MovielensConfig, make=make_movielens, idle=MovielensConfig.idle, located=BROUGHT)
+INTERACTIONS = TaskMaker(
+    config=InteractionsConfig, make=make_interactions, idle=InteractionsConfig.idle, located=("data.path", *BROUGHT)
+)

@@ -26,9 +26,9 @@ from autoprune.recommender.config import WIDEST, RecommenderConfig
 from autoprune.recommender.data.interactions import Interactions
 from autoprune.recommender.loss import SOFTMAX_USERS, log_likelihood
 from autoprune.recommender.model import Factorization, random_factorization
-from autoprune.recommender.ranking import longest_list, ranking_metrics
 from autoprune.recommender.served import Recommender
 from autoprune.recommender.targets import ASIDES, PERTURBATIONS, SLICES, Targets
+from autoprune.tasks.ranking import longest_list, ranking_metrics
 from autoprune.tasks.task import Task
 
 SCORE_USERS = 256

@@ -230,6 +230,12 @@ class Record:
         lost = {name: ratio for name, ratio in found.items() if ratio < point.known["worst_slice"].ratio}
         return min(lost.items(), key=lambda entry: entry[1]) if lost else None
 
+    def verb(self, verb: str, *more: str) -> str:
+        """The command line of a verb on the study, wherever it lies."""
+        runs = self.folder.parent
+        elsewhere = ["--runs", str(runs)] if runs != Path("runs") else []
+        return shlex.join(["autoprune", verb, self.name, *more, *elsewhere])
+
     def command(self, point: Point) -> str:
         """The command line that makes and measures a candidate again, alone beside the baseline."""
         kept = [self._told_here(override) for override in self.overrides if SHAPING.match(override)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import operator
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -15,7 +16,7 @@ from autoprune.arguments import overridden
 from autoprune.config import structured
 from autoprune.errors import AutopruneError, doing
 from autoprune.families import task_maker
-from autoprune.overrides import at_home
+from autoprune.overrides import at_home, key_of
 from autoprune.recipes.recipe import digest
 from autoprune.record.record import Record
 from autoprune.study.settings import StudyConfig
@@ -150,6 +151,24 @@ def make_task(section: Mapping[str, Any]) -> Task:
     maker = _maker(section)
     with doing("task: what it is made of cannot be read"):
         return maker.make(structured(maker.config, _at_home(section, maker.located), "task"))
+
+
+def check_told(section: Mapping[str, Any], overrides: Collection[str]) -> None:
+    """Refuses what people tell a task without effect: what they typed, or what is not the default.
+
+    Args:
+        section: the config's.
+        overrides: what was typed.
+
+    Raises:
+        AutopruneError: there is such an entry; the message says why it has no effect.
+    """
+    maker, typed = _maker(section), {key_of(override) for override in overrides}
+    config, usual = structured(maker.config, section, "task"), maker.config()
+    for path, why in maker.idle(config).items():
+        given, default = (operator.attrgetter(path)(one) for one in (config, usual))
+        if f"task.{path}" in typed or given != default:
+            raise AutopruneError(f"task.{path}: {why}, but got {given!r}; leave it out.")
 
 
 def check_name(name: str) -> None:

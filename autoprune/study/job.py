@@ -24,7 +24,7 @@ from autoprune.record.folder import GO_ON, driving, open_folder
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.record.storage import kept
-from autoprune.study.definition import Definition, make_task
+from autoprune.study.definition import Definition, check_told, make_task
 from autoprune.study.driver import Driver, Recipes
 from autoprune.study.evaluation.evaluate import Evaluator
 from autoprune.study.executors.executor import Executor
@@ -85,6 +85,7 @@ def run_study(
     """
     config, watch = study_config(sections), watch or Watching()
     place = executor_config(sections)
+    check_told(sections["task"], overrides)
     deadline = deadline or time_of(config)
     begun = _begin(sections, config, working=watch.working, note=watch.note, deadline=deadline)
     definition, evaluator, task = begun.definition, begun.evaluator, begun.evaluator.task

@@ -76,6 +76,10 @@ class Training:
                 raise AutopruneError(f"task.training.{name} >= 1 must hold, but got {getattr(self, name)}.")
 
 
+LOOKED_AT = ("training.evaluate_every", "training.patience")
+"""Entries of `Training` that say when the training of a dense model ends, and nothing where that comes trained."""
+
+
 class Learning(ABC, Generic[M]):
     """What a model learns from.
 
@@ -244,10 +248,13 @@ class TaskMaker(Generic[C]):
     Attributes:
         config: a dataclass whose fields, types and defaults are the entries of the config's section.
         make: from such a config.
+        idle: entries that change nothing beside the others of a config, dotted, and why; nobody is left to believe that
+            they do.
         located: entries that say where something lies, dotted. What lies there is part of the task's fingerprint, so
             that a study goes on wherever it is moved.
     """
 
     config: type[C]
     make: Callable[[C], Task]
+    idle: Callable[[C], Mapping[str, str]] = lambda config: {}
     located: tuple[str, ...] = ()

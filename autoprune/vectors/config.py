@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from autoprune.errors import AutopruneError, unknown
-from autoprune.tasks.task import Training
+from autoprune.tasks.task import LOOKED_AT, Training
 from autoprune.vectors.similarity import SIMILARITIES
 
 FEWEST_JUDGED = 10
@@ -44,6 +44,10 @@ class VectorsConfig:
     seed: int = 0
     training: Training = field(default_factory=lambda: Training(learning_rate=1e-3, epochs=0))
 
+    def idle(self) -> dict[str, str]:
+        """What changes nothing beside the rest, dotted, and why."""
+        return dict.fromkeys(LOOKED_AT, "it ends the training of a dense model, and vectors come trained")
+
     def check(self) -> None:
         """Refuses what cannot be.
 
@@ -78,3 +82,7 @@ class WordsConfig(VectorsConfig):
     texts: list[str] | None = None
     pairs: list[str] | None = None
     analogies: str | None = None
+
+    def idle(self) -> dict[str, str]:
+        packaged = "it is of task.vectors, which is not given; the packaged GloVe knows its words"
+        return super().idle() | (dict.fromkeys(("array", "ids"), packaged) if self.vectors is None else {})

@@ -220,5 +220,10 @@ def _path(named: str | None) -> Path | None:
 
 LOCATED = ("vectors", "ids", "queries", "relevant", "counts")
 
-VECTORS = TaskMaker(config=VectorsConfig, make=make_vectors, located=LOCATED)
-WORDS = TaskMaker(config=WordsConfig, make=make_words, located=(*LOCATED, "texts", "pairs", "analogies"))
+VECTORS = TaskMaker(config=VectorsConfig, make=make_vectors, idle=VectorsConfig.idle, located=LOCATED)
+WORDS = TaskMaker(
+    config=WordsConfig,
+    make=make_words,
+    idle=WordsConfig.idle,
+    located=(*LOCATED, "texts", "pairs", "analogies"),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from autoprune.record.point import Point
@@ -31,12 +31,6 @@ def candidate_command(record: Record, point: Point) -> str:
 def placeless(arguments: Iterable[str]) -> str:
     """A command line with places left to be filled in."""
     return shlex.join(_placeless(argument) for argument in arguments)
-
-
-def verb_command(record: Record, verb: str, *more: str) -> str:
-    """The command line of a verb on a study, wherever it lies."""
-    runs = record.folder.parent
-    return shlex.join(["autoprune", verb, record.name, *more, *(["--runs", str(runs)] if runs != Path("runs") else [])])
 
 
 def without_places(content: Any) -> Any:

@@ -14,7 +14,6 @@ from autoprune.measure.reading import FEWEST_UNITS, SURE, Reading, shipped
 from autoprune.record.archive import ROUNDS, processes
 from autoprune.record.point import Point
 from autoprune.record.record import Record
-from autoprune.views.commands import verb_command
 from autoprune.views.intervals import plus_minus
 from autoprune.views.marks import initials
 
@@ -351,4 +350,4 @@ def verifying(front: Front, point: Point) -> str:
 
 def _verify(front: Front, *more: str) -> str:
     """The command that verifies a front under the requirements that it was asked for."""
-    return verb_command(front.record, "verify", *more, *front.limits.flags)
+    return front.record.verb("verify", *more, *front.limits.flags)

@@ -130,5 +130,5 @@ def _found(collection: Collection, found: dict[str, list[Positions]]) -> str:
 
 LOCATED = ("model", "texts", "queries", "data.retrieval", "data.run", "data.pairs")
 
-RERANKER = TaskMaker(config=RerankerConfig, make=make_reranker, located=LOCATED)
+RERANKER = TaskMaker(config=RerankerConfig, make=make_reranker, idle=RerankerConfig.idle, located=LOCATED)
 """What a reranker task can be told."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.encoder.prompts import Prompts
-from autoprune.encoder.served import SentenceEncoder, TextModel
+from autoprune.encoder.served import SentenceEncoder, TextModel, how_many
 from autoprune.encoder.tokenizer import Text
 from autoprune.errors import AutopruneError
 
@@ -73,10 +73,11 @@ class Reranker(TextModel):
         """
         if not isinstance(query, str):
             raise AutopruneError(f"rank: the query is a text, but got {query!r}.")
-        if isinstance(documents, str) or not isinstance(documents, Iterable):
-            raise AutopruneError(f"rank: a list of documents must be given, but got {documents!r}.")
-        if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
-            raise AutopruneError(f"rank: top_k >= 1 must hold, but got {top_k!r}.")
+        if isinstance(documents, str | Mapping | Set) or not isinstance(documents, Iterable):
+            raise AutopruneError(
+                f"rank: a list of documents, in which each has a place, must be given, but got {documents!r}."
+            )
+        top_k = None if top_k is None else how_many(top_k, "rank: top_k")
         given = self._given([(query, document) for document in documents], batch_size, "rank")
         scores = SCORES[self._score](given)
         order = np.argsort(-given, kind="stable")[:top_k]  # not by scores: a sigmoid makes large ones alike
@@ -92,8 +93,7 @@ class Reranker(TextModel):
 
     def _given(self, pairs: Sequence[Any], batch_size: int, asked: str) -> Scores:
         """What the model gives for pairs of texts, float32 [n]; whatever else is refused."""
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise AutopruneError(f"{asked}: batch_size >= 1 must hold, but got {batch_size!r}.")
+        batch_size = how_many(batch_size, f"{asked}: batch_size")
         return self.vectors([_checked(pair, asked) for pair in pairs], batch_size=batch_size)[:, 0]
 
     def vectors(

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from autoprune.fronts.front import Front
 from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.record.point import Point
-from autoprune.views.commands import verb_command
 from autoprune.views.intervals import ends
 from autoprune.views.phrases import count, required
 
@@ -28,7 +27,7 @@ def note(front: Front) -> str:
 # {record.name}
 
 A **read-only mirror** of an autoprune study: changes made here are refused. The authority is the archive, through
-`{verb_command(record, "report", *front.limits.flags)}` and `{verb_command(record, "front", *front.limits.flags)}`.
+`{record.verb("report", *front.limits.flags)}` and `{record.verb("front", *front.limits.flags)}`.
 
 {count(front)}; {rejected} rejected. Required: {required(front)}.
 

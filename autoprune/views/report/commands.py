@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from autoprune.fronts.front import Front
 from autoprune.record.record import Record
-from autoprune.views.commands import search_command, verb_command
+from autoprune.views.commands import search_command
 from autoprune.views.report.sliders import page_name
 
 
@@ -18,7 +18,7 @@ def commands(front: Front) -> dict[str, str]:
     return {
         "search": search_command(record),
         **{verb: verb_under(front, verb) for verb in ("verify", "front", "report")},
-        "limits": verb_command(record, "report", "--for", "none") + "{limits}",
+        "limits": record.verb("report", "--for", "none") + "{limits}",
         "show": _numbered(record, "show"),
         "pick": _numbered(record, "pick", "--to", "DIR"),
     }
@@ -37,7 +37,7 @@ def verb_under(front: Front, verb: str, *looser: str) -> str:
         return [limit for limit in limits if _limited(front, limit) not in taken]
 
     given = dataclasses.replace(front.limits, floors=kept(front.limits.floors), ceilings=kept(front.limits.ceilings))
-    return verb_command(front.record, verb, *given.flags, *added)
+    return front.record.verb(verb, *given.flags, *added)
 
 
 def _limited(front: Front, limit: str) -> str:
@@ -46,4 +46,4 @@ def _limited(front: Front, limit: str) -> str:
 
 
 def _numbered(record: Record, verb: str, *more: str) -> str:
-    return verb_command(record, verb, "NUMBER", *more).replace("NUMBER", "{number}")
+    return record.verb(verb, "NUMBER", *more).replace("NUMBER", "{number}")

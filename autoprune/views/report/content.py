@@ -178,10 +178,8 @@ def _infeasible(front: Front, places: Mapping[int, int]) -> dict[str, Any]:
         "candidates": found.candidates,
         "rejected": found.rejected,
         "missed": [[one.text, one.times, one.least, one.median] for one in found.missed],
-        "nearest": [
-            [places[point.number], [[text, by] for text, by in violations.items() if by > 0]]
-            for point, violations in found.nearest
-        ],
+        "unmeasured": [[name, times, found.measuring] for name, times in found.unmeasured.items()],
+        "nearest": [[places[near.point.number], near.misses] for near in found.nearest],
         "loosenings": [
             [verb_under(front, "front", one.flag), one.text, places[one.point.number]] for one in found.loosenings
         ],

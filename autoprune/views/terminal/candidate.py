@@ -16,7 +16,6 @@ from autoprune.measure.reading import Reading, binding_slices, reading_name, shi
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
-from autoprune.views.commands import verb_command
 from autoprune.views.intervals import legend, plus_minus
 from autoprune.views.terminal.pages import plain_table, say
 
@@ -48,7 +47,7 @@ def print_point(console: Console, front: Front, point: Point, *, everything: boo
         told = legend([*point.found.values(), *point.verified.values()])
         say(console, f"error is the standard error of the ratio; {told}", style="dim")
     if not everything:
-        whole = verb_command(record, "show", str(candidate.number))
+        whole = record.verb("show", str(candidate.number))
         console.print(f"slices of the other metrics: {whole}", style="dim", soft_wrap=True, highlight=False)
     for other in candidate.measurements:
         if other is not searched[0] and other not in shown:

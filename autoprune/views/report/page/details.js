@@ -12,6 +12,9 @@ function made(tag, attributes = {}, ...children) {
 
 const GAP = "\u00a0";  // a space at which no line ends
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits).replace("-", "−")}${GAP}%`;
+
+// A limit that is missed, by what share of it; null: nobody knows.
+const missed = (name, by) => by === null ? `${name} is not measured` : `${name} misses its limit by ${percent(by)} of it`;
 const signed = (share) => `${share >= 0 ? "+" : ""}${percent(share)}`;
 
 function bytes(count) {
@@ -105,7 +108,7 @@ function ruined(data, n, start = "It ") {
 function standing(data, state, judged, layer, n) {
   if (layer === "rejected") return `Rejected: ${data.points.rejected[n] || "no quality was measured"}.`;
   const told = (side) => [
-    ...misses(data, side, n, state).map(([slider, by]) => `${slider.label} misses its limit by ${percent(by)} of it`),
+    ...misses(data, side, n, state).map(([slider, by]) => missed(slider.label, by)),
     ...data.fixed.filter((item, at) => state.fixed[at] && item[side][n] !== "1").map((item) => `misses ${item.text}`)];
   if (layer === "fell") return `Fell when verified: ${told("tested").join(", ") || "another verified candidate beats it"}.`;
   const short = told("found");

@@ -85,14 +85,14 @@ function judge(data, state) {
   return { feasible, searched, falls, front, pick };
 }
 
-// The sliders that candidate n misses, with the shares of the limits that it misses them by.
+// The sliders that candidate n misses, with the shares of the limits that it misses them by; null: not measured.
 function misses(data, side, n, state) {
   const found = [];
   for (const slider of data.sliders) {
     const limit = state.limits[slider.reading], value = data[side].ratio[slider.reading][n];
     if (!isNumber(limit)) continue;
-    const by = isNumber(value) ? (slider.ceiling ? value - limit : limit - value) / limit : 1;
-    if (by > 0) found.push([slider, by]);
+    const by = isNumber(value) ? (slider.ceiling ? value - limit : limit - value) / limit : null;
+    if (by === null || by > 0) found.push([slider, by]);
   }
   return found;
 }

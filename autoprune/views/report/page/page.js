@@ -81,9 +81,9 @@ function announce() {
   place.classList.toggle("pick", n !== null);
   if (n === null) {
     const near = nearest(data, state), button = link(data, near, choose);
-    const short = misses(data, "found", near, state).map(([slider, by]) => `${slider.label} by ${percent(by)}`).join(", ");
+    const short = misses(data, "found", near, state).map(([slider, by]) => missed(slider.label, by)).join(", ");
     place.replaceChildren(made("h3", {}, "No pick"), made("p", {}, `No candidate of ${data.infeasible.candidates} holds these limits. Nearest: `,
-      button, short ? `, which misses ${short} of the limit.` : "."), again);
+      button, short ? `; ${short}.` : "."), again);
     return;
   }
   const facts = data.sliders.map((one) => made("div", {}, made("dt", {}, one.label), made("dd", {}, times(known(data, n, one.reading)))));

@@ -43,7 +43,7 @@ function showVerification(place, data, choose) {
 
 function showInfeasible(section, data, choose) {
   const found = data.infeasible, place = section.querySelector("div");
-  if (!found.missed.length) {
+  if (!found.missed.length && !found.unmeasured.length) {
     section.hidden = true;
     return;
   }
@@ -53,11 +53,14 @@ function showInfeasible(section, data, choose) {
   }
   place.append(made("p", {}, found.empty ? made("strong", {}, `No candidate of ${found.candidates} meets every requirement. `) : null,
     `Under the limits of this report, by the search's measurements; ${found.rejected} of ${found.candidates} ${found.rejected === 1 ? "was" : "were"} rejected early.`));
-  place.append(table(["requirement", "missed by", "at best by", "in the median by"], found.missed.map(([text, count, least, median]) => [
+  if (found.missed.length) place.append(table(["requirement", "missed by", "at best by", "in the median by"], found.missed.map(([text, count, least, median]) => [
     text, `${count} of ${found.candidates}`, `${percent(least)} of the limit`, percent(median)])));
+  for (const [name, count, command] of found.unmeasured) {
+    place.append(made("p", {}, `${name} is not measured of ${count} of ${found.candidates}; this does it: `, commandLine(command)));
+  }
   if (!found.empty) return;
   place.append(made("h3", {}, "Nearest misses"), table(["", "recipe", "misses"], found.nearest.map(([n, short]) => [
-    link(data, n, choose), data.points.summary[n], short.map(([text, by]) => `${text} by ${percent(by)}`).join(", ")])));
+    link(data, n, choose), data.points.summary[n], short.map(([text, by]) => by === null ? `${text} is not measured` : `${text} by ${percent(by)}`).join(", ")])));
   if (found.loosenings.length) {
     place.append(made("h3", {}, "One of these alone would make something feasible"), table(["write", "instead of", "then"],
       found.loosenings.map(([command, text, n]) => [commandLine(command), text, link(data, n, choose)])));

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import scipy.stats
+import torch
+from torch import Tensor
 
 from autoprune.errors import AutopruneError
 from autoprune.tasks.metric import MeanMetric, Metric, Numbers, Resamples
+from autoprune.tasks.ranking import RankingMetric, ranking_metrics
 
 UNIT = "unit"
 
@@ -25,9 +28,39 @@ GROUPS = 100
 """Of units, of which each is left out in turn."""
 
 
+def ranking(*names: str) -> dict[str, RankingMetric]:
+    """Metrics called `recall@20`, `ndcg@10` or `hit_rate@5`, for any cut-off, of a column `rank` as of `ranks`.
+
+    A row is one thing that is wanted; `unit` says of whom, such as a user.
+
+    Raises:
+        AutopruneError: a name is not of that form.
+    """
+    return ranking_metrics(names, unit=UNIT)
+
+
+def ranks(scores: Tensor, wanted: Tensor) -> Tensor:
+    """Where wanted rows stand when all are put in order by their scores, float32 in the shape of `wanted`; 1 is best.
+
+    Of equal scores that of the earlier row comes first. What scores -inf, such as rows that are gone, is not found and
+    ranks at inf. Scores among which there is NaN have no order: nan.
+
+    Args:
+        scores: of all rows, larger is better, [queries, rows].
+        wanted: positions of rows, int64 [queries] or [queries, wanted of each].
+    """
+    places, found = torch.arange(scores.shape[1], device=scores.device), []
+    for one in wanted.reshape(len(scores), -1, 1).unbind(1):
+        mine = scores.gather(1, one)
+        ahead = (scores > mine) | ((scores == mine) & (places < one))
+        found.append(torch.where(mine[:, 0] == -torch.inf, torch.inf, ahead.sum(1) + 1.0))
+    ordered = torch.stack(found, dim=1).where(~scores.isnan().any(1, keepdim=True), torch.nan)
+    return ordered.reshape(wanted.shape)
+
+
 @dataclass(frozen=True)
 class Mean(MeanMetric):
-    """The mean of a column: over the rows of a unit, then over units. For hit rates, NDCG, accuracy.
+    """The mean of a column: over the rows of a unit, then over units. For accuracy, and whatever rows have a value of.
 
     Attributes:
         column: of the rows, numbers.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from autoprune.errors import AutopruneError
-from autoprune.module.metrics import Auc, Function, Likelihood, Mean
+from autoprune.metrics import Auc, Function, Likelihood, Mean, ranking, ranks
 from autoprune.tasks.metric import Metric, Resamples
 
 
@@ -36,6 +37,28 @@ def test_auc_counts_pairs(rows: pd.DataFrame) -> None:
     positive, negative = (rows.loc[rows["label"] == label, "score"].to_numpy() for label in (1, 0))
     above = np.sign(positive[:, None] - negative)
     assert Auc()(rows) == pytest.approx((above + 1).mean() / 2)
+
+
+@pytest.mark.parametrize("name", ["recall@3", "ndcg@3"])
+def test_ranking_matches_brute_force(name: str) -> None:
+    draw = np.random.default_rng(0)
+    scores = torch.from_numpy(draw.integers(9, size=(40, 12)).astype(np.float32))  # many are equal
+    scores[:, 5] = -torch.inf  # a row that is gone
+    wanted = torch.from_numpy(np.stack([draw.permutation(12)[:2] for _ in range(40)]))
+    columns = {"unit": np.repeat(np.arange(40), 2), "rank": ranks(scores, wanted).flatten()}
+    gains = []
+    for given, rows in zip(scores.tolist(), wanted.tolist(), strict=True):
+        order = [row for row in sorted(range(12), key=lambda row: -given[row]) if row != 5][:3]
+        hits = [row in rows for row in order]
+        found = sum(hit / np.log2(place + 2) if "ndcg" in name else hit for place, hit in enumerate(hits))
+        gains.append(found / (1 + 1 / np.log2(3) if "ndcg" in name else 2))
+    assert ranking(name)[name](pd.DataFrame(columns)) == pytest.approx(np.mean(gains))
+    assert torch.equal(ranks(scores, wanted[:, 1]), ranks(scores, wanted)[:, 1])
+
+
+def test_scores_that_are_nan_have_no_rank() -> None:
+    scores = torch.tensor([[1.0, torch.nan, 0.0], [1.0, 2.0, 0.0]])
+    assert ranks(scores, torch.tensor([0, 0])).tolist() == pytest.approx([np.nan, 2.0], nan_ok=True)
 
 
 def test_likelihood_is_that_of_log_loss(rows: pd.DataFrame) -> None:

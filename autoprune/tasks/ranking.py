@@ -1,7 +1,7 @@
-"""Ranking metrics: pure functions of rows, one row for every (user, target item) with the target's rank.
+"""Ranking metrics: pure functions of rows, one row for every (unit, target) with the target's rank.
 
 Conventions: binary relevance, full ranking; recall divides by the number of targets, NDCG's ideal list holds
-min(k, targets) hits (Järvelin & Kekäläinen 2002); a user counts once, whatever the number of targets.
+min(k, targets) hits (Järvelin & Kekäläinen 2002); a unit, such as a user, counts once, whatever the number of targets.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ KINDS = ("ndcg", "recall", "hit_rate")
 
 @dataclass(frozen=True)
 class RankingMetric(MeanMetric):
-    """NDCG, recall or hit rate of the first `k`, a mean over users.
+    """NDCG, recall or hit rate of the first `k`, a mean over units.
 
     Attributes:
         kind: one of `KINDS`.
         k: length of the list that counts.
+        unit: column of the rows that says whose they are.
     """
 
     kind: str
     k: int
+    unit: str = "user"
 
     def per_unit(self, rows: pd.DataFrame) -> pd.Series:
-        """One value for every user, indexed by user.
+        """One value for every unit, indexed by it.
 
         Args:
-            rows: columns `user` and `rank` (1 is best; infinite where the target is not among the answers).
+            rows: the column of units, and `rank` (1 is best; infinite where the target is not among the answers).
         """
-        users, owner = np.unique(rows["user"].to_numpy(), return_inverse=True)
+        units, owner = np.unique(rows[self.unit].to_numpy(), return_inverse=True)
         ranks = rows["rank"].to_numpy(dtype=np.float64)
         targets = np.bincount(owner)
         found = ranks <= self.k
@@ -47,19 +49,22 @@ class RankingMetric(MeanMetric):
         elif self.kind == "hit_rate":
             values = (hits > 0).astype(np.float64)
         else:
-            gains = np.bincount(owner[found], weights=1 / np.log2(ranks[found] + 1), minlength=len(users))
+            gains = np.bincount(owner[found], weights=1 / np.log2(ranks[found] + 1), minlength=len(units))
             ideal = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, self.k + 2)))])
             values = gains / ideal[np.minimum(targets, self.k)]
-        return pd.Series(values, index=users)
+        return pd.Series(values, index=units)
 
 
-def ranking_metrics(names: Iterable[str]) -> dict[str, RankingMetric]:
+def ranking_metrics(names: Iterable[str], *, unit: str = "user") -> dict[str, RankingMetric]:
     """The metrics called `ndcg@20`, `recall@20`, `hit_rate@20`, for any cut-off.
+
+    Args:
+        unit: column of the rows that says whose they are.
 
     Raises:
         AutopruneError: a name is not of that form.
     """
-    return {name: RankingMetric(*_parse(name)) for name in names}
+    return {name: RankingMetric(*_parse(name), unit=unit) for name in names}
 
 
 def longest_list(names: Iterable[str]) -> int:
