@@ -31,7 +31,7 @@ from autoprune.study import driver
 from autoprune.study.executors.executor import Executor, FreshProcess, Serial
 from autoprune.study.job import run_study
 from autoprune.study.progress.progress import Expected, Progress, Watching
-from autoprune.study.sampling import scan
+from autoprune.study.sampling import finds, scan
 from autoprune.views.terminal import print_front
 
 MADE = 3
@@ -533,7 +533,7 @@ def test_where_nothing_holds_the_nearest_are_made(planted: Path, tmp_path: Path)
     """So that it can be said what is missing."""
     record = search(planted, tmp_path, Serial(), "++requirements.size_bytes.max=0.001x", "presets=none")
     trials = [point for point in record.points if point.candidate.name == "trial"]
-    assert len(trials) == driver.NEAREST
+    assert len(trials) == finds.NEAREST
     file = io.StringIO()
     print_front(Console(file=file, width=200), Front(record))
     assert "size_bytes <= 0.001x" in file.getvalue()
