@@ -55,7 +55,7 @@ def test_it_is_said_how_well_looks_foretold(front: Front) -> None:
     assert told
     assert told.made == sum("quality" in point.found for point in front.record.points[1:])
     assert told.most == pytest.approx(0.004)
-    said = " ".join(looks.sentences(front, front.promises))
+    said = " ".join(looks.sentences(front))
     assert "200 of the 600 units" in said
     assert "6 came to nothing, most often: ndcg@20 is nan" in said
     assert "0.004x at most" in said

@@ -96,7 +96,7 @@ def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "floor": front.floor,
         "optimism": front.optimism,
         "explanation": None if some else front.explain_empty(),
-        "looks": _looks(front, front.promises) if front.promises else [],
+        "looks": _looks(front, promises) if (promises := looks.choosing(front)) else [],
         "looked": _looked(front, front.promises) if front.promises else None,
     }
     plain: dict[str, Any] = finite(facts)
@@ -151,6 +151,7 @@ def _looked(front: Front, promises: Promises) -> dict[str, Any]:
         "made": told.made if told else 0,
         "off_median": told.middle if told else None,
         "off_most": told.most if told else None,
+        "closer": len(looks.others(front, closer=True)),
     }
 
 

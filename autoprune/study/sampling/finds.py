@@ -16,7 +16,7 @@ from autoprune.record.looks import Look
 from autoprune.study.sampling.lookout import Lookout
 
 TIMES = 3
-"""Times as many of the looks' front are looked at closer as are made."""
+"""Times as many are looked at closer as are made."""
 
 NEAREST = 3
 """Looks that are made where none holds, so that it can be said what is missing."""
@@ -47,26 +47,48 @@ class Finds:
             until: when no more closer looks are begun; those that were taken choose.
         """
         known = {*self.chosen, *beside}
-        _, chosen = _best(self._promises, count, known)
+        chosen = _best(self._promises, count, known)
         if self.closer is not None:
-            there, more = _best(self._promises, count, known, times=TIMES)
             # Those that would be made without it come first: if the time is over they are at least spread over all.
-            keys = {look.key for look in chosen}
-            more = sorted(more, key=lambda look: look.key not in keys)
-            found = [*there, *more]
+            found = list({look.key: look for look in [*chosen, *self._hopeful(TIMES * count, known)]}.values())
             epochs = [look.epochs for look in found]
             looks = self.closer.take([look.recipe for look in found], epochs=epochs, until=until)
             if any(looks):
-                _, chosen = _best(self.closer.promises, count, known)
+                chosen = _best(self.closer.promises, count, known)
         self.chosen |= {look.key for look in chosen}
         return chosen
 
+    def _hopeful(self, count: int, known: Collection[str]) -> list[Look]:
+        """What a closer look may find on the front: what stands there, then what stands there without that, and so on.
 
-def _best(promises: Promises, count: int, known: Collection[str], *, times: int = 1) -> tuple[list[Look], list[Look]]:
-    """What stands on the front of finished looks: those that are known, and of the others those that stand for it."""
-    found = promises.front(wanted=lambda look: look.done)
+        What fell behind by little may only have been unlucky. Known ones on the front come beside these, so that it is
+        seen what they stand for.
+        """
+        promises, passed = self._promises, set[str]()
+
+        def is_next(look: Look) -> bool:
+            return look.done and look.key not in passed
+
+        found = [look for look in promises.front(wanted=is_next) if look.key in known]
+        most = count + len(found)
+        while len(found) < most and (layer := promises.front(wanted=is_next)):
+            passed.update(look.key for look in layer)
+            found += promises.thinned([look for look in layer if look.key not in known], most - len(found))
+        return found or _nearest(promises, TIMES * NEAREST)
+
+
+def _best(promises: Promises, count: int, known: Collection[str]) -> list[Look]:
+    """What stands for the front of finished looks, beside what is known of it."""
+    found = promises.front(wanted=_is_done)
     if not found:
-        return [], [look for look in promises.nearest() if look.done][: times * NEAREST]
+        return _nearest(promises, NEAREST)
     there = [look for look in found if look.key in known]
-    others = [look for look in found if look.key not in known]
-    return there, promises.thinned(others, times * count, beside=there)
+    return promises.thinned([look for look in found if look.key not in known], count, beside=there)
+
+
+def _nearest(promises: Promises, count: int) -> list[Look]:
+    return [look for look in promises.nearest() if look.done][:count]
+
+
+def _is_done(look: Look) -> bool:
+    return look.done
