@@ -24,7 +24,7 @@ from autoprune.errors import AutopruneError, Diverged
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.failures import FAILED, Failures
-from autoprune.record.looks import LOOKS, Look, Looks
+from autoprune.record.looks import CLOSER_LOOKS, LOOKS, Look, Looks
 from autoprune.record.record import Record
 from autoprune.steps.quantize import Quantize
 from autoprune.study import driver
@@ -194,6 +194,33 @@ class Failing(Serial):
         future: Future[Any] = Future()
         future.set_exception(self.error)
         return future
+
+
+@pytest.mark.slow
+def test_finds_are_chosen_by_closer_looks_also_after_a_kill(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoprune.recommender.task.LOOK_USERS", 40)
+    monkeypatch.setattr("autoprune.recommender.task.LOOK_SCORES", 0)
+    monkeypatch.setattr("autoprune.study.sampling.lookout.CHUNK_S", 0.0)  # look by look
+    whole = search(planted, tmp_path / "whole", Serial())
+    closer = Looks(whole.folder / CLOSER_LOOKS)
+    assert closer.dense
+    assert closer.dense.units == whole.baseline.candidate.latest().units["ndcg@20"]["all"] > 40
+    assert {look.units for look in whole.looks.found.values()} == {40}
+    made = {point.candidate.key for point in whole.points if point.candidate.name == "trial"}
+    assert len(made) == MADE
+    assert made < {key for key, _ in closer.found}
+    for point in whole.points[1:]:
+        if look := closer.found.get((point.candidate.key, 0)):  # it foretold what was measured
+            assert look.value("ndcg@20") == pytest.approx(point.candidate.latest().quality["ndcg@20"]["all"], rel=1e-5)
+    with pytest.raises(AutopruneError, match="ended with -9"):
+        search(planted, tmp_path / "killed", Failing(SCAN_CALLS + 3, AutopruneError("ended with -9")))
+    kept = list(Looks(tmp_path / "killed" / "s" / CLOSER_LOOKS).found)
+    assert 1 < len(kept) < len(closer.found)
+    again = search(planted, tmp_path / "killed", Serial())
+    assert outcome(again) == outcome(whole)
+    assert list(Looks(again.folder / CLOSER_LOOKS).found) == list(closer.found)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ def test_without_time_for_a_closer_look_the_looks_choose(floor: str, tmp_path: P
     plain = scanned(tmp_path, closer=False, floor=floor)[0].choose(4, beside=(), until=NEVER)
     finds, _, evaluator = scanned(tmp_path, floor=floor)
     assert finds.choose(4, beside=(), until=Deadline.after(0.0)) == plain
+    assert finds.left >= len(plain)
     assert not evaluator.asked
 
 

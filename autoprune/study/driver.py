@@ -315,7 +315,7 @@ class Driver:
     def _train(self, search: _Search) -> None:
         """Trains what the scan found, in rungs, other dense models first; makes and measures what came of it."""
         choices, lookout, scan = search.choices, search.lookout, search.scan
-        until = self._budget.share(1.0, but=MADE_LATER * self._outlook.making)
+        until = self._budget.share(1.0, but=MADE_LATER * self._outlook.making + search.finds.seconds(MADE_LATER))
         baseline = self.archive.baseline
         if choices.training or len(choices.bases) > 1 or scan is None:
             self._staff.hire(baseline.seconds if baseline else 0.0)
@@ -360,6 +360,8 @@ class Driver:
             self._staff.hire(self._telling.coming(closer))
         chosen = finds.choose(count, beside=self._presets.values(), until=self._budget.share(CLOSER))
         self._telling.looking = 0.0
+        if finds.left:
+            self._budget.undone.append(f"{finds.left} of the best looks were not looked at closer")
         self._candidates.evaluate([(TRIAL, look.recipe) for look in chosen])
         self._evict(mine=self._team is ALONE)
 

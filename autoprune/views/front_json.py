@@ -26,9 +26,11 @@ hypervolume, floor, optimism       numbers, or null
 explanation     why nothing is feasible, a text; null where something is
 looks           what looks promise and was not made, their whole front, best quality first: [{words, recipe,
                 quality_ratio, size_ratio, units, of_units, epochs, of_epochs}]. These are no measurements: a model in
-                memory answered `units` of the `of_units` units of validation data, trained for `epochs` of `of_epochs`
-looked          {taken, failed, made, off_median, off_most}: how many looks there are, how many came to nothing, how
-                many were made and measured, and by how much the ratio of quality differed then; null without looks
+                memory answered `units` of the `of_units` units of validation data, trained for `epochs` of `of_epochs`.
+                Where there are closer looks, it is theirs alone
+looked          {taken, failed, made, off_median, off_most, closer}: how many looks there are, how many came to
+                nothing, how many were made and measured, and by how much the ratio of quality differed then; how many
+                closer looks were taken beside them; null without looks
 """
 
 from __future__ import annotations

@@ -32,11 +32,17 @@ class Finds:
     Attributes:
         closer: as above.
         chosen: keys of the looks that were chosen.
+        left: closer looks that there was no time for, when this was last asked.
     """
 
     def __init__(self, promises: Promises, closer: Lookout | None) -> None:
         self._promises, self.closer = promises, closer
         self.chosen: set[str] = set()
+        self.left = 0
+
+    def seconds(self, count: int) -> float:
+        """That it takes to choose so many, about."""
+        return TIMES * count * self.closer.pace / self.closer.slots if self.closer else 0.0
 
     def choose(self, count: int, *, beside: Collection[str], until: Deadline) -> list[Look]:
         """Looks that stand for their front, and were not chosen before.
@@ -53,7 +59,8 @@ class Finds:
             found = list({look.key: look for look in [*chosen, *self._hopeful(TIMES * count, known)]}.values())
             epochs = [look.epochs for look in found]
             looks = self.closer.take([look.recipe for look in found], epochs=epochs, until=until)
-            if any(looks):
+            self.left = looks.count(None)
+            if self.left < len(looks):
                 chosen = _best(self.closer.promises, count, known)
         self.chosen |= {look.key for look in chosen}
         return chosen
