@@ -360,7 +360,7 @@ class Driver:
             self._staff.hire(self._telling.coming(closer))
         chosen = finds.choose(count, beside=self._presets.values(), until=self._budget.share(CLOSER))
         self._telling.looking = 0.0
-        if finds.left:
+        if finds.left and self._budget.seconds > 0:  # else nothing is made of them either, which is said
             self._budget.undone.append(f"{finds.left} of the best looks were not looked at closer")
         self._candidates.evaluate([(TRIAL, look.recipe) for look in chosen])
         self._evict(mine=self._team is ALONE)

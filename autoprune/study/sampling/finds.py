@@ -50,7 +50,7 @@ class Finds:
         Args:
             count: how many, at most.
             beside: keys of what is made in any case.
-            until: when no more closer looks are begun; those that were taken choose.
+            until: when no more closer looks are begun; those that were taken choose, or if none was, the looks.
         """
         known = {*self.chosen, *beside}
         chosen = _best(self._promises, count, known)
@@ -60,7 +60,7 @@ class Finds:
             epochs = [look.epochs for look in found]
             looks = self.closer.take([look.recipe for look in found], epochs=epochs, until=until)
             self.left = looks.count(None)
-            if self.left < len(looks):
+            if any(look is not None and not look.failed for look in looks):
                 chosen = _best(self.closer.promises, count, known)
         self.chosen |= {look.key for look in chosen}
         return chosen
