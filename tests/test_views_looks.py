@@ -77,7 +77,7 @@ def test_closer_looks_stand_alone_where_there_are_any(front: Front, tmp_path: Pa
     assert {look.units for look in found} == {600}, "looks that asked less are not among them"
     assert f"Closer looks, not measurements: {len(found)} of their front were not made" in text
     assert "asks it 200 of the 600 units" in text
-    assert "80 were looked at closer, by all 600 units: 0.0" in text
+    assert "chosen by 80 closer looks, which asked all 600 units and were 0.0" in text
     told = front_json(near)
     assert told["looked"]["closer"] == 80
     assert [one["words"] for one in told["looks"]] == [look.summary for look in found]

@@ -116,15 +116,15 @@ def sentences(front: Front) -> list[str]:
 
 
 def _closer_sentences(front: Front) -> list[str]:
-    """That some were looked at closer, and why."""
+    """What closer looks are for, and how far they can be trusted."""
     promises, taken = front.closer, others(front, closer=True)
     if promises is None or not taken:
         return []
     units, of = asked(front, promises.dense)
     some = f"all {of:,}" if units == of else f"{units:,}"
     found = foretold(front, promises)
-    told = f": {found.middle:.3f}x away in the median, {found.most:.3f}x at most" if found else ""
+    told = f" and were {found.middle:.3f}x away in the median, {found.most:.3f}x at most" if found else ""
     return [
-        f"The best of many looks are partly luck: {len(taken):,} were looked at closer, by {some} units{told}. What is "
-        "made is chosen by these."
+        f"The best of many looks are partly luck: what is made is chosen by {len(taken):,} closer looks, which asked "
+        f"{some} units{told}."
     ]
