@@ -203,7 +203,7 @@ def test_finds_are_chosen_by_closer_looks_also_after_a_kill(
     monkeypatch.setattr("autoprune.recommender.task.LOOK_USERS", 40)
     monkeypatch.setattr("autoprune.recommender.task.LOOK_SCORES", 0)
     monkeypatch.setattr("autoprune.study.sampling.lookout.CHUNK_S", 0.0)  # look by look
-    whole = search(planted, tmp_path / "whole", Serial())
+    whole = search(planted, tmp_path / "whole", Serial(), "presets=none")
     closer = Looks(whole.folder / CLOSER_LOOKS)
     assert closer.dense
     assert closer.dense.units == whole.baseline.candidate.latest().units["ndcg@20"]["all"] > 40
@@ -215,10 +215,10 @@ def test_finds_are_chosen_by_closer_looks_also_after_a_kill(
         if look := closer.found.get((point.candidate.key, 0)):  # it foretold what was measured
             assert look.value("ndcg@20") == pytest.approx(point.candidate.latest().quality["ndcg@20"]["all"], rel=1e-5)
     with pytest.raises(AutopruneError, match="ended with -9"):
-        search(planted, tmp_path / "killed", Failing(SCAN_CALLS + 3, AutopruneError("ended with -9")))
+        search(planted, tmp_path / "killed", Failing(19 + 4, AutopruneError("ended with -9")), "presets=none")
     kept = list(Looks(tmp_path / "killed" / "s" / CLOSER_LOOKS).found)
     assert 1 < len(kept) < len(closer.found)
-    again = search(planted, tmp_path / "killed", Serial())
+    again = search(planted, tmp_path / "killed", Serial(), "presets=none")
     assert outcome(again) == outcome(whole)
     assert list(Looks(again.folder / CLOSER_LOOKS).found) == list(closer.found)
 
