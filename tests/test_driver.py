@@ -24,14 +24,14 @@ from autoprune.errors import AutopruneError, Diverged
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.failures import FAILED, Failures
-from autoprune.record.looks import LOOKS, Look, Looks
+from autoprune.record.looks import CLOSER_LOOKS, LOOKS, Look, Looks
 from autoprune.record.record import Record
 from autoprune.steps.quantize import Quantize
 from autoprune.study import driver
 from autoprune.study.executors.executor import Executor, FreshProcess, Serial
 from autoprune.study.job import run_study
 from autoprune.study.progress.progress import Expected, Progress, Watching
-from autoprune.study.sampling import scan
+from autoprune.study.sampling import finds, scan
 from autoprune.views.terminal import print_front
 
 MADE = 3
@@ -194,6 +194,33 @@ class Failing(Serial):
         future: Future[Any] = Future()
         future.set_exception(self.error)
         return future
+
+
+@pytest.mark.slow
+def test_finds_are_chosen_by_closer_looks_also_after_a_kill(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoprune.recommender.task.LOOK_USERS", 40)
+    monkeypatch.setattr("autoprune.recommender.task.LOOK_SCORES", 0)
+    monkeypatch.setattr("autoprune.study.sampling.lookout.CHUNK_S", 0.0)  # look by look
+    whole = search(planted, tmp_path / "whole", Serial(), "presets=none")
+    closer = Looks(whole.folder / CLOSER_LOOKS)
+    assert closer.dense
+    assert closer.dense.units == whole.baseline.candidate.latest().units["ndcg@20"]["all"] > 40
+    assert {look.units for look in whole.looks.found.values()} == {40}
+    made = {point.candidate.key for point in whole.points if point.candidate.name == "trial"}
+    assert len(made) == MADE
+    assert made < {key for key, _ in closer.found}
+    for point in whole.points[1:]:
+        if look := closer.found.get((point.candidate.key, 0)):  # it foretold what was measured
+            assert look.value("ndcg@20") == pytest.approx(point.candidate.latest().quality["ndcg@20"]["all"], rel=1e-5)
+    with pytest.raises(AutopruneError, match="ended with -9"):
+        search(planted, tmp_path / "killed", Failing(19 + 4, AutopruneError("ended with -9")), "presets=none")
+    kept = list(Looks(tmp_path / "killed" / "s" / CLOSER_LOOKS).found)
+    assert 1 < len(kept) < len(closer.found)
+    again = search(planted, tmp_path / "killed", Serial(), "presets=none")
+    assert outcome(again) == outcome(whole)
+    assert list(Looks(again.folder / CLOSER_LOOKS).found) == list(closer.found)
 
 
 @pytest.mark.parametrize(
@@ -533,7 +560,7 @@ def test_where_nothing_holds_the_nearest_are_made(planted: Path, tmp_path: Path)
     """So that it can be said what is missing."""
     record = search(planted, tmp_path, Serial(), "++requirements.size_bytes.max=0.001x", "presets=none")
     trials = [point for point in record.points if point.candidate.name == "trial"]
-    assert len(trials) == driver.NEAREST
+    assert len(trials) == finds.NEAREST
     file = io.StringIO()
     print_front(Console(file=file, width=200), Front(record))
     assert "size_bytes <= 0.001x" in file.getvalue()

@@ -684,6 +684,7 @@ def test_an_artifact_without_anything_beside_it_still_answers(
 def test_a_look_is_a_part_of_the_validation_rows(task: RecommenderTask, served_pruned: Recommender) -> None:
     whole, look = task.score(served_pruned, "validation"), task.look(served_pruned)
     pd.testing.assert_frame_equal(look, whole)  # so few users that all are asked
+    assert not task.looks_closer
     assert np.isfinite(look["rank"]).any()
 
 
@@ -695,6 +696,10 @@ def test_a_look_at_many_users_asks_the_same_part_each_time(
     few = RecommenderTask("few", task.data, task.config)
     whole, look = few.score(served_pruned, "validation"), few.look(served_pruned)
     assert look["user"].nunique() == 100
+    assert few.looks_closer
+    pd.testing.assert_frame_equal(few.look(served_pruned, closer=True), whole)
+    monkeypatch.setattr(tasks, "CLOSER", 2)
+    assert RecommenderTask("more", task.data, task.config).look(served, closer=True)["user"].nunique() == 200
     kept = ["user", "item", "popularity", "rank"]  # who has a short history is said among those who are asked
     part = whole[whole["user"].isin(look["user"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(look[kept], part[kept])

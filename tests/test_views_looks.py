@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from made_studies import add_looks, make_study
 from rich.console import Console
 
 from autoprune.fronts.front import Front
+from autoprune.record.looks import CLOSER_LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.views import looks, plots
 from autoprune.views.effects import importance
@@ -55,10 +58,30 @@ def test_it_is_said_how_well_looks_foretold(front: Front) -> None:
     assert told
     assert told.made == sum("quality" in point.found for point in front.record.points[1:])
     assert told.most == pytest.approx(0.004)
-    said = " ".join(looks.sentences(front, front.promises))
+    said = " ".join(looks.sentences(front))
     assert "200 of the 600 units" in said
     assert "6 came to nothing, most often: ndcg@20 is nan" in said
     assert "0.004x at most" in said
+
+
+def test_closer_looks_stand_alone_where_there_are_any(front: Front, tmp_path: Path) -> None:
+    shutil.copytree(front.record.folder, tmp_path / "demo")
+    taken = list(front.record.looks.found.values())
+    closer = [dataclasses.replace(look, units=600, counts={"ndcg@20": {"all": 600}}) for look in taken[:1]]
+    closer += [dataclasses.replace(look, units=600) for look in taken[1:] if not look.failed][:80]
+    Looks(tmp_path / "demo" / CLOSER_LOOKS).add(*closer)
+    near = Front(Record(tmp_path / "demo"))
+    text = " ".join(shown(near, everything=True).split())
+    assert near.closer
+    found = looks.unmade(near, near.closer)
+    assert {look.units for look in found} == {600}, "looks that asked less are not among them"
+    assert f"Closer looks, not measurements: {len(found)} of their front were not made" in text
+    assert "asks it 200 of the 600 units" in text
+    assert "chosen by 80 closer looks, which asked all 600 units and were 0.0" in text
+    told = front_json(near)
+    assert told["looked"]["closer"] == 80
+    assert [one["words"] for one in told["looks"]] == [look.summary for look in found]
+    assert {one["units"] for one in told["looks"]} == {600}
 
 
 def test_programs_are_told_looks_apart(front: Front) -> None:

@@ -89,8 +89,9 @@ class EncoderJudging(Judging[E]):
         found = [one.rows(encode, split, perturb) for one in self.benchmarks]
         return self._joined([*found, self._coverage.rows(served, split, perturb)], split)
 
-    def look(self, served: E) -> pd.DataFrame:
+    def look(self, served: E, *, closer: bool = False) -> pd.DataFrame:
         """Rows of each benchmark that has a main metric: of `LOOK_TOKENS` tokens of validation in all."""
+        del closer  # a larger part takes an encoder as long as making the model
 
         def encode(texts: Sequence[Any], role: str | None = None) -> Vectors:
             return self._encode(served, texts, role)

@@ -19,6 +19,7 @@ from autoprune.fronts.profiles import shipped_profiles
 from autoprune.fronts.promises import Promises
 from autoprune.fronts.requirements import OBJECTIVES
 from autoprune.record.archive import TRIAL
+from autoprune.record.looks import Looks
 from autoprune.record.point import Point, all_names, columns
 from autoprune.record.record import Record
 
@@ -219,7 +220,14 @@ class Front:
     @cached_property
     def promises(self) -> Promises | None:
         """What the study's looks promise under the same requirements; None where none was taken."""
-        looks = self.record.looks
+        return self._promises(self.record.looks)
+
+    @cached_property
+    def closer(self) -> Promises | None:
+        """The same of its closer looks, which are never held against others; None where none was taken."""
+        return self._promises(self.record.closer_looks)
+
+    def _promises(self, looks: Looks) -> Promises | None:
         if looks.dense is None:
             return None
         promises = Promises(

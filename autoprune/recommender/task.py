@@ -50,6 +50,9 @@ LOOK_SCORES, LOOK_USERS = 2**23, 4096
 """A look asks no more users than take so many scores (users x items), but at least these: fewer err by more than what
 recipes differ in. `Look.errors` says by how much each did."""
 
+CLOSER = 8
+"""Times as many users a closer look asks, if there are so many."""
+
 
 class RecommenderTask(Task[Factorization, Recommender]):
     """Recommends items to users by the dot product of their rows.
@@ -84,10 +87,14 @@ class RecommenderTask(Task[Factorization, Recommender]):
         self._targets = {split: Targets(data, split, data.evaluable(split)) for split in ("validation", "test")}
         self._asked: dict[tuple[str, str], Targets] = {}
         users = data.evaluable("validation")
-        self._watched, self._looked = (
-            Targets(data, "validation", np.sort(np.random.default_rng(0).choice(users, min(len(users), most), False)))
-            for most in (WATCHED_USERS, max(LOOK_USERS, LOOK_SCORES // max(len(data.items), 1)))
+        looked = max(LOOK_USERS, LOOK_SCORES // max(len(data.items), 1))
+        self._watched, self._looked, self._closer = (
+            Targets(data, "validation", np.sort(np.random.default_rng(0).choice(users, most, False)))
+            if most < len(users)
+            else self._targets["validation"]
+            for most in (WATCHED_USERS, looked, CLOSER * looked)
         )
+        self.looks_closer = self._closer is not self._looked
         self._encode_ids = lru_cache(ENCODED)(self._encoded_ids)
         self._beside = self._make_beside()
         self._trainable = (data.train.counts > 0).nonzero()[:, 0]
@@ -317,9 +324,9 @@ class RecommenderTask(Task[Factorization, Recommender]):
         served.pause = self.pause
         return self.metrics[self.metric](self._score(served, self._watched))
 
-    def look(self, served: Recommender) -> pd.DataFrame:
+    def look(self, served: Recommender, *, closer: bool = False) -> pd.DataFrame:
         """As `score`, by `LOOK_USERS` users of validation or more, the same for every model."""
-        return self._score(served, self._looked)
+        return self._score(served, self._closer if closer else self._looked)
 
     def workloads(self, served: Recommender) -> dict[str, Callable[[], object]]:
         """`single`: one user, top 20, with ids and titles; `batch`: the positions of 256 users' top 20."""

@@ -21,7 +21,10 @@ from autoprune.measure.measurement import RULES, SEARCH, WHOLE, Measurement
 from autoprune.record.journal import Journal, Turn
 
 LOOKS = "looks.jsonl"
-"""The file of looks in a study's folder."""
+"""The file of looks in a study's folder …"""
+
+CLOSER_LOOKS = "closer_looks.jsonl"
+"""… and that of looks that asked more: they are read against a look at the dense model that asked as much."""
 
 
 @dataclass(frozen=True, kw_only=True)

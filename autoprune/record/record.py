@@ -17,7 +17,7 @@ from autoprune.overrides import key_of, written
 from autoprune.record.archive import LOST, Archive, Candidate
 from autoprune.record.failures import FAILED, Failures
 from autoprune.record.folder import read_machines, read_study, seen_from_here
-from autoprune.record.looks import LOOKS, Looks
+from autoprune.record.looks import CLOSER_LOOKS, LOOKS, Looks
 from autoprune.record.point import Point
 from autoprune.record.unfinished import Unfinished
 
@@ -209,6 +209,11 @@ class Record:
     def looks(self) -> Looks:
         """The looks that the search took; none where it took none, or an older version did the study."""
         return Looks(self.folder / LOOKS)
+
+    @cached_property
+    def closer_looks(self) -> Looks:
+        """Those that asked more of validation, which chose what was made; none where a look asks all."""
+        return Looks(self.folder / CLOSER_LOOKS)
 
     @property
     def names(self) -> list[str]:

@@ -18,7 +18,7 @@ from autoprune.machine import cores, machine
 from autoprune.record.archive import BASELINE, TRIAL, Archive
 from autoprune.record.failures import FAILED
 from autoprune.record.folder import note_machine
-from autoprune.record.looks import LOOKS, Looks
+from autoprune.record.looks import CLOSER_LOOKS, LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.record.unfinished import Unfinished
 from autoprune.study.budget import Budget
@@ -34,6 +34,7 @@ from autoprune.study.progress.progress import Watching
 from autoprune.study.progress.telling import Telling
 from autoprune.study.sampling.bases import Bases
 from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.finds import TIMES, Finds
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.rungs import Rungs
 from autoprune.study.sampling.sampler import RANDOM
@@ -62,8 +63,8 @@ MADE = 12
 MADE_LATER = 6
 """… and after training."""
 
-NEAREST = 3
-"""Looks that are made where none holds, so that it can be said what is missing."""
+CLOSER = 0.25
+"""The share of what is left that may be spent on choosing them, by closer looks."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class _Search:
 
     choices: Choices
     lookout: Lookout
+    finds: Finds
     scan: Scan | None = None
     bases: Bases | None = None
 
@@ -143,7 +145,6 @@ class Driver:
         self._front: Front | None = None
         self._presets: dict[str, str] = {}  # keys of those that are to be made, by name
         self._now: _Search | None = None
-        self._chosen: set[str] = set()  # keys of the looks that were chosen to be made
 
     def run(
         self, presets: Recipes, choices: Choices, *, between: Callable[[Record], None] = lambda record: None
@@ -214,7 +215,7 @@ class Driver:
         if search.scan is not None:
             if not self._dear:
                 self._widen(search, until=self._budget.share(SCANNED))
-            self._make(search.lookout, MADE)
+            self._make(search.finds, MADE)
         self._evaluate_presets(presets, search.lookout)
         if self.config.trials != 0 and not self._budget.over("training was not begun"):
             if search.scan is not None and self._is_long(search.lookout):
@@ -224,9 +225,14 @@ class Driver:
             self._train(search)
 
     def _new_search(self, choices: Choices) -> _Search:
-        lookout, asked = self._open_lookout(), self.config.looks
+        lookout, closer, asked = self._open_lookout(self.looks), None, self.config.looks
+        if self.evaluator.task.looks_closer:
+            closer = self._open_lookout(
+                Looks(self.looks.path.with_name(CLOSER_LOOKS), turn=self._team.turn), closer=True
+            )
+        finds = Finds(lookout.promises, closer)
         if asked == 0:
-            return _Search(choices, lookout)
+            return _Search(choices, lookout, finds)
         scan = Scan(
             choices,
             lookout,
@@ -236,20 +242,21 @@ class Driver:
             whole=asked is not None,
         )
         if self.config.trials == 0:
-            return _Search(choices, lookout, scan)
+            return _Search(choices, lookout, finds, scan)
         stand_in, note = self.evaluator.task.stand_in, self._watch.note
-        return _Search(choices, lookout, scan, Bases(choices, lookout, stand_in=stand_in, note=note))
+        return _Search(choices, lookout, finds, scan, Bases(choices, lookout, stand_in=stand_in, note=note))
 
-    def _open_lookout(self) -> Lookout:
+    def _open_lookout(self, looks: Looks, *, closer: bool = False) -> Lookout:
         """Where looks are taken, with the look at the dense model, which all others are read against."""
-        with self._team.alone("look at the dense model"):
-            self.looks.refresh()
-            if self.looks.dense is None:
-                found = self._staff.here(self.evaluator.look, Asked(number=0, recipe={}, seconds=self._budget.seconds))
+        with self._team.alone(f"{'closer ' * closer}look at the dense model"):
+            looks.refresh()
+            if looks.dense is None:
+                asked = Asked(number=0, recipe={}, closer=closer, seconds=self._budget.seconds)
+                found = self._staff.here(self.evaluator.look, asked)
                 if found.failed:
                     raise AutopruneError(f"the dense model cannot be looked at: {found.failed}.")
-                self.looks.keep(found)
-        dense, baseline = self.looks.dense, self.archive.baseline
+                looks.keep(found)
+        dense, baseline = looks.dense, self.archive.baseline
         assert dense is not None, "it was just taken"
         assert baseline is not None, "it was made first"
         promises = Promises(
@@ -259,7 +266,8 @@ class Driver:
             requirements=self.evaluator.requirements,
             objectives=self.config.objectives,
         )
-        return Lookout(self.evaluator, self._staff, self.looks, promises, team=self._team, tell=self._telling.looked)
+        told = self._telling.looked
+        return Lookout(self.evaluator, self._staff, looks, promises, team=self._team, tell=told, closer=closer)
 
     def _evaluate_presets(self, presets: Recipes, lookout: Lookout | None) -> None:
         """Makes presets; one that a look shows to miss a floor by far is not made, and this is said."""
@@ -287,7 +295,7 @@ class Driver:
         lookout.take(starts, until=until)  # which tells how long a look takes
         grid = search.choices.grid(SMALL)
         self._telling.looks_in_all = min(self.config.looks or EXPECTED_LOOKS, math.inf if grid is None else len(grid))
-        self._staff.hire(self._telling.looks_left * lookout.pace)
+        self._staff.hire(self._telling.coming(lookout))
         others = search.bases
         if others is not None:
             others.begin(until=self._budget.share(1.0))
@@ -307,7 +315,7 @@ class Driver:
     def _train(self, search: _Search) -> None:
         """Trains what the scan found, in rungs, other dense models first; makes and measures what came of it."""
         choices, lookout, scan = search.choices, search.lookout, search.scan
-        until = self._budget.share(1.0, but=MADE_LATER * self._outlook.making)
+        until = self._budget.share(1.0, but=MADE_LATER * self._outlook.making + search.finds.seconds(MADE_LATER))
         baseline = self.archive.baseline
         if choices.training or len(choices.bases) > 1 or scan is None:
             self._staff.hire(baseline.seconds if baseline else 0.0)
@@ -325,7 +333,7 @@ class Driver:
         rungs.run(until=until, tell=self._telling.trained)
         if not rungs.done:
             self._budget.undone.append(f"training was stopped after {rungs.trials} of at most {rungs.most} recipes")
-        self._make(lookout, MADE_LATER)
+        self._make(search.finds, MADE_LATER)
 
     @property
     def _dear(self) -> bool:
@@ -341,18 +349,19 @@ class Driver:
         """Whether the search takes so long that what the scan found is verified before anything is trained."""
         return self._dear or EXPECTED_LOOKS * lookout.pace > LONG_S
 
-    def _make(self, lookout: Lookout, count: int) -> None:
+    def _make(self, finds: Finds, count: int) -> None:
         """Makes and measures looks that stand for their front, beside presets and what was chosen before.
 
         What is archived does not matter: a search that is run again chooses the same.
         """
-        promises = lookout.promises
-        found = promises.front(wanted=lambda look: look.done)
-        there = [look for look in found if look.key in {*self._chosen, *self._presets.values()}]
-        chosen = promises.thinned([look for look in found if look not in there], count, beside=there)
-        if not found:
-            chosen = [look for look in promises.nearest() if look.done][:NEAREST]
-        self._chosen |= {look.key for look in chosen}
+        closer = finds.closer
+        if closer is not None:
+            self._telling.looks_in_all = len(closer.looks) + TIMES * count
+            self._staff.hire(self._telling.coming(closer))
+        chosen = finds.choose(count, beside=self._presets.values(), until=self._budget.share(CLOSER))
+        self._telling.looking = 0.0
+        if finds.left and self._budget.seconds > 0:  # else nothing is made of them either, which is said
+            self._budget.undone.append(f"{finds.left} of the best looks were not looked at closer")
         self._candidates.evaluate([(TRIAL, look.recipe) for look in chosen])
         self._evict(mine=self._team is ALONE)
 
@@ -390,8 +399,9 @@ class Driver:
         return stopped + ["not all dense models of the space were trained"] * coming
 
     def _unfinished(self) -> Unfinished:
-        left = sum(self._is_left(key) for key in self._chosen)
-        finds = [f"{left} of {len(self._chosen)} finds were not made"] if left else []
+        chosen = self._now.finds.chosen if self._now else set()
+        left = sum(self._is_left(key) for key in chosen)
+        finds = [f"{left} of {len(chosen)} finds were not made"] if left else []
         return Unfinished(
             minutes=self.config.minutes or 0.0,
             doing=self._budget.stopped or "",

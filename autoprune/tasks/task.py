@@ -159,6 +159,7 @@ class Judging(ABC, Generic[S]):
         asides: ways to ask the test data that tell something else than how good a model is, such as what it gains by
             knowing more than the baseline, and what each tells; it is one more slice, which no requirement counts.
         unit: the column of the rows that counts as one observation of a slice (a user, a pair, …).
+        looks_closer: whether a closer look asks more than a look does.
     """
 
     metrics: Mapping[str, Metric]
@@ -166,6 +167,7 @@ class Judging(ABC, Generic[S]):
     perturbations: tuple[str, ...] = ()
     asides: Mapping[str, str] = {}
     unit: str = "unit"
+    looks_closer: bool = False
 
     @cached_property
     def metric(self) -> str:
@@ -186,12 +188,17 @@ class Judging(ABC, Generic[S]):
             perturbation: one of `perturbations` or `asides`: what is asked instead; perhaps of some of the units only.
         """
 
-    def look(self, served: S) -> pd.DataFrame:
+    def look(self, served: S, *, closer: bool = False) -> pd.DataFrame:
         """Rows as `score` gives them, on a part of validation that is quickly asked: by default all of it.
 
         A search looks thousands of times. The part is the same for every model, and drawn so that it is as hard as
         the whole.
+
+        Args:
+            closer: asks a larger part, or all, if `looks_closer`: a few dozen recipes that promise most are looked at
+                once more.
         """
+        del closer
         return self.score(served, "validation")
 
 

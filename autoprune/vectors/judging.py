@@ -63,8 +63,9 @@ class VectorJudging(Judging[VectorIndex]):
         assert perturbation is None, "nothing is made harder"
         return self._joined(served, self.benchmarks, split)
 
-    def look(self, served: VectorIndex) -> pd.DataFrame:
+    def look(self, served: VectorIndex, *, closer: bool = False) -> pd.DataFrame:
         """The same of a part of validation."""
+        del closer
         return self._joined(served, self._looked_at, "validation", look=True)
 
     @cached_property

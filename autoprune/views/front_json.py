@@ -26,9 +26,11 @@ hypervolume, floor, optimism       numbers, or null
 explanation     why nothing is feasible, a text; null where something is
 looks           what looks promise and was not made, their whole front, best quality first: [{words, recipe,
                 quality_ratio, size_ratio, units, of_units, epochs, of_epochs}]. These are no measurements: a model in
-                memory answered `units` of the `of_units` units of validation data, trained for `epochs` of `of_epochs`
-looked          {taken, failed, made, off_median, off_most}: how many looks there are, how many came to nothing, how
-                many were made and measured, and by how much the ratio of quality differed then; null without looks
+                memory answered `units` of the `of_units` units of validation data, trained for `epochs` of `of_epochs`.
+                Where there are closer looks, it is theirs alone
+looked          {taken, failed, made, off_median, off_most, closer}: how many looks there are, how many came to
+                nothing, how many were made and measured, and by how much the ratio of quality differed then; how many
+                closer looks were taken beside them; null without looks
 """
 
 from __future__ import annotations
@@ -96,7 +98,7 @@ def front_json(front: Front, *, sort: str = "quality") -> dict[str, Any]:
         "floor": front.floor,
         "optimism": front.optimism,
         "explanation": None if some else front.explain_empty(),
-        "looks": _looks(front, front.promises) if front.promises else [],
+        "looks": _looks(front, promises) if (promises := looks.choosing(front)) else [],
         "looked": _looked(front, front.promises) if front.promises else None,
     }
     plain: dict[str, Any] = finite(facts)
@@ -151,6 +153,7 @@ def _looked(front: Front, promises: Promises) -> dict[str, Any]:
         "made": told.made if told else 0,
         "off_median": told.middle if told else None,
         "off_most": told.most if told else None,
+        "closer": len(looks.others(front, closer=True)),
     }
 
 

@@ -32,9 +32,15 @@ class Foretold:
     most: float
 
 
-def others(front: Front) -> list[Look]:
-    """Every look but the dense model's, in order of arrival."""
-    return [look for look in front.record.looks.found.values() if look.number]
+def others(front: Front, *, closer: bool = False) -> list[Look]:
+    """Every look (or closer look) but the dense model's, in order of arrival."""
+    looks = front.record.closer_looks if closer else front.record.looks
+    return [look for look in looks.found.values() if look.number]
+
+
+def choosing(front: Front) -> Promises | None:
+    """What those looks promise by which was chosen what is made: closer ones, where there are; None: there are none."""
+    return front.closer if others(front, closer=True) else front.promises
 
 
 def foretold(front: Front, promises: Promises) -> Foretold | None:
@@ -42,7 +48,7 @@ def foretold(front: Front, promises: Promises) -> Foretold | None:
     points = {point.candidate.key: point for point in front.record.points if "quality" in point.found}
     gaps = [
         abs(promises.readings(look)["quality"].ratio - points[look.key].found["quality"].ratio)
-        for look in others(front)
+        for look in others(front, closer=promises is front.closer)
         if look.done and not look.failed and look.key in points
     ]
     return Foretold(made=len(gaps), middle=median(gaps), most=max(gaps)) if gaps else None
@@ -85,9 +91,11 @@ def failures(looks: Iterable[Look]) -> tuple[int, str]:
     return reasons.total(), reasons.most_common(1)[0][0] if reasons else ""
 
 
-def sentences(front: Front, promises: Promises) -> list[str]:
+def sentences(front: Front) -> list[str]:
     """What a look is, how many were taken, and how far they can be trusted; each in a sentence."""
-    looks, metrics = others(front), ", ".join(front.record.metrics)
+    looks, metrics, promises = others(front), ", ".join(front.record.metrics), front.promises
+    if promises is None:
+        return []
     units, of = asked(front, promises.dense)
     some = f"all {of:,}" if units == of else f"{units:,} of the {of:,}"
     told = [
@@ -104,4 +112,19 @@ def sentences(front: Front, promises: Promises) -> list[str]:
             f"{found.made:,} of them were made and measured: then quality was {found.middle:.3f}x away from what the "
             f"look had told in the median, {found.most:.3f}x at most."
         )
-    return told
+    return [*told, *_closer_sentences(front)]
+
+
+def _closer_sentences(front: Front) -> list[str]:
+    """What closer looks are for, and how far they can be trusted."""
+    promises, taken = front.closer, others(front, closer=True)
+    if promises is None or not taken:
+        return []
+    units, of = asked(front, promises.dense)
+    some = f"all {of:,}" if units == of else f"{units:,}"
+    found = foretold(front, promises)
+    told = f" and were {found.middle:.3f}x away in the median, {found.most:.3f}x at most" if found else ""
+    return [
+        f"The best of many looks are partly luck: what is made is chosen by {len(taken):,} closer looks, which asked "
+        f"{some} units{told}."
+    ]

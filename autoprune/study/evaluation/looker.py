@@ -29,6 +29,9 @@ from autoprune.recipes.stages import run
 from autoprune.record.looks import Look
 from autoprune.study.evaluation.maker import Maker
 
+Before = dict[str, tuple[float, "pd.Series[float]"]]
+"""The dense model's values and influences, by metric."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -38,12 +41,14 @@ class Asked:
         number: that the look is to have; 0 is the dense model's.
         recipe: as nested plain values.
         epochs: that it is trained for, at most; 0 leaves it untrained.
+        closer: whether more of validation is asked.
         seconds: that it may take, from when it is begun.
     """
 
     number: int
     recipe: Mapping[str, Any]
     epochs: int = 0
+    closer: bool = False
     seconds: float = math.inf
 
     def look(self, made: Plan) -> Look:
@@ -68,7 +73,7 @@ class Looker(Maker):
     def prepare(self, argument: None) -> None:
         """Reads what looks need, and takes the one that all others are read against."""
         with on_threads(THREADS):
-            self._before  # noqa: B018  # is made when it is first asked for
+            self._before(closer=False)
 
     def looks(self, asked: Sequence[Asked]) -> list[Look]:
         """Looks at some recipes one after the other, within the least time that any of them may take.
@@ -102,20 +107,21 @@ class Looker(Maker):
         look = asked.look(made)
         try:
             with on_threads(THREADS), of_recipe() if look.number else nullcontext():
-                look = self._looked(look, made)
+                look = self._looked(look, made, closer=asked.closer)
         except Failed as error:
             look = dataclasses.replace(look, failed=str(error))
         if made.epochs:
             give_back_memory()
         return dataclasses.replace(look, seconds=round(time.monotonic() - start, 4))
 
-    def _looked(self, look: Look, made: Plan) -> Look:
+    def _looked(self, look: Look, made: Plan, *, closer: bool) -> Look:
         model = self._model(made, epochs=look.epochs)
         parts = self.task.parts(model, made.runtime)
         served = serve(parts, device=self.context.device)
-        rows = self._rows(served)
+        rows = self._rows(served, closer=closer)
         values, counts = quality(self.task, rows, of=self._metrics)
-        self._refuse(values, dense=look.number == 0)
+        before = self._before(closer=closer) if look.number else None
+        self._refuse(values, before)
         return dataclasses.replace(
             look,
             # Six digits are beyond what a look can tell, and who reads it from the file decides the same.
@@ -124,17 +130,17 @@ class Looker(Maker):
                 for metric, slices in values.items()
             },
             counts={} if look.number else counts,
-            errors=self._errors(rows, values) if look.number else dict.fromkeys(values, 0.0),
+            errors=dict.fromkeys(values, 0.0) if before is None else self._errors(rows, values, before),
             size_bytes=artifact.weighed(parts),
             vector_bytes=served.vector_bytes,
             products=model.products,
             units=counts[self.task.metric][WHOLE],
         )
 
-    def _refuse(self, values: Mapping[str, Mapping[str, float]], *, dense: bool) -> None:
+    def _refuse(self, values: Mapping[str, Mapping[str, float]], before: Before | None) -> None:
         """Refuses a model that has no score, and a dense model of which nothing can be a share."""
-        if not dense:
-            nothing = [name for name in self._before if not math.isfinite(values[name][WHOLE])]
+        if before is not None:
+            nothing = [name for name in before if not math.isfinite(values[name][WHOLE])]
             if nothing:
                 raise Diverged(f"{nothing[0]} is {values[nothing[0]][WHOLE]}")
         elif not 0 < (value := values[self.task.metric][WHOLE]) < math.inf:
@@ -150,32 +156,41 @@ class Looker(Maker):
             made, self.task, context, trainer=self.trainer, store=self.store, epochs=epochs, prefixes=self._prefixes
         )
 
-    def _rows(self, served: Served) -> dict[str, pd.DataFrame]:
+    def _rows(self, served: Served, *, closer: bool) -> dict[str, pd.DataFrame]:
         """What the model answers: all rows, and those of slices where something is required of one."""
         served.pause = self._pause
-        whole = self.task.look(served)
+        whole = self.task.look(served, closer=closer)
         rows = {WHOLE: whole}
         if self._sliced:
             for column, names in self.task.slices.items():
                 rows |= {name: whole[whole[column] == name] for name in names}
         return rows
 
-    def _errors(self, rows: Mapping[str, pd.DataFrame], values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    def _errors(
+        self, rows: Mapping[str, pd.DataFrame], values: Mapping[str, Mapping[str, float]], before: Before
+    ) -> dict[str, float]:
         """Standard error of each metric's ratio to the dense model's on all rows, both asked the same."""
         found = {}
-        for metric, (value, before) in self._before.items():
-            moved = self.task.metrics[metric].influence(rows[WHOLE]) - values[metric][WHOLE] / value * before
+        for metric, (value, influence) in before.items():
+            moved = self.task.metrics[metric].influence(rows[WHOLE]) - values[metric][WHOLE] / value * influence
             found[metric] = float(np.sqrt(np.square(moved).sum()) / value)
         return found
 
+    def _before(self, *, closer: bool) -> Before:
+        """What the dense model scores; looked at in this process, whoever else has."""
+        if closer not in self._befores:
+            dense = self.task.parts(self._model(self.plan({}), epochs=0))
+            rows = self._rows(serve(dense, device=self.context.device), closer=closer)[WHOLE]
+            metrics = {name: self.task.metrics[name] for name in self._metrics}
+            values = {name: metric(rows) for name, metric in metrics.items()}
+            found = {name: (value, metrics[name].influence(rows)) for name, value in values.items() if value > 0}
+            self._befores[closer] = found
+        return self._befores[closer]
+
     @cached_property
-    def _before(self) -> dict[str, tuple[float, pd.Series]]:
-        """The dense model's values and influences by metric; looked at in this process, whoever else has."""
-        dense = self.task.parts(self._model(self.plan({}), epochs=0))
-        rows = self._rows(serve(dense, device=self.context.device))[WHOLE]
-        metrics = {name: self.task.metrics[name] for name in self._metrics}
-        values = {name: metric(rows) for name, metric in metrics.items()}
-        return {name: (value, metrics[name].influence(rows)) for name, value in values.items() if value > 0}
+    def _befores(self) -> dict[bool, Before]:
+        """What the dense model scores in looks, and in closer ones."""
+        return {}
 
     @cached_property
     def _prefixes(self) -> Prefixes:

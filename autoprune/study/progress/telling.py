@@ -27,7 +27,7 @@ class Telling:
     Attributes:
         stage: that is under way.
         trials: recipes that were asked for to be trained.
-        looks_in_all: that there are at the end of the scan, about.
+        looks_in_all: that there are at the end of the scan, or of the closer look, about.
         looking: seconds that the looks take that are still to come.
     """
 
@@ -53,10 +53,9 @@ class Telling:
         """Says what should stay in sight."""
         self._watch.note(message)
 
-    @property
-    def looks_left(self) -> float:
-        """Looks that the scan has still to take, about."""
-        return max(0, self.looks_in_all - len(self._looks))
+    def coming(self, lookout: Lookout) -> float:
+        """Seconds that the looks take that are still to come, one after another."""
+        return max(0, self.looks_in_all - len(lookout.looks)) * lookout.pace
 
     def trained(self, trials: int) -> None:
         """Takes down how many recipes were asked for to be trained."""
@@ -68,10 +67,11 @@ class Telling:
         front = promises.front()
         smallest = min((look.size_bytes for look in front), default=promises.dense.size_bytes)
         trained = f"{self.trials} trained, " * bool(self.trials)
-        if self.stage == "scan":
-            self.looking = self.looks_left * lookout.pace / lookout.slots
+        if self.stage == "scan" or lookout.closer:
+            self.looking = self.coming(lookout) / lookout.slots
+        stage = "closer look" if lookout.closer else self.stage
         self._watch.working(
-            f"{self.stage}: {len(self._looks):,} looks, {trained}{len(front)} on their front, the smallest "
+            f"{stage}: {len(lookout.looks):,} looks, {trained}{len(front)} on their front, the smallest "
             f"{promises.dense.size_bytes / smallest:.1f}x smaller, hypervolume {promises.hypervolume:.3f}"
         )
         self._watch.expect(self._expected(self._front(False)))

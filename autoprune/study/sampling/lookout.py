@@ -52,6 +52,7 @@ class Lookout:
         promises: what they promise.
         team: who else drives the study.
         tell: called with this whenever some were taken, but not all the time.
+        closer: whether its looks ask more of validation than others do; then `looks` and `promises` hold no others.
     """
 
     def __init__(
@@ -63,9 +64,10 @@ class Lookout:
         *,
         team: Team = ALONE,
         tell: Callable[[Lookout], None] = lambda lookout: None,
+        closer: bool = False,
     ) -> None:
         self._evaluator, self._executor, self._tell = evaluator, executor, tell
-        self.looks, self.promises, self._team = looks, promises, team
+        self.looks, self.promises, self._team, self.closer = looks, promises, team, closer
         self._dispatcher = Dispatcher(evaluator, executor, looks)
         self._told, self._silent = len(looks), -math.inf  # of how many looks, and until when no more is told
         self._begun: dict[Name, tuple[Asked, Future[list[Look]]]] = {}  # beside the others
@@ -98,14 +100,14 @@ class Lookout:
         """
         for recipe in recipes:
             name = self._evaluator.plan(recipe).key, 0
-            if name in self.looks.found or not self._team.claim([_work(name)], at_once=1):
+            if name in self.looks.found or not self._team.claim([self._work(name)], at_once=1):
                 continue
-            asked = Asked(number=NEW, recipe=recipe, seconds=until.left)
+            asked = Asked(number=NEW, recipe=recipe, closer=self.closer, seconds=until.left)
             future = self._executor.beside(self._evaluator.looks, [asked])
             if future is not None:
                 self._begun[name] = asked, future
             else:
-                self._team.release([_work(name)])
+                self._team.release([self._work(name)])
 
     def take(
         self,
@@ -202,11 +204,11 @@ class Lookout:
             return False
         long = batch.long = batch.apart or any(epochs for _, epochs in missing)
         size = 1 if long else self._chunk(len(missing))
-        works = {_work(name): name for name in missing}
+        works = {self._work(name): name for name in missing}
         batch.claimed = self._team.claim(list(works), at_once=size * self._dispatcher.most(long=long))
         self.looks.refresh()  # others may have finished them before they were claimed
         mine = [name for work in batch.claimed if (name := works[work]) not in self.looks.found]
-        asked = [Asked(number=NEW, recipe=batch.recipes[name], epochs=name[1]) for name in mine]
+        asked = [Asked(number=NEW, recipe=batch.recipes[name], epochs=name[1], closer=self.closer) for name in mine]
         asked.sort(key=lambda one: -one.epochs)  # what takes longest first, so that the end comes for all at once
         batch.tried.update(mine)
         batch.left.extend(asked[at : at + size] for at in range(0, len(asked), size))
@@ -254,7 +256,7 @@ class Lookout:
                     failed = failed or error
                     continue
                 self.looks.keep(*([self._dispatcher.nothing(asked, error)] if error else future.result()))
-                self._team.release([_work(name)])
+                self._team.release([self._work(name)])
         if failed is not None:
             raise failed
 
@@ -262,8 +264,7 @@ class Lookout:
         share = -(-count // (2 * self._executor.slots))  # who is done first takes one more
         return max(1, min(share, MOST_IN_CHUNK, int(CHUNK_S / self.pace) if self.pace else 1))
 
-
-def _work(name: Name) -> str:
-    """What a look is called among drivers."""
-    key, epochs = name
-    return f"look {key} {epochs}"
+    def _work(self, name: Name) -> str:
+        """What a look is called among drivers."""
+        key, epochs = name
+        return f"{'closer ' * self.closer}look {key} {epochs}"

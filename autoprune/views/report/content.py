@@ -47,7 +47,7 @@ def content(front: Front) -> dict[str, Any]:
         "figures": _figures(front),
         "looks": {
             "count": len(looks.others(front)),
-            "told": " ".join(looks.sentences(front, front.promises)) if front.promises else "",
+            "told": " ".join(looks.sentences(front)),
         },
         "front": [places[point.number] for point in front],
         "letters": {str(places[number]): letters for number, letters in front.letters.items()},

@@ -50,8 +50,8 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
         say(console, front.explain_empty())
     for line in phrases.notes(front):
         say(console, line, style="yellow")
-    if everything and front.promises:
-        _print_looks(console, front, front.promises)
+    if everything and (promises := looks.choosing(front)):
+        _print_looks(console, front, promises)
 
 
 def _print_looks(console: Console, front: Front, promises: Promises) -> None:
@@ -60,10 +60,11 @@ def _print_looks(console: Console, front: Front, promises: Promises) -> None:
     shown = promises.thinned(found, MOST_LOOKS)
     some = f", of which {len(shown)} are shown" * (len(shown) < len(found))
     told = f"{len(found)} of their front were not made{some}" if found else "all of their front was made"
-    say(console, f"\nLooks, not measurements: {told}", style="bold")
+    kind = "Closer looks" if promises is front.closer else "Looks"
+    say(console, f"\n{kind}, not measurements: {told}", style="bold")
     if shown:
         print_table(console, looks_table(front, promises, shown))
-    for line in looks.sentences(front, promises):
+    for line in looks.sentences(front):
         say(console, line, style="dim")
 
 

@@ -1,0 +1,101 @@
+"""What is made of all that was looked at: the best of the looks, looked at once more before they are chosen.
+
+The best of thousands of looks look better than they are, for each asked the same few users, and what was lucky with
+these came out ahead (the winner's curse; Cawley & Talbot 2010, "On Over-fitting in Model Selection and Subsequent
+Selection Bias in Performance Evaluation"). So the looks choose a few dozen, and closer looks, which ask more, choose
+among these. The two are read apart, each against the dense model as asked the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from autoprune.deadline import Deadline
+from autoprune.fronts.promises import Promises
+from autoprune.record.looks import Look
+from autoprune.study.sampling.lookout import Lookout
+
+TIMES = 3
+"""Times as many are looked at closer as are made."""
+
+NEAREST = 3
+"""Looks that are made where none holds, so that it can be said what is missing."""
+
+
+class Finds:
+    """Chooses what is made.
+
+    Args:
+        promises: of all looks.
+        closer: takes closer looks; None where these would ask no more.
+
+    Attributes:
+        closer: as above.
+        chosen: keys of the looks that were chosen.
+        left: closer looks that there was no time for, when this was last asked.
+    """
+
+    def __init__(self, promises: Promises, closer: Lookout | None) -> None:
+        self._promises, self.closer = promises, closer
+        self.chosen: set[str] = set()
+        self.left = 0
+
+    def seconds(self, count: int) -> float:
+        """That it takes to choose so many, about."""
+        return TIMES * count * self.closer.pace / self.closer.slots if self.closer else 0.0
+
+    def choose(self, count: int, *, beside: Collection[str], until: Deadline) -> list[Look]:
+        """Looks that stand for their front, and were not chosen before.
+
+        Args:
+            count: how many, at most.
+            beside: keys of what is made in any case.
+            until: when no more closer looks are begun; those that were taken choose, or if none was, the looks.
+        """
+        known = {*self.chosen, *beside}
+        chosen = _best(self._promises, count, known)
+        if self.closer is not None:
+            # Those that would be made without it come first: if the time is over they are at least spread over all.
+            found = list({look.key: look for look in [*chosen, *self._hopeful(TIMES * count, known)]}.values())
+            epochs = [look.epochs for look in found]
+            looks = self.closer.take([look.recipe for look in found], epochs=epochs, until=until)
+            self.left = looks.count(None)
+            if any(look is not None and not look.failed for look in looks):
+                chosen = _best(self.closer.promises, count, known)
+        self.chosen |= {look.key for look in chosen}
+        return chosen
+
+    def _hopeful(self, count: int, known: Collection[str]) -> list[Look]:
+        """What a closer look may find on the front: what stands there, then what stands there without that, and so on.
+
+        What fell behind by little may only have been unlucky. Known ones on the front come beside these, so that it is
+        seen what they stand for.
+        """
+        promises, passed = self._promises, set[str]()
+
+        def is_next(look: Look) -> bool:
+            return look.done and look.key not in passed
+
+        found = [look for look in promises.front(wanted=is_next) if look.key in known]
+        most = count + len(found)
+        while len(found) < most and (layer := promises.front(wanted=is_next)):
+            passed.update(look.key for look in layer)
+            found += promises.thinned([look for look in layer if look.key not in known], most - len(found))
+        return found or _nearest(promises, TIMES * NEAREST)
+
+
+def _best(promises: Promises, count: int, known: Collection[str]) -> list[Look]:
+    """What stands for the front of finished looks, beside what is known of it."""
+    found = promises.front(wanted=_is_done)
+    if not found:
+        return _nearest(promises, NEAREST)
+    there = [look for look in found if look.key in known]
+    return promises.thinned([look for look in found if look.key not in known], count, beside=there)
+
+
+def _nearest(promises: Promises, count: int) -> list[Look]:
+    return [look for look in promises.nearest() if look.done][:count]
+
+
+def _is_done(look: Look) -> bool:
+    return look.done

@@ -1,0 +1,91 @@
+"""What is made of looks: chosen among the best by closer ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from made_looks import METRIC, MadeUp, look_at, lookout, promises
+
+from autoprune.deadline import NEVER, Deadline
+from autoprune.record.looks import Look, Looks
+from autoprune.study.evaluation.looker import Asked
+from autoprune.study.executors.executor import Serial
+from autoprune.study.sampling.finds import NEAREST, TIMES, Finds
+from autoprune.study.sampling.lookout import Lookout
+
+CUTS = [at / 40 for at in range(40)]
+
+
+def lucky(one: Asked) -> Look:
+    """Every third cut does better than it is, with those who are asked in a look; a closer look tells it as it is."""
+    look = look_at(one)
+    cut = one.recipe.get("prune", {}).get("method", {}).get("dims", {}).get("sparsity", 0.0)
+    if one.closer or round(40 * cut) % 3:
+        return look
+    return dataclasses.replace(look, quality={METRIC: {"all": look.value(METRIC) + 0.02}})
+
+
+def scanned(folder: Path, *, closer: bool = True, floor: str = "0.7x") -> tuple[Finds, Lookout, MadeUp]:
+    """Looks at all cuts, and who chooses among them."""
+    evaluator, requirements = MadeUp(lucky), {"quality": {"min": floor}}
+    taken = lookout(folder / "looks.jsonl", evaluator=evaluator, requirements=requirements)
+    taken.take([cut(sparsity) for sparsity in CUTS], until=NEVER)
+    evaluator.asked.clear()
+    looks, promised = Looks(folder / "closer.jsonl"), promises(requirements)
+    if looks.dense is None:
+        looks.add(promised.dense)
+    near = Lookout(evaluator, Serial(), looks, promised, closer=True)  # type: ignore[arg-type]
+    return Finds(taken.promises, near if closer else None), taken, evaluator
+
+
+def cut(sparsity: float) -> dict[str, object]:
+    return {"prune": {"method": {"dims": {"sparsity": sparsity}}}}
+
+
+def luck(found: list[Look]) -> int:
+    return sum(round(40 * look.recipe["prune"]["method"]["dims"]["sparsity"]) % 3 == 0 for look in found)
+
+
+def test_what_was_lucky_is_looked_at_closer_and_not_made(tmp_path: Path) -> None:
+    plain, taken, _ = scanned(tmp_path, closer=False)
+    assert luck(plain.choose(4, beside=(), until=NEVER)) == 4, "the front of the looks is luck alone"
+    finds, _, evaluator = scanned(tmp_path)
+    volume, known = taken.promises.hypervolume, len(taken.looks)
+    chosen = finds.choose(4, beside=(), until=NEVER)
+    assert len(chosen) == 4
+    assert len(evaluator.asked) <= TIMES * 4
+    assert all(one.closer for one in evaluator.asked)
+    assert finds.closer
+    best = finds.closer.promises.front()
+    assert [look for look in chosen if look not in best] == [], "it stands on the front of the closer looks"
+    assert finds.chosen == {look.key for look in chosen}
+    assert (taken.promises.hypervolume, len(taken.looks)) == (volume, known), "the sampler hears nothing of them"
+
+
+def test_closer_looks_are_taken_once_and_choose_the_same_again(tmp_path: Path) -> None:
+    chosen = scanned(tmp_path)[0].choose(4, beside=(), until=NEVER)
+    finds, _, evaluator = scanned(tmp_path)
+    assert finds.choose(4, beside=(), until=NEVER) == chosen
+    assert not evaluator.asked
+    more = finds.choose(4, beside=(), until=NEVER)
+    assert more
+    assert not {look.key for look in more} & {look.key for look in chosen}
+
+
+@pytest.mark.parametrize("floor", ["0.7x", "0.99x"])
+def test_without_time_for_a_closer_look_the_looks_choose(floor: str, tmp_path: Path) -> None:
+    plain = scanned(tmp_path, closer=False, floor=floor)[0].choose(4, beside=(), until=NEVER)
+    finds, _, evaluator = scanned(tmp_path, floor=floor)
+    assert finds.choose(4, beside=(), until=Deadline.after(0.0)) == plain
+    assert finds.left >= len(plain)
+    assert not evaluator.asked
+
+
+def test_where_no_closer_look_holds_the_nearest_are_made(tmp_path: Path) -> None:
+    finds, taken, evaluator = scanned(tmp_path, floor="1.001x")
+    assert taken.promises.front(), "by luck some promise to be better than the dense model"
+    chosen = finds.choose(4, beside=(), until=NEVER)
+    assert len(chosen) == NEAREST
+    assert len(evaluator.asked) > NEAREST
