@@ -66,6 +66,11 @@ FORMER: dict[str, dict[str, Any]] = {
         "tune": {"method": {"quantize": {"bits": {"word": 8, "body": 8}}}},
     },
     "int4": {"runtime": "onnx", "tune": {"method": {"quantize": {"bits": {"word": 4, "body": 4}}}}},
+    "vocab_half_int4": {
+        "runtime": "onnx",
+        "cut": {"rows": {"sparsity": {"vocab": 0.5}}},
+        "tune": {"method": {"quantize": {"bits": {"word": 4, "body": 8}}}},
+    },
     "int4_aware": {
         "runtime": "onnx",
         "cut": {"rows": {"sparsity": {"vocab": 0.5}}},
