@@ -49,13 +49,13 @@ def ranks(scores: Tensor, wanted: Tensor) -> Tensor:
         scores: of all rows, larger is better, [queries, rows].
         wanted: positions of rows, int64 [queries] or [queries, wanted of each].
     """
-    places, found = torch.arange(scores.shape[1], device=scores.device), []
-    for one in wanted.reshape(len(scores), -1, 1).unbind(1):
+    places, each = torch.arange(scores.shape[1], device=scores.device), wanted.numel() // max(len(scores), 1)
+    found = torch.empty(len(scores), each, device=scores.device)
+    for at, one in enumerate(wanted.reshape(len(scores), each, 1).unbind(1)):
         mine = scores.gather(1, one)
         ahead = (scores > mine) | ((scores == mine) & (places < one))
-        found.append(torch.where(mine[:, 0] == -torch.inf, torch.inf, ahead.sum(1) + 1.0))
-    ordered = torch.stack(found, dim=1).where(~scores.isnan().any(1, keepdim=True), torch.nan)
-    return ordered.reshape(wanted.shape)
+        found[:, at] = torch.where(mine[:, 0] == -torch.inf, torch.inf, ahead.sum(1) + 1.0)
+    return found.where(~scores.isnan().any(1, keepdim=True), torch.nan).reshape(wanted.shape)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ RECOMMENDER_EXAMS = [
     Exam("dims", {"sparsity": 0.5}, {"dim": 0.5}),
     Exam("dims", {"sparsity": 0.3, "importance": "pca"}, {"dim": 0.3}),
     Exam("rows", {"sparsity": {"item": 0.3}}, {"rows.item": 0.3}),
+    Exam("quantize", {"bits": {"user": 1.6, "item": 2.5}, "entropy": True}, bits=frozenset({4})),
     Exam("dims", {"sparsity": 0.4, "importance": "activation"}, {"dim": 0.4}),
     Exam("rows", {"sparsity": 0.45}, {"rows.item": 0.45, "rows.user": 0.45}),
     Exam(

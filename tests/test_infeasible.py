@@ -141,5 +141,5 @@ def test_what_was_not_timed_is_said_with_the_command_that_times_it(tmp_path: Pat
     definition.write_text(definition.read_text().replace("    - latency\n", ""))
     found = Front(Record(made.folder)).infeasible()
     command = f"autoprune verify s --all --runs {tmp_path}"
-    assert f"latency_ms: not measured of 5 of 5; this does it: {command}\nNearest misses:\n  #" in found.text
+    assert f"latency_ms: not measured for 5 of 5; to measure it: {command}\nNearest misses:\n  #" in found.text
     assert found.nearest[0].text.endswith(": latency_ms is not measured")

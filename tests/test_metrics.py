@@ -58,6 +58,8 @@ def test_ranking_matches_brute_force(name: str) -> None:
 
 def test_scores_that_are_nan_have_no_rank() -> None:
     scores = torch.tensor([[1.0, torch.nan, 0.0], [1.0, 2.0, 0.0]])
+    assert ranks(scores[:0], torch.zeros(0, 2, dtype=torch.long)).shape == (0, 2)
+    assert ranks(scores, torch.zeros(2, 0, dtype=torch.long)).shape == (2, 0)
     assert ranks(scores, torch.tensor([0, 0])).tolist() == pytest.approx([np.nan, 2.0], nan_ok=True)
 
 

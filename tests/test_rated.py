@@ -44,6 +44,30 @@ def test_they_lose_less_than_codes_of_whole_bits_in_fewer_bytes(bits: int) -> No
     assert written[0] < written[1]
 
 
+@pytest.mark.parametrize("kind", ["sparse", "signs", "one column", "one row", "alike"])
+@pytest.mark.parametrize("rate", [2.0, 4.0, RATES[1]])
+def test_where_no_codes_have_the_rate_little_is_lost_all_the_same(kind: str, rate: float) -> None:
+    values = drawn(300, 64, seed=0)
+    values = {
+        "sparse": values * (values.abs() > 1.6),
+        "signs": values.sign() * (drawn(300, 64, seed=1).abs() > 1.6),
+        "one column": values * (1 + 29.0 * (torch.arange(64) == 5)),
+        "one row": values[:1, :32],
+        "alike": torch.full((300, 64), 0.5),
+    }[kind]
+    codes = Rated(rate=rate).learn(values).code(values)
+    plain = Uniform(bits=2 if rate == 2 else 4).learn(values).code(values)
+    errors = [float((found.values() - values).square().sum()) for found in (codes, plain)]
+    assert errors[0] <= max(2 * errors[1], 1e-3 * float(values.square().sum()))
+    assert not codes.values()[values == 0].any()
+
+
+def test_the_order_of_columns_is_no_matter() -> None:
+    values = drawn(20_000, 16, seed=0) * 1.5 ** torch.arange(16)
+    steps = [Rated(rate=3.0).learn(held).step for held in (values, values.flip(1))]
+    assert steps[0] == pytest.approx(steps[1], rel=1e-3)
+
+
 @pytest.mark.parametrize("kind", ["zeros", "none", "one", "spike"])
 def test_any_table_has_codes(kind: str) -> None:
     values = {

@@ -191,6 +191,20 @@ def test_schedules_end_at_the_whole_target_and_never_fall() -> None:
     assert cubic(0.0) == 0.0
 
 
+def test_tables_of_a_rate_are_turned_once_and_coded_when_the_stage_ends() -> None:
+    model, step, context = random_model(), Quantize(bits=2.5, entropy=True), Context()
+    before = model.tables["item"].weight.detach().clone()
+    step.advance(model, context, 0.5)
+    turned = model.tables["item"].weight.detach().clone()
+    step.advance(model, context, 1.0)
+    assert torch.equal(model.tables["item"].weight, turned)
+    torch.testing.assert_close(turned, before @ random_rotation(8))
+    step.convert(model, context)
+    coded = model.tables["item"].coded
+    assert isinstance(coded, RowCodes)
+    assert len(coded.scale.unique()) == 1
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("pruned", [False, True])
 def test_quantised_values_lie_within_half_a_step_of_the_weights(bits: int, pruned: bool) -> None:

@@ -131,7 +131,7 @@ class Infeasible:
             lines.append(f"  {one.text}: missed by {one.times} of {self.candidates}, {spread}")
             lines += [f"    {one.words}"] if one.words else []
         for name, times in self.unmeasured.items():
-            lines.append(f"  {name}: not measured of {times} of {self.candidates}; this does it: {self.measuring}")
+            lines.append(f"  {name}: not measured for {times} of {self.candidates}; to measure it: {self.measuring}")
         lines += ["Nearest misses:", *(f"  {near.text}" for near in self.nearest)]
         if self.loosenings:
             lines.append("One of these alone would make something feasible:")

@@ -228,9 +228,10 @@ class Linear(Table):
         """
         weights, mask = self._masked()
         weights, mean = weights.detach(), fed.mean(0) if self.bias is not None else torch.zeros_like(fed[0])
-        moments = ((fed - mean).T @ (fed - mean)).double() / len(fed)
+        about = fed - mean
+        moments = (about.T @ about).double() / len(fed)
         bits = int(self.bits[0])
-        step = self.shares * weights.abs().amax(1) / MOST if bits == 8 else None
+        step = self.shares * weights.abs().amax(1).clamp_min(1e-30) / MOST if bits == 8 else None
         levels, self.shares = compensated(weights, moments, bits=bits, step=step, mask=mask)
         if self.bias is not None:
             self.bias.data = self.bias.detach() + (weights - levels) @ mean

@@ -21,7 +21,10 @@ ZERO = {4: 8, 8: 128}
 """The code of zero, by the bits of a code."""
 
 SAMPLE = 2**16
-"""Values that a distance is chosen by, at most."""
+"""Values that a distance is chosen by, about: of some rows all."""
+
+WIDER = 12
+"""Distances that are tried from that of the rate on, each half as large again as the one before."""
 
 NEAREST, FARTHEST = 0.01, 8.0
 """How far apart levels may lie, in standard deviations."""
@@ -48,8 +51,12 @@ class Rated:
 
     def learn(self, values: Tensor, *, largest: float | None = None) -> Rated:
         """The same with a distance; arguments as of `Codebooks.learn`."""
-        spread = float(values.std(correction=0)) if values.numel() else 0.0
-        step = spread * distance(values / max(spread, 1e-30), self.rate)
+        some = values[:: max(1, values.numel() // SAMPLE)]
+        spread = float(some.square().mean().sqrt()) if some.numel() else 0.0
+        step = spread * distance(some / max(spread, 1e-30), self.rate)
+        # Values that lie far out are cut off; and of few or sparse values no codes may have such an entropy.
+        wider = [step * 1.5**power for power in range(WIDER)]
+        step = min(wider, key=lambda one: float(_rounded(some, one, ZERO[8]).sub_(some).square_().sum()))
         clipped = int((values.abs() > (ZERO[4] - 0.5) * step).sum())
         return replace(self, step=step, bits=4 if clipped <= CLIPPED * values.numel() else 8)
 
@@ -80,15 +87,19 @@ def distance(values: Tensor, rate: float) -> float:
     """How far apart even levels lie, one at zero, whose codes of some values have an entropy of `rate` bits.
 
     Args:
-        values: float32, of a standard deviation near 1.
+        values: float32 [rows, dim], of a mean square near 1.
     """
-    flat = values.flatten()
-    flat = flat[:: max(1, len(flat) // SAMPLE)].clamp(-FARTHEST * 2**4, FARTHEST * 2**4)
+    flat = values[:: max(1, values.numel() // SAMPLE)].flatten().clamp(-FARTHEST * 2**4, FARTHEST * 2**4)
     near, far = NEAREST, FARTHEST
     for _ in range(24):
         middle = math.sqrt(near * far)
         near, far = (middle, far) if _entropy((flat / middle).round_()) > rate else (near, middle)
     return near
+
+
+def _rounded(values: Tensor, step: float, zero: int) -> Tensor:
+    """The nearest of the levels, float32 like `values`."""
+    return (values / (step or 1.0)).round_().clamp_(1 - zero, zero - 1).mul_(step)
 
 
 def _entropy(codes: Tensor) -> float:

@@ -60,7 +60,7 @@ class Stage:
 
     def describe(self) -> dict[str, Any]:
         """What the stage does, as plain values; the ground of its cache key."""
-        steps = [{"step": step.name, "version": step.version, **step.parameters()} for step in self.steps]
+        steps = [{"step": step.name, "version": step.revision(), **step.parameters()} for step in self.steps]
         content = {"steps": steps, "epochs": self.epochs, "schedule": self.schedule}
         if self.of:
             content["of"] = self.of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import torch
 from torch import Tensor
@@ -82,13 +82,15 @@ class Coded(Step):
         Raises:
             RecipeError: with the path.
         """
-        if is_rate(width) and self.rates:
+        if self.rates and self.is_rate(width):
             if not self.entropy:
                 raise RecipeError(path, f"{width!r} bits in the mean take an entropy-coded file: entropy=true.")
             least, most = self.rates
             if not least <= width <= most:
                 raise RecipeError(
-                    path, f"bits in the mean are from {least} to {most}, but got {width!r}; or 4 or 8 bits."
+                    path,
+                    f"bits in the mean are from {least} to {most}, but got {width!r}; "
+                    "whole bits, such as 8, have no point.",
                 )
             return
         check_width(width, path, (*widths, *WIDTHS[self.levels]))
@@ -105,6 +107,10 @@ class Coded(Step):
     def rates(self) -> tuple[float, float] | None:
         """Bits in the mean that can be asked for, from and to; None: whole bits alone."""
         return NORMAL_RATES if self.levels == NORMAL else None
+
+    def is_rate(self, width: object) -> TypeGuard[float]:
+        """Whether bits are what a code takes in the mean; of even levels 1.6 are too."""
+        return is_rate(width) or (self.levels == EVEN and width == TERNARY)
 
     @property
     def manner(self) -> str:
@@ -158,6 +164,11 @@ class Quantize(Coded):
     def rates(self) -> tuple[float, float]:
         return super().rates or RATES
 
+    def revision(self) -> int:
+        widths = self.bits.values() if isinstance(self.bits, Mapping) else (self.bits,)
+        mean = self.levels == EVEN and any(isinstance(width, float) for width in widths)
+        return 2 if self.compensate or mean else 1  # once fitted to fewer inputs, and a mean was one of whole bits
+
     def idle(self) -> bool:
         widths = self.bits.values() if isinstance(self.bits, Mapping) else (self.bits,)
         return all(width == FLOAT_BITS for width in widths)
@@ -197,24 +208,25 @@ class Quantize(Coded):
         spread(model, self._widths(model))
         fitted = list[str]()
         for group, (width, path) in by_name(self.bits, model.groups, path=("bits",)).items():
-            plain = {
-                name: table for name, table in model.groups[group].items() if int(table.bits[0]) == FLOAT_BITS > width
-            }
-            if is_rate(width):
-                maps = {name: table for name, table in plain.items() if isinstance(table, Linear)}
-                self._choose_rates(model, maps, width, context, path)
-                fitted += maps
+            tables = model.groups[group]
+            plain = {name: table for name, table in tables.items() if int(table.bits[0]) == FLOAT_BITS > width}
+            maps = {name: table for name, table in plain.items() if isinstance(table, Linear)}
+            if not self.is_rate(width):
+                for table in plain.values():
+                    table.choose_bits(torch.full_like(table.bits, width), search=not context.rehearsal)
+                fitted += plain if width <= MOST_FITTED else []
                 continue
-            for table in plain.values():
-                table.choose_bits(torch.full_like(table.bits, width), search=not context.rehearsal)
-            fitted += plain if width <= MOST_FITTED else []
+            for table in plain.values():  # what is looked up has eight bits until it is coded when the stage ends
+                table.choose_bits(torch.full_like(table.bits, 8), search=False)
+            self._choose_rates(model, maps, width, context, path)
+            fitted += maps
         if self.compensate and fitted:
             compensate(model, fitted, context)
 
     def _choose_rates(
         self, model: Model, maps: Mapping[str, Linear], mean: float, context: Context, path: tuple[str, ...]
     ) -> None:
-        """Shares out a rate among linear maps; what is looked up is coded when the stage ends."""
+        """Shares out a rate among linear maps."""
         if not maps:
             return
         with seen_from(path):
@@ -223,13 +235,13 @@ class Quantize(Coded):
             table.choose_rate(rates[name])
 
     def convert(self, model: Model, context: Context) -> None:
+        if self.levels == EVEN and not context.rehearsal:
+            for group, width in self._widths(model).items():
+                for table in model.groups[group].values():
+                    if self.is_rate(width) and not isinstance(table, Linear):
+                        table.code_by([Rated(rate=width)])
+                        table.bits = torch.full_like(table.bits, FLOAT_BITS)  # no others are chosen
         super().convert(model, context)
-        if self.levels == NORMAL or context.rehearsal:
-            return
-        for group, width in self._widths(model).items():
-            for table in model.groups[group].values():
-                if is_rate(width) and table.coded is None:
-                    table.code_by([Rated(rate=width)])
 
     def code(self, model: Model, context: Context) -> None:
         widths = self._widths(model)

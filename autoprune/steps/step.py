@@ -23,7 +23,7 @@ class Step:
 
     Class attributes declare what the step is, for plans and for the conformance suite:
         name: as in a recipe.
-        version: part of every cache key; raise it when the same parameters give another result.
+        version: raise it when the same parameters give another result, see `revision`.
         rank: of several steps in one stage the lower acts first: axes (0) before single weights (1) before bits (2).
         trainable: whether later stages may train or prune what the step leaves behind.
         plans: whether all that it does to a row follows from the row and a few statistics, so that it can be done where
@@ -37,6 +37,10 @@ class Step:
     trainable: ClassVar[bool] = True
     plans: ClassVar[bool] = False
     only_trains: ClassVar[bool] = False
+
+    def revision(self) -> int:
+        """Part of every cache key: the version, where it is not a matter of a few parameters."""
+        return self.version
 
     def idle(self) -> bool:
         """Whether these parameters change nothing, so that a plan can leave the step out."""

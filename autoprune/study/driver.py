@@ -85,7 +85,7 @@ class Driver:
         config: budget and objectives.
         evaluator: looks at recipes and makes candidates of the study, wherever an executor asks it to.
         archive: where every finished candidate goes.
-        looks: where every look goes.
+        looks: where looks go; closer ones go beside them.
         team: who else drives it.
         executor: runs evaluations; None: this process, and as many as `config.workers` says once that pays.
         watch: is told how the search goes.
@@ -355,10 +355,12 @@ class Driver:
         What is archived does not matter: a search that is run again chooses the same.
         """
         closer = finds.closer
+        looks = self._telling.looks_in_all
         if closer is not None:
             self._telling.looks_in_all = len(closer.looks) + TIMES * count
             self._staff.hire(self._telling.coming(closer))
         chosen = finds.choose(count, beside=self._presets.values(), until=self._budget.share(CLOSER))
+        self._telling.looks_in_all = looks
         self._telling.looking = 0.0
         if finds.left and self._budget.seconds > 0:  # else nothing is made of them either, which is said
             self._budget.undone.append(f"{finds.left} of the best looks were not looked at closer")

@@ -16,6 +16,7 @@ from autoprune.deadline import Deadline, OutOfTime, clock
 from autoprune.errors import AutopruneError, doing
 from autoprune.measure.timing import on_threads
 from autoprune.models.model import Model
+from autoprune.overrides import at_home
 from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Recipe, Space
 from autoprune.recipes.stages import rehearse, sketch
@@ -85,7 +86,8 @@ def run_study(
     """
     config, watch = study_config(sections), watch or Watching()
     place = executor_config(sections)
-    check_told(sections["task"], overrides)
+    if not (config.name and (at_home(config.dir) / config.name / "study.yaml").exists()):  # what was begun goes on
+        check_told(sections["task"], overrides)
     deadline = deadline or time_of(config)
     begun = _begin(sections, config, working=watch.working, note=watch.note, deadline=deadline)
     definition, evaluator, task = begun.definition, begun.evaluator, begun.evaluator.task

@@ -123,7 +123,7 @@ def _closer_sentences(front: Front) -> list[str]:
     units, of = asked(front, promises.dense)
     some = f"all {of:,}" if units == of else f"{units:,}"
     found = foretold(front, promises)
-    told = f" and were {found.middle:.3f}x away in the median, {found.most:.3f}x at most" if found else ""
+    told = f" and were {found.middle:.3f}x off in the median, {found.most:.3f}x at most" if found else ""
     return [
         f"The best of many looks are partly luck: what is made is chosen by {len(taken):,} closer looks, which asked "
         f"{some} units{told}."

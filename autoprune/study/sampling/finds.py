@@ -88,7 +88,7 @@ def _best(promises: Promises, count: int, known: Collection[str]) -> list[Look]:
     """What stands for the front of finished looks, beside what is known of it."""
     found = promises.front(wanted=_is_done)
     if not found:
-        return _nearest(promises, NEAREST)
+        return [look for look in _nearest(promises, NEAREST) if look.key not in known]
     there = [look for look in found if look.key in known]
     return promises.thinned([look for look in found if look.key not in known], count, beside=there)
 

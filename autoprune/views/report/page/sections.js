@@ -56,7 +56,7 @@ function showInfeasible(section, data, choose) {
   if (found.missed.length) place.append(table(["requirement", "missed by", "at best by", "in the median by"], found.missed.map(([text, count, least, median]) => [
     text, `${count} of ${found.candidates}`, `${percent(least)} of the limit`, percent(median)])));
   for (const [name, count, command] of found.unmeasured) {
-    place.append(made("p", {}, `${name} is not measured of ${count} of ${found.candidates}; this does it: `, commandLine(command)));
+    place.append(made("p", {}, `${name} is not measured for ${count} of ${found.candidates}; to measure it: `, commandLine(command)));
   }
   if (!found.empty) return;
   place.append(made("h3", {}, "Nearest misses"), table(["", "recipe", "misses"], found.nearest.map(([n, short]) => [
