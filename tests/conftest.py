@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +35,10 @@ from autoprune.tasks.task import Training
 
 if TYPE_CHECKING:
     from autoprune.encoder.task import EncoderTask
+
+# What a shell starts in the background does not hear Ctrl-C, nor does what it starts: some tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What passes here passes everywhere, on a busy machine too.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -109,8 +109,8 @@ class Coded(Step):
         return NORMAL_RATES if self.levels == NORMAL else None
 
     def is_rate(self, width: object) -> TypeGuard[float]:
-        """Whether bits are what a code takes in the mean; of even levels 1.6 are too."""
-        return is_rate(width) or (self.levels == EVEN and width == TERNARY)
+        """Whether bits are what a code takes in the mean; of even levels 1.6 may be too."""
+        return is_rate(width) or (self.levels == EVEN and self.entropy and width == TERNARY)
 
     @property
     def manner(self) -> str:
