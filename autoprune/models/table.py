@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from autoprune.packing.codes import Uniform, best_shares, quantize_rows
+from autoprune.packing.codes import Uniform, best_shares, quantize_rows, symmetric_zero
 from autoprune.packing.compensated import compensated
 from autoprune.packing.normal import Normal
 from autoprune.packing.packed import StoredTable
@@ -23,7 +23,7 @@ FLOAT_BITS = 32
 Learner = Uniform | Normal | Rated | Codebooks
 """How some rows are to be coded."""
 
-MOST = 63
+MOST = int(symmetric_zero(torch.tensor(8))) - 1
 """The highest of the codes of 8 bits that lie about zero."""
 
 

@@ -35,7 +35,7 @@ class Rated:
     """Codes of a table whose levels lie equally far apart in all rows, one of them at zero.
 
     At the same entropy even levels lose less than those that suit a number of levels best (Gish & Pierce 1968,
-    "Asymptotically Efficient Quantizing"), and one distance for all rows less than one for each.
+    "Asymptotically Efficient Quantizing"). One distance for all rows needs no scale beside each.
 
     Attributes:
         rate: the entropy of the codes in bits, within `RATES`.

@@ -72,7 +72,7 @@ def rounding_effects(
     model: Model, names: Collection[str], inputs: Sequence[Any], context: Context, *, compensated: bool
 ) -> dict[str, float]:
     """The squared change of the vectors of inputs where one linear map alone has codes of `PROBE` bits, by table."""
-    coded, alone = model.own(), model.own()
+    coded = model.twin()
     for name in names:
         _linear(coded, name).choose_rate(PROBE)
     if compensated:
@@ -81,15 +81,10 @@ def rounding_effects(
     with torch.no_grad():
         plain = model.calibrate(inputs)
         for name in names:
-            table, other = _linear(alone, name), _linear(coded, name)
-            held = table.weight.data, None if table.bias is None else table.bias.data
-            table.weight.data = other.values()
-            if table.bias is not None and other.bias is not None:
-                table.bias.data = other.bias.data
+            alone, rounded = model.twin(), _linear(coded, name)
+            table = _linear(alone, name)
+            table.weight.data, table.bias = rounded.values(), rounded.bias
             found[name] = float((alone.calibrate(inputs) - plain).square().sum())
-            table.weight.data = held[0]
-            if table.bias is not None and held[1] is not None:
-                table.bias.data = held[1]
     return found
 
 
