@@ -19,6 +19,9 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+GPU_SHARE = 16
+"""The part of a GPU's memory that a block of a computation may take up is the whole divided by this."""
+
 THREADS = 1
 """That everything is timed on: whoever times on two shares them with whatever else the machine does."""
 
@@ -81,6 +84,23 @@ def memory() -> int:
         except (OSError, ValueError):  # no such file, or the word max
             continue
     return min(limits)
+
+
+def at_once(device: str | torch.device, row_bytes: int, *, usual: int) -> int:
+    """How many rows of a block a device computes at a time, at least one.
+
+    Args:
+        device: on a GPU as many as take up 1/`GPU_SHARE` of its memory, few or many: it is slow with little to do, and
+            nothing can be computed with what does not fit. All of its memory is meant, not what is free: results differ
+            by rounding where blocks do.
+        row_bytes: that a row takes.
+        usual: the number on a CPU, where a block is to stay in the caches.
+    """
+    if str(device).partition(":")[0] != "cuda":
+        return usual
+    import torch  # as above
+
+    return max(1, torch.cuda.get_device_properties(device).total_memory // (GPU_SHARE * max(row_bytes, 1)))
 
 
 def give_back_memory() -> None:

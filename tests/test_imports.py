@@ -49,7 +49,7 @@ ROOMS = {
     "reranker.asking reranker.benchmarks reranker.labelled reranker.config reranker.task reranker.make reranker",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
     "judging task make formats static_format",
-    "module": "lookup tables served own source declared epoch model config task make",
+    "module": "lookup tables served own source declared epoch together model config task make",
     "recipes": "schedule pace space store recipe prefixes fit train stages",
     "measure": "measurement student reading timing judge",
     "record": "storage journal archive looks failures folder point unfinished record",

@@ -25,6 +25,9 @@ from autoprune.packing.ids import plain_id
 
 Vectors = NDArray[np.float32]
 
+BATCH = 32
+"""Texts that a CPU computes at a time: more of them bring nothing there."""
+
 QUERY = "query"
 """The role of texts that ask: their vectors are compared with stored ones, and stored nowhere."""
 
@@ -75,12 +78,16 @@ class TextModel(Served):
 
     @abstractmethod
     def vectors(
-        self, texts: Sequence[Text], *, batch_size: int = 32, told: Callable[[float], None] = lambda share: None
+        self,
+        texts: Sequence[Text],
+        *,
+        batch_size: int | None = None,
+        told: Callable[[float], None] = lambda share: None,
     ) -> Vectors:
         """What it gives for texts as they stand, with no prompt before them: float32 [n, numbers].
 
         Args:
-            batch_size: texts that are computed at a time, those of like length together.
+            batch_size: texts that are computed at a time, those of like length together; None: what suits the device.
             told: called after each batch with the share of all tokens that was read.
         """
 
@@ -135,10 +142,10 @@ class SentenceEncoder(TextModel):
         return f"model.encode(['a text', 'another one']{role})"
 
     @overload
-    def encode(self, texts: str, *, role: str | None = None, batch_size: int = 32) -> NDArray[Any]: ...
+    def encode(self, texts: str, *, role: str | None = None, batch_size: int = BATCH) -> NDArray[Any]: ...
     @overload
-    def encode(self, texts: Sequence[str], *, role: str | None = None, batch_size: int = 32) -> NDArray[Any]: ...
-    def encode(self, texts: str | Sequence[str], *, role: str | None = None, batch_size: int = 32) -> NDArray[Any]:
+    def encode(self, texts: Sequence[str], *, role: str | None = None, batch_size: int = BATCH) -> NDArray[Any]: ...
+    def encode(self, texts: str | Sequence[str], *, role: str | None = None, batch_size: int = BATCH) -> NDArray[Any]:
         """The vectors of texts, [n, out]; of a single text, [out].
 
         They are float32, unless the model stores them in fewer bits: then those of texts that are no queries come as
@@ -176,20 +183,29 @@ class SentenceEncoder(TextModel):
         return found
 
     def vectors(
-        self, texts: Sequence[Text], *, batch_size: int = 32, told: Callable[[float], None] = lambda share: None
+        self,
+        texts: Sequence[Text],
+        *,
+        batch_size: int | None = None,
+        told: Callable[[float], None] = lambda share: None,
     ) -> Vectors:
         tokens = self._tokenizer.encode(texts)
         lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
         order = np.argsort(lengths, kind="stable")
         read = np.cumsum(lengths[order])
         found = np.empty((len(texts), self.out), dtype=np.float32)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+        size = batch_size or self.texts_at_once(int(lengths.max(initial=1)))
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
             ids, there = side_by_side([tokens[at] for at in chosen])
             found[chosen] = self.forward(ids, there)
             told(float(read[start + len(chosen) - 1] / max(1, read[-1])))
             self.pause()
         return found
+
+    def texts_at_once(self, tokens: int) -> int:
+        """How many texts of so many tokens are computed at a time."""
+        return BATCH
 
     def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return self._tokenizer.count(texts)

@@ -13,6 +13,7 @@ from autoprune.encoder.architecture import normed, read_architecture
 from autoprune.encoder.inside import tables_inside
 from autoprune.encoder.served import SentenceEncoder, Vectors
 from autoprune.encoder.transformer import Layer, embed, unwatched
+from autoprune.machine import at_once
 from autoprune.packing import PackedTable
 from autoprune.packing.arrays import tensor_of
 
@@ -51,6 +52,12 @@ class TorchEncoder(SentenceEncoder):
     @property
     def inside(self) -> str:
         return tables_inside(self._manifest)
+
+    def texts_at_once(self, tokens: int) -> int:
+        # Of the layer that holds most: what flows, queries, keys and values, the neurons, and each head's attention.
+        hidden, width = self._architecture.hidden, max(len(held) for held in self._weights.values())
+        numbers = 4 * hidden + 3 * width + 2 * (width // self._architecture.head_dim) * tokens
+        return at_once(self._device, 4 * tokens * numbers, usual=super().texts_at_once(tokens))
 
     @torch.inference_mode()
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:

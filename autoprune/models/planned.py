@@ -98,6 +98,7 @@ class Planned(Table):
     def moment(self) -> Tensor:
         """The sum of the outer products of all rows that are not hidden with themselves: float64 [dim, dim]."""
         found = self._known.get(("moment", self._standing_rows()), self._moment)
+        found = found.to(self.weight.device)  # recipes are checked on the CPU, whatever they are made on
         if self.turn is not None:
             found = self.turn.T.double() @ found @ self.turn.double()
         return found * self.dim_mask[:, None] * self.dim_mask
@@ -190,7 +191,7 @@ class Planned(Table):
         standing = self.index[self.row_mask]
         gone = torch.ones(self.original_rows, dtype=torch.bool, device=standing.device).index_fill_(0, standing, False)
         if 2 * len(standing) > len(gone):
-            whole = self._known.get(("moment", b""), lambda: self._moment_of(None))
+            whole = self._known.get(("moment", b""), lambda: self._moment_of(None)).to(standing.device)
             left = whole - self._moment_of(gone.nonzero()[:, 0])
             if 2 * left.trace() > whole.trace():  # else rounding would count
                 return left

@@ -71,10 +71,11 @@ class ServedModule(Served):
         tables: shapes of the tables before anything was cut, by name.
         base: what the module was made with, where that is not as always.
         module: what `into` was last given.
+        device: where its tables answer.
     """
 
     def __init__(self, parts: Parts, *, device: str = "cpu", prefer: str | None = None) -> None:
-        self._device = torch.device(device)
+        self.device = torch.device(device)
         self._places = [
             Place(**{**one, "lookups": tuple(one["lookups"]), "tied": tuple(one["tied"])})
             for one in parts.manifest["places"]
@@ -83,12 +84,12 @@ class ServedModule(Served):
         for name, tensor in parts.tensors.items():
             kind, colon, of = name.partition(":")
             if colon and kind in around:
-                around[kind][of] = tensor_of(tensor, self._device)
+                around[kind][of] = tensor_of(tensor, self.device)
         self._inside = _inside(parts, self._places)
         packed = parts.tables()
         self._held = {
             place.name: Held(
-                packed[place.name].to(self._device),
+                packed[place.name].to(self.device),
                 place,
                 stands=around["stands"].get(place.name),
                 basis=around["basis"].get(place.name),
@@ -97,9 +98,9 @@ class ServedModule(Served):
         }
         self._own = around["own"]
         for name, path in parts.manifest.get("maps", {}).items():
-            self._own[f"{path}.weight"] = packed[name].to(self._device).values()
+            self._own[f"{path}.weight"] = packed[name].to(self.device).values()
             if f"{name}.bias" in parts.tensors:
-                self._own[f"{path}.bias"] = tensor_of(parts.tensors[f"{name}.bias"], self._device)
+                self._own[f"{path}.bias"] = tensor_of(parts.tensors[f"{name}.bias"], self.device)
         self.base = dict(parts.manifest.get("base", {}))
         self._padded = {
             place.name: (place.padding, self._own[f"{place.lookups[0]}.padding"])
@@ -139,7 +140,7 @@ class ServedModule(Served):
         """
         if table not in self._held:
             raise unknown("table", table, self._held)
-        rows, asked = self.tables[table][0], torch.as_tensor(ids, dtype=torch.long, device=self._device)
+        rows, asked = self.tables[table][0], torch.as_tensor(ids, dtype=torch.long, device=self.device)
         if asked.dim() != 1 or ((asked < 0) | (asked >= rows)).any():
             raise AutopruneError(f"{table}: a list of ids from 0 to {rows - 1} must be given, but got {ids!r}.")
         vectors = self._held[table].vectors(asked)
@@ -171,7 +172,7 @@ class ServedModule(Served):
 
     def fill(self, module: nn.Module) -> nn.Module:
         """As `into`, for a module that has lookups already."""
-        module.to(self._device)
+        module.to(self.device)
         fill(module, self._places, self._held)
         _copy(self._own, own_tensors(module), type(module).__name__)
         self.module = module.eval()

@@ -26,6 +26,7 @@ from autoprune.module.model import Adopted
 from autoprune.module.own import ModuleTask, Rows
 from autoprune.module.served import ServedModule
 from autoprune.module.source import Source
+from autoprune.module.together import together
 from autoprune.tasks.task import Task
 
 FOR_TABLES = ("mixed", "product", "tiers")
@@ -198,7 +199,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
         return found
 
     def _lost(self, model: Adopted, batch: Any) -> Tensor:
-        with self._source.running("loss()"):
+        with self._source.running("loss()"), together(model.device):
             found = self.own.loss(model.module, batch)
         if not isinstance(found, Tensor) or found.numel() != 1:
             given = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
@@ -221,7 +222,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
 
     def _asked(self, served: ServedModule, what: str, ask: Callable[[nn.Module], Rows]) -> pd.DataFrame:
         module = self._module(served)
-        with torch.no_grad(), seeded(0), self._source.running(what):
+        with torch.no_grad(), seeded(0), self._source.running(what), together(served.device):
             given = ask(module)
             rows = pd.DataFrame(given) if isinstance(given, Mapping) else given
         if not isinstance(rows, pd.DataFrame) or not len(rows):
@@ -244,16 +245,15 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     def workloads(self, served: ServedModule) -> dict[str, Callable[[], object]]:
         module = self._module(served)
         with self._source.running("workloads()"), torch.no_grad():
-            found = self.own.workloads(module)
+            with together(served.device):
+                found = self.own.workloads(module)
             if not isinstance(found, Mapping) or tuple(found) != self.workload_names:
                 given = ", ".join(found) if isinstance(found, Mapping) else type(found).__name__
                 raise AutopruneError(
                     f"{self._source.path.name}: workloads() must return {', '.join(self.workload_names)}, as "
                     f"workload_names says, but got {given}."
                 )
-            for request in found.values():
-                request()
-        return dict(found)
+            return {name: _runs(request, served.device) for name, request in found.items()}
 
     def _module(self, served: ServedModule) -> nn.Module:
         """The user's module as an artifact fills it."""
@@ -299,6 +299,24 @@ class AdoptedTask(Task[Adopted, ServedModule]):
         if not any(one.grad is not None for one in model.parameters()):
             raise AutopruneError(f"{self._source.path.name}: loss() has a gradient, but none by a parameter.")
         self.workloads(ServedModule(self.parts(model.eval())))
+
+
+def _runs(request: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The request, once it has run; where it mixes devices, as one that may."""
+    try:
+        request()
+    except RuntimeError:
+        if device.type == "cpu":
+            raise
+    else:
+        return request
+
+    def asked() -> object:
+        with together(device):
+            return request()
+
+    asked()
+    return asked
 
 
 def _is_plain(value: object) -> bool:

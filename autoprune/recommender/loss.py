@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
+from autoprune.machine import at_once
+
 SOFTMAX_USERS = 128
-"""Users whose softmax is computed at a time: bounds memory at SOFTMAX_USERS x items x 4 bytes."""
+"""Users whose softmax a CPU computes at a time: bounds memory at SOFTMAX_USERS x items x 4 bytes."""
 
 
 def log_likelihood(users: Tensor, items: Tensor, owner: Tensor, seen: Tensor, *, drawn: int) -> Tensor:
@@ -84,9 +86,10 @@ class _LogPartition(torch.autograd.Function):
         total = users.new_zeros(())
         user_gradient, item_gradient = torch.empty_like(users), torch.zeros_like(items)
         # Items x users, and written into one place: half the time of users x items in fresh memory.
-        memory = users.new_empty(len(items) * SOFTMAX_USERS)
-        for start in range(0, len(users), SOFTMAX_USERS):
-            block, weight = users[start : start + SOFTMAX_USERS], weights[start : start + SOFTMAX_USERS]
+        step = max(1, min(len(users), at_once(users.device, 4 * len(items), usual=SOFTMAX_USERS)))
+        memory = users.new_empty(len(items) * step)
+        for start in range(0, len(users), step):
+            block, weight = users[start : start + step], weights[start : start + step]
             terms = torch.mm(items, block.T, out=memory[: len(items) * len(block)].view(len(items), len(block)))
             largest = terms.amax(dim=0)
             partition = terms.sub_(largest).exp_().sum(dim=0)

@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 
 from autoprune.artifacts.served import Beside, Parts
 from autoprune.errors import AutopruneError, RecipeError
-from autoprune.machine import memory
+from autoprune.machine import at_once, memory
 from autoprune.models.context import Context
 from autoprune.recommender import folding
 from autoprune.recommender.beside import make_beside
@@ -32,7 +32,7 @@ from autoprune.tasks.ranking import longest_list, ranking_metrics
 from autoprune.tasks.task import Task
 
 SCORE_USERS = 256
-"""Users ranked at a time: bounds memory at SCORE_USERS x items x 4 bytes."""
+"""Users that a CPU ranks at a time: bounds memory at SCORE_USERS x items x 4 bytes."""
 
 COPIES = 5
 """Of the tables while they train: weights, gradients, Adam's two moments, the best state so far."""
@@ -306,9 +306,9 @@ class RecommenderTask(Task[Factorization, Recommender]):
         return self._score(served, targets)
 
     def _score(self, served: Recommender, targets: Targets) -> pd.DataFrame:
-        ranks = []
-        for start in range(0, len(targets.users), SCORE_USERS):
-            batch = targets.users[start : start + SCORE_USERS]
+        ranks, step = [], at_once(served.device, 4 * len(self.data.items), usual=SCORE_USERS)
+        for start in range(0, len(targets.users), step):
+            batch = targets.users[start : start + step]
             ids = None if targets.strangers else self.data.users.take(batch.numpy())
             known = targets.known.of_users(batch)
             hidden = known if targets.known is targets.seen else targets.seen.of_users(batch)

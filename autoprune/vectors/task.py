@@ -19,6 +19,7 @@ from autoprune.models.remembered import Remembered
 from autoprune.packing.arrays import numpy_of
 from autoprune.packing.bits import narrow
 from autoprune.readers.model2vec import StaticFolder
+from autoprune.steps.product import MOST_ENTRIES
 from autoprune.tasks.task import Task
 from autoprune.vectors.benchmarks import Benchmark
 from autoprune.vectors.catalogue import Catalogue
@@ -40,6 +41,9 @@ BATCH_QUERIES = 64
 
 BY_FREQUENCY = ("rows", "mixed", "tiers")
 """Steps that ask how often rows are looked up."""
+
+OF_CODEBOOKS = ("product", "tiers")
+"""Steps whose codebooks are of `MOST_ENTRIES` rows, where nothing else is said."""
 
 
 class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
@@ -111,8 +115,9 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         return Context(seed=seed, device=device, frequency={} if counts is None else {f"rows.{TABLE}": counts})
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        """Without steps that ask how often rows are looked up, where nobody knows."""
-        return dict(recipe) if self.catalogue.counts is not None else _without(recipe, BY_FREQUENCY)
+        """Without steps that ask how often rows are looked up, where nobody knows, or for more rows than there are."""
+        unknown = () if self.catalogue.counts is not None else BY_FREQUENCY
+        return _without(recipe, [*unknown, *(OF_CODEBOOKS if len(self.catalogue) < MOST_ENTRIES else ())])
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> VectorTable:
         return VectorTable(self.catalogue.vectors, similarity=self.config.similarity, known=self._known)

@@ -9,19 +9,32 @@ Prints a line for each check, and ends with 1 if one fails.
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
+from torch import Tensor
 
 import autoprune
+from autoprune.artifacts.served import Beside, serve
+from autoprune.encoder.bert import read_encoder
+from autoprune.encoder.parts import encoder_parts
+from autoprune.encoder.served import BATCH, SentenceEncoder
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.machine import machine
 from autoprune.measure.timing import own_latency
+from autoprune.recommender import loss
+from autoprune.recommender.loss import SOFTMAX_USERS
 from autoprune.study.settings import find_device
+
+sys.path.append(str(Path(__file__).parents[2] / "tests"))
+from tiny_encoder import TEXTS, write_tiny_bert  # where the small models are described
 
 SIZE = 4096
 """Of matrices whose products take a GPU some milliseconds, and whoever asks for them some microseconds."""
@@ -63,6 +76,55 @@ def timing() -> Iterator[tuple[str, bool, str]]:
     yield "latency waits for the GPU", 0.5 * done < timed < 2 * done, told
 
 
+def blocks() -> Iterator[tuple[str, bool, str]]:
+    """Whether blocks as large as the memory allows are quicker than those of a CPU, and give the same."""
+    users, items = (torch.randn(count, 64, device="cuda") / 8 for count in (1024, 57_000))
+    weights = torch.ones(len(users), device="cuda")
+    found = {}
+    with patch.object(loss, "at_once", lambda device, row_bytes, usual: usual):
+        found["as a CPU's"] = _partition(users, items, weights)
+    found["of the memory"] = _partition(users, items, weights)
+    (usual, before), (large, now) = found.values()
+    told = f"{now:.2f} ms an update of 1,024 users and 57,000 items; in blocks of {SOFTMAX_USERS} users {before:.2f} ms"
+    yield "a softmax is the same in large blocks", abs(large / usual - 1) < 1e-5, f"{large:.6g} and {usual:.6g}"
+    yield "and no slower", now < 1.1 * before, told
+    with tempfile.TemporaryDirectory() as folder:
+        shape = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+        model = read_encoder(str(write_tiny_bert(Path(folder) / "bert", config=shape)))
+        served = serve(encoder_parts(model, "torch", Beside(values={}, tensors={})), device="cuda")
+    assert isinstance(served, SentenceEncoder)
+    texts = [f"{one} {other}" for one in TEXTS for other in TEXTS[:40]]
+    by_size = {size: _seconds(lambda size=size: served.vectors(texts, batch_size=size)) for size in (BATCH, None)}  # type: ignore[misc]
+    apart = abs(served.vectors(texts[:500], batch_size=BATCH) - served.vectors(texts[:500])).max()
+    told = ", ".join(f"{len(texts) / seconds:,.0f} texts/s with batch_size={size}" for size, seconds in by_size.items())
+    yield "vectors are the same in large batches", bool(apart < 1e-4), f"{apart:.1e} apart at most"
+    yield "and sooner there", by_size[None] < by_size[BATCH], told
+
+
+def _partition(users: Tensor, items: Tensor, weights: Tensor) -> tuple[float, float]:
+    """The loss, and the milliseconds that it and its gradient take, the median of 20."""
+    users, items = (held.clone().requires_grad_() for held in (users, items))
+
+    def once() -> Tensor:
+        found = loss.log_partition(users, items, weights)
+        found.backward()  # type: ignore[no-untyped-call]
+        return found
+
+    return float(once()), 1e3 * _seconds(once, times=20)
+
+
+def _seconds(what: Callable[[], object], *, times: int = 3) -> float:
+    """The median of so many, after one that is not timed."""
+    taken = []
+    for _ in range(times + 1):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        what()
+        torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[1:])
+
+
 def searches(out: Path, words: list[str], minutes: float) -> Iterator[tuple[str, bool, str]]:
     """Whether a search on the GPU finds what is sane, and is gone on with."""
     told = [*words, f"study.dir={out}", "study.name=gpu", "study.device=cuda", "study.verify_rounds=1"]
@@ -100,7 +162,7 @@ def main() -> int:
     asked = parser.parse_args()
     words = ["task=movielens"] if asked.data is None else ["task=interactions", f"task.data.path={asked.data}"]
     failed = 0
-    for checks in (devices(), timing(), searches(asked.out, words, asked.minutes)):
+    for checks in (devices(), timing(), blocks(), searches(asked.out, words, asked.minutes)):
         for what, holds, told in checks:
             failed += not holds
             print(f"{'ok    ' if holds else 'FAILS '} {what}: {told}", flush=True)

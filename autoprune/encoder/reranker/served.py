@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.encoder.prompts import Prompts
-from autoprune.encoder.served import SentenceEncoder, TextModel, how_many
+from autoprune.encoder.served import BATCH, SentenceEncoder, TextModel, how_many
 from autoprune.encoder.tokenizer import Text
 from autoprune.errors import AutopruneError
 
@@ -58,7 +58,7 @@ class Reranker(TextModel):
         return self.encoder.inside
 
     def rank(
-        self, query: str, documents: Sequence[str], *, top_k: int | None = None, batch_size: int = 32
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, batch_size: int = BATCH
     ) -> list[Ranked]:
         """The documents, best first; those of equal score stay in the order that they have.
 
@@ -83,7 +83,7 @@ class Reranker(TextModel):
         order = np.argsort(-given, kind="stable")[:top_k]  # not by scores: a sigmoid makes large ones alike
         return [Ranked(int(at), float(scores[at])) for at in order]
 
-    def predict(self, pairs: Sequence[tuple[str, str]], *, batch_size: int = 32) -> Scores:
+    def predict(self, pairs: Sequence[tuple[str, str]], *, batch_size: int = BATCH) -> Scores:
         """The scores of pairs (query, document): float32 [n].
 
         Raises:
@@ -97,7 +97,11 @@ class Reranker(TextModel):
         return self.vectors([_checked(pair, asked) for pair in pairs], batch_size=batch_size)[:, 0]
 
     def vectors(
-        self, texts: Sequence[Text], *, batch_size: int = 32, told: Callable[[float], None] = lambda share: None
+        self,
+        texts: Sequence[Text],
+        *,
+        batch_size: int | None = None,
+        told: Callable[[float], None] = lambda share: None,
     ) -> Scores:
         """What the model gives for pairs, before anything becomes of it: float32 [n, 1]."""
         self.encoder.pause = self.pause
