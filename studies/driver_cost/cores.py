@@ -4,8 +4,8 @@
     .venv/bin/python studies/driver_cost/cores.py OUT --pairs 1 looks=40    # short; more words are study.*
 
 Each run is a process of its own. The clock starts when the dense model is measured, and stops when the search ends:
-what is counted is looks and candidates a minute. Both must find the same: the same recipes with the same qualities and
-bytes, as latency does not steer what is found.
+what is counted is looks and candidates a minute. Both must find the same: the same recipes with the same bytes, and
+qualities that differ by the rounding of products on one thread and on two.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import statistics
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,49 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def found(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What must be the same of a study: its candidates and its looks."""
-    candidates = {line["key"]: line["measurements"][0] for line in read(folder / "s" / "archive.jsonl")}
-    looks = {f"{line['key']} {line.get('epochs', 0)}": line for line in read(folder / "s" / "looks.jsonl")}
-    return (
-        {key: (measured["quality"], measured["size_bytes"]) for key, measured in candidates.items()},
-        {key: look.get("quality") for key, look in looks.items()},
-    )
+@dataclass(frozen=True)
+class Found:
+    """What must be the same of a study: measurements of candidates and qualities of looks, by what they are of."""
+
+    candidates: dict[str, dict[str, Any]]
+    looks: dict[str, dict[str, float]]
+
+    @classmethod
+    def of(cls, folder: Path) -> Found:
+        """What a search left in its folder."""
+        looks = read(folder / "s" / "looks.jsonl")
+        return cls(
+            {line["key"]: line["measurements"][0] for line in read(folder / "s" / "archive.jsonl")},
+            {f"{line['key']} {line.get('epochs', 0)}": line["quality"]["ndcg@20"] for line in looks},
+        )
+
+    def __len__(self) -> int:
+        return len(self.candidates) + len(self.looks) - 2  # the dense model comes before the clock
+
+    def compared(self, other: Found) -> str:
+        """How far it is the same as another."""
+        if self.candidates.keys() != other.candidates.keys() or self.looks.keys() != other.looks.keys():
+            return "other recipes were found"
+        pairs = [(held, other.candidates[key]) for key, held in self.candidates.items()]
+        if any(one["size_bytes"] != another["size_bytes"] for one, another in pairs):
+            return "other sizes were found"
+        values = [(one["quality"]["ndcg@20"]["all"], another["quality"]["ndcg@20"]["all"]) for one, another in pairs]
+        values += [(held["all"], other.looks[key]["all"]) for key, held in self.looks.items()]
+        apart = max(abs(one - another) / max(another, 1e-9) for one, another in values)
+        return f"the same recipes and bytes; qualities {apart:.0e} apart at most{self._timed(other)}"
+
+    def _timed(self, other: Found) -> str:
+        """How many latencies agree, where any were timed."""
+        pairs = [
+            (held["latency"][name], other.candidates[key]["latency"][name])
+            for key, held in self.candidates.items()
+            for name in held["latency"]
+        ]
+        agree = [
+            one["ratio_low"] <= another["ratio_high"] and another["ratio_low"] <= one["ratio_high"]
+            for one, another in pairs
+        ]
+        return f"; of {len(pairs)} latencies {sum(agree)} agree within their intervals" * bool(pairs)
 
 
 def main() -> None:
@@ -69,11 +105,14 @@ def main() -> None:
         for kind in sorted(KINDS, reverse=bool(pair % 2)):
             folder = asked.out / f"{kind}{pair}"
             seconds = run(folder, [*words, *KINDS[kind]])
-            candidates, looks = found(folder)
-            rates[kind].append(60 * (len(candidates) + len(looks) - 2) / seconds)
-            print(f"{kind}: {len(looks)} looks, {len(candidates)} candidates in {seconds:.1f} s", flush=True)
-        same = found(asked.out / f"serial{pair}") == found(asked.out / f"local{pair}")
-        print(f"the same was found: {same}", flush=True)
+            found = Found.of(folder)
+            rates[kind].append(60 * len(found) / seconds)
+            told = f"{len(found.looks)} looks, {len(found.candidates)} candidates in {seconds:.1f} s"
+            print(f"{kind}: {told}", flush=True)
+        print(Found.of(asked.out / f"serial{pair}").compared(Found.of(asked.out / f"local{pair}")), flush=True)
+        if pair:  # what differs without any other process
+            before = Found.of(asked.out / f"serial{pair - 1}")
+            print(f"serial with itself: {Found.of(asked.out / f'serial{pair}').compared(before)}", flush=True)
     faster = [local / serial for local, serial in zip(rates["local"], rates["serial"], strict=True)]
     each = ", ".join(f"{one:.2f}" for one in faster)
     print(f"times as many a minute: {each}; median {statistics.median(faster):.2f}")
