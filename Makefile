@@ -31,7 +31,7 @@ clean:
 	rm -rf .venv build *.egg-info
 
 .venv/installed: EXTRAS = movielens,plots
-.venv/installed-dev: EXTRAS = movielens,text,words,parquet,plots,dashboard,postgresql,dev
+.venv/installed-dev: EXTRAS = movielens,text,words,parquet,plots,dashboard,postgresql,ray,dev
 
 # Who has the packages of the tests has those of the demo too. Compiling every module takes longer than all else here,
 # so that only those that are imported are compiled, when they first are.

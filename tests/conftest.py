@@ -48,7 +48,7 @@ torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it bri
 os.environ["OMP_NUM_THREADS"] = "1"  # … in the processes that tests start as well
 
 LONGEST = ["conformance", "study", "fuzz", "faults", "verify", "cli", "movielens", "driver", "report", "encoder_task"]
-LONGEST += ["local", "docs", "package", "stock"]
+LONGEST += ["cluster", "local", "docs", "package", "stock"]
 """Files of tests by the time that they take."""
 
 USERS, ITEMS, TASTES = 240, 120, 6
