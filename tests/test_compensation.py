@@ -19,7 +19,8 @@ from autoprune.models.table import Linear, Table
 from autoprune.packing.codes import RowCodes, best_shares, quantize_rows
 from autoprune.packing.compensated import compensated
 from autoprune.packing.rated import RATES
-from autoprune.steps.compensation import compensate
+from autoprune.steps import compensation
+from autoprune.steps.compensation import compensate, felt
 from autoprune.steps.quantize import Quantize
 from autoprune.steps.sharing import CALIBRATION as WATCHED
 from autoprune.steps.sharing import PROBE, rounding_effects, share_out
@@ -245,6 +246,33 @@ def test_what_cannot_be_is_refused(model: Encoder, step: Quantize, path: str, wo
     with pytest.raises(RecipeError, match=words) as caught:
         step.check(model)
     assert ".".join(caught.value.path) == path
+
+
+def test_what_is_felt_is_how_far_vectors_move(model: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against every row moved a little, one after the other."""
+    monkeypatch.setattr(compensation, "DIRECTIONS", 100)
+    inputs = CALIBRATION[:12]
+    (found,) = felt(model, ["word"], Context(calibration=inputs)).values()
+    table, dim = model.tables["word"], model.tables["word"].dim
+    found -= 0.1 / 1.1 * found.trace() / dim * torch.eye(dim)
+    along, plain = torch.randn(dim, generator=torch.Generator().manual_seed(1)), model.calibrate(inputs).detach()
+    right = 0.0
+    for row in range(table.rows):
+        with torch.no_grad():
+            changed = model.twin()
+            changed.tables["word"].weight.data = table.weight.index_add(0, torch.tensor([row]), 1e-3 * along[None])
+            right += float((changed.calibrate(inputs) - plain).square().sum()) / 1e-6
+    assert float(along.double() @ found @ along.double()) / 100 == pytest.approx(right, rel=0.1)
+    assert not felt(model, ["word"], Context())
+    assert not felt(model, [], Context(calibration=inputs))
+
+
+def test_vectors_move_less_where_codes_of_words_know_what_is_felt(model: Encoder) -> None:
+    bits = {"word": 2.0}
+    plain, fitted = (
+        moved(made(model, Quantize(bits=bits, compensate=on, entropy=True)), model) for on in (False, True)
+    )
+    assert fitted < 0.9 * plain
 
 
 def test_without_inputs_nothing_is_fitted(model: Encoder) -> None:

@@ -28,7 +28,7 @@ ROOMS = {
     "machine": "",
     "families": "",
     "readers": "files named checkpoint arrays model2vec parquet words ids table",
-    "packing": "arrays bits codes rated compensated packed biased product rows normal parts writing blocks varint ids "
+    "packing": "arrays bits codes compensated rated packed biased product rows normal parts writing blocks varint ids "
     "squeezed",
     "models": "remembered context axis table planned model",
     "steps": "step importance layers width rows dims l1 magnitude compensation sharing quantize product tiers store",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -90,3 +92,28 @@ def test_steps_of_rows_follow_their_spread_and_reach_the_largest_value() -> None
     spread = values.std(1, correction=0)
     assert float((steps / spread)[others].std()) < 1e-5
     assert entropy((values / steps[:, None]).round()[others]) == pytest.approx(4.0, abs=0.1)
+
+
+def test_errors_are_left_where_they_are_felt_least() -> None:
+    values, basis = drawn(3000, 32, seed=0), torch.linalg.qr(drawn(32, 32, seed=1))[0].double()
+    felt = basis @ torch.diag((2.0 ** -torch.arange(32).double()).clamp_min(1e-3)) @ basis.T
+    plain = Rated(rate=2.2).learn(values).code(values)
+    learned = Rated(rate=2.2, felt=felt).learn(values)
+    codes = learned.code(values)
+    assert entropy(codes.codes) == pytest.approx(2.2, abs=0.05)
+    weighed, usual = (
+        float(((one.values() - values).double() @ felt).mul(one.values() - values).sum()) for one in (codes, plain)
+    )
+    assert weighed < 0.5 * usual
+    some = learned.code(values[40:50])
+    assert torch.equal(some.codes, codes.codes[40:50]), "rows do not depend on one another"
+
+
+def test_a_row_with_a_value_that_is_cut_off_is_rounded_plainly() -> None:
+    values = drawn(3000, 32, seed=0)
+    values[7, 3] = 50.0
+    felt = torch.eye(32, dtype=torch.float64) + 0.9
+    codes, plain = (Rated(rate=2.2, felt=one).learn(values) for one in (felt, None))
+    assert codes.bits == 4
+    row = replace(plain, step=codes.step, bits=4).code(values[7:8])
+    assert torch.equal(codes.code(values).codes[7:8], row.codes)

@@ -38,18 +38,35 @@ def compensated(
         `quantize_rows` gives these values for themselves. It is above 1 where no value lies at the end of the range.
     """
     most = float(symmetric_zero(torch.tensor(bits))) - 1
-    diagonal = moments.diagonal()
-    moments = moments + torch.diag((DAMPING * diagonal.mean()).clamp_min(1e-12).expand(len(diagonal)))
-    order = moments.diagonal().argsort(descending=True, stable=True)
-    back = order.argsort()
+    moments = damped(moments, DAMPING)
     if step is None:
         step = _steps(values, moments.diagonal(), most)
-    kept = None if mask is None else mask[:, order]
-    codes = _rounded(values[:, order], step, most, moments[order][:, order], kept)[:, back]
+    codes = rounded(values, step, most, moments, mask)
     step = _best_steps(values.double(), codes.double(), moments, step)
     unit = unit_of(float((codes.abs().amax(1) * step).max()))
     levels = codes * ((step / unit).half().float() * unit)[:, None]
     return levels, step * most / levels.abs().amax(1).clamp_min(1e-30)
+
+
+def damped(moments: Tensor, share: float) -> Tensor:
+    """Moments of which a share of the mean variance was added to each variance: float64 [dim, dim]."""
+    diagonal = moments.diagonal()
+    return moments + torch.diag((share * diagonal.mean()).clamp_min(1e-12).expand(len(diagonal)))
+
+
+def rounded(values: Tensor, step: Tensor, most: float, moments: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Signed codes whose errors weigh least by the moments: float32 [rows, dim], each row for itself.
+
+    Args:
+        values: float32 [rows, dim].
+        step: how far apart the levels of each row lie, float32 [rows].
+        most: the largest code.
+        moments: float64 [dim, dim], positive definite.
+        mask: bool [rows, dim]; False is a zero that stays one.
+    """
+    order = moments.diagonal().argsort(descending=True, stable=True)
+    kept = None if mask is None else mask[:, order]
+    return _rounded(values[:, order], step, most, moments[order][:, order], kept)[:, order.argsort()]
 
 
 def _steps(values: Tensor, weights: Tensor, most: float) -> Tensor:

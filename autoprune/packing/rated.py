@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from autoprune.packing.codes import RowCodes, unit_of
+from autoprune.packing.compensated import rounded
 
 RATES = (1.5, 6.0)
 """Bits that a code can be told to take in an entropy-coded file, in the mean, at least and at most."""
@@ -41,19 +43,23 @@ class Rated:
         rate: the entropy of the codes in bits, within `RATES`.
         step: how far apart levels lie; None: it is still to be learned.
         bits: of a code where nothing is entropy-coded: 4, or 8.
+        felt: what errors weigh, float64 [dim, dim], positive definite: along some directions of a row others are felt
+            more. Rounding then leaves errors where they are felt least. None: all alike.
         points: rows that are enough to learn from, as of `Codebooks`.
     """
 
     rate: float
     step: float | None = None
     bits: int = 8
+    felt: Tensor | None = field(default=None, compare=False, repr=False)
     points: ClassVar[int] = 2**14
 
     def learn(self, values: Tensor, *, largest: float | None = None) -> Rated:
         """The same with a distance; arguments as of `Codebooks.learn`."""
         some = values[:: max(1, values.numel() // SAMPLE)]
         spread = float(some.square().mean().sqrt()) if some.numel() else 0.0
-        step = spread * distance(some / max(spread, 1e-30), self.rate)
+        plain = some / max(spread, 1e-30)
+        step = spread * (distance(plain, self.rate) if self.felt is None else self._distance(plain))
         # Values that lie far out are cut off; and of few or sparse values no codes may have such an entropy.
         wider = [step * 1.5**power for power in range(WIDER)]
         step = min(wider, key=lambda one: float(_rounded(some, one, ZERO[8]).sub_(some).square_().sum()))
@@ -66,9 +72,21 @@ class Rated:
         zero, unit = ZERO[self.bits], unit_of(self.step * 2**self.bits)
         scale = torch.full((len(values),), self.step / unit, device=values.device).half()
         step = float(torch.tensor(self.step / unit).half()) * unit or 1.0
-        codes = (values / step).round_().clamp_(1 - zero, zero - 1).add_(zero).to(torch.uint8)
+        codes = self._signed(values, step, zero - 1).add_(zero).to(torch.uint8)
         bits = torch.full((len(values),), self.bits, dtype=torch.uint8, device=values.device)
         return RowCodes(codes=codes, scale=scale, offset=-zero * scale, unit=unit, bits=bits)
+
+    def _signed(self, values: Tensor, step: float, most: float) -> Tensor:
+        plain = (values / step).round_().clamp_(-most, most)
+        if self.felt is None:
+            return plain
+        codes = rounded(values, values.new_full((len(values),), step), ZERO[8] - 1, self.felt.to(values.device))
+        # What is cut off is too much for the rest of a row to make up for.
+        return torch.where(codes.abs().amax(1, keepdim=True) > most, plain, codes)
+
+    def _distance(self, values: Tensor) -> float:
+        """As `distance`, of codes that make up for one another: their values spread further than those of the rows."""
+        return _distance(lambda step: self._signed(values, step, ZERO[8] - 1).flatten(), self.rate)
 
 
 def row_steps(values: Tensor, rate: float, most: float) -> Tensor:
@@ -90,10 +108,15 @@ def distance(values: Tensor, rate: float) -> float:
         values: float32 [rows, dim], of a mean square near 1.
     """
     flat = values[:: max(1, values.numel() // SAMPLE)].flatten().clamp(-FARTHEST * 2**4, FARTHEST * 2**4)
+    return _distance(lambda step: (flat / step).round_(), rate)
+
+
+def _distance(codes: Callable[[float], Tensor], rate: float) -> float:
+    """Of codes by how far apart levels lie the distance at which their entropy is `rate` bits."""
     near, far = NEAREST, FARTHEST
     for _ in range(24):
         middle = math.sqrt(near * far)
-        near, far = (middle, far) if _entropy((flat / middle).round_()) > rate else (near, middle)
+        near, far = (middle, far) if _entropy(codes(middle)) > rate else (near, middle)
     return near
 
 

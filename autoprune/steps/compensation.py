@@ -11,9 +11,46 @@ from autoprune.errors import RecipeError
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import Linear
+from autoprune.packing.compensated import damped
 
 CALIBRATION = 384
 """Inputs that codes are fitted to, at most; they pass through the model all at once."""
+
+
+FELT, DIRECTIONS, BATCH = 256, 4, 32
+"""Inputs, at most, and directions of the vectors of each, by which it is seen what is felt; inputs at a time."""
+
+FELT_DAMPING = 0.1
+"""Of the mean of what is felt, added along every direction: some inputs do not show all that others feel."""
+
+
+def felt(model: Model, names: Collection[str], context: Context) -> dict[str, Tensor]:
+    """How much the vectors of calibration inputs feel of what changes in the rows of tables, along every direction.
+
+    The mean outer product of the slopes of a row, by random directions of the vectors: the Gauss-Newton matrix, by
+    which errors of weights are told from one another (LeCun et al. 1989, "Optimal Brain Damage"; Schraudolph 2002,
+    "Fast Curvature Matrix-Vector Products"), summed over all rows of a table.
+
+    Returns:
+        By table float64 [dim, dim], positive definite; nothing of one of which no input feels anything.
+    """
+    weights, inputs = [model.tables[name].weight for name in names], context.calibration[:FELT]
+    found = {
+        name: weight.new_zeros(2 * weight.shape[1:], dtype=torch.float64)
+        for name, weight in zip(names, weights, strict=True)
+    }
+    draw = torch.Generator().manual_seed(context.seed)
+    for start in range(0, len(inputs) if weights else 0, BATCH):
+        with torch.enable_grad():
+            vectors = model.calibrate(inputs[start : start + BATCH])
+            for _ in range(DIRECTIONS):
+                along = torch.randn(vectors.shape, generator=draw).to(vectors.device)
+                slopes = torch.autograd.grad((vectors * along).sum(), weights, retain_graph=True, allow_unused=True)
+                for moments, slope in zip(found.values(), slopes, strict=True):
+                    if slope is not None:
+                        rows = slope[slope.any(dim=1)].double()
+                        moments.addmm_(rows.T, rows)
+    return {name: damped(moments, FELT_DAMPING) for name, moments in found.items() if moments.any()}
 
 
 def compensate(model: Model, names: Collection[str], context: Context) -> None:

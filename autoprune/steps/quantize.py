@@ -20,7 +20,7 @@ from autoprune.packing.codes import Uniform
 from autoprune.packing.normal import RATES as NORMAL_RATES
 from autoprune.packing.normal import Normal
 from autoprune.packing.rated import RATES, Rated
-from autoprune.steps.compensation import compensate
+from autoprune.steps.compensation import compensate, felt
 from autoprune.steps.importance import row_frequency
 from autoprune.steps.sharing import shared_rates
 from autoprune.steps.step import Step, check_choice, check_lookups, removed
@@ -152,7 +152,8 @@ class Quantize(Coded):
             tables left out keep float32. A mean, such as 2.2, is shared out among linear maps by how far their codes
             move the vectors of calibration inputs (`autoprune.steps.sharing`).
         compensate: whether codes of linear maps are fitted to what the maps answer to calibration inputs, one map after
-            the other, and not to their weights one by one (Frantar et al. 2022, "GPTQ").
+            the other, and not to their weights one by one (Frantar et al. 2022, "GPTQ"); and codes of a rate of what is
+            looked up to how the vectors of these inputs feel their errors (`felt`).
     """
 
     name: ClassVar[str] = "quantize"
@@ -167,6 +168,8 @@ class Quantize(Coded):
     def revision(self) -> int:
         widths = self.bits.values() if isinstance(self.bits, Mapping) else (self.bits,)
         mean = self.levels == EVEN and any(isinstance(width, float) for width in widths)
+        if self.compensate and mean:
+            return 3  # once what is looked up was coded as if all directions were felt alike, and before as below
         return 2 if self.compensate or mean else 1  # once fitted to fewer inputs, and a mean was one of whole bits
 
     def idle(self) -> bool:
@@ -236,11 +239,17 @@ class Quantize(Coded):
 
     def convert(self, model: Model, context: Context) -> None:
         if self.levels == EVEN and not context.rehearsal:
-            for group, width in self._widths(model).items():
-                for table in model.groups[group].values():
-                    if self.is_rate(width) and not isinstance(table, Linear):
-                        table.code_by([Rated(rate=width)])
-                        table.bits = torch.full_like(table.bits, FLOAT_BITS)  # no others are chosen
+            rates = {
+                name: width
+                for group, width in self._widths(model).items()
+                for name, table in model.groups[group].items()
+                if self.is_rate(width) and not isinstance(table, Linear)
+            }
+            errors = felt(model, rates, context) if self.compensate else {}
+            for name, rate in rates.items():
+                table = model.tables[name]
+                table.code_by([Rated(rate=rate, felt=errors.get(name))])
+                table.bits = torch.full_like(table.bits, FLOAT_BITS)  # no others are chosen
         super().convert(model, context)
 
     def code(self, model: Model, context: Context) -> None:
