@@ -107,6 +107,8 @@ def test_errors_are_left_where_they_are_felt_least() -> None:
     assert weighed < 0.5 * usual
     some = learned.code(values[40:50])
     assert torch.equal(some.codes, codes.codes[40:50]), "rows do not depend on one another"
+    sparse = values * (values.abs() > 1)
+    assert not learned.code(sparse).values()[sparse == 0].any()
 
 
 def test_a_row_with_a_value_that_is_cut_off_is_rounded_plainly() -> None:

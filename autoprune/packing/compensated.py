@@ -75,8 +75,8 @@ def _steps(values: Tensor, weights: Tensor, most: float) -> Tensor:
     least, found = torch.full_like(largest, torch.inf), largest / most
     for share in SHARES:
         step = largest * (share / most)
-        rounded = (values / step[:, None]).round_().clamp_(-most, most).mul_(step[:, None])
-        error = rounded.sub_(values).square_() @ weights
+        coded = (values / step[:, None]).round_().clamp_(-most, most).mul_(step[:, None])
+        error = coded.sub_(values).square_() @ weights
         found = torch.where(error < least, step, found)
         least = torch.minimum(error, least)
     return found

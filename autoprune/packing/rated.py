@@ -80,7 +80,8 @@ class Rated:
         plain = (values / step).round_().clamp_(-most, most)
         if self.felt is None:
             return plain
-        codes = rounded(values, values.new_full((len(values),), step), ZERO[8] - 1, self.felt.to(values.device))
+        steps, felt = values.new_full((len(values),), step), self.felt.to(values.device)
+        codes = rounded(values, steps, ZERO[8] - 1, felt, mask=values != 0)  # what is pruned stays so
         # What is cut off is too much for the rest of a row to make up for.
         return torch.where(codes.abs().amax(1, keepdim=True) > most, plain, codes)
 
