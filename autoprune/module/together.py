@@ -33,6 +33,11 @@ class Together(TorchFunctionMode):
         if func in INTO_NUMPY:
             return func(args[0].cpu(), *args[1:], **kwargs)
         if len({held.device.type for held in _tensors((args, kwargs))}) > 1:
+            try:  # lengths of packed sequences, say, are to stay on the CPU
+                return func(*args, **kwargs)
+            except RuntimeError as error:
+                if "device" not in str(error):
+                    raise
             device = args[0].device if _is_written(func) else self._device
             args, kwargs = _moved(args, device), _moved(kwargs, device)
         return func(*args, **kwargs)
