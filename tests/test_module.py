@@ -545,5 +545,8 @@ def test_what_is_given_on_the_cpu_follows_a_module_to_its_device() -> None:
         assert found.add_(torch.ones(4, 3)).device == there
         assert (here + here).device.type == "cpu", "what meets nothing elsewhere stays"
         assert here.numpy().sum() == np.asarray(here).sum() == 6
+        lengths = torch.tensor([3, 2])
+        packed = nn.utils.rnn.pack_padded_sequence(torch.ones(2, 3, 4, device=there), lengths, batch_first=True)
+        assert (packed.data.device, packed.batch_sizes.device.type) == (there, "cpu"), "what torch wants there"
     with pytest.raises(RuntimeError):
         torch.cat([found, here])

@@ -27,7 +27,7 @@ FELT_DAMPING = 0.1
 def felt(model: Model, names: Collection[str], context: Context) -> dict[str, Tensor]:
     """How much the vectors of calibration inputs feel of what changes in the rows of tables, along every direction.
 
-    The mean outer product of the slopes of a row, by random directions of the vectors: the Gauss-Newton matrix, by
+    The outer products of the slopes of a row, by random directions of the vectors: the Gauss-Newton matrix, by
     which errors of weights are told from one another (LeCun et al. 1989, "Optimal Brain Damage"; Schraudolph 2002,
     "Fast Curvature Matrix-Vector Products"), summed over all rows of a table.
 

@@ -42,8 +42,8 @@ BATCH_QUERIES = 64
 BY_FREQUENCY = ("rows", "mixed", "tiers")
 """Steps that ask how often rows are looked up."""
 
-OF_CODEBOOKS = ("product", "tiers")
-"""Steps whose codebooks are of `MOST_ENTRIES` rows, where nothing else is said."""
+OF_CODEBOOKS = ("product",)
+"""Steps that want a row for each entry of a codebook: `MOST_ENTRIES`, where nothing else is said."""
 
 
 class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
