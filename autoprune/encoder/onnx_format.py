@@ -115,6 +115,7 @@ def _javascript(manifest: Mapping[str, Any]) -> str:
     if "score" in manifest:
         loads, gives = "AutoModelForSequenceClassification", "logits"
         given = "['a question'], { text_pair: ['an answer'],"
+        given += " return_token_type_ids: true," * told_apart(manifest)
     return (
         "In transformers.js, from a folder `models/NAME`:\n\n```js\n"
         f"import {{ {loads}, AutoTokenizer, env }} from '@huggingface/transformers'\n"
@@ -122,7 +123,9 @@ def _javascript(manifest: Mapping[str, Any]) -> str:
         "const tokenizer = await AutoTokenizer.from_pretrained('NAME')\n"
         f"const model = await {loads}.from_pretrained('NAME', {{ dtype: '{kind}' }})\n"
         f"const inputs = tokenizer({given} padding: true, truncation: true }})\n"
-        f"const {{ {gives} }} = await model(inputs)\n```"
+        f"const {{ {gives} }} = await model(inputs)\n```\n\n"
+        f"Of what is longer than {manifest['max_tokens']} tokens it drops the closing mark, so that `{gives}` is not "
+        "the same as elsewhere: give it shorter texts."
     )
 
 
