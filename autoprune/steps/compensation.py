@@ -16,8 +16,7 @@ from autoprune.packing.compensated import damped
 CALIBRATION = 384
 """Inputs that codes are fitted to, at most; they pass through the model all at once."""
 
-
-FELT, DIRECTIONS, BATCH = 256, 4, 32
+FELT, DIRECTIONS, FELT_BATCH = 256, 4, 32
 """Inputs, at most, and directions of the vectors of each, by which it is seen what is felt; inputs at a time."""
 
 FELT_DAMPING = 0.1
@@ -40,9 +39,9 @@ def felt(model: Model, names: Collection[str], context: Context) -> dict[str, Te
         for name, weight in zip(names, weights, strict=True)
     }
     draw = torch.Generator().manual_seed(context.seed)
-    for start in range(0, len(inputs) if weights else 0, BATCH):
+    for start in range(0, len(inputs) if weights else 0, FELT_BATCH):
         with torch.enable_grad():
-            vectors = model.calibrate(inputs[start : start + BATCH])
+            vectors = model.calibrate(inputs[start : start + FELT_BATCH])
             for _ in range(DIRECTIONS):
                 along = torch.randn(vectors.shape, generator=draw).to(vectors.device)
                 slopes = torch.autograd.grad((vectors * along).sum(), weights, retain_graph=True, allow_unused=True)
