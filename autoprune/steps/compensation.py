@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,14 +33,17 @@ def felt(model: Model, names: Collection[str], context: Context) -> dict[str, Te
 
     Returns:
         By table float64 [dim, dim], positive definite; nothing of one of which no input feels anything.
+
+    Raises:
+        RecipeError: there are tables, but no calibration inputs.
     """
-    weights, inputs = [model.tables[name].weight for name in names], context.calibration[:FELT]
+    weights, inputs = [model.tables[name].weight for name in names], _inputs(context)[:FELT] if names else ()
     found = {
         name: weight.new_zeros(2 * weight.shape[1:], dtype=torch.float64)
         for name, weight in zip(names, weights, strict=True)
     }
     draw = torch.Generator().manual_seed(context.seed)
-    for start in range(0, len(inputs) if weights else 0, FELT_BATCH):
+    for start in range(0, len(inputs), FELT_BATCH):
         with torch.enable_grad():
             vectors = model.calibrate(inputs[start : start + FELT_BATCH])
             for _ in range(DIRECTIONS):
@@ -63,8 +67,7 @@ def compensate(model: Model, names: Collection[str], context: Context) -> None:
     Raises:
         RecipeError: there are no calibration inputs.
     """
-    if not context.calibration:
-        raise RecipeError(("compensate",), "the task has no inputs to calibrate codes on; leave it out.")
+    inputs = _inputs(context)[:CALIBRATION]
     if context.rehearsal:
         return
     tables = {name: model.tables[name] for name in names}
@@ -79,6 +82,16 @@ def compensate(model: Model, names: Collection[str], context: Context) -> None:
             table.compensate(fed[fed.any(dim=1)])  # of padding all is zero
         return values
 
-    inputs = context.calibration[:CALIBRATION]
     with torch.no_grad():
         model.calibrate(inputs, watch, batch=len(inputs))  # all at once: what follows a map already sees its codes
+
+
+def _inputs(context: Context) -> Sequence[Any]:
+    """Those that codes are fitted to.
+
+    Raises:
+        RecipeError: there are none.
+    """
+    if not context.calibration:
+        raise RecipeError(("compensate",), "the task has no inputs to calibrate codes on; leave it out.")
+    return context.calibration
