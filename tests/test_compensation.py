@@ -263,8 +263,9 @@ def test_what_is_felt_is_how_far_vectors_move(model: Encoder, monkeypatch: pytes
             changed.tables["word"].weight.data = table.weight.index_add(0, torch.tensor([row]), 1e-3 * along[None])
             right += float((changed.calibrate(inputs) - plain).square().sum()) / 1e-6
     assert float(along.double() @ found @ along.double()) / 100 == pytest.approx(right, rel=0.1)
-    assert not felt(model, ["word"], Context())
-    assert not felt(model, [], Context(calibration=inputs))
+    assert not felt(model, [], Context())
+    with pytest.raises(RecipeError, match="the task has no inputs"):
+        felt(model, ["word"], Context())
 
 
 def test_vectors_move_less_where_codes_of_words_know_what_is_felt(model: Encoder) -> None:
@@ -275,11 +276,13 @@ def test_vectors_move_less_where_codes_of_words_know_what_is_felt(model: Encoder
     assert fitted < 0.9 * plain
 
 
-def test_without_inputs_nothing_is_fitted(model: Encoder) -> None:
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_without_inputs_nothing_is_fitted(model: Encoder, rehearsal: bool) -> None:
     for step, path in (
         (Quantize(bits=4, compensate=True), "compensate"),
+        (Quantize(bits={"word": 2.0}, compensate=True, entropy=True), "compensate"),
         (Quantize(bits={"body": 5.0}, entropy=True), "bits.body"),
     ):
         with pytest.raises(RecipeError, match="the task has no inputs") as caught:
-            step.advance(model.own(), Context(), 1.0)
+            step.advance(model.own(), Context(rehearsal=rehearsal), 1.0)
         assert ".".join(caught.value.path) == path

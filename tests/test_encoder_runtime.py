@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_encoder import HIDDEN, LONGEST, POSITIONS, TEXTS, make_task, write_tiny_bert
+from tiny_encoder import HEADS, HIDDEN, LONGEST, NEURONS, POSITIONS, TEXTS, make_task, write_tiny_bert
 
 from autoprune.artifacts.served import Beside, serve
+from autoprune.encoder import torch_served
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.serve import serve_encoder
-from autoprune.encoder.served import OnnxEncoder, SentenceEncoder
+from autoprune.encoder.served import BATCH, OnnxEncoder, SentenceEncoder, batch_ends
 from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.texts import packaged_texts
 from autoprune.encoder.torch_served import TorchEncoder
@@ -53,6 +54,56 @@ def test_order_is_kept_whatever_the_batches(served: SentenceEncoder, batch_size:
     texts = TEXTS[40:0:-1]
     alone = np.stack([served.encode(text) for text in texts])
     np.testing.assert_allclose(served.encode(texts, batch_size=batch_size), alone, atol=1e-5)
+
+
+def test_a_batch_is_as_large_as_its_own_longest_text_allows() -> None:
+    """Against texts that are taken one by one, and as many at a time as on a CPU."""
+    draw = np.random.default_rng(0)
+    for count in (0, 1, 2, 31, 32, 33, 500):
+        lengths = np.sort(draw.geometric(0.05, size=count))
+        for room in (1, 60, 10**4, 10**6):
+            ends, start = list[int](), 0
+            for at, length in enumerate(lengths.tolist()):
+                if at > start and (at + 1 - start) > max(1, room // length):
+                    ends.append(at)
+                    start = at
+            right = [*ends, count] if count else []
+            assert batch_ends(lengths, lambda tokens, room=room: max(1, room // tokens)) == right
+        assert batch_ends(lengths, lambda tokens: BATCH) == ([*range(BATCH, count, BATCH), count] if count else [])
+
+
+def test_texts_are_computed_as_many_at_a_time_as_suits_the_device(
+    served: SentenceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, batches, read = served.encode(TEXTS), list[tuple[int, ...]](), list[float]()
+    forward = served.forward
+
+    def watched(ids: np.ndarray, there: np.ndarray) -> np.ndarray:
+        batches.append(ids.shape)
+        return forward(ids, there)
+
+    monkeypatch.setattr(served, "forward", watched)
+    np.testing.assert_array_equal(served.encode(TEXTS), whole)
+    assert [size for size, _ in batches] == [BATCH] * (len(TEXTS) // BATCH) + [len(TEXTS) % BATCH]
+    batches.clear()
+    monkeypatch.setattr(served, "texts_at_once", lambda tokens: max(1, 150 // tokens))
+    np.testing.assert_allclose(served.encode(TEXTS), whole, atol=1e-5)
+    assert sum(size for size, _ in batches) == len(TEXTS)
+    assert all(size * longest <= 150 for size, longest in batches)
+    assert len({size for size, _ in batches}) > 3, "short texts come more together than long ones"
+    served.vectors(TEXTS, told=read.append)
+    assert read == sorted(read)
+    assert read[-1] == 1
+
+
+def test_what_a_text_takes_is_counted_by_the_heads_that_there_are(
+    encoder_task: EncoderTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = served_by(encoder_task, "torch")
+    assert served.texts_at_once(LONGEST) == BATCH
+    monkeypatch.setattr(torch_served, "at_once", lambda device, row_bytes, *, usual: row_bytes)
+    for tokens in (1, LONGEST):
+        assert served.texts_at_once(tokens) == 4 * tokens * (4 * HIDDEN + 3 * NEURONS + 2 * HEADS * tokens)
 
 
 def test_nothing_gives_nothing(served: SentenceEncoder) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from autoprune.module.config import ModuleConfig, ModuleData
 from autoprune.module.lookup import standing_rows
 from autoprune.module.model import Adopted
 from autoprune.module.task import AdoptedTask
-from autoprune.module.together import together
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
@@ -527,26 +525,3 @@ def test_what_lies_beside_a_folder_of_configs_is_found(tmp_path: Path, monkeypat
     assert found["data"] == {"path": "nowhere"}, "what is nowhere is left as it was told"
     monkeypatch.chdir(tmp_path)
     assert beside_configs(section, "conf")["file"] == "mine.py", "where the command is typed comes first"
-
-
-# --- on another device
-
-
-def test_what_is_given_on_the_cpu_follows_a_module_to_its_device() -> None:
-    there, here = torch.device("meta"), torch.ones(2, 3)
-    assert isinstance(together(torch.device("cpu")), nullcontext)
-    table = nn.Embedding(5, 3, device=there)
-    with together(there):
-        found = torch.cat([table(torch.tensor([1, 2])), here])
-        assert found.device == there, "in lists too"
-        assert nn.functional.cross_entropy(found, torch.tensor([0, 1, 2, 0])).device == there
-        assert torch.where(here > 0, found[:2], 0.0).device == there
-        found[:2] = here
-        assert found.add_(torch.ones(4, 3)).device == there
-        assert (here + here).device.type == "cpu", "what meets nothing elsewhere stays"
-        assert here.numpy().sum() == np.asarray(here).sum() == 6
-        lengths = torch.tensor([3, 2])
-        packed = nn.utils.rnn.pack_padded_sequence(torch.ones(2, 3, 4, device=there), lengths, batch_first=True)
-        assert (packed.data.device, packed.batch_sizes.device.type) == (there, "cpu"), "what torch wants there"
-    with pytest.raises(RuntimeError):
-        torch.cat([found, here])

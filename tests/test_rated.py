@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from test_packing import drawn, loaded
 
+from autoprune.packing import rated
 from autoprune.packing.codes import Uniform
-from autoprune.packing.rated import RATES, Rated, row_steps
+from autoprune.packing.rated import RATES, ROWS, Rated, row_steps
 from autoprune.packing.squeezed import squeeze
 from autoprune.packing.writing import pack
 
@@ -109,6 +111,31 @@ def test_errors_are_left_where_they_are_felt_least() -> None:
     assert torch.equal(some.codes, codes.codes[40:50]), "rows do not depend on one another"
     sparse = values * (values.abs() > 1)
     assert not learned.code(sparse).values()[sparse == 0].any()
+
+
+@pytest.mark.parametrize("dim", [48, 300])  # in 300, columns are told of others in one product
+@pytest.mark.parametrize("weighed", [False, True])
+def test_blocks_of_rows_have_the_codes_that_all_have_at_once(
+    dim: int, weighed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, feeling = drawn(2 * ROWS + 301, dim, seed=0), drawn(2 * dim, dim, seed=1).double()
+    values[::40, 5] *= 9
+    rate = Rated(rate=2.2, felt=feeling.T @ feeling if weighed else None)
+    learned = rate.learn(values)
+    codes, seen = learned.code(values).codes, list[int]()
+
+    def watched(block: torch.Tensor, *told: Any) -> torch.Tensor:
+        seen.append(len(block))
+        return signed(block, *told)
+
+    signed = rated._signed
+    monkeypatch.setattr(rated, "_signed", watched)
+    learned.code(values)
+    assert max(seen) == ROWS
+    monkeypatch.setattr(rated, "ROWS", len(values))
+    assert rate.learn(values) == learned
+    assert torch.equal(learned.code(values).codes, codes)
+    assert seen[-1] == len(values)
 
 
 def test_a_row_with_a_value_that_is_cut_off_is_rounded_plainly() -> None:

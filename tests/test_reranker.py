@@ -195,10 +195,29 @@ def test_documents_are_ranked_and_bad_ones_refused(dense: Path) -> None:
         (lambda: served.rank("a", {"id": "a text"}), "in which each has a place"),  # type: ignore[arg-type]
         (lambda: served.rank("a", ["b", None]), "texts are strings"),  # type: ignore[list-item]
         (lambda: served.rank("a", documents, top_k=0), "top_k >= 1"),
+        (lambda: served.rank("a", documents, batch_size=0), "rank: batch_size >= 1"),
+        (lambda: served.predict([("a", "b")], batch_size=-1), "predict: batch_size >= 1"),
         (lambda: served.predict(["one text"]), "a pair is two texts"),  # type: ignore[list-item]
     ):
         with pytest.raises(AutopruneError, match=said):
             call()
+
+
+def test_pairs_are_computed_as_many_at_a_time_as_suits_the_device(dense: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served, sizes = serve(encoder_parts(read_cross_encoder(str(dense)), "onnx", Beside(values={}, tensors={}))), []
+    assert isinstance(served, Reranker)
+    forward = served.encoder.forward
+
+    def watched(ids: np.ndarray, there: np.ndarray) -> np.ndarray:
+        sizes.append(len(ids))
+        return forward(ids, there)
+
+    monkeypatch.setattr(served.encoder, "forward", watched)
+    monkeypatch.setattr(served.encoder, "texts_at_once", lambda tokens: 3)
+    served.rank("cold winter", TEXTS[:7])
+    served.predict([("cold winter", text) for text in TEXTS[:7]])
+    served.predict([("cold winter", text) for text in TEXTS[:7]], batch_size=5)
+    assert sizes == [3, 3, 1, 3, 3, 1, 5, 2]
 
 
 def test_what_gives_no_single_score_is_refused(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 import torch
 from tiny_vectors import RANK, ROWS, WIDTH, served, vectors_task, write_items
 
-from autoprune.errors import AutopruneError
+from autoprune.config import compose_sections
+from autoprune.errors import AutopruneError, RecipeError
 from autoprune.readers.named import NamedRows
+from autoprune.study.suited import suited
 from autoprune.vectors import catalogue, neighbours
 from autoprune.vectors import served as vectors_served
 from autoprune.vectors.benchmarks import without_itself
@@ -146,6 +148,37 @@ def test_judgements_and_queries_of_ones_own(tmp_path: Path) -> None:
     }
     with pytest.raises(AutopruneError, match=r"task\.metric 'ndcg' is unknown"):
         make_vectors(VectorsConfig(vectors=str(path), metric="ndcg"))
+
+
+@pytest.mark.parametrize("rows", [255, 256])
+def test_codebooks_are_no_larger_than_the_table(rows: int, tmp_path: Path) -> None:
+    np.save(tmp_path / "items.npy", np.random.default_rng(0).normal(size=(rows, 6)).astype(np.float32))
+    task = make_vectors(VectorsConfig(vectors=str(tmp_path / "items.npy"), judged=60))
+
+    def suited_to(entries: object) -> object:
+        options = task.suited({"encode": {"choose": {"none": {}, "product": {"width": 2, "entries": entries}}}})
+        return options["encode"]["choose"].get("product", {}).get("entries")
+
+    whole = rows == 256
+    assert suited_to(256) == (256 if whole else None)
+    assert suited_to(255) == 255
+    assert suited_to({"any_of": [256, 16]}) == {"any_of": [256, 16] if whole else [16]}
+    assert suited_to({"any_of": [256]}) == ({"any_of": [256]} if whole else None)
+    assert suited_to({"int": [2, 256]}) == {"int": [2, rows]}
+    assert suited_to("many") == "many", "what is no number is refused by its name"
+    assert task.suited({"encode": {"product": {}}}) == {"encode": {"product": {}} if whole else {}}
+    told = compose_sections(["task=vectors", f"task.vectors={tmp_path / 'items.npy'}"])
+    sections, words = suited(told, task)
+    assert ("product" in sections["space"]["encode"]["method"]["choose"]) == whole
+    assert ("product_2" in sections["presets"]) == whole
+    assert any("product_2 is left out" in one for one in words) != whole
+    for entries in (256, 255, 16):
+        recipe = {"encode": {"product": {"width": 2, "entries": entries}}}
+        if entries <= rows:
+            assert len(served(task, task.suited(recipe))) == rows
+        else:
+            with pytest.raises(RecipeError, match="a codebook of 256 entries is larger"):
+                served(task, recipe)
 
 
 BAD = {

@@ -6,6 +6,7 @@ import math
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any, overload
 
 import numpy as np
@@ -61,6 +62,22 @@ def how_many(given: object, what: str) -> int:
     if not isinstance(count, int) or count < 1:
         raise AutopruneError(f"{what} >= 1 must hold, but got {given!r}.")
     return count
+
+
+def batch_ends(lengths: NDArray[np.int64], at_once: Callable[[int], int]) -> list[int]:
+    """Where batches of texts end, shortest texts first, each of as many as its longest lets be computed at a time.
+
+    Args:
+        lengths: of the texts, ascending: int64 [n].
+        at_once: how many texts of a length are computed at a time, at least one, and no more of longer ones.
+    """
+    different, which = np.unique(lengths, return_inverse=True)
+    fits = np.array([at_once(int(length)) for length in different], dtype=np.int64)[which]
+    first = np.arange(1, len(lengths) + 1) - fits  # of a batch that a text can end: this one, or a later one
+    ends = [0]
+    while ends[-1] < len(lengths):
+        ends.append(int(np.searchsorted(first, ends[-1], side="right")))
+    return ends[1:]
 
 
 class TextModel(Served):
@@ -142,10 +159,14 @@ class SentenceEncoder(TextModel):
         return f"model.encode(['a text', 'another one']{role})"
 
     @overload
-    def encode(self, texts: str, *, role: str | None = None, batch_size: int = BATCH) -> NDArray[Any]: ...
+    def encode(self, texts: str, *, role: str | None = None, batch_size: int | None = None) -> NDArray[Any]: ...
     @overload
-    def encode(self, texts: Sequence[str], *, role: str | None = None, batch_size: int = BATCH) -> NDArray[Any]: ...
-    def encode(self, texts: str | Sequence[str], *, role: str | None = None, batch_size: int = BATCH) -> NDArray[Any]:
+    def encode(
+        self, texts: Sequence[str], *, role: str | None = None, batch_size: int | None = None
+    ) -> NDArray[Any]: ...
+    def encode(
+        self, texts: str | Sequence[str], *, role: str | None = None, batch_size: int | None = None
+    ) -> NDArray[Any]:
         """The vectors of texts, [n, out]; of a single text, [out].
 
         They are float32, unless the model stores them in fewer bits: then those of texts that are no queries come as
@@ -155,7 +176,7 @@ class SentenceEncoder(TextModel):
             texts: one that is longer than the model reads is cut off.
             role: `query` or `document` where texts are searched for or in, or the name of a prompt: what the model
                 wants before such a text is put there. None: what it wants before any text, mostly nothing.
-            batch_size: texts that are computed at a time, those of like length together.
+            batch_size: texts that are computed at a time, those of like length together; None: what suits the device.
 
         Raises:
             AutopruneError: something is no text, there is no such role, or `batch_size` is not positive.
@@ -163,7 +184,7 @@ class SentenceEncoder(TextModel):
         if isinstance(texts, str):
             only: NDArray[Any] = self.encode([texts], role=role)[0]
             return only
-        batch_size = how_many(batch_size, "encode: batch_size")
+        batch_size = None if batch_size is None else how_many(batch_size, "encode: batch_size")
         if not isinstance(texts, Iterable):
             raise AutopruneError(f"encode: a text or a list of texts must be given, but got {texts!r}.")
         texts = list(texts)
@@ -194,17 +215,17 @@ class SentenceEncoder(TextModel):
         order = np.argsort(lengths, kind="stable")
         read = np.cumsum(lengths[order])
         found = np.empty((len(texts), self.out), dtype=np.float32)
-        size = batch_size or self.texts_at_once(int(lengths.max(initial=1)))
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
+        ends = batch_ends(lengths[order], lambda tokens: batch_size or self.texts_at_once(tokens))
+        for start, end in pairwise([0, *ends]):
+            chosen = order[start:end]
             ids, there = side_by_side([tokens[at] for at in chosen])
             found[chosen] = self.forward(ids, there)
-            told(float(read[start + len(chosen) - 1] / max(1, read[-1])))
+            told(float(read[end - 1] / max(1, read[-1])))
             self.pause()
         return found
 
     def texts_at_once(self, tokens: int) -> int:
-        """How many texts of so many tokens are computed at a time."""
+        """How many texts of so many tokens are computed at a time: at least one, and no more of longer ones."""
         return BATCH
 
     def count(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -56,7 +56,8 @@ class TorchEncoder(SentenceEncoder):
     def texts_at_once(self, tokens: int) -> int:
         # Of the layer that holds most: what flows, queries, keys and values, the neurons, and each head's attention.
         hidden, width = self._architecture.hidden, max(len(held) for held in self._weights.values())
-        numbers = 4 * hidden + 3 * width + 2 * (width // self._architecture.head_dim) * tokens
+        queries = max((len(held) for name, held in self._weights.items() if name.startswith("query_")), default=0)
+        numbers = 4 * hidden + 3 * width + 2 * (queries // self._architecture.head_dim) * tokens
         return at_once(self._device, 4 * tokens * numbers, usual=super().texts_at_once(tokens))
 
     @torch.inference_mode()

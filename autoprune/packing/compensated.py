@@ -17,6 +17,46 @@ SHARES = tuple(1.0 - 0.05 * i for i in range(13))
 """Parts of a row's range that are tried, widest first."""
 
 
+class Rounding:
+    """Rounds rows to codes whose errors weigh least, each row for itself: column after column.
+
+    With moments = Aᵀ A, A lower triangular, the squared error of the answers is a sum of one square for each column, in
+    which the errors of earlier columns stand and its own. A column is rounded where its square is least: Babai's
+    nearest plane, which is what GPTQ comes to (Chen et al. 2025, "The Geometry of LLM Quantization").
+
+    Args:
+        moments: what errors weigh, float64 [dim, dim], positive definite.
+    """
+
+    def __init__(self, moments: Tensor) -> None:
+        self._order = moments.diagonal().argsort(descending=True, stable=True)
+        moments = moments[self._order][:, self._order]
+        lower = torch.linalg.cholesky(moments.flip(0, 1)).flip(0, 1).T
+        self._weight = (lower / lower.diagonal()[:, None]).float()
+
+    def codes(self, values: Tensor, step: Tensor, most: float, mask: Tensor | None = None) -> Tensor:
+        """Signed codes, each with what makes up for the errors of the columns before it: float32 [rows, dim].
+
+        Args:
+            values: float32 [rows, dim].
+            step: how far apart the levels of each row lie, float32 [rows].
+            most: the largest code.
+            mask: bool [rows, dim]; False is a zero that stays one.
+        """
+        weight, kept = self._weight, None if mask is None else mask[:, self._order]
+        plain = values[:, self._order].T.contiguous()  # a column in one piece
+        wanted, codes, wrong = plain.clone(), torch.empty_like(plain), torch.empty_like(plain)
+        for start in range(0, len(plain), COLUMNS):
+            end = min(start + COLUMNS, len(plain))
+            for at in range(start, end):
+                code = (wanted[at] / step).round_().clamp_(-most, most)
+                codes[at] = code if kept is None else code * kept[:, at]
+                wrong[at] = plain[at] - codes[at] * step
+                wanted[at + 1 : end].addr_(weight[at + 1 : end, at], wrong[at])
+            wanted[end:].addmm_(weight[end:, start:end], wrong[start:end])
+        return codes.T[:, self._order.argsort()]
+
+
 def compensated(
     values: Tensor, moments: Tensor, *, bits: int, step: Tensor | None = None, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -41,7 +81,7 @@ def compensated(
     moments = damped(moments, DAMPING)
     if step is None:
         step = _steps(values, moments.diagonal(), most)
-    codes = rounded(values, step, most, moments, mask)
+    codes = Rounding(moments).codes(values, step, most, mask)
     step = _best_steps(values.double(), codes.double(), moments, step)
     unit = unit_of(float((codes.abs().amax(1) * step).max()))
     levels = codes * ((step / unit).half().float() * unit)[:, None]
@@ -52,21 +92,6 @@ def damped(moments: Tensor, share: float) -> Tensor:
     """Moments of which a share of the mean variance was added to each variance: float64 [dim, dim]."""
     diagonal = moments.diagonal()
     return moments + torch.diag((share * diagonal.mean()).clamp_min(1e-12).expand(len(diagonal)))
-
-
-def rounded(values: Tensor, step: Tensor, most: float, moments: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Signed codes whose errors weigh least by the moments: float32 [rows, dim], each row for itself.
-
-    Args:
-        values: float32 [rows, dim].
-        step: how far apart the levels of each row lie, float32 [rows].
-        most: the largest code.
-        moments: float64 [dim, dim], positive definite.
-        mask: bool [rows, dim]; False is a zero that stays one.
-    """
-    order = moments.diagonal().argsort(descending=True, stable=True)
-    kept = None if mask is None else mask[:, order]
-    return _rounded(values[:, order], step, most, moments[order][:, order], kept)[:, order.argsort()]
 
 
 def _steps(values: Tensor, weights: Tensor, most: float) -> Tensor:
@@ -80,28 +105,6 @@ def _steps(values: Tensor, weights: Tensor, most: float) -> Tensor:
         found = torch.where(error < least, step, found)
         least = torch.minimum(error, least)
     return found
-
-
-def _rounded(values: Tensor, step: Tensor, most: float, moments: Tensor, mask: Tensor | None) -> Tensor:
-    """Signed codes, column after column, each with what makes up for the errors before it: float32 [rows, dim].
-
-    With moments = Aᵀ A, A lower triangular, the squared error of the answers is a sum of one square for each column, in
-    which the errors of earlier columns stand and its own. A column is rounded where its square is least: Babai's
-    nearest plane, which is what GPTQ comes to (Chen et al. 2025, "The Geometry of LLM Quantization").
-    """
-    lower = torch.linalg.cholesky(moments.flip(0, 1)).flip(0, 1).T
-    weight = (lower / lower.diagonal()[:, None]).float()
-    plain = values.T.contiguous()  # a column in one piece
-    wanted, codes, wrong = plain.clone(), torch.empty_like(plain), torch.empty_like(plain)
-    for start in range(0, len(plain), COLUMNS):
-        end = min(start + COLUMNS, len(plain))
-        for at in range(start, end):
-            code = (wanted[at] / step).round_().clamp_(-most, most)
-            codes[at] = code if mask is None else code * mask[:, at]
-            wrong[at] = plain[at] - codes[at] * step
-            wanted[at + 1 : end].addr_(weight[at + 1 : end, at], wrong[at])
-        wanted[end:].addmm_(weight[end:, start:end], wrong[start:end])
-    return codes.T
 
 
 def _best_steps(values: Tensor, codes: Tensor, moments: Tensor, step: Tensor) -> Tensor:

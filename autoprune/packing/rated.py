@@ -10,8 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from autoprune.machine import at_once
 from autoprune.packing.codes import RowCodes, unit_of
-from autoprune.packing.compensated import rounded
+from autoprune.packing.compensated import Rounding
 
 RATES = (1.5, 6.0)
 """Bits that a code can be told to take in an entropy-coded file, in the mean, at least and at most."""
@@ -30,6 +31,12 @@ WIDER = 12
 
 NEAREST, FARTHEST = 0.01, 8.0
 """How far apart levels may lie, in standard deviations."""
+
+ROWS = 1024
+"""That a CPU codes at a time: what is made of them takes a small part of what a table does."""
+
+TAKEN = 8
+"""Times the memory of rows that coding them takes, about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +70,7 @@ class Rated:
         # Values that lie far out are cut off; and of few or sparse values no codes may have such an entropy.
         wider = [step * 1.5**power for power in range(WIDER)]
         step = min(wider, key=lambda one: float(_rounded(some, one, ZERO[8]).sub_(some).square_().sum()))
-        clipped = int((values.abs() > (ZERO[4] - 0.5) * step).sum())
+        clipped = sum(int((block.abs() > (ZERO[4] - 0.5) * step).sum()) for block in _blocks(values))
         return replace(self, step=step, bits=4 if clipped <= CLIPPED * values.numel() else 8)
 
     def code(self, values: Tensor) -> RowCodes:
@@ -72,22 +79,19 @@ class Rated:
         zero, unit = ZERO[self.bits], unit_of(self.step * 2**self.bits)
         scale = torch.full((len(values),), self.step / unit, device=values.device).half()
         step = float(torch.tensor(self.step / unit).half()) * unit or 1.0
-        codes = self._signed(values, step, zero - 1).add_(zero).to(torch.uint8)
+        codes, rounding = torch.empty(values.shape, dtype=torch.uint8, device=values.device), self._rounding(values)
+        for block, coded in zip(_blocks(values), _blocks(codes), strict=True):
+            coded.copy_(_signed(block, step, zero - 1, rounding).add_(zero))
         bits = torch.full((len(values),), self.bits, dtype=torch.uint8, device=values.device)
         return RowCodes(codes=codes, scale=scale, offset=-zero * scale, unit=unit, bits=bits)
 
-    def _signed(self, values: Tensor, step: float, most: float) -> Tensor:
-        plain = (values / step).round_().clamp_(-most, most)
-        if self.felt is None:
-            return plain
-        steps, felt = values.new_full((len(values),), step), self.felt.to(values.device)
-        codes = rounded(values, steps, ZERO[8] - 1, felt, mask=values != 0)  # what is pruned stays so
-        # What is cut off is too much for the rest of a row to make up for.
-        return torch.where(codes.abs().amax(1, keepdim=True) > most, plain, codes)
+    def _rounding(self, values: Tensor) -> Rounding | None:
+        return None if self.felt is None else Rounding(self.felt.to(values.device))
 
     def _distance(self, values: Tensor) -> float:
         """As `distance`, of codes that make up for one another: their values spread further than those of the rows."""
-        return _distance(lambda step: self._signed(values, step, ZERO[8] - 1).flatten(), self.rate)
+        rounding = self._rounding(values)
+        return _distance(lambda step: _signed(values, step, ZERO[8] - 1, rounding).flatten(), self.rate)
 
 
 def row_steps(values: Tensor, rate: float, most: float) -> Tensor:
@@ -119,6 +123,22 @@ def _distance(codes: Callable[[float], Tensor], rate: float) -> float:
         middle = math.sqrt(near * far)
         near, far = (middle, far) if _entropy(codes(middle)) > rate else (near, middle)
     return near
+
+
+def _blocks(values: Tensor) -> tuple[Tensor, ...]:
+    """Rows, float32 or codes [n, dim], as many together as are coded at a time: views."""
+    return torch.split(values, at_once(values.device, TAKEN * 4 * values.shape[1], usual=ROWS))
+
+
+def _signed(values: Tensor, step: float, most: float, rounding: Rounding | None) -> Tensor:
+    """Codes about zero, float32 like `values`."""
+    plain = (values / step).round_().clamp_(-most, most)
+    if rounding is None:
+        return plain
+    steps = values.new_full((len(values),), step)
+    codes = rounding.codes(values, steps, ZERO[8] - 1, mask=values != 0)  # what is pruned stays so
+    # What is cut off is too much for the rest of a row to make up for.
+    return torch.where(codes.abs().amax(1, keepdim=True) > most, plain, codes)
 
 
 def _rounded(values: Tensor, step: float, zero: int) -> Tensor:

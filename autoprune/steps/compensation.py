@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +17,7 @@ from autoprune.packing.compensated import damped
 CALIBRATION = 384
 """Inputs that codes are fitted to, at most; they pass through the model all at once."""
 
-
-FELT, DIRECTIONS, BATCH = 256, 4, 32
+FELT, DIRECTIONS, FELT_BATCH = 256, 4, 32
 """Inputs, at most, and directions of the vectors of each, by which it is seen what is felt; inputs at a time."""
 
 FELT_DAMPING = 0.1
@@ -33,16 +33,19 @@ def felt(model: Model, names: Collection[str], context: Context) -> dict[str, Te
 
     Returns:
         By table float64 [dim, dim], positive definite; nothing of one of which no input feels anything.
+
+    Raises:
+        RecipeError: there are tables, but no calibration inputs.
     """
-    weights, inputs = [model.tables[name].weight for name in names], context.calibration[:FELT]
+    weights, inputs = [model.tables[name].weight for name in names], _inputs(context)[:FELT] if names else ()
     found = {
         name: weight.new_zeros(2 * weight.shape[1:], dtype=torch.float64)
         for name, weight in zip(names, weights, strict=True)
     }
     draw = torch.Generator().manual_seed(context.seed)
-    for start in range(0, len(inputs) if weights else 0, BATCH):
+    for start in range(0, len(inputs), FELT_BATCH):
         with torch.enable_grad():
-            vectors = model.calibrate(inputs[start : start + BATCH])
+            vectors = model.calibrate(inputs[start : start + FELT_BATCH])
             for _ in range(DIRECTIONS):
                 along = torch.randn(vectors.shape, generator=draw).to(vectors.device)
                 slopes = torch.autograd.grad((vectors * along).sum(), weights, retain_graph=True, allow_unused=True)
@@ -64,8 +67,7 @@ def compensate(model: Model, names: Collection[str], context: Context) -> None:
     Raises:
         RecipeError: there are no calibration inputs.
     """
-    if not context.calibration:
-        raise RecipeError(("compensate",), "the task has no inputs to calibrate codes on; leave it out.")
+    inputs = _inputs(context)[:CALIBRATION]
     if context.rehearsal:
         return
     tables = {name: model.tables[name] for name in names}
@@ -80,6 +82,16 @@ def compensate(model: Model, names: Collection[str], context: Context) -> None:
             table.compensate(fed[fed.any(dim=1)])  # of padding all is zero
         return values
 
-    inputs = context.calibration[:CALIBRATION]
     with torch.no_grad():
         model.calibrate(inputs, watch, batch=len(inputs))  # all at once: what follows a map already sees its codes
+
+
+def _inputs(context: Context) -> Sequence[Any]:
+    """Those that codes are fitted to.
+
+    Raises:
+        RecipeError: there are none.
+    """
+    if not context.calibration:
+        raise RecipeError(("compensate",), "the task has no inputs to calibrate codes on; leave it out.")
+    return context.calibration

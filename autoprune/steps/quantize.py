@@ -222,7 +222,7 @@ class Quantize(Coded):
             for table in plain.values():  # what is looked up has eight bits until it is coded when the stage ends
                 table.choose_bits(torch.full_like(table.bits, 8), search=False)
             self._choose_rates(model, maps, width, context, path)
-            fitted += maps
+            fitted += plain
         if self.compensate and fitted:
             compensate(model, fitted, context)
 

@@ -42,8 +42,8 @@ BATCH_QUERIES = 64
 BY_FREQUENCY = ("rows", "mixed", "tiers")
 """Steps that ask how often rows are looked up."""
 
-OF_CODEBOOKS = ("product",)
-"""Steps that want a row for each entry of a codebook: `MOST_ENTRIES`, where nothing else is said."""
+OF_CODEBOOKS = "product"
+"""The step that wants a row for each entry of its codebooks: `MOST_ENTRIES`, where nothing else is said."""
 
 
 class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
@@ -115,9 +115,13 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         return Context(seed=seed, device=device, frequency={} if counts is None else {f"rows.{TABLE}": counts})
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        """Without steps that ask how often rows are looked up, where nobody knows, or for more rows than there are."""
-        unknown = () if self.catalogue.counts is not None else BY_FREQUENCY
-        return _without(recipe, [*unknown, *(OF_CODEBOOKS if len(self.catalogue) < MOST_ENTRIES else ())])
+        """Without what asks how often rows are looked up, where nobody knows, and codebooks larger than the table.
+
+        The default space and presets ask for `MOST_ENTRIES`, so that of fewer rows `product` is gone from them. A space
+        that offers fewer entries keeps what fits.
+        """
+        known = _without(recipe, () if self.catalogue.counts is not None else BY_FREQUENCY)
+        return _with_codebooks(known, rows=len(self.catalogue))
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> VectorTable:
         return VectorTable(self.catalogue.vectors, similarity=self.config.similarity, known=self._known)
@@ -189,3 +193,29 @@ def _without(recipe: Mapping[str, Any], steps: Sequence[str]) -> dict[str, Any]:
         for name, held in recipe.items()
         if name not in steps
     }
+
+
+def _with_codebooks(recipe: Mapping[str, Any], *, rows: int) -> dict[str, Any]:
+    """A space or a recipe whose codebooks have no more entries than there are rows; without those that cannot."""
+    found: dict[str, Any] = {}
+    for name, held in recipe.items():
+        if name != OF_CODEBOOKS or not isinstance(held, Mapping):
+            found[name] = _with_codebooks(held, rows=rows) if isinstance(held, Mapping) else held
+            continue
+        entries = _at_most(held.get("entries", MOST_ENTRIES), rows)
+        if entries is not None:
+            found[name] = {**held, "entries": entries} if "entries" in held else dict(held)
+    return found
+
+
+def _at_most(entries: Any, most: int) -> Any:
+    """A number, or the part of a choice or a range, that is no more than this; None: nothing of it."""
+    match entries:
+        case int():
+            return entries if entries <= most else None
+        case {"any_of": [*options]}:
+            left = [one for one in options if not isinstance(one, int) or one <= most]
+            return {**entries, "any_of": left} if left else None
+        case {"int": [int(low), int(high)]}:
+            return {**entries, "int": [low, min(high, most)]} if low <= most else None
+    return entries  # what is refused later on

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.encoder.prompts import Prompts
-from autoprune.encoder.served import BATCH, SentenceEncoder, TextModel, how_many
+from autoprune.encoder.served import SentenceEncoder, TextModel, how_many
 from autoprune.encoder.tokenizer import Text
 from autoprune.errors import AutopruneError
 
@@ -58,7 +58,7 @@ class Reranker(TextModel):
         return self.encoder.inside
 
     def rank(
-        self, query: str, documents: Sequence[str], *, top_k: int | None = None, batch_size: int = BATCH
+        self, query: str, documents: Sequence[str], *, top_k: int | None = None, batch_size: int | None = None
     ) -> list[Ranked]:
         """The documents, best first; those of equal score stay in the order that they have.
 
@@ -66,7 +66,7 @@ class Reranker(TextModel):
             query: that is asked.
             documents: texts; what is beyond the length that the model reads is cut off, of the longer text first.
             top_k: how many; None: all.
-            batch_size: pairs that are computed at a time, those of like length together.
+            batch_size: pairs that are computed at a time, those of like length together; None: what suits the device.
 
         Raises:
             AutopruneError: something is no text, or a number is not positive.
@@ -83,17 +83,20 @@ class Reranker(TextModel):
         order = np.argsort(-given, kind="stable")[:top_k]  # not by scores: a sigmoid makes large ones alike
         return [Ranked(int(at), float(scores[at])) for at in order]
 
-    def predict(self, pairs: Sequence[tuple[str, str]], *, batch_size: int = BATCH) -> Scores:
+    def predict(self, pairs: Sequence[tuple[str, str]], *, batch_size: int | None = None) -> Scores:
         """The scores of pairs (query, document): float32 [n].
+
+        Args:
+            batch_size: as of `rank`.
 
         Raises:
             AutopruneError: something is no pair of texts, or `batch_size` is not positive.
         """
         return SCORES[self._score](self._given(pairs, batch_size, "predict"))
 
-    def _given(self, pairs: Sequence[Any], batch_size: int, asked: str) -> Scores:
+    def _given(self, pairs: Sequence[Any], batch_size: int | None, asked: str) -> Scores:
         """What the model gives for pairs of texts, float32 [n]; whatever else is refused."""
-        batch_size = how_many(batch_size, f"{asked}: batch_size")
+        batch_size = None if batch_size is None else how_many(batch_size, f"{asked}: batch_size")
         return self.vectors([_checked(pair, asked) for pair in pairs], batch_size=batch_size)[:, 0]
 
     def vectors(
