@@ -17,10 +17,15 @@ from exams import EXAMS, Exam, Family
 from tiny_encoder import TEXTS, write_tiny_bert
 from tiny_reranker import write_collection, write_tiny_reranker
 from tiny_vectors import write_items, write_words
+from torch import nn
 
 import autoprune
-from autoprune.artifacts.served import serve
+from autoprune.artifacts.served import Beside, serve
+from autoprune.encoder.bert import read_encoder
+from autoprune.encoder.parts import encoder_parts
+from autoprune.encoder.served import SentenceEncoder
 from autoprune.machine import at_once
+from autoprune.module.together import Together
 from autoprune.recommender.loss import SOFTMAX_USERS, log_partition
 
 pytestmark = [
@@ -134,3 +139,28 @@ def test_the_softmax_is_the_same_in_blocks_of_any_size() -> None:
     here = log_partition(users, items, weights)
     there = log_partition(users.to(GPU), items.to(GPU), weights.to(GPU))
     assert float(there) == pytest.approx(float(here), rel=1e-5)
+
+
+def test_what_is_written_into_stays_where_it_is() -> None:
+    with Together(GPU):
+        here, there = torch.tensor([True, False]), torch.tensor([True, True], device=GPU)
+        here |= there
+        assert (here.device.type, here.tolist()) == ("cpu", [True, True])
+        out = torch.empty(2)
+        assert torch.add(torch.ones(2), torch.ones(2, device=GPU), out=out) is out
+        assert (out.device.type, out.tolist()) == ("cpu", [2.0, 2.0])
+        here[:1] = ~there[:1]
+        assert here.tolist() == [False, True]
+        weight = nn.Parameter(torch.zeros(2, device=GPU))
+        weight.data = torch.ones(2)
+        assert (weight.device.type, weight.tolist()) == ("cuda", [1.0, 1.0])
+
+
+def test_a_long_text_makes_no_other_batch_smaller(places: dict[str, Path]) -> None:
+    """Vectors are the same in batches that the memory allows, of one text, and of all."""
+    dense = read_encoder(str(places["encoder"])).to(GPU)
+    served = serve(encoder_parts(dense, "torch", Beside(values={}, tensors={})), device=GPU)
+    assert isinstance(served, SentenceEncoder)
+    texts = [*TEXTS, " ".join(TEXTS)]
+    for size in (None, 1, len(texts)):
+        np.testing.assert_allclose(served.encode(texts, batch_size=size), served.encode(texts, batch_size=7), atol=1e-5)
