@@ -62,6 +62,7 @@ class Worker:
 
 
 def main() -> None:
+    """Prints a line for each artifact and preference."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path, help="a checkout of the earlier version")
     parser.add_argument("artifacts", type=Path, nargs="+")
