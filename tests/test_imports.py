@@ -29,7 +29,7 @@ ROOMS = {
     "families": "",
     "readers": "files named checkpoint arrays model2vec parquet words ids table",
     "packing": "arrays bits codes compensated rated packed biased product rows normal parts writing blocks varint ids "
-    "squeezed",
+    "squeezed columns",
     "models": "remembered context axis table planned model",
     "steps": "step importance layers width rows dims l1 magnitude compensation sharing quantize product tiers store",
     "artifacts": "manifest whole exported inside served tensor_file artifact formats",

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save
 from test_artifact import flip_a_bit
 from test_fuzz import reseal
 from test_packing import drawn
@@ -16,11 +22,19 @@ import autoprune
 from autoprune.artifacts import artifact, tensor_file
 from autoprune.artifacts.served import Parts
 from autoprune.errors import AutopruneError
+from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.packing import squeezed
+from autoprune.packing import columns, squeezed
 from autoprune.packing.bits import LEVELS, pack_codes
+from autoprune.packing.columns import squeeze_columns, widen_columns
 from autoprune.packing.normal import Normal
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run
+from autoprune.recipes.train import Trainer
 from autoprune.recommender.task import RecommenderTask
+from autoprune.vectors.config import VectorsConfig
+from autoprune.vectors.make import make_vectors
+from autoprune.vectors.served import VectorIndex
 
 TENSORS = "model/tensors.safetensors"
 
@@ -82,3 +96,107 @@ def test_a_file_that_says_it_is_huge_is_not_widened(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(squeezed, "MOST", 1999)
     with pytest.raises(AutopruneError, match=r"a\.zst: at most 1,999 bytes are entropy-coded, but it says 2000"):
         squeezed.widen(tmp_path / "a.zst")
+
+
+def drawn_file(draw: np.random.Generator, shapes: list[tuple[int, int]]) -> bytes:
+    """A file of safetensors: tables of codes of unlike columns, and what else there may be."""
+    tables = {}
+    for number, shape in enumerate(shapes):
+        spread = draw.choice([0, 1, 2, 5, 12, 100, 256], size=shape[1])
+        low = draw.integers(0, 257 - np.maximum(spread, 1))
+        tables[f"{number}.codes"] = (low + draw.integers(0, np.maximum(spread, 1), size=shape)).astype(np.uint8)
+    others = {"scale": draw.normal(size=7).astype(np.float16), "flat": np.arange(9, dtype=np.uint8)}
+    return save({**tables, **others})
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 70), st.integers(0, 9)), max_size=3),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 40, 4096]),
+)
+@settings(deadline=None, max_examples=60)
+def test_columns_come_back_as_they_were(shapes: list[tuple[int, int]], seed: int, frame: int) -> None:
+    content = drawn_file(np.random.default_rng(seed), shapes)
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(columns, "FRAME", frame)
+        held = Path(folder, "a")
+        held.write_bytes(squeeze_columns(content))
+        assert widen_columns(held) == content
+
+
+@pytest.mark.parametrize("rows", [3000, 40_000])
+def test_a_column_takes_little_more_than_its_own_entropy(rows: int) -> None:
+    draw = np.random.default_rng(0)
+    codes = (draw.normal(size=(rows, 64)) * np.geomspace(12, 0.1, 64)).round() + 128
+    content = save({"codes": codes.astype(np.uint8)})
+    own = [np.unique(column, return_counts=True)[1] / rows for column in codes.T]
+    entropy = sum(-float((share * np.log2(share)).sum()) for share in own) * rows / 8
+    taken = len(squeeze_columns(content))
+    assert entropy < taken < (1.15 if rows == 3000 else 1.07) * entropy
+    assert taken < 0.87 * len(squeezed.squeeze(content)), "by rows they take what all of them have in common"
+
+
+@pytest.fixture(scope="module")
+def by_columns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact whose columns are coded by themselves."""
+    task = make_vectors(VectorsConfig(vectors=str(write_long_items(tmp_path_factory.mktemp("items")))))
+    cut, encode = {"dims": {"sparsity": 0.1, "importance": "pca"}}, {"quantize": {"bits": 3.5, "entropy": True}}
+    recipe = plan({"cut": cut, "encode": encode}, base_defaults={}, runtimes=task.runtimes)
+    model = run(recipe, task, Context(), trainer=Trainer(task.training))
+    folder = tmp_path_factory.mktemp("made") / "a"
+    artifact.save(task.parts(model), folder, provenance={})
+    return folder
+
+
+def test_an_artifact_takes_the_way_that_is_smallest(by_columns: Path, tmp_path: Path) -> None:
+    name = f"{TENSORS}{columns.COLUMNS}"
+    assert sorted(path.name for path in (by_columns / "model").iterdir()) == ["manifest.json", Path(name).name]
+    assert json.loads((by_columns / "artifact.json").read_text())["format"] == artifact.NEWEST
+    parts = artifact.read(by_columns)
+    plain = tmp_path / "plain"
+    artifact.save(dataclasses.replace(parts, entropy=False), plain, provenance={})
+    assert json.loads((plain / "artifact.json").read_text())["format"] == artifact.FORMAT
+    one, other = (autoprune.load(folder) for folder in (by_columns, plain))
+    assert isinstance(one, VectorIndex)
+    assert isinstance(other, VectorIndex)
+    assert one.most_similar(one.ids[3], k=5) == other.most_similar(one.ids[3], k=5)
+    whole = (plain / TENSORS).read_bytes()
+    assert artifact.size_bytes(by_columns) == artifact.weighed(parts)
+    assert (by_columns / name).stat().st_size < 0.95 * len(squeezed.squeeze(whole))
+
+
+@pytest.mark.parametrize("place", [0.001, 0.2, 0.5, 0.9, 1.0])
+def test_damage_to_columns_is_found_and_named(by_columns: Path, tmp_path: Path, place: float) -> None:
+    shutil.copytree(by_columns, tmp_path / "a")
+    file = tmp_path / "a" / f"{TENSORS}{columns.COLUMNS}"
+    content = bytearray(file.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 1
+    file.write_bytes(content)
+    reseal(tmp_path / "a", file)
+    with pytest.raises(AutopruneError, match=r"columns\.zst: (the entropy-coded file is damaged|at most)"):
+        autoprune.load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("harm", ["cut short", "longer", "other frames"])
+def test_columns_that_do_not_fit_their_header_are_refused(by_columns: Path, tmp_path: Path, harm: str) -> None:
+    whole = (by_columns / f"{TENSORS}{columns.COLUMNS}").read_bytes()
+    first = whole[: squeezed.zstd.get_frame_size(whole)]
+    other = {"cut short": first, "longer": whole + first, "other frames": first + first}[harm]
+    (tmp_path / "a").write_bytes(other)
+    with pytest.raises(AutopruneError, match="a: the entropy-coded file is damaged"):
+        widen_columns(tmp_path / "a")
+
+
+def test_columns_that_say_they_are_huge_are_not_widened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(squeeze_columns(save({"codes": np.zeros((2000, 3), np.uint8)})))
+    monkeypatch.setattr(squeezed, "MOST", 5999)
+    with pytest.raises(AutopruneError, match="a: at most 5,999 bytes are entropy-coded, but it says 60"):
+        widen_columns(tmp_path / "a")
+
+
+def write_long_items(folder: Path) -> Path:
+    """Writes 4,000 vectors of which some directions are strong and most are weak, and no column shows it."""
+    draw = np.random.default_rng(0)
+    turn = np.linalg.qr(draw.normal(size=(48, 48)))[0]
+    np.save(folder / "items.npy", (draw.normal(size=(4000, 48)) * np.geomspace(4, 0.1, 48) @ turn).astype(np.float32))
+    return folder / "items.npy"

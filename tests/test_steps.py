@@ -193,16 +193,24 @@ def test_schedules_end_at_the_whole_target_and_never_fall() -> None:
 
 def test_tables_of_a_rate_are_turned_once_and_coded_when_the_stage_ends() -> None:
     model, step, context = random_model(), Quantize(bits=2.5, entropy=True), Context()
-    before = model.tables["item"].weight.detach().clone()
+    (axis,) = model.axes_of("dim").values()
+    before, principal = model.tables["item"].weight.detach().clone(), principal_rotation(model.moments(axis, context))
     step.advance(model, context, 0.5)
     turned = model.tables["item"].weight.detach().clone()
     step.advance(model, context, 1.0)
     assert torch.equal(model.tables["item"].weight, turned)
-    torch.testing.assert_close(turned, before @ random_rotation(8))
+    torch.testing.assert_close(turned, before @ principal)
     step.convert(model, context)
     coded = model.tables["item"].coded
     assert isinstance(coded, RowCodes)
     assert len(coded.scale.unique()) == 1
+
+
+def test_tables_of_which_one_has_another_width_are_turned_at_random() -> None:
+    model = random_model()
+    before = model.tables["item"].weight.detach().clone()
+    Quantize(bits={"item": 2.5, "user": 4}, entropy=True).advance(model, Context(), 1.0)
+    torch.testing.assert_close(model.tables["item"].weight.detach(), before @ random_rotation(8))
 
 
 @pytest.mark.parametrize("bits", [8, 4])

@@ -5,7 +5,8 @@
     model/tensors.safetensors  packed tables and ids                     } size_bytes counts all of
     model/model.onnx           the graph, where onnxruntime answers      } model/
     model/tokenizer.json       of an encoder                             }
-    model/*.zst                in place of any of these but the manifest, entropy-coded where a recipe asks for it
+    model/*.zst                in place of any of these but the manifest, entropy-coded where a recipe asks for it;
+    model/*.columns.zst        the tensors, where coding each column by itself takes fewer bytes
     beside/tensors.safetensors the whole catalogue, histories, titles
     beside/values.json         whatever else is told in words
 
@@ -28,17 +29,19 @@ from typing import TYPE_CHECKING, Any, overload
 import safetensors
 
 from autoprune.artifacts import tensor_file
-from autoprune.artifacts.served import Beside, Parts, Served, serve
+from autoprune.artifacts.served import Beside, Parts, Served, Tensors, serve
 from autoprune.artifacts.whole import made_whole
 from autoprune.errors import AutopruneError, doing, place_of
 from autoprune.fits import fits
+from autoprune.packing.columns import COLUMNS, squeeze_columns, widen_columns
 from autoprune.packing.squeezed import SUFFIX, squeeze, widen
 
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 2
-"""What is written: since 2, titles and histories of a recommender are compressed. Older ones are read as well."""
+FORMAT, NEWEST = 2, 3
+"""What is written, and what is where columns are entropy-coded by themselves; since 2, titles and histories of a
+recommender are compressed. Older ones are read as well."""
 
 MODEL_FILES = ("model/manifest.json", "model/tensors.safetensors")
 BESIDE_FILES = ("beside/values.json", "beside/tensors.safetensors")
@@ -64,7 +67,8 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
             for name in BESIDE_FILES:
                 _link(beside_from / name, draft / name)
         files = {name: _describe(draft / name) for name in (*model, *BESIDE_FILES)}
-        _write_card(draft, {"format": FORMAT, "files": files, "provenance": dict(provenance)})
+        format = NEWEST if any(name.endswith(COLUMNS) for name in files) else FORMAT
+        _write_card(draft, {"format": format, "files": files, "provenance": dict(provenance)})
         draft.chmod(0o755)  # mkdtemp makes it private
         if folder.exists():
             shutil.rmtree(folder)
@@ -127,8 +131,8 @@ def read(folder: Path, *, whole: bool = False) -> Parts:
             a row up need not wait for all of them.
     """
     files = read_card(folder)["files"]
-    squeezed = MODEL_FILES[1] + SUFFIX in files
-    tensors = MODEL_FILES[1] + SUFFIX * squeezed
+    ways = (COLUMNS, SUFFIX, "")
+    tensors = MODEL_FILES[1] + next((end for end in ways if MODEL_FILES[1] + end in files), "")
     needed = (MODEL_FILES[0], tensors, *BESIDE_FILES)
     further = [name for name in files if re.fullmatch(r"model/[\w.-]+", name) and name not in needed]
     for name in (*needed, *further):
@@ -137,7 +141,7 @@ def read(folder: Path, *, whole: bool = False) -> Parts:
     try:
         return Parts(
             manifest=json.loads((folder / MODEL_FILES[0]).read_bytes()),
-            tensors=tensor_file.parse(widen(folder / tensors)) if squeezed else tensor_file.read(folder / tensors),
+            tensors=_tensors(folder / tensors),
             beside=Beside(
                 values=json.loads((folder / BESIDE_FILES[0]).read_bytes()),
                 tensors=tensor_file.read(folder / BESIDE_FILES[1]),
@@ -168,9 +172,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         intact = False
     if not intact:
         raise AutopruneError(f"{path}: truncated or altered; copy the artifact again.")
-    if not fits(content.get("format"), int) or not 1 <= content["format"] <= FORMAT:
+    if not fits(content.get("format"), int) or not 1 <= content["format"] <= NEWEST:
         raise AutopruneError(
-            f"{path}: format {content.get('format')!r} is not one of 1 to {FORMAT}, which this version reads; "
+            f"{path}: format {content.get('format')!r} is not one of 1 to {NEWEST}, which this version reads; "
             "a newer autoprune wrote it: pip install -U autoprune."
         )
     return content
@@ -226,16 +230,26 @@ def _write_model(parts: Parts, folder: Path) -> list[str]:
 
 
 def _squeezed(folder: Path, name: str) -> str:
-    """Entropy-codes a file where that makes it smaller; returns its name. One that would be mapped stays as it is."""
+    """Entropy-codes a file so that it is smallest; returns its name. One that would be mapped stays as it is."""
     path = folder / name
     if path.stat().st_size >= tensor_file.LARGE:
         return name
-    content = squeeze(path.read_bytes())
-    if len(content) >= path.stat().st_size:
-        return name
-    path.unlink()
-    (folder / (name + SUFFIX)).write_bytes(content)
-    return name + SUFFIX
+    plain = path.read_bytes()
+    ways = {"": plain, SUFFIX: squeeze(plain)}
+    if name == MODEL_FILES[1]:
+        ways[COLUMNS] = squeeze_columns(plain)
+    ending = min(ways, key=lambda one: len(ways[one]))
+    if ending:
+        path.unlink()
+        (folder / (name + ending)).write_bytes(ways[ending])
+    return name + ending
+
+
+def _tensors(path: Path) -> Tensors:
+    """The arrays of a file, entropy-coded or not."""
+    if path.name.endswith(COLUMNS):
+        return tensor_file.parse(widen_columns(path))
+    return tensor_file.parse(widen(path)) if path.name.endswith(SUFFIX) else tensor_file.read(path)
 
 
 def _file(path: Path) -> bytes | Path:

@@ -9,14 +9,16 @@ numeral systems (Duda 2013), by `constriction`, reached the entropy, and took 40
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from autoprune.errors import AutopruneError
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd as zstd
 else:
-    from backports import zstd
+    from backports import zstd as zstd
 
 SUFFIX = ".zst"
 
@@ -51,15 +53,29 @@ def widen(path: Path) -> bytes:
         AutopruneError: it is damaged.
     """
     held = path.read_bytes()
-    try:
+    with undamaged(path):
         size = zstd.get_frame_info(held).decompressed_size
-        if size is None or size > MOST:
-            raise AutopruneError(
-                f"{path}: at most {MOST:,} bytes are entropy-coded, but it says {size}; make it again."
-            )
+        check_size(path, size)
         content: bytes = zstd.decompress(held)
-    except zstd.ZstdError as error:
+    return content
+
+
+def check_size(path: Path, size: int | None) -> None:
+    """Refuses more bytes than `MOST`, or a file that does not say how many it has."""
+    if size is None or size > MOST:
+        raise AutopruneError(f"{path}: at most {MOST:,} bytes are entropy-coded, but it says {size}; make it again.")
+
+
+@contextmanager
+def undamaged(path: Path, *further: type[Exception]) -> Iterator[None]:
+    """Says of a file that Zstandard cannot read that it is damaged.
+
+    Args:
+        further: other errors that say so.
+    """
+    try:
+        yield
+    except (zstd.ZstdError, *further) as error:  # type: ignore[misc]  # whose class mypy cannot see
         raise AutopruneError(
             f"{path}: the entropy-coded file is damaged ({error}); copy the artifact again."
         ) from error
-    return content

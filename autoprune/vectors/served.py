@@ -60,7 +60,7 @@ class VectorIndex(Served):
         self.similarity = str(parts.manifest["similarity"])
         self.width = int(parts.manifest["width"])
         held = parts.tensors.get("projection")
-        self.projection = None if held is None else self._put(held)
+        self.projection = None if held is None else self._put(np.asarray(held, np.float32))
         self._packed_ids = parts.tensors["ids"]
         self._packed_catalogue = parts.beside.tensors.get("ids", self._packed_ids)
         self.came_from = parts.beside.values.get("model2vec")

@@ -16,6 +16,7 @@ from torch import Tensor
 from autoprune.artifacts.served import Beside, Parts
 from autoprune.models.context import Context
 from autoprune.models.remembered import Remembered
+from autoprune.models.table import FLOAT_BITS
 from autoprune.packing.arrays import numpy_of
 from autoprune.packing.bits import narrow
 from autoprune.readers.model2vec import StaticFolder
@@ -148,7 +149,8 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         index = model.tables[TABLE].index.cpu().numpy()
         own = {"ids": self._encode_ids(None if len(index) == len(self.catalogue) else index.tobytes())}
         if model.turned:
-            own["projection"] = numpy_of(model.projection)
+            coded = found.manifest["tables"][TABLE]["bits"] != FLOAT_BITS  # then a half is precise enough
+            own["projection"] = numpy_of(model.projection.half() if coded else model.projection)
         if model.points and len(index) < len(self.catalogue):
             own |= self._pointers(index.tobytes())
         return dataclasses.replace(found, tensors={**found.tensors, **own})

@@ -34,6 +34,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "dense": {},
     "int8": {"encode": {"quantize": {"bits": 8}}},
     "half_dims_int8": {"cut": {"dims": {"sparsity": 0.5, "importance": "pca"}}, "encode": {"quantize": {"bits": 8}}},
+    "rows_int8": {
+        "cut": {"rows": {"sparsity": 0.25, "importance": "norm"}},
+        "encode": {"quantize": {"bits": 8}},
+    },
     "all_three": {
         "cut": {"rows": {"sparsity": 0.25, "importance": "norm"}, "dims": {"sparsity": 0.5, "importance": "pca"}},
         "encode": {"quantize": {"bits": 8}},
