@@ -22,9 +22,10 @@ from autoprune.steps import make_step, refusal
 from autoprune.steps.dims import Dims, principal_rotation
 from autoprune.steps.importance import dim_norm
 from autoprune.steps.magnitude import Magnitude, magnitude_masks
-from autoprune.steps.quantize import Quantize, random_rotation
+from autoprune.steps.quantize import Quantize
 from autoprune.steps.rows import most_important
 from autoprune.steps.step import Step
+from autoprune.steps.turning import random_rotation
 
 
 def random_tables(*shapes: tuple[int, int], seed: int = 0) -> list[Tensor]:

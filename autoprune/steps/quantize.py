@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeGuard
 
 import torch
-from torch import Tensor
 
 from autoprune.errors import RecipeError, seen_from
-from autoprune.models.axis import Axis, by_name
+from autoprune.models.axis import by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import FLOAT_BITS, Learner, Linear
@@ -21,13 +20,10 @@ from autoprune.packing.normal import RATES as NORMAL_RATES
 from autoprune.packing.normal import Normal
 from autoprune.packing.rated import RATES, Rated
 from autoprune.steps.compensation import compensate, felt
-from autoprune.steps.dims import principal_rotation
 from autoprune.steps.importance import row_frequency
 from autoprune.steps.sharing import shared_rates
 from autoprune.steps.step import Step, check_choice, check_lookups, removed
-
-SPREAD_BITS = 4
-"""Codes of so few bits are worth a turn of the axes."""
+from autoprune.steps.turning import SPREAD_BITS, concentrate, spread
 
 MOST_FITTED = 4
 """Whole bits; codes of more lose too little to be worth the seconds of fitting them."""
@@ -212,8 +208,8 @@ class Quantize(Coded):
         if self.levels == NORMAL:
             return
         rates = [name for name, width in self._widths(model).items() if self.is_rate(width)]
-        concentrate(model, rates, context)
-        spread(model, {name: width for name, width in self._widths(model).items() if name not in rates})
+        turned = spread(model, {name: width for name, width in self._widths(model).items() if name not in rates})
+        concentrate(model, rates, context, but=turned)
         fitted = list[str]()
         for group, (width, path) in by_name(self.bits, model.groups, path=("bits",)).items():
             tables = model.groups[group]
@@ -333,52 +329,6 @@ def code_tiers(model: Model, context: Context, shares: Sequence[float], learners
             start = end
         there, part_of = torch.unique(tier, return_inverse=True)
         table.code_by([learners[number] for number in there.tolist()], part_of=part_of.to(torch.uint8))
-
-
-def concentrate(model: Model, groups: Sequence[str], context: Context) -> None:
-    """Turns tables to their principal axes before they get codes of a rate, where that costs nothing, as `spread`.
-
-    Codes of one step along such axes have an entropy that falls with the variance, and entropy-coded column by column
-    (`autoprune.packing.columns`) they take no more: what sharing bits out among dimensions would come to (Goyal 2001,
-    "Theoretical Foundations of Transform Coding").
-
-    Args:
-        groups: of tables that get codes of a rate.
-    """
-    rated = {table for name in groups for table in model.groups[name]}
-    for axis in model.axes_of("dim").values():
-        if rated >= {name for name, _ in axis.pairs} and model.turns_freely(axis) and _is_plain(model, axis):
-            model.rotate(axis, principal_rotation(model.moments(axis, context)))
-
-
-def spread(model: Model, bits: Mapping[str, float]) -> None:
-    """Turns tables at random before they get few bits, so that each dimension carries about as much as the others.
-
-    A row's levels divide its range, which one strong dimension stretches for all; and what is alike in a row's
-    dimensions rounds alike (Ashkboos et al. 2024, "QuaRot"; Gao & Long 2024, "RaBitQ"). Tables are turned once, and
-    only where it costs nothing when the model answers, and no zeros would be filled.
-
-    Args:
-        bits: of the codes that are chosen next, by group; more than `SPREAD_BITS` need no turn.
-    """
-    few = {table for name, width in bits.items() if width <= SPREAD_BITS for table in model.groups[name]}
-    for axis in model.axes_of("dim").values():
-        if few & {name for name, _ in axis.pairs} and model.turns_freely(axis) and _is_plain(model, axis):
-            model.rotate(axis, random_rotation(model.size(axis)).to(model.device))
-
-
-def _is_plain(model: Model, axis: Axis) -> bool:
-    """Whether nothing along an axis is coded, pruned or hidden yet."""
-    tables = [model.tables[name] for name, _ in axis.pairs]
-    plain = all(int(table.bits[0]) == FLOAT_BITS and bool(table.mask.all()) for table in tables)
-    return plain and len(model.standing(axis)) == model.size(axis)
-
-
-def random_rotation(dim: int) -> Tensor:
-    """An orthogonal matrix, float32 [dim, dim], the same one for every table of that width."""
-    drawn = torch.randn(dim, dim, generator=torch.Generator().manual_seed(dim), dtype=torch.float64)
-    rotation: Tensor = torch.linalg.qr(drawn).Q.float()
-    return rotation
 
 
 def check_width(width: object, path: tuple[str, ...], widths: tuple[float, ...]) -> None:

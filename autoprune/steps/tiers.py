@@ -11,8 +11,9 @@ from autoprune.models.model import Model
 from autoprune.models.table import Learner
 from autoprune.packing.product import ROUNDS, Codebooks
 from autoprune.steps.product import MOST_ENTRIES, check_runs
-from autoprune.steps.quantize import NORMAL, Coded, code_tiers, spread
+from autoprune.steps.quantize import NORMAL, Coded, code_tiers
 from autoprune.steps.step import check_lookups
+from autoprune.steps.turning import spread
 
 
 @dataclass(frozen=True, kw_only=True)
