@@ -12,7 +12,7 @@ from autoprune.packing.normal import APART, STRETCHES, Normal
 from autoprune.packing.rows import FEW_QUERIES
 from autoprune.packing.squeezed import squeeze
 from autoprune.packing.writing import pack
-from autoprune.steps.quantize import random_rotation
+from autoprune.steps.turning import random_rotation
 
 NORMAL_ERROR = {4: 0.0092, 3: 0.034, 2: 0.116, 1.6: 0.188, 1: 0.362}
 """1 - cos² of 64 normal values and their codes; without a search by row .0107, .0355, .115, .185, .359."""
