@@ -9,6 +9,13 @@ WHOLE_BITS = (8, 4, 2, 1)
 """Codes that lie in bytes as `table_inside` says."""
 
 
+FILE = (
+    "`model/tensors.safetensors` (as `.zst`, in one frame of Zstandard; as `.columns.zst`, column by column, as "
+    "`autoprune.packing.columns` says)"
+)
+"""The file of tables, and what it may be called where it is entropy-coded."""
+
+
 def table_inside(name: str, entry: Mapping[str, Any], stored: Collection[str]) -> str:
     """A table of `model/tensors.safetensors`, as a line of Markdown.
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autoprune.artifacts.inside import table_inside
+from autoprune.artifacts.inside import FILE, table_inside
 from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError, unknown
 from autoprune.module.tables import Place, fill, find_tables, own_tensors, take_over
@@ -202,10 +202,7 @@ def _inside(parts: Parts, places: Sequence[Place]) -> str:
         lines.append(f"{table_inside(name, parts.manifest['tables'][name], stored)}: the weight of `{path}`")
     count = sum(name.startswith("own:") for name in stored)
     lines.append(f"- `own:PATH`, {count} of them: all other parameters and buffers, as a `state_dict` names them")
-    return (
-        "What the module computes is in its own code, which is not in here. `model/tensors.safetensors` holds\n\n"
-        + "\n".join(lines)
-    )
+    return f"What the module computes is in its own code, which is not in here. {FILE} holds\n\n" + "\n".join(lines)
 
 
 def _told(place: Place) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autoprune.artifacts.exported import Exported, ExportedTable
-from autoprune.artifacts.inside import table_inside
+from autoprune.artifacts.inside import FILE, table_inside
 from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError
 from autoprune.packing.arrays import Array, filled, numpy_of, tensor_of
@@ -91,7 +91,7 @@ class Recommender(Served):
         score = "u·v" + " + `user.bias`" * (self._user_bias is not None) + " + `item.bias`" * self._biased
         score += f" + {self._constant:.7g}" if self._constant else ""
         return (
-            f"`model/tensors.safetensors` holds\n\n{tables}\n- `ids.user`, `ids.item`: what the rows are called; JSON "
+            f"{FILE} holds\n\n{tables}\n- `ids.user`, `ids.item`: what the rows are called; JSON "
             f"under zlib\n\nThe score of an item with the row v for a user with the row u is {score}. Whoever has no "
             "row, or is unknown, is given one from a history, which takes autoprune. `autoprune pick … --format "
             "numpy`, `safetensors`, `parquet` and `faiss` write plain tables."

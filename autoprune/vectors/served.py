@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autoprune.artifacts.exported import Exported, ExportedTable
-from autoprune.artifacts.inside import table_inside
+from autoprune.artifacts.inside import FILE, table_inside
 from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError
 from autoprune.packing.arrays import Array, filled, gathered, namespace, norms, numbers, numpy_of, tensor_of, topk
@@ -85,7 +85,7 @@ class VectorIndex(Served):
         wide = " Queries are multiplied by `projection` first." if self.projection is not None else ""
         table = table_inside(TABLE, self._entry, self._stored)
         return (
-            f"`model/tensors.safetensors` holds\n\n{table}\n- `ids`: what the rows are called; JSON under zlib\n\n"
+            f"{FILE} holds\n\n{table}\n- `ids`: what the rows are called; JSON under zlib\n\n"
             f"Rows are compared by {self.similarity}, a vector has {self.width} numbers.{wide} `autoprune pick … "
             "--format numpy`, `safetensors`, `parquet`, `faiss` and others write plain tables."
         )

@@ -30,6 +30,8 @@ SPLITS = ("validation", "test")
 
 WIDTHS = {"even": (8, 4, 3, 2, 1), "normal": (4, 3, 2, 1.6, 1)}
 
+RATES = {"even": (5.0, 4.0, 3.4, 3.0, 2.7, 2.4, 2.1, 1.8), "normal": (3.4, 3.0, 2.7, 2.4, 2.1, 1.8)}
+
 PAIRS = {"even": ((8, 4), (4, 2), (4, 1)), "normal": ((8, 4), (4, 2), (4, 1.6), (4, 1))}
 
 
@@ -39,6 +41,11 @@ def ways() -> dict[str, dict[str, Any]]:
     for levels, widths in WIDTHS.items():
         for bits in widths:
             found[f"{bits} bits, {levels}"] = {"quantize": {"bits": bits, "levels": levels}}
+    for levels, rates in RATES.items():
+        for rate in rates:
+            found[f"{rate} bits in the mean, {levels}"] = {
+                "quantize": {"bits": rate, "levels": levels, "entropy": True}
+            }
     for levels, pairs in PAIRS.items():
         for head, tail in pairs:
             mixed = {"head": 0.3, "head_bits": head, "tail_bits": tail, "levels": levels}
@@ -55,6 +62,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="where the dense model is kept")
     parser.add_argument("--task", default="movielens")
     parser.add_argument("--data", type=Path, help="of task=interactions")
+    parser.add_argument("--only", default="", help="what the names of ways must hold, such as mean")
     arguments = parser.parse_args()
     overrides = [f"task={arguments.task}", f"study.dir={arguments.out}", "study.name=codes", "presets=none"]
     overrides += [f"task.data.path={arguments.data}"] if arguments.data else []
@@ -70,6 +78,8 @@ def main() -> None:
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(("codes", *SPLITS, "bytes", "times smaller", "entropy-coded", "times smaller"))
     for name, step in ways().items():
+        if arguments.only not in name:
+            continue
         (stage,) = plan({"encode": step}, base_defaults=task.base).stages
         model = run_stage(dense, stage, task, evaluator.context, trainer=evaluator.trainer, key="")
         parts = task.parts(model)
