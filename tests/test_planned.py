@@ -44,6 +44,7 @@ CUT = {
 CODED = {
     **{f"int{bits}": {"quantize": {"bits": bits}} for bits in (8, 4, 3, 2, 1)},
     **{f"normal{bits}": {"quantize": {"bits": bits, "levels": "normal"}} for bits in (4, 3, 1.6)},
+    **{f"rate{bits}": {"quantize": {"bits": bits, "entropy": True}} for bits in (4.4, 2.4)},
     "mixed": {"mixed": {"head": 0.3, "head_bits": 8, "tail_bits": 2}},
     "product": {"product": {"width": 4, "entries": 16, "lengths": True}},
     "tiers": {"tiers": {"head": 0.2, "middle": 0.3, "width": 5, "entries": 12}},
@@ -59,6 +60,7 @@ RECIPES = {
         "encode": {"mixed": {"head": 0.3, "head_bits": 3, "tail_bits": 1.6, "levels": "normal"}},
     },
     "spread_mixed": {"cut": CUT["pca"], "encode": CODED["mixed"]},
+    "turned_rate": {"cut": CUT["rows_pca"], "encode": CODED["rate2.4"]},
     "pointing": {"cut": {"rows": {"sparsity": 0.3, "importance": "norm", "points": True}}, "encode": CODED["int8"]},
     "one_stage": {"all": {**CUT["rows_pca"], "quantize": {"bits": 4}}},
     "one_after_another": {"cut": CUT["rows"], "turn": CUT["pca"], "again": CUT["dims"], "encode": CODED["tiers"]},
