@@ -20,10 +20,7 @@ from tiny_vectors import write_items, write_words
 from torch import nn
 
 import autoprune
-from autoprune.artifacts.served import Beside, serve
-from autoprune.encoder.bert import read_encoder
-from autoprune.encoder.parts import encoder_parts
-from autoprune.encoder.served import SentenceEncoder
+from autoprune.artifacts.served import serve
 from autoprune.machine import at_once
 from autoprune.module.together import Together
 from autoprune.recommender.loss import SOFTMAX_USERS, log_partition
@@ -154,13 +151,3 @@ def test_what_is_written_into_stays_where_it_is() -> None:
         weight = nn.Parameter(torch.zeros(2, device=GPU))
         weight.data = torch.ones(2)
         assert (weight.device.type, weight.tolist()) == ("cuda", [1.0, 1.0])
-
-
-def test_a_long_text_makes_no_other_batch_smaller(places: dict[str, Path]) -> None:
-    """Vectors are the same in batches that the memory allows, of one text, and of all."""
-    dense = read_encoder(str(places["encoder"])).to(GPU)
-    served = serve(encoder_parts(dense, "torch", Beside(values={}, tensors={})), device=GPU)
-    assert isinstance(served, SentenceEncoder)
-    texts = [*TEXTS, " ".join(TEXTS)]
-    for size in (None, 1, len(texts)):
-        np.testing.assert_allclose(served.encode(texts, batch_size=size), served.encode(texts, batch_size=7), atol=1e-5)

@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,7 +191,39 @@ def test_columns_that_do_not_fit_their_header_are_refused(by_columns: Path, tmp_
 def test_columns_that_say_they_are_huge_are_not_widened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(squeeze_columns(save({"codes": np.zeros((2000, 3), np.uint8)})))
     monkeypatch.setattr(squeezed, "MOST", 5999)
-    with pytest.raises(AutopruneError, match="a: at most 5,999 bytes are entropy-coded, but it says 60"):
+    with pytest.raises(AutopruneError, match=r"^\S+a: at most 5,999 bytes are entropy-coded, but it says 6000; make"):
+        widen_columns(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"a": ([2, 3], [0, 2**70])},
+        {"a": ([2, 3], [-6, 0])},
+        {"a": ([2**36, 64], [0, 2**42])},
+        {"a": ([2**36, 64], [0, 2**42]), "b": ([1, (2**36 - 2) * 64 - 100], [2**42, 2**43 - 228])},
+        {"a": ([2, 3], [0, 6]), "b": ([2, 3], [3, 9])},
+        {"a": ([2, -3], [0, -6])},
+        {"a": ([True, 3], [0, 3]), "b": ([2, 3], ["x", "y"])},
+    ],
+)
+def test_headers_that_cannot_be_are_refused(tables: dict[str, Any], tmp_path: Path) -> None:
+    header = {name: {"dtype": "U8", "shape": shape, "data_offsets": at} for name, (shape, at) in tables.items()}
+    written = json.dumps(header).encode()
+    content = len(written).to_bytes(8, "little") + written + bytes(40)
+    (tmp_path / "a").write_bytes(squeezed.squeeze(content) + squeezed.squeeze(bytes(6)))
+    with pytest.raises(AutopruneError, match=r"a: (the entropy-coded file is damaged|at most)"):
+        widen_columns(tmp_path / "a")
+
+
+def test_widths_that_codes_cannot_have_are_refused(tmp_path: Path) -> None:
+    whole = squeeze_columns(save({"codes": np.arange(200, dtype=np.uint8).reshape(100, 2) % 6}))
+    end = squeezed.zstd.get_frame_size(whole)
+    first = bytearray(squeezed.zstd.decompress(whole[:end]))
+    assert first[-1] == 4
+    first[-1] = 3
+    (tmp_path / "a").write_bytes(squeezed.squeeze(bytes(first)) + whole[end:])
+    with pytest.raises(AutopruneError, match="columns have codes of 0, 1, 2, 4, 8 bits"):
         widen_columns(tmp_path / "a")
 
 

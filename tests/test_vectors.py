@@ -10,12 +10,18 @@ import pytest
 import torch
 from tiny_vectors import RANK, ROWS, WIDTH, served, vectors_task, write_items
 
+from autoprune.artifacts import artifact, tensor_file
 from autoprune.config import compose_sections
 from autoprune.errors import AutopruneError, RecipeError
+from autoprune.models.context import Context
 from autoprune.readers.named import NamedRows
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run
+from autoprune.recipes.train import Trainer
 from autoprune.study.suited import suited
 from autoprune.vectors import catalogue, neighbours
 from autoprune.vectors import served as vectors_served
+from autoprune.vectors import task as vectors_task_file
 from autoprune.vectors.benchmarks import without_itself
 from autoprune.vectors.catalogue import Catalogue
 from autoprune.vectors.config import VectorsConfig
@@ -179,6 +185,32 @@ def test_codebooks_are_no_larger_than_the_table(rows: int, tmp_path: Path) -> No
         else:
             with pytest.raises(RecipeError, match="a codebook of 256 entries is larger"):
                 served(task, recipe)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_tables_whose_files_are_mapped_have_no_rates(
+    large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = vectors_task(tmp_path)
+    monkeypatch.setattr(vectors_task_file, "LARGE", ROWS * WIDTH + (not large))
+    told = compose_sections(["task=vectors", f"task.vectors={tmp_path / 'items.npy'}"])
+    sections, words = suited(told, task)
+    widths = sections["space"]["encode"]["method"]["choose"]["quantize"]["bits"]["any_of"]
+    assert [bits for bits in widths if isinstance(bits, int)] == [8, 4, 2]
+    assert any(isinstance(bits, float) for bits in widths) is not large
+    assert ("pca_bits_5" in sections["presets"]) is not large
+    assert any("pca_bits_5 is left out" in one for one in words) is large
+
+
+def test_a_file_that_is_not_coded_is_weighed_without_making_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = vectors_task(tmp_path)
+    steps = plan({"encode": {"quantize": {"bits": 8, "entropy": True}}}, base_defaults={}, runtimes=task.runtimes)
+    parts = task.parts(run(steps, task, Context(), trainer=Trainer(task.training)))
+    monkeypatch.setattr(tensor_file, "LARGE", 1000)
+    artifact.save(parts, tmp_path / "a", provenance={})
+    with monkeypatch.context() as patch:
+        patch.setattr(artifact, "_write_model", None)
+        assert artifact.weighed(parts) == artifact.size_bytes(tmp_path / "a") > 1000
 
 
 BAD = {

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT, NEWEST = 2, 3
-"""What is written, and what is where columns are entropy-coded by themselves; since 2, titles and histories of a
-recommender are compressed. Older ones are read as well."""
+"""What is written, and what is where files are entropy-coded: since 3, columns may be by themselves, and a projection
+be of half precision. Since 2, titles and histories of a recommender are compressed. Older ones are read as well."""
 
 MODEL_FILES = ("model/manifest.json", "model/tensors.safetensors")
 BESIDE_FILES = ("beside/values.json", "beside/tensors.safetensors")
@@ -67,7 +67,7 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
             for name in BESIDE_FILES:
                 _link(beside_from / name, draft / name)
         files = {name: _describe(draft / name) for name in (*model, *BESIDE_FILES)}
-        format = NEWEST if any(name.endswith(COLUMNS) for name in files) else FORMAT
+        format = NEWEST if any(name.endswith(SUFFIX) for name in files) else FORMAT
         _write_card(draft, {"format": format, "files": files, "provenance": dict(provenance)})
         draft.chmod(0o755)  # mkdtemp makes it private
         if folder.exists():
@@ -187,11 +187,12 @@ def size_bytes(folder: Path) -> int:
 
 def weighed(parts: Parts) -> int:
     """What `size_bytes` finds once the parts are saved."""
-    if parts.entropy:  # how few bytes it takes is known once they are written
+    size = tensor_file.size_bytes(parts.tensors, parts.blocks)
+    if parts.entropy and size < tensor_file.LARGE:  # how few bytes it takes is known once they are written
         with tempfile.TemporaryDirectory() as folder:
             _write_model(parts, Path(folder))
             return size_bytes(Path(folder))
-    return sum(map(len, _small_files(parts).values())) + tensor_file.size_bytes(parts.tensors, parts.blocks)
+    return sum(map(len, _small_files(parts).values())) + size
 
 
 def folder_bytes(folder: Path) -> int:

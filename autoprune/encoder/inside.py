@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.artifacts.inside import FILE
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
 
@@ -39,7 +40,7 @@ def tables_inside(manifest: Mapping[str, Any]) -> str:
     scores = "score" in manifest
     gives = "A pair has one number" if scores else f"A vector has {manifest['out']} numbers"
     return (
-        "- `model/tensors.safetensors`: packed tables, which autoprune runs in torch. `autoprune pick … --format "
+        f"- {FILE}: packed tables, which autoprune runs in torch. `autoprune pick … --format "
         f"{'cross-encoder' if scores else 'sentence-transformers'}` writes a folder that runs without, where its "
         "configs can express the model.\n"
         f"- `model/tokenizer.json`: for tokenizers 0.20 or later. {_cut(manifest)}\n\n"

@@ -7,10 +7,11 @@ by variance, and nobody has to share them out.
 
 The file is frames of Zstandard, one after the other:
 
-    all but the tables of codes, as in the file of safetensors; for each column its least code, and its bits
-    columns above each other, each without its least code, packed in 0, 1, 2, 4 or 8 bits, a few in one frame or one
+    all but the tables of codes, as in the file of safetensors; for each column its least code and its bits, a byte each
+    columns one after the other, each without its least code, in 0, 1, 2, 4 or 8 bits a code, from a whole byte on
 
-Tables of codes are the arrays of uint8 with two dimensions.
+Whoever widens one frame after the other has both parts. Tables of codes are the arrays of uint8 with two dimensions, in
+the order in which they lie in the file. Columns share a frame until it has `FRAME` bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ COLUMNS = ".columns.zst"
 """How the names of such files end."""
 
 FRAME = 2**12
-"""Bytes that a frame of columns has at least, before it is squeezed: each brings some fifty bytes of its own."""
+"""Bytes that a frame of columns has at least, before it is squeezed: each brings some fifty bytes of its own. Files
+rest on it: another number is another format."""
+
+WIDTHS = (0, 1, 2, 4, 8)
+"""Bits that a code can have in its column."""
 
 Bytes = NDArray[np.uint8]
 
@@ -77,7 +82,7 @@ def widen_columns(path: Path) -> bytes:
     Raises:
         AutopruneError: it is damaged.
     """
-    with undamaged(path, ValueError, LookupError, TypeError, AttributeError):
+    with undamaged(path, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return _widened(path)
 
 
@@ -97,6 +102,8 @@ def _widened(path: Path) -> bytes:
 
     first = frame()
     tables = _tables(first)
+    for one in tables:
+        check_size(path, one.rows * one.columns)
     size = len(first) + sum((one.rows - 2) * one.columns for one in tables)
     check_size(path, size)
     whole, place, read = np.empty(size, np.uint8), 0, 0
@@ -107,6 +114,8 @@ def _widened(path: Path) -> bytes:
     whole[place:] = np.frombuffer(first, np.uint8, size - place, read)
     for one in tables:
         least, bits = told[: 2 * one.columns].reshape(one.columns, 2).T
+        if not np.isin(bits, WIDTHS).all():
+            raise ValueError(f"columns have codes of {', '.join(map(str, WIDTHS))} bits")
         told = told[2 * one.columns :]
         codes = np.zeros((one.columns, one.rows), np.uint8)  # a column that is constant has no frame
         for some in _frames(bits, one.rows):
@@ -134,7 +143,10 @@ def _tables(content: bytes) -> list[_Table]:
             if end - start != rows * columns or min(rows, columns) < 1:
                 raise ValueError(f"{name} has no {rows} x {columns} bytes")
             found.append(_Table(begin + start, rows, columns))
-    return sorted(found, key=lambda one: one.start)
+    found.sort(key=lambda one: one.start)
+    if any(one.end > other.start for one, other in pairwise([_Table(0, begin, 1), *found])):
+        raise ValueError("tables lie over one another")
+    return found
 
 
 def _frames(bits: Bytes, rows: int) -> Iterator[slice]:
@@ -149,7 +161,7 @@ def _frames(bits: Bytes, rows: int) -> Iterator[slice]:
 
 def _width(largest: Bytes) -> Bytes:
     """Bits that codes from 0 to these need: 0, 1, 2, 4 or 8; uint8 [columns]."""
-    return np.array([0, 1, 2, 4, 8], np.uint8)[np.searchsorted([0, 1, 3, 15], largest)]
+    return np.array(WIDTHS, np.uint8)[np.searchsorted([0, 1, 3, 15], largest)]
 
 
 def _bytes(rows: int, width: int) -> int:

@@ -75,6 +75,8 @@ def undamaged(path: Path, *further: type[Exception]) -> Iterator[None]:
     """
     try:
         yield
+    except AutopruneError:
+        raise
     except (zstd.ZstdError, *further) as error:  # type: ignore[misc]  # whose class mypy cannot see
         raise AutopruneError(
             f"{path}: the entropy-coded file is damaged ({error}); copy the artifact again."

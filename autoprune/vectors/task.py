@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from autoprune.artifacts.served import Beside, Parts
+from autoprune.artifacts.tensor_file import LARGE
 from autoprune.models.context import Context
 from autoprune.models.remembered import Remembered
-from autoprune.models.table import FLOAT_BITS
 from autoprune.packing.arrays import numpy_of
 from autoprune.packing.bits import narrow
 from autoprune.readers.model2vec import StaticFolder
@@ -118,11 +118,13 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         """Without what asks how often rows are looked up, where nobody knows, and codebooks larger than the table.
 
+        Of a table whose codes are not entropy-coded, since their file is to be mapped, rates are gone as well.
         The default space and presets ask for `MOST_ENTRIES`, so that of fewer rows `product` is gone from them. A space
         that offers fewer entries keeps what fits.
         """
         known = _without(recipe, () if self.catalogue.counts is not None else BY_FREQUENCY)
-        return _with_codebooks(known, rows=len(self.catalogue))
+        found = _with_codebooks(known, rows=len(self.catalogue))
+        return _without_rates(found) if self.catalogue.vectors.numel() >= LARGE else found
 
     def model(self, base: Mapping[str, Any], *, seed: int) -> VectorTable:
         return VectorTable(self.catalogue.vectors, similarity=self.config.similarity, known=self._known)
@@ -149,8 +151,9 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         index = model.tables[TABLE].index.cpu().numpy()
         own = {"ids": self._encode_ids(None if len(index) == len(self.catalogue) else index.tobytes())}
         if model.turned:
-            coded = found.manifest["tables"][TABLE]["bits"] != FLOAT_BITS  # then a half is precise enough
-            own["projection"] = numpy_of(model.projection.half() if coded else model.projection)
+            # Beside codes a half is precise enough, but for the small differences that distances are.
+            half = model.entropy and self.config.similarity != "euclidean"
+            own["projection"] = numpy_of(model.projection.half() if half else model.projection)
         if model.points and len(index) < len(self.catalogue):
             own |= self._pointers(index.tobytes())
         return dataclasses.replace(found, tensors={**found.tensors, **own})
@@ -207,6 +210,25 @@ def _with_codebooks(recipe: Mapping[str, Any], *, rows: int) -> dict[str, Any]:
         entries = _at_most(held.get("entries", MOST_ENTRIES), rows)
         if entries is not None:
             found[name] = {**held, "entries": entries} if "entries" in held else dict(held)
+    return found
+
+
+def _without_rates(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A space or a recipe without numbers of bits that have a point, and without steps of which nothing is left."""
+    found: dict[str, Any] = {}
+    for name, held in recipe.items():
+        if not isinstance(held, Mapping) or "bits" not in held:
+            found[name] = _without_rates(held) if isinstance(held, Mapping) else held
+            continue
+        match held["bits"]:
+            case float():
+                continue
+            case {"any_of": [*options]}:
+                whole = [bits for bits in options if not isinstance(bits, float)]
+                if whole:
+                    found[name] = {**held, "bits": {"any_of": whole}}
+            case _:
+                found[name] = dict(held)
     return found
 
 

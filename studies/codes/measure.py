@@ -82,6 +82,7 @@ def main() -> None:
             continue
         (stage,) = plan({"encode": step}, base_defaults=task.base).stages
         model = run_stage(dense, stage, task, evaluator.context, trainer=evaluator.trainer, key="")
+        model.entropy = False
         parts = task.parts(model)
         kept = [f"{quality(task, parts, split) / own[split]:.3f}" for split in SPLITS]
         model.entropy = True

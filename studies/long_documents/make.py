@@ -44,7 +44,12 @@ def main() -> None:
     ]
     with (told.out / "queries.jsonl").open("w") as file:
         file.writelines(json.dumps({"_id": f"q{at}", "text": text}) + "\n" for at, (text, _) in enumerate(asked))
-    lines = [f"q{at}\td{of}\t{gain:g}" for at, (_, grades) in enumerate(asked) for of, gain in grades.items()]
+    lines = [
+        f"q{at}\td{of}\t{gain:g}"
+        for at, (_, grades) in enumerate(asked)
+        for of, gain in grades.items()
+        if of < told.documents
+    ]
     (told.out / "qrels").mkdir()
     (told.out / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
 
