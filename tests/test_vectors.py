@@ -198,8 +198,8 @@ def test_tables_whose_files_are_mapped_have_no_rates(
     widths = sections["space"]["encode"]["method"]["choose"]["quantize"]["bits"]["any_of"]
     assert [bits for bits in widths if isinstance(bits, int)] == [8, 4, 2]
     assert any(isinstance(bits, float) for bits in widths) is not large
-    assert ("pca_bits_5" in sections["presets"]) is not large
-    assert any("pca_bits_5 is left out" in one for one in words) is large
+    assert ("pca_bits_4" in sections["presets"]) is not large
+    assert any("pca_bits_4 is left out" in one for one in words) is large
 
 
 def test_a_file_that_is_not_coded_is_weighed_without_making_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
