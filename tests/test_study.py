@@ -28,8 +28,8 @@ from autoprune.study.progress.progress import Watching
 
 pytestmark = pytest.mark.slow  # all of it rests on whole searches; test_driver.py has quick ones
 
-PRESETS = ["int8", "int4", "mixed_8_4", "half_dims", "fewer_items", "half_dims_mixed", "frequency_cut"]
-PRESETS += ["few_users_int4", "small", "aware"]
+PRESETS = ["int8", "int4", "mixed_8_4", "rated", "half_dims", "fewer_items", "half_dims_mixed", "frequency_cut"]
+PRESETS += ["few_users_int4", "few_users_rated", "small", "aware"]
 
 
 def words(planted: Path, runs: Path, *extra: str) -> list[str]:
