@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_vectors import RANK, ROWS, WIDTH, served, vectors_task, write_items
 
+import autoprune
 from autoprune.artifacts import artifact, tensor_file
 from autoprune.config import compose_sections
 from autoprune.errors import AutopruneError, RecipeError
@@ -26,6 +27,7 @@ from autoprune.vectors.benchmarks import without_itself
 from autoprune.vectors.catalogue import Catalogue
 from autoprune.vectors.config import VectorsConfig
 from autoprune.vectors.make import make_vectors
+from autoprune.vectors.served import VectorIndex
 from autoprune.vectors.similarity import SIMILARITIES
 from autoprune.vectors.task import VectorsTask
 
@@ -200,6 +202,27 @@ def test_tables_whose_files_are_mapped_have_no_rates(
     assert any(isinstance(bits, float) for bits in widths) is not large
     assert ("pca_bits_4" in sections["presets"]) is not large
     assert any("pca_bits_4 is left out" in one for one in words) is large
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("entropy", [False, True])
+def test_a_projection_beside_entropy_coded_files_is_of_half_precision(
+    entropy: bool, similarity: str, tmp_path: Path
+) -> None:
+    task = vectors_task(tmp_path, similarity=similarity)
+    cut, encode = {"dims": {"sparsity": 0.25, "importance": "pca"}}, {"quantize": {"bits": 8, "entropy": entropy}}
+    steps = plan({"cut": cut, "encode": encode}, base_defaults={}, runtimes=task.runtimes)
+    parts = task.parts(run(steps, task, Context(), trainer=Trainer(task.training)))
+    half = entropy and similarity != "euclidean"  # whose distances are small differences of squares
+    assert parts.tensors["projection"].dtype == (np.float16 if half else np.float32)
+    artifact.save(parts, tmp_path / "a", provenance={})
+    assert artifact.read_card(tmp_path / "a")["format"] == (artifact.NEWEST if entropy else artifact.FORMAT)
+    loaded = autoprune.load(tmp_path / "a")
+    assert isinstance(loaded, VectorIndex)
+    assert loaded.projection is not None
+    assert loaded.projection.dtype == np.float32
+    if similarity != "dot":  # where the longest are near to all
+        assert loaded.search(loaded.vector(loaded.ids[3]), k=1)[0].id == loaded.ids[3]
 
 
 def test_a_file_that_is_not_coded_is_weighed_without_making_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
