@@ -39,9 +39,10 @@ from autoprune.packing.squeezed import SUFFIX, squeeze, widen
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT, NEWEST = 2, 3
-"""What is written, and what is where files are entropy-coded: since 3, columns may be by themselves, and a projection
-be of half precision. Since 2, titles and histories of a recommender are compressed. Older ones are read as well."""
+FORMAT, NEWEST = 2, 4
+"""What is written, and what is where files are entropy-coded: since 4, a code may stand for zero where rows have their
+scale in a byte; since 3, columns may be by themselves, and a projection be of half precision. Since 2, titles and
+histories of a recommender are compressed. Older ones are read as well."""
 
 MODEL_FILES = ("model/manifest.json", "model/tensors.safetensors")
 BESIDE_FILES = ("beside/values.json", "beside/tensors.safetensors")

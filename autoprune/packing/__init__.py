@@ -1,6 +1,6 @@
 """Tables in few bytes: how they are coded, how they lie in a file, and how a packed table answers.
 
-A table becomes codes (`RowCodes`, `NormalCodes`, `ProductCodes`, `PartCodes`), the codes a `StoredTable` (a manifest
+A table becomes codes (`RowCodes`, `CentredCodes`, `ProductCodes`, `PartCodes`), the codes a `StoredTable` (a manifest
 entry and arrays), and that, once loaded, a `PackedTable`, which is never expanded. The entry's `pattern` says which.
 Writing is `autoprune.packing.writing`, which needs torch; what is here answers without.
 """

@@ -12,10 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from autoprune.packing.arrays import numpy_of
-from autoprune.packing.bits import LEVELS, TERNARY, is_rate, pack_codes, scales
+from autoprune.packing.bits import LEVELS, TERNARY, is_rate
+from autoprune.packing.centred import STEPS, CentredCodes, steps_of
 from autoprune.packing.codes import BLOCK
-from autoprune.packing.packed import StoredTable
 from autoprune.packing.rows import middle_code
 
 APART = {4: 0.3352, 3: 0.5860, 2: 0.9957, TERNARY: 1.2240, 1: 1.5958}
@@ -29,9 +28,6 @@ RATED_BITS = 4
 
 STRETCHES = tuple(0.7 + 0.05 * i for i in range(13))
 """Of that distance: what is tried for each row, which has few values and so is never quite normal. It costs no bit."""
-
-STEPS = 255
-"""Scales that a byte can say beside 0."""
 
 SHORTEST = 1 / 64
 """Of the longest row: shorter ones do not widen the steps in which scales are said, and may come out that long."""
@@ -66,38 +62,6 @@ def _entropy(distance: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NormalCodes:
-    """Codes of a table: value = (code - middle) * scale, where the scale gives each row its own length.
-
-    Attributes:
-        codes: uint8 [rows, dim], each below `LEVELS[bits]`.
-        scale: uint8 [rows], as `autoprune.packing.bits.scales` reads it.
-        grid: float32 [2], likewise.
-        bits: 4 at most.
-    """
-
-    codes: Tensor
-    scale: Tensor
-    grid: Tensor
-    bits: float
-
-    def values(self) -> Tensor:
-        """The table the codes stand for, float32 [rows, dim]."""
-        scale = scales(self.scale, self.grid)
-        middle = middle_code(self.bits)
-        return self.codes.float().mul_(scale[:, None]).add_((scale * -middle)[:, None])
-
-    def pack(self) -> StoredTable:
-        """The table as it ships."""
-        rows, dim = self.codes.shape
-        tensors = {"codes": pack_codes(self.codes, self.bits), "scale": self.scale, "grid": self.grid}
-        return StoredTable(
-            entry={"rows": rows, "dim": dim, "bits": self.bits, "pattern": "full"},
-            tensors={name: numpy_of(tensor) for name, tensor in tensors.items()},
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Normal:
     """Codes of rows that were turned at random, whose values are about normal then.
 
@@ -109,7 +73,7 @@ class Normal:
     Attributes:
         bits: a key of `APART`; or a rate (`is_rate`): then levels lie as far apart as gives their codes that entropy.
         search: whether the distance is searched; where shapes alone matter it is not.
-        grid: of the scales, as of `NormalCodes`; None: it is still to be learned.
+        grid: of the scales, as of `CentredCodes`; None: it is still to be learned.
         points: rows that are enough to learn from, as of `Codebooks`.
     """
 
@@ -134,15 +98,12 @@ class Normal:
         high = math.log(longest * float(ratios.max()) * SPARE)
         return replace(self, grid=(low, (high - low) / (STEPS - 1)))
 
-    def code(self, values: Tensor) -> NormalCodes:
+    def code(self, values: Tensor) -> CentredCodes:
         """The codes of float32 [n, dim]; those of a row do not depend on the others."""
         assert self.grid is not None, "what codes has learned"
         codes, scale = self._fitting(values)
         grid = torch.tensor(self.grid, device=values.device)
-        steps = 1 + ((scale.log() - grid[0]) / grid[1].clamp_min(1e-12)).round_().clamp_(0, STEPS - 1)
-        return NormalCodes(
-            codes=codes, scale=torch.where(scale > 0, steps, 0.0).to(torch.uint8), grid=grid, bits=self._stored
-        )
+        return CentredCodes(codes=codes, scale=steps_of(scale, grid), grid=grid, bits=self._stored)
 
     @property
     def _stored(self) -> float:

@@ -16,8 +16,8 @@ from autoprune.packing.product import PackedProduct, ProductCodes
 from autoprune.packing.rows import PackedRows
 
 if TYPE_CHECKING:
+    from autoprune.packing.centred import CentredCodes
     from autoprune.packing.codes import RowCodes
-    from autoprune.packing.normal import NormalCodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class PartCodes:
         part_of: uint8 [rows], which part each row stands in.
     """
 
-    parts: tuple[RowCodes | NormalCodes | ProductCodes, ...]
+    parts: tuple[RowCodes | CentredCodes | ProductCodes, ...]
     part_of: Array
 
     def values(self) -> Array:

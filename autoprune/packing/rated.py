@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from autoprune.machine import at_once
+from autoprune.packing.centred import STEPS, CentredCodes, steps_of
 from autoprune.packing.codes import RowCodes, unit_of
 from autoprune.packing.compensated import Rounding
 
@@ -18,7 +19,12 @@ RATES = (1.5, 6.0)
 """Bits that a code can be told to take in an entropy-coded file, in the mean, at least and at most."""
 
 CLIPPED = 1e-4
-"""Of the values may lie beyond sixteen levels; where it would be more, codes have a byte each."""
+"""Of the values may lie beyond sixteen levels where codes are fitted to what is felt; else none may. Where it would be
+more, codes have a byte each: the strongest of the principal axes reach far out."""
+
+LENGTHS = 1 / 16
+"""How finely the lengths of rows are told, in parts of how far apart levels lie beside the values: far below what the
+codes lose, as the byte that says it is to be alike in most rows."""
 
 ZERO = {4: 8, 8: 128}
 """The code of zero, by the bits of a code."""
@@ -46,10 +52,14 @@ class Rated:
     At the same entropy even levels lose less than those that suit a number of levels best (Gish & Pierce 1968,
     "Asymptotically Efficient Quantizing"). One distance for all rows needs no scale beside each.
 
+    Values near zero become zero where bits are few, which makes rows shorter, some more than others. A byte a row,
+    alike in most, takes rows back to their own length.
+
     Attributes:
-        rate: the entropy of the codes in bits, within `RATES`.
+        rate: the entropy of the codes in bits, above 0.
         step: how far apart levels lie; None: it is still to be learned.
         bits: of a code where nothing is entropy-coded: 4, or 8.
+        finest: the logarithm of how far apart the lengths that a row can be given lie; of `felt` errors none is.
         felt: what errors weigh, float64 [dim, dim], positive definite: along some directions of a row others are felt
             more. Rounding then leaves errors where they are felt least. None: all alike.
         points: rows that are enough to learn from, as of `Codebooks`.
@@ -58,6 +68,7 @@ class Rated:
     rate: float
     step: float | None = None
     bits: int = 8
+    finest: float = 0.0
     felt: Tensor | None = field(default=None, compare=False, repr=False)
     points: ClassVar[int] = 2**14
 
@@ -71,10 +82,32 @@ class Rated:
         wider = [step * 1.5**power for power in range(WIDER)]
         step = min(wider, key=lambda one: float(_rounded(some, one, ZERO[8]).sub_(some).square_().sum()))
         clipped = sum(int((block.abs() > (ZERO[4] - 0.5) * step).sum()) for block in _blocks(values))
-        return replace(self, step=step, bits=4 if clipped <= CLIPPED * values.numel() else 8)
+        cut_off = 0.0 if self.felt is None else CLIPPED
+        finest = LENGTHS * min(step / max(spread, 1e-30), 1.0)
+        return replace(self, step=step, bits=4 if clipped <= cut_off * values.numel() else 8, finest=finest)
 
-    def code(self, values: Tensor) -> RowCodes:
+    def code(self, values: Tensor) -> RowCodes | CentredCodes:
         """The codes of float32 [n, dim]; those of a row do not depend on the others."""
+        return self._centred(values) if self.felt is None else self._rounded_together(values)
+
+    def _centred(self, values: Tensor) -> CentredCodes:
+        """Codes to the nearest level, of rows of their own length."""
+        assert self.step is not None, "what codes has learned"
+        zero, stretches = ZERO[self.bits], list[Tensor]()
+        codes = torch.empty(values.shape, dtype=torch.uint8, device=values.device)
+        for block, coded in zip(_blocks(values), _blocks(codes), strict=True):
+            signed = _signed(block, self.step or 1.0, zero - 1, None)
+            length = torch.linalg.vector_norm(signed, dim=1).mul_(self.step)
+            stretch = torch.linalg.vector_norm(block, dim=1) / length.clamp_min(1e-30)
+            stretches.append(torch.where((stretch > 0.5) & (stretch < 2.0), stretch, 1.0))
+            coded.copy_(signed.add_(zero))
+        grid = torch.tensor([math.log(max(self.step, 1e-30)) - STEPS // 2 * self.finest, self.finest])
+        grid = grid.to(values.device)
+        scale = torch.cat(stretches).mul_(self.step)
+        return CentredCodes(codes=codes, scale=steps_of(scale, grid), grid=grid, bits=self.bits, zero=zero)
+
+    def _rounded_together(self, values: Tensor) -> RowCodes:
+        """Codes of rows whose errors make up for one another."""
         assert self.step is not None, "what codes has learned"
         zero, unit = ZERO[self.bits], unit_of(self.step * 2**self.bits)
         scale = torch.full((len(values),), self.step / unit, device=values.device).half()

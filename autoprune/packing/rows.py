@@ -9,7 +9,7 @@ Such a table is three independent choices, each of them data in its manifest ent
 Codes are scaled row by row in one of two ways, which are one in memory: value = code * scale + offset.
 
     scale, offset float16 in multiples of `unit`
-    scale, grid   a byte that says the logarithm of the scale; the levels lie about zero
+    scale, grid   a byte that says the logarithm of the scale; the levels lie about zero, which may be a code (`zero`)
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class PackedRows(PackedTable):
     def restore(entry: Mapping[str, Any], stored: Mapping[str, Array]) -> PackedRows:
         """From a manifest entry and the arrays of a file."""
         held, dim = dict(stored), entry["dim"]
+        shape = {name: held for name, held in entry.items() if name != "zero"}
         if entry["pattern"] != "full":
             if entry["pattern"] == "bitmask":
                 mask = unpack_codes(held.pop("bitmask"), 1, dim).astype(bool)
@@ -57,11 +58,11 @@ class PackedRows(PackedTable):
             held["starts"] = cast(bounds(counts), "int32")
         if "grid" in held:
             held["scale"] = scales(held["scale"], held.pop("grid"))
-            held["offset"] = held["scale"] * (-middle_code(entry["bits"]))
+            held["offset"] = held["scale"] * -entry.get("zero", middle_code(entry["bits"]))
         elif "scale" in held:
             unit = held.pop("unit")
             held["scale"], held["offset"] = (cast(held[name], "float32") * unit for name in ("scale", "offset"))
-        return PackedRows(**entry, tensors=held)
+        return PackedRows(**shape, tensors=held)
 
     @staticmethod
     def of(values: Array) -> PackedRows:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from autoprune.packing.centred import CentredCodes
 from autoprune.packing.codes import RowCodes
-from autoprune.packing.normal import NormalCodes
 from autoprune.packing.packed import StoredTable
 from autoprune.packing.parts import PartCodes, join_parts
 from autoprune.packing.product import ProductCodes
 from autoprune.packing.rows import pack_rows
 
-Codes = RowCodes | NormalCodes | ProductCodes | PartCodes
+Codes = RowCodes | CentredCodes | ProductCodes | PartCodes
 
 
 def pack(values: Tensor, *, mask: Tensor | None = None, coded: Codes | None = None) -> StoredTable:
@@ -25,7 +25,7 @@ def pack(values: Tensor, *, mask: Tensor | None = None, coded: Codes | None = No
     """
     if isinstance(coded, PartCodes):
         return join_parts([pack(values, coded=part) for part in coded.parts], coded.part_of)
-    if isinstance(coded, NormalCodes | ProductCodes):
+    if isinstance(coded, CentredCodes | ProductCodes):
         return coded.pack()
     widths = torch.empty(0) if coded is None else torch.unique(coded.bits)
     if coded is None or len(widths) <= 1:

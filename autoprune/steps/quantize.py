@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeGuard
 
@@ -20,6 +20,7 @@ from autoprune.packing.normal import RATES as NORMAL_RATES
 from autoprune.packing.normal import Normal
 from autoprune.packing.rated import RATES, Rated
 from autoprune.steps.compensation import compensate, felt
+from autoprune.steps.frequency import code_shares, code_weighed
 from autoprune.steps.importance import row_frequency
 from autoprune.steps.sharing import shared_rates
 from autoprune.steps.step import Step, check_choice, check_lookups, removed
@@ -27,6 +28,9 @@ from autoprune.steps.turning import SPREAD_BITS, concentrate, spread
 
 MOST_FITTED = 4
 """Whole bits; codes of more lose too little to be worth the seconds of fitting them."""
+
+STEEPEST = 2
+"""To what power frequency can weigh."""
 
 EVEN, NORMAL = "even", "normal"
 
@@ -151,29 +155,31 @@ class Quantize(Coded):
         compensate: whether codes of linear maps are fitted to what the maps answer to calibration inputs, one map after
             the other, and not to their weights one by one (Frantar et al. 2022, "GPTQ"); and codes of a rate of what is
             looked up to how the vectors of these inputs feel their errors (`felt`).
+        by_frequency: to what power of its lookups the error of a row weighs, from 0, all alike, to 2; one for all
+            tables, or a mapping from table to power. Of codes of a rate, which it shares out among rows; all others
+            do not mind.
     """
 
     name: ClassVar[str] = "quantize"
 
     bits: float | Mapping[str, float] = 8
     compensate: bool = False
+    by_frequency: float | Mapping[str, float] = 0.0
 
     @property
     def rates(self) -> tuple[float, float]:
         return super().rates or RATES
 
     def revision(self) -> int:
-        widths = self.bits.values() if isinstance(self.bits, Mapping) else (self.bits,)
-        mean = self.levels == EVEN and any(isinstance(width, float) for width in widths)
+        mean = self.levels == EVEN and any(isinstance(width, float) for width in self._all_bits())
         if self.compensate and mean:
             return 3  # once what is looked up was coded as if all directions were felt alike, and before as below
         if mean:
-            return 4  # once tables were turned at random, and before a mean was one of whole bits
+            return 5  # once rows were not taken back to their length, tables turned at random, a mean one of whole bits
         return 2 if self.compensate else 1  # once fitted to fewer inputs
 
     def idle(self) -> bool:
-        widths = self.bits.values() if isinstance(self.bits, Mapping) else (self.bits,)
-        return all(width == FLOAT_BITS for width in widths)
+        return all(width == FLOAT_BITS for width in self._all_bits())
 
     def parameters(self) -> dict[str, Any]:
         found = super().parameters()
@@ -181,6 +187,8 @@ class Quantize(Coded):
             found["bits"] = {name: width for name, width in self.bits.items() if width != FLOAT_BITS}
         if not self.compensate:  # as recipes were written before it
             found.pop("compensate")
+        if not self._weighs():
+            found.pop("by_frequency")
         return found
 
     def summary(self) -> str:
@@ -188,8 +196,8 @@ class Quantize(Coded):
             words = ", ".join(f"{name} {_bits(width)}" for name, width in self.parameters()["bits"].items())
         else:
             words = _bits(self.bits)
-        words += self.manner
-        return f"{words}, compensated" if self.compensate else words
+        weighed = self._weighs() and any(is_rate(width) for width in self._all_bits())
+        return words + self.manner + ", by frequency" * weighed + ", compensated" * self.compensate
 
     def check(self, model: Model) -> None:
         self.check_levels(model)
@@ -199,6 +207,12 @@ class Quantize(Coded):
             raise RecipeError(
                 ("compensate",), "the model has no linear maps whose codes could be fitted; leave it out."
             )
+        for power, path in by_name(self.by_frequency, model.groups, path=("by_frequency",)).values():
+            if isinstance(power, bool) or not isinstance(power, int | float) or not 0 <= power <= STEEPEST:
+                raise RecipeError(path, f"0 <= by_frequency <= {STEEPEST} must hold, but got {power!r}.")
+        if self._weighs() and (self.compensate or self.levels == NORMAL):
+            other = "compensate=true" if self.compensate else "levels=normal"
+            raise RecipeError(("by_frequency",), f"{other} has its own way to share bits out; leave one of them out.")
         for name, (width, path) in by_name(self.bits, model.groups, path=("bits",)).items():
             self.check_width(width, path, FLOAT_BITS)
             if width == 1 and any(table.symmetric for table in model.groups[name].values()):
@@ -207,6 +221,10 @@ class Quantize(Coded):
     def advance(self, model: Model, context: Context, reached: float) -> None:
         if self.levels == NORMAL:
             return
+        for name, (_, power) in self._rated(model).items():
+            if power:
+                with seen_from(("by_frequency",)):
+                    row_frequency(model, name, context)  # says so where it is not known
         rates = [name for name, width in self._widths(model).items() if self.is_rate(width)]
         turned = spread(model, {name: width for name, width in self._widths(model).items() if name not in rates})
         concentrate(model, rates, context, but=turned)
@@ -240,16 +258,14 @@ class Quantize(Coded):
 
     def convert(self, model: Model, context: Context) -> None:
         if self.levels == EVEN and not context.rehearsal:
-            rates = {
-                name: width
-                for group, width in self._widths(model).items()
-                for name, table in model.groups[group].items()
-                if self.is_rate(width) and not isinstance(table, Linear)
-            }
+            rates = self._rated(model)
             errors = felt(model, rates, context) if self.compensate else {}
-            for name, rate in rates.items():
+            for name, (rate, power) in rates.items():
                 table = model.tables[name]
-                table.code_by([Rated(rate=rate, felt=errors.get(name))])
+                if power:
+                    code_weighed(model, name, rate, power, context)
+                else:
+                    table.code_by([Rated(rate=rate, felt=errors.get(name))])
                 table.bits = torch.full_like(table.bits, FLOAT_BITS)  # no others are chosen
         super().convert(model, context)
 
@@ -260,6 +276,23 @@ class Quantize(Coded):
             for table in model.groups[name].values():
                 if width < FLOAT_BITS:
                     table.code_by([self.learner(width)])
+
+    def _rated(self, model: Model) -> dict[str, tuple[float, float]]:
+        """The rate of each table that is looked up, if it has one, and to what power its frequency weighs."""
+        powers = by_name(self.by_frequency, model.groups, path=("by_frequency",))
+        return {
+            name: (width, powers.get(group, (0.0, ()))[0])
+            for group, width in self._widths(model).items()
+            for name, table in model.groups[group].items()
+            if self.is_rate(width) and not isinstance(table, Linear)
+        }
+
+    def _all_bits(self) -> list[float]:
+        return list(self.bits.values()) if isinstance(self.bits, Mapping) else [self.bits]
+
+    def _weighs(self) -> bool:
+        powers = self.by_frequency
+        return any(powers.values() if isinstance(powers, Mapping) else [powers])
 
     def _widths(self, model: Model) -> dict[str, float]:
         """The bits of each group of tables."""
@@ -309,26 +342,7 @@ class Mixed(Coded):
 
     def code(self, model: Model, context: Context) -> None:
         spread(model, dict.fromkeys(model.groups, min(self.head_bits, self.tail_bits)))
-        code_tiers(model, context, [self.head], [self.learner(self.head_bits), self.learner(self.tail_bits)])
-
-
-def code_tiers(model: Model, context: Context, shares: Sequence[float], learners: Sequence[Learner]) -> None:
-    """Codes each table in several ways, by how often its rows are looked up.
-
-    Args:
-        shares: of the rows, the most frequent ones first; at most three.
-        learners: how the rows of each share are coded, and last all others.
-    """
-    for name, table in model.tables.items():
-        order = row_frequency(model, name, context).argsort(descending=True, stable=True)
-        tier = torch.full((table.rows,), len(shares), dtype=torch.uint8, device=order.device)
-        start = 0
-        for number, share in enumerate(shares):
-            end = start + removed(table.rows, share)
-            tier[order[start:end]] = number
-            start = end
-        there, part_of = torch.unique(tier, return_inverse=True)
-        table.code_by([learners[number] for number in there.tolist()], part_of=part_of.to(torch.uint8))
+        code_shares(model, context, [self.head], [self.learner(self.head_bits), self.learner(self.tail_bits)])
 
 
 def check_width(width: object, path: tuple[str, ...], widths: tuple[float, ...]) -> None:

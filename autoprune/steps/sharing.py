@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from math import log2
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,6 +14,8 @@ from autoprune.models.model import Model
 from autoprune.models.table import Linear
 from autoprune.packing.rated import RATES
 from autoprune.steps.compensation import compensate
+
+Name = TypeVar("Name", str, int)
 
 CALIBRATION = 48
 """Inputs whose vectors are watched, at most."""
@@ -46,8 +48,10 @@ def shared_rates(
     return share_out(effects, {name: tables[name].rows * tables[name].dim for name in names}, mean)
 
 
-def share_out(effects: Mapping[str, float], sizes: Mapping[str, int], mean: float) -> dict[str, float]:
-    """One rate for each table, within `RATES`, so that the sum of effects is least.
+def share_out(
+    effects: Mapping[Name, float], sizes: Mapping[Name, int], mean: float, *, bounds: tuple[float, float] = RATES
+) -> dict[Name, float]:
+    """One rate for each table, or each part of one, within bounds, so that the sum of effects is least.
 
     With every bit more, an effect is a quarter: the best rates differ by half the logarithm of the effect of a weight
     (Huang & Schultheiss 1963, "Block Quantization of Correlated Gaussian Random Variables").
@@ -56,8 +60,9 @@ def share_out(effects: Mapping[str, float], sizes: Mapping[str, int], mean: floa
         effects: of codes of one rate, by table.
         sizes: of tables, in weights.
         mean: of the rates over all weights.
+        bounds: the least and the most bits.
     """
-    least, most = RATES
+    least, most = bounds
     asked = {name: log2(max(effects[name], 1e-30) / sizes[name]) / 2 for name in sizes}
     low, high = least - max(asked.values()), most - min(asked.values())
     for _ in range(60):

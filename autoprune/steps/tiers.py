@@ -10,8 +10,9 @@ from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import Learner
 from autoprune.packing.product import ROUNDS, Codebooks
+from autoprune.steps.frequency import code_shares
 from autoprune.steps.product import MOST_ENTRIES, check_runs
-from autoprune.steps.quantize import NORMAL, Coded, code_tiers
+from autoprune.steps.quantize import NORMAL, Coded
 from autoprune.steps.step import check_lookups
 from autoprune.steps.turning import spread
 
@@ -63,7 +64,7 @@ class Tiers(Coded):
 
     def code(self, model: Model, context: Context) -> None:
         spread(model, dict.fromkeys(model.groups, min(self.head_bits, self.middle_bits)))
-        code_tiers(model, context, [self.head, self.middle], self._learners(context))
+        code_shares(model, context, [self.head, self.middle], self._learners(context))
 
     def _learners(self, context: Context) -> list[Learner]:
         """How each tier is coded."""

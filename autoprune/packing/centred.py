@@ -1,0 +1,62 @@
+"""Codes whose levels lie about zero, with one byte a row that says how far apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autoprune.packing.arrays import numpy_of
+from autoprune.packing.bits import pack_codes, scales
+from autoprune.packing.packed import StoredTable
+from autoprune.packing.rows import middle_code
+
+STEPS = 255
+"""Scales that a byte can say beside 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CentredCodes:
+    """Codes of a table: value = (code - zero) * scale, where the scale gives each row its own length.
+
+    Attributes:
+        codes: uint8 [rows, dim], each below `LEVELS[bits]`.
+        scale: uint8 [rows], as `autoprune.packing.bits.scales` reads it.
+        grid: float32 [2], likewise.
+        bits: 8 at most.
+        zero: the code that stands for zero; None: it lies between the two in the middle, and none does.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    grid: Tensor
+    bits: float
+    zero: int | None = None
+
+    def values(self) -> Tensor:
+        """The table the codes stand for, float32 [rows, dim]."""
+        scale = scales(self.scale, self.grid)
+        middle = middle_code(self.bits) if self.zero is None else self.zero
+        return self.codes.float().mul_(scale[:, None]).add_((scale * -middle)[:, None])
+
+    def pack(self) -> StoredTable:
+        """The table as it ships."""
+        rows, dim = self.codes.shape
+        tensors = {"codes": pack_codes(self.codes, self.bits), "scale": self.scale, "grid": self.grid}
+        zero = {} if self.zero is None else {"zero": self.zero}
+        return StoredTable(
+            entry={"rows": rows, "dim": dim, "bits": self.bits, "pattern": "full", **zero},
+            tensors={name: numpy_of(tensor) for name, tensor in tensors.items()},
+        )
+
+
+def steps_of(scale: Tensor, grid: Tensor) -> Tensor:
+    """What says scales best, uint8 [rows]: the inverse of `autoprune.packing.bits.scales`.
+
+    Args:
+        scale: float32 [rows]; 0 is said exactly.
+        grid: as of `CentredCodes`.
+    """
+    steps = 1 + ((scale.log() - grid[0]) / grid[1].clamp_min(1e-12)).round_().clamp_(0, STEPS - 1)
+    return torch.where(scale > 0, steps, 0.0).to(torch.uint8)
