@@ -28,11 +28,11 @@ ROOMS = {
     "machine": "",
     "families": "",
     "readers": "files named checkpoint arrays model2vec parquet words ids table",
-    "packing": "arrays bits codes compensated rated packed biased product rows normal parts writing blocks varint ids "
-    "squeezed columns",
+    "packing": "arrays bits codes compensated packed rows centred rated biased product normal parts writing blocks "
+    "varint ids squeezed columns",
     "models": "remembered context axis table planned model",
-    "steps": "step importance layers width rows dims turning l1 magnitude compensation sharing quantize product tiers "
-    "store",
+    "steps": "step importance layers width rows dims turning l1 magnitude compensation sharing frequency quantize "
+    "product tiers store",
     "artifacts": "manifest whole exported inside served tensor_file artifact formats",
     "exports": "tables arrays faiss_index",
     "tasks": "metric ranking benchmarks task",

@@ -12,7 +12,7 @@ from test_packing import drawn, loaded
 
 from autoprune.packing import rated
 from autoprune.packing.codes import Uniform
-from autoprune.packing.rated import RATES, ROWS, Rated, row_steps
+from autoprune.packing.rated import RATES, ROWS, ZERO, Rated, row_steps
 from autoprune.packing.squeezed import squeeze
 from autoprune.packing.writing import pack
 
@@ -27,9 +27,13 @@ def test_codes_take_what_was_asked_and_answer_as_their_values(rate: float) -> No
     values = drawn(300, 48, seed=0) * (0.3 * drawn(300, 1, seed=1)).exp()
     codes = Rated(rate=rate).learn(values).code(values)
     assert entropy(codes.codes) == pytest.approx(rate, abs=0.05)
-    inside = (codes.codes > 0) & (codes.codes < 2 ** int(codes.bits[0]) - 1)
-    off = (codes.values() - values)[inside].abs()
-    assert float(off.max()) <= 0.502 * float(codes.scale[0]) * codes.unit  # half of the distance between levels
+    learned = Rated(rate=rate).learn(values)
+    assert learned.step is not None
+    off = (codes.codes.float() - ZERO[learned.bits]) * learned.step - values
+    assert float(off.abs().max()) <= 0.502 * learned.step, "the nearest level"
+    lengths = torch.linalg.vector_norm(codes.values(), dim=1) / torch.linalg.vector_norm(values, dim=1)
+    stretched = (codes.codes != ZERO[learned.bits]).any(1)
+    assert float((lengths - 1)[stretched].abs().max()) <= learned.finest, "rows have their own length"
     table = loaded(pack(values, coded=codes))
     torch.testing.assert_close(table.decode(torch.arange(300)), codes.values(), rtol=1e-5, atol=1e-6)
 
@@ -145,4 +149,5 @@ def test_a_row_with_a_value_that_is_cut_off_is_rounded_plainly() -> None:
     codes, plain = (Rated(rate=2.2, felt=one).learn(values) for one in (felt, None))
     assert codes.bits == 4
     row = replace(plain, step=codes.step, bits=4).code(values[7:8])
+    assert plain.bits == 8, "without it none is cut off"
     assert torch.equal(codes.code(values).codes[7:8], row.codes)

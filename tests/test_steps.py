@@ -14,7 +14,10 @@ from torch.nn.utils import prune
 
 from autoprune.errors import RecipeError
 from autoprune.models.context import Context
+from autoprune.packing.centred import CentredCodes
 from autoprune.packing.codes import RowCodes
+from autoprune.packing.parts import PartCodes
+from autoprune.packing.rated import _entropy
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.schedule import SCHEDULES, cubic, one_shot
 from autoprune.recommender.model import Factorization, random_factorization
@@ -203,8 +206,52 @@ def test_tables_of_a_rate_are_turned_once_and_coded_when_the_stage_ends() -> Non
     torch.testing.assert_close(turned, before @ principal)
     step.convert(model, context)
     coded = model.tables["item"].coded
-    assert isinstance(coded, RowCodes)
-    assert len(coded.scale.unique()) == 1
+    assert isinstance(coded, CentredCodes)
+    assert coded.zero in (8, 128), "a level at zero"
+    lengths = torch.linalg.vector_norm(coded.values(), dim=1) / torch.linalg.vector_norm(turned, dim=1)
+    torch.testing.assert_close(lengths, torch.ones_like(lengths), atol=0.06, rtol=0)
+
+
+def test_errors_of_a_rate_can_weigh_by_frequency() -> None:
+    often = torch.arange(2000) ** 2 // 400
+    context = Context(frequency={"rows.item": often, "rows.user": torch.zeros(3, dtype=torch.int64)})
+    lost, taken = [], []
+    for power in (0.0, 0.5, 1.0):
+        model = random_factorization(3, 2000, 16, init_std=1.0, fold_in={}, seed=0)
+        step = Quantize(bits={"item": 2.5}, by_frequency={"item": power}, entropy=True)
+        step.check(model)
+        step.advance(model, context, 1.0)
+        weights = model.tables["item"].weight.detach().clone()
+        step.convert(model, context)
+        errors = (model.tables["item"].values() - weights).square().sum(1)
+        lost.append(float(errors @ (often + 1.0)) / 1e3)
+        coded = model.tables["item"].coded
+        parts = coded.parts if isinstance(coded, PartCodes) else (coded,)
+        taken.append(sum(part.codes.numel() * _entropy((part.codes - 0.0).flatten()) for part in parts) / 32_000)
+        if power:
+            assert len(parts) == 4
+            assert float(errors[often > 5000].mean()) < float(errors[often < 50].mean()) / 4
+    assert lost[2] < lost[1] < lost[0]
+    assert taken == pytest.approx([2.5] * 3, abs=0.05)
+
+
+def test_rows_that_are_looked_up_alike_are_one_part() -> None:
+    context = Context(frequency={"rows.item": torch.full((500,), 7), "rows.user": torch.full((20,), 3)})
+    found = []
+    for power in (0.0, 1.0):
+        model = random_factorization(20, 500, 16, init_std=1.0, fold_in={}, seed=0)
+        step = Quantize(bits=2.5, by_frequency=power, entropy=True)
+        step.advance(model, context, 1.0)
+        step.convert(model, context)
+        found.append(model.tables["item"].values())
+    assert torch.equal(*found)
+
+
+def test_what_is_looked_up_how_often_must_be_known_to_weigh_by_it() -> None:
+    step = Quantize(bits={"item": 2.5, "user": 8}, by_frequency=1.0, entropy=True)
+    with pytest.raises(RecipeError, match=r"by_frequency.*is not known"):
+        step.advance(random_model(), Context(), 1.0)
+    Quantize(bits=4, by_frequency=1.0).advance(random_model(), Context(), 1.0)
 
 
 def test_tables_of_which_one_has_another_width_are_turned_at_random() -> None:
