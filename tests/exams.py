@@ -183,6 +183,10 @@ REFUSED = [
     (Exam("product", {"entries": 16}, family="encoders"), "name quantize"),
     (Exam("tiers", {"head": 0.2}, family="encoders"), "name quantize"),
     (Exam("quantize", {"bits": 1}, family="encoders"), "take 8, 4, 3 or 2 bits"),
+    (
+        Exam("quantize", {"bits": {"word": 2.5}, "by_frequency": 1.0, "entropy": True}, family="encoders"),
+        "a model with linear maps cannot have it",
+    ),
     (Exam("quantize", {"bits": 4, "levels": "normal"}, family="encoders"), "take even levels"),
     (
         Exam("quantize", {"bits": 1.6}),
@@ -201,7 +205,7 @@ REFUSED = [
     (Exam("quantize", {"bits": 2.5, "entropy": True, "by_frequency": {"item": "yes"}}), "must hold, but got 'yes'"),
     (
         Exam("quantize", {"bits": 2.5, "entropy": True, "by_frequency": 1.0, "levels": "normal"}),
-        "levels=normal has its own way to share bits out",
+        "shares out rates of even levels",
     ),
     (Exam("layers", {"sparsity": 0.5}), "the model has no layers"),
     (Exam("heads", {"sparsity": 0.5}), "the model has no heads"),

@@ -212,12 +212,15 @@ def test_tables_of_a_rate_are_turned_once_and_coded_when_the_stage_ends() -> Non
     torch.testing.assert_close(lengths, torch.ones_like(lengths), atol=0.06, rtol=0)
 
 
-def test_errors_of_a_rate_can_weigh_by_frequency() -> None:
+@pytest.mark.parametrize("longer_by", [0.0, 0.3, -0.2])
+def test_errors_of_a_rate_can_weigh_by_frequency(longer_by: float) -> None:
     often = torch.arange(2000) ** 2 // 400
+    longer = (1 + often[:, None]) ** longer_by
     context = Context(frequency={"rows.item": often, "rows.user": torch.zeros(3, dtype=torch.int64)})
     lost, taken = [], []
     for power in (0.0, 0.5, 1.0):
         model = random_factorization(3, 2000, 16, init_std=1.0, fold_in={}, seed=0)
+        model.tables["item"].weight.data *= longer
         step = Quantize(bits={"item": 2.5}, by_frequency={"item": power}, entropy=True)
         step.check(model)
         step.advance(model, context, 1.0)
@@ -230,7 +233,6 @@ def test_errors_of_a_rate_can_weigh_by_frequency() -> None:
         taken.append(sum(part.codes.numel() * _entropy((part.codes - 0.0).flatten()) for part in parts) / 32_000)
         if power:
             assert len(parts) == 4
-            assert float(errors[often > 5000].mean()) < float(errors[often < 50].mean()) / 4
     assert lost[2] < lost[1] < lost[0]
     assert taken == pytest.approx([2.5] * 3, abs=0.05)
 
@@ -249,7 +251,7 @@ def test_rows_that_are_looked_up_alike_are_one_part() -> None:
 
 def test_what_is_looked_up_how_often_must_be_known_to_weigh_by_it() -> None:
     step = Quantize(bits={"item": 2.5, "user": 8}, by_frequency=1.0, entropy=True)
-    with pytest.raises(RecipeError, match=r"by_frequency.*is not known"):
+    with pytest.raises(RecipeError, match=r"by_frequency.*leave by_frequency out"):
         step.advance(random_model(), Context(), 1.0)
     Quantize(bits=4, by_frequency=1.0).advance(random_model(), Context(), 1.0)
 

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT, NEWEST = 2, 4
-"""What is written, and what is where files are entropy-coded: since 4, a code may stand for zero where rows have their
-scale in a byte; since 3, columns may be by themselves, and a projection be of half precision. Since 2, titles and
-histories of a recommender are compressed. Older ones are read as well."""
+"""What is written, and what is where a recipe asks for entropy coding: since 4, a code may stand for zero where rows
+have a scale in a byte; since 3, columns may be by themselves, and a projection be of half precision. Since 2, titles
+and histories of a recommender are compressed. Older ones are read as well."""
 
 MODEL_FILES = ("model/manifest.json", "model/tensors.safetensors")
 BESIDE_FILES = ("beside/values.json", "beside/tensors.safetensors")
@@ -68,7 +68,7 @@ def save(parts: Parts, folder: Path, *, provenance: Mapping[str, Any], beside_fr
             for name in BESIDE_FILES:
                 _link(beside_from / name, draft / name)
         files = {name: _describe(draft / name) for name in (*model, *BESIDE_FILES)}
-        format = NEWEST if any(name.endswith(SUFFIX) for name in files) else FORMAT
+        format = NEWEST if parts.entropy else FORMAT
         _write_card(draft, {"format": format, "files": files, "provenance": dict(provenance)})
         draft.chmod(0o755)  # mkdtemp makes it private
         if folder.exists():

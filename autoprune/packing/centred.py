@@ -18,7 +18,7 @@ STEPS = 255
 
 @dataclass(frozen=True, kw_only=True)
 class CentredCodes:
-    """Codes of a table: value = (code - zero) * scale, where the scale gives each row its own length.
+    """Codes of a table: value = (code - zero) * scale, where each row has a scale.
 
     Attributes:
         codes: uint8 [rows, dim], each below `LEVELS[bits]`.
@@ -52,7 +52,7 @@ class CentredCodes:
 
 
 def steps_of(scale: Tensor, grid: Tensor) -> Tensor:
-    """What says scales best, uint8 [rows]: the inverse of `autoprune.packing.bits.scales`.
+    """The bytes that say scales best, uint8 [rows]: the inverse of `autoprune.packing.bits.scales`.
 
     Args:
         scale: float32 [rows]; 0 is said exactly.

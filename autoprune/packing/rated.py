@@ -19,7 +19,7 @@ RATES = (1.5, 6.0)
 """Bits that a code can be told to take in an entropy-coded file, in the mean, at least and at most."""
 
 CLIPPED = 1e-4
-"""Of the values may lie beyond sixteen levels where codes are fitted to what is felt; else none may. Where it would be
+"""Of the values may lie beyond sixteen levels where rows keep no length of their own; else none may. Where it would be
 more, codes have a byte each: the strongest of the principal axes reach far out."""
 
 LENGTHS = 1 / 16
@@ -52,14 +52,16 @@ class Rated:
     At the same entropy even levels lose less than those that suit a number of levels best (Gish & Pierce 1968,
     "Asymptotically Efficient Quantizing"). One distance for all rows needs no scale beside each.
 
-    Values near zero become zero where bits are few, which makes rows shorter, some more than others. A byte a row,
-    alike in most, takes rows back to their own length.
+    Values near zero become zero where bits are few, which makes rows shorter, some more than others. Where nothing is
+    felt more, a byte a row takes them back to their own length, if that is less than twice and more than half as far;
+    entropy-coded it takes one to three bits.
 
     Attributes:
         rate: the entropy of the codes in bits, above 0.
         step: how far apart levels lie; None: it is still to be learned.
         bits: of a code where nothing is entropy-coded: 4, or 8.
-        finest: the logarithm of how far apart the lengths that a row can be given lie; of `felt` errors none is.
+        finest: how far apart the lengths lie that a row can be given, as a logarithm.
+        lengths: whether rows are taken back to their own length; kernels of linear maps take no byte for it.
         felt: what errors weigh, float64 [dim, dim], positive definite: along some directions of a row others are felt
             more. Rounding then leaves errors where they are felt least. None: all alike.
         points: rows that are enough to learn from, as of `Codebooks`.
@@ -69,6 +71,7 @@ class Rated:
     step: float | None = None
     bits: int = 8
     finest: float = 0.0
+    lengths: bool = True
     felt: Tensor | None = field(default=None, compare=False, repr=False)
     points: ClassVar[int] = 2**14
 
@@ -82,13 +85,19 @@ class Rated:
         wider = [step * 1.5**power for power in range(WIDER)]
         step = min(wider, key=lambda one: float(_rounded(some, one, ZERO[8]).sub_(some).square_().sum()))
         clipped = sum(int((block.abs() > (ZERO[4] - 0.5) * step).sum()) for block in _blocks(values))
-        cut_off = 0.0 if self.felt is None else CLIPPED
+        cut_off = 0.0 if self._stretches else CLIPPED
+        if self._stretches and len(values) == self.points and largest is not None:  # drawn, and others may lie farther
+            clipped += largest > (ZERO[4] - 0.5) * step
         finest = LENGTHS * min(step / max(spread, 1e-30), 1.0)
         return replace(self, step=step, bits=4 if clipped <= cut_off * values.numel() else 8, finest=finest)
 
     def code(self, values: Tensor) -> RowCodes | CentredCodes:
         """The codes of float32 [n, dim]; those of a row do not depend on the others."""
-        return self._centred(values) if self.felt is None else self._rounded_together(values)
+        return self._centred(values) if self._stretches else self._of_one_step(values)
+
+    @property
+    def _stretches(self) -> bool:
+        return self.lengths and self.felt is None
 
     def _centred(self, values: Tensor) -> CentredCodes:
         """Codes to the nearest level, of rows of their own length."""
@@ -99,15 +108,16 @@ class Rated:
             signed = _signed(block, self.step or 1.0, zero - 1, None)
             length = torch.linalg.vector_norm(signed, dim=1).mul_(self.step)
             stretch = torch.linalg.vector_norm(block, dim=1) / length.clamp_min(1e-30)
-            stretches.append(torch.where((stretch > 0.5) & (stretch < 2.0), stretch, 1.0))
+            stretches.append(torch.where(length > 0, stretch.clamp_(0.5, 2.0), 1.0))
             coded.copy_(signed.add_(zero))
-        grid = torch.tensor([math.log(max(self.step, 1e-30)) - STEPS // 2 * self.finest, self.finest])
+        lowest = math.log(max(self.step, 1e-30)) - STEPS // 2 * self.finest  # the step itself is in the middle
+        grid = torch.tensor([lowest, self.finest])
         grid = grid.to(values.device)
         scale = torch.cat(stretches).mul_(self.step)
         return CentredCodes(codes=codes, scale=steps_of(scale, grid), grid=grid, bits=self.bits, zero=zero)
 
-    def _rounded_together(self, values: Tensor) -> RowCodes:
-        """Codes of rows whose errors make up for one another."""
+    def _of_one_step(self, values: Tensor) -> RowCodes:
+        """Codes of rows as far apart in all of them."""
         assert self.step is not None, "what codes has learned"
         zero, unit = ZERO[self.bits], unit_of(self.step * 2**self.bits)
         scale = torch.full((len(values),), self.step / unit, device=values.device).half()

@@ -53,16 +53,17 @@ def code_weighed(model: Model, name: str, rate: float, power: float, context: Co
     weight are a part with one rate.
 
     Args:
-        rate: of all codes of the table, in the mean.
+        rate: of all codes of the table, in the mean; which part a row is in takes up to two bits a row more.
         power: above 0.
     """
-    often = row_frequency(model, name, context)
-    part_of, weights = _parts(often, power)
-    counts = torch.bincount(part_of, minlength=len(weights)).tolist()
-    effects = {number: weights[number] * count for number, count in enumerate(counts)}
-    rates = share_out(effects, dict(enumerate(counts)), rate, bounds=(LEAST, RATES[1]))
-    learners = [Rated(rate=rates[number]) for number in range(len(counts))]
-    model.tables[name].code_by(learners, part_of=None if len(learners) == 1 else part_of.to(torch.uint8))
+    table = model.tables[name]
+    part_of, weights = _parts(row_frequency(model, name, context), power)
+    counts = dict(enumerate(torch.bincount(part_of).tolist()))
+    squares = torch.bincount(part_of, weights=table.lengths().double().square())  # at one rate errors are in proportion
+    effects = {number: weight * float(squares[number]) for number, weight in enumerate(weights)}
+    rates = share_out(effects, counts, rate, bounds=(LEAST, RATES[1]))
+    learners = [Rated(rate=rates[number]) for number in counts]
+    table.code_by(learners, part_of=None if len(learners) == 1 else part_of.to(torch.uint8))
 
 
 def _parts(often: Tensor, power: float) -> tuple[Tensor, list[float]]:

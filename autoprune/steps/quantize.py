@@ -101,7 +101,7 @@ class Coded(Step):
         if not isinstance(self.entropy, bool):
             raise RecipeError(("entropy",), f"true or false must be given, but got {self.entropy!r}.")
         check_choice("levels", self.levels, WIDTHS)
-        if self.levels == NORMAL and len(model.lookups) < len(model.tables):
+        if self.levels == NORMAL and not _all_looked_up(model):
             raise RecipeError(("levels",), f"the linear maps of this model take even levels, but got {self.levels!r}.")
 
     @property
@@ -156,8 +156,8 @@ class Quantize(Coded):
             the other, and not to their weights one by one (Frantar et al. 2022, "GPTQ"); and codes of a rate of what is
             looked up to how the vectors of these inputs feel their errors (`felt`).
         by_frequency: to what power of its lookups the error of a row weighs, from 0, all alike, to 2; one for all
-            tables, or a mapping from table to power. Of codes of a rate, which it shares out among rows; all others
-            do not mind.
+            tables, or a mapping from table to power. It shares a rate out among the rows of a table with even levels
+            (`autoprune.steps.frequency`), and says nothing of tables that have none.
     """
 
     name: ClassVar[str] = "quantize"
@@ -187,32 +187,36 @@ class Quantize(Coded):
             found["bits"] = {name: width for name, width in self.bits.items() if width != FLOAT_BITS}
         if not self.compensate:  # as recipes were written before it
             found.pop("compensate")
-        if not self._weighs():
-            found.pop("by_frequency")
-        return found
+        powers = self._powers()
+        found["by_frequency"] = powers if isinstance(self.by_frequency, Mapping) else self.by_frequency
+        return found if powers else {name: held for name, held in found.items() if name != "by_frequency"}
 
     def summary(self) -> str:
         if isinstance(self.bits, Mapping):
             words = ", ".join(f"{name} {_bits(width)}" for name, width in self.parameters()["bits"].items())
         else:
             words = _bits(self.bits)
-        weighed = self._weighs() and any(is_rate(width) for width in self._all_bits())
-        return words + self.manner + ", by frequency" * weighed + ", compensated" * self.compensate
+        return words + self.manner + ", by frequency" * bool(self._powers()) + ", compensated" * self.compensate
 
     def check(self, model: Model) -> None:
         self.check_levels(model)
         if not isinstance(self.compensate, bool):
             raise RecipeError(("compensate",), f"true or false must be given, but got {self.compensate!r}.")
-        if self.compensate and len(model.lookups) == len(model.tables):
+        if self.compensate and _all_looked_up(model):
             raise RecipeError(
                 ("compensate",), "the model has no linear maps whose codes could be fitted; leave it out."
             )
         for power, path in by_name(self.by_frequency, model.groups, path=("by_frequency",)).values():
             if isinstance(power, bool) or not isinstance(power, int | float) or not 0 <= power <= STEEPEST:
                 raise RecipeError(path, f"0 <= by_frequency <= {STEEPEST} must hold, but got {power!r}.")
-        if self._weighs() and (self.compensate or self.levels == NORMAL):
-            other = "compensate=true" if self.compensate else "levels=normal"
-            raise RecipeError(("by_frequency",), f"{other} has its own way to share bits out; leave one of them out.")
+        if self._powers():
+            if not _all_looked_up(model):
+                raise RecipeError(("by_frequency",), "a model with linear maps cannot have it; leave it out.")
+            if self.levels == NORMAL:
+                raise RecipeError(
+                    ("by_frequency",),
+                    "it shares out rates of even levels, but got levels=normal; leave one out.",
+                )
         for name, (width, path) in by_name(self.bits, model.groups, path=("bits",)).items():
             self.check_width(width, path, FLOAT_BITS)
             if width == 1 and any(table.symmetric for table in model.groups[name].values()):
@@ -223,8 +227,7 @@ class Quantize(Coded):
             return
         for name, (_, power) in self._rated(model).items():
             if power:
-                with seen_from(("by_frequency",)):
-                    row_frequency(model, name, context)  # says so where it is not known
+                self._check_known(model, name, context)
         rates = [name for name, width in self._widths(model).items() if self.is_rate(width)]
         turned = spread(model, {name: width for name, width in self._widths(model).items() if name not in rates})
         concentrate(model, rates, context, but=turned)
@@ -265,7 +268,7 @@ class Quantize(Coded):
                 if power:
                     code_weighed(model, name, rate, power, context)
                 else:
-                    table.code_by([Rated(rate=rate, felt=errors.get(name))])
+                    table.code_by([Rated(rate=rate, felt=errors.get(name), lengths=_all_looked_up(model))])
                 table.bits = torch.full_like(table.bits, FLOAT_BITS)  # no others are chosen
         super().convert(model, context)
 
@@ -290,9 +293,20 @@ class Quantize(Coded):
     def _all_bits(self) -> list[float]:
         return list(self.bits.values()) if isinstance(self.bits, Mapping) else [self.bits]
 
-    def _weighs(self) -> bool:
-        powers = self.by_frequency
-        return any(powers.values() if isinstance(powers, Mapping) else [powers])
+    def _powers(self) -> dict[str, float]:
+        """What `by_frequency` says of tables that have a rate, where it is not 0; of all tables by the name of ''."""
+        named = self.by_frequency
+        if not isinstance(named, Mapping):
+            return {"": named} if named and any(map(self.is_rate, self._all_bits())) else {}
+        bits = self.bits if isinstance(self.bits, Mapping) else dict.fromkeys(named, self.bits)
+        return {name: power for name, power in named.items() if power and self.is_rate(bits.get(name))}
+
+    def _check_known(self, model: Model, name: str, context: Context) -> None:
+        try:
+            row_frequency(model, name, context)
+        except RecipeError as error:
+            why = f"how often the rows of table {name!r} are looked up is not known; leave by_frequency out."
+            raise RecipeError(("by_frequency",), why) from error
 
     def _widths(self, model: Model) -> dict[str, float]:
         """The bits of each group of tables."""
@@ -358,3 +372,7 @@ def check_width(width: object, path: tuple[str, ...], widths: tuple[float, ...])
 
 def _bits(width: float) -> str:
     return f"{width} bits in the mean" if is_rate(width) else f"{width} bit{'s' * (width != 1)}"
+
+
+def _all_looked_up(model: Model) -> bool:
+    return len(model.lookups) == len(model.tables)

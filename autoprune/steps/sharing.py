@@ -1,4 +1,4 @@
-"""A rate is shared out among linear maps: more bits where the vectors of inputs feel it."""
+"""A rate is shared out among tables, or parts of one: more bits where errors matter more."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def share_out(
 
     Args:
         effects: of codes of one rate, by table.
-        sizes: of tables, in weights.
+        sizes: of tables, in weights or in anything in proportion to them.
         mean: of the rates over all weights.
         bounds: the least and the most bits.
     """

@@ -40,7 +40,7 @@ ENCODED = 32
 
 BATCH_QUERIES = 64
 
-BY_FREQUENCY = ("rows", "mixed", "tiers")
+BY_FREQUENCY = ("rows", "mixed", "tiers", "by_frequency")
 """Steps that ask how often rows are looked up."""
 
 OF_CODEBOOKS = "product"
