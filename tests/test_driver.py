@@ -28,6 +28,7 @@ from autoprune.record.looks import CLOSER_LOOKS, LOOKS, Look, Looks
 from autoprune.record.record import Record
 from autoprune.steps.quantize import Quantize
 from autoprune.study import driver
+from autoprune.study.budget import Budget
 from autoprune.study.executors.executor import Executor, FreshProcess, Serial
 from autoprune.study.job import run_study
 from autoprune.study.progress.progress import Expected, Progress, Watching
@@ -641,3 +642,9 @@ def test_data_that_changed_is_named_wherever_it_is_read(planted: Path, tmp_path:
 
     with Changing() as executor, pytest.raises(AutopruneError, match="was searched on other data than there is now"):
         search(data, tmp_path, executor)
+
+
+@pytest.mark.parametrize(("before", "left"), [(0.0, 50.0), (60.0, 20.0), (200.0, 0.0)])
+def test_a_stage_that_goes_on_has_what_is_left_of_its_share(before: float, left: float) -> None:
+    budget = Budget(Deadline.after(100.0), minutes=None, verification=lambda: 0.0)
+    assert budget.share(0.5, before=before).left == pytest.approx(left, abs=1.0)

@@ -47,9 +47,14 @@ class Budget:
         """When the search is over."""
         return Deadline.after(self.seconds)
 
-    def share(self, share: float, *, but: float = 0.0) -> Deadline:
-        """When a stage is to end that may take a share of what is left, and leaves some seconds to what follows it."""
-        return Deadline.after(max(0.0, share * self.seconds - but))
+    def share(self, share: float, *, but: float = 0.0, before: float = 0.0) -> Deadline:
+        """When a stage is to end that may take a share of what is left, and leaves some seconds to what follows it.
+
+        Args:
+            but: the seconds that it leaves.
+            before: seconds that it took in runs that this one goes on with: these are a part of its share.
+        """
+        return Deadline.after(max(0.0, share * (self.seconds + before) - before - but))
 
     def over(self, undone: str = "") -> bool:
         """Whether the search is over; notes what it does not come to then."""

@@ -287,7 +287,9 @@ class Driver:
     def _scan(self, search: _Search, starts: Sequence[Mapping[str, Any]]) -> None:
         """Looks at what needs no training, the presets first, while other dense models are trained."""
         self._telling.stage = "scan"
-        scan, lookout, until = search.scan, search.lookout, self._budget.share(SCANNED)
+        scan, lookout = search.scan, search.lookout
+        before = sum(look.seconds for look in self.looks.found.values() if not look.of_epochs) / self._staff.most
+        until = self._budget.share(SCANNED, before=before)
         if scan is None or self._budget.over("the scan was not begun"):
             return
         if not search.choices.cuts:

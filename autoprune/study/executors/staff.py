@@ -46,6 +46,11 @@ class Staff(Executor):
         return self._at_work.slots
 
     @property
+    def most(self) -> int:
+        """Calls that can be in flight once all are hired."""
+        return self._given.slots if self._given else self._workers
+
+    @property
     def width(self) -> int:
         return self._given.width if self._given else 1  # whoever is hired, or is not, finds the same
 
