@@ -145,6 +145,7 @@ class Driver:
         self._front: Front | None = None
         self._presets: dict[str, str] = {}  # keys of those that are to be made, by name
         self._now: _Search | None = None
+        self._scanned = 0.0  # seconds that the scan took in the runs that this one goes on with
 
     def run(
         self, presets: Recipes, choices: Choices, *, between: Callable[[Record], None] = lambda record: None
@@ -210,11 +211,13 @@ class Driver:
             self._evaluate_presets(presets, None)
             return
         search = self._now = self._new_search(choices)
+        looked = sum(look.seconds for look in self.looks.found.values() if not look.of_epochs)
+        self._scanned = looked / self._staff.most
         self._scan(search, list(quick.values()))
         self._evaluate_presets(quick, search.lookout)  # while other dense models are still trained
         if search.scan is not None:
             if not self._dear:
-                self._widen(search, until=self._budget.share(SCANNED))
+                self._widen(search, until=self._budget.share(SCANNED, before=self._scanned))
             self._make(search.finds, MADE)
         self._evaluate_presets(presets, search.lookout)
         if self.config.trials != 0 and not self._budget.over("training was not begun"):
@@ -288,8 +291,7 @@ class Driver:
         """Looks at what needs no training, the presets first, while other dense models are trained."""
         self._telling.stage = "scan"
         scan, lookout = search.scan, search.lookout
-        before = sum(look.seconds for look in self.looks.found.values() if not look.of_epochs) / self._staff.most
-        until = self._budget.share(SCANNED, before=before)
+        until = self._budget.share(SCANNED, before=self._scanned)
         if scan is None or self._budget.over("the scan was not begun"):
             return
         if not search.choices.cuts:

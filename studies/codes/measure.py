@@ -46,6 +46,9 @@ def ways() -> dict[str, dict[str, Any]]:
             found[f"{rate} bits in the mean, {levels}"] = {
                 "quantize": {"bits": rate, "levels": levels, "entropy": True}
             }
+    for rate in RATES["even"]:
+        weighed = {"bits": rate, "by_frequency": {"item": 1.0}, "entropy": True}
+        found[f"{rate} bits in the mean, even, by frequency"] = {"quantize": weighed}
     for levels, pairs in PAIRS.items():
         for head, tail in pairs:
             mixed = {"head": 0.3, "head_bits": head, "tail_bits": tail, "levels": levels}
