@@ -323,7 +323,7 @@ class Driver:
         baseline = self.archive.baseline
         if choices.training or len(choices.bases) > 1 or scan is None:
             self._staff.hire(baseline.seconds if baseline else 0.0)
-        self._widen(search, until=until)
+        self._widen(search, until=self._budget.share(SCANNED, before=self._scanned))
         self._telling.stage = "training"
         rungs = Rungs(
             choices,
