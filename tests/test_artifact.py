@@ -181,7 +181,7 @@ def test_another_format_is_refused(task: RecommenderTask, dense: Model, tmp_path
         patch.setattr(artifact, "FORMAT", 99)
         artifact.save(task.parts(dense), tmp_path / "a", provenance={})
     with pytest.raises(
-        AutopruneError, match=r"artifact\.json: format 99 is not one of 1 to 3, which .*pip install -U autoprune"
+        AutopruneError, match=r"artifact\.json: format 99 is not one of 1 to 4, which .*pip install -U autoprune"
     ):
         autoprune.load(tmp_path / "a")
 
