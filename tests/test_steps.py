@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_rated import entropy
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -17,7 +18,6 @@ from autoprune.models.context import Context
 from autoprune.packing.centred import CentredCodes
 from autoprune.packing.codes import RowCodes
 from autoprune.packing.parts import PartCodes
-from autoprune.packing.rated import _entropy
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.schedule import SCHEDULES, cubic, one_shot
 from autoprune.recommender.model import Factorization, random_factorization
@@ -230,7 +230,7 @@ def test_errors_of_a_rate_can_weigh_by_frequency(longer_by: float) -> None:
         lost.append(float(errors @ (often + 1.0)) / 1e3)
         coded = model.tables["item"].coded
         parts = coded.parts if isinstance(coded, PartCodes) else (coded,)
-        taken.append(sum(part.codes.numel() * _entropy((part.codes - 0.0).flatten()) for part in parts) / 32_000)
+        taken.append(sum(part.codes.numel() * entropy(part.codes) for part in parts) / 32_000)
         if power:
             assert len(parts) == 4
     assert lost[2] < lost[1] < lost[0]

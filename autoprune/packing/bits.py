@@ -83,5 +83,5 @@ def scales(steps: Array, grid: Array) -> Array:
         steps: uint8 [rows]; 0 is a row of zeros, the others are steps of the logarithm.
         grid: float32 [2]: the logarithm of the scale that 1 stands for, and the width of a step.
     """
-    numbers = cast(steps, "float32")
-    return namespace(steps).exp(grid[0] + grid[1] * (numbers - 1)) * (numbers > 0)
+    numbers = cast(steps, "float64")  # else torch and numpy differ in the last digit
+    return cast(namespace(steps).exp(grid[0] + grid[1] * (numbers - 1)) * (numbers > 0), "float32")
