@@ -33,8 +33,9 @@ SETTLED_SCORES = 2**21
 EXACT_VALUES = 2**20
 """Values that are taken again at a time: 8 MB in float64."""
 
-GROUPING, GROUPED = 2**16, 64
-"""Scores from which on the best are found in two steps, and how many share a group in the first."""
+GROUPING, GROUPING_ONE, GROUPED = 2**13, 2**16, 16
+"""Scores of a query from which on the best are found in two steps: of several queries, and of one, where the second
+step takes longer than it spares; and how many scores share a group in the first."""
 
 
 class Hidden(NamedTuple):
@@ -161,7 +162,7 @@ class Ordering:
 def largest(scores: Array, k: int) -> Best:
     """The k largest of each row. Of many, in two steps: a group none of whose k betters is larger cannot hold one."""
     n, count = scores.shape
-    if count < max(GROUPING, GROUPED * k):
+    if count < max(GROUPING if n > 1 else GROUPING_ONE, 4 * GROUPED * k):
         return Best(*topk(scores, k))
     library, stride = namespace(scores), count // GROUPED
     whole = stride * GROUPED
