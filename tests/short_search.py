@@ -11,7 +11,7 @@ SHORT = {
     "study.sampling.scan.MODELLED": 40,  # so that neighbours are all that is asked for at its end
     "study.sampling.scan.FEWEST": 6,
     "study.driver.MADE": MADE,
-    "study.driver.MADE_LATER": 2,
+    "study.driver.MADE_FIRST": 2,
 }
 
 

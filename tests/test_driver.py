@@ -50,7 +50,7 @@ TRAINED: dict[str, Any] = {**SPACE, "encode": {**SPACE["encode"], "epochs": {"an
 def _few_are_made() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "MADE", MADE)
-        patch.setattr(driver, "MADE_LATER", 2)
+        patch.setattr(driver, "MADE_FIRST", 2)
         patch.setattr(scan, "ALONE", 10)
         yield
 
@@ -257,7 +257,7 @@ def test_progress_tells_of_every_candidate(planted: Path, tmp_path: Path) -> Non
     search(planted, tmp_path, None, "study.trials=6", space=TRAINED, watch=watch)
     stages = [progress.stage for progress in seen]
     assert stages[0] == "baseline"
-    assert stages[-1] == "training"
+    assert stages[-1] == "refinement"
     latest: list[Candidate] = [progress.latest for progress in seen]
     assert [candidate.number for candidate in latest] == list(range(len(seen)))
     assert [progress.looks for progress in seen] == sorted(progress.looks for progress in seen)

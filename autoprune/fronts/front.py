@@ -197,7 +197,7 @@ class Front:
     def thinned(self, count: int) -> list[Point]:
         """At most `count` points that stand for the whole front; see `autoprune.fronts.pareto.spread_out`."""
         kept = spread_out([point.known for point in self._whole], self.record.objectives, count, floor=self.floor)
-        return [self._whole[at] for at in kept]
+        return [self._whole[at] for at in sorted(kept)]
 
     def told_apart(self, one: Point, other: Point) -> bool:
         """Whether the quality of two verified points differs by more than chance; by their paired bootstrap."""

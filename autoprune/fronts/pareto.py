@@ -130,20 +130,22 @@ def spread_out(
 ) -> list[int]:
     """Positions of `count` points that stand for a larger front: the best of each objective, then always the farthest.
 
-    (Gonzalez 1985, "Clustering to minimize the maximum intercluster distance".)
+    (Gonzalez 1985, "Clustering to minimize the maximum intercluster distance".) So the first of them stand for it too,
+    as well as so few can.
 
     Args:
-        given: positions of points that are among them in any case.
+        given: positions of points that are among them in any case, and come first.
     """
-    if len(front) <= count:
-        return list(range(len(front)))
+    if not front:
+        return []
     scaled = scaled_gains(front, objectives, floor=floor)
     kept = list(dict.fromkeys([*given, *(int(at) for at in scaled.argmax(axis=0))]))[:count]
     distance = np.min([np.linalg.norm(scaled - scaled[at], axis=1) for at in kept], axis=0)
-    while len(kept) < count:
+    while len(kept) < min(count, len(front)):
+        distance[kept] = -1.0  # of what is the same as one of them it is 0
         kept.append(int(distance.argmax()))
         distance = np.minimum(distance, np.linalg.norm(scaled - scaled[kept[-1]], axis=1))
-    return sorted(kept)
+    return kept
 
 
 def scaled_gains(

@@ -107,7 +107,7 @@ class Promises:
         return [held[at][0] for at in best if held[at][0].number]
 
     def thinned(self, looks: Sequence[Look], count: int, *, beside: Sequence[Look] = ()) -> list[Look]:
-        """At most `count` of them that stand for all, best quality first; see `autoprune.fronts.pareto.spread_out`.
+        """At most `count` of them that stand for all, in the order of `autoprune.fronts.pareto.spread_out`.
 
         Args:
             beside: those that stand for some of them already.
@@ -116,7 +116,7 @@ class Promises:
         given = range(len(beside))
         found = [self.readings(look) for look in among]
         kept = spread_out(found, self.objectives, count + len(beside), floor=self.floor, given=given)
-        return sorted((among[at] for at in kept if at not in given), key=lambda look: -look.value(self._metrics[0]))
+        return [among[at] for at in kept if at not in given]
 
     def nearest(self) -> list[Look]:
         """All but the dense model's, those that miss the requirements by least first."""

@@ -97,6 +97,11 @@ class Model(nn.Module):
         return {name: table for name, table in self.tables.items() if not isinstance(table, Linear)}
 
     @property
+    def has_maps(self) -> bool:
+        """Whether it has linear maps as well: its kernels take row-wise codes of one width a table then."""
+        return len(self.lookups) < len(self.tables)
+
+    @property
     def groups(self) -> dict[str, dict[str, Table]]:
         """The tables by the name a recipe calls them by; several may share one."""
         tables = self.tables

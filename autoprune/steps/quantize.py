@@ -101,7 +101,7 @@ class Coded(Step):
         if not isinstance(self.entropy, bool):
             raise RecipeError(("entropy",), f"true or false must be given, but got {self.entropy!r}.")
         check_choice("levels", self.levels, WIDTHS)
-        if self.levels == NORMAL and not _all_looked_up(model):
+        if self.levels == NORMAL and model.has_maps:
             raise RecipeError(("levels",), f"the linear maps of this model take even levels, but got {self.levels!r}.")
 
     @property
@@ -202,7 +202,7 @@ class Quantize(Coded):
         self.check_levels(model)
         if not isinstance(self.compensate, bool):
             raise RecipeError(("compensate",), f"true or false must be given, but got {self.compensate!r}.")
-        if self.compensate and _all_looked_up(model):
+        if self.compensate and not model.has_maps:
             raise RecipeError(
                 ("compensate",), "the model has no linear maps whose codes could be fitted; leave it out."
             )
@@ -210,7 +210,7 @@ class Quantize(Coded):
             if isinstance(power, bool) or not isinstance(power, int | float) or not 0 <= power <= STEEPEST:
                 raise RecipeError(path, f"0 <= by_frequency <= {STEEPEST} must hold, but got {power!r}.")
         if self._powers():
-            if not _all_looked_up(model):
+            if model.has_maps:
                 raise RecipeError(("by_frequency",), "a model with linear maps cannot have it; leave it out.")
             if self.levels == NORMAL:
                 raise RecipeError(
@@ -268,7 +268,7 @@ class Quantize(Coded):
                 if power:
                     code_weighed(model, name, rate, power, context)
                 else:
-                    table.code_by([Rated(rate=rate, felt=errors.get(name), lengths=_all_looked_up(model))])
+                    table.code_by([Rated(rate=rate, felt=errors.get(name), lengths=not model.has_maps)])
                 table.bits = torch.full_like(table.bits, FLOAT_BITS)  # no others are chosen
         super().convert(model, context)
 
@@ -372,7 +372,3 @@ def check_width(width: object, path: tuple[str, ...], widths: tuple[float, ...])
 
 def _bits(width: float) -> str:
     return f"{width} bits in the mean" if is_rate(width) else f"{width} bit{'s' * (width != 1)}"
-
-
-def _all_looked_up(model: Model) -> bool:
-    return len(model.lookups) == len(model.tables)

@@ -102,12 +102,12 @@ def check_choice(parameter: str, value: object, options: Collection[str]) -> Non
 
 
 def check_lookups(model: Model) -> None:
-    """Refuses a model that multiplies by some of its tables: such kernels take row-wise codes of one width.
+    """Refuses a model that has linear maps.
 
     Raises:
         RecipeError: naming the way out.
     """
-    if len(model.lookups) < len(model.tables):
+    if model.has_maps:
         raise RecipeError((), "the linear maps of this model take row-wise codes of one width only; name quantize.")
 
 

@@ -36,6 +36,7 @@ from autoprune.study.sampling.bases import Bases
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.finds import TIMES, Finds
 from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.refinement import Refinement
 from autoprune.study.sampling.rungs import Rungs
 from autoprune.study.sampling.sampler import RANDOM
 from autoprune.study.sampling.scan import MOST_LOOKS, SMALL, Scan
@@ -58,13 +59,16 @@ LONG_S = 120.0
 """Seconds of so many looks, or of training a dense model, that are long."""
 
 MADE = 12
-"""Of the looks' front, as many are made and measured after the scan …"""
+"""Of the looks' front, as many are made and measured in the end …"""
 
-MADE_LATER = 6
-"""… and after training."""
+MADE_FIRST = 6
+"""… and before training, where there is some to come."""
 
 CLOSER = 0.25
 """The share of what is left that may be spent on choosing them, by closer looks."""
+
+TRAINED = 0.75
+"""The share of what is left beside making that training may take; refinement has the rest."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +222,7 @@ class Driver:
         if search.scan is not None:
             if not self._dear:
                 self._widen(search, until=self._budget.share(SCANNED, before=self._scanned))
-            self._make(search.finds, MADE)
+            self._make(search.finds, MADE_FIRST if self._will_train(search) else MADE)
         self._evaluate_presets(presets, search.lookout)
         if self.config.trials != 0 and not self._budget.over("training was not begun"):
             if search.scan is not None and self._is_long(search.lookout):
@@ -317,11 +321,12 @@ class Driver:
         scan.widen(others.trained(until=until), until=until)
 
     def _train(self, search: _Search) -> None:
-        """Trains what the scan found, in rungs, other dense models first; makes and measures what came of it."""
+        """Trains what the scan found, other dense models first; refines, makes and measures what came of it."""
         choices, lookout, scan = search.choices, search.lookout, search.scan
-        until = self._budget.share(1.0, but=MADE_LATER * self._outlook.making + search.finds.seconds(MADE_LATER))
+        making = min(MADE * self._outlook.making + search.finds.seconds(MADE), self._budget.seconds / 2)
+        until = self._budget.share(1.0, but=making)
         baseline = self.archive.baseline
-        if choices.training or len(choices.bases) > 1 or scan is None:
+        if self._will_train(search) or scan is None:
             self._staff.hire(baseline.seconds if baseline else 0.0)
         self._widen(search, until=self._budget.share(SCANNED, before=self._scanned))
         self._telling.stage = "training"
@@ -334,10 +339,16 @@ class Driver:
             most=self.config.trials,
             scanned=self.config.looks != 0,
         )
-        rungs.run(until=until, tell=self._telling.trained)
+        rungs.run(until=self._budget.share(TRAINED, but=TRAINED * making), tell=self._telling.trained)
         if not rungs.done:
             self._budget.undone.append(f"training was stopped after {rungs.trials} of at most {rungs.most} recipes")
-        self._make(search.finds, MADE_LATER)
+        if self.config.sampler != RANDOM:
+            self._telling.stage = "refinement"
+            refinement = Refinement(choices, lookout, seed=self._definition.seed)
+            refinement.run(until=until)
+            if not refinement.done:
+                self._budget.undone.append("what was trained was not coded in all ways that promise more")
+        self._make(search.finds, MADE)
 
     @property
     def _dear(self) -> bool:
@@ -348,6 +359,10 @@ class Driver:
         """
         baseline = self.archive.baseline
         return cores() * (baseline.seconds if baseline else 0.0) > LONG_S
+
+    def _will_train(self, search: _Search) -> bool:
+        """Whether something is trained after the scan, unless the time is over."""
+        return self.config.trials != 0 and (bool(search.choices.training) or len(search.choices.bases) > 1)
 
     def _is_long(self, lookout: Lookout) -> bool:
         """Whether the search takes so long that what the scan found is verified before anything is trained."""

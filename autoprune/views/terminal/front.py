@@ -57,7 +57,7 @@ def print_front(console: Console, front: Front, *, sort: str = "quality", everyt
 def _print_looks(console: Console, front: Front, promises: Promises) -> None:
     """What looks promise and was not made, apart from all that was measured."""
     found = looks.unmade(front, promises)
-    shown = promises.thinned(found, MOST_LOOKS)
+    shown = sorted(promises.thinned(found, MOST_LOOKS), key=lambda look: -promises.gains(look)[0])
     some = f", of which {len(shown)} are shown" * (len(shown) < len(found))
     told = f"{len(found)} of their front were not made{some}" if found else "all of their front was made"
     kind = "Closer looks" if promises is front.closer else "Looks"

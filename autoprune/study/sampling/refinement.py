@@ -1,0 +1,103 @@
+"""Refinement: what was trained and stands on the front is coded otherwise, which costs a look and no training.
+
+What pays after training is not what paid before: a model that learned to do without most of its rows has more to lose
+by coarse codes, or less. So neighbours are asked for of what was found, of their stages after the last that trains.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from autoprune.deadline import Deadline
+from autoprune.recipes.recipe import digest
+from autoprune.recipes.space import Recipe
+from autoprune.record.looks import Look
+from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.growth import Growth
+from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.neighbours import NEAR, Neighbours
+from autoprune.study.sampling.sampler import Values
+
+BATCH = 10
+"""Looks that are asked for together; more for a large cluster, see `Lookout.together`."""
+
+FEWEST = 6
+"""Batches in any case …"""
+
+EFFORT = 1 / 2
+"""… and then until the last part of them found no more."""
+
+MOST_LOOKS = 1000
+"""Looks in all, at most."""
+
+TRIES = 20
+"""Neighbours that are drawn for each that is new."""
+
+
+class Refinement:
+    """Looks at neighbours of what was trained, which share its training.
+
+    Args:
+        choices: what is open.
+        lookout: takes the looks, and knows those of training.
+        seed: of everything that is drawn.
+
+    Attributes:
+        done: whether it has come to its end.
+    """
+
+    def __init__(self, choices: Choices, lookout: Lookout, *, seed: int) -> None:
+        self._choices, self._lookout = choices, lookout
+        self._seed, self._draw = seed, random.Random(seed)
+        self._neighbours: dict[tuple[str, ...], Neighbours] = {}  # by what they may differ in
+        self._asked: set[str] = set()  # digests of recipes
+        self.done = False
+
+    def run(self, *, until: Deadline) -> None:
+        """Looks until nothing new is found, or the time is over."""
+        growth, size = Growth(), self._lookout.together(BATCH, most=MOST_LOOKS)
+        while until.left > 0 and len(self._asked) < MOST_LOOKS and not self._still(growth):
+            near = self._near(size)
+            if not near:
+                break
+            self._lookout.take([recipe for recipe, _ in near], epochs=[most for _, most in near], until=until)
+            growth.add(self._lookout.promises.hypervolume)
+        self.done = until.left > 0
+
+    def _still(self, growth: Growth) -> bool:
+        taken = len(growth.volumes)
+        return taken >= FEWEST and growth.stands_still(round(EFFORT * taken))
+
+    def _near(self, count: int) -> list[tuple[Recipe, int]]:
+        """New neighbours of what stands on the front, and their epochs; fewer where few are new."""
+        parents = self._parents()
+        near: list[tuple[Recipe, int]] = []
+        for _ in range(TRIES * count if parents else 0):
+            at = self._draw.randrange(len(parents))
+            look, values = parents[at]
+            recipe = self._choices.recipe(self._neighbour(look, values, parents[max(0, at - NEAR) : at + NEAR + 1]))
+            if (name := digest(recipe)) not in self._asked:
+                self._asked.add(name)
+                near.append((recipe, look.of_epochs))
+            if len(near) == count:
+                break
+        return near
+
+    def _neighbour(self, look: Look, values: Values, around: Sequence[tuple[Look, Values]]) -> Values:
+        """Values of the same training, followed by what is near to that of others beside it on the front."""
+        later = self._choices.after_training(look.recipe)
+        paths = tuple(domain.path for domain in later)
+        if paths not in self._neighbours:
+            self._neighbours[paths] = Neighbours(later, seed=self._seed)
+        return self._neighbours[paths].of(
+            [{**values, **{path: theirs[path] for path in paths}} for _, theirs in around]
+        )
+
+    def _parents(self) -> list[tuple[Look, Values]]:
+        """What was trained to the end and stands on the front, the smallest first, and what decides it."""
+        front = self._lookout.promises.front(wanted=lambda look: look.done)
+        trained = [look for look in front if look.epochs and self._choices.after_training(look.recipe)]
+        decided = [(look, self._choices.values(look.recipe)) for look in trained]
+        found = [(look, values) for look, values in decided if values is not None]
+        return sorted(found, key=lambda pair: pair[0].size_bytes)
