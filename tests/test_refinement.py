@@ -1,0 +1,78 @@
+"""Refinement: what was trained is coded otherwise, without training it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_looks import TRAINED, Fading, Killed, MadeUp, held, lookout
+
+from autoprune.deadline import NEVER, Deadline
+from autoprune.recipes.space import Space
+from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.refinement import MOST_LOOKS, Refinement
+
+CODED_LATER: dict[str, Any] = {
+    "prune": {"method": {"dims": {"sparsity": {"float": [0.1, 0.9], "step": 0.1}}}, "epochs": {"any_of": [0, 4]}},
+    "encode": {"quantize": {"bits": {"any_of": [8, 4, 2]}}},
+}
+"""A space in which codes follow the training."""
+
+
+def recipe(sparsity: float, bits: int, epochs: int = 4) -> dict[str, Any]:
+    prune = {"method": {"dims": {"sparsity": sparsity}}, "epochs": epochs}
+    return {"prune": prune, "encode": {"quantize": {"bits": bits}}}
+
+
+def trained(folder: Path, evaluator: MadeUp, space: dict[str, Any] = CODED_LATER) -> tuple[Refinement, Lookout]:
+    """Three cuts that were trained and have 8 bits, and one that was not."""
+    taken = lookout(folder / "looks.jsonl", evaluator=evaluator)
+    taken.take([recipe(0.5, 8), recipe(0.3, 8), recipe(0.1, 8)], epochs=4, until=NEVER)
+    taken.take([recipe(0.2, 8, 0)], until=NEVER)
+    return Refinement(Choices(Space(space), base={"dim": 16}), taken, seed=0), taken
+
+
+def test_what_was_trained_is_coded_otherwise_and_not_trained_again(tmp_path: Path) -> None:
+    evaluator = MadeUp()
+    refinement, taken = trained(tmp_path, evaluator)
+    evaluator.asked.clear()
+    refinement.run(until=NEVER)
+    assert refinement.done
+    assert 0 < len(evaluator.asked) <= MOST_LOOKS
+    assert {one.epochs for one in evaluator.asked} == {4}
+    assert {one.recipe["prune"]["method"]["dims"]["sparsity"] for one in evaluator.asked} <= {0.1, 0.3, 0.5}
+    bits = {look.recipe["encode"]["quantize"]["bits"] for look in taken.promises.front()}
+    assert 4 in bits, "which loses little after training"
+
+
+def test_it_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    undisturbed, whole = trained(tmp_path / "whole", MadeUp())
+    undisturbed.run(until=NEVER)
+    killed, _ = trained(tmp_path / "killed", Fading(6))
+    with pytest.raises(Killed):
+        killed.run(until=NEVER)
+    again, taken = trained(tmp_path / "killed", MadeUp())
+    again.run(until=NEVER)
+    assert held(taken) == held(whole)
+
+
+def test_nothing_is_refined_where_codes_are_trained_or_nothing_is(tmp_path: Path) -> None:
+    evaluator = MadeUp()
+    taken = lookout(tmp_path / "looks.jsonl", evaluator=evaluator)
+    coded = {"prune": {"method": {"dims": {"sparsity": 0.5}}}, "encode": {"quantize": {"bits": 8}, "epochs": 4}}
+    taken.take([coded], epochs=4, until=NEVER)
+    evaluator.asked.clear()
+    refinement = Refinement(Choices(Space(TRAINED), base={"dim": 16}), taken, seed=0)
+    refinement.run(until=NEVER)
+    assert refinement.done
+    assert not evaluator.asked
+
+
+def test_time_that_is_over_ends_it(tmp_path: Path) -> None:
+    refinement, taken = trained(tmp_path, MadeUp())
+    before = len(taken.looks)
+    refinement.run(until=Deadline.after(-1))
+    assert not refinement.done
+    assert len(taken.looks) == before
