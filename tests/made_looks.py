@@ -36,7 +36,8 @@ def look_at(one: Asked, *, error: float = 0.002) -> Look:
     """What a recipe promises: two epochs bring back half of what is lost, two more a half of the rest."""
     made = planned(one.recipe)
     sparsity = one.recipe.get("prune", {}).get("method", {}).get("dims", {}).get("sparsity", 0.0)
-    bits = one.recipe.get("encode", {}).get("quantize", {}).get("bits", 32)
+    coded = one.recipe.get("encode", {})
+    bits = coded.get("method", coded).get("quantize", {}).get("bits", 32)
     epochs = min(one.epochs, made.epochs)
     lost = (LOST[bits] + 0.3 * sparsity**2) * 0.5 ** (epochs / 2)
     share = (1 - sparsity) * bits / 32

@@ -16,21 +16,21 @@ from autoprune.study.sampling.refinement import MOST_LOOKS, Refinement
 
 CODED_LATER: dict[str, Any] = {
     "prune": {"method": {"dims": {"sparsity": {"float": [0.1, 0.9], "step": 0.1}}}, "epochs": {"any_of": [0, 4]}},
-    "encode": {"quantize": {"bits": {"any_of": [8, 4, 2]}}},
+    "encode": {"method": {"choose": {"none": {}, "quantize": {"bits": {"any_of": [8, 4, 2]}}}}},
 }
 """A space in which codes follow the training."""
 
 
-def recipe(sparsity: float, bits: int, epochs: int = 4) -> dict[str, Any]:
+def recipe(sparsity: float, epochs: int = 4, **coded: Any) -> dict[str, Any]:
     prune = {"method": {"dims": {"sparsity": sparsity}}, "epochs": epochs}
-    return {"prune": prune, "encode": {"quantize": {"bits": bits}}}
+    return {"prune": prune, "encode": {"method": coded}}
 
 
 def trained(folder: Path, evaluator: MadeUp, space: dict[str, Any] = CODED_LATER) -> tuple[Refinement, Lookout]:
-    """Three cuts that were trained and have 8 bits, and one that was not."""
+    """Cuts that were trained, of which one is coded, and a coded one that was not trained."""
     taken = lookout(folder / "looks.jsonl", evaluator=evaluator)
-    taken.take([recipe(0.5, 8), recipe(0.3, 8), recipe(0.1, 8)], epochs=4, until=NEVER)
-    taken.take([recipe(0.2, 8, 0)], until=NEVER)
+    taken.take([recipe(0.5, quantize={"bits": 8}), recipe(0.3, none={}), recipe(0.1, none={})], epochs=4, until=NEVER)
+    taken.take([recipe(0.2, 0, quantize={"bits": 8})], until=NEVER)
     return Refinement(Choices(Space(space), base={"dim": 16}), taken, seed=0), taken
 
 
@@ -43,7 +43,7 @@ def test_what_was_trained_is_coded_otherwise_and_not_trained_again(tmp_path: Pat
     assert 0 < len(evaluator.asked) <= MOST_LOOKS
     assert {one.epochs for one in evaluator.asked} == {4}
     assert {one.recipe["prune"]["method"]["dims"]["sparsity"] for one in evaluator.asked} <= {0.1, 0.3, 0.5}
-    bits = {look.recipe["encode"]["quantize"]["bits"] for look in taken.promises.front()}
+    bits = {look.recipe["encode"]["method"]["quantize"]["bits"] for look in taken.promises.front() if look.epochs}
     assert 4 in bits, "which loses little after training"
 
 
