@@ -90,9 +90,9 @@ class Refinement:
         paths = tuple(domain.path for domain in later)
         if paths not in self._neighbours:
             self._neighbours[paths] = Neighbours(later, seed=self._seed)
-        return self._neighbours[paths].of(
-            [{**values, **{path: theirs[path] for path in paths}} for _, theirs in around]
-        )
+        idle = {domain.path: self._draw.choice(domain.listed() or domain.ends()) for domain in later}
+        coded = [{path: theirs.get(path, idle[path]) for path in paths} for _, theirs in around]
+        return self._neighbours[paths].of([{**values, **one} for one in coded])
 
     def _parents(self) -> list[tuple[Look, Values]]:
         """What was trained to the end and stands on the front, the smallest first, and what decides it."""
