@@ -22,7 +22,7 @@ from autoprune.study.sampling.sampler import Values
 BATCH = 10
 """Looks that are asked for together; more for a large cluster, see `Lookout.together`."""
 
-FEWEST = 6
+FEWEST = 20
 """Batches in any case …"""
 
 EFFORT = 1 / 2
