@@ -61,6 +61,11 @@ class Promises:
                 missed = max(self._violations(found).values(), default=0.0)
                 self._found[look.key, look.epochs] = look, found, missed
 
+    @property
+    def looks(self) -> list[Look]:
+        """Those that were taken in, in their order."""
+        return [look for look, _, _ in self._found.values()]
+
     def readings(self, look: Look) -> Readings:
         """What a look read, as readings of a measurement are."""
         known = self._found.get((look.key, look.epochs))
@@ -94,14 +99,22 @@ class Promises:
         faint = {item.key for item, _, _ in self._items if item.reading == "worst_slice" or "." in item.reading}
         return [item.text for item, _, _ in self._items if item.key not in faint and violations[item.key] > by]
 
-    def front(self, *, wanted: Callable[[Look], bool] = lambda look: True, slack: float = 0.0) -> list[Look]:
+    def front(
+        self,
+        *,
+        among: Collection[Look] | None = None,
+        wanted: Callable[[Look], bool] = lambda look: True,
+        slack: float = 0.0,
+    ) -> list[Look]:
         """The feasible looks that no other feasible one beats, by their values; the dense model's is left out.
 
         Args:
+            among: the looks in question, which were taken in; None: all.
             wanted: whether a look counts at all.
             slack: a requirement that is missed by no larger share counts as met.
         """
-        held = [(look, found) for look, found, missed in self._found.values() if missed <= slack and wanted(look)]
+        asked = self._found.values() if among is None else [self._found[look.key, look.epochs] for look in among]
+        held = [(look, found) for look, found, missed in asked if missed <= slack and wanted(look)]
         points = [[found[OBJECTIVES[name][0]].ratio for name in self.objectives] for _, found in held]
         best = nondominated(points, maximise=[OBJECTIVES[name][1] for name in self.objectives])
         return [held[at][0] for at in best if held[at][0].number]
@@ -128,6 +141,10 @@ class Promises:
         """How much the front of looks covers; see `autoprune.fronts.pareto.hypervolume`."""
         held = [found for _, found, missed in self._found.values() if missed <= 0]
         return hypervolume(held, self.objectives, floor=self.floor)
+
+    def covered(self, front: Collection[Look]) -> float:
+        """How much feasible looks cover by themselves."""
+        return hypervolume([self.readings(look) for look in front], self.objectives, floor=self.floor)
 
     def beaten(self, look: Look, by: Collection[Look], *, hope: float = 0.0) -> bool:
         """Whether one of others costs no more, and is better by more than two standard errors of the difference.

@@ -7,7 +7,7 @@ by coarse codes, or less. So neighbours are asked for of what was found, of thei
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from autoprune.deadline import Deadline
 from autoprune.recipes.recipe import digest
@@ -17,6 +17,7 @@ from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.growth import Growth
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.neighbours import NEAR, Neighbours
+from autoprune.study.sampling.niches import Found, Niches
 from autoprune.study.sampling.sampler import Values
 
 BATCH = 10
@@ -50,6 +51,7 @@ class Refinement:
     def __init__(self, choices: Choices, lookout: Lookout, *, seed: int) -> None:
         self._choices, self._lookout = choices, lookout
         self._seed, self._draw = seed, random.Random(seed)
+        self._niches = Niches(choices.cuts, lookout.promises, seed=seed)
         self._neighbours: dict[tuple[str, ...], Neighbours] = {}  # by what they may differ in
         self._asked: set[str] = set()  # digests of recipes
         self.done = False
@@ -57,23 +59,32 @@ class Refinement:
     def run(self, *, until: Deadline) -> None:
         """Looks until nothing new is found, or the time is over."""
         growth, size = Growth(), self._lookout.together(BATCH, most=MOST_LOOKS)
+        self._add(self._lookout.promises.looks)
         while until.left > 0 and len(self._asked) < MOST_LOOKS and not self._still(growth):
             near = self._near(size)
             if not near:
                 break
-            self._lookout.take([recipe for recipe, _ in near], epochs=[most for _, most in near], until=until)
+            self._add(self._lookout.take([one for one, _ in near], epochs=[most for _, most in near], until=until))
             growth.add(self._lookout.promises.hypervolume)
         self.done = until.left > 0
+
+    def _add(self, looks: Iterable[Look | None]) -> None:
+        """Takes in what was trained to the end, and has stages after that."""
+        for look in looks:
+            if look and look.epochs and look.done and self._choices.after_training(look.recipe):
+                values = self._choices.values(look.recipe)
+                if values is not None:
+                    self._niches.add(look, values)
 
     def _still(self, growth: Growth) -> bool:
         taken = len(growth.volumes)
         return taken >= FEWEST and growth.stands_still(round(EFFORT * taken))
 
     def _near(self, count: int) -> list[tuple[Recipe, int]]:
-        """New neighbours of what stands on the front, and their epochs; fewer where few are new."""
-        parents = self._parents()
+        """New neighbours of what was found, and their epochs; fewer where few are new."""
         near: list[tuple[Recipe, int]] = []
-        for _ in range(TRIES * count if parents else 0):
+        for _ in range(TRIES * count if self._niches.front else 0):
+            parents = self._niches.drawn()
             at = self._draw.randrange(len(parents))
             look, values = parents[at]
             recipe = self._choices.recipe(self._neighbour(look, values, parents[max(0, at - NEAR) : at + NEAR + 1]))
@@ -84,7 +95,7 @@ class Refinement:
                 break
         return near
 
-    def _neighbour(self, look: Look, values: Values, around: Sequence[tuple[Look, Values]]) -> Values:
+    def _neighbour(self, look: Look, values: Values, around: Sequence[Found]) -> Values:
         """Values of the same training, followed by what is near to that of others beside it on the front."""
         later = self._choices.after_training(look.recipe)
         paths = tuple(domain.path for domain in later)
@@ -93,11 +104,3 @@ class Refinement:
         idle = {domain.path: self._draw.choice(domain.listed() or domain.ends()) for domain in later}
         coded = [{path: theirs.get(path, idle[path]) for path in paths} for _, theirs in around]
         return self._neighbours[paths].of([{**values, **one} for one in coded])
-
-    def _parents(self) -> list[tuple[Look, Values]]:
-        """What was trained to the end and stands on the front, the smallest first, and what decides it."""
-        front = self._lookout.promises.front(wanted=lambda look: look.done)
-        trained = [look for look in front if look.epochs and self._choices.after_training(look.recipe)]
-        decided = [(look, self._choices.values(look.recipe)) for look in trained]
-        found = [(look, values) for look, values in decided if values is not None]
-        return sorted(found, key=lambda pair: pair[0].size_bytes)

@@ -16,6 +16,7 @@ from autoprune.study.sampling.dispatcher import Batch
 from autoprune.study.sampling.growth import Growth
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.neighbours import Neighbours
+from autoprune.study.sampling.niches import Niches
 from autoprune.study.sampling.sampler import RANDOM, TPE, Sampler, Values
 
 BATCH = 10
@@ -91,6 +92,7 @@ class Scan:
         self._asked: set[str] = set()  # digests of recipes
         self._digests: dict[tuple[tuple[str, Any], ...], str] = {}  # by values: neighbours are drawn again and again
         self._taken: dict[str, Values] = {}  # what decides the looks of this scan, by their keys
+        self._niches = Niches(choices.cuts, lookout.promises, seed=seed)
         self._growth = Growth()
         self._left = most  # looks that may still be asked for
         together = lookout.together(BATCH, most=most)
@@ -124,7 +126,7 @@ class Scan:
             if not self.done and self._grid is None:
                 self._search([], self._left, modelled=0, until=until)
             return
-        front, self.done = self._lookout.promises.thinned(self._front, CARRIED), False
+        front, self.done = self._lookout.promises.thinned([look for look, _ in self._niches.front], CARRIED), False
         others = range(len(self._bases), len(self._bases) + len(bases))
         self._bases = [*self._bases, *bases]
         self._domains = [*self._choices.cuts, dataclasses.replace(BASE, high=len(self._bases) - 1)]
@@ -174,25 +176,17 @@ class Scan:
         return self._choices.grid(min(SMALL, self._most))
 
     @property
-    def _front(self) -> list[Look]:
-        """Of this scan's looks, the largest last."""
-        front = self._lookout.promises.front(wanted=lambda look: look.key in self._taken and not look.epochs)
-        return sorted(front, key=lambda look: look.size_bytes)
-
-    @property
     def _untouched(self) -> Values:
         """What decides the dense model itself, with something for what is idle then."""
         said = self._choices.values({}) or {}
         return {domain.path: said.get(domain.path, domain.ends()[0]) for domain in self._choices.cuts}
 
     @property
-    def _parents(self) -> list[Look]:
-        """What neighbours are drawn of, the largest last: the front; where nothing holds, what misses by least."""
-        if front := self._front:
-            return front
+    def _nearest(self) -> list[Values]:
+        """Of what misses the requirements by least, the largest last."""
         nearest = self._lookout.promises.nearest()
         mine = [look for look in nearest if look.key in self._taken and not look.epochs][:CARRIED]
-        return sorted(mine, key=lambda look: look.size_bytes)
+        return [self._taken[look.key] for look in sorted(mine, key=lambda look: look.size_bytes)]
 
     def _sampler(self, kind: str) -> Sampler:
         objectives = len(self._lookout.promises.objectives)
@@ -200,11 +194,13 @@ class Scan:
         return Sampler(self._domains, objectives=objectives, kind=kind, seed=self._seed)
 
     def _near(self, neighbours: Neighbours, count: int) -> list[Values]:
-        """Neighbours of the front that were not asked for; fewer where few are new."""
-        parents = [] if self._drawn or not count else [self._taken[look.key] for look in self._parents]
+        """Neighbours of the front, or of the nearest where nothing holds, that were not asked for; at most so many."""
+        nearest = [] if self._niches.front else self._nearest
+        if self._drawn or not count or not (nearest or self._niches.front):
+            return []
         near: list[Values] = []
-        for _ in range(TRIES * count if parents else 0):
-            values = neighbours.of(parents)
+        for _ in range(TRIES * count):
+            values = neighbours.of(nearest or [values for _, values in self._niches.drawn()])
             drawn = tuple(sorted(values.items()))
             if drawn not in self._digests:
                 self._digests[drawn] = digest(self._recipe(values))
@@ -228,8 +224,10 @@ class Scan:
 
     def _wait(self, values: Sequence[Values], batch: Batch) -> list[Look | None]:
         looks = self._lookout.wait(batch)
-        known = ((look.key, one) for look, one in zip(looks, values, strict=True) if look is not None)
-        self._taken |= {key: {BASE.path: 0, **one} for key, one in known}
+        for look, one in zip(looks, values, strict=True):
+            if look is not None and look.key not in self._taken:
+                self._taken[look.key] = {BASE.path: 0, **one}
+                self._niches.add(look, self._taken[look.key])
         return looks
 
     @property

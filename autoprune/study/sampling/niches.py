@@ -1,0 +1,71 @@
+"""Niches: what was found, apart by the alternatives of the space that it chose.
+
+An alternative that is ahead early fills the front. If only the front had neighbours, little more would be heard of the
+others, though they may be better where they are tuned as well. So neighbours are also drawn of the front that an
+alternative has by itself, the more often the more of the whole front it covers (niching; Mahfoud 1995, "Niching Methods
+for Genetic Algorithms").
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from autoprune.fronts.promises import Promises
+from autoprune.recipes.space import Domain
+from autoprune.record.looks import Look
+from autoprune.study.sampling.sampler import Values
+
+Found = tuple[Look, Values]
+"""A look, and what decides its recipe."""
+
+WHOLE = 0.5
+"""Of the neighbours, those of the whole front."""
+
+SHARPNESS = 4
+"""To what power it counts how much of the whole front an alternative covers."""
+
+
+class Niches:
+    """The front of some looks, and that of each alternative.
+
+    Args:
+        domains: what is open.
+        promises: holds looks to the requirements.
+        seed: of everything that is drawn.
+    """
+
+    def __init__(self, domains: Sequence[Domain], promises: Promises, *, seed: int) -> None:
+        self._paths = [domain.path for domain in domains if domain.kind == "choose"]
+        self._promises, self._draw = promises, random.Random(seed)
+        self._fronts: dict[tuple[str, ...], list[Found]] = {(): []}  # by path and alternative; () is the whole one
+        self._covered: list[float] = []  # of it, by alternative; empty where it is not known
+
+    def add(self, look: Look, values: Values) -> None:
+        """Takes in a look."""
+        if look.failed:
+            return
+        self._covered = []
+        for niche in [(), *((path, values[path]) for path in self._paths if path in values)]:
+            among = {
+                (one.key, one.epochs): (one, theirs) for one, theirs in [*self._fronts.get(niche, []), (look, values)]
+            }
+            best = self._promises.front(among=[one for one, _ in among.values()])
+            found = [among[one.key, one.epochs] for one in best]
+            self._fronts[niche] = sorted(found, key=lambda pair: pair[0].size_bytes)
+
+    @property
+    def front(self) -> list[Found]:
+        """That of all of them, the smallest first."""
+        return self._fronts[()]
+
+    def drawn(self) -> list[Found]:
+        """The whole front, or that of an alternative; the smallest first."""
+        niches = [front for niche, front in self._fronts.items() if niche]
+        if not niches or self._draw.random() < WHOLE:
+            return self.front
+        if not self._covered:
+            self._covered = [self._promises.covered([look for look, _ in front]) for front in niches]
+        if not any(self._covered):
+            return self.front
+        return self._draw.choices(niches, [covered**SHARPNESS for covered in self._covered])[0]
