@@ -19,11 +19,14 @@ from autoprune.study.sampling.sampler import Values
 Found = tuple[Look, Values]
 """A look, and what decides its recipe."""
 
+Niche = tuple[str, ...]
+"""A choice, by its path, and an alternative; nothing: all that was found."""
+
 WHOLE = 0.5
 """Of the neighbours, those of the whole front."""
 
-SHARPNESS = 4
-"""To what power it counts how much of the whole front an alternative covers."""
+SHARPNESS = 2
+"""To what power it counts how much of the whole front an alternative covers, among those of one choice."""
 
 
 class Niches:
@@ -38,14 +41,13 @@ class Niches:
     def __init__(self, domains: Sequence[Domain], promises: Promises, *, seed: int) -> None:
         self._paths = [domain.path for domain in domains if domain.kind == "choose"]
         self._promises, self._draw = promises, random.Random(seed)
-        self._fronts: dict[tuple[str, ...], list[Found]] = {(): []}  # by path and alternative; () is the whole one
-        self._covered: list[float] = []  # of it, by alternative; empty where it is not known
+        self._fronts: dict[Niche, list[Found]] = {(): []}
+        self._covered: dict[Niche, float] = {}  # what is known of them
 
     def add(self, look: Look, values: Values) -> None:
         """Takes in a look."""
         if look.failed:
             return
-        self._covered = []
         for niche in [(), *((path, values[path]) for path in self._paths if path in values)]:
             among = {
                 (one.key, one.epochs): (one, theirs) for one, theirs in [*self._fronts.get(niche, []), (look, values)]
@@ -53,6 +55,7 @@ class Niches:
             best = self._promises.front(among=[one for one, _ in among.values()])
             found = [among[one.key, one.epochs] for one in best]
             self._fronts[niche] = sorted(found, key=lambda pair: pair[0].size_bytes)
+            self._covered.pop(niche, None)
 
     @property
     def front(self) -> list[Found]:
@@ -61,11 +64,14 @@ class Niches:
 
     def drawn(self) -> list[Found]:
         """The whole front, or that of an alternative; the smallest first."""
-        niches = [front for niche, front in self._fronts.items() if niche]
-        if not niches or self._draw.random() < WHOLE:
+        if not self._paths or self._draw.random() < WHOLE:
             return self.front
-        if not self._covered:
-            self._covered = [self._promises.covered([look for look, _ in front]) for front in niches]
-        if not any(self._covered):
-            return self.front
-        return self._draw.choices(niches, [covered**SHARPNESS for covered in self._covered])[0]
+        path = self._draw.choice(self._paths)
+        niches = [niche for niche in self._fronts if niche and niche[0] == path]
+        covered = [self._covers(niche) ** SHARPNESS for niche in niches]
+        return self._fronts[self._draw.choices(niches, covered)[0]] if any(covered) else self.front
+
+    def _covers(self, niche: Niche) -> float:
+        if niche not in self._covered:
+            self._covered[niche] = self._promises.covered([look for look, _ in self._fronts[niche]])
+        return self._covered[niche]
