@@ -33,7 +33,7 @@ SEARCH = [
     "presets=none",
     *("space.base.dim=16", "~space.prune.method", "space.prune.rows.importance=frequency"),
     *("space.prune.epochs=0", "space.encode.epochs=0"),  # few corners to build
-    *("space.encode.method.choose.quantize.bits.user=8", "~space.encode.method.choose.mixed"),
+    "space.encode.method.choose.quantize.bits.user=8",
     "study.latency_seconds=0.001",
     "study.objectives=[quality,size]",
     "requirements=none",
