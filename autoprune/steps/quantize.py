@@ -118,6 +118,9 @@ class Coded(Step):
         """How codes are made, in words, where it is not the usual way."""
         return f" {self.levels}" * (self.levels != EVEN) + ", entropy-coded" * self.entropy
 
+    def _said(self, width: float) -> str:
+        return f"{width} bits in the mean" if self.is_rate(width) else f"{width} bit{'s' * (width != 1)}"
+
     def learner(self, bits: float, *, search: bool = True) -> Learner:
         """How rows are coded, where they are when a stage ends."""
         if self.levels == NORMAL and bits <= SPREAD_BITS:
@@ -193,9 +196,9 @@ class Quantize(Coded):
 
     def summary(self) -> str:
         if isinstance(self.bits, Mapping):
-            words = ", ".join(f"{name} {_bits(width)}" for name, width in self.parameters()["bits"].items())
+            words = ", ".join(f"{name} {self._said(width)}" for name, width in self.parameters()["bits"].items())
         else:
-            words = _bits(self.bits)
+            words = self._said(self.bits)
         return words + self.manner + ", by frequency" * bool(self._powers()) + ", compensated" * self.compensate
 
     def check(self, model: Model) -> None:
@@ -332,7 +335,7 @@ class Mixed(Coded):
     tail_bits: float = 4
 
     def summary(self) -> str:
-        return f"{100 * self.head:.4g}% of rows {_bits(self.head_bits)}, others {self.tail_bits}{self.manner}"
+        return f"{100 * self.head:.4g}% of rows {self._said(self.head_bits)}, others {self.tail_bits}{self.manner}"
 
     def check(self, model: Model) -> None:
         check_lookups(model)
@@ -368,7 +371,3 @@ def check_width(width: object, path: tuple[str, ...], widths: tuple[float, ...])
     if width not in widths or type(width) is not type(widths[widths.index(width)]):
         way = f"; {TERNARY} bits take levels=normal" * (width == TERNARY)
         raise RecipeError(path, f"one of {', '.join(map(str, widths))} must be given, but got {width!r}{way}.")
-
-
-def _bits(width: float) -> str:
-    return f"{width} bits in the mean" if is_rate(width) else f"{width} bit{'s' * (width != 1)}"
