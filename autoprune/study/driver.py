@@ -337,6 +337,7 @@ class Driver:
             random=self.config.sampler == RANDOM,
             seed=self._definition.seed,
             most=self.config.trials,
+            starts=self._presets.values(),
             scanned=self.config.looks != 0,
         )
         rungs.run(until=self._budget.share(TRAINED, but=TRAINED * making), tell=self._telling.trained)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
+from typing import Any
 
 from autoprune.deadline import Deadline
 from autoprune.fronts.pareto import nondominated
@@ -75,6 +76,8 @@ class Rungs:
         random: whether values are drawn, and nothing is learned.
         seed: of everything that is drawn.
         most: recipes that are asked for; None: until training finds no more, at most `MOST_TRIALS`.
+        starts: keys of presets: what a good engineer would cut is trained in any case, if it was looked at. It may
+            stand behind the front, for training mends most where most is gone.
         scanned: whether it begins from what a scan found; without a scan it asks for everything that is open.
     """
 
@@ -87,9 +90,10 @@ class Rungs:
         random: bool,
         seed: int,
         most: int | None = None,
+        starts: Collection[str] = (),
         scanned: bool = True,
     ) -> None:
-        self._choices, self._lookout, self._epochs = choices, lookout, epochs
+        self._choices, self._lookout, self._epochs, self._starts = choices, lookout, epochs, starts
         self._random, self._seed, self._scanned = random, seed, scanned
         self.most, self._whole = (MOST_TRIALS, False) if most is None else (most, True)
         self.trials = 0
@@ -112,6 +116,9 @@ class Rungs:
         size, at_once = (cohort // PARTS, UNDER_WAY) if many else (cohort, 1)
         kind = RANDOM if self._random or many else TPE
         sampler = Sampler(domains, objectives=len(promises.objectives), kind=kind, seed=self._seed)
+        for at, cut in enumerate(cuts):
+            if cut.key in self._starts and not self._random:
+                sampler.propose({CUT.path: at, **{domain.path: _middle(domain) for domain in self._choices.training}})
         asked_before: set[str] = set()
         under_way: deque[tuple[Race, Batch]] = deque()
         while True:
@@ -147,9 +154,15 @@ class Rungs:
         if not self._scanned:
             return []
         promises = self._lookout.promises
-        found = promises.front(wanted=lambda look: not look.epochs, slack=SLACK)
-        found = [look for look in found if self._choices.values(look.recipe) is not None]
-        return sorted(promises.thinned(found, CUTS), key=lambda look: -look.size_bytes)
+        found = promises.front(wanted=self._is_cut, slack=SLACK)
+        hopeful = [look for look in promises.looks if look.key in self._starts and self._is_cut(look)]
+        starts = [look for look in hopeful if not promises.far_missed(look, by=SLACK)]
+        cuts = {look.key: look for look in [*promises.thinned(found, CUTS), *starts]}
+        return sorted(cuts.values(), key=lambda look: -look.size_bytes)
+
+    def _is_cut(self, look: Look) -> bool:
+        """Whether it was not trained, and lies within the space."""
+        return not look.epochs and self._choices.values(look.recipe) is not None
 
     def _domains(self, cuts: Sequence[Look]) -> list[Domain]:
         """What is asked for: where on the scan's front, and how it is trained; without a scan, everything."""
@@ -227,6 +240,12 @@ class Rungs:
                 found[digest(recipe)] = recipe
             related += [(recipe, look.of_epochs) for recipe in _spread(list(found.values()), RELATIVES)]
         return related
+
+
+def _middle(domain: Domain) -> Any:
+    """Neither the least nor the most of it, where it has more."""
+    values = domain.listed() or domain.ends()
+    return values[len(values) // 2]
 
 
 def _spread(recipes: Sequence[Recipe], count: int) -> list[Recipe]:
