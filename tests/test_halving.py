@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def trained(
     most: int | None = None,
     seed: int = 0,
     random: bool = False,
+    starts: Collection[str] = (),
     scanned: bool = True,
     until: Deadline = NEVER,
 ) -> Rungs:
@@ -66,6 +67,7 @@ def trained(
         random=random,
         seed=seed,
         most=most,
+        starts=starts,
         scanned=scanned,
     )
     rungs.run(until=until)
@@ -105,6 +107,23 @@ def test_recipes_are_begun_together_and_half_of_them_goes_on(tmp_path: Path) -> 
         assert ladder[2:] in ([], [(epochs, epochs)])
     on = sum(len(ladder) == 3 for ladder in raced)
     assert 0 < on < len(raced)
+
+
+def test_a_preset_behind_the_front_is_trained_before_all_others(tmp_path: Path) -> None:
+    behind = {"prune": {"method": {"dims": {"sparsity": 0.44}}}, "encode": {"quantize": {"bits": 8}, "epochs": 0}}
+    beyond = {"prune": {"method": {"dims": {"sparsity": 0.9}}}, "encode": {"quantize": {"bits": 2}, "epochs": 0}}
+    keys, first = [planned(recipe).key for recipe in (behind, beyond)], []
+    for starts in (keys, ()):
+        evaluator = MadeUp()
+        taken = lookout(
+            tmp_path / f"looks{len(starts)}", evaluator=evaluator, requirements={"quality": {"drop": "20%"}}
+        )
+        trained(taken, cuts=[*SCANNED, behind, beyond], starts=starts, most=1)
+        asked = [one.recipe for one in evaluator.asked if planned(one.recipe).epochs]
+        first.append(asked[0]["prune"]["method"]["dims"]["sparsity"])
+        assert all(recipe["prune"]["method"]["dims"]["sparsity"] != 0.9 for recipe in asked), "it misses by far"
+    assert first[0] == 0.44
+    assert first[1] != 0.44
 
 
 def test_who_goes_on_is_best_by_front_rank(tmp_path: Path) -> None:
