@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import io
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ from autoprune.study.budget import Budget
 from autoprune.study.executors.executor import Executor, FreshProcess, Serial
 from autoprune.study.job import run_study
 from autoprune.study.progress.progress import Expected, Progress, Watching
-from autoprune.study.sampling import finds, scan
+from autoprune.study.sampling import finds, refinement, scan
 from autoprune.views.terminal import print_front
 
 MADE = 3
@@ -51,6 +52,7 @@ def _few_are_made() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "MADE", MADE)
         patch.setattr(driver, "MADE_FIRST", 2)
+        patch.setattr(refinement, "FEWEST", 2)
         patch.setattr(scan, "ALONE", 10)
         yield
 
@@ -123,6 +125,24 @@ def test_a_search_with_training_trains_what_the_scan_found(trained: Record) -> N
     made = [point.candidate for point in trained.points if point.candidate.name == "trial"]
     assert MADE < len(made) <= MADE + 2
     assert len({candidate.key for candidate in made}) == len(made)
+
+
+def test_what_is_never_trained_is_made_once(planted: Path, tmp_path: Path) -> None:
+    record = search(planted, tmp_path, Serial(), "study.trials=6")
+    assert [point.candidate.name for point in record.points].count("trial") == MADE
+
+
+@pytest.mark.parametrize("settings", [(), ("study.sampler=random",), ("study.looks=0",)], ids=" ".join)
+def test_what_was_trained_is_coded_otherwise(settings: tuple[str, ...], planted: Path, tmp_path: Path) -> None:
+    prune = {**SPACE["prune"], "epochs": {"any_of": [0, 1]}}
+    space = {**SPACE, "prune": prune, "encode": {"quantize": {"bits": {"any_of": [8, 4, 3, 2]}}}}
+    stages: list[str] = []
+    watch = Watching(report=lambda progress: stages.append(progress.stage))
+    record = search(planted, tmp_path, Serial(), "study.trials=4", *settings, space=space, watch=watch)
+    assert ("refinement" in stages) == (not settings)
+    trained = [look for look in Looks(record.folder / LOOKS).found.values() if look.of_epochs]
+    trainings = {json.dumps(look.recipe["prune"]) for look in trained}
+    assert 0 < len(trainings) <= 4, "no training was added"
 
 
 @pytest.mark.parametrize("kind", ["serial", "trained"])
@@ -257,7 +277,7 @@ def test_progress_tells_of_every_candidate(planted: Path, tmp_path: Path) -> Non
     search(planted, tmp_path, None, "study.trials=6", space=TRAINED, watch=watch)
     stages = [progress.stage for progress in seen]
     assert stages[0] == "baseline"
-    assert stages[-1] == "refinement"
+    assert stages[-1] == "training"
     latest: list[Candidate] = [progress.latest for progress in seen]
     assert [candidate.number for candidate in latest] == list(range(len(seen)))
     assert [progress.looks for progress in seen] == sorted(progress.looks for progress in seen)

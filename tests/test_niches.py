@@ -48,6 +48,11 @@ def test_the_order_in_which_looks_come_does_not_matter_to_fronts() -> None:
     assert there.front == back.front
 
 
+def test_what_the_dense_model_beats_is_on_no_front() -> None:
+    niches, held = told({"near": [made_look(1, 0.99, 1.05)]})
+    assert niches.front == held.front() == []
+
+
 def test_nothing_is_drawn_where_nothing_holds() -> None:
     assert told({"none": LOOKS["none"]})[0].drawn() == []
     assert Niches([], promises(), seed=0).drawn() == []

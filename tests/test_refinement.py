@@ -38,6 +38,7 @@ def test_what_was_trained_is_coded_otherwise_and_not_trained_again(tmp_path: Pat
     evaluator = MadeUp()
     refinement, taken = trained(tmp_path, evaluator)
     evaluator.asked.clear()
+    assert Choices(Space(CODED_LATER), base={"dim": 16}).recodes
     refinement.run(until=NEVER)
     assert refinement.done
     assert 0 < len(evaluator.asked) <= MOST_LOOKS
@@ -45,6 +46,14 @@ def test_what_was_trained_is_coded_otherwise_and_not_trained_again(tmp_path: Pat
     assert {one.recipe["prune"]["method"]["dims"]["sparsity"] for one in evaluator.asked} <= {0.1, 0.3, 0.5}
     found = [look.recipe["encode"]["method"] for look in taken.promises.front() if look.epochs]
     assert {"quantize": {"bits": 4}} in found, "which loses little after training"
+
+
+def test_no_more_looks_are_taken_than_were_allowed(tmp_path: Path) -> None:
+    evaluator = MadeUp()
+    _, taken = trained(tmp_path, evaluator)
+    evaluator.asked.clear()
+    Refinement(Choices(Space(CODED_LATER), base={"dim": 16}), taken, seed=0, most=3).run(until=NEVER)
+    assert 0 < len(evaluator.asked) <= 3
 
 
 def test_it_goes_on_where_it_was_killed(tmp_path: Path) -> None:
@@ -64,7 +73,9 @@ def test_nothing_is_refined_where_codes_are_trained_or_nothing_is(tmp_path: Path
     coded = {"prune": {"method": {"dims": {"sparsity": 0.5}}}, "encode": {"quantize": {"bits": 8}, "epochs": 4}}
     taken.take([coded], epochs=4, until=NEVER)
     evaluator.asked.clear()
-    refinement = Refinement(Choices(Space(TRAINED), base={"dim": 16}), taken, seed=0)
+    choices = Choices(Space(TRAINED), base={"dim": 16})
+    assert not choices.recodes
+    refinement = Refinement(choices, taken, seed=0)
     refinement.run(until=NEVER)
     assert refinement.done
     assert not evaluator.asked

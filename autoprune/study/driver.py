@@ -1,4 +1,4 @@
-"""A search, one stage after another: the baseline, the scan, the presets, training. The driver asks and archives."""
+"""A search, one stage after another: the baseline, the scan, the presets, training, refinement. The driver archives."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from autoprune.study.sampling.bases import Bases
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.finds import TIMES, Finds
 from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.refinement import MOST_LOOKS as MOST_REFINED
 from autoprune.study.sampling.refinement import Refinement
 from autoprune.study.sampling.rungs import Rungs
 from autoprune.study.sampling.sampler import RANDOM
@@ -222,10 +223,11 @@ class Driver:
         if search.scan is not None:
             if not self._dear:
                 self._widen(search, until=self._budget.share(SCANNED, before=self._scanned))
-            self._make(search.finds, MADE_FIRST if self._will_train(search) else MADE)
+            if self._will_train(search) or self.config.trials == 0:
+                self._make(search.finds, MADE_FIRST if self.config.trials != 0 else MADE)
         self._evaluate_presets(presets, search.lookout)
         if self.config.trials != 0 and not self._budget.over("training was not begun"):
-            if search.scan is not None and self._is_long(search.lookout):
+            if search.scan is not None and self._will_train(search) and self._is_long(search.lookout):
                 with self._staff.alone(), self._team.alone(MEASURING):
                     self.archive.refresh()
                     between(Record(self._definition.folder, self.archive))
@@ -323,8 +325,12 @@ class Driver:
     def _train(self, search: _Search) -> None:
         """Trains what the scan found, other dense models first; refines, makes and measures what came of it."""
         choices, lookout, scan = search.choices, search.lookout, search.scan
-        making = min(MADE * self._outlook.making + search.finds.seconds(MADE), self._budget.seconds / 2)
+        making = MADE * self._outlook.making / self._staff.slots + search.finds.seconds(MADE)
+        making = min(making, self._budget.seconds / 2)
         until = self._budget.share(1.0, but=making)
+        most = MOST_REFINED if self.config.looks is None else min(MOST_REFINED, self.config.looks)
+        refines = choices.recodes and most > 0 and self.config.sampler != RANDOM
+        part = TRAINED if refines else 1.0
         baseline = self.archive.baseline
         if self._will_train(search) or scan is None:
             self._staff.hire(baseline.seconds if baseline else 0.0)
@@ -340,12 +346,12 @@ class Driver:
             starts=self._presets.values(),
             scanned=self.config.looks != 0,
         )
-        rungs.run(until=self._budget.share(TRAINED, but=TRAINED * making), tell=self._telling.trained)
+        rungs.run(until=self._budget.share(part, but=part * making), tell=self._telling.trained)
         if not rungs.done:
             self._budget.undone.append(f"training was stopped after {rungs.trials} of at most {rungs.most} recipes")
-        if self.config.sampler != RANDOM:
+        if refines:
             self._telling.stage = "refinement"
-            refinement = Refinement(choices, lookout, seed=self._definition.seed)
+            refinement = Refinement(choices, lookout, seed=self._definition.seed, most=most)
             refinement.run(until=until)
             if not refinement.done:
                 self._budget.undone.append("what was trained was not coded in all ways that promise more")
@@ -401,7 +407,9 @@ class Driver:
 
     def _making(self, stage: str) -> int:
         """Candidates that are still to be made, about."""
-        return len(self._missing()) + MADE * (stage in ("presets", "scan"))
+        first = MADE_FIRST if self._now is not None and self._will_train(self._now) else 0
+        coming = {"scan": first + MADE, "presets": first + MADE, "training": MADE}
+        return len(self._missing()) + coming.get(stage, 0)
 
     def _missing(self) -> dict[str, str]:
         """Presets that are not measured, and their keys; without those of which nothing comes."""

@@ -38,7 +38,7 @@ class Progress:
     """How far a search is.
 
     Attributes:
-        stage: `baseline`, `presets`, `scan` or `training`.
+        stage: `baseline`, `presets`, `scan`, `training` or `refinement`.
         looks: taken so far.
         trials: recipes that were asked for to be trained.
         front: the front so far.

@@ -73,10 +73,15 @@ class Choices:
 
     def after_training(self, recipe: Mapping[str, Any]) -> list[Domain]:
         """The cuts of the stages that follow the last one that trains: what they do costs no training again."""
-        names = list(recipe)
-        trained = [name for name in names if isinstance(recipe[name], Mapping) and recipe[name].get("epochs")]
+        names, trained = list(recipe), _trained(recipe)
         later = set(names[names.index(trained[-1]) + 1 :]) if trained else set(names)
         return [domain for domain in self.cuts if _in_recipe(domain.path)[0] in later]
+
+    @property
+    def recodes(self) -> bool:
+        """Whether something is open in a stage that follows one which may train."""
+        recipes = [self.recipe(one) for one in ({}, *({domain.path: domain.ends()[-1]} for domain in self.training))]
+        return any(_trained(recipe) and self.after_training(recipe) for recipe in recipes)
 
     def _least(self, domain: Domain) -> Any:
         if domain.path in self.bases[0]:
@@ -86,6 +91,11 @@ class Choices:
         if domain.kind == "choose" and "none" in domain.options:
             return "none"
         return domain.ends()[0]
+
+
+def _trained(recipe: Mapping[str, Any]) -> list[str]:
+    """The stages that train."""
+    return [name for name, stage in recipe.items() if isinstance(stage, Mapping) and stage.get("epochs")]
 
 
 def _distance(default: Any, value: Any) -> float:

@@ -1,6 +1,6 @@
 """Neighbours of what a search has found: two of the front crossed, a few values moved a few steps.
 
-As in evolutionary search (Deb et al. 2002, "NSGA-II"), but with the whole front as parents and without generations: of
+As in evolutionary search (Deb et al. 2002, "NSGA-II"), but with a whole front as parents and without generations: of
 some hundred looks none is spent on a population.
 """
 

@@ -2,8 +2,8 @@
 
 An alternative that is ahead early fills the front. If only the front had neighbours, little more would be heard of the
 others, though they may be better where they are tuned as well. So neighbours are also drawn of the front that an
-alternative has by itself, the more often the more of the whole front it covers (niching; Mahfoud 1995, "Niching Methods
-for Genetic Algorithms").
+alternative has by itself, the more often the more that front covers (niching; Mahfoud 1995, "Niching Methods for
+Genetic Algorithms").
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WHOLE = 0.5
 """Of the neighbours, those of the whole front."""
 
 SHARPNESS = 2
-"""To what power it counts how much of the whole front an alternative covers, among those of one choice."""
+"""To what power it counts how much an alternative covers, among those of one choice."""
 
 
 class Niches:
@@ -52,7 +52,7 @@ class Niches:
             among = {
                 (one.key, one.epochs): (one, theirs) for one, theirs in [*self._fronts.get(niche, []), (look, values)]
             }
-            best = self._promises.front(among=[one for one, _ in among.values()])
+            best = self._promises.front(among=[self._promises.dense, *(one for one, _ in among.values())])
             found = [among[one.key, one.epochs] for one in best]
             self._fronts[niche] = sorted(found, key=lambda pair: pair[0].size_bytes)
             self._covered.pop(niche, None)

@@ -1,4 +1,4 @@
-"""Refinement: what was trained and stands on the front is coded otherwise, which costs a look and no training.
+"""Refinement: what was trained is coded otherwise, which costs a look, and no training while its checkpoint is kept.
 
 What pays after training is not what paid before: a model that learned to do without most of its rows has more to lose
 by coarse codes, or less. So neighbours are asked for of what was found, of their stages after the last that trains.
@@ -43,30 +43,33 @@ class Refinement:
         choices: what is open.
         lookout: takes the looks, and knows those of training.
         seed: of everything that is drawn.
+        most: looks, at most.
 
     Attributes:
         done: whether it has come to its end.
     """
 
-    def __init__(self, choices: Choices, lookout: Lookout, *, seed: int) -> None:
+    def __init__(self, choices: Choices, lookout: Lookout, *, seed: int, most: int = MOST_LOOKS) -> None:
         self._choices, self._lookout = choices, lookout
         self._seed, self._draw = seed, random.Random(seed)
         self._niches = Niches(choices.cuts, lookout.promises, seed=seed)
         self._neighbours: dict[tuple[str, ...], Neighbours] = {}  # by what they may differ in
-        self._asked: set[str] = set()  # digests of recipes
+        self._known: set[str] = set()  # digests of recipes
+        self._left = most
         self.done = False
 
     def run(self, *, until: Deadline) -> None:
         """Looks until nothing new is found, or the time is over."""
         growth, size = Growth(), self._lookout.together(BATCH, most=MOST_LOOKS)
         self._add(self._lookout.promises.looks)
-        while until.left > 0 and len(self._asked) < MOST_LOOKS and not self._still(growth):
-            near = self._near(size)
+        while until.left > 0 and not self._still(growth):
+            near = self._near(min(size, self._left))
             if not near:
                 break
+            self._left -= len(near)
             self._add(self._lookout.take([one for one, _ in near], epochs=[most for _, most in near], until=until))
             growth.add(self._lookout.promises.hypervolume)
-        self.done = until.left > 0
+        self.done = until.left > 0 or not self._niches.front
 
     def _add(self, looks: Iterable[Look | None]) -> None:
         """Takes in what was trained to the end, and has stages after that."""
@@ -74,6 +77,7 @@ class Refinement:
             if look and look.epochs and look.done and self._choices.after_training(look.recipe):
                 values = self._choices.values(look.recipe)
                 if values is not None:
+                    self._known.add(digest(self._choices.recipe(values)))
                     self._niches.add(look, values)
 
     def _still(self, growth: Growth) -> bool:
@@ -88,8 +92,8 @@ class Refinement:
             at = self._draw.randrange(len(parents))
             look, values = parents[at]
             recipe = self._choices.recipe(self._neighbour(look, values, parents[max(0, at - NEAR) : at + NEAR + 1]))
-            if (name := digest(recipe)) not in self._asked:
-                self._asked.add(name)
+            if (name := digest(recipe)) not in self._known:
+                self._known.add(name)
                 near.append((recipe, look.of_epochs))
             if len(near) == count:
                 break

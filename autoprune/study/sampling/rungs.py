@@ -243,7 +243,7 @@ class Rungs:
 
 
 def _middle(domain: Domain) -> Any:
-    """Neither the least nor the most of it, where it has more."""
+    """Neither the least nor the most of it, where it has more values than these."""
     values = domain.listed() or domain.ends()
     return values[len(values) // 2]
 
