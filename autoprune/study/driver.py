@@ -302,13 +302,14 @@ class Driver:
             return
         if not search.choices.cuts:
             self._watch.note("There is nothing to scan: all that the space leaves open is a matter of training.")
-        lookout.take(starts, until=until)  # which tells how long a look takes
+        lookout.take(starts[:1], until=until)  # which tells how long a look takes
         grid = search.choices.grid(SMALL)
         self._telling.looks_in_all = min(self.config.looks or EXPECTED_LOOKS, math.inf if grid is None else len(grid))
         self._staff.hire(self._telling.coming(lookout))
         others = search.bases
         if others is not None:
             others.begin(until=self._budget.share(1.0))
+        lookout.take(starts, until=until)
         soon = others is not None and others.coming and not self._dear
         scan.run(starts, until=until, joined=soon)
         self._telling.looking = 0.0
