@@ -306,10 +306,10 @@ class Driver:
         grid = search.choices.grid(SMALL)
         self._telling.looks_in_all = min(self.config.looks or EXPECTED_LOOKS, math.inf if grid is None else len(grid))
         self._staff.hire(self._telling.coming(lookout))
+        lookout.take(starts, until=until)
         others = search.bases
         if others is not None:
             others.begin(until=self._budget.share(1.0))
-        lookout.take(starts, until=until)
         soon = others is not None and others.coming and not self._dear
         scan.run(starts, until=until, joined=soon)
         self._telling.looking = 0.0
