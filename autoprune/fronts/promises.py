@@ -139,8 +139,7 @@ class Promises:
     @property
     def hypervolume(self) -> float:
         """How much the front of looks covers; see `autoprune.fronts.pareto.hypervolume`."""
-        held = [found for _, found, missed in self._found.values() if missed <= 0]
-        return hypervolume(held, self.objectives, floor=self.floor)
+        return self.covered([look for look, _, missed in self._found.values() if missed <= 0])
 
     def covered(self, front: Collection[Look]) -> float:
         """How much feasible looks cover by themselves."""
