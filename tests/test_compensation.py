@@ -19,8 +19,8 @@ from autoprune.models.table import Linear, Table
 from autoprune.packing.codes import RowCodes, best_shares, quantize_rows
 from autoprune.packing.compensated import compensated
 from autoprune.packing.rated import RATES
-from autoprune.steps import compensation
-from autoprune.steps.compensation import compensate, felt
+from autoprune.steps import compensation, sharing
+from autoprune.steps.compensation import felt
 from autoprune.steps.quantize import Quantize
 from autoprune.steps.sharing import CALIBRATION as WATCHED
 from autoprune.steps.sharing import PROBE, rounding_effects, share_out
@@ -189,20 +189,27 @@ def test_no_other_rates_of_the_same_mean_do_less() -> None:
         assert (effects @ 4.0**-shared) <= (4.0**-others @ effects).min(initial=np.inf) * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("fitted", [True, False])
-def test_effects_are_those_of_one_map_with_codes(model: Encoder, fitted: bool) -> None:
-    context, names = Context(calibration=CALIBRATION), ["query_0", "down_2", "up_3"]
-    effects = rounding_effects(model, names, CALIBRATION[:WATCHED], context, compensated=fitted)
+def test_effects_are_how_far_vectors_move_by_errors_as_large_as_those_of_codes(
+    model: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against errors of one map alone, each of a sign of its own, made small: a mean over many draws of signs."""
+    monkeypatch.setattr(sharing, "DIRECTIONS", 100)
+    names, small = ["query_0", "down_2", "up_3"], 0.1
+    inputs = CALIBRATION[:WATCHED]
+    effects = rounding_effects(model, names, inputs, Context(calibration=inputs))
+    draw = torch.Generator().manual_seed(0)
     for name in names:
-        alone = model.own()
-        mine = alone.tables[name]
-        assert isinstance(mine, Linear)
-        mine.choose_rate(PROBE)
-        if fitted and name == "query_0":  # before which nothing is coded
-            compensate(alone, [name], context)
-        elif fitted:
-            continue
-        assert effects[name] == pytest.approx(moved_by(alone, model), rel=1e-4)
+        coded = model.twin()
+        table, dense = coded.tables[name], model.tables[name].weight.detach()
+        assert isinstance(table, Linear)
+        table.choose_rate(PROBE)
+        wrong, moves = small * (table.values().detach() - dense), list[float]()
+        for _ in range(100):
+            alone = model.twin()
+            signs = torch.randint(0, 2, wrong.shape, generator=draw) * 2 - 1
+            alone.tables[name].weight.data = dense + wrong * signs
+            moves.append(moved_by(alone, model) / small**2)
+        assert effects[name] == pytest.approx(np.mean(moves), rel=0.1)
 
 
 def test_a_mean_is_what_codes_take_and_more_of_them_move_vectors_less(model: Encoder) -> None:

@@ -257,7 +257,13 @@ def searched(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = folder / "texts.txt"
     texts.write_text("\n".join(TEXTS))
     task = ["task=encoder", f"task.model={tiny}", f"task.texts={texts}"]
-    cut = ["space.runtime=torch", "~space.cut", "~space.tune", "+presets.cut={cut:{rows:{sparsity:{vocab:0.2}}}}"]
+    cut = [
+        "space.runtime=torch",
+        "~space.cut",
+        "~space.tune",
+        "~space.encode",
+        "+presets.cut={cut:{rows:{sparsity:{vocab:0.2}}}}",
+    ]
     autoprune.search(*task, *cut, *common, "study.name=small")
     words = {f"task.{key}": value for key, value in write_words(folder / "words").items()}
     autoprune.search("task=words", "~space.cut", "~space.encode", presets[0], *common, "study.name=words", **words)

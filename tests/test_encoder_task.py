@@ -436,8 +436,7 @@ def test_a_dense_model_that_is_worth_nothing_is_refused(
     told = ["task=encoder", f"task.model={tiny}", "task.texts=texts.txt", "task.data.pairs=pairs.csv"]
     told += [
         "presets=none",
-        "~space.cut",
-        "~space.tune",
+        *("~space.cut", "~space.tune", "~space.encode"),
         *("study.looks=0", "study.trials=0", "study.verify_rounds=0"),
         "study.name=s",
         "study.latency_seconds=0.01",

@@ -61,7 +61,7 @@ def test_the_ways_out_of_the_shipped_space() -> None:
         "space.cut.layers.sparsity=0",
         "space.cut.layers.sparsity=0",
         "space.cut.rows.sparsity=0",
-        "'~space.tune.method'",
+        "'~space.encode'",
     ]
 
 

@@ -231,7 +231,7 @@ def test_where_nothing_fits_it_is_said_why(
     assert "study 'made': none of 11 candidates can be written in the format sentence-transformers" in said
     for reason, count in (("its runtime is onnx", 7), ("FFNs", 4), ("attention heads", 4), ("values are codes", 4)):
         assert any(reason in line and line.endswith(f"({count} candidates)") for line in said.splitlines())
-    ways = "space.runtime=torch space.cut.ffn.scope=layer space.cut.heads.sparsity=0 '~space.tune.method'"
+    ways = "space.runtime=torch space.cut.ffn.scope=layer space.cut.heads.sparsity=0 '~space.encode'"
     assert set(shlex.split(ways)) <= set(shlex.split(said.splitlines()[-1]))
     assert "There is: autoprune, cross-encoder, faiss, model2vec, numpy" in pick("--format tflite")
     # a front among what fits, which here is the dense model alone

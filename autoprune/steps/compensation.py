@@ -13,12 +13,13 @@ from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import Linear
 from autoprune.packing.compensated import damped
+from autoprune.steps.slopes import slopes
 
 CALIBRATION = 384
 """Inputs that codes are fitted to, at most; they pass through the model all at once."""
 
-FELT, DIRECTIONS, FELT_BATCH = 256, 4, 32
-"""Inputs, at most, and directions of the vectors of each, by which it is seen what is felt; inputs at a time."""
+FELT, DIRECTIONS = 128, 2
+"""Inputs, at most, and directions of the vectors of each, by which it is seen what is felt."""
 
 FELT_DAMPING = 0.1
 """Of the mean of what is felt, added along every direction: some inputs do not show all that others feel."""
@@ -27,9 +28,8 @@ FELT_DAMPING = 0.1
 def felt(model: Model, names: Collection[str], context: Context) -> dict[str, Tensor]:
     """How much the vectors of calibration inputs feel of what changes in the rows of tables, along every direction.
 
-    The outer products of the slopes of a row, by random directions of the vectors: the Gauss-Newton matrix, by
-    which errors of weights are told from one another (LeCun et al. 1989, "Optimal Brain Damage"; Schraudolph 2002,
-    "Fast Curvature Matrix-Vector Products"), summed over all rows of a table.
+    The outer products of the slopes of a row, by which errors of weights are told from one another (LeCun et al. 1989,
+    "Optimal Brain Damage"), summed over all rows of a table.
 
     Returns:
         By table float64 [dim, dim], positive definite; nothing of one of which no input feels anything.
@@ -37,22 +37,15 @@ def felt(model: Model, names: Collection[str], context: Context) -> dict[str, Te
     Raises:
         RecipeError: there are tables, but no calibration inputs.
     """
-    weights, inputs = [model.tables[name].weight for name in names], _inputs(context)[:FELT] if names else ()
+    tables = {name: model.tables[name] for name in names}
     found = {
-        name: weight.new_zeros(2 * weight.shape[1:], dtype=torch.float64)
-        for name, weight in zip(names, weights, strict=True)
+        name: table.weight.new_zeros(2 * table.weight.shape[1:], dtype=torch.float64) for name, table in tables.items()
     }
-    draw = torch.Generator().manual_seed(context.seed)
-    for start in range(0, len(inputs), FELT_BATCH):
-        with torch.enable_grad():
-            vectors = model.calibrate(inputs[start : start + FELT_BATCH])
-            for _ in range(DIRECTIONS):
-                along = torch.randn(vectors.shape, generator=draw).to(vectors.device)
-                slopes = torch.autograd.grad((vectors * along).sum(), weights, retain_graph=True, allow_unused=True)
-                for moments, slope in zip(found.values(), slopes, strict=True):
-                    if slope is not None:
-                        rows = slope[slope.any(dim=1)].double()
-                        moments.addmm_(rows.T, rows)
+    inputs = _inputs(context)[:FELT] if tables else ()
+    for seen in slopes(model, list(tables), inputs, context, directions=DIRECTIONS):
+        for name, slope in seen.items():
+            rows = slope[slope.any(dim=1)].double()
+            found[name].addmm_(rows.T, rows)
     return {name: damped(moments, FELT_DAMPING) for name, moments in found.items() if moments.any()}
 
 

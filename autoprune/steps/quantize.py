@@ -26,7 +26,7 @@ from autoprune.steps.sharing import shared_rates
 from autoprune.steps.step import Step, check_choice, check_lookups, removed
 from autoprune.steps.turning import SPREAD_BITS, concentrate, spread
 
-MOST_FITTED = 4
+FITTED = (4, 3, 2)
 """Whole bits; codes of more lose too little to be worth the seconds of fitting them."""
 
 STEEPEST = 2
@@ -176,9 +176,9 @@ class Quantize(Coded):
     def revision(self) -> int:
         mean = self.levels == EVEN and any(isinstance(width, float) for width in self._all_bits())
         if self.compensate and mean:
-            return 3  # once what is looked up was coded as if all directions were felt alike, and before as below
+            return 6  # once effects of linear maps were seen one by one, and slopes of more inputs were felt
         if mean:
-            return 5  # once rows were not taken back to their length, tables turned at random, a mean one of whole bits
+            return 7  # once effects were seen one by one, rows not taken back to their length, a mean one of whole bits
         return 2 if self.compensate else 1  # once fitted to fewer inputs
 
     def idle(self) -> bool:
@@ -188,7 +188,7 @@ class Quantize(Coded):
         found = super().parameters()
         if isinstance(self.bits, Mapping):
             found["bits"] = {name: width for name, width in self.bits.items() if width != FLOAT_BITS}
-        if not self.compensate:  # as recipes were written before it
+        if not self.compensate or not any(width in FITTED or self.is_rate(width) for width in self._all_bits()):
             found.pop("compensate")
         powers = self._powers()
         found["by_frequency"] = powers if isinstance(self.by_frequency, Mapping) else self.by_frequency
@@ -242,7 +242,7 @@ class Quantize(Coded):
             if not self.is_rate(width):
                 for table in plain.values():
                     table.choose_bits(torch.full_like(table.bits, width), search=not context.rehearsal)
-                fitted += plain if width <= MOST_FITTED else []
+                fitted += plain if width in FITTED else []
                 continue
             for table in plain.values():  # what is looked up has eight bits until it is coded when the stage ends
                 table.choose_bits(torch.full_like(table.bits, 8), search=False)
@@ -258,7 +258,7 @@ class Quantize(Coded):
         if not maps:
             return
         with seen_from(path):
-            rates = shared_rates(model, list(maps), mean, context, compensated=self.compensate)
+            rates = shared_rates(model, list(maps), mean, context)
         for name, table in maps.items():
             table.choose_rate(rates[name])
 

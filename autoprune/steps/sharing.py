@@ -13,26 +13,19 @@ from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import Linear
 from autoprune.packing.rated import RATES
-from autoprune.steps.compensation import compensate
+from autoprune.steps.slopes import slopes
 
 Name = TypeVar("Name", str, int)
 
-CALIBRATION = 48
-"""Inputs whose vectors are watched, at most."""
+CALIBRATION, DIRECTIONS = 64, 2
+"""Inputs whose vectors are watched, at most, and directions of each batch of them."""
 
 PROBE = 4.0
 """Bits of the codes whose effects are compared."""
 
 
-def shared_rates(
-    model: Model, names: Collection[str], mean: float, context: Context, *, compensated: bool
-) -> dict[str, float]:
+def shared_rates(model: Model, names: Collection[str], mean: float, context: Context) -> dict[str, float]:
     """The rate of each of some linear maps, whose mean over all weights is `mean`, by which vectors move least.
-
-    What codes of `PROBE` bits do to the vectors is measured map by map, once for each model.
-
-    Args:
-        compensated: whether codes are fitted to the answers of maps.
 
     Raises:
         RecipeError: there are no calibration inputs.
@@ -42,8 +35,8 @@ def shared_rates(
     if context.rehearsal:  # any will do
         return dict.fromkeys(names, mean)
     inputs = tuple(context.calibration[:CALIBRATION])
-    key = ("rates", model.content(), tuple(names), tuple(context.calibration), compensated)
-    effects = context.known.get(key, lambda: rounding_effects(model, names, inputs, context, compensated=compensated))
+    key = ("rates", model.content(), tuple(names), inputs)
+    effects = context.known.get(key, lambda: rounding_effects(model, names, inputs, context))
     tables = model.tables
     return share_out(effects, {name: tables[name].rows * tables[name].dim for name in names}, mean)
 
@@ -73,23 +66,21 @@ def share_out(
     return rates
 
 
-def rounding_effects(
-    model: Model, names: Collection[str], inputs: Sequence[Any], context: Context, *, compensated: bool
-) -> dict[str, float]:
-    """The squared change of the vectors of inputs where one linear map alone has codes of `PROBE` bits, by table."""
+def rounding_effects(model: Model, names: Collection[str], inputs: Sequence[Any], context: Context) -> dict[str, float]:
+    """The squared change of the vectors of inputs by codes of `PROBE` bits of each linear map, as slopes foretell it.
+
+    Errors of weights are small and independent of one another, so each counts by the square of its own slope (Dong et
+    al. 2020, "HAWQ-V2: Hessian Aware trace-Weighted Quantization of Neural Networks").
+    """
     coded = model.twin()
     for name in names:
         _linear(coded, name).choose_rate(PROBE)
-    if compensated:
-        compensate(coded, names, context)
-    found = dict[str, float]()
     with torch.no_grad():
-        plain = model.calibrate(inputs)
-        for name in names:
-            alone, rounded = model.twin(), _linear(coded, name)
-            table = _linear(alone, name)
-            table.weight.data, table.bias = rounded.values(), rounded.bias
-            found[name] = float((alone.calibrate(inputs) - plain).square().sum())
+        wrong = {name: (coded.tables[name].values() - model.tables[name].values()).square() for name in names}
+    found = dict.fromkeys(names, 0.0)
+    for seen in slopes(model, list(names), inputs, context, directions=DIRECTIONS):
+        for name, slope in seen.items():
+            found[name] += float((slope.square() * wrong[name]).sum()) / DIRECTIONS
     return found
 
 
