@@ -25,6 +25,9 @@ from autoprune.tasks.task import Judging
 LOOK_TOKENS = 8192
 """That a look reads, shared out among the benchmarks: some 300 sentences. Reading them is nearly all that it costs."""
 
+CLOSER = 4
+"""Times as many a closer look reads, beside which fitting codes takes as long."""
+
 UNITS = 10_000_000
 """Units of one benchmark, at most: each has a range of numbers of its own."""
 
@@ -45,6 +48,7 @@ class EncoderJudging(Judging[E]):
     """
 
     slices = SLICES
+    looks_closer = True
 
     def tell(self, message: str) -> None:
         """Says how far long work is; nothing here."""
@@ -90,22 +94,25 @@ class EncoderJudging(Judging[E]):
         return self._joined([*found, self._coverage.rows(served, split, perturb)], split)
 
     def look(self, served: E, *, closer: bool = False) -> pd.DataFrame:
-        """Rows of each benchmark that has a main metric: of `LOOK_TOKENS` tokens of validation in all."""
-        del closer  # a larger part takes an encoder as long as making the model
+        """Rows of each benchmark that has a main metric: of `LOOK_TOKENS` tokens of validation in all, or `CLOSER`."""
 
         def encode(texts: Sequence[Any], role: str | None = None) -> Vectors:
             return self._encode(served, texts, role)
 
-        found = [one.rows(encode, "validation") for one in self._looked_at]
+        found = [one.rows(encode, "validation") for one in self._looked_at[closer]]
         if self.metric in self._coverage.metrics:
             found.append(self._coverage.rows(served, "validation"))
-        return self._joined(found, "look")
+        return self._joined(found, f"{'closer ' * closer}look")
 
     @cached_property
-    def _looked_at(self) -> list[Benchmark]:
-        """The parts of benchmarks that looks ask."""
+    def _looked_at(self) -> dict[bool, list[Benchmark]]:
+        """The parts of benchmarks that looks ask, and those that closer looks ask."""
         asked = [one for one in self.benchmarks if not one.metrics.keys().isdisjoint(self.main_metrics)]
-        return [one.part(Budget(tokens=LOOK_TOKENS // len(asked), tokenizer=self._tokenizer)) for one in asked]
+        tokens = {False: LOOK_TOKENS // len(asked), True: CLOSER * LOOK_TOKENS // len(asked)}
+        return {
+            closer: [one.part(Budget(tokens=most, tokenizer=self._tokenizer)) for one in asked]
+            for closer, most in tokens.items()
+        }
 
     def _joined(self, found: list[pd.DataFrame], split: str) -> pd.DataFrame:
         """The rows of several benchmarks as one table, with the columns of slices."""

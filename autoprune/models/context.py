@@ -21,6 +21,8 @@ class Context:
         seed: of everything random in the run.
         device: where the model trains.
         rehearsal: whether only shapes matter: what is learned may be made up.
+        hasty: whether a step may leave out what takes it long and makes no file smaller: some of many models are chosen
+            so, and then made without haste.
         frequency: by axis name, how often each original row occurs in the training data (int64 [original rows]).
         calibration: inputs from the training data, as `Model.calibrate` takes them; empty where importance rests on
             tables alone.
@@ -31,6 +33,7 @@ class Context:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rehearsal: bool = False
+    hasty: bool = False
     frequency: Mapping[str, Tensor] = field(default_factory=dict)
     calibration: Sequence[Any] = ()
     deadline: Deadline = NEVER

@@ -88,6 +88,8 @@ def run_stage(
         key: of `model`.
     """
     trains = train and bool(stage.epochs or stage.rounds)
+    if trains:  # what is trained is kept, and others go on from it
+        context = dataclasses.replace(context, hasty=False)
     start, model = model, model.own() if trains else model.twin()
     if not all(step.plans for step in stage.steps):
         model.settle()

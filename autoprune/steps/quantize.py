@@ -157,7 +157,7 @@ class Quantize(Coded):
             move the vectors of calibration inputs (`autoprune.steps.sharing`).
         compensate: whether codes of linear maps are fitted to what the maps answer to calibration inputs, one map after
             the other, and not to their weights one by one (Frantar et al. 2022, "GPTQ"); and codes of a rate of what is
-            looked up to how the vectors of these inputs feel their errors (`felt`).
+            looked up to how the vectors of these inputs feel their errors (`felt`). In haste none are.
         by_frequency: to what power of its lookups the error of a row weighs, from 0, all alike, to 2; one for all
             tables, or a mapping from table to power. It shares a rate out among the rows of a table with even levels
             (`autoprune.steps.frequency`), and says nothing of tables that have none.
@@ -248,7 +248,7 @@ class Quantize(Coded):
                 table.choose_bits(torch.full_like(table.bits, 8), search=False)
             self._choose_rates(model, maps, width, context, path)
             fitted += plain
-        if self.compensate and fitted:
+        if self.compensate and fitted and not context.hasty:
             compensate(model, fitted, context)
 
     def _choose_rates(
@@ -265,7 +265,7 @@ class Quantize(Coded):
     def convert(self, model: Model, context: Context) -> None:
         if self.levels == EVEN and not context.rehearsal:
             rates = self._rated(model)
-            errors = felt(model, rates, context) if self.compensate else {}
+            errors = felt(model, rates, context) if self.compensate and not context.hasty else {}
             for name, (rate, power) in rates.items():
                 table = model.tables[name]
                 if power:

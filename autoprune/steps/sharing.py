@@ -17,7 +17,7 @@ from autoprune.steps.slopes import slopes
 
 Name = TypeVar("Name", str, int)
 
-CALIBRATION, DIRECTIONS = 64, 2
+CALIBRATION, DIRECTIONS = 32, 2
 """Inputs whose vectors are watched, at most, and directions of each batch of them."""
 
 PROBE = 4.0

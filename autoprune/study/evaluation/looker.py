@@ -115,7 +115,7 @@ class Looker(Maker):
         return dataclasses.replace(look, seconds=round(time.monotonic() - start, 4))
 
     def _looked(self, look: Look, made: Plan, *, closer: bool) -> Look:
-        model = self._model(made, epochs=look.epochs)
+        model = self._model(made, epochs=look.epochs, closer=closer)
         parts = self.task.parts(model, made.runtime)
         served = serve(parts, device=self.context.device)
         rows = self._rows(served, closer=closer)
@@ -150,10 +150,17 @@ class Looker(Maker):
                 "study.trials=0"
             )
 
-    def _model(self, made: Plan, *, epochs: int) -> Model:
-        context = dataclasses.replace(self.context, deadline=self._deadline)
+    def _model(self, made: Plan, *, epochs: int, closer: bool) -> Model:
+        hasty = self.task.looks_closer and not closer
+        context = dataclasses.replace(self.context, deadline=self._deadline, hasty=hasty)
         return run(
-            made, self.task, context, trainer=self.trainer, store=self.store, epochs=epochs, prefixes=self._prefixes
+            made,
+            self.task,
+            context,
+            trainer=self.trainer,
+            store=self.store,
+            epochs=epochs,
+            prefixes=self._prefixes[hasty],
         )
 
     def _rows(self, served: Served, *, closer: bool) -> dict[str, pd.DataFrame]:
@@ -179,7 +186,7 @@ class Looker(Maker):
     def _before(self, *, closer: bool) -> Before:
         """What the dense model scores; looked at in this process, whoever else has."""
         if closer not in self._befores:
-            dense = self.task.parts(self._model(self.plan({}), epochs=0))
+            dense = self.task.parts(self._model(self.plan({}), epochs=0, closer=closer))
             rows = self._rows(serve(dense, device=self.context.device), closer=closer)[WHOLE]
             metrics = {name: self.task.metrics[name] for name in self._metrics}
             values = {name: metric(rows) for name, metric in metrics.items()}
@@ -193,8 +200,9 @@ class Looker(Maker):
         return {}
 
     @cached_property
-    def _prefixes(self) -> Prefixes:
-        return Prefixes()
+    def _prefixes(self) -> dict[bool, Prefixes]:
+        """Of what is made in haste, and of what is not."""
+        return {True: Prefixes(), False: Prefixes()}
 
     @cached_property
     def _metrics(self) -> list[str]:

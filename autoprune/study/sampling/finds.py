@@ -18,6 +18,9 @@ from autoprune.study.sampling.lookout import Lookout
 TIMES = 3
 """Times as many are looked at closer as are made."""
 
+SLACK = 0.01
+"""A look that misses a requirement by no larger share of it may hold when it is looked at closer."""
+
 NEAREST = 3
 """Looks that are made where none holds, so that it can be said what is missing."""
 
@@ -76,9 +79,9 @@ class Finds:
         def is_next(look: Look) -> bool:
             return look.done and look.key not in passed
 
-        found = [look for look in promises.front(wanted=is_next) if look.key in known]
+        found = [look for look in promises.front(wanted=is_next, slack=SLACK) if look.key in known]
         most = count + len(found)
-        while len(found) < most and (layer := promises.front(wanted=is_next)):
+        while len(found) < most and (layer := promises.front(wanted=is_next, slack=SLACK)):
             passed.update(look.key for look in layer)
             found += promises.thinned([look for look in layer if look.key not in known], most - len(found))
         return found or _nearest(promises, TIMES * NEAREST)
