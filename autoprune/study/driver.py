@@ -65,7 +65,7 @@ MADE = 12
 MADE_FIRST = 6
 """… and before training, where there is some to come."""
 
-CLOSER = 0.25
+CLOSER = 1 / 3
 """The share of what is left that may be spent on choosing them, by closer looks."""
 
 TRAINED = 0.75
@@ -216,13 +216,12 @@ class Driver:
             self._evaluate_presets(presets, None)
             return
         search = self._now = self._new_search(choices)
-        looked = sum(look.seconds for look in self.looks.found.values() if not look.of_epochs)
-        self._scanned = looked / self._staff.most
+        self._scanned = self._looked
         self._scan(search, list(quick.values()))
         self._evaluate_presets(quick, search.lookout)  # while other dense models are still trained
         if search.scan is not None:
             if not self._dear:
-                self._widen(search, until=self._budget.share(SCANNED, before=self._scanned))
+                self._widen(search)
             if self._will_train(search) or self.config.trials == 0:
                 self._make(search.finds, MADE_FIRST if self.config.trials != 0 else MADE)
         self._evaluate_presets(presets, search.lookout)
@@ -314,14 +313,23 @@ class Driver:
         scan.run(starts, until=until, joined=soon)
         self._telling.looking = 0.0
 
-    def _widen(self, search: _Search, *, until: Deadline) -> None:
-        """Has other dense models join the scan, once; waits until they are trained."""
+    def _widen(self, search: _Search) -> None:
+        """Has other dense models join the scan, once; waits until they are trained. Else it goes on as it was."""
         scan, others = search.scan, search.bases
         if scan is None or others is None or self._budget.over("other dense models of the space were not tried"):
             return
         self._telling.stage = "scan"
         self._telling.looked(search.lookout)
-        scan.widen(others.trained(until=until), until=until)
+        until = self._budget.share(SCANNED, before=self._scanned)
+        bases = others.trained(until=until)
+        if not bases:  # what the scan has taken in this run is a part of its share too
+            until = self._budget.share(SCANNED, before=self._looked)
+        scan.widen(bases, until=until)
+
+    @property
+    def _looked(self) -> float:
+        """Seconds that untrained looks took, by now and in all runs."""
+        return sum(look.seconds for look in self.looks.found.values() if not look.of_epochs) / self._staff.most
 
     def _train(self, search: _Search) -> None:
         """Trains what the scan found, other dense models first; refines, makes and measures what came of it."""
@@ -335,7 +343,7 @@ class Driver:
         baseline = self.archive.baseline
         if self._will_train(search) or scan is None:
             self._staff.hire(baseline.seconds if baseline else 0.0)
-        self._widen(search, until=self._budget.share(SCANNED, before=self._scanned))
+        self._widen(search)
         self._telling.stage = "training"
         rungs = Rungs(
             choices,
