@@ -92,7 +92,8 @@ def main() -> None:
             with (arguments.out / f"{name}.csv").open("w") as file:
                 csv.writer(file).writerows([("seconds", "hypervolume"), *curve])
             print(f"{name}: {curve[-1][0]:.0f} s, hypervolume {curve[-1][1]:.3f}", flush=True)
-    compare(arguments.out, arguments.task, arguments.seeds, arguments.arms)
+    if "plain" in arguments.arms:
+        compare(arguments.out, arguments.task, arguments.seeds, arguments.arms)
 
 
 def searched(overrides: Sequence[str]) -> Curve:
