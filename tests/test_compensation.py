@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ from autoprune.models.table import Linear, Table
 from autoprune.packing.codes import RowCodes, best_shares, quantize_rows
 from autoprune.packing.compensated import compensated
 from autoprune.packing.rated import RATES
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run
+from autoprune.recipes.train import Trainer
 from autoprune.steps import compensation, sharing
 from autoprune.steps.compensation import felt
 from autoprune.steps.quantize import Quantize
@@ -281,6 +286,36 @@ def test_vectors_move_less_where_codes_of_words_know_what_is_felt(model: Encoder
         moved(made(model, Quantize(bits=bits, compensate=on, entropy=True)), model) for on in (False, True)
     )
     assert fitted < 0.9 * plain
+
+
+@pytest.mark.parametrize("bits", [{"word": 2.0, "body": 4.0}, {"body": 4}])
+def test_in_haste_no_codes_are_fitted(model: Encoder, bits: dict[str, float]) -> None:
+    step, hasty = Quantize(bits=bits, compensate=True, entropy=True), Context(calibration=CALIBRATION, hasty=True)
+    found = model.own()
+    step.advance(found, hasty, 1.0)
+    step.convert(found, hasty)
+    plain = made(model, dataclasses.replace(step, compensate=False))
+    assert torch.equal(vectors(found), vectors(plain))
+    assert not torch.equal(vectors(found), vectors(made(model, step)))
+
+
+def test_what_is_trained_is_never_made_in_haste(encoder_task: EncoderTask) -> None:
+    """It is kept, and what is made of it later goes on from there."""
+    recipe = {"tune": {"quantize": {"bits": {"body": 3}, "compensate": True}, "epochs": 1}}
+    made_of = plan(recipe, base_defaults=encoder_task.base)
+    context = encoder_task.context(seed=0, device=torch.device("cpu"))
+    found, again = (
+        run(made_of, encoder_task, one, trainer=Trainer(encoder_task.training))
+        for one in (context, dataclasses.replace(context, hasty=True))
+    )
+    assert found.content() == again.content()
+
+
+@pytest.mark.parametrize(
+    ("bits", "fitted"), [(8, False), (4, True), ({"word": 8, "body": 8}, False), ({"word": 2.2}, True)]
+)
+def test_fitting_is_told_where_something_is_fitted(bits: Any, fitted: bool) -> None:
+    assert Quantize(bits=bits, compensate=True, entropy=True).parameters().get("compensate", False) == fitted
 
 
 @pytest.mark.parametrize("rehearsal", [False, True])

@@ -537,3 +537,7 @@ def test_a_look_reads_as_many_tokens_as_it_may(tiny: Path, monkeypatch: pytest.M
     lengths = task.model({}, seed=0).tokenizer.count(asked)[0]
     assert lengths.max() == 9
     assert 120 < lengths.sum() <= 150
+    asked.clear()
+    assert task.looks_closer
+    task.look(served_of(task, task.model({}, seed=0)), closer=True)
+    assert 150 < task.model({}, seed=0).tokenizer.count(asked)[0].sum() <= 600

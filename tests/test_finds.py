@@ -89,3 +89,29 @@ def test_where_no_closer_look_holds_the_nearest_are_made(tmp_path: Path) -> None
     chosen = finds.choose(4, beside=(), until=NEVER)
     assert len(chosen) == NEAREST
     assert len(evaluator.asked) > NEAREST
+
+
+@pytest.mark.parametrize(("short", "asked"), [(0.005, True), (0.02, False)])
+def test_what_a_look_shows_to_miss_by_little_may_hold_when_it_is_looked_at_closer(
+    short: float, asked: bool, tmp_path: Path
+) -> None:
+    """The smallest of all is unlucky in its look: `short` of the floor, as a share of it."""
+    last, floor = CUTS[-1], 0.5
+
+    def unlucky(one: Asked) -> Look:
+        look = look_at(one)
+        told = one.recipe.get("prune", {}).get("method", {}).get("dims", {}).get("sparsity", 0.0)
+        if told != last:
+            return look
+        value = floor * promises().dense.value(METRIC) * (1.1 if one.closer else 1 - short)
+        return dataclasses.replace(look, quality={METRIC: {"all": value}})
+
+    evaluator, requirements = MadeUp(unlucky), {"quality": {"min": f"{floor}x"}}
+    taken = lookout(tmp_path / "looks.jsonl", evaluator=evaluator, requirements=requirements)
+    taken.take([cut(sparsity) for sparsity in CUTS], until=NEVER)
+    promised, looks = promises(requirements), Looks(tmp_path / "closer.jsonl")
+    looks.add(promised.dense)
+    near = Lookout(evaluator, Serial(), looks, promised, closer=True)  # type: ignore[arg-type]
+    chosen = Finds(taken.promises, near).choose(4, beside=(), until=NEVER)
+    assert (cut(last) in [look.recipe for look in near.promises.looks]) == asked
+    assert (cut(last) in [look.recipe for look in chosen]) == asked
