@@ -21,6 +21,7 @@ from autoprune.models.table import Linear, Table
 from autoprune.packing.codes import RowCodes, best_shares, quantize_rows
 from autoprune.packing.compensated import compensated
 from autoprune.packing.rated import RATES
+from autoprune.recipes.prefixes import Prefixes
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
@@ -311,11 +312,31 @@ def test_what_is_trained_is_never_made_in_haste(encoder_task: EncoderTask) -> No
     assert found.content() == again.content()
 
 
+def test_what_was_made_in_haste_is_no_beginning_of_anything_else(encoder_task: EncoderTask) -> None:
+    recipe = {"encode": {"quantize": {"bits": {"body": 4}, "compensate": True}}, "store": {"bits": 8}}
+    made_of, trainer, prefixes = (
+        plan(recipe, base_defaults=encoder_task.base),
+        Trainer(encoder_task.training),
+        Prefixes(),
+    )
+    context = encoder_task.context(seed=0, device=torch.device("cpu"))
+    hasty = run(
+        made_of, encoder_task, dataclasses.replace(context, hasty=True), trainer=trainer, prefixes=prefixes
+    ).content()
+    found = run(made_of, encoder_task, context, trainer=trainer, prefixes=prefixes).content()
+    assert found == run(made_of, encoder_task, context, trainer=trainer).content()
+    assert found != hasty
+
+
 @pytest.mark.parametrize(
     ("bits", "fitted"), [(8, False), (4, True), ({"word": 8, "body": 8}, False), ({"word": 2.2}, True)]
 )
 def test_fitting_is_told_where_something_is_fitted(bits: Any, fitted: bool) -> None:
-    assert Quantize(bits=bits, compensate=True, entropy=True).parameters().get("compensate", False) == fitted
+    plain = Quantize(bits=bits, entropy=True)
+    asked = dataclasses.replace(plain, compensate=True)
+    assert (asked.parameters() != plain.parameters()) == fitted
+    assert (asked.summary() != plain.summary()) == fitted
+    assert (asked.revision() != plain.revision()) == fitted
 
 
 @pytest.mark.parametrize("rehearsal", [False, True])

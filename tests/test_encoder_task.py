@@ -33,6 +33,7 @@ from autoprune.measure.judge import Judge
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
+from autoprune.record.looks import CLOSER_LOOKS, Looks
 from autoprune.views.card import card
 from autoprune.views.phrases import byte_count
 
@@ -491,6 +492,10 @@ def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
     )
     assert all(point.verified for point in front)
     assert {point.candidate.recipe.get("runtime") for point in front} >= {"onnx"}
+    closer = Looks(front.record.folder / CLOSER_LOOKS).found.values()
+    assert any(look.number and "compensated" in look.summary for look in closer), (
+        "codes were fitted before any was made"
+    )
     assert {"vector_bytes", "latency_ms.index"} <= set(front.record.names)
     assert "vector_bytes" in front.columns
     small = front.pick(prefer="index")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -25,8 +24,8 @@ from autoprune.tasks.task import Judging
 LOOK_TOKENS = 8192
 """That a look reads, shared out among the benchmarks: some 300 sentences. Reading them is nearly all that it costs."""
 
-CLOSER = 4
-"""Times as many a closer look reads, beside which fitting codes takes as long."""
+TIMES = 4
+"""Times as many tokens a closer look reads; fitting codes takes it longer than reading these."""
 
 UNITS = 10_000_000
 """Units of one benchmark, at most: each has a range of numbers of its own."""
@@ -48,7 +47,7 @@ class EncoderJudging(Judging[E]):
     """
 
     slices = SLICES
-    looks_closer = True
+    looks_closer = looks_in_haste = True
 
     def tell(self, message: str) -> None:
         """Says how far long work is; nothing here."""
@@ -75,6 +74,7 @@ class EncoderJudging(Judging[E]):
         self._words = word_frequency(common)
         self._known: WeakKeyDictionary[E, dict[Text, Vectors]] = WeakKeyDictionary()
         self._sliced: dict[tuple[str, str], pd.DataFrame] = {}
+        self._parts: dict[bool, list[Benchmark]] = {}
         self._tokenizer = tokenizer
 
     @property
@@ -94,25 +94,23 @@ class EncoderJudging(Judging[E]):
         return self._joined([*found, self._coverage.rows(served, split, perturb)], split)
 
     def look(self, served: E, *, closer: bool = False) -> pd.DataFrame:
-        """Rows of each benchmark that has a main metric: of `LOOK_TOKENS` tokens of validation in all, or `CLOSER`."""
+        """Rows of each benchmark that has a main metric: of `LOOK_TOKENS` tokens of validation, or `TIMES` as many."""
 
         def encode(texts: Sequence[Any], role: str | None = None) -> Vectors:
             return self._encode(served, texts, role)
 
-        found = [one.rows(encode, "validation") for one in self._looked_at[closer]]
+        found = [one.rows(encode, "validation") for one in self._looked_at(closer=closer)]
         if self.metric in self._coverage.metrics:
             found.append(self._coverage.rows(served, "validation"))
         return self._joined(found, f"{'closer ' * closer}look")
 
-    @cached_property
-    def _looked_at(self) -> dict[bool, list[Benchmark]]:
-        """The parts of benchmarks that looks ask, and those that closer looks ask."""
-        asked = [one for one in self.benchmarks if not one.metrics.keys().isdisjoint(self.main_metrics)]
-        tokens = {False: LOOK_TOKENS // len(asked), True: CLOSER * LOOK_TOKENS // len(asked)}
-        return {
-            closer: [one.part(Budget(tokens=most, tokenizer=self._tokenizer)) for one in asked]
-            for closer, most in tokens.items()
-        }
+    def _looked_at(self, *, closer: bool) -> list[Benchmark]:
+        """The parts of benchmarks that looks ask, or closer looks."""
+        if closer not in self._parts:
+            asked = [one for one in self.benchmarks if not one.metrics.keys().isdisjoint(self.main_metrics)]
+            most = (TIMES if closer else 1) * LOOK_TOKENS // len(asked)
+            self._parts[closer] = [one.part(Budget(tokens=most, tokenizer=self._tokenizer)) for one in asked]
+        return self._parts[closer]
 
     def _joined(self, found: list[pd.DataFrame], split: str) -> pd.DataFrame:
         """The rows of several benchmarks as one table, with the columns of slices."""

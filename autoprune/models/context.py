@@ -21,8 +21,8 @@ class Context:
         seed: of everything random in the run.
         device: where the model trains.
         rehearsal: whether only shapes matter: what is learned may be made up.
-        hasty: whether a step may leave out what takes it long and makes no file smaller: some of many models are chosen
-            so, and then made without haste.
+        hasty: whether a step may leave out what takes it long and makes files hardly smaller: of many models some are
+            chosen so, and then made without haste.
         frequency: by axis name, how often each original row occurs in the training data (int64 [original rows]).
         calibration: inputs from the training data, as `Model.calibrate` takes them; empty where importance rests on
             tables alone.

@@ -48,16 +48,20 @@ def run(
     keys = [dense_key(plan.base, task, context, trainer=trainer)]
     for stage in stages:
         keys.append(_key(keys[-1], stage))
-    done, model = held.longest(keys)
+    # What is trained is kept, and others go on from it: haste begins after that.
+    steady = max((number for number, stage in enumerate(stages, start=1) if stage.epochs or stage.rounds), default=0)
+    names = [f"{key}{' in haste' * (context.hasty and number > steady)}" for number, key in enumerate(keys)]
+    done, model = held.longest(names)
     if model is None:
         model = task.model(plan.base, seed=context.seed).to(context.device)
         if dense:
             model = trainer.train_dense(model, task, context, checkpoints=Checkpoints(store, keys[:1]))
-        held.put(keys[0], model)
+        held.put(names[0], model)
     for number, stage in enumerate(stages[done:], start=done):
-        model = run_stage(model, stage, task, context, trainer=trainer, key=keys[number], store=store)
+        pace = dataclasses.replace(context, hasty=context.hasty and number >= steady)
+        model = run_stage(model, stage, task, pace, trainer=trainer, key=keys[number], store=store)
         if number + 1 < len(stages):
-            held.put(keys[number + 1], model)
+            held.put(names[number + 1], model)
     return model.twin() if done == len(stages) else model
 
 
@@ -88,8 +92,6 @@ def run_stage(
         key: of `model`.
     """
     trains = train and bool(stage.epochs or stage.rounds)
-    if trains:  # what is trained is kept, and others go on from it
-        context = dataclasses.replace(context, hasty=False)
     start, model = model, model.own() if trains else model.twin()
     if not all(step.plans for step in stage.steps):
         model.settle()

@@ -71,6 +71,7 @@ def compensate(model: Model, names: Collection[str], context: Context) -> None:
     def watch(name: str, values: Tensor) -> Tensor:
         table = left.pop(name, None)  # layers that share their weights are fitted to the first of them
         if table is not None:
+            context.deadline.check("fitting codes")
             fed = values.flatten(0, -2)
             table.compensate(fed[fed.any(dim=1)])  # of padding all is zero
         return values

@@ -175,11 +175,9 @@ class Quantize(Coded):
 
     def revision(self) -> int:
         mean = self.levels == EVEN and any(isinstance(width, float) for width in self._all_bits())
-        if self.compensate and mean:
-            return 6  # once effects of linear maps were seen one by one, and slopes of more inputs were felt
-        if mean:
-            return 7  # once effects were seen one by one, rows not taken back to their length, a mean one of whole bits
-        return 2 if self.compensate else 1  # once fitted to fewer inputs
+        if self._fits:
+            return 6 if mean else 4  # once effects were seen one by one, slopes of more inputs felt, looks fitted too
+        return 7 if mean else 1  # once effects were seen one by one, rows not taken back to their length
 
     def idle(self) -> bool:
         return all(width == FLOAT_BITS for width in self._all_bits())
@@ -188,7 +186,7 @@ class Quantize(Coded):
         found = super().parameters()
         if isinstance(self.bits, Mapping):
             found["bits"] = {name: width for name, width in self.bits.items() if width != FLOAT_BITS}
-        if not self.compensate or not any(width in FITTED or self.is_rate(width) for width in self._all_bits()):
+        if not self._fits:
             found.pop("compensate")
         powers = self._powers()
         found["by_frequency"] = powers if isinstance(self.by_frequency, Mapping) else self.by_frequency
@@ -199,7 +197,7 @@ class Quantize(Coded):
             words = ", ".join(f"{name} {self._said(width)}" for name, width in self.parameters()["bits"].items())
         else:
             words = self._said(self.bits)
-        return words + self.manner + ", by frequency" * bool(self._powers()) + ", compensated" * self.compensate
+        return words + self.manner + ", by frequency" * bool(self._powers()) + ", compensated" * self._fits
 
     def check(self, model: Model) -> None:
         self.check_levels(model)
@@ -292,6 +290,11 @@ class Quantize(Coded):
             for name, table in model.groups[group].items()
             if self.is_rate(width) and not isinstance(table, Linear)
         }
+
+    @property
+    def _fits(self) -> bool:
+        """Whether codes are fitted: of 8 bits none are, whatever is told."""
+        return self.compensate and any(width in FITTED or self.is_rate(width) for width in self._all_bits())
 
     def _all_bits(self) -> list[float]:
         return list(self.bits.values()) if isinstance(self.bits, Mapping) else [self.bits]

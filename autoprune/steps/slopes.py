@@ -35,8 +35,11 @@ def slopes(
     draw = torch.Generator().manual_seed(context.seed)
     for start in range(0, len(inputs), BATCH):
         with torch.enable_grad():
+            context.deadline.check("measuring slopes")
             vectors = model.calibrate(inputs[start : start + BATCH])
-            for _ in range(directions):
+            for left in reversed(range(directions)):  # memory of a batch is given back with its last direction
                 along = torch.randn(vectors.shape, generator=draw).to(vectors.device)
-                found = torch.autograd.grad((vectors * along).sum(), weights, retain_graph=True, allow_unused=True)
+                total = (vectors * along).sum()
+                found = torch.autograd.grad(total, weights, retain_graph=left > 0, allow_unused=True)
                 yield {name: slope for name, slope in zip(names, found, strict=True) if slope is not None}
+                del found

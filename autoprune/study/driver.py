@@ -34,7 +34,7 @@ from autoprune.study.progress.progress import Watching
 from autoprune.study.progress.telling import Telling
 from autoprune.study.sampling.bases import Bases
 from autoprune.study.sampling.choices import Choices
-from autoprune.study.sampling.finds import TIMES, Finds
+from autoprune.study.sampling.finds import HASTILY, TIMES, Finds
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.refinement import MOST_LOOKS as MOST_REFINED
 from autoprune.study.sampling.refinement import Refinement
@@ -65,7 +65,7 @@ MADE = 12
 MADE_FIRST = 6
 """… and before training, where there is some to come."""
 
-CLOSER = 1 / 3
+CHOOSING = 1 / 3
 """The share of what is left that may be spent on choosing them, by closer looks."""
 
 TRAINED = 0.75
@@ -238,7 +238,7 @@ class Driver:
             closer = self._open_lookout(
                 Looks(self.looks.path.with_name(CLOSER_LOOKS), turn=self._team.turn), closer=True
             )
-        finds = Finds(lookout.promises, closer)
+        finds = Finds(lookout.promises, closer, hasty=self.evaluator.task.looks_in_haste)
         if asked == 0:
             return _Search(choices, lookout, finds)
         scan = Scan(
@@ -284,8 +284,9 @@ class Driver:
         left = {name: recipe for name, recipe in presets.items() if name in self._presets}
         untrained = [name for name, recipe in left.items() if not self._epochs(recipe)]
         looks = lookout.take([left[name] for name in untrained], until=until) if lookout else []
+        by = HOPELESS + HASTILY * self.evaluator.task.looks_in_haste
         for name, look in zip(untrained, looks, strict=False):
-            far = lookout.promises.far_missed(look, by=HOPELESS) if lookout and look and not look.failed else []
+            far = lookout.promises.far_missed(look, by=by) if lookout and look and not look.failed else []
             if far:
                 del left[name], self._presets[name]
                 self._watch.note(f"preset {name} is not made: a look at it misses {', '.join(far)} by far")
@@ -328,8 +329,9 @@ class Driver:
 
     @property
     def _looked(self) -> float:
-        """Seconds that untrained looks took, by now and in all runs."""
-        return sum(look.seconds for look in self.looks.found.values() if not look.of_epochs) / self._staff.most
+        """Seconds that untrained looks took, by now and in all runs; without those that trained a dense model."""
+        taken = [look for look in self.looks.found.values() if not look.of_epochs and set(look.recipe) != {"base"}]
+        return sum(look.seconds for look in taken) / self._staff.most
 
     def _train(self, search: _Search) -> None:
         """Trains what the scan found, other dense models first; refines, makes and measures what came of it."""
@@ -394,7 +396,7 @@ class Driver:
         if closer is not None:
             self._telling.looks_in_all = len(closer.looks) + TIMES * count
             self._staff.hire(self._telling.coming(closer))
-        chosen = finds.choose(count, beside=self._presets.values(), until=self._budget.share(CLOSER))
+        chosen = finds.choose(count, beside=self._presets.values(), until=self._budget.share(CHOOSING))
         self._telling.looks_in_all = looks
         self._telling.looking = 0.0
         if finds.left and self._budget.seconds > 0:  # else nothing is made of them either, which is said

@@ -159,7 +159,8 @@ class Judging(ABC, Generic[S]):
         asides: ways to ask the test data that tell something else than how good a model is, such as what it gains by
             knowing more than the baseline, and what each tells; it is one more slice, which no requirement counts.
         unit: the column of the rows that counts as one observation of a slice (a user, a pair, …).
-        looks_closer: whether a closer look asks more than a look does; looks then are of what is made in haste.
+        looks_closer: whether a closer look asks more than a look does.
+        looks_in_haste: whether looks are at what is made in haste (`Context.hasty`), and only closer ones are not.
     """
 
     metrics: Mapping[str, Metric]
@@ -168,6 +169,7 @@ class Judging(ABC, Generic[S]):
     asides: Mapping[str, str] = {}
     unit: str = "unit"
     looks_closer: bool = False
+    looks_in_haste: bool = False
 
     @cached_property
     def metric(self) -> str:

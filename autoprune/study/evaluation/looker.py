@@ -151,16 +151,10 @@ class Looker(Maker):
             )
 
     def _model(self, made: Plan, *, epochs: int, closer: bool) -> Model:
-        hasty = self.task.looks_closer and not closer
+        hasty = self.task.looks_in_haste and not closer
         context = dataclasses.replace(self.context, deadline=self._deadline, hasty=hasty)
         return run(
-            made,
-            self.task,
-            context,
-            trainer=self.trainer,
-            store=self.store,
-            epochs=epochs,
-            prefixes=self._prefixes[hasty],
+            made, self.task, context, trainer=self.trainer, store=self.store, epochs=epochs, prefixes=self._prefixes
         )
 
     def _rows(self, served: Served, *, closer: bool) -> dict[str, pd.DataFrame]:
@@ -200,9 +194,8 @@ class Looker(Maker):
         return {}
 
     @cached_property
-    def _prefixes(self) -> dict[bool, Prefixes]:
-        """Of what is made in haste, and of what is not."""
-        return {True: Prefixes(), False: Prefixes()}
+    def _prefixes(self) -> Prefixes:
+        return Prefixes()
 
     @cached_property
     def _metrics(self) -> list[str]:

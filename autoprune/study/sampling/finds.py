@@ -18,8 +18,9 @@ from autoprune.study.sampling.lookout import Lookout
 TIMES = 3
 """Times as many are looked at closer as are made."""
 
-SLACK = 0.01
-"""A look that misses a requirement by no larger share of it may hold when it is looked at closer."""
+NEARLY, HASTILY = 0.01, 0.05
+"""The share of a requirement by which a look may miss it to be looked at closer: it may have been unlucky, or, where
+looks are at what is made in haste, have lacked what would have held it."""
 
 NEAREST = 3
 """Looks that are made where none holds, so that it can be said what is missing."""
@@ -31,6 +32,7 @@ class Finds:
     Args:
         promises: of all looks.
         closer: takes closer looks; None where these would ask no more.
+        hasty: whether looks, but for closer ones, are at what is made in haste.
 
     Attributes:
         closer: as above.
@@ -38,8 +40,9 @@ class Finds:
         left: closer looks that there was no time for, when this was last asked.
     """
 
-    def __init__(self, promises: Promises, closer: Lookout | None) -> None:
+    def __init__(self, promises: Promises, closer: Lookout | None, *, hasty: bool = False) -> None:
         self._promises, self.closer = promises, closer
+        self._slack = HASTILY if hasty else NEARLY
         self.chosen: set[str] = set()
         self.left = 0
 
@@ -79,9 +82,9 @@ class Finds:
         def is_next(look: Look) -> bool:
             return look.done and look.key not in passed
 
-        found = [look for look in promises.front(wanted=is_next, slack=SLACK) if look.key in known]
+        found = [look for look in promises.front(wanted=is_next, slack=self._slack) if look.key in known]
         most = count + len(found)
-        while len(found) < most and (layer := promises.front(wanted=is_next, slack=SLACK)):
+        while len(found) < most and (layer := promises.front(wanted=is_next, slack=self._slack)):
             passed.update(look.key for look in layer)
             found += promises.thinned([look for look in layer if look.key not in known], most - len(found))
         return found or _nearest(promises, TIMES * NEAREST)

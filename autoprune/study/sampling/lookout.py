@@ -76,7 +76,7 @@ class Lookout:
     def pace(self) -> float:
         """Seconds that an untrained look takes, as the latest ones did; 0 while none is known."""
         taken = [look.seconds for look in self.looks.found.values() if not look.epochs]
-        return median(taken[-200:]) if taken else 0.0
+        return median(taken[1:][-200:] or taken) if taken else 0.0  # at the dense model nothing is made
 
     @property
     def slots(self) -> int:
