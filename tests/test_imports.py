@@ -54,7 +54,8 @@ ROOMS = {
     "recipes": "schedule pace space store recipe prefixes fit train stages",
     "measure": "measurement student reading timing judge",
     "record": "storage journal archive looks failures folder point unfinished record",
-    "fronts": "requirements profiles pareto promises pool letters infeasible fall optimism obstacles limits front",
+    "fronts": "requirements profiles pareto shrinkage promises pool letters infeasible fall optimism obstacles "
+    "limits front",
     "hydra_state": "",
     "arguments": "",
     "config": "",

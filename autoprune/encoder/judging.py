@@ -24,6 +24,9 @@ from autoprune.tasks.task import Judging
 LOOK_TOKENS = 8192
 """That a look reads, shared out among the benchmarks: some 300 sentences. Reading them is nearly all that it costs."""
 
+GUIDE = "similarity"
+"""The metric of fidelity that looks ask in any case."""
+
 TIMES = 4
 """Times as many tokens a closer look reads; fitting codes takes it longer than reading these."""
 
@@ -83,6 +86,11 @@ class EncoderJudging(Judging[E]):
         others = [one.metrics for one in self.benchmarks if one.labelled and self.metric not in one.metrics]
         return (self.metric, *(next(iter(metrics)) for metrics in others))
 
+    @property
+    def guide(self) -> str | None:  # type: ignore[override]
+        """How near the cosines of texts are to the dense model's, where something else is what matters."""
+        return None if self.metric == GUIDE or GUIDE not in self.metrics else GUIDE
+
     def score(self, served: E, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """The rows of every benchmark, with the columns of slices; units count on from benchmark to benchmark."""
         perturb = PERTURBATIONS[perturbation] if perturbation else None
@@ -107,7 +115,8 @@ class EncoderJudging(Judging[E]):
     def _looked_at(self, *, closer: bool) -> list[Benchmark]:
         """The parts of benchmarks that looks ask, or closer looks."""
         if closer not in self._parts:
-            asked = [one for one in self.benchmarks if not one.metrics.keys().isdisjoint(self.main_metrics)]
+            wanted = {*self.main_metrics, self.guide}
+            asked = [one for one in self.benchmarks if not one.metrics.keys().isdisjoint(wanted)]
             most = (TIMES if closer else 1) * LOOK_TOKENS // len(asked)
             self._parts[closer] = [one.part(Budget(tokens=most, tokenizer=self._tokenizer)) for one in asked]
         return self._parts[closer]

@@ -220,14 +220,14 @@ class Front:
     @cached_property
     def promises(self) -> Promises | None:
         """What the study's looks promise under the same requirements; None where none was taken."""
-        return self._promises(self.record.looks)
+        return self._promises(self.record.looks, beside=None)
 
     @cached_property
     def closer(self) -> Promises | None:
         """The same of its closer looks, which are never held against others; None where none was taken."""
-        return self._promises(self.record.closer_looks)
+        return self._promises(self.record.closer_looks, beside=self.promises)
 
-    def _promises(self, looks: Looks) -> Promises | None:
+    def _promises(self, looks: Looks, *, beside: Promises | None) -> Promises | None:
         if looks.dense is None:
             return None
         promises = Promises(
@@ -236,6 +236,7 @@ class Front:
             metrics=self.record.metrics,
             requirements=self.requirements,
             objectives=self.record.objectives,
+            shrinkage=beside.shrinkage if beside else None,
         )
         promises.add(*looks.found.values())
         return promises

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 
 from autoprune.fronts.pareto import hypervolume, nondominated, spread_out
 from autoprune.fronts.requirements import COSTS, OBJECTIVES, Requirement, Requirements
-from autoprune.measure.measurement import Measurement
+from autoprune.fronts.shrinkage import Shrinkage
+from autoprune.measure.measurement import WHOLE, Measurement
 from autoprune.measure.reading import Reading, reading_name, readings
 from autoprune.record.looks import Look
 
@@ -21,7 +22,7 @@ class Promises:
     Values are held to the requirements, whatever confidence these ask for: a look asks too little to be sure, and what
     it chooses is measured. What a look cannot tell (milliseconds, memory, slices and metrics that it did not ask for or
     of which the dense model has nothing) no requirement is held against. Multiplications stand for latency where it is
-    an objective.
+    an objective. Main metrics are shrunk towards what the dense look's guide foretells, if it names one.
 
     Args:
         dense: the look at the dense model.
@@ -30,6 +31,10 @@ class Promises:
         metrics: the main ones, first the one that quality means.
         requirements: of the study.
         objectives: names in `OBJECTIVES`.
+        shrinkage: what was learned of other looks of the study, and is not learned of these; None: it is.
+
+    Attributes:
+        turns: how often all that was taken in has come to be read otherwise.
     """
 
     def __init__(
@@ -40,8 +45,10 @@ class Promises:
         metrics: Sequence[str],
         requirements: Requirements,
         objectives: Sequence[str],
+        shrinkage: Shrinkage | None = None,
     ) -> None:
         self.dense = dense
+        self.shrinkage, self._learns, self._read = shrinkage or Shrinkage(), shrinkage is None, 0
         self.floor = requirements.floor(metrics[0])
         self.objectives = objectives
         self._metrics, self._before = metrics, dense.measurement()
@@ -57,9 +64,35 @@ class Promises:
         """Takes looks in; of those that failed nothing is known."""
         for look in looks:
             if not look.failed and (look.key, look.epochs) not in self._found:
-                found = self.readings(look)
-                missed = max(self._violations(found).values(), default=0.0)
-                self._found[look.key, look.epochs] = look, found, missed
+                if self._learns:
+                    self._learn(look)
+                self._take(look)
+
+    @property
+    def turns(self) -> int:
+        return self.shrinkage.turns
+
+    def _learn(self, look: Look) -> None:
+        if self.dense.guide and look.number:
+            found = readings(look.measurement(), self._before, metrics=self._metrics)
+            for metric in self._metrics:
+                lost = {"guided": 1 - found[self.dense.guide].ratio, "lost": 1 - found[metric].ratio}
+                if all(map(math.isfinite, lost.values())):
+                    error = look.errors.get(metric, 0.0)
+                    self.shrinkage.add(metric, trained=look.epochs > 0, error=error, **lost)
+
+    def _take(self, look: Look) -> None:
+        found = self._readings(look)
+        missed = max(self._violations(found).values(), default=0.0)
+        self._found[look.key, look.epochs] = look, found, missed
+
+    def _all(self) -> list[tuple[Look, Readings, float]]:
+        """What was taken in, as it is read by now."""
+        if self._read != self.turns:
+            self._read = self.turns
+            for look in self.looks:
+                self._take(look)
+        return list(self._found.values())
 
     @property
     def looks(self) -> list[Look]:
@@ -68,14 +101,30 @@ class Promises:
 
     def readings(self, look: Look) -> Readings:
         """What a look read, as readings of a measurement are."""
+        if self._read != self.turns:
+            self._all()
         known = self._found.get((look.key, look.epochs))
-        if known and known[0] is look:
-            return known[1]
+        return known[1] if known and known[0] is look else self._readings(look)
+
+    def _readings(self, look: Look) -> Readings:
         found = readings(look.measurement(), self._before, metrics=self._metrics)
         del found["memory_bytes"]
+        if self.dense.guide and look.number:
+            self._shrink(look, found)
         counted = look.products and self.dense.products  # a model need not say how many there are
         found["latency_ms"] = Reading(look.products, look.products / self.dense.products if counted else 1.0)
         return found
+
+    def _shrink(self, look: Look, found: Readings) -> None:
+        guided = 1 - found[self.dense.guide].ratio
+        for metric in self._metrics:
+            lost, error = 1 - found[metric].ratio, look.errors.get(metric, 0.0)
+            if math.isfinite(guided) and math.isfinite(lost):
+                trained = look.epochs > 0
+                ratio = 1 - self.shrinkage.shrunk(metric, trained=trained, guided=guided, lost=lost, error=error)
+                value = ratio * self._before.quality[metric][WHOLE]
+                found[metric] = dataclasses.replace(found[metric], value=value, ratio=ratio)
+        found["quality"] = found[self._metrics[0]]
 
     def gains(self, look: Look) -> list[float]:
         """By objective, in their order: the ratio of quality, and how many doublings smaller and faster."""
@@ -113,7 +162,8 @@ class Promises:
             wanted: whether a look counts at all.
             slack: a requirement that is missed by no larger share counts as met.
         """
-        asked = self._found.values() if among is None else [self._found[look.key, look.epochs] for look in among]
+        known = self._all()
+        asked = known if among is None else [self._found[look.key, look.epochs] for look in among]
         held = [(look, found) for look, found, missed in asked if missed <= slack and wanted(look)]
         points = [[found[OBJECTIVES[name][0]].ratio for name in self.objectives] for _, found in held]
         best = nondominated(points, maximise=[OBJECTIVES[name][1] for name in self.objectives])
@@ -133,13 +183,13 @@ class Promises:
 
     def nearest(self) -> list[Look]:
         """All but the dense model's, those that miss the requirements by least first."""
-        others = [(missed, look) for look, _, missed in self._found.values() if look.number]
+        others = [(missed, look) for look, _, missed in self._all() if look.number]
         return [look for _, look in sorted(others, key=lambda pair: pair[0])]
 
     @property
     def hypervolume(self) -> float:
         """How much the front of looks covers; see `autoprune.fronts.pareto.hypervolume`."""
-        return self.covered([look for look, _, missed in self._found.values() if missed <= 0])
+        return self.covered([look for look, _, missed in self._all() if missed <= 0])
 
     def covered(self, front: Collection[Look]) -> float:
         """How much feasible looks cover by themselves."""

@@ -236,7 +236,7 @@ class Driver:
         lookout, closer, asked = self._open_lookout(self.looks), None, self.config.looks
         if self.evaluator.task.looks_closer:
             closer = self._open_lookout(
-                Looks(self.looks.path.with_name(CLOSER_LOOKS), turn=self._team.turn), closer=True
+                Looks(self.looks.path.with_name(CLOSER_LOOKS), turn=self._team.turn), beside=lookout
             )
         finds = Finds(lookout.promises, closer, hasty=self.evaluator.task.looks_in_haste)
         if asked == 0:
@@ -254,8 +254,13 @@ class Driver:
         stand_in, note = self.evaluator.task.stand_in, self._watch.note
         return _Search(choices, lookout, finds, scan, Bases(choices, lookout, stand_in=stand_in, note=note))
 
-    def _open_lookout(self, looks: Looks, *, closer: bool = False) -> Lookout:
-        """Where looks are taken, with the look at the dense model, which all others are read against."""
+    def _open_lookout(self, looks: Looks, *, beside: Lookout | None = None) -> Lookout:
+        """Where looks are taken, with the look at the dense model, which all others are read against.
+
+        Args:
+            beside: where other looks are taken, to which these are closer.
+        """
+        closer = beside is not None
         with self._team.alone(f"{'closer ' * closer}look at the dense model"):
             looks.refresh()
             if looks.dense is None:
@@ -273,6 +278,7 @@ class Driver:
             metrics=self.evaluator.task.main_metrics,
             requirements=self.evaluator.requirements,
             objectives=self.config.objectives,
+            shrinkage=beside.promises.shrinkage if beside else None,
         )
         told = self._telling.looked
         return Lookout(self.evaluator, self._staff, looks, promises, team=self._team, tell=told, closer=closer)

@@ -160,6 +160,8 @@ class Judging(ABC, Generic[S]):
             knowing more than the baseline, and what each tells; it is one more slice, which no requirement counts.
         unit: the column of the rows that counts as one observation of a slice (a user, a pair, …).
         looks_closer: whether a closer look asks more than a look does.
+        guide: a metric that looks ask beside the main ones, of how near answers are to the dense model's: chance hardly
+            touches it, and where it is lost others are (`autoprune.fronts.shrinkage`). None: there is none.
         looks_in_haste: whether looks are at what is made in haste (`Context.hasty`), and only closer ones are not.
     """
 
@@ -170,6 +172,7 @@ class Judging(ABC, Generic[S]):
     unit: str = "unit"
     looks_closer: bool = False
     looks_in_haste: bool = False
+    guide: str | None = None
 
     @cached_property
     def metric(self) -> str:

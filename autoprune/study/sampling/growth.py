@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from autoprune.fronts.promises import Promises
+
 LEAST = 0.01
 """A search goes on while what it covers grows by a larger share than that."""
 
@@ -10,15 +12,18 @@ class Growth:
     """How the hypervolume of looks grows, batch by batch.
 
     Attributes:
-        volumes: after each batch.
+        volumes: after each batch, since looks were last read otherwise.
     """
 
     def __init__(self) -> None:
         self.volumes: list[float] = []
+        self._read = 0
 
-    def add(self, volume: float) -> None:
+    def add(self, promises: Promises) -> None:
         """Takes down the hypervolume after one more batch."""
-        self.volumes.append(volume)
+        if promises.turns != self._read:  # volumes of before say nothing of those to come
+            self._read, self.volumes = promises.turns, []
+        self.volumes.append(promises.hypervolume)
 
     def stands_still(self, over: int) -> bool:
         """Whether it has not grown over so many batches: by no larger share than `LEAST`."""

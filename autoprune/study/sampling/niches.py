@@ -43,11 +43,25 @@ class Niches:
         self._promises, self._draw = promises, random.Random(seed)
         self._fronts: dict[Niche, list[Found]] = {(): []}
         self._covered: dict[Niche, float] = {}  # what is known of them
+        self._added: list[Found] = []
+        self._read = promises.turns
 
     def add(self, look: Look, values: Values) -> None:
         """Takes in a look."""
         if look.failed:
             return
+        self._added.append((look, values))
+        if self._read == self._promises.turns:
+            self._place(look, values)
+
+    def _refresh(self) -> None:
+        """Finds all fronts anew if looks are read otherwise by now."""
+        if self._read != self._promises.turns:
+            self._read, self._fronts, self._covered = self._promises.turns, {(): []}, {}
+            for look, values in self._added:
+                self._place(look, values)
+
+    def _place(self, look: Look, values: Values) -> None:
         for niche in [(), *((path, values[path]) for path in self._paths if path in values)]:
             among = {
                 (one.key, one.epochs): (one, theirs) for one, theirs in [*self._fronts.get(niche, []), (look, values)]
@@ -60,10 +74,12 @@ class Niches:
     @property
     def front(self) -> list[Found]:
         """That of all of them, the smallest first."""
+        self._refresh()
         return self._fronts[()]
 
     def drawn(self) -> list[Found]:
         """The whole front, or that of an alternative; the smallest first."""
+        self._refresh()
         if not self._paths or self._draw.random() < WHOLE:
             return self.front
         path = self._draw.choice(self._paths)

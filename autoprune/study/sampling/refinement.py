@@ -68,7 +68,7 @@ class Refinement:
                 break
             self._left -= len(near)
             self._add(self._lookout.take([one for one, _ in near], epochs=[most for _, most in near], until=until))
-            growth.add(self._lookout.promises.hypervolume)
+            growth.add(self._lookout.promises)
         self.done = until.left > 0 or not self._niches.front
 
     def _add(self, looks: Iterable[Look | None]) -> None:

@@ -139,7 +139,7 @@ class Rungs:
                 under_way.append((race, race.send(self._lookout.wait(batch))))
             except StopIteration as ended:
                 sampler.tell([self._lookout.outcome(look) for look in ended.value])
-                self._growth.add(promises.hypervolume)
+                self._growth.add(promises)
         self.done = until.left > 0
 
     def _may_find(self, until: Deadline) -> bool:

@@ -166,7 +166,7 @@ class Scan:
             looks = self._wait(values, batch)
             if until.left > 0:
                 sampler.tell([self._lookout.outcome(look) for look in looks])
-                self._growth.add(self._lookout.promises.hypervolume)
+                self._growth.add(self._lookout.promises)
                 self._left -= len(values)
         self.done = self._left <= 0 or self._still
 

@@ -1,0 +1,85 @@
+"""Values of looks, shrunk towards what a guide foretells: the best of many noisy looks would be the luckiest.
+
+A look at an encoder asks a few labelled texts, and errs by some percent; how near its answers are to the dense model's
+it tells far better. So what is lost of a metric is taken for a line of what is lost of that guide, with a spread from
+recipe to recipe, and each look's own value counts the more, the less it errs beside that spread (Fay & Herriot 1979,
+"Estimates of Income for Small Places: An Application of James-Stein Procedures to Census Data").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LEARNED = (32, 64, 128, 256)
+"""Looks after which lines are drawn, and drawn anew: often enough that the first are no chance, and then no more."""
+
+LEAST = 0.25
+"""The spread of a line, at least, as a part of its slope: however well some looks fit, others may not."""
+
+SMALLEST = 1e-4
+"""The loss of the guide that is taken for any."""
+
+TURNS = 50
+"""Of slope and spread, each found with the other."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What is lost of a metric where some of the guide is: `slope` times as much, give or take `spread` times."""
+
+    slope: float
+    spread: float
+
+    @staticmethod
+    def through(guided: Sequence[float], lost: Sequence[float], errors: Sequence[float]) -> Line:
+        """The line that fits best, each look weighed by how much it errs.
+
+        Args:
+            guided: what each look lost of the guide.
+            lost: what it lost of the metric.
+            errors: standard errors of that.
+        """
+        x, y, variance = np.maximum(guided, SMALLEST), np.asarray(lost), np.square(errors)
+        slope, spread = 0.0, 1.0
+        for _ in range(TURNS):
+            weights = 1 / (variance + (spread * x) ** 2 + 1e-12)
+            slope = max(0.0, float((weights * x * y).sum() / (weights * x * x).sum()))
+            spread = max(0.0, float((np.square(y - slope * x) - variance).sum() / np.square(x).sum())) ** 0.5
+            spread = max(spread, LEAST * slope, LEAST * LEAST)
+        return Line(slope, spread)
+
+    def shrunk(self, guided: float, lost: float, error: float) -> float:
+        """What is taken to be lost, of what a look shows and the line foretells."""
+        x = max(guided, SMALLEST)
+        trust = (self.spread * x) ** 2 / ((self.spread * x) ** 2 + error**2)
+        return trust * lost + (1 - trust) * self.slope * x
+
+
+class Shrinkage:
+    """Learns lines as looks come: one for each metric, of looks that were trained and of those that were not.
+
+    Attributes:
+        turns: how often lines were drawn.
+    """
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self._seen: dict[tuple[str, bool], list[tuple[float, float, float]]] = {}
+        self._lines: dict[tuple[str, bool], Line] = {}
+
+    def add(self, metric: str, *, trained: bool, guided: float, lost: float, error: float) -> None:
+        """Takes in what a look lost of a metric."""
+        seen = self._seen.setdefault((metric, trained), [])
+        if len(seen) < LEARNED[-1]:
+            seen.append((guided, lost, error))
+            if len(seen) in LEARNED:
+                self._lines[metric, trained] = Line.through(*zip(*seen, strict=True))
+                self.turns += 1
+
+    def shrunk(self, metric: str, *, trained: bool, guided: float, lost: float, error: float) -> float:
+        """What is taken to be lost; as the look shows it where there is no line yet."""
+        line = self._lines.get((metric, trained))
+        return line.shrunk(guided, lost, error) if line else lost

@@ -1,0 +1,126 @@
+"""Values of looks are shrunk towards what a guide foretells, against planted truths."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from made_looks import METRIC, made_look
+
+from autoprune.fronts.promises import Promises
+from autoprune.fronts.requirements import parse_requirements
+from autoprune.fronts.shrinkage import LEARNED, LEAST, Line, Shrinkage
+from autoprune.record.looks import Look
+
+GUIDE = "guide"
+
+
+def planted(slope: float, spread: float, error: float, *, seed: int = 0, count: int = 256) -> tuple[np.ndarray, ...]:
+    """What is lost of the guide and of the metric, the latter in truth and as looks see it."""
+    draw = np.random.default_rng(seed)
+    guided = draw.uniform(0.002, 0.2, count)
+    lost = guided * draw.normal(slope, spread, count)
+    return guided, lost, lost + draw.normal(0, error, count)
+
+
+@pytest.mark.parametrize(("slope", "spread", "error"), [(0.3, 0.1, 0.03), (2.0, 1.0, 0.05), (1.0, 0.6, 0.001)])
+def test_a_line_is_found_and_what_is_shrunk_is_nearer_to_the_truth(slope: float, spread: float, error: float) -> None:
+    guided, truth, seen = planted(slope, spread, error)
+    line = Line.through(guided, seen, np.full(len(seen), error))
+    assert line.slope == pytest.approx(slope, rel=0.25)
+    assert line.spread == pytest.approx(spread, rel=0.4)
+    shrunk = np.array([line.shrunk(x, y, error) for x, y in zip(guided, seen, strict=True)])
+    assert np.square(shrunk - truth).mean() <= 1.02 * np.square(seen - truth).mean()
+    if error > spread * guided.mean():  # else what a look shows is worth more than the line
+        assert np.square(shrunk - truth).mean() < 0.5 * np.square(seen - truth).mean()
+
+
+def test_what_errs_little_stays_as_it_is_and_what_errs_much_is_what_the_line_says() -> None:
+    line = Line(slope=0.5, spread=0.25)
+    assert line.shrunk(0.1, 0.2, 0.0) == pytest.approx(0.2)
+    assert line.shrunk(0.1, 0.2, 1e6) == pytest.approx(0.05)
+    assert line.shrunk(-0.1, 0.3, 0.1) == pytest.approx(0.0, abs=1e-3), (
+        "what answers as the dense model has lost nothing"
+    )
+
+
+def test_where_all_is_noise_some_spread_is_left() -> None:
+    guided, _, seen = planted(0.5, 0.0, 0.05)
+    line = Line.through(guided, seen, np.full(len(seen), 0.1))
+    assert line.spread == pytest.approx(max(LEAST * line.slope, LEAST**2))
+
+
+def test_lines_are_drawn_after_some_looks_and_no_more_after_many() -> None:
+    guided, _, seen = planted(0.5, 0.1, 0.02, count=400)
+    learnt, turns = Shrinkage(), list[int]()
+    for x, y in zip(guided, seen, strict=True):
+        learnt.add("m", trained=False, guided=x, lost=y, error=0.02)
+        turns.append(learnt.turns)
+    assert [turns.index(turn) + 1 for turn in range(1, learnt.turns + 1)] == list(LEARNED)
+    told = {"guided": 0.1, "lost": 0.3, "error": 0.1}
+    assert learnt.shrunk("m", trained=True, **told) == 0.3, "of what is trained nothing is known"
+    assert learnt.shrunk("m", trained=False, **told) < 0.1
+
+
+def looks(*, guide: str) -> tuple[Look, list[Look], np.ndarray]:
+    guided, truth, seen = planted(1.0, 0.2, 0.04)
+    dense = dataclasses.replace(made_look(0, 1.0, 1.0), guide=guide)
+    dense = dataclasses.replace(
+        dense, quality={**dense.quality, GUIDE: {"all": 1.0}}, counts={**dense.counts, GUIDE: {"all": 1000}}
+    )
+    found = []
+    for at, (x, y) in enumerate(zip(guided, seen, strict=True), start=1):
+        look = made_look(at, 1 - y, 1 - x)
+        found.append(dataclasses.replace(look, quality={**look.quality, GUIDE: {"all": 1 - x}}, errors={METRIC: 0.04}))
+    return dense, found, truth
+
+
+def promised(dense: Look, shrinkage: Shrinkage | None = None) -> Promises:
+    return Promises(
+        dense,
+        baseline=dense.measurement(),
+        metrics=[METRIC],
+        requirements=parse_requirements({"quality": {"drop": "10%"}}),
+        objectives=("quality", "size"),
+        shrinkage=shrinkage,
+    )
+
+
+def test_the_front_of_what_a_guide_foretells_is_not_of_the_lucky() -> None:
+    dense, found, truth = looks(guide=GUIDE)
+    plain, guided = promised(looks(guide="")[0]), promised(dense)
+    for promises in (plain, guided):
+        promises.add(*found)
+    worse = {
+        promises: np.mean([truth[look.number - 1] > 0.1 for look in promises.front()]) for promises in (plain, guided)
+    }
+    assert worse[plain] > 0.3, "of the front of the looks many miss the floor in truth"
+    assert worse[guided] < 0.5 * worse[plain]
+    readings = guided.readings(found[0])
+    assert readings["quality"] == readings[METRIC]
+    assert readings[METRIC].value == pytest.approx(readings[METRIC].ratio * dense.value(METRIC))
+    assert readings[GUIDE].ratio == found[0].value(GUIDE)
+
+
+def test_looks_that_were_taken_in_before_a_line_was_drawn_are_read_by_it_too() -> None:
+    dense, found, _ = looks(guide=GUIDE)
+    early, late = promised(dense), promised(dense)
+    early.add(*found[: LEARNED[0] - 1])
+    before = early.readings(found[0])["quality"].ratio
+    early.add(found[LEARNED[0] - 1])
+    late.add(*found[: LEARNED[0]])
+    assert early.readings(found[0])["quality"].ratio != before
+    assert early.front() == late.front()
+    assert early.hypervolume == late.hypervolume
+
+
+def test_closer_looks_are_read_by_the_lines_of_looks_and_change_none() -> None:
+    dense, found, _ = looks(guide=GUIDE)
+    far = promised(dense)
+    near = promised(dense, far.shrinkage)
+    near.add(*found[:40])
+    assert far.turns == 0
+    before = near.readings(found[0])["quality"].ratio
+    far.add(*found[: LEARNED[0]])
+    assert near.readings(found[0])["quality"].ratio != before
