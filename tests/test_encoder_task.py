@@ -513,10 +513,28 @@ def test_a_study_of_ones_own_model_texts_and_pairs_is_verified(
 def test_a_look_has_rows_of_the_main_metrics_alone(encoder_task: EncoderTask, halved: Encoder) -> None:
     served = served_of(encoder_task, halved)
     rows = encoder_task.look(served)
-    assert set(rows["benchmark"]) == {"pairs"}
+    assert set(rows["benchmark"]) == {"pairs", "near pairs"}
     assert set(rows.columns) == set(encoder_task.score(served, "validation").columns)
     assert rows.equals(encoder_task.look(served_of(encoder_task, halved)))
     assert np.isfinite(encoder_task.metrics["spearman"](rows))
+
+
+@pytest.mark.parametrize("closer", [False, True])
+def test_a_look_tells_how_near_a_model_is_to_the_dense_one(
+    encoder_task: EncoderTask, halved: Encoder, closer: bool
+) -> None:
+    dense, found = (
+        encoder_task.look(served_of(encoder_task, model), closer=closer)
+        for model in (encoder_task.model({}, seed=0), halved)
+    )
+    assert encoder_task.near(dense) == {"spearman": pytest.approx(1.0)}
+    near = encoder_task.near(found)["spearman"]
+    assert near < 0.999
+    rows = found[found["benchmark"] == "near pairs"]
+    assert near == pytest.approx(rows["value"].corr(rows["gold"], method="spearman"))
+    assert encoder_task.metrics["spearman"](found) == encoder_task.metrics["spearman"](
+        found[found["benchmark"] == "pairs"]
+    ), "what is asked beside changes no metric"
 
 
 @pytest.mark.parametrize("metric", ["similarity", "overlap@10", "coverage"])
@@ -538,7 +556,7 @@ def test_a_look_reads_as_many_tokens_as_it_may(tiny: Path, monkeypatch: pytest.M
         return np.ones((len(texts), HIDDEN), np.float32)
 
     monkeypatch.setattr(SentenceEncoder, "vectors", vectors)
-    assert 3 <= len(task.look(served)) < 29
+    assert 3 <= (task.look(served)["benchmark"] == "pairs").sum() < 29
     lengths = task.model({}, seed=0).tokenizer.count(asked)[0]
     assert lengths.max() == 9
     assert 120 < lengths.sum() <= 150

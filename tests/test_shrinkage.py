@@ -1,4 +1,4 @@
-"""Values of looks are shrunk towards what a guide foretells, against planted truths."""
+"""Values of looks are shrunk towards what their nearness foretells, against planted truths."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from autoprune.fronts.promises import Promises
 from autoprune.fronts.requirements import parse_requirements
 from autoprune.fronts.shrinkage import LEARNED, LEAST, Line, Shrinkage
 from autoprune.record.looks import Look
-
-GUIDE = "guide"
 
 
 def planted(slope: float, spread: float, error: float, *, seed: int = 0, count: int = 256) -> tuple[np.ndarray, ...]:
@@ -55,24 +53,20 @@ def test_lines_are_drawn_after_some_looks_and_no_more_after_many() -> None:
     guided, _, seen = planted(0.5, 0.1, 0.02, count=400)
     learnt, turns = Shrinkage(), list[int]()
     for x, y in zip(guided, seen, strict=True):
-        learnt.add("m", trained=False, guided=x, lost=y, error=0.02)
+        learnt.add("m", False, x, y, 0.02)
         turns.append(learnt.turns)
     assert [turns.index(turn) + 1 for turn in range(1, learnt.turns + 1)] == list(LEARNED)
-    told = {"guided": 0.1, "lost": 0.3, "error": 0.1}
-    assert learnt.shrunk("m", trained=True, **told) == 0.3, "of what is trained nothing is known"
-    assert learnt.shrunk("m", trained=False, **told) < 0.1
+    assert learnt.shrunk("m", True, 0.1, 0.3, 0.1) == 0.3, "of what is trained nothing is known"
+    assert learnt.shrunk("m", False, 0.1, 0.3, 0.1) < 0.1
 
 
-def looks(*, guide: str) -> tuple[Look, list[Look], np.ndarray]:
-    guided, truth, seen = planted(1.0, 0.2, 0.04)
-    dense = dataclasses.replace(made_look(0, 1.0, 1.0), guide=guide)
-    dense = dataclasses.replace(
-        dense, quality={**dense.quality, GUIDE: {"all": 1.0}}, counts={**dense.counts, GUIDE: {"all": 1000}}
-    )
-    found = []
-    for at, (x, y) in enumerate(zip(guided, seen, strict=True), start=1):
-        look = made_look(at, 1 - y, 1 - x)
-        found.append(dataclasses.replace(look, quality={**look.quality, GUIDE: {"all": 1 - x}}, errors={METRIC: 0.04}))
+def looks(*, known: bool = True) -> tuple[Look, list[Look], np.ndarray]:
+    """The dense model's look and others, and what these lose in truth."""
+    near, truth, seen = planted(1.0, 0.2, 0.04)
+    dense, found = made_look(0, 1.0, 1.0), []
+    for at, (x, y) in enumerate(zip(near, seen, strict=True), start=1):
+        look = dataclasses.replace(made_look(at, 1 - y, 1 - x), errors={METRIC: 0.04})
+        found.append(dataclasses.replace(look, near={METRIC: 1 - x}) if known else look)
     return dense, found, truth
 
 
@@ -87,24 +81,22 @@ def promised(dense: Look, shrinkage: Shrinkage | None = None) -> Promises:
     )
 
 
-def test_the_front_of_what_a_guide_foretells_is_not_of_the_lucky() -> None:
-    dense, found, truth = looks(guide=GUIDE)
-    plain, guided = promised(looks(guide="")[0]), promised(dense)
-    for promises in (plain, guided):
+def test_the_front_of_what_is_foretold_is_not_of_the_lucky() -> None:
+    shares = []
+    for known in (False, True):
+        dense, found, truth = looks(known=known)
+        promises = promised(dense)
         promises.add(*found)
-    worse = {
-        promises: np.mean([truth[look.number - 1] > 0.1 for look in promises.front()]) for promises in (plain, guided)
-    }
-    assert worse[plain] > 0.2, "of the front of the looks many miss the floor in truth"
-    assert worse[guided] < 0.5 * worse[plain]
-    readings = guided.readings(found[0])
+        shares.append(np.mean([truth[look.number - 1] > 0.1 for look in promises.front()]))
+    assert shares[0] > 0.2, "of the front of the looks many miss the floor in truth"
+    assert shares[1] < 0.5 * shares[0]
+    readings = promises.readings(found[0])
     assert readings["quality"] == readings[METRIC]
     assert readings[METRIC].value == pytest.approx(readings[METRIC].ratio * dense.value(METRIC))
-    assert readings[GUIDE].ratio == found[0].value(GUIDE)
 
 
 def test_looks_that_were_taken_in_before_a_line_was_drawn_are_read_by_it_too() -> None:
-    dense, found, _ = looks(guide=GUIDE)
+    dense, found, _ = looks()
     early, late = promised(dense), promised(dense)
     early.add(*found[: LEARNED[0] - 1])
     before = early.readings(found[0])["quality"].ratio
@@ -116,7 +108,7 @@ def test_looks_that_were_taken_in_before_a_line_was_drawn_are_read_by_it_too() -
 
 
 def test_closer_looks_are_read_by_the_lines_of_looks_and_change_none() -> None:
-    dense, found, _ = looks(guide=GUIDE)
+    dense, found, _ = looks()
     far = promised(dense)
     near = promised(dense, far.shrinkage)
     near.add(*found[:40])

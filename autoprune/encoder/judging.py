@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from autoprune.encoder.benchmarks.benchmark import Benchmark, Vectors
 from autoprune.encoder.benchmarks.coverage import Coverage
+from autoprune.encoder.benchmarks.fidelity import Similarities
 from autoprune.encoder.benchmarks.part import Budget
 from autoprune.encoder.countdown import Countdown
 from autoprune.encoder.served import QUERY, TextModel
@@ -19,13 +21,11 @@ from autoprune.encoder.slices import PERTURBATIONS, SLICES, slice_columns, word_
 from autoprune.encoder.stored import kept
 from autoprune.encoder.tokenizer import Text, Tokenizer
 from autoprune.errors import unknown
+from autoprune.tasks.benchmarks import Spearman
 from autoprune.tasks.task import Judging
 
 LOOK_TOKENS = 8192
 """That a look reads, shared out among the benchmarks: some 300 sentences. Reading them is nearly all that it costs."""
-
-GUIDE = "similarity"
-"""The metric of fidelity that looks ask in any case."""
 
 TIMES = 4
 """Times as many tokens a closer look reads; fitting codes takes it longer than reading these."""
@@ -78,6 +78,7 @@ class EncoderJudging(Judging[E]):
         self._known: WeakKeyDictionary[E, dict[Text, Vectors]] = WeakKeyDictionary()
         self._sliced: dict[tuple[str, str], pd.DataFrame] = {}
         self._parts: dict[bool, list[Benchmark]] = {}
+        self._guides: dict[tuple[str, bool], Similarities] = {}
         self._tokenizer = tokenizer
 
     @property
@@ -85,11 +86,6 @@ class EncoderJudging(Judging[E]):
         """`metric`, then the first metric of every other benchmark that people labelled."""
         others = [one.metrics for one in self.benchmarks if one.labelled and self.metric not in one.metrics]
         return (self.metric, *(next(iter(metrics)) for metrics in others))
-
-    @property
-    def guide(self) -> str | None:  # type: ignore[override]
-        """How near the cosines of texts are to the dense model's, where something else is what matters."""
-        return None if self.metric == GUIDE or GUIDE not in self.metrics else GUIDE
 
     def score(self, served: E, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """The rows of every benchmark, with the columns of slices; units count on from benchmark to benchmark."""
@@ -102,12 +98,23 @@ class EncoderJudging(Judging[E]):
         return self._joined([*found, self._coverage.rows(served, split, perturb)], split)
 
     def look(self, served: E, *, closer: bool = False) -> pd.DataFrame:
-        """Rows of each benchmark that has a main metric: of `LOOK_TOKENS` tokens of validation, or `TIMES` as many."""
+        """Rows of each benchmark that has a main metric: of `LOOK_TOKENS` tokens of validation, or `TIMES` as many.
+
+        After those of one that people labelled come rows of how near the cosines of its texts are to the dense model's.
+        """
+        asked = dict[Any, None]()
 
         def encode(texts: Sequence[Any], role: str | None = None) -> Vectors:
+            asked.update(dict.fromkeys(texts))
             return self._encode(served, texts, role)
 
-        found = [one.rows(encode, "validation") for one in self._looked_at(closer=closer)]
+        found = list[pd.DataFrame]()
+        for one in self._looked_at(closer=closer):
+            asked.clear()
+            found.append(one.rows(encode, "validation"))
+            if one.name in self._guided:
+                guide = self._guides.setdefault((one.name, closer), self._guide(one.name, list(asked)))
+                found.append(guide.rows(encode, "validation"))
         if self.metric in self._coverage.metrics:
             found.append(self._coverage.rows(served, "validation"))
         return self._joined(found, f"{'closer ' * closer}look")
@@ -115,11 +122,34 @@ class EncoderJudging(Judging[E]):
     def _looked_at(self, *, closer: bool) -> list[Benchmark]:
         """The parts of benchmarks that looks ask, or closer looks."""
         if closer not in self._parts:
-            wanted = {*self.main_metrics, self.guide}
-            asked = [one for one in self.benchmarks if not one.metrics.keys().isdisjoint(wanted)]
+            asked = [one for one in self.benchmarks if not one.metrics.keys().isdisjoint(self.main_metrics)]
             most = (TIMES if closer else 1) * LOOK_TOKENS // len(asked)
             self._parts[closer] = [one.part(Budget(tokens=most, tokenizer=self._tokenizer)) for one in asked]
         return self._parts[closer]
+
+    def near(self, rows: pd.DataFrame) -> dict[str, float]:
+        return {metric: Spearman(_near(name))(rows) for name, metric in self._guided.items()}
+
+    @cached_property
+    def _guided(self) -> dict[str, str]:
+        """The benchmarks that people labelled, and their main metrics; nothing where vectors are not compared."""
+        if not any(isinstance(one, Similarities) for one in self.benchmarks):
+            return {}
+        return {
+            one.name: metric
+            for one in self.benchmarks
+            for metric in self.main_metrics
+            if one.labelled and metric in one.metrics
+        }
+
+    def _guide(self, name: str, texts: list[Any]) -> Similarities:
+        """Tells how near the cosines of what a benchmark asks are to the dense model's."""
+        of = next(one for one in self.benchmarks if one.name == name)
+        assert of.dense is not None, "what is right is known once the dense model is"
+        dense = of.dense
+        found = Similarities(dict.fromkeys(("validation", "test"), texts), lambda _: dense(texts)).under(of.similarity)
+        found.name = _near(name)
+        return found
 
     def _joined(self, found: list[pd.DataFrame], split: str) -> pd.DataFrame:
         """The rows of several benchmarks as one table, with the columns of slices."""
@@ -150,3 +180,8 @@ class EncoderJudging(Judging[E]):
             known.update(zip(missing, prepared(found, served.similarity), strict=True))
         found = np.stack([known[text] for text in asked])
         return found if role == QUERY else kept(found, served.stored_bits)
+
+
+def _near(benchmark: str) -> str:
+    """What the rows of how near cosines are stand under."""
+    return f"near {benchmark}"

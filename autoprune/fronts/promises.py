@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from autoprune.fronts.pareto import hypervolume, nondominated, spread_out
 from autoprune.fronts.requirements import COSTS, OBJECTIVES, Requirement, Requirements
-from autoprune.fronts.shrinkage import Shrinkage
+from autoprune.fronts.shrinkage import Seen, Shrinkage
 from autoprune.measure.measurement import WHOLE, Measurement
 from autoprune.measure.reading import Reading, reading_name, readings
 from autoprune.record.looks import Look
@@ -22,7 +22,7 @@ class Promises:
     Values are held to the requirements, whatever confidence these ask for: a look asks too little to be sure, and what
     it chooses is measured. What a look cannot tell (milliseconds, memory, slices and metrics that it did not ask for or
     of which the dense model has nothing) no requirement is held against. Multiplications stand for latency where it is
-    an objective. Main metrics are shrunk towards what the dense look's guide foretells, if it names one.
+    an objective. Main metrics are shrunk towards what is foretold by how near answers were to the dense model's.
 
     Args:
         dense: the look at the dense model.
@@ -73,13 +73,19 @@ class Promises:
         return self.shrinkage.turns
 
     def _learn(self, look: Look) -> None:
-        if self.dense.guide and look.number:
+        if look.near and look.number:
             found = readings(look.measurement(), self._before, metrics=self._metrics)
-            for metric in self._metrics:
-                lost = {"guided": 1 - found[self.dense.guide].ratio, "lost": 1 - found[metric].ratio}
-                if all(map(math.isfinite, lost.values())):
-                    error = look.errors.get(metric, 0.0)
-                    self.shrinkage.add(metric, trained=look.epochs > 0, error=error, **lost)
+            for metric, seen in self._seen(look, found).items():
+                self.shrinkage.add(metric, look.epochs > 0, *seen)
+
+    def _seen(self, look: Look, found: Readings) -> dict[str, Seen]:
+        """What a look shows to be lost of its nearness and of metrics, where both are known."""
+        seen = {
+            metric: (1 - near, 1 - found[metric].ratio, look.errors.get(metric, 0.0))
+            for metric, near in look.near.items()
+            if metric in found
+        }
+        return {metric: told for metric, told in seen.items() if all(map(math.isfinite, told))}
 
     def _take(self, look: Look) -> None:
         found = self._readings(look)
@@ -109,21 +115,17 @@ class Promises:
     def _readings(self, look: Look) -> Readings:
         found = readings(look.measurement(), self._before, metrics=self._metrics)
         del found["memory_bytes"]
-        if self.dense.guide and look.number:
+        if look.near and look.number:
             self._shrink(look, found)
         counted = look.products and self.dense.products  # a model need not say how many there are
         found["latency_ms"] = Reading(look.products, look.products / self.dense.products if counted else 1.0)
         return found
 
     def _shrink(self, look: Look, found: Readings) -> None:
-        guided = 1 - found[self.dense.guide].ratio
-        for metric in self._metrics:
-            lost, error = 1 - found[metric].ratio, look.errors.get(metric, 0.0)
-            if math.isfinite(guided) and math.isfinite(lost):
-                trained = look.epochs > 0
-                ratio = 1 - self.shrinkage.shrunk(metric, trained=trained, guided=guided, lost=lost, error=error)
-                value = ratio * self._before.quality[metric][WHOLE]
-                found[metric] = dataclasses.replace(found[metric], value=value, ratio=ratio)
+        for metric, seen in self._seen(look, found).items():
+            ratio = 1 - self.shrinkage.shrunk(metric, look.epochs > 0, *seen)
+            value = ratio * self._before.quality[metric][WHOLE]
+            found[metric] = dataclasses.replace(found[metric], value=value, ratio=ratio)
         found["quality"] = found[self._metrics[0]]
 
     def gains(self, look: Look) -> list[float]:

@@ -1,8 +1,8 @@
-"""Values of looks, shrunk towards what a guide foretells: the best of many noisy looks would be the luckiest.
+"""Values of looks, shrunk towards what their nearness foretells: the best of many noisy looks would be the luckiest.
 
 A look at an encoder asks a few labelled texts, and errs by some percent; how near its answers are to the dense model's
-it tells far better. So what is lost of a metric is taken for a line of what is lost of that guide, with a spread from
-recipe to recipe, and each look's own value counts the more, the less it errs beside that spread (Fay & Herriot 1979,
+it tells far better. So what is lost of a metric is taken for a line of what is lost of that, with a spread from recipe
+to recipe, and each look's own value counts the more, the less it errs beside that spread (Fay & Herriot 1979,
 "Estimates of Income for Small Places: An Application of James-Stein Procedures to Census Data").
 """
 
@@ -20,7 +20,10 @@ LEAST = 0.25
 """The spread of a line, at least, as a part of its slope: however well some looks fit, others may not."""
 
 SMALLEST = 1e-4
-"""The loss of the guide that is taken for any."""
+"""The loss of nearness that is taken for any."""
+
+Seen = tuple[float, float, float]
+"""What a look lost of its nearness and of a metric, and the standard error of the latter."""
 
 TURNS = 50
 """Of slope and spread, each found with the other."""
@@ -28,21 +31,21 @@ TURNS = 50
 
 @dataclass(frozen=True)
 class Line:
-    """What is lost of a metric where some of the guide is: `slope` times as much, give or take `spread` times."""
+    """What is lost of a metric where some nearness is: `slope` times as much, give or take `spread` times."""
 
     slope: float
     spread: float
 
     @staticmethod
-    def through(guided: Sequence[float], lost: Sequence[float], errors: Sequence[float]) -> Line:
+    def through(near: Sequence[float], lost: Sequence[float], errors: Sequence[float]) -> Line:
         """The line that fits best, each look weighed by how much it errs.
 
         Args:
-            guided: what each look lost of the guide.
+            near: what each look lost of its nearness.
             lost: what it lost of the metric.
             errors: standard errors of that.
         """
-        x, y, variance = np.maximum(guided, SMALLEST), np.asarray(lost), np.square(errors)
+        x, y, variance = np.maximum(near, SMALLEST), np.asarray(lost), np.square(errors)
         slope, spread = 0.0, 1.0
         for _ in range(TURNS):
             weights = 1 / (variance + (spread * x) ** 2 + 1e-12)
@@ -51,9 +54,9 @@ class Line:
             spread = max(spread, LEAST * slope, LEAST * LEAST)
         return Line(slope, spread)
 
-    def shrunk(self, guided: float, lost: float, error: float) -> float:
+    def shrunk(self, near: float, lost: float, error: float) -> float:
         """What is taken to be lost, of what a look shows and the line foretells."""
-        x = max(guided, SMALLEST)
+        x = max(near, SMALLEST)
         trust = (self.spread * x) ** 2 / ((self.spread * x) ** 2 + error**2)
         return trust * lost + (1 - trust) * self.slope * x
 
@@ -67,19 +70,20 @@ class Shrinkage:
 
     def __init__(self) -> None:
         self.turns = 0
-        self._seen: dict[tuple[str, bool], list[tuple[float, float, float]]] = {}
+        self._seen: dict[tuple[str, bool], list[Seen]] = {}
         self._lines: dict[tuple[str, bool], Line] = {}
 
-    def add(self, metric: str, *, trained: bool, guided: float, lost: float, error: float) -> None:
-        """Takes in what a look lost of a metric."""
-        seen = self._seen.setdefault((metric, trained), [])
-        if len(seen) < LEARNED[-1]:
-            seen.append((guided, lost, error))
-            if len(seen) in LEARNED:
-                self._lines[metric, trained] = Line.through(*zip(*seen, strict=True))
+    def add(self, metric: str, trained: bool, *seen: float) -> None:
+        """Takes in what a look lost of its nearness and of a metric, and the standard error of the latter."""
+        known = self._seen.setdefault((metric, trained), [])
+        if len(known) < LEARNED[-1]:
+            near, lost, error = seen
+            known.append((near, lost, error))
+            if len(known) in LEARNED:
+                self._lines[metric, trained] = Line.through(*zip(*known, strict=True))
                 self.turns += 1
 
-    def shrunk(self, metric: str, *, trained: bool, guided: float, lost: float, error: float) -> float:
+    def shrunk(self, metric: str, trained: bool, near: float, lost: float, error: float) -> float:
         """What is taken to be lost; as the look shows it where there is no line yet."""
         line = self._lines.get((metric, trained))
-        return line.shrunk(guided, lost, error) if line else lost
+        return line.shrunk(near, lost, error) if line else lost

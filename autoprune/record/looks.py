@@ -40,8 +40,8 @@ class Look:
         units: users (pairs, queries) that were asked.
         quality: by metric, then by slice (`all` is every row); empty where it failed.
         counts: units that each of these rests on; of the dense model's look alone, by which others are read.
-        guide: a metric beside the main ones by which these are foretold (`autoprune.fronts.shrinkage`); of the dense
-            model's look alone, and empty where there is none.
+        near: how near answers were to the dense model's, by the main metric that this foretells
+            (`autoprune.fronts.shrinkage`); nothing where that is not known.
         errors: standard error of a metric's ratio to the dense model's, by a paired comparison; where it is known.
         size_bytes: of what the model needs to answer, if it were saved; 0 where it failed.
         vector_bytes: of the vector that is stored of each text, where users store any.
@@ -59,7 +59,7 @@ class Look:
     units: int = 0
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    guide: str = ""
+    near: dict[str, float] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     size_bytes: int = 0
     vector_bytes: int | None = None

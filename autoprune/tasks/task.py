@@ -160,8 +160,6 @@ class Judging(ABC, Generic[S]):
             knowing more than the baseline, and what each tells; it is one more slice, which no requirement counts.
         unit: the column of the rows that counts as one observation of a slice (a user, a pair, …).
         looks_closer: whether a closer look asks more than a look does.
-        guide: a metric that looks ask beside the main ones, of how near answers are to the dense model's: chance hardly
-            touches it, and where it is lost others are (`autoprune.fronts.shrinkage`). None: there is none.
         looks_in_haste: whether looks are at what is made in haste (`Context.hasty`), and only closer ones are not.
     """
 
@@ -172,7 +170,6 @@ class Judging(ABC, Generic[S]):
     unit: str = "unit"
     looks_closer: bool = False
     looks_in_haste: bool = False
-    guide: str | None = None
 
     @cached_property
     def metric(self) -> str:
@@ -205,6 +202,17 @@ class Judging(ABC, Generic[S]):
         """
         del closer
         return self.score(served, "validation")
+
+    def near(self, rows: pd.DataFrame) -> dict[str, float]:
+        """How near what answered a look was to the dense model, 1 at most, by the main metric that this foretells.
+
+        Chance hardly touches it, and where it is lost the metric is (`autoprune.fronts.shrinkage`).
+
+        Args:
+            rows: as `look` gives them, whole.
+        """
+        del rows
+        return {}
 
 
 class Serving(ABC, Generic[M, S]):

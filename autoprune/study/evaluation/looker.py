@@ -130,7 +130,7 @@ class Looker(Maker):
                 for metric, slices in values.items()
             },
             counts={} if look.number else counts,
-            guide="" if look.number else self.task.guide or "",
+            near={name: float(f"{value:.6g}") for name, value in self.task.near(rows[WHOLE]).items()},
             errors=dict.fromkeys(values, 0.0) if before is None else self._errors(rows, values, before),
             size_bytes=artifact.weighed(parts),
             vector_bytes=served.vector_bytes,
@@ -200,9 +200,9 @@ class Looker(Maker):
 
     @cached_property
     def _metrics(self) -> list[str]:
-        """What is looked for: the main metrics, those of which something is required, and the guide."""
+        """What is looked for: the main metrics, and those of which something is required."""
         required = {item.reading.split(".")[0] for item in self.requirements.items}
-        return [name for name in self.task.metrics if name in {*self.task.main_metrics, *required, self.task.guide}]
+        return [name for name in self.task.metrics if name in {*self.task.main_metrics, *required}]
 
     @cached_property
     def _sliced(self) -> bool:
