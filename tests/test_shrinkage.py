@@ -10,7 +10,7 @@ from made_looks import METRIC, made_look
 
 from autoprune.fronts.promises import Promises
 from autoprune.fronts.requirements import parse_requirements
-from autoprune.fronts.shrinkage import LEARNED, LEAST, Line, Shrinkage
+from autoprune.fronts.shrinkage import CLOSER, LEARNED, LEAST, Line, Shrinkage
 from autoprune.record.looks import Look
 
 
@@ -70,14 +70,14 @@ def looks(*, known: bool = True) -> tuple[Look, list[Look], np.ndarray]:
     return dense, found, truth
 
 
-def promised(dense: Look, shrinkage: Shrinkage | None = None) -> Promises:
+def promised(dense: Look, beside: Promises | None = None) -> Promises:
     return Promises(
         dense,
         baseline=dense.measurement(),
         metrics=[METRIC],
         requirements=parse_requirements({"quality": {"drop": "10%"}}),
         objectives=("quality", "size"),
-        shrinkage=shrinkage,
+        beside=beside,
     )
 
 
@@ -107,12 +107,16 @@ def test_looks_that_were_taken_in_before_a_line_was_drawn_are_read_by_it_too() -
     assert early.hypervolume == late.hypervolume
 
 
-def test_closer_looks_are_read_by_the_lines_of_looks_and_change_none() -> None:
+def test_closer_looks_are_read_by_the_lines_of_looks_until_they_have_their_own() -> None:
     dense, found, _ = looks()
     far = promised(dense)
-    near = promised(dense, far.shrinkage)
-    near.add(*found[:40])
-    assert far.turns == 0
-    before = near.readings(found[0])["quality"].ratio
-    far.add(*found[: LEARNED[0]])
-    assert near.readings(found[0])["quality"].ratio != before
+    near = promised(dense, far)
+    near.add(*found[: CLOSER[0] - 1])
+    seen = near.readings(found[0])["quality"].ratio
+    far.add(*found[-LEARNED[0] :])
+    foretold = near.readings(found[0])["quality"].ratio
+    assert foretold != seen
+    assert (near.turns, far.turns) == (1, 1)
+    near.add(found[CLOSER[0] - 1])
+    assert near.readings(found[0])["quality"].ratio not in (seen, foretold)
+    assert (near.turns, far.turns) == (2, 1), "of closer looks others learn nothing"

@@ -236,7 +236,7 @@ class Front:
             metrics=self.record.metrics,
             requirements=self.requirements,
             objectives=self.record.objectives,
-            shrinkage=beside.shrinkage if beside else None,
+            beside=beside,
         )
         promises.add(*looks.found.values())
         return promises

@@ -31,7 +31,7 @@ class Promises:
         metrics: the main ones, first the one that quality means.
         requirements: of the study.
         objectives: names in `OBJECTIVES`.
-        shrinkage: what was learned of other looks of the study, and is not learned of these; None: it is.
+        beside: promises of the looks to which these are closer.
 
     Attributes:
         turns: how often all that was taken in has come to be read otherwise.
@@ -45,10 +45,11 @@ class Promises:
         metrics: Sequence[str],
         requirements: Requirements,
         objectives: Sequence[str],
-        shrinkage: Shrinkage | None = None,
+        beside: Promises | None = None,
     ) -> None:
         self.dense = dense
-        self.shrinkage, self._learns, self._read = shrinkage or Shrinkage(), shrinkage is None, 0
+        self._shrinkage: Shrinkage = Shrinkage(beside._shrinkage if beside else None)
+        self._read = 0
         self.floor = requirements.floor(metrics[0])
         self.objectives = objectives
         self._metrics, self._before = metrics, dense.measurement()
@@ -64,19 +65,18 @@ class Promises:
         """Takes looks in; of those that failed nothing is known."""
         for look in looks:
             if not look.failed and (look.key, look.epochs) not in self._found:
-                if self._learns:
-                    self._learn(look)
+                self._learn(look)
                 self._take(look)
 
     @property
     def turns(self) -> int:
-        return self.shrinkage.turns
+        return self._shrinkage.turns
 
     def _learn(self, look: Look) -> None:
         if look.near and look.number:
             found = readings(look.measurement(), self._before, metrics=self._metrics)
             for metric, seen in self._seen(look, found).items():
-                self.shrinkage.add(metric, look.epochs > 0, *seen)
+                self._shrinkage.add(metric, look.epochs > 0, *seen)
 
     def _seen(self, look: Look, found: Readings) -> dict[str, Seen]:
         """What a look shows to be lost of its nearness and of metrics, where both are known."""
@@ -123,7 +123,7 @@ class Promises:
 
     def _shrink(self, look: Look, found: Readings) -> None:
         for metric, seen in self._seen(look, found).items():
-            ratio = 1 - self.shrinkage.shrunk(metric, look.epochs > 0, *seen)
+            ratio = 1 - self._shrinkage.shrunk(metric, look.epochs > 0, *seen)
             value = ratio * self._before.quality[metric][WHOLE]
             found[metric] = dataclasses.replace(found[metric], value=value, ratio=ratio)
         found["quality"] = found[self._metrics[0]]

@@ -16,6 +16,9 @@ import numpy as np
 LEARNED = (32, 64, 128, 256)
 """Looks after which lines are drawn, and drawn anew: often enough that the first are no chance, and then no more."""
 
+CLOSER = (12, 24, 48)
+"""The same of closer looks: they are few, and err less."""
+
 LEAST = 0.25
 """The spread of a line, at least, as a part of its slope: however well some looks fit, others may not."""
 
@@ -64,26 +67,36 @@ class Line:
 class Shrinkage:
     """Learns lines as looks come: one for each metric, of looks that were trained and of those that were not.
 
-    Attributes:
-        turns: how often lines were drawn.
+    Args:
+        beside: of the looks to which those in question are closer: its lines hold until there are others. What closer
+            looks ask is harder, as it holds more to be mistaken for what is right.
     """
 
-    def __init__(self) -> None:
-        self.turns = 0
+    def __init__(self, beside: Shrinkage | None = None) -> None:
+        self._beside, self._learned, self._drawn = beside, CLOSER if beside else LEARNED, 0
         self._seen: dict[tuple[str, bool], list[Seen]] = {}
         self._lines: dict[tuple[str, bool], Line] = {}
 
     def add(self, metric: str, trained: bool, *seen: float) -> None:
         """Takes in what a look lost of its nearness and of a metric, and the standard error of the latter."""
         known = self._seen.setdefault((metric, trained), [])
-        if len(known) < LEARNED[-1]:
+        if len(known) < self._learned[-1]:
             near, lost, error = seen
             known.append((near, lost, error))
-            if len(known) in LEARNED:
+            if len(known) in self._learned:
                 self._lines[metric, trained] = Line.through(*zip(*known, strict=True))
-                self.turns += 1
+                self._drawn += 1
 
     def shrunk(self, metric: str, trained: bool, near: float, lost: float, error: float) -> float:
         """What is taken to be lost; as the look shows it where there is no line yet."""
-        line = self._lines.get((metric, trained))
+        line = self._line(metric, trained)
         return line.shrunk(near, lost, error) if line else lost
+
+    @property
+    def turns(self) -> int:
+        """How often lines were drawn."""
+        return self._drawn + (self._beside.turns if self._beside else 0)
+
+    def _line(self, metric: str, trained: bool) -> Line | None:
+        found = self._lines.get((metric, trained))
+        return self._beside._line(metric, trained) if found is None and self._beside else found

@@ -278,7 +278,7 @@ class Driver:
             metrics=self.evaluator.task.main_metrics,
             requirements=self.evaluator.requirements,
             objectives=self.config.objectives,
-            shrinkage=beside.promises.shrinkage if beside else None,
+            beside=beside.promises if beside else None,
         )
         told = self._telling.looked
         return Lookout(self.evaluator, self._staff, looks, promises, team=self._team, tell=told, closer=closer)
