@@ -556,7 +556,8 @@ def test_a_look_reads_as_many_tokens_as_it_may(tiny: Path, monkeypatch: pytest.M
         return np.ones((len(texts), HIDDEN), np.float32)
 
     monkeypatch.setattr(SentenceEncoder, "vectors", vectors)
-    task.look(served)  # the first one has the dense model read the same texts
+    rows = task.look(served)  # the first one has the dense model read the same texts
+    assert not task.near(rows), "all vectors are alike"
     asked.clear()
     assert 3 <= (task.look(served_of(task, task.model({}, seed=0)))["benchmark"] == "pairs").sum() < 29
     lengths = task.model({}, seed=0).tokenizer.count(asked)[0]

@@ -15,22 +15,22 @@ from autoprune.record.looks import Look
 
 
 def planted(slope: float, spread: float, error: float, *, seed: int = 0, count: int = 256) -> tuple[np.ndarray, ...]:
-    """What is lost of the guide and of the metric, the latter in truth and as looks see it."""
+    """What is lost of nearness and of the metric, the latter in truth and as looks see it."""
     draw = np.random.default_rng(seed)
-    guided = draw.uniform(0.002, 0.2, count)
-    lost = guided * draw.normal(slope, spread, count)
-    return guided, lost, lost + draw.normal(0, error, count)
+    lost_near = draw.uniform(0.002, 0.2, count)
+    lost = lost_near * draw.normal(slope, spread, count)
+    return lost_near, lost, lost + draw.normal(0, error, count)
 
 
 @pytest.mark.parametrize(("slope", "spread", "error"), [(0.3, 0.1, 0.03), (2.0, 1.0, 0.05), (1.0, 0.6, 0.001)])
 def test_a_line_is_found_and_what_is_shrunk_is_nearer_to_the_truth(slope: float, spread: float, error: float) -> None:
-    guided, truth, seen = planted(slope, spread, error)
-    line = Line.through(guided, seen, np.full(len(seen), error))
+    lost_near, truth, seen = planted(slope, spread, error)
+    line = Line.through(lost_near, seen, np.full(len(seen), error))
     assert line.slope == pytest.approx(slope, rel=0.25)
     assert line.spread == pytest.approx(spread, rel=0.4)
-    shrunk = np.array([line.shrunk(x, y, error) for x, y in zip(guided, seen, strict=True)])
+    shrunk = np.array([line.shrunk(x, y, error) for x, y in zip(lost_near, seen, strict=True)])
     assert np.square(shrunk - truth).mean() <= 1.02 * np.square(seen - truth).mean()
-    if error > spread * guided.mean():  # else what a look shows is worth more than the line
+    if error > spread * lost_near.mean():  # else what a look shows is worth more than the line
         assert np.square(shrunk - truth).mean() < 0.5 * np.square(seen - truth).mean()
 
 
@@ -44,20 +44,20 @@ def test_what_errs_little_stays_as_it_is_and_what_errs_much_is_what_the_line_say
 
 
 def test_where_all_is_noise_some_spread_is_left() -> None:
-    guided, _, seen = planted(0.5, 0.0, 0.05)
-    line = Line.through(guided, seen, np.full(len(seen), 0.1))
+    lost_near, _, seen = planted(0.5, 0.0, 0.05)
+    line = Line.through(lost_near, seen, np.full(len(seen), 0.1))
     assert line.spread == pytest.approx(max(LEAST * line.slope, LEAST**2))
 
 
 def test_lines_are_drawn_after_some_looks_and_no_more_after_many() -> None:
-    guided, _, seen = planted(0.5, 0.1, 0.02, count=400)
+    lost_near, _, seen = planted(0.5, 0.1, 0.02, count=400)
     learnt, turns = Shrinkage(), list[int]()
-    for x, y in zip(guided, seen, strict=True):
-        learnt.add("m", False, x, y, 0.02)
+    for x, y in zip(lost_near, seen, strict=True):
+        learnt.add("m", False, (x, y, 0.02))
         turns.append(learnt.turns)
     assert [turns.index(turn) + 1 for turn in range(1, learnt.turns + 1)] == list(LEARNED)
-    assert learnt.shrunk("m", True, 0.1, 0.3, 0.1) == 0.3, "of what is trained nothing is known"
-    assert learnt.shrunk("m", False, 0.1, 0.3, 0.1) < 0.1
+    assert learnt.shrunk("m", True, (0.1, 0.3, 0.1)) == 0.3, "of what is trained nothing is known"
+    assert learnt.shrunk("m", False, (0.1, 0.3, 0.1)) < 0.1
 
 
 def looks(*, known: bool = True) -> tuple[Look, list[Look], np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from autoprune.tasks.benchmarks import Spearman
 from autoprune.tasks.task import Judging
 
 LOOK_TOKENS = 8192
-"""That a look reads, shared out among the benchmarks: some 300 sentences. Reading them is nearly all that it costs."""
+"""That a look reads, shared out among the benchmarks: some 300 sentences, read about as fast as a model is made."""
 
 TIMES = 4
 """Times as many tokens a closer look reads; fitting codes takes it longer than reading these."""
@@ -113,8 +114,9 @@ class EncoderJudging(Judging[E]):
             asked.clear()
             found.append(one.rows(encode, "validation"))
             if one.name in self._guided:
-                guide = self._guides.setdefault((one.name, closer), self._guide(one.name, list(asked)))
-                found.append(guide.rows(encode, "validation"))
+                if (one.name, closer) not in self._guides:
+                    self._guides[one.name, closer] = self._guide(one.name, list(asked))
+                found.append(self._guides[one.name, closer].rows(encode, "validation"))
         if self.metric in self._coverage.metrics:
             found.append(self._coverage.rows(served, "validation"))
         return self._joined(found, f"{'closer ' * closer}look")
@@ -128,7 +130,8 @@ class EncoderJudging(Judging[E]):
         return self._parts[closer]
 
     def near(self, rows: pd.DataFrame) -> dict[str, float]:
-        return {metric: Spearman(_near(name))(rows) for name, metric in self._guided.items()}
+        found = {metric: Spearman(_near(name))(rows) for name, metric in self._guided.items()}
+        return {metric: value for metric, value in found.items() if math.isfinite(value)}  # not of vectors all alike
 
     @cached_property
     def _guided(self) -> dict[str, str]:

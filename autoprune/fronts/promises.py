@@ -76,7 +76,7 @@ class Promises:
         if look.near and look.number:
             found = readings(look.measurement(), self._before, metrics=self._metrics)
             for metric, seen in self._seen(look, found).items():
-                self._shrinkage.add(metric, look.epochs > 0, *seen)
+                self._shrinkage.add(metric, look.epochs > 0, seen)
 
     def _seen(self, look: Look, found: Readings) -> dict[str, Seen]:
         """What a look shows to be lost of its nearness and of metrics, where both are known."""
@@ -123,7 +123,7 @@ class Promises:
 
     def _shrink(self, look: Look, found: Readings) -> None:
         for metric, seen in self._seen(look, found).items():
-            ratio = 1 - self._shrinkage.shrunk(metric, look.epochs > 0, *seen)
+            ratio = 1 - self._shrinkage.shrunk(metric, look.epochs > 0, seen)
             value = ratio * self._before.quality[metric][WHOLE]
             found[metric] = dataclasses.replace(found[metric], value=value, ratio=ratio)
         found["quality"] = found[self._metrics[0]]

@@ -77,19 +77,18 @@ class Shrinkage:
         self._seen: dict[tuple[str, bool], list[Seen]] = {}
         self._lines: dict[tuple[str, bool], Line] = {}
 
-    def add(self, metric: str, trained: bool, *seen: float) -> None:
-        """Takes in what a look lost of its nearness and of a metric, and the standard error of the latter."""
+    def add(self, metric: str, trained: bool, seen: Seen) -> None:
+        """Takes in a look."""
         known = self._seen.setdefault((metric, trained), [])
         if len(known) < self._learned[-1]:
-            near, lost, error = seen
-            known.append((near, lost, error))
+            known.append(seen)
             if len(known) in self._learned:
                 self._lines[metric, trained] = Line.through(*zip(*known, strict=True))
                 self._drawn += 1
 
-    def shrunk(self, metric: str, trained: bool, near: float, lost: float, error: float) -> float:
-        """What is taken to be lost; as the look shows it where there is no line yet."""
-        line = self._line(metric, trained)
+    def shrunk(self, metric: str, trained: bool, seen: Seen) -> float:
+        """What is taken to be lost of a metric; as the look shows it where there is no line yet."""
+        line, (near, lost, error) = self._line(metric, trained), seen
         return line.shrunk(near, lost, error) if line else lost
 
     @property

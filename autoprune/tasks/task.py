@@ -204,7 +204,7 @@ class Judging(ABC, Generic[S]):
         return self.score(served, "validation")
 
     def near(self, rows: pd.DataFrame) -> dict[str, float]:
-        """How near what answered a look was to the dense model, 1 at most, by the main metric that this foretells.
+        """How near what answered a look was to the dense model, by the main metric it foretells: finite, 1 at most.
 
         Chance hardly touches it, and where it is lost the metric is (`autoprune.fronts.shrinkage`).
 
