@@ -22,7 +22,7 @@ from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.serve import serve_encoder
 from autoprune.encoder.served import BATCH, OnnxEncoder, SentenceEncoder, batch_ends
 from autoprune.encoder.task import EncoderTask
-from autoprune.encoder.texts import packaged_texts
+from autoprune.encoder.texts.files import packaged_texts
 from autoprune.encoder.torch_served import TorchEncoder
 from autoprune.errors import AutopruneError
 from autoprune.models.context import Context

@@ -25,7 +25,7 @@ from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.slices import SLICES, typos
 from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.text_task import worth
-from autoprune.encoder.texts import Corpus
+from autoprune.encoder.texts.corpus import Corpus
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.workloads import read_workloads
 from autoprune.errors import AutopruneError
@@ -363,6 +363,19 @@ def test_pieces_of_scripts_that_texts_do_not_use_go_first(encoder_task: EncoderT
     more = Tokenizer(content, max_tokens=LONGEST)
     assert worth(more, TEXTS)[-3:].tolist() == [0, 0, 1]
     assert worth(more, [*TEXTS, "Мир"])[-3:].tolist() == [1, 3, 1]
+    assert worth(more, TEXTS, ["Мир"])[-2] > 3, "a piece of general English, of which there is little, counts for more"
+
+
+def test_general_english_is_counted_and_distilled_on_but_judges_nothing(tiny: Path, encoder_task: EncoderTask) -> None:
+    own, general = TEXTS[:120], [f"{text} beside others" for text in TEXTS[:60]]
+    corpus = Corpus.of(own, "made").beside(general)
+    task = EncoderTask(EncoderConfig(model=str(tiny)), read_encoder(str(tiny)), corpus, [])
+    learnt, judged = set(task._train), {text for split in ("validation", "test") for text in task._texts[split]}
+    assert set(general) <= learnt
+    assert judged <= set(own)
+    assert not judged & learnt
+    assert "120 texts (made) and 60 of general English" in task.describe()
+    assert task.fingerprint() != encoder_task.fingerprint()
 
 
 def write_tokenizer(folder: Path, kind: str) -> None:

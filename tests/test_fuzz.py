@@ -244,7 +244,7 @@ def benchmarks(draw: random.Random, folder: Path) -> None:
     from autoprune.encoder.benchmarks.classification import read_classification
     from autoprune.encoder.benchmarks.pairs import read_pairs
     from autoprune.encoder.benchmarks.retrieval import read_retrieval
-    from autoprune.encoder.texts import read_texts
+    from autoprune.encoder.texts.files import read_texts
 
     texts, kind = TEXTS[:60], draw.choice(["pairs", "retrieval", "classification", "texts"])
     if kind == "pairs":
@@ -422,7 +422,7 @@ def empty_parquet(folder: Path) -> Callable[[], object]:
 
 
 def return_in_a_first_line(folder: Path) -> Callable[[], object]:
-    from autoprune.encoder.texts import read_texts
+    from autoprune.encoder.texts.files import read_texts
 
     (folder / "t.csv").write_bytes(b"tex\r\x1a\x1bt\nN")
     return lambda: read_texts([str(folder / "t.csv")])

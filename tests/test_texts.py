@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from autoprune.encoder.texts import JUDGED, Corpus, packaged_texts, read_texts, sentences, split_texts
+from autoprune.encoder.texts.corpus import JUDGED, Corpus, sentences, split_texts
+from autoprune.encoder.texts.files import packaged_texts, read_texts
+from autoprune.encoder.texts.general import GCIDE as GCIDE_AT
+from autoprune.encoder.texts.general import WORDNET as WORDNET_AT
+from autoprune.encoder.texts.general import general_english
 from autoprune.errors import AutopruneError
 
 TEXTS = [f"This is text number {at}." for at in range(60)]
@@ -124,3 +130,69 @@ def test_packaged_texts_are_sentences_and_none_that_is_judged_by() -> None:
     judged = " ".join(text for part in lee_pairs().pairs.values() for text in part.first)
     assert not [text for text in corpus.texts if text in judged]
     assert corpus.fingerprint() == Corpus.of(corpus.texts, "elsewhere").fingerprint()
+
+
+WORDNET = """  1 This is the licence, which is no gloss | at all.
+00001740 03 n 01 entity 0 000 | that which is perceived to have existence; "it was full of rackets, balls and such"
+00002137 06 n 02 thing 0 object 0 001 @ 00001740 n 0000 | a separate entity; short one; "he took his things with him"
+"""
+
+GCIDE = """   This dictionary was made by many.
+
+Absolute \\Ab"so*lute\\, n. (Geom.)
+   In a plane, the two imaginary circular points at infinity. [1913 Webster]
+
+   3. (R. C. Ch.) The exercise of {priestly jurisdiction} in the
+      sacrament of penance. "Government . . . granting
+      absolution to the nation." --Froude.
+      [1913 Webster]
+
+   Syn: Positive; certain.
+"""
+
+
+def dictionaries(folder: Path) -> tuple[Path, Path]:
+    """A WordNet and a GCIDE of a few lines."""
+    for kind in ("noun", "verb", "adj", "adv"):
+        (folder / f"data.{kind}").write_text(WORDNET if kind == "noun" else "")
+    (folder / "gcide.dict.dz").write_bytes(gzip.compress(GCIDE.encode()))
+    return folder, folder / "gcide.dict.dz"
+
+
+def test_general_english_is_glosses_examples_and_definitions(tmp_path: Path) -> None:
+    assert general_english(*dictionaries(tmp_path)) == [
+        "that which is perceived to have existence",
+        "it was full of rackets, balls and such",
+        "he took his things with him",
+        "This dictionary was made by many.",
+        "In a plane, the two imaginary circular points at infinity.",
+        "The exercise of priestly jurisdiction in the sacrament of penance.",
+        '"Government . . . granting absolution to the nation."',
+    ]
+
+
+def test_a_dictionary_that_is_missing_or_cut_off_is_named(tmp_path: Path) -> None:
+    wordnet, gcide = dictionaries(tmp_path)
+    with pytest.raises(AutopruneError, match=r"none/data\.noun cannot be read .*apt-get install wordnet-base"):
+        general_english(tmp_path / "none", gcide)
+    gcide.write_bytes(gcide.read_bytes()[:-20])
+    with pytest.raises(AutopruneError, match=r"gcide\.dict\.dz is no dictionary"):
+        general_english(wordnet, gcide)
+
+
+def test_general_english_stands_beside_a_corpus() -> None:
+    corpus = Corpus.of(TEXTS, "texts.txt")
+    beside = corpus.beside([TEXTS[0], "a text of a dictionary"])
+    assert beside.general == ["a text of a dictionary"]
+    assert beside.texts == TEXTS
+    assert beside.describe() == "60 texts (texts.txt) and 1 of general English"
+    assert beside.fingerprint() != corpus.fingerprint()
+
+
+@pytest.mark.skipif(not (WORDNET_AT.exists() and GCIDE_AT.exists()), reason="needs wordnet-base and dict-gcide")
+def test_general_english_of_debian(tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("\n".join(TEXTS))
+    corpus = read_texts(["general", str(tmp_path / "own.txt")])
+    assert corpus.texts == TEXTS
+    assert 380_000 < len(corpus.general) < 480_000
+    assert not [text for text in corpus.general if re.search(r"\[1913 Webster\]|\\", text)]

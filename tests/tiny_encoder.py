@@ -15,7 +15,7 @@ from autoprune.encoder.benchmarks.pairs import Pairs, Scored
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.config import EncoderConfig
 from autoprune.encoder.stock_format import STOCK
-from autoprune.encoder.texts import Corpus
+from autoprune.encoder.texts.corpus import Corpus
 from autoprune.tasks.task import Training
 
 if TYPE_CHECKING:

@@ -59,7 +59,7 @@ class TextConfig:
     Attributes:
         name: of the task.
         model: a folder or a hub name.
-        texts: the user's own, without labels: paths.
+        texts: the user's own, without labels: paths; `general` among them adds general English.
         metric: what `quality` means.
         longest: tokens of a text that distillation reads, the dense model and the smaller one the same text; None: as
             many as the model reads. Costs as much as they are.

@@ -11,7 +11,7 @@ from autoprune.encoder.benchmarks.retrieval import read_retrieval
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.config import LEE, EncoderConfig
 from autoprune.encoder.task import EncoderTask
-from autoprune.encoder.texts import packaged_texts, read_texts
+from autoprune.encoder.texts.files import read_texts
 from autoprune.errors import AutopruneError, doing
 from autoprune.extras import need
 from autoprune.tasks.task import TaskMaker
@@ -32,7 +32,7 @@ def make_encoder(config: EncoderConfig) -> EncoderTask:
     # Everything small is read, and refused, before the model.
     benchmarks = _read_benchmarks(config)
     with doing("task.texts"):
-        corpus = packaged_texts() if config.texts is None else read_texts(config.texts)
+        corpus = read_texts(config.texts)
     with doing("task.model"):
         encoder = read_encoder(config.model)
     return EncoderTask(config, encoder, corpus, benchmarks)

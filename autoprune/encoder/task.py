@@ -16,7 +16,7 @@ from autoprune.encoder.model import Encoder
 from autoprune.encoder.reach import choosing
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.text_task import TextTask, some
-from autoprune.encoder.texts import Corpus, split_texts
+from autoprune.encoder.texts.corpus import Corpus, split_texts
 from autoprune.encoder.workloads import DOCUMENTS, QUERIES, TEXTS, asking, make_requests, read_workloads
 
 FIDELITY: tuple[type[Fidelity], ...] = (Similarities, Neighbours)
@@ -24,6 +24,9 @@ FIDELITY: tuple[type[Fidelity], ...] = (Similarities, Neighbours)
 CALIBRATION_TEXTS, CALIBRATION_TOKENS = 1024, 48
 """Texts that importance is measured on, and how much of each: a scan measures it of many models, and whole texts take
 longer by their length."""
+
+GENERAL = 50_000
+"""Texts of general English that are distilled on, at most: the dense model reads each of them once."""
 
 REQUEST_TEXTS = 2000
 """Texts whose words make the requests that are timed."""
@@ -50,7 +53,8 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
         config.check()  # before its seed is used
         self._corpus, self._texts = corpus, split_texts(corpus.texts, seed=config.seed)
         prompts, texts = dense.architecture.prompts, self._texts
-        train = prompts.spread(texts["train"])  # what distillation reads: texts as the model will be asked for them
+        drawn = [*texts["train"], *some(corpus.general, GENERAL)]
+        train = prompts.spread(drawn)  # what distillation reads: texts as the model will be asked for them
         fidelity = [kind(texts, lambda split: self.teacher.vectors(prompts.before(texts[split]))) for kind in FIDELITY]
         super().__init__(
             config,
@@ -60,6 +64,7 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
             benchmarks=[one.under(dense.architecture.similarity) for one in (*benchmarks, *fidelity)],
             covered=texts,
             common=texts["train"],
+            general=corpus.general,
         )
         own = self._own_texts()
         workloads = read_workloads(config.workloads, there=list(own))

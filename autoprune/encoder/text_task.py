@@ -47,6 +47,7 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         benchmarks: by what answers are judged; the first one's metric is `quality` unless the config names another.
         covered: by split, texts of which it is told how much is still read.
         common: texts whose words are not rare.
+        general: general English; its pieces count as well, as much in all as those of what is distilled on.
 
     Attributes:
         located: settings that are no part of the fingerprint: what lies there is hashed, or something else tells it.
@@ -65,10 +66,11 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         benchmarks: Sequence[Benchmark],
         covered: Mapping[str, list[str]],
         common: Sequence[str],
+        general: Sequence[str] = (),
     ) -> None:
         config.check()
         self.name, self.config, self.training = config.name, config, config.training
-        self._dense, self._train, self._calibration = dense, train, calibration
+        self._dense, self._train, self._calibration, self._general = dense, train, calibration, general
         self._digest = digest_of(dense)
         self.teacher = Teacher(
             self._digest, lambda: self._served(dense), out=dense.out, report=lambda message: self.report(message)
@@ -83,7 +85,7 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         prompts = dense.architecture.prompts
         for one in self.benchmarks:
             one.prepare(lambda texts, role=None: self.teacher.vectors(prompts.before(texts, role)))
-        self._frequency = worth(dense.tokenizer, single(train))
+        self._frequency = worth(dense.tokenizer, single(train), general)
         self._tokens: tuple[bytes, list[Tokens]] | None = None
 
     def describe(self) -> str:
@@ -211,15 +213,19 @@ def drawn_batches(lengths: Sequence[int], *, count: int, size: int) -> list[Tens
     return [full[at] for at in torch.randperm(len(full)).tolist()]
 
 
-def worth(tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+def worth(tokenizer: Tokenizer, texts: Sequence[str], general: Sequence[str] = ()) -> Tensor:
     """How often pieces occur in texts, as ranks of rows rest on it: int64 [size].
+
+    General English counts as well. Of whichever is less each piece counts for more, so that both weigh about the same.
 
     A character of the texts counts as if it had stood alone once: without it a word that loses its pieces could not be
     read at all. Pieces that others are merged from count for more than these. Among pieces that never occur those come
     last that are placeholders, or of a script that the texts do not use at all.
     """
-    counts = 2 * tokenizer.frequency(texts) + 1
-    letters = tokenizer.characters(texts)
+    own, others = tokenizer.frequency(texts), tokenizer.frequency(general)
+    times = max(1, others.sum() // max(1, own.sum())), max(1, own.sum() // max(1, others.sum()))
+    counts = 2 * (times[0] * own + times[1] * others) + 1
+    letters = tokenizer.characters([*texts, *general])
     scripts = _scripts(letters)
     for at, piece in enumerate(tokenizer.pieces):
         bare = tokenizer.bare(piece)

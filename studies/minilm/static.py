@@ -27,7 +27,8 @@ from autoprune.encoder.make import make_encoder
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import SentenceEncoder, Vectors
 from autoprune.encoder.task import EncoderTask
-from autoprune.encoder.texts import read_texts, split_texts
+from autoprune.encoder.texts.corpus import split_texts
+from autoprune.encoder.texts.files import read_texts
 from autoprune.encoder.tokenizer import Tokenizer, Tokens
 from autoprune.measure.judge import Judge
 from autoprune.measure.timing import paired_latency

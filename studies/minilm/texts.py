@@ -24,7 +24,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from autoprune.encoder.texts import packaged_texts, sentences
+from autoprune.encoder.texts.corpus import sentences
+from autoprune.encoder.texts.files import packaged_texts
 
 PACKAGES = ("scipy", "sklearn")
 PACKAGE_TEXTS = 10_000

@@ -11,7 +11,7 @@ import numpy as np
 from autoprune.encoder.benchmarks.tables import json_lines, read_text
 from autoprune.encoder.reranker.first_stage import Bm25, listed
 from autoprune.encoder.reranker.lists import Lists, Pair, Positions
-from autoprune.encoder.texts import sentences
+from autoprune.encoder.texts.corpus import sentences
 from autoprune.errors import AutopruneError
 
 FEWEST = 20

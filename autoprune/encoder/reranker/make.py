@@ -21,7 +21,8 @@ from autoprune.encoder.reranker.labelled import read_labelled
 from autoprune.encoder.reranker.lists import Lists, Positions
 from autoprune.encoder.reranker.reading import read_cross_encoder
 from autoprune.encoder.reranker.task import RerankerTask
-from autoprune.encoder.texts import Corpus, packaged_texts, read_texts
+from autoprune.encoder.texts.corpus import Corpus
+from autoprune.encoder.texts.files import read_texts
 from autoprune.errors import AutopruneError, doing
 from autoprune.extras import need
 from autoprune.tasks.task import TaskMaker
@@ -73,13 +74,14 @@ def make_reranker(config: RerankerConfig) -> RerankerTask:
     )
     with doing("task.model"):
         dense = read_cross_encoder(config.model)
-    return RerankerTask(config, dense, texts, benchmarks, judged.lists if judged else None)
+    return RerankerTask(config, dense, texts, benchmarks, judged.lists if judged else None, general=corpus.general)
 
 
 def _corpus(config: RerankerConfig, judged: Judged | None) -> Corpus:
-    if config.texts is not None:
+    if judged is None:
         return read_texts(config.texts)
-    return Corpus.of(judged.documents, "the documents of task.data.retrieval") if judged else packaged_texts()
+    documents = judged.documents
+    return read_texts(config.texts, instead=lambda: Corpus.of(documents, "the documents of task.data.retrieval"))
 
 
 def read_judged(data: RerankerData, *, seed: int) -> Judged:

@@ -53,6 +53,7 @@ class RerankerTask(TextTask[Reranker, RerankerConfig, Pair]):
         benchmarks: what orders are judged by beside agreement; the first one's metric is `quality` unless the config
             names another.
         lists: what agreement is judged on; None: queries without labels.
+        general: general English, whose pieces are counted as well.
     """
 
     workload_names = tuple(WORKLOADS)
@@ -65,6 +66,8 @@ class RerankerTask(TextTask[Reranker, RerankerConfig, Pair]):
         texts: Unlabelled,
         benchmarks: Sequence[Benchmark],
         lists: Lists | None = None,
+        *,
+        general: Sequence[str] = (),
     ) -> None:
         judged, read = lists or texts.judged, single(texts.learnt)
         super().__init__(
@@ -75,6 +78,7 @@ class RerankerTask(TextTask[Reranker, RerankerConfig, Pair]):
             benchmarks=[*benchmarks, *(Agreement(judged, metric=metric) for metric in AGREEMENTS)],
             covered=_covered(judged),
             common=read,
+            general=general,
         )
         self._requests = _requests(dense.tokenizer, some(read, REQUEST_TEXTS))
 
@@ -87,7 +91,7 @@ class RerankerTask(TextTask[Reranker, RerankerConfig, Pair]):
         ]
 
     def _learnt_from(self) -> str:
-        return hashlib.sha256(json.dumps(self._train).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([*self._train, *self._general]).encode()).hexdigest()
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         return without(super().suited(recipe), "dims")  # there is one number

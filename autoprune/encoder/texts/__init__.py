@@ -1,0 +1,1 @@
+"""Texts without labels: a user's own, read from files and split, and general English beside them."""

@@ -1,0 +1,94 @@
+"""A corpus: texts without labels, told apart by what they serve, and where each sentence of a text ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autoprune.encoder.benchmarks.benchmark import sha256_of
+from autoprune.errors import AutopruneError
+
+WHERE = "task.texts"
+
+FEWEST = 50
+"""Texts a corpus must have: a fifth of it, ten, is what neighbours are judged on."""
+
+JUDGED = 1000
+"""Texts of validation, and of test, at most: all pairs of them are compared."""
+
+SENTENCE_ENDS = re.compile(
+    r"""(?:(?<=[.!?])|(?<=[.!?]["'”]))(?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St)\.)(?<!\bMrs\.)\s+(?=["'“(]?[A-Z])"""
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Different texts, none empty, in the order of the files.
+
+    Attributes:
+        texts: stripped of space around them.
+        where: they come from, for people.
+        duplicates, empty: how many were dropped.
+        general: general English, which is counted and distilled on as well; nothing is judged by it.
+    """
+
+    texts: list[str]
+    where: str
+    duplicates: int = 0
+    empty: int = 0
+    general: Sequence[str] = ()
+
+    @staticmethod
+    def of(texts: Iterable[str], where: str) -> Corpus:
+        """Drops what is empty or was there before.
+
+        Raises:
+            AutopruneError: fewer than `FEWEST` are left.
+        """
+        stripped = [text.strip() for text in texts]
+        filled = [text for text in stripped if text]
+        different = list(dict.fromkeys(filled))
+        if len(different) < FEWEST:
+            found = {0: "is empty", 1: "holds one text"}.get(len(different), f"holds {len(different)} different texts")
+            raise AutopruneError(
+                f"{WHERE}: at least {FEWEST} different texts are needed to distil on and to judge by, "
+                f"but {where} {found}."
+            )
+        return Corpus(
+            texts=different,
+            where=where,
+            duplicates=len(filled) - len(different),
+            empty=len(stripped) - len(filled),
+        )
+
+    def beside(self, general: Iterable[str]) -> Corpus:
+        """With general English beside it, without what is among its own texts."""
+        own = set(self.texts)
+        return replace(self, general=[text for text in general if text not in own])
+
+    def describe(self) -> str:
+        """`1,234 texts (texts.txt; 5 duplicates and 2 empty dropped) and 417,458 of general English`."""
+        counts = {"duplicates": self.duplicates, "empty": self.empty}
+        dropped = " and ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+        general = f" and {len(self.general):,} of general English" if self.general else ""
+        return f"{len(self.texts):,} texts ({self.where}{dropped and f'; {dropped} dropped'}){general}"
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the texts."""
+        return sha256_of([*self.texts, *self.general])
+
+
+def sentences(text: str) -> list[str]:
+    """Splits after `.`, `!`, `?` and a quote after these, before a capital; not after initials and short titles."""
+    return [found.strip() for found in SENTENCE_ENDS.split(text) if found.strip()]
+
+
+def split_texts(texts: Sequence[str], *, seed: int = 0) -> dict[str, list[str]]:
+    """Train, to distil on; validation and test, a fifth of the texts each and at most `JUDGED`; drawn by the seed."""
+    order = np.random.default_rng(seed).permutation(len(texts))
+    judged = min(JUDGED, len(texts) // 5)
+    splits = {"train": order[2 * judged :], "validation": order[:judged], "test": order[judged : 2 * judged]}
+    return {name: [texts[at] for at in np.sort(chosen)] for name, chosen in splits.items()}

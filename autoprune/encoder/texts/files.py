@@ -1,0 +1,120 @@
+"""Reads texts: a user's own files, the news inside a package, and general English by its name."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from autoprune.encoder.benchmarks.tables import json_lines, read_table, read_text
+from autoprune.encoder.benchmarks.trec import read_documents
+from autoprune.encoder.texts.corpus import WHERE, Corpus, sentences
+from autoprune.encoder.texts.general import general_english
+from autoprune.errors import AutopruneError, nearest
+
+GENERAL = "general"
+"""What is said in place of a path to have general English as well."""
+
+SHORTEST_SENTENCE = 4
+"""Words; what is shorter in the packaged news is a remnant, such as "he said."."""
+
+COLUMN = r"text|sentence"
+
+
+def packaged_texts() -> Corpus:
+    """The sentences of 300 news documents (Lee, Pincombe & Welsh 2005, background) inside the package gensim.
+
+    None of the 50 documents that `lee_pairs` judges by is among them.
+
+    Raises:
+        AutopruneError: gensim is not installed.
+    """
+    if importlib.util.find_spec("gensim") is None:
+        raise AutopruneError(
+            f"{WHERE}: the packaged texts need the package gensim, which is not installed: "
+            "pip install 'autoprune[text]'; or name your own texts."
+        )
+    from gensim.test.utils import datapath
+
+    documents = Path(datapath("lee_background.cor")).read_text(encoding="utf-8").splitlines()
+    found = [sentence for document in documents for sentence in sentences(document)]
+    return Corpus.of(
+        [sentence for sentence in found if len(sentence.split()) >= SHORTEST_SENTENCE], "Lee's background news"
+    )
+
+
+def read_texts(paths: Sequence[str] | None, *, instead: Callable[[], Corpus] = packaged_texts) -> Corpus:
+    """Reads files and folders of files.
+
+    Args:
+        paths: of `.txt` (a text a line), `.csv` and `.tsv` (column text or sentence), `.jsonl` (key text), `.xml` and
+            `.trec` (documents in TREC's form; named themselves, since a folder of these holds queries as well);
+            `general` among them has general English beside the others.
+        instead: what stands where no file is named.
+
+    Raises:
+        AutopruneError: what is read cannot be: with the file and perhaps the line; too few texts are left.
+    """
+    if paths is not None and not paths:
+        raise AutopruneError(f"{WHERE}: a file or folder of texts must be named, or null for the packaged news.")
+    own = [Path(path) for path in paths or () if path != GENERAL]
+    texts: list[str] = []
+    for path in own:
+        for file in _files(path) if path.is_dir() else [path]:
+            texts += _reader(file)(file)
+    corpus = Corpus.of(texts, ", ".join(path.name for path in own)) if own else instead()
+    return corpus.beside(general_english()) if GENERAL in (paths or ()) else corpus
+
+
+def _files(folder: Path) -> list[Path]:
+    found = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in IN_FOLDERS]
+    if not found:
+        raise AutopruneError(f"{WHERE}: a folder must hold {', '.join(IN_FOLDERS)}, but {str(folder)!r} holds none.")
+    return found
+
+
+def _reader(file: Path) -> Callable[[Path], list[str]]:
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        raise AutopruneError(
+            f"{WHERE}: the name of a file of texts ends in {', '.join(READERS)}, but got {str(file)!r}. "
+            f"{nearest(file.suffix, READERS)}"
+        )
+    return reader
+
+
+def _lines(file: Path) -> list[str]:
+    return re.split(r"\r?\n", read_text(file, WHERE).removesuffix("\n"))
+
+
+def _table(file: Path) -> list[str]:
+    return [row.fields[0] for row in read_table(file, {"text": COLUMN}, where=WHERE)]
+
+
+def _objects(file: Path) -> list[str]:
+    found = []
+    for number, entry in json_lines(file, WHERE):
+        text = entry.get("text") if isinstance(entry, dict) else None
+        if not isinstance(text, str):
+            keys = ", ".join(map(str, entry)) if isinstance(entry, dict) else type(entry).__name__
+            raise AutopruneError(f"{file}, line {number:,}: an object with a string text is expected, but got: {keys}.")
+        found.append(text)
+    return found
+
+
+def _documents(file: Path) -> list[str]:
+    return list(read_documents(file, WHERE).values())
+
+
+READERS: dict[str, Callable[[Path], list[str]]] = {
+    ".txt": _lines,
+    ".csv": _table,
+    ".tsv": _table,
+    ".jsonl": _objects,
+    ".xml": _documents,
+    ".trec": _documents,
+}
+"""suffix → file → texts."""
+
+IN_FOLDERS = (".txt", ".csv", ".tsv", ".jsonl")

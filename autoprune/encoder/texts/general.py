@@ -1,0 +1,79 @@
+"""General English that installs offline: the glosses and examples of WordNet, the definitions and quotes of GCIDE."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from autoprune.encoder.texts.corpus import WHERE, sentences
+from autoprune.errors import AutopruneError
+
+WORDNET = Path("/usr/share/wordnet")
+"""Where Debian's `wordnet-base` puts it (Miller 1995, "WordNet: A Lexical Database for English")."""
+
+GCIDE = Path("/usr/share/dictd/gcide.dict.dz")
+"""Where Debian's `dict-gcide` puts it: Webster's of 1913, gone on with by the GNU project."""
+
+WORDS = range(4, 201)
+"""Of a text: what is shorter is a synonym."""
+
+KINDS = ("noun", "verb", "adj", "adv")
+
+QUOTED = re.compile(r'"([^"]+)"')
+
+NOISE = re.compile(
+    r"\[[^\]]*\]|[{}|]"  # sources, and the marks of references
+    r"|--[A-Z][\w. ]*(?:\([^)]*\))?\.?"  # who is quoted
+    r"|^\s*(?:\d+\.|\([a-z]\)|Note:|Syn:)|^\s*\([A-Z][^)]*\)"  # numbers and fields before a definition
+)
+
+
+def general_english(wordnet: Path = WORDNET, gcide: Path = GCIDE) -> list[str]:
+    """Different texts of four words and more: some 153,000 of WordNet and 264,000 of GCIDE.
+
+    Raises:
+        AutopruneError: a dictionary is not there, or is none.
+    """
+    found = dict.fromkeys(_glosses(wordnet))
+    found.update(dict.fromkeys(_definitions(gcide)))
+    return [text for text in found if len(text.split()) in WORDS]
+
+
+def _glosses(folder: Path) -> Iterator[str]:
+    """`... | what it means; "an example"; "another"`, behind what a line says of a meaning's words."""
+    for kind in KINDS:
+        for line in _read(folder / f"data.{kind}").decode(errors="replace").splitlines():
+            gloss = "" if line.startswith("  ") else line.partition(" | ")[2]
+            yield from (part.strip() for part in QUOTED.sub("", gloss).split(";"))
+            yield from QUOTED.findall(gloss)
+
+
+def _definitions(path: Path) -> Iterator[str]:
+    """Paragraphs between empty lines; one that begins at the margin begins with a word and how it is spoken."""
+    content = _read(path)
+    try:
+        text = gzip.decompress(content).decode(errors="replace")
+    except (OSError, EOFError, zlib.error) as error:
+        raise AutopruneError(
+            f"{WHERE}: {path} is no dictionary as dict-gcide brings it ({error}); install that anew."
+        ) from error
+    for paragraph in re.split(r"\n\s*\n", text):
+        head, _, rest = paragraph.partition("\n")
+        flat = " ".join((f"{head} {rest}" if head.startswith(" ") else rest).split())
+        while (bare := NOISE.sub(" ", flat).strip()) != flat:
+            flat = bare
+        if "\\" not in flat:  # how a word is spoken
+            yield from sentences(" ".join(flat.split()))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise AutopruneError(
+            f"{WHERE}: general English is read from WordNet and GCIDE, but {path} cannot be read ({error.strerror}). "
+            "Debian and Ubuntu have both, 21 MB: apt-get install wordnet-base dict-gcide."
+        ) from error
