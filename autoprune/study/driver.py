@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,34 +12,32 @@ from autoprune.artifacts import artifact
 from autoprune.deadline import NEVER, Deadline, OutOfTime
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
-from autoprune.fronts.promises import Promises
 from autoprune.machine import cores, machine
 from autoprune.record.archive import BASELINE, TRIAL, Archive
 from autoprune.record.failures import FAILED
 from autoprune.record.folder import note_machine
-from autoprune.record.looks import CLOSER_LOOKS, LOOKS, Looks
+from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.record.unfinished import Unfinished
 from autoprune.study.budget import Budget
 from autoprune.study.evaluation.candidates import Candidates
 from autoprune.study.evaluation.evaluate import Evaluator
 from autoprune.study.evaluation.eviction import evict
-from autoprune.study.evaluation.looker import Asked
 from autoprune.study.evaluation.verdict import HOPELESS
 from autoprune.study.executors.executor import Executor
 from autoprune.study.executors.staff import Staff
 from autoprune.study.progress.outlook import Outlook
 from autoprune.study.progress.progress import Watching
 from autoprune.study.progress.telling import Telling
-from autoprune.study.sampling.bases import Bases
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.finds import HASTILY, TIMES, Finds
+from autoprune.study.sampling.looking import Looking, Opener
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.refinement import MOST_LOOKS as MOST_REFINED
 from autoprune.study.sampling.refinement import Refinement
 from autoprune.study.sampling.rungs import Rungs
 from autoprune.study.sampling.sampler import RANDOM
-from autoprune.study.sampling.scan import MOST_LOOKS, SMALL, Scan
+from autoprune.study.sampling.scan import SMALL
 from autoprune.study.settings import StudyConfig, find_device
 from autoprune.study.teams.team import ALONE, MEASURING, Team
 
@@ -70,17 +67,6 @@ CHOOSING = 1 / 3
 
 TRAINED = 0.75
 """The share of what is left beside making that training may take; refinement has the rest."""
-
-
-@dataclass(frozen=True)
-class _Search:
-    """What looks are taken for: a scan and other dense models, where they are wanted."""
-
-    choices: Choices
-    lookout: Lookout
-    finds: Finds
-    scan: Scan | None = None
-    bases: Bases | None = None
 
 
 class Driver:
@@ -147,9 +133,20 @@ class Driver:
             report=self._telling.made,
             note=watch.note,
         )
+        self._opener = Opener(
+            config,
+            evaluator=evaluator,
+            archive=archive,
+            looks=looks,
+            staff=self._staff,
+            team=team,
+            budget=self._budget,
+            tell=self._telling.looked,
+            note=watch.note,
+        )
         self._front: Front | None = None
         self._presets: dict[str, str] = {}  # keys of those that are to be made, by name
-        self._now: _Search | None = None
+        self._now: Looking | None = None
         self._scanned = 0.0  # seconds that the scan took in the runs that this one goes on with
 
     def run(
@@ -215,7 +212,7 @@ class Driver:
             self._evaluate_presets(quick, None)
             self._evaluate_presets(presets, None)
             return
-        search = self._now = self._new_search(choices)
+        search = self._now = self._opener.open(choices)
         self._scanned = self._looked
         self._scan(search, list(quick.values()))
         self._evaluate_presets(quick, search.lookout)  # while other dense models are still trained
@@ -231,57 +228,6 @@ class Driver:
                     self.archive.refresh()
                     between(Record(self._definition.folder, self.archive))
             self._train(search)
-
-    def _new_search(self, choices: Choices) -> _Search:
-        lookout, closer, asked = self._open_lookout(self.looks), None, self.config.looks
-        if self.evaluator.task.looks_closer:
-            closer = self._open_lookout(
-                Looks(self.looks.path.with_name(CLOSER_LOOKS), turn=self._team.turn), beside=lookout
-            )
-        finds = Finds(lookout.promises, closer, hasty=self.evaluator.task.looks_in_haste)
-        if asked == 0:
-            return _Search(choices, lookout, finds)
-        scan = Scan(
-            choices,
-            lookout,
-            drawn=self.config.sampler == RANDOM,
-            seed=self._definition.seed,
-            most=asked or MOST_LOOKS,
-            whole=asked is not None,
-        )
-        if self.config.trials == 0:
-            return _Search(choices, lookout, finds, scan)
-        stand_in, note = self.evaluator.task.stand_in, self._watch.note
-        return _Search(choices, lookout, finds, scan, Bases(choices, lookout, stand_in=stand_in, note=note))
-
-    def _open_lookout(self, looks: Looks, *, beside: Lookout | None = None) -> Lookout:
-        """Where looks are taken, with the look at the dense model, which all others are read against.
-
-        Args:
-            beside: where other looks are taken, to which these are closer.
-        """
-        closer = beside is not None
-        with self._team.alone(f"{'closer ' * closer}look at the dense model"):
-            looks.refresh()
-            if looks.dense is None:
-                asked = Asked(number=0, recipe={}, closer=closer, seconds=self._budget.seconds)
-                found = self._staff.here(self.evaluator.look, asked)
-                if found.failed:
-                    raise AutopruneError(f"the dense model cannot be looked at: {found.failed}.")
-                looks.keep(found)
-        dense, baseline = looks.dense, self.archive.baseline
-        assert dense is not None, "it was just taken"
-        assert baseline is not None, "it was made first"
-        promises = Promises(
-            dense,
-            baseline=baseline.latest(),
-            metrics=self.evaluator.task.main_metrics,
-            requirements=self.evaluator.requirements,
-            objectives=self.config.objectives,
-            beside=beside.promises if beside else None,
-        )
-        told = self._telling.looked
-        return Lookout(self.evaluator, self._staff, looks, promises, team=self._team, tell=told, closer=closer)
 
     def _evaluate_presets(self, presets: Recipes, lookout: Lookout | None) -> None:
         """Makes presets; one that a look shows to miss a floor by far is not made, and this is said."""
@@ -299,7 +245,7 @@ class Driver:
         self._candidates.evaluate(list(left.items()), until=until)
         self._evict(mine=self._team is ALONE)
 
-    def _scan(self, search: _Search, starts: Sequence[Mapping[str, Any]]) -> None:
+    def _scan(self, search: Looking, starts: Sequence[Mapping[str, Any]]) -> None:
         """Looks at what needs no training, the presets first, while other dense models are trained."""
         self._telling.stage = "scan"
         scan, lookout = search.scan, search.lookout
@@ -320,7 +266,7 @@ class Driver:
         scan.run(starts, until=until, joined=soon)
         self._telling.looking = 0.0
 
-    def _widen(self, search: _Search) -> None:
+    def _widen(self, search: Looking) -> None:
         """Has other dense models join the scan, once; waits until they are trained. Else it goes on as it was."""
         scan, others = search.scan, search.bases
         if scan is None or others is None or self._budget.over("other dense models of the space were not tried"):
@@ -339,7 +285,7 @@ class Driver:
         taken = [look for look in self.looks.found.values() if not look.of_epochs and set(look.recipe) != {"base"}]
         return sum(look.seconds for look in taken) / self._staff.most
 
-    def _train(self, search: _Search) -> None:
+    def _train(self, search: Looking) -> None:
         """Trains what the scan found, other dense models first; refines, makes and measures what came of it."""
         choices, lookout, scan = search.choices, search.lookout, search.scan
         making = MADE * self._outlook.making / self._staff.slots + search.finds.seconds(MADE)
@@ -384,9 +330,9 @@ class Driver:
         baseline = self.archive.baseline
         return cores() * (baseline.seconds if baseline else 0.0) > LONG_S
 
-    def _will_train(self, search: _Search) -> bool:
+    def _will_train(self, search: Looking) -> bool:
         """Whether something is trained after the scan, unless the time is over."""
-        return self.config.trials != 0 and (bool(search.choices.training) or len(search.choices.bases) > 1)
+        return self.config.trials != 0 and search.trains
 
     def _is_long(self, lookout: Lookout) -> bool:
         """Whether the search takes so long that what the scan found is verified before anything is trained."""
@@ -436,24 +382,15 @@ class Driver:
         """Whether a candidate is still to be made."""
         return key not in self.archive.candidates and key not in self._candidates.failed
 
-    def _unscanned(self) -> list[str]:
-        """What a scan that was begun did not come to."""
-        scan, others = (self._now.scan, self._now.bases) if self._now else (None, None)
-        if scan is None or not scan.begun:
-            return []
-        stopped = [] if scan.done else [f"the scan was stopped after {len(self.looks)} looks"]
-        coming = others is not None and others.coming
-        return stopped + ["not all dense models of the space were trained"] * coming
-
     def _unfinished(self) -> Unfinished:
-        chosen = self._now.finds.chosen if self._now else set()
+        unscanned, chosen = (self._now.undone(), self._now.finds.chosen) if self._now else ([], set())
         left = sum(self._is_left(key) for key in chosen)
         finds = [f"{left} of {len(chosen)} finds were not made"] if left else []
         return Unfinished(
             minutes=self.config.minutes or 0.0,
             doing=self._budget.stopped or "",
             presets=self._missing(),
-            undone=list(dict.fromkeys([*self._unscanned(), *self._budget.undone, *finds])),
+            undone=list(dict.fromkeys([*unscanned, *self._budget.undone, *finds])),
         )
 
     def _wants_latency(self) -> bool:
