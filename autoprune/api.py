@@ -18,17 +18,23 @@ from autoprune.study.search import search as run_search
 from autoprune.study.verify import verify
 
 
-def search(*overrides: str, report: Callable[[Progress], None] = lambda progress: None, **values: object) -> Front:
+def search(
+    *overrides: str,
+    config_dir: str | os.PathLike[str] | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+    **values: object,
+) -> Front:
     """Runs a study, or goes on with one that was stopped; verifies its finalists, and returns its front.
 
     Args:
         overrides: as on the command line, e.g. "task=movielens", "study.minutes=10".
+        config_dir: a folder of your own with space/, requirements/ … beside the shipped ones.
         report: called whenever a candidate is finished.
         values: the same by key, taken as they are: texts, paths, numbers, lists, mappings or None. Keys have dots, so
             that most are given as `**{"task.data.path": path}`.
 
     Raises:
-        AutopruneError: an override cannot be; nothing is written then.
+        AutopruneError: an override cannot be, or there is no such folder; nothing is written then.
 
     Example:
         front = autoprune.search("task=movielens", "study.name=careful", "study.minutes=10")
@@ -45,7 +51,10 @@ def search(*overrides: str, report: Callable[[Progress], None] = lambda progress
                 'search("~task.data.path").'
             )
     overrides = (*overrides, *(f"{key}={written(value)}" for key, value in values.items()))
-    return run_search(compose_sections(overrides), overrides, watch=Watching(report=report))
+    folder = None if config_dir is None else str(place_of(config_dir, "config_dir, a folder of your own configs,"))
+    return run_search(
+        compose_sections(overrides, folder=folder), overrides, config_dir=folder, watch=Watching(report=report)
+    )
 
 
 def _check_override(override: object) -> None:

@@ -116,14 +116,22 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         return _compose(overrides)
 
 
-def compose_sections(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
+def compose_sections(overrides: Sequence[str], *, folder: str | None = None) -> dict[str, dict[str, Any]]:
     """The sections of the config that a list of overrides gives, as plain values.
 
+    Args:
+        folder: of the user's own configs, beside the shipped ones; what a task names may lie there too.
+
     Raises:
-        AutopruneError: as `compose_config` and `sections`.
+        AutopruneError: as `compose_config` and `sections`, or there is no such folder.
     """
+    if folder is not None and not Path(folder).is_dir():
+        raise AutopruneError(f"config_dir: there is no folder of configs {folder!r}.")
     with undisturbed():  # also while ${…} is looked up
-        return sections(_compose(overrides))
+        found = sections(_compose([*_beside(folder), *overrides]))
+    if folder is not None:
+        found["task"] = beside_configs(found["task"], folder)
+    return found
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
@@ -146,9 +154,15 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 
 def chosen(arguments: Sequence[str]) -> tuple[str, ...]:
     """The overrides that say which files are composed, in their order; `--config-dir` as one of them."""
-    folder = config_dir(arguments)
-    own = [f"{SEARCHPATH}=[{written(str(Path(folder).absolute()))}]"] if folder else []
-    return (*own, *(argument for argument in arguments if key_of(argument) in (*GROUPS, SEARCHPATH)))
+    return (
+        *_beside(config_dir(arguments)),
+        *(argument for argument in arguments if key_of(argument) in (*GROUPS, SEARCHPATH)),
+    )
+
+
+def _beside(folder: str | None) -> list[str]:
+    """The override that has Hydra look in a folder of the user's too."""
+    return [f"{SEARCHPATH}=[{written(str(Path(folder).absolute()))}]"] if folder else []
 
 
 def _base(words: tuple[str, ...]) -> DictConfig:

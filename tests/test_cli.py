@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -22,7 +23,9 @@ from shell import started
 from shell import typed as autoprune
 from short_search import shorten
 
+from autoprune import api
 from autoprune.arguments import config_dir
+from autoprune.errors import AutopruneError
 from autoprune.record.record import Record
 from autoprune.views.commands import candidate_command, search_command
 
@@ -299,6 +302,10 @@ def test_own_configs_are_named_wherever_the_study_is_told_again(planted: Path, t
     ended = autoprune(tmp_path, "--config-dir", "mine", *words)
     assert ended.returncode == 0, ended.stderr
     assert yaml.safe_load((tmp_path / "runs/own/study.yaml").read_text())["config_dir"] == "mine"
+    made = (tmp_path / "runs/own/artifacts").stat().st_mtime_ns
+    with contextlib.chdir(tmp_path):  # from Python it is the same study, which is gone on with
+        assert len(api.search(*words, config_dir="mine")) > 0
+    assert (tmp_path / "runs/own/artifacts").stat().st_mtime_ns == made
     assert autoprune(tmp_path, "verify", "own", "--rounds", "1").returncode == 0
     again = autoprune(tmp_path, "show", "own", "0").stdout.split("make it again")[1].strip().splitlines()[0]
     assert again.startswith("autoprune --config-dir mine task=ours")
@@ -308,6 +315,13 @@ def test_own_configs_are_named_wherever_the_study_is_told_again(planted: Path, t
     kept = yaml.safe_load((tmp_path / "kept" / "study.yaml").read_text())
     assert kept["command"].startswith("autoprune --config-dir mine ")
     assert autoprune(tmp_path, "front", "own-0").returncode == 0
+
+
+def test_a_folder_of_configs_that_is_not_there_is_refused_from_python(tmp_path: Path) -> None:
+    with contextlib.chdir(tmp_path), pytest.raises(AutopruneError, match=r"there is no folder of configs 'mine'"):
+        api.search("task=movielens", config_dir="mine")
+    with pytest.raises(AutopruneError, match=r"config_dir, a folder of your own configs, is a text or a path"):
+        api.search("task=movielens", config_dir=3)  # type: ignore[arg-type]
 
 
 def test_config_dir_is_read_from_every_way_to_write_it() -> None:
