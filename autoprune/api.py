@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Unpack
 
-from autoprune.config import compose_sections
+from autoprune.config.compose import compose_sections
 from autoprune.errors import AutopruneError, place_of
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Asked, Limits

@@ -12,8 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from autoprune.arguments import check_flags, config_dir, with_config_dir
-from autoprune.config import CONFIG_MODULE, beside_configs, chosen, hydra_arguments, readable_errors, require, sections
+from autoprune.config.arguments import check_flags, config_dir, with_config_dir
+from autoprune.config.chosen import CONFIG_MODULE, chosen
+from autoprune.config.compose import hydra_arguments, require
+from autoprune.config.errors import readable_errors
+from autoprune.config.sections import beside_configs, sections
 from autoprune.fronts.front import Front
 from autoprune.overrides import at_home
 from autoprune.study.progress.progress import Watching

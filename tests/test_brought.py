@@ -14,7 +14,8 @@ import torch
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import serve
-from autoprune.config import compose_sections, structured
+from autoprune.config.compose import compose_sections
+from autoprune.config.sections import structured
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run

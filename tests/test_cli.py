@@ -24,7 +24,7 @@ from shell import typed as autoprune
 from short_search import shorten
 
 from autoprune import api
-from autoprune.arguments import config_dir
+from autoprune.config.arguments import config_dir
 from autoprune.errors import AutopruneError
 from autoprune.record.record import Record
 from autoprune.views.commands import candidate_command, search_command

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 import autoprune
-from autoprune.config import compose_config, compose_sections, sections, structured
+from autoprune.config.compose import compose_config, compose_sections
+from autoprune.config.sections import sections, structured
 from autoprune.errors import AutopruneError
 from autoprune.families import task_maker
 from autoprune.fronts.profiles import load_profile

@@ -25,7 +25,8 @@ from tiny_vectors import write_words
 import autoprune
 from autoprune import cli
 from autoprune.cli.verbs import VERBS
-from autoprune.config import compose_config, sections, structured
+from autoprune.config.compose import compose_config
+from autoprune.config.sections import sections, structured
 from autoprune.families import task_maker
 from autoprune.fronts.requirements import parse_requirements
 from autoprune.recipes.recipe import plan

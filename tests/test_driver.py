@@ -19,7 +19,8 @@ import pytest
 from made_looks import LastFirst
 from rich.console import Console
 
-from autoprune.config import compose_config, sections
+from autoprune.config.compose import compose_config
+from autoprune.config.sections import sections
 from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError, Diverged
 from autoprune.fronts.front import NOTHING_TRIED, Front

@@ -14,7 +14,7 @@ from tiny_encoder import HIDDEN, LONGEST, TEXTS, make_task, write_tiny_bert
 
 import autoprune
 from autoprune.artifacts.served import serve
-from autoprune.config import structured
+from autoprune.config.sections import structured
 from autoprune.encoder.benchmarks.judgements import Collection
 from autoprune.encoder.benchmarks.retrieval import Retrieval
 from autoprune.encoder.bert import read_encoder

@@ -31,7 +31,8 @@ import autoprune
 from autoprune import cli
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside
-from autoprune.config import compose_sections, structured
+from autoprune.config.compose import compose_sections
+from autoprune.config.sections import structured
 from autoprune.families import task_maker
 from autoprune.recommender.task import RecommenderTask
 from autoprune.study.settings import StudyConfig

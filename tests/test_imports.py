@@ -57,9 +57,7 @@ ROOMS = {
     "record": "storage journal archive looks failures folder point unfinished record",
     "fronts": "requirements profiles pareto shrinkage promises pool letters infeasible fall optimism obstacles "
     "limits front",
-    "hydra_state": "",
-    "arguments": "",
-    "config": "",
+    "config": "hydra_state arguments entries chosen errors sections compose",
     "study": "settings definition request budget suited executors.executor executors.forked executors.local "
     "executors.staff teams.team teams.leases teams.storage teams evaluation.provenance evaluation.verdict "
     "evaluation.maker executors.cluster executors evaluation.looker evaluation.evaluate evaluation.remeasure "
@@ -87,8 +85,8 @@ ORDER = [
 DOORS = {
     "optuna": {"study.sampling.sampler", "views.dashboard.mirror"},
     "optuna_dashboard": {"views.dashboard.mirror"},
-    "hydra": {"hydra_state", "arguments", "config", "app"},
-    "omegaconf": {"hydra_state", "arguments", "config", "app"},
+    "hydra": {"config", "app"},
+    "omegaconf": {"config", "app"},
     "rich": {"views.terminal", "app", "cli.verbs"},
     "matplotlib": {"views.front_png"},
     "plotly": {"views.plots"},

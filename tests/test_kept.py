@@ -15,7 +15,8 @@ import torch
 import yaml
 from made_studies import make_study
 
-from autoprune.config import compose_config, sections
+from autoprune.config.compose import compose_config
+from autoprune.config.sections import sections
 from autoprune.fronts.front import Front
 from autoprune.machine import machine
 from autoprune.measure.measurement import SEARCH, Latency, Measurement

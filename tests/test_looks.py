@@ -16,7 +16,8 @@ from made_looks import made_look
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import serve
-from autoprune.config import compose_config, sections
+from autoprune.config.compose import compose_config
+from autoprune.config.sections import sections
 from autoprune.deadline import OutOfTime
 from autoprune.errors import AutopruneError
 from autoprune.measure.judge import Judge

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import autoprune
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import serve
-from autoprune.config import beside_configs
+from autoprune.config.sections import beside_configs
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.families import task_maker
 from autoprune.module.config import ModuleConfig, ModuleData

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.arguments import Kind, check_flags, overridden, readable
-from autoprune.config import compose_sections
+from autoprune.config.arguments import Kind, check_flags, overridden, readable
+from autoprune.config.compose import compose_sections
 from autoprune.errors import AutopruneError
 from autoprune.overrides import several, written
 

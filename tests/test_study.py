@@ -15,7 +15,8 @@ from shell import typed
 from short_search import MADE, shorten
 
 import autoprune
-from autoprune.config import compose_config, sections
+from autoprune.config.compose import compose_config
+from autoprune.config.sections import sections
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits

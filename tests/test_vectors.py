@@ -12,7 +12,7 @@ from tiny_vectors import RANK, ROWS, WIDTH, served, vectors_task, write_items
 
 import autoprune
 from autoprune.artifacts import artifact, tensor_file
-from autoprune.config import compose_sections
+from autoprune.config.compose import compose_sections
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.models.context import Context
 from autoprune.readers.named import NamedRows

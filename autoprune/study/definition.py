@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoprune.arguments import overridden
-from autoprune.config import structured
+from autoprune.config.arguments import overridden
+from autoprune.config.sections import structured
 from autoprune.errors import AutopruneError, doing
 from autoprune.families import task_maker
 from autoprune.overrides import at_home, key_of

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from autoprune.config import structured
+from autoprune.config.sections import structured
 from autoprune.deadline import Deadline, OutOfTime, clock
 from autoprune.errors import AutopruneError, doing
 from autoprune.measure.timing import on_threads

@@ -18,7 +18,8 @@ from statistics import mean
 from typing import Any
 
 from autoprune.artifacts.served import serve
-from autoprune.config import compose_config, sections
+from autoprune.config.compose import compose_config
+from autoprune.config.sections import sections
 from autoprune.deadline import NEVER
 from autoprune.fronts.pareto import hypervolume
 from autoprune.fronts.promises import Promises

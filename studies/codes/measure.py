@@ -17,7 +17,8 @@ from typing import Any
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Parts, serve
-from autoprune.config import compose_config, sections
+from autoprune.config.compose import compose_config
+from autoprune.config.sections import sections
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run, run_stage
 from autoprune.recommender.served import Recommender

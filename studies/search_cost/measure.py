@@ -33,7 +33,8 @@ import optuna
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import serve
-from autoprune.config import compose_config, sections
+from autoprune.config.compose import compose_config
+from autoprune.config.sections import sections
 from autoprune.models.model import Model
 from autoprune.recipes.recipe import digest, plan
 from autoprune.recipes.space import Domain, Space

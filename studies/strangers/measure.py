@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 from autoprune.artifacts.served import serve
-from autoprune.config import compose_config, sections
+from autoprune.config.compose import compose_config
+from autoprune.config.sections import sections
 from autoprune.models.model import Model
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run, run_stage

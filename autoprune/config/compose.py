@@ -1,0 +1,168 @@
+"""Composes the config that a command line asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pkgutil
+import typing
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from autoprune.config.arguments import FREE, GROUPS, MANY, REQUIREMENT, Kind, check_arguments, is_override, readable
+from autoprune.config.chosen import CONFIG_MODULE, SEARCHPATH, UNCOMPOSABLE, base_of, beside, chosen
+from autoprune.config.entries import entry_kind, hint_of, options
+from autoprune.config.errors import readable_errors
+from autoprune.config.hydra_state import undisturbed
+from autoprune.config.sections import beside_configs, literals, plain, sections
+from autoprune.errors import AutopruneError
+from autoprune.families import task_maker
+from autoprune.overrides import OVERRIDE, key_of, several
+from autoprune.record.storage import KEYS as STORAGE
+from autoprune.record.storage import without_password
+
+Schemas = tuple[type[Any], ...]
+
+SCHEMAS = {
+    "study": "autoprune.study.settings:StudyConfig",
+    "executor": "autoprune.study.settings:ExecutorConfig",
+}
+"""Of sections; the schema of `task` comes with the task."""
+
+
+def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What people write, split into what Hydra can read and requirements that it cannot.
+
+    Hydra wants a `+` before new keys, has no `@` or second dot in a key, takes flags before overrides only, and reads
+    few characters without quotes.
+
+    Returns:
+        The arguments for Hydra, and those such as `requirements.recall@20.min=0.2` for `require`.
+
+    Raises:
+        AutopruneError: an argument is neither a flag, nor belongs to one, nor key=value.
+    """
+    check_arguments(arguments)
+    schemas = functools.cache(functools.partial(_task_schemas, chosen(arguments)))  # files of configs are read for it
+    arguments = [_by_path(argument, schemas) for argument in arguments]
+    ours = [argument for argument in arguments if REQUIREMENT.match(argument)]
+    rest = [f"++{argument}" if FREE.match(argument) else argument for argument in arguments if argument not in ours]
+    many = any(argument in MANY for argument in arguments)
+    if many and any(key_of(argument) == STORAGE[1] and _secret(argument) for argument in rest):
+        raise AutopruneError(  # Hydra writes what it sweeps into a file
+            "study.storage: with --multirun no password is taken here; libpq finds it in PGPASSWORD, or in ~/.pgpass."
+        )
+    kind = functools.partial(_kind_of, schemas=schemas)
+    theirs = [readable(argument, kind, many=many) if is_override(argument) else argument for argument in rest]
+    return sorted(theirs, key=is_override), ours
+
+
+def _secret(override: str) -> bool:
+    """Whether an address has a password in it."""
+    address = override.partition("=")[2]
+    return without_password(address) != address
+
+
+def require(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Puts requirements from the command line in their place in a composed config."""
+    requirements = dict(plain(config.requirements))
+    for override in overrides:
+        match = REQUIREMENT.match(override)
+        assert match is not None, "only what hydra_arguments returned is put in place"
+        requirements[match[1]] = {**(requirements.get(match[1]) or {}), match[2]: match[3]}
+    with open_dict(config):
+        config.requirements = OmegaConf.create(literals(requirements))
+
+
+def compose_config(overrides: Sequence[str]) -> DictConfig:
+    """The config that a list of overrides gives, as on the command line.
+
+    Raises:
+        AutopruneError: an override names what is not there, or cannot be read.
+    """
+    with undisturbed():
+        return _compose(overrides)
+
+
+def compose_sections(overrides: Sequence[str], *, folder: str | None = None) -> dict[str, dict[str, Any]]:
+    """The sections of the config that a list of overrides gives, as plain values.
+
+    Args:
+        folder: of the user's own configs, beside the shipped ones; what a task names may lie there too.
+
+    Raises:
+        AutopruneError: as `compose_config` and `sections`, or there is no such folder.
+    """
+    if folder is not None and not Path(folder).is_dir():
+        raise AutopruneError(f"config_dir: there is no folder of configs {folder!r}.")
+    with undisturbed():  # also while ${…} is looked up
+        found = sections(_compose([*beside(folder), *overrides]))
+    if folder is not None:
+        found["task"] = beside_configs(found["task"], folder)
+    return found
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    theirs, requirements = hydra_arguments(overrides)
+    with readable_errors(words=chosen(overrides)), initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        try:
+            config = compose("config", overrides=theirs)
+        except (OmegaConfBaseException, OSError):  # `readable_errors` knows them
+            raise
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            LookupError,
+        ) as error:  # Hydra's own, of values it is not made for
+            raise AutopruneError(f"{' '.join(overrides)}: no config can be composed of these ({error}).") from error
+        require(config, requirements)
+        return config
+
+
+def _kind_of(key: str, *, schemas: Callable[[], Schemas]) -> Kind:
+    """What a key takes, in the tasks that are chosen."""
+    section, *path = key.split(".")
+    if key in GROUPS:
+        return Kind.NAME
+    if section not in ("task", *SCHEMAS):
+        return Kind.ONE if section == "requirements" else Kind.ANY
+    known = (pkgutil.resolve_name(SCHEMAS[section]),) if section in SCHEMAS else schemas()
+    found = [kind for schema in known if (kind := entry_kind(schema, path)) is not None]
+    return found[0] if found else Kind.ANY
+
+
+def _task_schemas(words: tuple[str, ...]) -> Schemas:
+    """The schemas of the tasks that are chosen; of what there is not none, which others say."""
+    given = [word.partition("=")[2] for word in words if key_of(word) == "task"]
+    paths = [word for word in words if key_of(word) == SEARCHPATH]
+    found = []
+    for option in several(given[-1]) if given else [""]:
+        with suppress(*UNCOMPOSABLE):
+            name = base_of((*paths, f"task={option}") if option else tuple(paths)).task.name
+            found.append(task_maker(name).config)
+    return tuple(found)
+
+
+def _by_path(argument: str, schemas: Callable[[], Schemas]) -> str:
+    """The same argument in full: `task.model=my_model/` stands for `task.model.path=my_model/`, of what has a path.
+
+    Likewise `storage=…` for `study.storage=…`.
+    """
+    match = OVERRIDE.fullmatch(argument)
+    if match is not None and match["key"] == STORAGE[0]:
+        return f"{match['mark']}{STORAGE[1]}={match['value']}"
+    section, _, name = match["key"].partition(".") if match else ("", "", "")
+    if match is None or section != "task" or "." in name or match["value"].startswith(("{", "[")):
+        return argument
+    for schema in schemas():
+        held = next(iter(options(hint_of(schema, [name]))), None)
+        if dataclasses.is_dataclass(held) and "path" in typing.get_type_hints(held):
+            return f"{match['mark']}{match['key']}.path={match['value']}"
+    return argument
