@@ -286,6 +286,30 @@ def test_what_is_missed_for_doubt_alone_is_said(tmp_path: Path) -> None:
         assert falls[point.number].reason.endswith("of the limit (for doubt alone: its value holds)")
 
 
+def test_what_is_missed_by_less_than_it_is_known_is_said(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "s", 60, seed=2, requirements={"quality": {"drop": "5%"}})
+    archive = Archive(made.folder / "archive.jsonl")
+    searched = [point for point in Front(made).searched if point.number]
+    flattered = max(searched, key=lambda point: point.found["quality"].ratio - point.verified["quality"].ratio)
+    limit = (flattered.found["quality"].ratio + flattered.verified["quality"].ratio) / 2
+    for errors in (0.2, 1e-6):  # a value that is known, and one that is not
+        for point in searched:
+            tested = point.candidate.latest("verify")
+            archive.add(
+                point.candidate.with_measurement(
+                    dataclasses.replace(tested, errors=dict.fromkeys(tested.errors, errors))
+                )
+            )
+        front = Front(Record(made.folder), Limits(floors=[f"quality={limit}x"]))
+        falls = [fall for fall in front.falls if fall.missed]
+        assert falls
+        for fall in falls:
+            near = errors == 0.2
+            assert bool(fall.undecided) == near
+            assert ("too near to tell" in fall.reason) == near
+            assert not fall.doubted
+
+
 def test_profiles_bind_every_main_metric_and_its_slices(tmp_path: Path) -> None:
     one = make_study(tmp_path / "one", 40, seed=2, requirements={})
     both = make_study(tmp_path / "both", 40, seed=2, requirements={}, metrics=("ndcg@20", "recall@20"))

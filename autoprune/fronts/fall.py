@@ -12,6 +12,9 @@ from autoprune.record.point import Point
 DOUBT = " (for doubt alone: its value holds)"
 """Stands behind a requirement that is missed by its bound only."""
 
+UNDECIDED = " (too near to tell: other test data may find it met)"
+"""Stands behind a requirement that is missed by less than its value is known."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fall:
@@ -21,6 +24,7 @@ class Fall:
         point: the one that fell.
         missed: the requirements that it no longer meets, and by what share of the limit.
         doubted: those of them that it misses for doubt alone: its value still meets them.
+        undecided: those of them that it misses by less than its value is known.
         beaten_by: a verified point of the front that is as good in everything and better in something; None if it
             fell by its requirements.
     """
@@ -28,13 +32,15 @@ class Fall:
     point: Point
     missed: dict[str, float]
     doubted: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
     beaten_by: Point | None = None
 
     @property
     def reason(self) -> str:
         """Why, for people."""
         missed = [
-            f"{text} by {by:.1%} of the limit{DOUBT * (text in self.doubted)}" for text, by in self.missed.items()
+            f"{text} by {by:.1%} of the limit{DOUBT * (text in self.doubted)}{UNDECIDED * (text in self.undecided)}"
+            for text, by in self.missed.items()
         ]
         if missed or not self.beaten_by:
             return f"misses {', '.join(missed)}"
@@ -59,9 +65,13 @@ def explain_fall(point: Point, front: Sequence[Point], requirements: Requirement
     """
     missed = {text: by for text, by in requirements.violations(point.verified).items() if by > 0}
     if missed or not requirements.hold(point.verified):
-        doubted = [item for item in requirements.items if item.text in missed]
-        texts = tuple(item.text for item in doubted if item.doubted(point.verified[item.reading]))
-        return Fall(point=point, missed=missed, doubted=texts)
+        asked = {item: point.verified[item.reading] for item in requirements.items if item.text in missed}
+        return Fall(
+            point=point,
+            missed=missed,
+            doubted=tuple(item.text for item, reading in asked.items() if item.doubted(reading)),
+            undecided=tuple(item.text for item, reading in asked.items() if item.undecided(reading)),
+        )
     ours = comparison(point.verified, objectives)
     better = [
         one

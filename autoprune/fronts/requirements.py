@@ -97,6 +97,20 @@ class Requirement:
         """Whether it is missed for doubt alone: the bound is beyond the limit, the value is not."""
         return self.violation(reading) > 0 >= dataclasses.replace(self, confidence=None).violation(reading)
 
+    def undecided(self, reading: Reading) -> bool:
+        """Whether its value misses it, and by so little that as many other users or timings may find it met.
+
+        That is so where the value's bound to the other side, with 95 % confidence, meets the limit.
+        """
+        if not reading.sure or dataclasses.replace(self, confidence=None).violation(reading) <= 0:
+            return False
+        other = dataclasses.replace(reading, ratio=reading.bound(self.confidence or SURE, upper=not self.ceiling))
+        if not self.relative:
+            if not reading.ratio:
+                return False
+            other = dataclasses.replace(other, value=reading.value * other.ratio / reading.ratio)
+        return dataclasses.replace(self, confidence=None).violation(other) <= 0
+
     def bound(self, reading: Reading) -> float:
         """What is true of the reading with 95 % confidence, in the unit of the limit; nan where nobody knows."""
         if not reading.sure or not (self.relative or reading.ratio):

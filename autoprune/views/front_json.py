@@ -19,8 +19,9 @@ workload        the one that `latency_ms` means
 notes           what stands below the table of the front: texts
 pick, knee      numbers of points, or null
 picks           numbers by profile, or null
-falls           [{number, words, missed, doubted, beaten_by}]: what the verification took from the search's front;
-                `doubted` are those of `missed` whose value holds
+falls           [{number, words, missed, doubted, undecided, beaten_by}]: what the verification took from the search's
+                front; `doubted` are those of `missed` whose value holds, `undecided` those that are missed by less
+                than their value is known
 letters         by number: points that share one cannot be told apart in quality
 hypervolume, floor, optimism       numbers, or null
 explanation     why nothing is feasible, a text; null where something is
@@ -122,6 +123,7 @@ def _fall(fall: Fall) -> dict[str, Any]:
         "words": fall.reason,
         "missed": fall.missed,
         "doubted": list(fall.doubted),
+        "undecided": list(fall.undecided),
         "beaten_by": fall.beaten_by.number if fall.beaten_by else None,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from autoprune.fronts.fall import DOUBT
+from autoprune.fronts.fall import DOUBT, UNDECIDED
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.fronts.infeasible import SEARCH_ON
 from autoprune.fronts.requirements import Requirement
@@ -307,7 +307,9 @@ def certainty(item: Requirement, reading: Reading) -> str:
     if not reading.binds:
         return "does not bind"
     if item.violation(reading) > 0:
-        return "missed for doubt alone" if item.doubted(reading) else "missed"
+        if item.doubted(reading):
+            return "missed for doubt alone"
+        return "missed; too near to tell" if item.undecided(reading) else "missed"
     return {True: "holds", False: "holds by value alone", None: "holds by value; the bound is not known"}[
         item.sure(reading)
     ]
@@ -333,7 +335,8 @@ def standing(front: Front, point: Point) -> str:
     for found, when in ((point.verified, "as verified on test data"), (point.found, "by the search's measurements")):
         held = {item: found[item.reading] for item in front.requirements.items if item.reading in found}
         missed = [
-            f"{item.text} by {item.violation(reading):.1%} of the limit{DOUBT * item.doubted(reading)}"
+            f"{item.text} by {item.violation(reading):.1%} of the limit"
+            f"{DOUBT * item.doubted(reading)}{UNDECIDED * item.undecided(reading)}"
             for item, reading in held.items()
             if item.violation(reading) > 0
         ]
