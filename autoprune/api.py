@@ -10,7 +10,7 @@ from autoprune.config.compose import compose_sections
 from autoprune.errors import AutopruneError, place_of
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Asked, Limits
-from autoprune.overrides import OVERRIDE, written
+from autoprune.overrides import OVERRIDE, at_home, written
 from autoprune.record.archive import ROUNDS
 from autoprune.record.record import Record
 from autoprune.study.progress.progress import Progress, Watching
@@ -51,7 +51,9 @@ def search(
                 'search("~task.data.path").'
             )
     overrides = (*overrides, *(f"{key}={written(value)}" for key, value in values.items()))
-    folder = None if config_dir is None else str(place_of(config_dir, "config_dir, a folder of your own configs,"))
+    folder = None
+    if config_dir is not None:
+        folder = str(at_home(place_of(config_dir, "config_dir, a folder of your own configs,")))
     return run_search(
         compose_sections(overrides, folder=folder), overrides, config_dir=folder, watch=Watching(report=report)
     )

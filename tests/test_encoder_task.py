@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from autoprune.encoder.slices import SLICES, typos
 from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.text_task import worth
 from autoprune.encoder.texts.corpus import Corpus
+from autoprune.encoder.texts.counts import counted
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.workloads import read_workloads
 from autoprune.errors import AutopruneError
@@ -366,16 +368,45 @@ def test_pieces_of_scripts_that_texts_do_not_use_go_first(encoder_task: EncoderT
     assert worth(more, TEXTS, ["Мир"])[-2] > 3, "a piece of general English, of which there is little, counts for more"
 
 
-def test_general_english_is_counted_and_distilled_on_but_judges_nothing(tiny: Path, encoder_task: EncoderTask) -> None:
-    own, general = TEXTS[:120], [f"{text} beside others" for text in TEXTS[:60]]
-    corpus = Corpus.of(own, "made").beside(general)
-    task = EncoderTask(EncoderConfig(model=str(tiny)), read_encoder(str(tiny)), corpus, [])
-    learnt, judged = set(task._train), {text for split in ("validation", "test") for text in task._texts[split]}
-    assert set(general) <= learnt
-    assert judged <= set(own)
-    assert not judged & learnt
-    assert "120 texts (made) and 60 of general English" in task.describe()
+def test_general_english_counts_as_much_as_own_texts_and_is_neither_learnt_nor_judged(
+    tiny: Path, encoder_task: EncoderTask
+) -> None:
+    own = TEXTS[:120]
+    general = [" ".join(reversed(text.split())) for text in TEXTS[120:]] * 40
+    task = EncoderTask(
+        EncoderConfig(model=str(tiny)), read_encoder(str(tiny)), replace(Corpus.of(own, "made"), general=general), []
+    )
+    assert not set(general) & {text for texts in task._texts.values() for text in texts}
+    assert task._train == encoder_task._train
+    tokenizer = task._dense.tokenizer
+    ours, theirs = tokenizer.frequency(task._texts["train"]), tokenizer.frequency(general)
+    both = worth(tokenizer, task._texts["train"], general).numpy()
+    assert theirs.sum() > 20 * ours.sum()
+    at = int(np.argmax(ours - theirs / theirs.sum() * ours.sum()))  # a piece that is own texts' more than English's
+    least = ours[at] / ours.sum() + theirs[at] / theirs.sum()
+    assert both[at] >= 2 * least * max(ours.sum(), theirs.sum())
+    assert (both >= worth(tokenizer, task._texts["train"]).numpy()).all()
+    assert "120 texts (made), and" in task.describe()
     assert task.fingerprint() != encoder_task.fingerprint()
+
+
+def test_counts_are_kept_and_damaged_ones_made_anew(
+    encoder_task: EncoderTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tokenizer = encoder_task._dense.tokenizer
+    first = counted(tokenizer, TEXTS)
+    assert first.pieces.tolist() == tokenizer.frequency(TEXTS).tolist()
+    assert first.characters == tokenizer.characters(TEXTS)
+    (kept,) = (tmp_path / "autoprune" / "counts").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(Tokenizer, "frequency", lambda *_: pytest.fail("it was counted before"))
+        again = counted(tokenizer, TEXTS)
+    assert again.pieces.tolist() == first.pieces.tolist()
+    assert again.characters == first.characters
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert counted(tokenizer, TEXTS).pieces.tolist() == first.pieces.tolist()
+    assert counted(tokenizer, TEXTS[1:]).pieces.tolist() != first.pieces.tolist()
 
 
 def write_tokenizer(folder: Path, kind: str) -> None:

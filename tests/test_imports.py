@@ -46,7 +46,7 @@ ROOMS = {
     "pretrained bert workloads config slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark "
     "benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts.corpus texts.general texts.files "
-    "texts teacher judging text_task task make "
+    "texts.counts texts teacher judging text_task task make "
     "reranker.heads reranker.reading reranker.stock reranker.stock_format reranker.lists reranker.first_stage "
     "reranker.asking reranker.benchmarks reranker.labelled reranker.config reranker.task reranker.make reranker",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "

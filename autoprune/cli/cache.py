@@ -21,6 +21,7 @@ def kept(runs: Path) -> dict[str, Path]:
     return {
         "checkpoints of trained models": runs / STORE,
         "a dense encoder's vectors of texts": home / "vectors",
+        "counts of general English": home / "counts",
         "measured choices of kernels": home / "kernels",
     }
 

@@ -13,8 +13,8 @@ from autoprune.config.arguments import Kind
 
 def options(hint: Any) -> list[Any]:
     """The types that a hint allows, but for None."""
-    options = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    return [option for option in options if option is not type(None)]
+    found = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return [option for option in found if option is not type(None)]
 
 
 def hint_of(schema: Any, path: Sequence[str]) -> Any:

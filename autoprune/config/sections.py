@@ -38,14 +38,20 @@ def sections(config: DictConfig) -> dict[str, dict[str, Any]]:
 def beside_configs(section: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """The section of a task, with what lies beside the user's folder of configs, or in it, found there.
 
-    A relative path is looked for where the command was typed, then beside the folder, in it, and in its `task/`.
+    A relative path is looked for where the command was typed, then beside the folder, in it, and in its `task/`; of
+    several, after commas or as a list, each.
     """
     located = task_maker(section.get("name")).located
     places = [Path(folder).parent, Path(folder), Path(folder) / "task"]
 
     def found(value: Any) -> Any:
+        if isinstance(value, list):
+            return [found(one) for one in value]
         if not isinstance(value, str) or value.startswith("~") or Path(value).exists():
             return value
+        each = several(value)
+        if len(each) > 1 and (there := [found(one) for one in each]) != each:
+            return there
         return next((str(place / value) for place in places if (place / value).exists()), value)
 
     def within(held: Mapping[str, Any], outer: str) -> dict[str, Any]:

@@ -25,9 +25,6 @@ CALIBRATION_TEXTS, CALIBRATION_TOKENS = 1024, 48
 """Texts that importance is measured on, and how much of each: a scan measures it of many models, and whole texts take
 longer by their length."""
 
-GENERAL = 50_000
-"""Texts of general English that are distilled on, at most: the dense model reads each of them once."""
-
 REQUEST_TEXTS = 2000
 """Texts whose words make the requests that are timed."""
 
@@ -53,8 +50,7 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
         config.check()  # before its seed is used
         self._corpus, self._texts = corpus, split_texts(corpus.texts, seed=config.seed)
         prompts, texts = dense.architecture.prompts, self._texts
-        drawn = [*texts["train"], *some(corpus.general, GENERAL)]
-        train = prompts.spread(drawn)  # what distillation reads: texts as the model will be asked for them
+        train = prompts.spread(texts["train"])  # what distillation reads: texts as the model will be asked for them
         fidelity = [kind(texts, lambda split: self.teacher.vectors(prompts.before(texts[split]))) for kind in FIDELITY]
         super().__init__(
             config,

@@ -27,6 +27,7 @@ from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.reach import choosing, within_reach, without
 from autoprune.encoder.serve import serve_encoder
 from autoprune.encoder.teacher import Teacher, digest_of
+from autoprune.encoder.texts.counts import counted
 from autoprune.encoder.tokenizer import Text, Tokenizer, Tokens
 from autoprune.machine import fastest_products
 from autoprune.models.context import Context
@@ -42,12 +43,12 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
     Args:
         config: what the task was told.
         dense: the model as it came.
-        train: what is distilled on, as the model will be asked for it.
+        train: what is distilled on, as the model will be asked for it; its pieces count.
         calibration: what importance is measured on.
         benchmarks: by what answers are judged; the first one's metric is `quality` unless the config names another.
         covered: by split, texts of which it is told how much is still read.
         common: texts whose words are not rare.
-        general: general English; its pieces count as well, as much in all as those of what is distilled on.
+        general: English whose pieces count as well, as much in all as those of `train`.
 
     Attributes:
         located: settings that are no part of the fingerprint: what lies there is hashed, or something else tells it.
@@ -216,16 +217,20 @@ def drawn_batches(lengths: Sequence[int], *, count: int, size: int) -> list[Tens
 def worth(tokenizer: Tokenizer, texts: Sequence[str], general: Sequence[str] = ()) -> Tensor:
     """How often pieces occur in texts, as ranks of rows rest on it: int64 [size].
 
-    General English counts as well. Of whichever is less each piece counts for more, so that both weigh about the same.
+    General English counts as well. Of whichever is less each piece counts for more, so that both weigh the same.
 
     A character of the texts counts as if it had stood alone once: without it a word that loses its pieces could not be
     read at all. Pieces that others are merged from count for more than these. Among pieces that never occur those come
     last that are placeholders, or of a script that the texts do not use at all.
     """
-    own, others = tokenizer.frequency(texts), tokenizer.frequency(general)
-    times = max(1, others.sum() // max(1, own.sum())), max(1, own.sum() // max(1, others.sum()))
-    counts = 2 * (times[0] * own + times[1] * others) + 1
-    letters = tokenizer.characters([*texts, *general])
+    own, letters = tokenizer.frequency(texts), tokenizer.characters(texts)
+    others = np.zeros_like(own)
+    if general:
+        others, more = counted(tokenizer, general)
+        letters |= more
+        most = max(own.sum(), others.sum())
+        own, others = (np.ceil(one * (most / max(1, one.sum()))).astype(np.int64) for one in (own, others))
+    counts = 2 * (own + others) + 1
     scripts = _scripts(letters)
     for at, piece in enumerate(tokenizer.pieces):
         bare = tokenizer.bare(piece)

@@ -26,6 +26,9 @@ Tokens = np.ndarray[tuple[int], np.dtype[np.int32]]
 SECOND = 30
 """The bit that marks a token of a second text: ids are far below it."""
 
+AT_ONCE = 4096
+"""Texts whose tokens are held at once, where all that is wanted is counts."""
+
 Ids = TypeVar("Ids", bound=Any)
 """Arrays or tensors of whole numbers."""
 
@@ -204,8 +207,9 @@ class Tokenizer:
     def frequency(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """How often each id occurs in texts: int64 [size]."""
         counts = np.zeros(self.size, dtype=np.int64)
-        for ids in self.encode(texts):
-            np.add.at(counts, ids, 1)
+        for start in range(0, len(texts), AT_ONCE):
+            ids = np.concatenate(self.encode(texts[start : start + AT_ONCE]))
+            counts += np.bincount(ids, minlength=self.size)
         return counts
 
     def with_parts(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -235,7 +239,8 @@ class Tokenizer:
         """The characters of texts as the vocabulary sees them: normalised, without spaces."""
         found: set[str] = set()
         normalizer = self._backend.normalizer
-        for text in texts:
+        for start in range(0, len(texts), AT_ONCE):
+            text = "\n".join(texts[start : start + AT_ONCE])
             found.update(text if normalizer is None else normalizer.normalize_str(text))
         return {character for character in found if not character.isspace()}
 

@@ -53,7 +53,7 @@ class RerankerTask(TextTask[Reranker, RerankerConfig, Pair]):
         benchmarks: what orders are judged by beside agreement; the first one's metric is `quality` unless the config
             names another.
         lists: what agreement is judged on; None: queries without labels.
-        general: general English, whose pieces are counted as well.
+        general: English whose pieces count as well.
     """
 
     workload_names = tuple(WORKLOADS)
@@ -91,7 +91,8 @@ class RerankerTask(TextTask[Reranker, RerankerConfig, Pair]):
         ]
 
     def _learnt_from(self) -> str:
-        return hashlib.sha256(json.dumps([*self._train, *self._general]).encode()).hexdigest()
+        learnt = [self._train, self._general] if self._general else self._train
+        return hashlib.sha256(json.dumps(learnt).encode()).hexdigest()
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         return without(super().suited(recipe), "dims")  # there is one number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Corpus:
         texts: stripped of space around them.
         where: they come from, for people.
         duplicates, empty: how many were dropped.
-        general: general English, which is counted and distilled on as well; nothing is judged by it.
+        general: English whose words count as well; nothing is distilled on it, or judged by it.
     """
 
     texts: list[str]
@@ -64,21 +64,17 @@ class Corpus:
             empty=len(stripped) - len(filled),
         )
 
-    def beside(self, general: Iterable[str]) -> Corpus:
-        """With general English beside it, without what is among its own texts."""
-        own = set(self.texts)
-        return replace(self, general=[text for text in general if text not in own])
-
     def describe(self) -> str:
-        """`1,234 texts (texts.txt; 5 duplicates and 2 empty dropped) and 417,458 of general English`."""
+        """`1,234 texts (texts.txt; 5 duplicates and 2 empty dropped), and 426,951 of general English are counted`."""
         counts = {"duplicates": self.duplicates, "empty": self.empty}
         dropped = " and ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-        general = f" and {len(self.general):,} of general English" if self.general else ""
+        general = f", and {len(self.general):,} of general English are counted" if self.general else ""
         return f"{len(self.texts):,} texts ({self.where}{dropped and f'; {dropped} dropped'}){general}"
 
     def fingerprint(self) -> str:
         """SHA-256 of the texts."""
-        return sha256_of([*self.texts, *self.general])
+        general = [str(len(self.general)), *self.general] if self.general else []
+        return sha256_of([*general, *self.texts])
 
 
 def sentences(text: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autoprune.encoder.benchmarks.tables import json_lines, read_table, read_text
@@ -14,7 +15,7 @@ from autoprune.encoder.texts.general import general_english
 from autoprune.errors import AutopruneError, nearest
 
 GENERAL = "general"
-"""What is said in place of a path to have general English as well."""
+"""What is said in place of a path to have general English counted as well."""
 
 SHORTEST_SENTENCE = 4
 """Words; what is shorter in the packaged news is a remnant, such as "he said."."""
@@ -50,7 +51,7 @@ def read_texts(paths: Sequence[str] | None, *, instead: Callable[[], Corpus] = p
     Args:
         paths: of `.txt` (a text a line), `.csv` and `.tsv` (column text or sentence), `.jsonl` (key text), `.xml` and
             `.trec` (documents in TREC's form; named themselves, since a folder of these holds queries as well);
-            `general` among them has general English beside the others.
+            `general` among them has general English counted beside the others.
         instead: what stands where no file is named.
 
     Raises:
@@ -59,12 +60,17 @@ def read_texts(paths: Sequence[str] | None, *, instead: Callable[[], Corpus] = p
     if paths is not None and not paths:
         raise AutopruneError(f"{WHERE}: a file or folder of texts must be named, or null for the packaged news.")
     own = [Path(path) for path in paths or () if path != GENERAL]
+    if len(own) < len(paths or ()) and Path(GENERAL).exists():
+        raise AutopruneError(
+            f"{WHERE}: {GENERAL!r} names general English, and something of that name lies here, too; for that write "
+            f"./{GENERAL}, or give it another name."
+        )
     texts: list[str] = []
     for path in own:
         for file in _files(path) if path.is_dir() else [path]:
             texts += _reader(file)(file)
     corpus = Corpus.of(texts, ", ".join(path.name for path in own)) if own else instead()
-    return corpus.beside(general_english()) if GENERAL in (paths or ()) else corpus
+    return replace(corpus, general=general_english()) if len(own) < len(paths or ()) else corpus
 
 
 def _files(folder: Path) -> list[Path]:
@@ -79,7 +85,7 @@ def _reader(file: Path) -> Callable[[Path], list[str]]:
     if reader is None:
         raise AutopruneError(
             f"{WHERE}: the name of a file of texts ends in {', '.join(READERS)}, but got {str(file)!r}. "
-            f"{nearest(file.suffix, READERS)}"
+            f"{nearest(file.suffix or file, (*READERS, GENERAL))}"
         )
     return reader
 

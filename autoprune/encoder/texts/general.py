@@ -18,21 +18,24 @@ GCIDE = Path("/usr/share/dictd/gcide.dict.dz")
 """Where Debian's `dict-gcide` puts it: Webster's of 1913, gone on with by the GNU project."""
 
 WORDS = range(4, 201)
-"""Of a text: what is shorter is a synonym."""
+"""Of a text: what is shorter is a synonym, and what is longer a list."""
 
 KINDS = ("noun", "verb", "adj", "adv")
 
 QUOTED = re.compile(r'"([^"]+)"')
 
+ASIDE = re.compile(r"\[[^\[\]]*\]")
+"""Where a word comes from, and whose definition it is."""
+
 NOISE = re.compile(
-    r"\[[^\]]*\]|[{}|]"  # sources, and the marks of references
-    r"|--[A-Z][\w. ]*(?:\([^)]*\))?\.?"  # who is quoted
+    r"[{}|]"  # marks of references
+    r"|--[A-Z][\w. ]*(?:\([^)]*\))?\.?$"  # who is quoted
     r"|^\s*(?:\d+\.|\([a-z]\)|Note:|Syn:)|^\s*\([A-Z][^)]*\)"  # numbers and fields before a definition
 )
 
 
 def general_english(wordnet: Path = WORDNET, gcide: Path = GCIDE) -> list[str]:
-    """Different texts of four words and more: some 153,000 of WordNet and 264,000 of GCIDE.
+    """Different texts of four words and more, of WordNet and of GCIDE.
 
     Raises:
         AutopruneError: a dictionary is not there, or is none.
@@ -61,12 +64,17 @@ def _definitions(path: Path) -> Iterator[str]:
             f"{WHERE}: {path} is no dictionary as dict-gcide brings it ({error}); install that anew."
         ) from error
     for paragraph in re.split(r"\n\s*\n", text):
-        head, _, rest = paragraph.partition("\n")
-        flat = " ".join((f"{head} {rest}" if head.startswith(" ") else rest).split())
-        while (bare := NOISE.sub(" ", flat).strip()) != flat:
-            flat = bare
+        head, _, rest = _without(ASIDE, paragraph).partition("\n")
+        flat = _without(NOISE, " ".join((f"{head} {rest}" if head.startswith(" ") else rest).split()))
         if "\\" not in flat:  # how a word is spoken
             yield from sentences(" ".join(flat.split()))
+
+
+def _without(pattern: re.Pattern[str], text: str) -> str:
+    """A text without a pattern, also where it appears only then: one within another, or behind it."""
+    while (bare := pattern.sub("", text)) != text:
+        text = bare
+    return text
 
 
 def _read(path: Path) -> bytes:
