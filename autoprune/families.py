@@ -66,7 +66,7 @@ FAMILIES = {
             },
             formats={
                 "sentence-transformers": "autoprune.encoder.stock_format:STOCK",
-                "onnx": "autoprune.encoder.onnx_format:ONNX",
+                "onnx": "autoprune.encoder.onnx.format:ONNX",
                 "cross-encoder": "autoprune.encoder.reranker.stock_format:CROSS_ENCODER",
             },
         ),

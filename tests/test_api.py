@@ -223,7 +223,7 @@ def test_onnxruntime_reports_nothing_and_leaves_nothing_in_the_home_folder(tmp_p
     code = (
         "import os; before = dict(os.environ)\n"
         "from autoprune.errors import AutopruneError\n"
-        "from autoprune.encoder.onnx_session import open_session, run\n"
+        "from autoprune.encoder.onnx.session import open_session, run\n"
         "import numpy as np; from onnx import TensorProto, helper\n"
         "names = ['input_ids', 'attention_mask', 'sentence_embedding']\n"
         "given = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, 2]) for name in names]\n"

@@ -41,8 +41,9 @@ ROOMS = {
     "data.delimited data.parquet data.lightgcn data.tables data.log data.interactions config targets ties kernels topk "
     "served model task pieces sides trained matching brought make",
     "encoder": "settings source checkpoint countdown prompts similarity stored vocabulary tokenizer functional "
-    "architecture transformer layouts sizes weights inside onnx_session onnx_spec onnx_graph served torch_served "
-    "reranker.served serve model parts reach obstacles modules stock_files stock stock_format onnx_format hub "
+    "architecture transformer layouts sizes weights inside onnx.session onnx.spec onnx.nodes onnx.operators "
+    "onnx.attention onnx.build served torch_served "
+    "reranker.served serve model parts reach obstacles modules stock_files stock stock_format onnx.format onnx hub "
     "pretrained bert workloads config slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark "
     "benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts.corpus texts.general texts.files "
@@ -94,8 +95,8 @@ DOORS = {
     "pyarrow": {"recommender.data.parquet", "readers.parquet"},
     "moocore": {"fronts.pareto"},
     "faiss": {"packing.product"},
-    "onnx": {"encoder.onnx_graph"},
-    "onnxruntime": {"encoder.onnx_session"},
+    "onnx": {"encoder.onnx"},
+    "onnxruntime": {"encoder.onnx.session"},
     "safetensors": {
         "readers.arrays",
         "artifacts.artifact",

@@ -15,11 +15,11 @@ from tiny_encoder import HIDDEN, TEXTS, VOCABULARY, write_stock, write_tiny_bert
 
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside
-from autoprune.encoder import onnx_graph
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.layouts import AS_BERT, LAYOUTS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.obstacles import stock_obstacles
+from autoprune.encoder.onnx import nodes
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.serve import serve_encoder
 from autoprune.encoder.transformer import buckets
@@ -273,7 +273,7 @@ def test_weights_that_a_graph_has_no_room_for_lie_beside_it(tmp_path: Path, monk
             table.choose_bits(torch.full((table.rows,), 8))
             table.code()
     made = save(model, tmp_path / "whole", "onnx")
-    monkeypatch.setattr(onnx_graph, "MOST", 10_000)
+    monkeypatch.setattr(nodes, "MOST", 10_000)
     apart = save(model, tmp_path / "apart", "onnx")
     names = {path.name for path in (apart / "model").iterdir()}
     assert names == {*(path.name for path in (made / "model").iterdir()), "model.onnx.data"}

@@ -10,9 +10,9 @@ import onnx
 import pytest
 import torch
 
-from autoprune.encoder.onnx_graph import build
-from autoprune.encoder.onnx_session import open_session, run
-from autoprune.encoder.onnx_spec import Array, Embedding, Encoder, Layer, Linear, Norm
+from autoprune.encoder.onnx.build import build
+from autoprune.encoder.onnx.session import open_session, run
+from autoprune.encoder.onnx.spec import Array, Embedding, Encoder, Layer, Linear, Norm
 from autoprune.errors import AutopruneError
 from autoprune.packing.bits import pack_codes
 from autoprune.packing.codes import quantize_rows

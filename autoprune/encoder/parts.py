@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from autoprune.artifacts.served import Beside, Parts
-from autoprune.encoder import onnx_spec
 from autoprune.encoder.architecture import MAPS
 from autoprune.encoder.model import Encoder
-from autoprune.encoder.onnx_graph import build
+from autoprune.encoder.onnx import spec
+from autoprune.encoder.onnx.build import build
 from autoprune.encoder.sizes import Norm
 from autoprune.encoder.transformer import buckets
 from autoprune.models.table import FLOAT_BITS, Linear, Table
@@ -105,9 +105,9 @@ NORMS = {
 """What a graph calls the norms of a layer, and what they are called here."""
 
 
-def _graph(model: Encoder) -> onnx_spec.Encoder:
+def _graph(model: Encoder) -> spec.Encoder:
     tables, architecture = model.tables, model.architecture
-    return onnx_spec.Encoder(
+    return spec.Encoder(
         word=_embedding(tables["word"]),
         position=_embedding(tables["position"], rows=_positions(model)) if "position" in tables else None,
         segment=_embedding(tables["segment"]) if "segment" in tables else None,
@@ -132,12 +132,12 @@ def _graph(model: Encoder) -> onnx_spec.Encoder:
     )
 
 
-def _layer(model: Encoder, layer: int) -> onnx_spec.Layer:
+def _layer(model: Encoder, layer: int) -> spec.Layer:
     block, tables = model.architecture.block(layer), model.tables
     maps: dict[str, Any] = {name: _linear(tables[f"{name}_{block}"]) for name in MAPS if f"{name}_{block}" in tables}
     norms: dict[str, Any] = {theirs: _norm(model, f"{ours}_{block}") for theirs, ours in NORMS.items()}
     said = model.architecture.of_layer(layer)
-    return onnx_spec.Layer(
+    return spec.Layer(
         heads=model.size(model.axes[f"heads.{block}"]),
         **maps,
         **norms,
@@ -155,36 +155,34 @@ def _distances(model: Encoder, layer: int) -> Any:
     return _array(held[:, buckets(torch.arange(-farthest, farthest + 1), held.shape[1], farthest)])
 
 
-def _norm(model: Encoder, name: str) -> onnx_spec.Norm | None:
+def _norm(model: Encoder, name: str) -> spec.Norm | None:
     if name not in model.norms:
         return None
     held = model.norms[name]
     assert isinstance(held, Norm), "only norms are kept"
     bias = None if held.bias is None else _array(held.bias)
-    return onnx_spec.Norm(gain=_array(held.weight), bias=bias, rms=held.rms)
+    return spec.Norm(gain=_array(held.weight), bias=bias, rms=held.rms)
 
 
-def _linear(table: Table) -> onnx_spec.Linear:
+def _linear(table: Table) -> spec.Linear:
     assert isinstance(table, Linear), "what is multiplied by is a linear map"
     bias = None if table.bias is None else _array(table.bias)
     if table.coded is None:
-        return onnx_spec.Linear(weight=_array(table.values()), bias=bias)
+        return spec.Linear(weight=_array(table.values()), bias=bias)
     coded = _row_codes(table)
     zero = symmetric_zero(coded.bits)[:, None]
     codes = (coded.codes.float() - zero) * table.mask
     scale = coded.scale.float() * coded.unit
-    return onnx_spec.Linear(
-        weight=_array(codes).astype(np.int8), bias=bias, scale=_array(scale), bits=int(coded.bits[0])
-    )
+    return spec.Linear(weight=_array(codes).astype(np.int8), bias=bias, scale=_array(scale), bits=int(coded.bits[0]))
 
 
-def _embedding(table: Table, rows: int | None = None) -> onnx_spec.Embedding:
+def _embedding(table: Table, rows: int | None = None) -> spec.Embedding:
     """A table that is looked up; of the positions only those that a text can have."""
     if table.coded is None or not bool(table.mask.all()):  # pruned zeros are no code
-        return onnx_spec.Embedding(table=_array(table.values()[:rows]), dim=table.dim)
+        return spec.Embedding(table=_array(table.values()[:rows]), dim=table.dim)
     coded = _row_codes(table)
     bits = int(coded.bits[0])
-    return onnx_spec.Embedding(
+    return spec.Embedding(
         table=_array(pack_codes(coded.codes[:rows], bits)),
         dim=table.dim,
         bits=bits,

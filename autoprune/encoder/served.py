@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from autoprune.artifacts.served import Parts, Served
 from autoprune.encoder.inside import graph_inside, told_apart
-from autoprune.encoder.onnx_session import open_session, run
+from autoprune.encoder.onnx.session import open_session, run
 from autoprune.encoder.prompts import Prompts
 from autoprune.encoder.similarity import SIMILARITIES
 from autoprune.encoder.stored import FLOAT, WIDTHS, stored, stored_bytes, widened

@@ -1,4 +1,4 @@
-"""Encoders that `autoprune.encoder.onnx_graph` wrote, run by onnxruntime."""
+"""Encoders that `autoprune.encoder.onnx.build` wrote, run by onnxruntime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sentence encoder as plain arrays: what `autoprune.encoder.onnx_graph` writes as a file."""
+"""A sentence encoder as plain arrays: what `autoprune.encoder.onnx.build` writes as a file."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Encoders as ONNX graphs: written node by node, and run by onnxruntime."""
