@@ -5,12 +5,13 @@ import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from autoprune.recipes.store import Store
+from autoprune.recipes.store import FEWEST, Store
 
 CHECKPOINT: dict[str, Any] = {"model": {"weight": torch.arange(6.0).reshape(2, 3)}, "updates": 3, "name": "dense"}
 
@@ -165,3 +166,20 @@ def test_what_was_just_saved_stays_however_large(tmp_path: Path) -> None:
     store.limit_bytes = 1
     store.save("c", CHECKPOINT)
     assert keys(store) == {"c"}
+
+
+def test_large_checkpoints_of_a_whole_search_have_room_where_the_disk_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoprune.recipes.store.LIMIT_BYTES", 1)
+    store, free = Store(tmp_path), 10**12
+    monkeypatch.setattr("autoprune.recipes.store.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    for at in range(FEWEST + 3):
+        store.save(f"{at}", {"model": {"weight": torch.full((100,), float(at))}})
+        os.utime(store.path(f"{at}"), (at, at))
+    kept = sorted(int(path.stem) for path in tmp_path.glob("*.pt"))
+    assert len(kept) == FEWEST
+    assert kept[0] == 3, "those that were used longest ago go first"
+    free = 0  # a full disk: half of what is there may stay
+    store.save("last", {"model": {"weight": torch.zeros(100)}})
+    assert FEWEST // 3 < len(list(tmp_path.glob("*.pt"))) <= FEWEST // 2 + 1

@@ -7,6 +7,7 @@ import errno
 import os
 import pickle
 import secrets
+import shutil
 import time
 import zipfile
 import zlib
@@ -23,22 +24,28 @@ ABANDONED_S = 600.0
 """A half-written checkpoint to which nothing was added for so long belongs to nobody: whoever wrote it was killed."""
 
 LIMIT_BYTES = 4_000_000_000
-"""Size at which old checkpoints go."""
+"""Size at which old checkpoints go, unless …"""
+
+FEWEST = 64
+"""… so many of the largest take more, and there is room for these: a search trains some forty recipes in rungs."""
+
+ROOM = 0.5
+"""The share of what is free on the disk, and of what the folder takes, that it may take."""
 
 
 class Store:
     """A folder of checkpoints named by what they were made from, shared by studies and by their processes.
 
     Whoever reads one sees it whole or not at all, whatever others write and whoever is killed, and every tensor is
-    checked against its CRC-32. Once the folder outgrows `limit_bytes` the checkpoints that were used longest ago are
+    checked against its CRC-32. Once the folder outgrows its limit the checkpoints that were used longest ago are
     deleted; a study that needs one of them again trains again.
 
     Args:
         folder: made on the first save.
-        limit_bytes: size at which old checkpoints go.
+        limit_bytes: size at which old checkpoints go; None: `LIMIT_BYTES`, or more where checkpoints are large.
     """
 
-    def __init__(self, folder: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
+    def __init__(self, folder: Path, *, limit_bytes: int | None = None) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
 
@@ -98,10 +105,17 @@ class Store:
                     path.unlink()
                     continue
                 total += about.st_size
+        limit = self._limit(total, largest=max((size for _, size, _ in found), default=0))
         for _, size, path in sorted(found):
-            if total > self.limit_bytes and path != keep:
+            if total > limit and path != keep:
                 total -= size
                 path.unlink(missing_ok=True)
+
+    def _limit(self, total: int, *, largest: int) -> float:
+        if self.limit_bytes is not None:
+            return self.limit_bytes
+        room = ROOM * (total + shutil.disk_usage(self.folder).free)
+        return max(LIMIT_BYTES, min(FEWEST * largest, room))
 
 
 DAMAGES = (RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError)
