@@ -378,6 +378,8 @@ def test_general_english_counts_as_much_as_own_texts_and_is_neither_learnt_nor_j
     )
     assert not set(general) & {text for texts in task._texts.values() for text in texts}
     assert task._train == encoder_task._train
+    assert set(general) & set(task._calibration)
+    assert set(task._train) & set(task._calibration)
     tokenizer = task._dense.tokenizer
     ours, theirs = tokenizer.frequency(task._texts["train"]), tokenizer.frequency(general)
     both = worth(tokenizer, task._texts["train"], general).numpy()

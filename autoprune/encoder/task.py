@@ -56,7 +56,7 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
             config,
             dense,
             train=train,
-            calibration=dense.tokenizer.shortened(some(train, CALIBRATION_TEXTS), CALIBRATION_TOKENS),
+            calibration=dense.tokenizer.shortened(_measured_on(train, corpus.general), CALIBRATION_TOKENS),
             benchmarks=[one.under(dense.architecture.similarity) for one in (*benchmarks, *fidelity)],
             covered=texts,
             common=texts["train"],
@@ -134,3 +134,10 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
 
     def _shortened(self, longest: int) -> list[str]:
         return self._dense.tokenizer.shortened(self._train, longest)
+
+
+def _measured_on(own: Sequence[str], general: Sequence[str]) -> list[str]:
+    """Texts that importance is measured on and codes are fitted to; half of them general English where there is any."""
+    if not general:
+        return some(own, CALIBRATION_TEXTS)
+    return [*some(own, CALIBRATION_TEXTS // 2), *some(general, CALIBRATION_TEXTS // 2)]

@@ -32,7 +32,8 @@ class Corpus:
         texts: stripped of space around them.
         where: they come from, for people.
         duplicates, empty: how many were dropped.
-        general: English whose words count as well; nothing is distilled on it, or judged by it.
+        general: English whose words count as well, and on which importance is measured; nothing is distilled on it,
+            or judged by it.
     """
 
     texts: list[str]
