@@ -101,15 +101,21 @@ def test_ctrl_c_in_a_verb_says_what_is_kept(ran: Run, monkeypatch: pytest.Monkey
 
 def test_the_cache_is_shown_and_cleared(ran: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    for place in ("runs/.store/a.pt", "runs/.store/b-1.tmp", "home/autoprune/vectors/c/d.npy"):
+    for place in (
+        "runs/.store/a.pt",
+        "runs/.store/b-1.tmp",
+        "home/autoprune/vectors/c/d.npy",
+        "home/autoprune/counts/e.npz",
+    ):
         Path(place).parent.mkdir(parents=True, exist_ok=True)
         Path(place).write_bytes(b"kept" * 500)
     ended, said, _ = ran("cache")
     assert ended == 0
-    first, second, third = said.splitlines()
+    first, second, third, fourth = said.splitlines()
     assert first.endswith("2 files, 4 kB kept in runs/.store")
     assert "vectors of texts: 1 files, 2 kB kept" in second
-    assert "kernels: 0 files, 0 B kept" in third
+    assert "counts of general English: 1 files, 2 kB kept" in third
+    assert "kernels: 0 files, 0 B kept" in fourth
     assert "2 files, 4 kB deleted" in ran("cache --clear")[1]
     assert "0 files" in ran("cache")[1].splitlines()[0]
     assert Path("runs/verified/study.yaml").exists()
