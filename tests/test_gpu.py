@@ -72,7 +72,12 @@ def test_every_step_comes_to_what_it_does_on_a_cpu(exam: Exam, epochs: int, fami
     assert metric(there) == pytest.approx(metric(here), abs=0.01), "the artifact answers the same on both"
 
 
-SMALL = ["space.cut.rows.sparsity.vocab=0.2", "~presets.vocab_third_rated", "~presets.vocab_half_rated", "~presets.stock_vocab_half"]
+SMALL = [
+    "space.cut.rows.sparsity.vocab=0.2",
+    "~presets.vocab_third_rated",
+    "~presets.vocab_half_rated",
+    "~presets.stock_vocab_half",
+]
 """A tiny vocabulary has hardly a piece that may go."""
 
 SEARCHES = {
