@@ -102,28 +102,27 @@ class Requirement:
 
         That is so where the value's bound to the other side, with 95 % confidence, meets the limit.
         """
-        if not reading.sure or dataclasses.replace(self, confidence=None).violation(reading) <= 0:
-            return False
-        other = dataclasses.replace(reading, ratio=reading.bound(self.confidence or SURE, upper=not self.ceiling))
-        if not self.relative:
-            if not reading.ratio:
-                return False
-            other = dataclasses.replace(other, value=reading.value * other.ratio / reading.ratio)
-        return dataclasses.replace(self, confidence=None).violation(other) <= 0
+        missed = dataclasses.replace(self, confidence=None).violation(reading) > 0
+        return missed and self._met(self._bound(reading, upper=not self.ceiling))
 
     def bound(self, reading: Reading) -> float:
         """What is true of the reading with 95 % confidence, in the unit of the limit; nan where nobody knows."""
+        return self._bound(reading, upper=self.ceiling)
+
+    def _bound(self, reading: Reading, *, upper: bool) -> float:
         if not reading.sure or not (self.relative or reading.ratio):
             return math.nan
-        ratio = reading.bound(self.confidence or SURE, upper=self.ceiling)
+        ratio = reading.bound(self.confidence or SURE, upper=upper)
         return ratio if self.relative else ratio * reading.value / reading.ratio
+
+    def _met(self, value: float) -> bool:
+        """By a value in the unit of the limit; never by nan."""
+        return value <= self.limit if self.ceiling else value >= self.limit
 
     def sure(self, reading: Reading) -> bool | None:
         """Whether its bound holds, too; None where nobody knows the bound."""
         bound = self.bound(reading)
-        if math.isnan(bound):
-            return None
-        return bound <= self.limit if self.ceiling else bound >= self.limit
+        return None if math.isnan(bound) else self._met(bound)
 
     def judged(self, reading: Reading) -> float:
         """What is compared with the limit: the value or the ratio, or the bound of the ratio."""

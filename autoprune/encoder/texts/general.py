@@ -83,5 +83,5 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise AutopruneError(
             f"{WHERE}: general English is read from WordNet and GCIDE, but {path} cannot be read ({error.strerror}). "
-            "Debian and Ubuntu have both, 21 MB: apt-get install wordnet-base dict-gcide."
+            "Debian and Ubuntu have both, 21 MB: apt-get install --no-install-recommends wordnet-base dict-gcide."
         ) from error
