@@ -170,6 +170,7 @@ MODULE_EXAMS = [
         Exam("l1", {"strength": 90.0, "groups": "rows"}, {"rows.items": None, "rows.users_0": None}),
         Exam("quantize", {"bits": 8}, bits=frozenset({8})),
         Exam("quantize", {"bits": {"items": 2, "users_0": 1}}, bits=frozenset({2, 1, 32})),
+        Exam("quantize", {"bits": 3.0, "by_frequency": 1.0, "entropy": True}, bits=frozenset({4, 8})),
         Exam("mixed", {"head": 0.2, "head_bits": 8, "tail_bits": 4}, bits=frozenset({8, 4})),
         Exam("product", {"width": 4, "entries": 8}, bits=frozenset({4})),
     )
@@ -185,7 +186,7 @@ REFUSED = [
     (Exam("quantize", {"bits": 1}, family="encoders"), "take 8, 4, 3 or 2 bits"),
     (
         Exam("quantize", {"bits": {"word": 2.5}, "by_frequency": 1.0, "entropy": True}, family="encoders"),
-        "a model with linear maps cannot have it",
+        "take rows of one width",
     ),
     (Exam("quantize", {"bits": 4, "levels": "normal"}, family="encoders"), "take even levels"),
     (

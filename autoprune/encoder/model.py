@@ -40,6 +40,8 @@ class Encoder(Model):
         distances: what each distance adds to the scores of each head of all layers, float32 [heads, buckets], or None.
     """
 
+    one_width = True
+
     layer_mask: Tensor
     projects: Tensor
     basis: Tensor

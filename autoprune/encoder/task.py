@@ -25,6 +25,9 @@ CALIBRATION_TEXTS, CALIBRATION_TOKENS = 1024, 48
 """Texts that importance is measured on, and how much of each: a scan measures it of many models, and whole texts take
 longer by their length."""
 
+FEW_TEXTS = 100_000
+"""Texts that tell little of which pieces of a vocabulary are needed elsewhere (`studies/encoder_bits`)."""
+
 REQUEST_TEXTS = 2000
 """Texts whose words make the requests that are timed."""
 
@@ -95,6 +98,8 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
             said.append(f"prompts: {architecture.prompts.describe()}")
         if architecture.similarity != "cosine":
             said.append(f"similarity: {architecture.similarity}")
+        if dense.tokenizer.reducible and not self._corpus.general and len(self._corpus.texts) < FEW_TEXTS:
+            said.append("what of the vocabulary can go is counted on these texts alone: task.texts=general,FILE helps")
         if dense.matryoshka:
             said.append("the first dimensions of a vector can do without the others, its folder says (Matryoshka)")
         return said

@@ -45,11 +45,13 @@ class Model(nn.Module):
 
     Attributes:
         points: whether removed rows are answered by the nearest that stays; None: they cannot be.
+        one_width: whether its kernels take of what is looked up row-wise codes of one width a table alone.
         stored_bits: of each dimension of a vector that it gives, where whoever uses it stores these.
         entropy: whether the files of its artifact are entropy-coded.
     """
 
     points: bool | None = None
+    one_width: bool = False
     stored_bits: int = FLOAT_BITS
     entropy: bool = False
 
@@ -98,7 +100,7 @@ class Model(nn.Module):
 
     @property
     def has_maps(self) -> bool:
-        """Whether it has linear maps as well: its kernels take row-wise codes of one width a table then."""
+        """Whether it has linear maps as well."""
         return len(self.lookups) < len(self.tables)
 
     @property

@@ -16,6 +16,7 @@ from autoprune.module.tables import Place, fill, find_tables, own_tensors, take_
 from autoprune.packing import PackedTable
 from autoprune.packing.arrays import tensor_of
 from autoprune.packing.bits import narrow, unpack_codes
+from autoprune.packing.rows import widened
 
 
 class Held:
@@ -65,7 +66,7 @@ class ServedModule(Served):
     It has no code of the module, so that it answers with vectors alone until it is given a module to fill.
 
     Args:
-        prefer: changes nothing: lookups decode the rows alone that they are asked for.
+        prefer: as of `widened`; lookups of a table that is not decode the rows alone that they are asked for.
 
     Attributes:
         tables: shapes of the tables before anything was cut, by name.
@@ -89,7 +90,7 @@ class ServedModule(Served):
         packed = parts.tables()
         self._held = {
             place.name: Held(
-                packed[place.name].to(self.device),
+                widened(packed[place.name], prefer).to(self.device),
                 place,
                 stands=around["stands"].get(place.name),
                 basis=around["basis"].get(place.name),

@@ -99,7 +99,8 @@ class PackedParts(PackedTable):
         part_of, place = self.tensors["part_of"][index], cast(self.tensors["place"][index], "int64")
         for number, part in enumerate(self.parts):
             chosen = part_of == number
-            out[chosen] = part.decode(place[chosen])
+            if chosen.any():  # of one row all parts but one are asked nothing
+                out[chosen] = part.decode(place[chosen])
         return out
 
     def scores(self, queries: Array) -> Array:

@@ -193,11 +193,15 @@ class Quantize(Coded):
         return found if powers else {name: held for name, held in found.items() if name != "by_frequency"}
 
     def summary(self) -> str:
-        if isinstance(self.bits, Mapping):
-            words = ", ".join(f"{name} {self._said(width)}" for name, width in self.parameters()["bits"].items())
-        else:
-            words = self._said(self.bits)
+        widths = self.parameters()["bits"]
+        words = self._said_of_each(widths) if isinstance(widths, Mapping) else self._said(widths)
         return words + self.manner + ", by frequency" * bool(self._powers()) + ", compensated" * self._fits
+
+    def _said_of_each(self, bits: Mapping[str, float]) -> str:
+        """Widths by table in words, those of one kind together."""
+        rates = ", ".join(f"{name} {width}" for name, width in bits.items() if self.is_rate(width))
+        others = [f"{name} {self._said(width)}" for name, width in bits.items() if not self.is_rate(width)]
+        return ", ".join([*others, *([f"{rates} bits in the mean"] if rates else [])])
 
     def check(self, model: Model) -> None:
         self.check_levels(model)
@@ -211,8 +215,8 @@ class Quantize(Coded):
             if isinstance(power, bool) or not isinstance(power, int | float) or not 0 <= power <= STEEPEST:
                 raise RecipeError(path, f"0 <= by_frequency <= {STEEPEST} must hold, but got {power!r}.")
         if self._powers():
-            if model.has_maps:
-                raise RecipeError(("by_frequency",), "a model with linear maps cannot have it; leave it out.")
+            if model.one_width:
+                raise RecipeError(("by_frequency",), "the kernels of this model take rows of one width; leave it out.")
             if self.levels == NORMAL:
                 raise RecipeError(
                     ("by_frequency",),
@@ -269,7 +273,7 @@ class Quantize(Coded):
                 if power:
                     code_weighed(model, name, rate, power, context)
                 else:
-                    table.code_by([Rated(rate=rate, felt=errors.get(name), lengths=not model.has_maps)])
+                    table.code_by([Rated(rate=rate, felt=errors.get(name), lengths=not model.one_width)])
                 table.bits = torch.full_like(table.bits, FLOAT_BITS)  # no others are chosen
         super().convert(model, context)
 

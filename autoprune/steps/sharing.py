@@ -28,8 +28,10 @@ def shared_rates(model: Model, names: Collection[str], mean: float, context: Con
     """The rate of each of some linear maps, whose mean over all weights is `mean`, by which vectors move least.
 
     Raises:
-        RecipeError: there are no calibration inputs.
+        RecipeError: there are several, and no calibration inputs.
     """
+    if len(names) == 1:
+        return dict.fromkeys(names, mean)
     if not context.calibration:
         raise RecipeError((), f"the task has no inputs by which to share out {mean!r} bits; give a width, such as 4.")
     if context.rehearsal:  # any will do

@@ -14,6 +14,7 @@ class Clicks(autoprune.ModuleTask):
     metrics = {"auc": autoprune.metrics.Auc("liked"), "likelihood": autoprune.metrics.Likelihood("liked")}
     slices = {"film": ("popular", "rare")}
     workload_names = ("single", "batch")
+    linears = ("mlp.0",)
 
     def __init__(self, dim=16):
         self.log, self.dim = Log(), dim

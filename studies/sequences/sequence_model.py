@@ -42,10 +42,11 @@ def up_to_some_film(sequence: Tensor) -> Tensor:
     return sequence[: int(torch.randint(2, len(sequence) + 1, ()))]
 
 
-def hide_seen(scores: Tensor, sequences: list[Tensor]) -> None:
-    """Scores no film of a user's own sequence: sets them to -inf in `scores`, [sequences, films + 1]."""
+def hide_seen(scores: Tensor, sequences: list[Tensor]) -> Tensor:
+    """`scores`, [sequences, films + 1], in which films of a user's own sequence are -inf now."""
     for row, sequence in zip(scores, sequences, strict=True):
         row[sequence] = -torch.inf
+    return scores
 
 
 class SASRec(nn.Module):

@@ -12,6 +12,7 @@ class NextFilm(autoprune.ModuleTask):
     """The last film of each user is for test, the one before it for validation; ranked among all that are unseen."""
 
     metrics = {"ndcg@10": autoprune.metrics.Mean("gain"), "hit_rate@10": autoprune.metrics.Mean("hit")}
+    linears = tuple(f"blocks.layers.{layer}.linear{one}" for layer in (0, 1) for one in (1, 2))
 
     def __init__(self, dim=32):
         (self.sequences, self.films), self.dim = read_sequences(), dim
@@ -31,8 +32,7 @@ class NextFilm(autoprune.ModuleTask):
         seen, target = [one[:last] for one in self.sequences], torch.stack([one[last] for one in self.sequences])
         scores = module.scores(module(padded(seen))[:, -1])
         scores[:, ~autoprune.standing_rows(module.film)] = -torch.inf
-        hide_seen(scores, seen)
-        best = scores.topk(10)
+        best = hide_seen(scores, seen).topk(10)
         found = (best.indices == target[:, None]) & best.values.isfinite()
         return pd.DataFrame({"hit": found.any(1).float(), "gain": (found / torch.arange(2, 12).log2()).sum(1)})
 
