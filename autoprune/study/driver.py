@@ -44,7 +44,7 @@ from autoprune.study.teams.team import ALONE, MEASURING, Team
 Recipes = Mapping[str, Mapping[str, Any]]
 """Recipes by name."""
 
-SCANNED = 0.5
+SCANNED = 1 / 3
 """The share of what is left after the dense model that a scan may take …"""
 
 PRESETS = 0.5

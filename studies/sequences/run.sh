@@ -2,4 +2,4 @@
 # Searches the sequential recommender, and verifies on test.
 set -e
 autoprune --config-dir "$(dirname "$0")/conf" task=sequences requirements=none requirements.quality.drop=5% \
-    study.looks=100 study.trials=4 study.verify_rounds=3 study.name=sequences
+    study.verify_rounds=3 study.name=sequences
