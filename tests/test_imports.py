@@ -26,6 +26,7 @@ ROOMS = {
     "deadline": "",
     "fits": "",
     "machine": "",
+    "user_cache": "",
     "families": "",
     "readers": "files named checkpoint arrays model2vec parquet words ids table",
     "packing": "arrays bits codes compensated packed rows centred rated biased product normal parts writing blocks "

@@ -220,7 +220,7 @@ def test_what_measured_slower_is_never_chosen(costs: dict[str, float], expected:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own, and every table large enough to be measured."""
-    monkeypatch.setattr(search, "cache_folder", lambda: tmp_path / "kernels")
+    monkeypatch.setattr(search, "cache_folder", lambda kind: tmp_path / kind)
     monkeypatch.setattr(search, "LARGE", 0)
     return tmp_path / "kernels"
 
@@ -346,7 +346,7 @@ def test_a_recommender_answers_the_same_by_any_kernel(
     exact = Recommender(parts)
     assert set(exact._search._choice.values()) == {PLAIN}
     choosing(monkeypatch, name)
-    monkeypatch.setattr(search, "cache_folder", lambda: Path(os.devnull))
+    monkeypatch.setattr(search, "cache_folder", lambda kind: Path(os.devnull))
     fast = Recommender(parts)
     assert fast._search.kernel(1) == name
     assert fast.memory_bytes > exact.memory_bytes

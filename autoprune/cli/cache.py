@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
-
 from autoprune.record.folder import STORE
+from autoprune.user_cache import cache_folder
 from autoprune.views.phrases import byte_count
 
 
@@ -17,12 +16,11 @@ def kept(runs: Path) -> dict[str, Path]:
     Args:
         runs: where studies live.
     """
-    home = platformdirs.user_cache_path("autoprune")
     return {
         "checkpoints of trained models": runs / STORE,
-        "a dense encoder's vectors of texts": home / "vectors",
-        "counts of general English": home / "counts",
-        "measured choices of kernels": home / "kernels",
+        "a dense encoder's vectors of texts": cache_folder("vectors"),
+        "counts of general English": cache_folder("counts"),
+        "measured choices of kernels": cache_folder("kernels"),
     }
 
 

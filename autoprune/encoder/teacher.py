@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
 from autoprune.encoder.benchmarks.benchmark import Vectors
 from autoprune.encoder.countdown import Countdown
@@ -18,6 +15,7 @@ from autoprune.encoder.model import Encoder
 from autoprune.encoder.served import TextModel
 from autoprune.encoder.similarity import prepared
 from autoprune.encoder.tokenizer import Text
+from autoprune.user_cache import cache_folder, keep
 
 CHUNK_TEXTS = 4096
 """Vectors are kept on disk in chunks of so many texts: a kill costs at most one."""
@@ -39,7 +37,7 @@ class Teacher:
 
     def vectors(self, texts: Sequence[Text]) -> Vectors:
         """Of texts as they stand, float32 [n, out]: prepared for the similarity that the dense model declares."""
-        folder = platformdirs.user_cache_path("autoprune") / "vectors" / self._digest[:16]
+        folder = cache_folder("vectors") / self._digest[:16]
         dense: TextModel | None = None
         found = []
         for start in range(0, len(texts), CHUNK_TEXTS):
@@ -66,15 +64,9 @@ class Teacher:
         return found if fits else None
 
     def _keep(self, path: Path, vectors: Vectors) -> None:
-        """Keeps a chunk, as a whole or not at all: without it all goes on, and is computed again another time."""
-        draft = path.with_name(f"{path.stem}-{os.getpid()}.draft.npy")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(draft, vectors)
-            draft.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
+        """Keeps a chunk; says so once where none can be kept."""
+        error = keep(path, lambda file: np.save(file, vectors))
+        if error is not None:
             if self._keeps:
                 self._report(f"vectors of texts cannot be kept in {path.parent} ({error.strerror or error})")
             self._keeps = False

@@ -7,16 +7,13 @@ not worth measuring; they are scored in full.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +26,7 @@ from autoprune.packing.arrays import Array, namespace, numpy_of, tensor_of
 from autoprune.packing.ids import Draw, Rows
 from autoprune.packing.rows import FEW_QUERIES
 from autoprune.recommender.ties import Best, Hidden, Ordering, by_place
+from autoprune.user_cache import cache_folder, keep
 from autoprune.version import VERSION
 
 if TYPE_CHECKING:
@@ -223,17 +221,10 @@ def _key(table: PackedTable) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def cache_folder() -> Path:
-    """Where choices are remembered, one file each."""
-    import platformdirs  # here, because small tables never ask
-
-    return platformdirs.user_cache_path("autoprune") / "kernels"
-
-
 def _recall(key: str) -> dict[int, str] | None:
     """What was chosen before; None if nothing was, or if the file does not say so plainly."""
     try:
-        found = json.loads((cache_folder() / f"{key}.json").read_text())
+        found = json.loads((cache_folder("kernels") / f"{key}.json").read_text())
         choice = {size: found[str(size)] for size in SIZES}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -241,10 +232,6 @@ def _recall(key: str) -> dict[int, str] | None:
 
 
 def _remember(key: str, choice: Mapping[int, str]) -> None:
-    """Writes a choice down, whole or not at all. A cache that cannot be written costs a measurement at every load."""
-    folder = cache_folder()
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part", delete=False) as file:
-            json.dump({str(size): name for size, name in choice.items()}, file)
-        Path(file.name).replace(folder / f"{key}.json")
+    """Writes a choice down. A cache that cannot be written costs a measurement at every load."""
+    content = json.dumps({str(size): name for size, name in choice.items()}).encode()
+    keep(cache_folder("kernels") / f"{key}.json", lambda file: file.write(content))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from autoprune.encoder.benchmarks.benchmark import sha256_of
 from autoprune.encoder.tokenizer import Tokenizer
+from autoprune.user_cache import cache_folder, keep
 
 
 class Counts(NamedTuple):
@@ -31,7 +29,7 @@ class Counts(NamedTuple):
 def counted(tokenizer: Tokenizer, texts: Sequence[str]) -> Counts:
     """Counts texts; takes some twenty seconds for 400,000 of them, and the next time none."""
     digest = sha256_of([json.dumps(tokenizer.content, sort_keys=True), tokenizer.max_tokens, *texts])
-    path = platformdirs.user_cache_path("autoprune") / "counts" / f"{digest[:24]}.npz"
+    path = cache_folder("counts") / f"{digest[:24]}.npz"
     try:
         with path.open("rb") as file, np.load(file) as kept:
             found = Counts(kept["pieces"].astype(np.int64), set(str(kept["characters"])))
@@ -40,9 +38,6 @@ def counted(tokenizer: Tokenizer, texts: Sequence[str]) -> Counts:
     except Exception:  # nothing is kept, or whatever a damaged file does to its reader
         pass
     found = Counts(tokenizer.frequency(texts), tokenizer.characters(texts))
-    draft = path.with_name(f"{path.stem}-{os.getpid()}.draft.npz")
-    with contextlib.suppress(OSError):  # without it all goes on, and is counted again another time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(draft, pieces=found.pieces, characters="".join(sorted(found.characters)))
-        draft.replace(path)
+    characters = "".join(sorted(found.characters))
+    keep(path, lambda file: np.savez_compressed(file, pieces=found.pieces, characters=characters))
     return found
