@@ -342,7 +342,7 @@ def test_the_description_says_what_is_there(encoder_task: EncoderTask, tiny: Pat
     words = encoder_task.describe()
     for part in (str(tiny), "4 layers", "214 pieces", "120 texts", "pairs that people scored"):
         assert part in words
-    assert "counted on these texts alone: task.texts=general,FILE helps" in words
+    assert "task.texts=general,FILE counts general English as well" in words
 
 
 def test_pieces_that_occur_come_first_and_placeholders_last(encoder_task: EncoderTask) -> None:
@@ -390,7 +390,7 @@ def test_general_english_counts_as_much_as_own_texts_and_is_neither_learnt_nor_j
     assert both[at] >= 2 * least * max(ours.sum(), theirs.sum())
     assert (both >= worth(tokenizer, task._texts["train"]).numpy()).all()
     assert "120 texts (made), and" in task.describe()
-    assert "counted on these texts alone" not in task.describe()
+    assert "task.texts=general,FILE" not in task.describe()
     assert task.fingerprint() != encoder_task.fingerprint()
 
 

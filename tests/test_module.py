@@ -248,8 +248,16 @@ def test_lookups_are_counted_where_they_happen(task: AdoptedTask) -> None:
     found = task.context(seed=0, device=torch.device("cpu")).frequency
     own = made().own
     train = own.item[own.split["train"]]  # type: ignore[attr-defined]
-    assert found["rows.items"].tolist() == torch.bincount(train, minlength=60).tolist()
+    tied = len(own.batches())  # whoever multiplies by a whole table asks for every row
+    assert found["rows.items"].tolist() == (torch.bincount(train, minlength=60) + tied).tolist()
     assert int(found["rows.tags"].sum()) == 2 * 400
+
+
+def test_padding_is_no_lookup() -> None:
+    _, model = adopted(Tables(items=nn.Embedding(5, 4, padding_idx=0)))
+    with model.counting() as counts:
+        model.module.items(torch.tensor([[0, 3], [0, 3]]))  # type: ignore[operator]
+    assert counts["items"].tolist() == [0, 0, 0, 2, 0]
 
 
 def test_what_is_open_per_table_is_opened_for_each(task: AdoptedTask) -> None:
@@ -412,6 +420,7 @@ def test_small_tables_are_widened_unless_memory_is_preferred(task: AdoptedTask, 
     artifact.save(task.parts(smaller(task, mixed)), tmp_path / "a", provenance={})
     packed, fast = (autoprune.load(tmp_path / "a", prefer=prefer) for prefer in ("memory", None))
     assert packed.memory_bytes < fast.memory_bytes
+    assert autoprune.load(tmp_path / "a", prefer="latency").memory_bytes == fast.memory_bytes
     ids = [0, 3, 1]  # of one part of the codes, and of both
     for asked in ([0], ids):
         np.testing.assert_allclose(packed.vectors("items", asked), fast.vectors("items", asked), rtol=1e-6)  # type: ignore[attr-defined]

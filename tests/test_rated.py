@@ -12,7 +12,7 @@ from test_packing import drawn, loaded
 
 from autoprune.packing import rated
 from autoprune.packing.codes import Uniform
-from autoprune.packing.rated import RATES, ROWS, ZERO, Rated, row_steps
+from autoprune.packing.rated import LONG, RATES, ROWS, ZERO, Rated, row_steps
 from autoprune.packing.squeezed import squeeze
 from autoprune.packing.writing import pack
 
@@ -36,6 +36,14 @@ def test_codes_take_what_was_asked_and_answer_as_their_values(rate: float) -> No
     assert float((lengths - 1)[stretched].abs().max()) <= learned.finest, "rows have their own length"
     table = loaded(pack(values, coded=codes))
     torch.testing.assert_close(table.decode(torch.arange(300)), codes.values(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [1, 3, LONG - 1, LONG])
+def test_files_take_about_what_was_asked_however_short_rows_are(dim: int) -> None:
+    values = drawn(48_000 // dim, dim, seed=0)
+    stored = pack(values, coded=Rated(rate=3.0).learn(values).code(values))
+    taken = 8 * sum(len(squeeze(held.tobytes())) for held in stored.tensors.values()) / values.numel()
+    assert taken < 3.0 + 0.6, "a byte a row for its length would be a bit a value and more"
 
 
 @pytest.mark.parametrize("bits", [3, 2])

@@ -196,7 +196,8 @@ def test_schedules_end_at_the_whole_target_and_never_fall() -> None:
 
 
 def test_tables_of_a_rate_are_turned_once_and_coded_when_the_stage_ends() -> None:
-    model, step, context = random_model(), Quantize(bits=2.5, entropy=True), Context()
+    model = random_factorization(20, 500, 16, init_std=1.0, fold_in={}, seed=0)
+    step, context = Quantize(bits=2.5, entropy=True), Context()
     (axis,) = model.axes_of("dim").values()
     before, principal = model.tables["item"].weight.detach().clone(), principal_rotation(model.moments(axis, context))
     step.advance(model, context, 0.5)

@@ -25,8 +25,8 @@ CALIBRATION_TEXTS, CALIBRATION_TOKENS = 1024, 48
 """Texts that importance is measured on, and how much of each: a scan measures it of many models, and whole texts take
 longer by their length."""
 
-FEW_TEXTS = 100_000
-"""Texts that tell little of which pieces of a vocabulary are needed elsewhere (`studies/encoder_bits`)."""
+FEW_TEXTS = 50_000
+"""Texts that tell little of which pieces of a vocabulary are needed elsewhere: 40,000 do (`studies/encoder_bits`)."""
 
 REQUEST_TEXTS = 2000
 """Texts whose words make the requests that are timed."""
@@ -99,7 +99,7 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
         if architecture.similarity != "cosine":
             said.append(f"similarity: {architecture.similarity}")
         if dense.tokenizer.reducible and not self._corpus.general and len(self._corpus.texts) < FEW_TEXTS:
-            said.append("what of the vocabulary can go is counted on these texts alone: task.texts=general,FILE helps")
+            said.append("pieces are counted in these alone; task.texts=general,FILE counts general English as well")
         if dense.matryoshka:
             said.append("the first dimensions of a vector can do without the others, its folder says (Matryoshka)")
         return said

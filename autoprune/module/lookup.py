@@ -71,7 +71,12 @@ class Lookup(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The whole table: float32 [num_embeddings, embedding_dim], zeros where a row is gone; for tied weights."""
+        """The whole table: float32 [num_embeddings, embedding_dim], zeros where a row is gone; for tied weights.
+
+        Counted as a lookup of every row.
+        """
+        if self.counts is not None:
+            self.counts += 1
         return self._answers(torch.arange(self.num_embeddings, device=self._rows.device))
 
     @property
@@ -91,7 +96,10 @@ class Lookup(nn.Module):
                 wrong = low if low < 0 else high
                 raise IndexError(f"{self.path}: ids from 0 to {self.num_embeddings - 1} have a row, but got {wrong}")
         if self.counts is not None:
-            self.counts += torch.bincount(ids, minlength=self.num_embeddings)
+            counts = torch.bincount(ids, minlength=self.num_embeddings)
+            if self.padding_idx is not None:  # its vector is never asked for
+                counts[self.padding_idx] = 0
+            self.counts += counts
         return self._answers(ids.long())
 
     def _answers(self, ids: Tensor) -> Tensor:

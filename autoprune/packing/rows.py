@@ -190,10 +190,13 @@ def widened(table: PackedTable, prefer: str | None) -> PackedTable:
 
     Args:
         table: as it was restored.
-        prefer: `latency`: whatever it takes; `memory`: never; None: where it takes no more than `WIDENED` values.
+        prefer: `latency`: whatever it takes; `memory`: where it takes no more; None: where it takes no more than
+            `WIDENED` values.
     """
     dense = table.pattern == "full" and table.bits == 32
-    wanted = prefer == "latency" or (prefer is None and table.rows * table.dim <= WIDENED)
+    values = table.rows * table.dim
+    small = prefer is None and values <= WIDENED
+    wanted = prefer == "latency" or small or table.memory_bytes >= values * np.dtype(np.float32).itemsize
     return PackedRows.of(table.values()) if wanted and not dense else table
 
 

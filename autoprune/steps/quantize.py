@@ -177,7 +177,7 @@ class Quantize(Coded):
         mean = self.levels == EVEN and any(isinstance(width, float) for width in self._all_bits())
         if self._fits:
             return 6 if mean else 4  # once effects were seen one by one, slopes of more inputs felt, looks fitted too
-        return 7 if mean else 1  # once effects were seen one by one, rows not taken back to their length
+        return 8 if mean else 1  # once effects were seen one by one, lengths kept of no rows, then of all
 
     def idle(self) -> bool:
         return all(width == FLOAT_BITS for width in self._all_bits())

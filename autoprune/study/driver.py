@@ -44,8 +44,8 @@ from autoprune.study.teams.team import ALONE, MEASURING, Team
 Recipes = Mapping[str, Mapping[str, Any]]
 """Recipes by name."""
 
-SCANNED = 1 / 3
-"""The share of what is left after the dense model that a scan may take …"""
+SCANNED, SCANNED_ALONE = 1 / 3, 0.5
+"""The share of what is left after the dense model that a scan may take, where training follows and where none does …"""
 
 PRESETS = 0.5
 """… and of what is left then, the making of presets."""
@@ -249,7 +249,7 @@ class Driver:
         """Looks at what needs no training, the presets first, while other dense models are trained."""
         self._telling.stage = "scan"
         scan, lookout = search.scan, search.lookout
-        until = self._budget.share(SCANNED, before=self._scanned)
+        until = self._budget.share(self._share_of_scan(search), before=self._scanned)
         if scan is None or self._budget.over("the scan was not begun"):
             return
         if not search.choices.cuts:
@@ -273,10 +273,10 @@ class Driver:
             return
         self._telling.stage = "scan"
         self._telling.looked(search.lookout)
-        until = self._budget.share(SCANNED, before=self._scanned)
+        until = self._budget.share(self._share_of_scan(search), before=self._scanned)
         bases = others.trained(until=until)
         if not bases:  # what the scan has taken in this run is a part of its share too
-            until = self._budget.share(SCANNED, before=self._looked)
+            until = self._budget.share(self._share_of_scan(search), before=self._looked)
         scan.widen(bases, until=until)
 
     @property
@@ -329,6 +329,9 @@ class Driver:
         """
         baseline = self.archive.baseline
         return cores() * (baseline.seconds if baseline else 0.0) > LONG_S
+
+    def _share_of_scan(self, search: Looking) -> float:
+        return SCANNED if self._will_train(search) else SCANNED_ALONE
 
     def _will_train(self, search: Looking) -> bool:
         """Whether something is trained after the scan, unless the time is over."""
