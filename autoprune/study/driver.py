@@ -331,6 +331,7 @@ class Driver:
         return cores() * (baseline.seconds if baseline else 0.0) > LONG_S
 
     def _share_of_scan(self, search: Looking) -> float:
+        """The share of what is left that the scan may take."""
         return SCANNED if self._will_train(search) else SCANNED_ALONE
 
     def _will_train(self, search: Looking) -> bool:
