@@ -24,8 +24,8 @@ from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
 from autoprune.study.evaluation.eviction import evict
-from autoprune.study.progress.progress import Expected
-from autoprune.study.verify import verify, verify_finalists
+from autoprune.study.progress.progress import Expected, Watching
+from autoprune.study.verify import verify, verify_finalists, verify_pick
 
 WORDS = [
     "task=interactions",
@@ -124,6 +124,32 @@ def test_a_task_that_is_lent_to_a_verification_is_given_back(runs: Path) -> None
     verify_finalists(record, task=task, rounds=1, deadline=Deadline.after(0.0))
     assert (task.report, task.pause) == before
     assert said == []
+
+
+def test_before_training_what_would_be_picked_is_verified_and_no_more(runs: Path) -> None:
+    record = Record(runs / "s")
+    task = Definition.of_record(record).make_task()
+    picked = Front(record).pick(verified=False)
+    front = verify_pick(record, task=task, watch=Watching())
+    seen = [point for point in front.record.points if point.verified]
+    assert numbers(seen) == {0, picked.number} < numbers(front.finalists)
+    assert front.pick().number == picked.number
+    before = (runs / "s" / "archive.jsonl").read_bytes()
+    verify_pick(front.record, task=task, watch=Watching())
+    assert (runs / "s" / "archive.jsonl").read_bytes() == before
+
+
+def test_before_training_what_does_not_hold_makes_way_for_the_next(runs: Path, verified: Path) -> None:
+    smallest = min(Front(Record(verified / "s")).finalists, key=lambda point: point.found["size_bytes"].value)
+    found, held = smallest.found["quality"].ratio, smallest.verified["quality"].ratio
+    assert held < found
+    record = Record(runs / "s")
+    record.definition["requirements"]["quality"] = {"drop": f"{100 * (1 - (found + held) / 2):.3f}%"}
+    assert Front(record).pick().number == smallest.number
+    front = verify_pick(record, task=Definition.of_record(record).make_task(), watch=Watching())
+    assert smallest.number in numbers([point for point in front.record.points if point.verified])
+    assert front.pick().number != smallest.number
+    assert front.pick().verified
 
 
 def test_a_second_verification_measures_nothing(verified: Path) -> None:

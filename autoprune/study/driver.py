@@ -339,7 +339,7 @@ class Driver:
         return self.config.trials != 0 and search.trains
 
     def _is_long(self, lookout: Lookout) -> bool:
-        """Whether the search takes so long that what the scan found is verified before anything is trained."""
+        """Whether the search takes so long that what would be picked is verified before anything is trained."""
         return self._dear or EXPECTED_LOOKS * lookout.pace > LONG_S
 
     def _make(self, finds: Finds, count: int) -> None:

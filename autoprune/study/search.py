@@ -9,7 +9,7 @@ from autoprune.record.record import Record
 from autoprune.study.job import run_study, study_config, time_of
 from autoprune.study.progress.progress import Watching
 from autoprune.study.suited import Sections
-from autoprune.study.verify import is_verified, verify, verify_finalists
+from autoprune.study.verify import verify, verify_pick
 from autoprune.tasks.task import Task
 
 
@@ -22,8 +22,8 @@ def search(
 ) -> Front:
     """Runs the study that a config describes, verifies its finalists if it says so, and returns the front.
 
-    Where training is expected to take long, what the scan found is verified before it begins, in one process, so that
-    there is a front that holds on test data meanwhile.
+    Where training is expected to take long, what would be picked is verified before it begins, in one process, so that
+    there is something that holds on test data meanwhile.
 
     Args:
         sections, overrides, config_dir, watch: as `autoprune.study.job.run_study` takes them.
@@ -36,9 +36,7 @@ def search(
 
     def between(record: Record, task: Task) -> None:
         if config.verify_rounds:
-            front = Front(record)
-            if config.storage is None or not is_verified(front, rounds=1):
-                front = verify_finalists(record, task=task, rounds=1, watch=watch, deadline=deadline)
+            front = verify_pick(record, task=task, watch=watch, deadline=deadline)
             watch.note(f"{_held(front)}, before anything was trained; autoprune front {record.name} shows it meanwhile")
 
     record = run_study(sections, overrides, config_dir=config_dir, watch=watch, deadline=deadline, between=between)
@@ -63,10 +61,9 @@ def search(
 
 
 def _held(front: Front) -> str:
-    """What a verified front has to show, in a line."""
-    smallest = min(
-        (point for point in front if point.verified), key=lambda point: point.known["size_bytes"].ratio, default=None
-    )
+    """What was verified of a front has to show, in a line."""
+    held = (point for point in front if point.verified)
+    smallest = min(held, key=lambda point: point.known["size_bytes"].ratio, default=None)
     if smallest is None or not smallest.number:
         return "On test data nothing but the dense model holds so far"
     found = smallest.known

@@ -31,6 +31,9 @@ from autoprune.tasks.task import Task
 
 Found = TypeVar("Found")
 
+MOST_PICKS = 3
+"""So many that would be picked are verified, one after the other, until one holds."""
+
 
 def verify(
     folder: Path,
@@ -110,6 +113,29 @@ def verify_finalists(
     verification = _Verification(record, task=task, rounds=rounds, watch=watch, deadline=deadline)
     verification.run(points, first=_first(front), again=again)
     return Front(record.renewed(), limits)
+
+
+def verify_pick(record: Record, *, task: Task, watch: Watching, deadline: Deadline = NEVER) -> Front:
+    """Verifies what would be picked, in this process alone; where that does not hold, what would be picked then.
+
+    The whole front takes far longer: of an encoder a minute for each of its points.
+
+    Args:
+        record: of a study that this process drives already.
+        task: the study's.
+    """
+    verification = _Verification(record, task=task, rounds=1, watch=watch, deadline=deadline)
+    front = Front(record)
+    for _ in range(MOST_PICKS):
+        try:
+            picked = front.pick()
+        except AutopruneError:  # nothing is feasible, or nothing held
+            break
+        if picked.verified or deadline.left <= 0:
+            break
+        verification.run([record.baseline, picked], first=set(), again=False)
+        front = Front(record.renewed())
+    return front
 
 
 def is_verified(front: Front, *, rounds: int) -> bool:
