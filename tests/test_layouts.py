@@ -16,6 +16,7 @@ from tiny_encoder import HIDDEN, TEXTS, VOCABULARY, write_stock, write_tiny_bert
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside
 from autoprune.encoder.bert import read_encoder
+from autoprune.encoder.functional import end_to_end, padded
 from autoprune.encoder.layouts import AS_BERT, LAYOUTS
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.obstacles import stock_obstacles
@@ -77,6 +78,21 @@ def test_vectors_are_those_of_sentence_transformers(kind: str, tmp_path: Path) -
         np.testing.assert_allclose(served.encode(TEXTS[:24]), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "kind", [pytest.param(one, marks=[pytest.mark.slow] * (one not in LAYOUTS)) for one in CHANGED]
+)
+def test_texts_that_lie_end_to_end_are_read_each_by_itself(kind: str, tmp_path: Path) -> None:
+    model = read_encoder(str(write(tmp_path, kind)))
+    texts = sorted(TEXTS[:24], key=lambda text: len(model.tokens([text])[0]))
+    ids, runs = end_to_end(model.tokens(texts), multiple=64)
+    assert len(runs) > 3
+    assert ids.shape == (1, sum(count * length for count, length in runs))
+    assert ids.numel() % 64 == 0
+    with torch.no_grad():
+        found = model(ids, torch.ones_like(ids, dtype=torch.bool), runs=runs)[: len(texts)]
+        torch.testing.assert_close(found, model.calibrate(texts), atol=1e-5, rtol=0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["cls", "lasttoken", "weightedmean"])
 @pytest.mark.parametrize("kind", [kind for kind in CHANGED if kind in LAYOUTS])
@@ -86,6 +102,12 @@ def test_poolings_are_those_of_sentence_transformers(kind: str, pooling: str, tm
     served = serve_encoder(encoder_parts(model, "onnx", Beside(values={}, tensors={})), device="cpu")
     np.testing.assert_allclose(ours(model), expected, atol=1e-5)
     np.testing.assert_allclose(served.encode(TEXTS[:24]), expected, atol=2e-5)
+    tokens = sorted(model.tokens(TEXTS[:24]), key=len)
+    ids, runs = end_to_end(tokens)
+    beside, there = padded(tokens)
+    with torch.no_grad():
+        found = model(ids, torch.ones_like(ids, dtype=torch.bool), runs=runs)
+        torch.testing.assert_close(found, model(beside, there), atol=1e-5, rtol=0)
 
 
 def cut(model: Encoder) -> None:

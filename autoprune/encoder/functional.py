@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu, relu, silu
@@ -22,6 +24,9 @@ GONE = -1
 
 POOLINGS = ("mean", "cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")
 """By the names that sentence-transformers gives them."""
+
+Runs = Sequence[tuple[int, int]]
+"""How texts lie one after the other: so many of so many tokens each, then others."""
 
 
 def pool(hidden: Tensor, there: Tensor, pooling: str) -> Tensor:
@@ -51,6 +56,20 @@ def padded(tokens: Sequence[Tokens]) -> tuple[Tensor, Tensor]:
     """Token ids side by side, zeros behind the shorter ones, and which are there: int64 and bool [batch, longest]."""
     ids, there = side_by_side(tokens)
     return torch.from_numpy(ids), torch.from_numpy(there)
+
+
+def end_to_end(tokens: Sequence[Tokens], *, multiple: int = 1) -> tuple[Tensor, Runs]:
+    """Token ids of texts one after the other: int64 [1, tokens of all], and how they lie.
+
+    Args:
+        tokens: shortest first.
+        multiple: of which the tokens of all are one; texts of a single zero behind them fill it up.
+    """
+    lengths = Counter(map(len, tokens))
+    filling = -sum(map(len, tokens)) % multiple
+    ids = np.concatenate([*tokens, np.zeros(filling)]).astype(np.int64)
+    runs = [(lengths[length], length) for length in lengths]
+    return torch.from_numpy(ids)[None], [*runs, (filling, 1)] if filling else runs
 
 
 def places(ids: Tensor, padding: int | None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.encoder.architecture import MAPS, NORMS, Architecture
-from autoprune.encoder.functional import GONE, padded
+from autoprune.encoder.functional import GONE, Runs, padded
 from autoprune.encoder.sizes import Norm, Sizes, tables_and_axes
 from autoprune.encoder.stored import HALVES, WIDTHS
 from autoprune.encoder.tokenizer import SECOND, Text, Tokenizer, Tokens, unmarked
@@ -134,18 +134,29 @@ class Encoder(Model):
         watch: Watch = unchanged,
         *,
         products: torch.dtype = torch.float32,
+        runs: Runs | None = None,
     ) -> Tensor:
-        """The vectors of texts: float32 [batch, out], of length 1 where the architecture says so.
+        """The vectors of texts: float32 [texts, out], of length 1 where the architecture says so.
 
         Args:
             ids: rows of the word table, int64 [batch, tokens].
             there: bool [batch, tokens]; False is padding.
             watch: sees, and may change, what each axis carries and each map is fed.
-            products: what linear maps multiply in; sums, attention and all the rest are float32 in any case.
+            products: what linear maps multiply in, and neurons are; sums, attention and the rest are always float32.
+            runs: how texts lie end to end; see `autoprune.encoder.functional.end_to_end`.
         """
         layers = [Layer(layer, self.architecture.block(layer)) for layer, stands in self._layers() if stands]
         weights = _Weights(self, products, watch)
-        return embed(weights, ids, there, watch, architecture=self.architecture, padding=self.padding, layers=layers)
+        return embed(
+            weights,
+            ids,
+            there,
+            watch,
+            architecture=self.architecture,
+            padding=self.padding,
+            layers=layers,
+            runs=runs,
+        )
 
     def distances_of(self, layer: int) -> Tensor | None:
         """What each distance adds to the scores of the heads of a layer that are left: float32 [heads, buckets]."""
@@ -291,11 +302,11 @@ class _Weights:
         narrow = self._products != torch.float32 and name not in ("out", "dense")
         with torch.autocast(vectors.device.type, dtype=self._products, enabled=narrow):
             mapped: Tensor = self._model._tables[name](self._watch(f"maps.{name}", vectors))
-        return mapped.float()
+        return mapped
 
     def normed(self, name: str, vectors: Tensor) -> Tensor:
         norms = self._model.norms
-        return norms[name](vectors) if name in norms else vectors
+        return norms[name](vectors.float()) if name in norms else vectors
 
     def relative(self, layer: int) -> Tensor | None:
         return self._model.distances_of(layer)

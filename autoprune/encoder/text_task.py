@@ -20,7 +20,7 @@ from autoprune.artifacts.served import Beside, Parts
 from autoprune.encoder.benchmarks.benchmark import Benchmark
 from autoprune.encoder.benchmarks.coverage import Coverage
 from autoprune.encoder.config import TextConfig
-from autoprune.encoder.functional import padded
+from autoprune.encoder.functional import end_to_end, padded
 from autoprune.encoder.judging import E, EncoderJudging
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
@@ -32,6 +32,9 @@ from autoprune.encoder.tokenizer import Text, Tokenizer, Tokens
 from autoprune.machine import fastest_products
 from autoprune.models.context import Context
 from autoprune.tasks.task import Task
+
+EVEN = 128
+"""The tokens of an update are a multiple of it: bfloat16 products of a size that is new take several times as long."""
 
 C = TypeVar("C", bound=TextConfig)
 T = TypeVar("T", bound=Text)
@@ -142,18 +145,26 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         found: E = served
         return found
 
-    def _drawn(self, *, count: int, size: int) -> list[Tensor]:
-        """An epoch of so many texts by number, in batches of texts of like length."""
-        lengths = [len(one) if isinstance(one, str) else sum(map(len, one)) for one in self._distilled]
-        return drawn_batches(lengths, count=count, size=size)
+    def _drawn(self, *, count: int, size: int) -> Sequence[Tensor]:
+        """An epoch of so many texts by number, in batches.
+
+        Each batch is of any length: those of texts of like length teach far less (`studies/encoder_bits`). One of a
+        single text is left out.
+        """
+        batches = torch.split(torch.randperm(len(self._train))[:count], size)
+        return [batch for batch in batches if len(batch) > 1]
 
     def _learning(self, model: Encoder, batch: Tensor) -> tuple[Tensor, Tensor]:
         """What a model and the dense one give for a batch, each float32 [texts, numbers]."""
-        tokens = self._tokenized(model)
-        ids, there = padded([tokens[at] for at in batch.tolist()])
-        device, precision = model.device, self.config.precision
-        products = getattr(torch, precision) if precision else fastest_products(device)
-        found = model(ids.to(device), there.to(device), products=products)
+        known, device = self._tokenized(model), model.device
+        products = getattr(torch, self.config.precision) if self.config.precision else fastest_products(device)
+        if device.type == "cpu":  # which computes nothing of padding so
+            batch = batch[torch.tensor([len(known[at]) for at in batch.tolist()]).argsort(stable=True)]
+            ids, runs = end_to_end([known[at] for at in batch.tolist()], multiple=EVEN)
+            found = model(ids, torch.ones_like(ids, dtype=torch.bool), products=products, runs=runs)[: len(batch)]
+        else:  # many small steps take it longer
+            ids, there = padded([known[at] for at in batch.tolist()])
+            found = model(ids.to(device), there.to(device), products=products)
         return found, self._wanted[batch].to(device)
 
     @cached_property
@@ -192,26 +203,6 @@ def some(texts: Sequence[Some], count: int) -> list[Some]:
 def single(texts: Iterable[Text]) -> list[str]:
     """The different texts, of pairs each one by itself."""
     return list(dict.fromkeys(one for text in texts for one in ((text,) if isinstance(text, str) else text)))
-
-
-def drawn_batches(lengths: Sequence[int], *, count: int, size: int) -> list[Tensor]:
-    """Positions of an epoch's texts, int64 each; those of a batch are of like length, so that little of it is padding.
-
-    Args:
-        lengths: of all texts.
-        count: texts of an epoch, at most.
-        size: texts of a batch; one of a single text is left out.
-    """
-    chosen = torch.randperm(len(lengths))[:count]
-    long = torch.tensor(lengths)[chosen]
-    # Within a window of batches only: texts of one length alone would make odd batches.
-    window = 16 * size
-    batches: list[Tensor] = []
-    for start in range(0, len(chosen), window):
-        order = long[start : start + window].argsort(stable=True) + start
-        batches += torch.split(chosen[order], size)
-    full = [batch for batch in batches if len(batch) > 1]
-    return [full[at] for at in torch.randperm(len(full)).tolist()]
 
 
 def worth(tokenizer: Tokenizer, texts: Sequence[str], general: Sequence[str] = ()) -> Tensor:

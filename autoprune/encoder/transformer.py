@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, scaled_dot_product_attention
 
 from autoprune.encoder.architecture import Architecture
-from autoprune.encoder.functional import ACTIVATIONS, places, pool
+from autoprune.encoder.functional import ACTIVATIONS, Runs, places, pool
 from autoprune.encoder.tokenizer import unmarked
 
 LOWEST = torch.finfo(torch.float32).min
@@ -42,7 +42,7 @@ class Weights(Protocol):
         ...
 
     def mapped(self, name: str, vectors: Tensor) -> Tensor:
-        """Vectors after a linear map."""
+        """Vectors after a linear map, perhaps as narrow as it multiplies in; what they are added to is float32."""
         ...
 
     def normed(self, name: str, vectors: Tensor) -> Tensor:
@@ -71,8 +71,9 @@ def embed(
     architecture: Architecture,
     padding: int | None,
     layers: Sequence[Layer],
+    runs: Runs | None = None,
 ) -> Tensor:
-    """The vectors of texts: float32 [batch, out], of length 1 where the architecture says so.
+    """The vectors of texts: float32 [texts, out], of length 1 where the architecture says so.
 
     Args:
         weights: by our names.
@@ -82,22 +83,27 @@ def embed(
         architecture: what is not a weight.
         padding: as `autoprune.encoder.functional.places`.
         layers: those that stand.
+        runs: how texts lie end to end, as if they were one; None: they lie side by side.
     """
+    if runs is None:
+        sights = [_Sight(architecture, there)]
+    else:
+        sights = [_Sight(architecture, torch.ones(run, dtype=torch.bool, device=ids.device)) for run in runs]
     ids, segments = unmarked(ids)
     hidden = weights.looked_up("word", ids)
     if weights.has("segment"):
         hidden = hidden + weights.looked_up("segment", segments)
     if weights.has("position"):
-        hidden = hidden + weights.looked_up("position", places(ids, padding))
+        hidden = hidden + weights.looked_up("position", _places(ids, padding, sights))
     hidden = weights.normed("embedding", hidden)
     if weights.has("project"):
-        hidden = weights.mapped("project", hidden)
-    sight = _Sight(architecture, there)
+        hidden = weights.mapped("project", hidden).float()
     for layer in layers:
         hidden = watch(f"layers.{layer.number}", hidden)
-        hidden = _layer(weights, hidden, watch, layer=layer, sight=sight)
+        hidden = _layer(weights, hidden, watch, layer=layer, sights=sights)
     hidden = weights.normed("final", watch("layers.end", hidden))
-    vectors = pool(hidden, there, architecture.pooling)
+    read = zip(_split(hidden, sights), sights, strict=True)
+    vectors = _together([pool(part, sight.there, architecture.pooling) for part, sight in read])
     if architecture.dense is not None:
         vectors = weights.normed("head", _active(architecture.dense, weights.mapped("dense", vectors)))
     if weights.has("out"):
@@ -156,13 +162,32 @@ class _Sight:
         return vectors * cosines + torch.cat([-other, one], dim=-1) * sines
 
 
-def _layer(weights: Weights, hidden: Tensor, watch: Watch, *, layer: Layer, sight: _Sight) -> Tensor:
-    block = layer.block
+def _split(values: Tensor, sights: Sequence[_Sight]) -> list[Tensor]:
+    """What belongs to tokens, [batch, tokens, ...], by those that see one another: [texts, tokens, ...] each."""
+    if len(sights) == 1:
+        return [values.view(*sights[0].there.shape, *values.shape[2:])]
+    parts = torch.split(values.flatten(0, 1), [sight.there.numel() for sight in sights])
+    return [part.view(*sight.there.shape, *part.shape[1:]) for part, sight in zip(parts, sights, strict=True)]
+
+
+def _together(parts: Sequence[Tensor]) -> Tensor:
+    """Parts one after the other; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _places(ids: Tensor, padding: int | None, sights: Sequence[_Sight]) -> Tensor:
+    """As `places`, where each text begins anew."""
+    if ids.shape == sights[0].there.shape:
+        return places(ids, padding)
+    return torch.cat([places(part, padding).expand(part.shape).flatten() for part in _split(ids, sights)])[None]
+
+
+def _layer(weights: Weights, hidden: Tensor, watch: Watch, *, layer: Layer, sights: Sequence[_Sight]) -> Tensor:
+    block, activate = layer.block, sights[0].architecture.activation
     fed = weights.normed(f"preattention_{block}", hidden)
-    read = weights.normed(f"postattention_{block}", _attend(weights, fed, watch, layer=layer, sight=sight))
+    read = weights.normed(f"postattention_{block}", _attend(weights, fed, watch, layer=layer, sights=sights))
     hidden = weights.normed(f"attention_{block}", hidden + read)
     fed = weights.normed(f"preffn_{block}", hidden)
-    activate = sight.architecture.activation
     if weights.has(f"gate_{block}"):
         neurons = _active(activate, weights.mapped(f"gate_{block}", fed)) * weights.mapped(f"up_{block}", fed)
     else:
@@ -171,21 +196,29 @@ def _layer(weights: Weights, hidden: Tensor, watch: Watch, *, layer: Layer, sigh
     return weights.normed(f"ffn_{block}", hidden + weights.normed(f"postffn_{block}", said))
 
 
-def _attend(weights: Weights, fed: Tensor, watch: Watch, *, layer: Layer, sight: _Sight) -> Tensor:
-    block, architecture = layer.block, sight.architecture
-    batch, tokens, size = *fed.shape[:2], architecture.head_dim
+def _attend(weights: Weights, fed: Tensor, watch: Watch, *, layer: Layer, sights: Sequence[_Sight]) -> Tensor:
+    block, architecture = layer.block, sights[0].architecture
+    relative = weights.relative(layer.number)
+    # In float32 also where maps multiply in less: torch's gradient of attention in bfloat16 takes ten times as long.
     query, key, value = (
-        weights.mapped(f"{name}_{block}", fed).view(batch, tokens, -1, size).transpose(1, 2)
-        for name in ("query", "key", "value")
+        _split(weights.mapped(f"{name}_{block}", fed).float(), sights) for name in ("query", "key", "value")
     )
-    query = sight.turned(layer, weights.normed(f"queries_{block}", query))
-    key = sight.turned(layer, weights.normed(f"keys_{block}", key))
-    scores = sight.scores(layer, weights.relative(layer.number))
-    context = scaled_dot_product_attention(
-        query, key, value, attn_mask=scores, scale=architecture.scale, enable_gqa=architecture.shared > 1
-    )
-    context = _watched(watch, f"heads.{block}", context, architecture.shared)
-    return weights.mapped(f"output_{block}", context.transpose(1, 2).reshape(batch, tokens, -1))
+    contexts = []
+    for sight, *of_run in zip(sights, query, key, value, strict=True):
+        asked, offered, carried = (
+            one.view(*one.shape[:2], -1, architecture.head_dim).transpose(1, 2) for one in of_run
+        )  # [texts, heads, tokens, size] each
+        context = scaled_dot_product_attention(
+            sight.turned(layer, weights.normed(f"queries_{block}", asked)),
+            sight.turned(layer, weights.normed(f"keys_{block}", offered)),
+            carried,
+            attn_mask=sight.scores(layer, relative),
+            scale=architecture.scale,
+            enable_gqa=architecture.shared > 1,
+        )
+        context = _watched(watch, f"heads.{block}", context, architecture.shared)
+        contexts.append(context.transpose(1, 2).flatten(2).flatten(0, 1))
+    return weights.mapped(f"output_{block}", _together(contexts).view(*fed.shape[:2], -1))
 
 
 def _watched(watch: Watch, name: str, context: Tensor, shared: int) -> Tensor:
