@@ -31,8 +31,11 @@ from autoprune.record.looks import Look
 from autoprune.study.evaluation.looker import Asked
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.lookout import Lookout
-from autoprune.study.sampling.rungs import COHORT, FIRST, GO_ON, RELATIVES, SLACK, Race, Rungs, _spread
+from autoprune.study.sampling.rungs import COHORT, FIRST, GO_ON, RELATIVES, Race, Rungs, _spread
 from autoprune.study.sampling.rungs import CUTS as MOST_CUTS
+from autoprune.tasks.task import Learning
+
+RECOVERS = Learning.recovers
 
 SCANNED = [
     {"prune": {"method": {"dims": {"sparsity": sparsity}}}, "encode": {"quantize": {"bits": bits}, "epochs": 0}}
@@ -69,6 +72,7 @@ def trained(
         most=most,
         starts=starts,
         scanned=scanned,
+        recovers=RECOVERS,
     )
     rungs.run(until=until)
     return rungs
@@ -130,7 +134,9 @@ def test_who_goes_on_is_best_by_front_rank(tmp_path: Path) -> None:
     """Of one cohort those that no other of them beats, best quality first."""
     taken = lookout(tmp_path / "looks")
     taken.take(SCANNED, until=NEVER)
-    rungs = Rungs(Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0)
+    rungs = Rungs(
+        Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0, recovers=RECOVERS
+    )
     recipes = [{**one, "encode": {**one["encode"], "epochs": 8}} for one in (*SCANNED[4:8], *SCANNED[:4])]
     places = list(range(8))
     starts = taken.take(recipes, until=NEVER)
@@ -164,7 +170,7 @@ def test_who_has_no_hope_is_stopped(tmp_path: Path) -> None:
 
 
 def test_what_misses_by_little_is_trained_and_may_recover(tmp_path: Path) -> None:
-    assert SLACK == 0.15
+    assert RECOVERS == 0.15
     mends = {"prune": {"method": {"dims": {"sparsity": 0.6}}}, "encode": {"quantize": {"bits": 8}, "epochs": 0}}
     taken = lookout(tmp_path / "looks")
     trained(taken, cuts=[mends], most=2)
@@ -315,7 +321,9 @@ def test_of_recipes_of_which_nothing_comes_nothing_is_learned(tmp_path: Path) ->
 def test_twins_of_a_cohort_are_told_the_same(tmp_path: Path) -> None:
     taken = lookout(tmp_path / "looks")
     taken.take(SCANNED, until=NEVER)
-    rungs = Rungs(Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0)
+    rungs = Rungs(
+        Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0, recovers=RECOVERS
+    )
     recipe = {**SCANNED[5], "encode": {**SCANNED[5]["encode"], "epochs": 8}}
     one, other, twin = ended(rungs._race([recipe, SCANNED[0], recipe], [], NEVER), taken)
     assert one is twin

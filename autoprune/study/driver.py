@@ -308,6 +308,7 @@ class Driver:
             most=self.config.trials,
             starts=self._presets.values(),
             scanned=self.config.looks != 0,
+            recovers=self.evaluator.task.recovers,
         )
         rungs.run(until=self._budget.share(part, but=part * making), tell=self._telling.trained)
         if not rungs.done:

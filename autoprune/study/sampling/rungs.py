@@ -53,9 +53,6 @@ IDLE = 20
 CUTS = 16
 """Looks of the scan's front that training starts from."""
 
-SLACK = 0.15
-"""What misses a requirement by no larger share may be trained: it may recover."""
-
 RELATIVES = 16
 """Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
 
@@ -79,6 +76,7 @@ class Rungs:
         starts: keys of presets: what a good engineer would cut is trained in any case, if it was looked at. It may
             stand behind the front, for training mends most where most is gone.
         scanned: whether it begins from what a scan found; without a scan it asks for everything that is open.
+        recovers: what misses a requirement by no larger share may be trained.
     """
 
     def __init__(
@@ -92,9 +90,10 @@ class Rungs:
         most: int | None = None,
         starts: Collection[str] = (),
         scanned: bool = True,
+        recovers: float,
     ) -> None:
         self._choices, self._lookout, self._epochs, self._starts = choices, lookout, epochs, starts
-        self._random, self._seed, self._scanned = random, seed, scanned
+        self._random, self._seed, self._scanned, self._recovers = random, seed, scanned, recovers
         self.most, self._whole = (MOST_TRIALS, False) if most is None else (most, True)
         self.trials = 0
         self.done = False
@@ -154,9 +153,9 @@ class Rungs:
         if not self._scanned:
             return []
         promises = self._lookout.promises
-        found = promises.front(wanted=self._is_cut, slack=SLACK)
+        found = promises.front(wanted=self._is_cut, slack=self._recovers)
         hopeful = [look for look in promises.looks if look.key in self._starts and self._is_cut(look)]
-        starts = [look for look in hopeful if not promises.far_missed(look, by=SLACK)]
+        starts = [look for look in hopeful if not promises.far_missed(look, by=self._recovers)]
         cuts = {look.key: look for look in [*promises.thinned(found, CUTS), *starts]}
         return sorted(cuts.values(), key=lambda look: -look.size_bytes)
 
@@ -208,7 +207,7 @@ class Rungs:
     ) -> list[int]:
         """Those of a cohort that are trained on: the better half by front rank, without those that have no hope."""
         promises = self._lookout.promises
-        best = promises.front(slack=SLACK)
+        best = promises.front(slack=self._recovers)
         known = {at: look for at in racing if (look := looks[at]) is not None and not look.failed}
         hopeful = [
             at for at, look in known.items() if not promises.beaten(look, best, hope=_hope(promises, starts[at], look))

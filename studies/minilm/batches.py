@@ -1,0 +1,85 @@
+"""What batches teach as they are drawn: of texts of any length, or of like length, which leaves little padding.
+
+    python studies/minilm/batches.py DATA TEXTS [EPOCHS]              # DATA holds stsb/ and cranfield/
+
+Four of MiniLM's six layers, with 30 % of the neurons and half of the pieces gone, distilled on TEXTS for two epochs.
+Prints the mean of 1 - cosine to the dense vectors after it: sentences of STS-B's dev file, Cranfield's queries, and its
+documents as far as 64 tokens. Texts are read end to end in any case, so that seconds do not tell what padding costs.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from autoprune.encoder.benchmarks.trec import read_documents
+from autoprune.encoder.config import EncoderConfig
+from autoprune.encoder.make import make_encoder
+from autoprune.encoder.model import Encoder
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import run
+from autoprune.recipes.train import Trainer
+
+CUT = {
+    "layers": {"sparsity": 0.34, "importance": "even"},
+    "ffn": {"sparsity": 0.3, "importance": "taylor", "scope": "global"},
+    "rows": {"sparsity": {"vocab": 0.5}, "importance": "frequency"},
+}
+
+WINDOWS = {"of any length": 1, "of like length, among 16 batches": 16, "of like length, among 64": 64}
+"""Batches among which texts are sorted by length."""
+
+
+def drawn(lengths: Tensor, *, count: int, size: int, window: int) -> Sequence[Tensor]:
+    """Positions of an epoch's texts in batches."""
+    chosen, batches = torch.randperm(len(lengths))[:count], list[Tensor]()
+    for part in torch.split(chosen, window * size):
+        batches += torch.split(part[lengths[part].argsort(stable=True)], size)
+    return [batches[at] for at in torch.randperm(len(batches)).tolist()]
+
+
+def read(data: Path, dense: Encoder) -> dict[str, list[str]]:
+    """What judges, by source."""
+    with (data / "stsb" / "stsb-en-dev.csv").open(encoding="utf-8") as file:
+        pairs = list(csv.reader(file))
+    folder = data / "cranfield"
+    pages = list(read_documents(folder / "cran.all.1400.xml", "cranfield").values())
+    return {
+        "STS-B": [sentence for row in pairs for sentence in row[:2]],
+        "documents": [text for text in dense.tokenizer.shortened(pages, 64) if text],
+    }
+
+
+def main() -> None:
+    """Prints a line for each way."""
+    data, texts, *epochs = sys.argv[1:]
+    task = make_encoder(EncoderConfig(texts=["general", texts]))
+    dense, context = task.model({}, seed=0), task.context(seed=0, device=torch.device("cpu"))
+    judging = read(Path(data), dense)
+    lengths = torch.tensor([len(ids) for ids in dense.tokens(task._distilled)])
+    config = task.config
+    with torch.no_grad():
+        wanted = {name: normalize(dense.calibrate(held)) for name, held in judging.items()}
+    recipe = plan({"cut": CUT, "tune": {"epochs": int(*epochs or [2])}}, base_defaults=task.base)
+    for name, window in WINDOWS.items():
+        task.batches = lambda window=window: drawn(  # type: ignore[method-assign]
+            lengths, count=config.texts_per_epoch, size=config.texts_per_update, window=window
+        )
+        start = time.monotonic()
+        model = run(recipe, task, context, trainer=Trainer(task.training)).eval()
+        seconds = time.monotonic() - start
+        with torch.no_grad():
+            near = {one: (normalize(model.calibrate(held)) * wanted[one]).sum(1) for one, held in judging.items()}
+        far = ", ".join(f"{one} {1 - float(of.mean()):.4f}" for one, of in near.items())
+        print(f"{name}: {far}; {seconds:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
