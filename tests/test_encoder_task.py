@@ -163,9 +163,18 @@ def test_what_fills_up_an_update_teaches_nothing(
 ) -> None:
     [batch], losses = encoder_task.batches()[:1], []
     for even in (1, 128):
-        monkeypatch.setattr(text_task, "EVEN", even)
+        monkeypatch.setattr(text_task, "TOKENS_MULTIPLE", even)
         losses.append(float(encoder_task.loss(halved, batch).detach()))
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_text_of_no_tokens_teaches_nothing(encoder_task: EncoderTask, halved: Encoder) -> None:
+    [batch] = encoder_task.batches()[:1]
+    whole = float(encoder_task.loss(halved, batch[1:]).detach())
+    known = encoder_task._tokenized(halved)
+    kept, known[int(batch[0])] = known[int(batch[0])], np.zeros(0, dtype=np.int32)
+    assert float(encoder_task.loss(halved, batch).detach()) == pytest.approx(whole, rel=1e-5)
+    known[int(batch[0])] = kept
 
 
 def test_the_fingerprint_is_of_what_is_held_wherever_it_lies(tiny: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from autoprune.record.looks import Look
 from autoprune.study.evaluation.looker import Asked
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.lookout import Lookout
-from autoprune.study.sampling.rungs import COHORT, FIRST, GO_ON, RELATIVES, Race, Rungs, _spread
+from autoprune.study.sampling.rungs import COHORT, FIRST, GO_ON, NEARLY, RELATIVES, Race, Rungs, _spread
 from autoprune.study.sampling.rungs import CUTS as MOST_CUTS
 from autoprune.tasks.task import Learning
 
@@ -60,6 +60,7 @@ def trained(
     starts: Collection[str] = (),
     scanned: bool = True,
     until: Deadline = NEVER,
+    recovers: float = RECOVERS,
 ) -> Rungs:
     """Trains from what a scan found."""
     taken.take(SCANNED if cuts is None else cuts, until=NEVER)
@@ -72,7 +73,7 @@ def trained(
         most=most,
         starts=starts,
         scanned=scanned,
-        recovers=RECOVERS,
+        recovers=recovers,
     )
     rungs.run(until=until)
     return rungs
@@ -178,6 +179,21 @@ def test_what_misses_by_little_is_trained_and_may_recover(tmp_path: Path) -> Non
     assert front
     assert all(look.epochs for look in front), "untrained it misses the floor"
     assert {look.recipe["prune"]["method"]["dims"]["sparsity"] for look in front} == {0.6}
+
+
+@pytest.mark.parametrize(("recovers", "asked"), [(NEARLY, {0.6}), (0.3, {0.6, 0.9})])
+def test_what_misses_by_more_is_trained_where_it_may_recover(
+    recovers: float, asked: set[float], tmp_path: Path
+) -> None:
+    """Untrained they keep 0.89 and 0.755 of the quality, and 0.9 are asked for."""
+    cuts = [
+        {"prune": {"method": {"dims": {"sparsity": sparsity}}}, "encode": {"quantize": {"bits": 8}, "epochs": 0}}
+        for sparsity in (0.6, 0.9)
+    ]
+    evaluator = MadeUp()
+    trained(lookout(tmp_path / "looks", evaluator=evaluator), cuts=cuts, most=16, random=True, recovers=recovers)
+    begun = {one.recipe["prune"]["method"]["dims"]["sparsity"] for one in evaluator.asked if one.epochs}
+    assert begun == asked
 
 
 @pytest.mark.parametrize("most", [1, 3, 9])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -136,6 +137,20 @@ def test_before_training_what_would_be_picked_is_verified_and_no_more(runs: Path
     assert front.pick().number == picked.number
     before = (runs / "s" / "archive.jsonl").read_bytes()
     verify_pick(front.record, task=task, watch=Watching())
+    assert (runs / "s" / "archive.jsonl").read_bytes() == before
+
+
+def test_what_others_verified_before_training_counts(runs: Path) -> None:
+    """As many as are verified at most: what would be picked then waits for the end."""
+    record = Record(runs / "s")
+    task = Definition.of_record(record).make_task()
+    front = verify_finalists(record, task=task, rounds=1)
+    picked, archive = front.pick(verified=False).candidate, front.record.archive
+    searched = tuple(found for found in picked.measurements if found.purpose == "search")
+    archive.add(dataclasses.replace(archive.candidates[picked.key], measurements=searched))
+    before = (runs / "s" / "archive.jsonl").read_bytes()
+    front = verify_pick(front.record.renewed(), task=task, watch=Watching())
+    assert front.pick(verified=False).number == picked.number
     assert (runs / "s" / "archive.jsonl").read_bytes() == before
 
 

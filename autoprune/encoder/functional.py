@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -62,13 +62,12 @@ def end_to_end(tokens: Sequence[Tokens], *, multiple: int = 1) -> tuple[Tensor, 
     """Token ids of texts one after the other: int64 [1, tokens of all], and how they lie.
 
     Args:
-        tokens: shortest first.
+        tokens: at least one of each text; those of like length follow one another best.
         multiple: of which the tokens of all are one; texts of a single zero behind them fill it up.
     """
-    lengths = Counter(map(len, tokens))
     filling = -sum(map(len, tokens)) % multiple
-    ids = np.concatenate([*tokens, np.zeros(filling)]).astype(np.int64)
-    runs = [(lengths[length], length) for length in lengths]
+    ids = np.concatenate([*tokens, np.zeros(filling, dtype=np.int64)]).astype(np.int64)
+    runs = [(len(list(alike)), length) for length, alike in itertools.groupby(tokens, key=len)]
     return torch.from_numpy(ids)[None], [*runs, (filling, 1)] if filling else runs
 
 

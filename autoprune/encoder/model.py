@@ -130,7 +130,7 @@ class Encoder(Model):
     def forward(
         self,
         ids: Tensor,
-        there: Tensor,
+        there: Tensor | None,
         watch: Watch = unchanged,
         *,
         products: torch.dtype = torch.float32,
@@ -140,7 +140,7 @@ class Encoder(Model):
 
         Args:
             ids: rows of the word table, int64 [batch, tokens].
-            there: bool [batch, tokens]; False is padding.
+            there: bool [batch, tokens]; False is padding. None: all are there.
             watch: sees, and may change, what each axis carries and each map is fed.
             products: what linear maps multiply in, and neurons are; sums, attention and the rest are always float32.
             runs: how texts lie end to end; see `autoprune.encoder.functional.end_to_end`.

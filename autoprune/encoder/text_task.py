@@ -33,8 +33,9 @@ from autoprune.machine import fastest_products
 from autoprune.models.context import Context
 from autoprune.tasks.task import Task
 
-EVEN = 128
-"""The tokens of an update are a multiple of it: bfloat16 products of a size that is new take several times as long."""
+TOKENS_MULTIPLE = 128
+"""Of which the tokens of an update are one: oneDNN takes up to ten times as long for bfloat16 products of a size that
+it has not seen before (MiniLM's, two cores with AMX)."""
 
 C = TypeVar("C", bound=TextConfig)
 T = TypeVar("T", bound=Text)
@@ -58,7 +59,6 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
     """
 
     runtimes = ("torch", "onnx")
-    recovers = 0.3  # four of six layers: 0.74x of Cranfield untrained, 0.98x after two minutes (`studies/minilm`)
     located: tuple[str, ...] = ()
 
     def __init__(
@@ -149,8 +149,8 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
     def _drawn(self, *, count: int, size: int) -> Sequence[Tensor]:
         """An epoch of so many texts by number, in batches.
 
-        Each batch is of any length: those of texts of like length teach far less (`studies/encoder_bits`). One of a
-        single text is left out.
+        Each batch is of any length: those of texts of like length teach far less (`studies/minilm/batches.py`). One of
+        a single text is left out.
         """
         batches = torch.split(torch.randperm(len(self._train))[:count], size)
         return [batch for batch in batches if len(batch) > 1]
@@ -159,12 +159,13 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         """What a model and the dense one give for a batch, each float32 [texts, numbers]."""
         known, device = self._tokenized(model), model.device
         products = getattr(torch, self.config.precision) if self.config.precision else fastest_products(device)
-        if device.type == "cpu":  # which computes nothing of padding so
-            batch = batch[torch.tensor([len(known[at]) for at in batch.tolist()]).argsort(stable=True)]
-            ids, runs = end_to_end([known[at] for at in batch.tolist()], multiple=EVEN)
-            found = model(ids, torch.ones_like(ids, dtype=torch.bool), products=products, runs=runs)[: len(batch)]
-        else:  # many small steps take it longer
-            ids, there = padded([known[at] for at in batch.tolist()])
+        batch = torch.tensor(sorted((at for at in batch.tolist() if len(known[at])), key=lambda at: len(known[at])))
+        tokens = [known[at] for at in batch.tolist()]
+        if device.type == "cpu":  # padding costs nothing so
+            ids, runs = end_to_end(tokens, multiple=TOKENS_MULTIPLE)
+            found = model(ids, None, products=products, runs=runs)[: len(batch)]
+        else:  # a GPU has padding sooner than it has started a step for each length
+            ids, there = padded(tokens)
             found = model(ids.to(device), there.to(device), products=products)
         return found, self._wanted[batch].to(device)
 

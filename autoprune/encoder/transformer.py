@@ -65,7 +65,7 @@ class Layer:
 def embed(
     weights: Weights,
     ids: Tensor,
-    there: Tensor,
+    there: Tensor | None,
     watch: Watch,
     *,
     architecture: Architecture,
@@ -78,17 +78,18 @@ def embed(
     Args:
         weights: by our names.
         ids: rows of the word table, int64 [batch, tokens]; of a second text marked (`unmarked`).
-        there: bool [batch, tokens]; False is padding, which stands behind a text.
-        watch: sees, and may change, what each axis carries.
+        there: bool [batch, tokens]; False is padding, which stands behind a text. None: all are there.
+        watch: sees, and may change, what each axis carries; what heads read is shown run by run.
         architecture: what is not a weight.
         padding: as `autoprune.encoder.functional.places`.
         layers: those that stand.
         runs: how texts lie end to end, as if they were one; None: they lie side by side.
     """
-    if runs is None:
+    if there is not None:
         sights = [_Sight(architecture, there)]
     else:
-        sights = [_Sight(architecture, torch.ones(run, dtype=torch.bool, device=ids.device)) for run in runs]
+        whole = [ids.shape] if runs is None else runs
+        sights = [_Sight(architecture, torch.ones(run, dtype=torch.bool, device=ids.device)) for run in whole]
     ids, segments = unmarked(ids)
     hidden = weights.looked_up("word", ids)
     if weights.has("segment"):
@@ -120,6 +121,7 @@ class _Sight:
         self._distance = at[None, :] - at[:, None]  # from the token that asks to that which is asked
         self._masks: dict[int | None, Tensor | None] = {}
         self._turns: dict[float, tuple[Tensor, Tensor]] = {}
+        self._buckets: Tensor | None = None
 
     def mask(self, layer: Layer) -> Tensor | None:
         """Who is seen: bool [batch or 1, 1, tokens or 1, tokens]; None: everyone."""
@@ -145,9 +147,11 @@ class _Sight:
         mask = self.mask(layer)
         if relative is None:
             return mask
-        farthest = self.architecture.farthest
-        assert farthest is not None, "where scores rest on distances it is known how many are told apart"
-        added = relative[:, buckets(self._distance, relative.shape[1], farthest)][None]
+        if self._buckets is None:
+            farthest = self.architecture.farthest
+            assert farthest is not None, "where scores rest on distances it is known how many are told apart"
+            self._buckets = buckets(self._distance, relative.shape[1], farthest)
+        added = relative[:, self._buckets][None]
         return added if mask is None else added.masked_fill(~mask, LOWEST)
 
     def turned(self, layer: Layer, vectors: Tensor) -> Tensor:

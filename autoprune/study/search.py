@@ -61,7 +61,7 @@ def search(
 
 
 def _held(front: Front) -> str:
-    """What was verified of a front has to show, in a line."""
+    """What a front has that was verified, in a line."""
     held = (point for point in front if point.verified)
     smallest = min(held, key=lambda point: point.known["size_bytes"].ratio, default=None)
     if smallest is None or not smallest.number:

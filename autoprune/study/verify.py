@@ -32,7 +32,7 @@ from autoprune.tasks.task import Task
 Found = TypeVar("Found")
 
 MOST_PICKS = 3
-"""So many that would be picked are verified, one after the other, until one holds."""
+"""Candidates that are verified before training, at most."""
 
 
 def verify(
@@ -116,9 +116,10 @@ def verify_finalists(
 
 
 def verify_pick(record: Record, *, task: Task, watch: Watching, deadline: Deadline = NEVER) -> Front:
-    """Verifies what would be picked, in this process alone; where that does not hold, what would be picked then.
+    """Verifies what would be picked, in this process alone, until the pick is one that was verified.
 
-    The whole front takes far longer: of an encoder a minute for each of its points.
+    The whole front takes far longer: of an encoder a minute for each of its points. What others verified, on whatever
+    machine, counts among `MOST_PICKS`.
 
     Args:
         record: of a study that this process drives already.
@@ -126,7 +127,9 @@ def verify_pick(record: Record, *, task: Task, watch: Watching, deadline: Deadli
     """
     verification = _Verification(record, task=task, rounds=1, watch=watch, deadline=deadline)
     front = Front(record)
-    for _ in range(MOST_PICKS):
+    measured = [one.purpose for point in front.feasible if point.number for one in point.candidate.measurements]
+    seen = measured.count(VERIFY)
+    for _ in range(seen, MOST_PICKS):
         try:
             picked = front.pick()
         except AutopruneError:  # nothing is feasible, or nothing held
@@ -167,6 +170,7 @@ class _Verification:
         self._definition = Definition.of_record(record)
         facts = machine(self._definition.device)
         self._machine = str(facts["id"])
+        self._remeasurer: Remeasurer | None = None
         self._round = 0.0  # seconds that a process takes for all
         note_machine(record.folder, facts)
 
@@ -181,6 +185,8 @@ class _Verification:
             make_again(self._record, gone, task=self._task, working=self._working)
         if missing:
             self._measure(missing, first)  # in a call of its own: the processes that follow need the memory of its data
+        if self._rounds > 1:
+            self._remeasurer = None
         for number in range(2, self._rounds + 1):
             late = [point for point in points if 0 < self._rounds_of(point) < number]
             if any(point.number for point in late) and self._deadline.left > 0:  # of the baseline alone: no ratio
@@ -202,8 +208,9 @@ class _Verification:
         missing = [point for point in points if point.number] + [baseline] * needed
         self._working("reading data")
         task = self._task or self._definition.make_task()
-        remeasurer = Remeasurer(self._definition, task=task, working=self._working)
-        start = time.monotonic()
+        if self._remeasurer is None:  # it scores the dense model first
+            self._remeasurer = Remeasurer(self._definition, task=task, working=self._working)
+        remeasurer, start = self._remeasurer, time.monotonic()
         with lent(task), Serial() as executor:
             for place, point in enumerate(missing, start=1):
                 label = point.candidate.summary or "baseline"

@@ -88,7 +88,7 @@ class Learning(ABC, Generic[M]):
         metric: what `validate` measures, by name.
         base: what the dense model is made with when a recipe says nothing.
         training: how models are trained.
-        recovers: what misses a floor by no larger share before it is trained may meet it afterwards.
+        recovers: what misses a requirement by no larger share before it is trained may meet it afterwards.
         report: called with a message about long work in progress; set by whoever watches.
         pause: called between the batches of long work; likewise, to look at the clock.
     """

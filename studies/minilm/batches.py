@@ -2,9 +2,9 @@
 
     python studies/minilm/batches.py DATA TEXTS [EPOCHS]              # DATA holds stsb/ and cranfield/
 
-Four of MiniLM's six layers, with 30 % of the neurons and half of the pieces gone, distilled on TEXTS for two epochs.
-Prints the mean of 1 - cosine to the dense vectors after it: sentences of STS-B's dev file, Cranfield's queries, and its
-documents as far as 64 tokens. Texts are read end to end in any case, so that seconds do not tell what padding costs.
+Four of MiniLM's six layers, with 30 % of the neurons and half of the pieces gone, distilled on TEXTS for EPOCHS (2).
+Prints the mean of 1 - cosine to the dense vectors after it: sentences of STS-B's dev file, and Cranfield's documents as
+far as 64 tokens. Texts are read end to end in any case, so that seconds do not tell what padding costs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import csv
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -42,7 +43,8 @@ def drawn(lengths: Tensor, *, count: int, size: int, window: int) -> Sequence[Te
     chosen, batches = torch.randperm(len(lengths))[:count], list[Tensor]()
     for part in torch.split(chosen, window * size):
         batches += torch.split(part[lengths[part].argsort(stable=True)], size)
-    return [batches[at] for at in torch.randperm(len(batches)).tolist()]
+    full = [batch for batch in batches if len(batch) > 1]
+    return [full[at] for at in torch.randperm(len(full)).tolist()]
 
 
 def read(data: Path, dense: Encoder) -> dict[str, list[str]]:
@@ -53,7 +55,7 @@ def read(data: Path, dense: Encoder) -> dict[str, list[str]]:
     pages = list(read_documents(folder / "cran.all.1400.xml", "cranfield").values())
     return {
         "STS-B": [sentence for row in pairs for sentence in row[:2]],
-        "documents": [text for text in dense.tokenizer.shortened(pages, 64) if text],
+        "Cranfield's documents": [text for text in dense.tokenizer.shortened(pages, 64) if text],
     }
 
 
@@ -67,11 +69,10 @@ def main() -> None:
     config = task.config
     with torch.no_grad():
         wanted = {name: normalize(dense.calibrate(held)) for name, held in judging.items()}
-    recipe = plan({"cut": CUT, "tune": {"epochs": int(*epochs or [2])}}, base_defaults=task.base)
+    recipe = plan({"cut": CUT, "tune": {"epochs": int(epochs[0]) if epochs else 2}}, base_defaults=task.base)
     for name, window in WINDOWS.items():
-        task.batches = lambda window=window: drawn(  # type: ignore[method-assign]
-            lengths, count=config.texts_per_epoch, size=config.texts_per_update, window=window
-        )
+        batches = partial(drawn, lengths, count=config.texts_per_epoch, size=config.texts_per_update, window=window)
+        task.batches = batches  # type: ignore[method-assign]
         start = time.monotonic()
         model = run(recipe, task, context, trainer=Trainer(task.training)).eval()
         seconds = time.monotonic() - start

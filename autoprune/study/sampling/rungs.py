@@ -51,7 +51,10 @@ IDLE = 20
 """Cohorts in a row in which nothing is new: then there is nothing left to ask for."""
 
 CUTS = 16
-"""Looks of the scan's front that training starts from."""
+"""Looks of the scan's front that training starts from, of those that miss requirements by `NEARLY` at most …"""
+
+NEARLY = 0.15
+"""… and as many of all that may recover, where more than that may."""
 
 RELATIVES = 16
 """Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
@@ -153,10 +156,14 @@ class Rungs:
         if not self._scanned:
             return []
         promises = self._lookout.promises
-        found = promises.front(wanted=self._is_cut, slack=self._recovers)
+        found = [
+            look
+            for slack in sorted({min(NEARLY, self._recovers), self._recovers})
+            for look in promises.thinned(promises.front(wanted=self._is_cut, slack=slack), CUTS)
+        ]
         hopeful = [look for look in promises.looks if look.key in self._starts and self._is_cut(look)]
         starts = [look for look in hopeful if not promises.far_missed(look, by=self._recovers)]
-        cuts = {look.key: look for look in [*promises.thinned(found, CUTS), *starts]}
+        cuts = {look.key: look for look in [*found, *starts]}
         return sorted(cuts.values(), key=lambda look: -look.size_bytes)
 
     def _is_cut(self, look: Look) -> bool:
