@@ -3,8 +3,9 @@
     python studies/minilm/batches.py DATA TEXTS [EPOCHS]              # DATA holds stsb/ and cranfield/
 
 Four of MiniLM's six layers, with 30 % of the neurons and half of the pieces gone, distilled on TEXTS for EPOCHS (2).
-Prints the mean of 1 - cosine to the dense vectors after it: sentences of STS-B's dev file, and Cranfield's documents as
-far as 64 tokens. Texts are read end to end in any case, so that seconds do not tell what padding costs.
+Prints, before and after it, nDCG@10 of Cranfield's validation queries as a ratio to the dense model's, and the mean of
+1 - cosine to the dense vectors: sentences of STS-B's dev file, and Cranfield's documents as far as 64 tokens. Texts are
+read end to end in any case, so that seconds do not tell what padding costs.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from autoprune.encoder.benchmarks.trec import read_documents
-from autoprune.encoder.config import EncoderConfig
+from autoprune.encoder.config import EncoderConfig, EncoderData
 from autoprune.encoder.make import make_encoder
 from autoprune.encoder.model import Encoder
 from autoprune.recipes.recipe import plan
@@ -62,24 +64,30 @@ def read(data: Path, dense: Encoder) -> dict[str, list[str]]:
 def main() -> None:
     """Prints a line for each way."""
     data, texts, *epochs = sys.argv[1:]
-    task = make_encoder(EncoderConfig(texts=["general", texts]))
+    config = EncoderConfig(texts=["general", texts], data=EncoderData(retrieval=str(Path(data) / "cranfield")))
+    task = make_encoder(config)
     dense, context = task.model({}, seed=0), task.context(seed=0, device=torch.device("cpu"))
     judging = read(Path(data), dense)
     lengths = torch.tensor([len(ids) for ids in dense.tokens(task._distilled)])
-    config = task.config
+    quality = task.validate(dense)
     with torch.no_grad():
         wanted = {name: normalize(dense.calibrate(held)) for name, held in judging.items()}
-    recipe = plan({"cut": CUT, "tune": {"epochs": int(epochs[0]) if epochs else 2}}, base_defaults=task.base)
-    for name, window in WINDOWS.items():
-        batches = partial(drawn, lengths, count=config.texts_per_epoch, size=config.texts_per_update, window=window)
-        task.batches = batches  # type: ignore[method-assign]
+
+    def show(name: str, recipe: dict[str, Any]) -> None:
         start = time.monotonic()
-        model = run(recipe, task, context, trainer=Trainer(task.training)).eval()
+        model = run(plan(recipe, base_defaults=task.base), task, context, trainer=Trainer(task.training)).eval()
+        assert isinstance(model, Encoder), "an encoder task has an encoder"
         seconds = time.monotonic() - start
         with torch.no_grad():
             near = {one: (normalize(model.calibrate(held)) * wanted[one]).sum(1) for one, held in judging.items()}
         far = ", ".join(f"{one} {1 - float(of.mean()):.4f}" for one, of in near.items())
-        print(f"{name}: {far}; {seconds:.0f} s", flush=True)
+        print(f"{name}: nDCG@10 {task.validate(model) / quality:.3f}x, {far}; {seconds:.0f} s", flush=True)
+
+    show("untrained", {"cut": CUT})
+    for name, window in WINDOWS.items():
+        batches = partial(drawn, lengths, count=config.texts_per_epoch, size=config.texts_per_update, window=window)
+        task.batches = batches  # type: ignore[method-assign]
+        show(name, {"cut": CUT, "tune": {"epochs": int(epochs[0]) if epochs else 2}})
 
 
 if __name__ == "__main__":
