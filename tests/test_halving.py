@@ -131,6 +131,17 @@ def test_a_preset_behind_the_front_is_trained_before_all_others(tmp_path: Path) 
     assert first[1] != 0.44
 
 
+def test_a_preset_that_lost_nothing_is_not_trained_before_others(tmp_path: Path) -> None:
+    """Of one 0.5 % of the quality is gone, of the other 6 %."""
+    unharmed = {"prune": {"method": {"dims": {"sparsity": 0.1}}}, "encode": {"quantize": {"bits": 8}, "epochs": 0}}
+    harmed = {"prune": {"method": {"dims": {"sparsity": 0.44}}}, "encode": {"quantize": {"bits": 8}, "epochs": 0}}
+    keys = [planned(recipe).key for recipe in (unharmed, harmed)]
+    evaluator = MadeUp()
+    trained(lookout(tmp_path / "looks", evaluator=evaluator), cuts=[unharmed, harmed], starts=keys, most=1)
+    asked = {one.recipe["prune"]["method"]["dims"]["sparsity"] for one in evaluator.asked if one.epochs}
+    assert asked == {0.44}
+
+
 def test_who_goes_on_is_best_by_front_rank(tmp_path: Path) -> None:
     """Of one cohort those that no other of them beats, best quality first."""
     taken = lookout(tmp_path / "looks")

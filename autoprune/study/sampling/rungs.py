@@ -56,6 +56,9 @@ CUTS = 16
 NEARLY = 0.15
 """… and as many of all that may recover, where more than that may."""
 
+UNHARMED = 0.01
+"""A preset that lost no more than this is not among the first that are trained: there is little to bring back."""
+
 RELATIVES = 16
 """Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
 
@@ -76,8 +79,8 @@ class Rungs:
         random: whether values are drawn, and nothing is learned.
         seed: of everything that is drawn.
         most: recipes that are asked for; None: until training finds no more, at most `MOST_TRIALS`.
-        starts: keys of presets: what a good engineer would cut is trained in any case, if it was looked at. It may
-            stand behind the front, for training mends most where most is gone.
+        starts: keys of presets: what a good engineer would cut is trained first, if a look shows that something is
+            gone. It may stand behind the front, for training mends most where most is gone.
         scanned: whether it begins from what a scan found; without a scan it asks for everything that is open.
         recovers: what misses a requirement by no larger share may be trained.
     """
@@ -119,7 +122,7 @@ class Rungs:
         kind = RANDOM if self._random or many else TPE
         sampler = Sampler(domains, objectives=len(promises.objectives), kind=kind, seed=self._seed)
         for at, cut in enumerate(cuts):
-            if cut.key in self._starts and not self._random:
+            if cut.key in self._starts and not self._random and self._lost(cut) > UNHARMED:
                 sampler.propose({CUT.path: at, **{domain.path: _middle(domain) for domain in self._choices.training}})
         asked_before: set[str] = set()
         under_way: deque[tuple[Race, Batch]] = deque()
@@ -165,6 +168,10 @@ class Rungs:
         starts = [look for look in hopeful if not promises.far_missed(look, by=self._recovers)]
         cuts = {look.key: look for look in [*found, *starts]}
         return sorted(cuts.values(), key=lambda look: -look.size_bytes)
+
+    def _lost(self, look: Look) -> float:
+        """The share of its quality that is gone."""
+        return 1.0 - self._lookout.promises.readings(look)["quality"].ratio
 
     def _is_cut(self, look: Look) -> bool:
         """Whether it was not trained, and lies within the space."""
