@@ -29,10 +29,11 @@ from autoprune.deadline import NEVER, Deadline
 from autoprune.recipes.space import Space
 from autoprune.record.looks import Look
 from autoprune.study.evaluation.looker import Asked
+from autoprune.study.sampling.beginnings import MOST as MOST_CUTS
+from autoprune.study.sampling.beginnings import NEARLY
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.lookout import Lookout
-from autoprune.study.sampling.rungs import COHORT, FIRST, GO_ON, NEARLY, RELATIVES, Race, Rungs, _spread
-from autoprune.study.sampling.rungs import CUTS as MOST_CUTS
+from autoprune.study.sampling.rungs import COHORT, FIRST, GO_ON, RELATIVES, Race, Rungs, _spread
 from autoprune.tasks.task import Learning
 
 RECOVERS = Learning.recovers
@@ -143,7 +144,7 @@ def test_a_preset_that_lost_nothing_is_not_trained_before_others(tmp_path: Path)
 
 
 def test_who_goes_on_is_best_by_front_rank(tmp_path: Path) -> None:
-    """Of one cohort those that no other of them beats, best quality first."""
+    """Of one cohort those that no other of them beats, in the order of quality."""
     taken = lookout(tmp_path / "looks")
     taken.take(SCANNED, until=NEVER)
     rungs = Rungs(
@@ -161,6 +162,25 @@ def test_who_goes_on_is_best_by_front_rank(tmp_path: Path) -> None:
     for at in on:
         better = [other for other in places if all(a > b for a, b in zip(gains[other], gains[at], strict=True))]
         assert set(better) <= set(on), "nobody goes on before who is better in everything"
+
+
+@pytest.mark.parametrize(("largest", "on"), [(0.45, {0.1, 0.45}), (0.9, {0.1, 0.3})])
+def test_of_a_rank_those_go_on_that_stand_for_it_but_for_what_misses_by_much(
+    largest: float, on: set[float], tmp_path: Path
+) -> None:
+    """None beats another; 0.9 of the dimensions still takes 12 % of the quality after two epochs, and 5 may go."""
+    taken = lookout(tmp_path / "looks", requirements={"quality": {"drop": "5%"}})
+    rungs = Rungs(
+        Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0, recovers=RECOVERS
+    )
+    cuts = (0.1, 0.2, 0.3, largest)
+    recipes = [
+        {"prune": {"method": {"dims": {"sparsity": cut}}}, "encode": {"quantize": {"bits": 8}, "epochs": 8}}
+        for cut in cuts
+    ]
+    starts = taken.take(recipes, until=NEVER)
+    chosen = rungs._going_on(range(4), starts, taken.take(recipes, epochs=2, until=NEVER))
+    assert {cuts[at] for at in chosen} == on
 
 
 def test_who_has_no_hope_is_stopped(tmp_path: Path) -> None:
@@ -261,7 +281,7 @@ def test_without_training_parameters_nothing_is_trained(tmp_path: Path) -> None:
 def test_where_nothing_new_can_be_asked_for_it_ends(tmp_path: Path) -> None:
     space = {**CUTS, "encode": {**CUTS["encode"], "epochs": {"any_of": [0, 2]}}}
     evaluator = MadeUp()
-    rungs = trained(lookout(tmp_path / "looks", evaluator=evaluator), space=space, cuts=SCANNED[:2], most=1000)
+    rungs = trained(lookout(tmp_path / "looks", evaluator=evaluator), space=space, cuts=SCANNED[2:4], most=1000)
     assert rungs.done
     assert rungs.trials == 2
 

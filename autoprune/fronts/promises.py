@@ -134,6 +134,11 @@ class Promises:
         ratios = {name: found[OBJECTIVES[name][0]].ratio for name in self.objectives}
         return [ratio if name == "quality" else -math.log2(ratio) for name, ratio in ratios.items()]
 
+    def lost(self, look: Look, *, than: Look) -> float:
+        """The share of the dense model's value that a look has less than another, of the main metric that lost most."""
+        mine, theirs = self.readings(look), self.readings(than)
+        return max(theirs[metric].ratio - mine[metric].ratio for metric in self._metrics if metric in mine)
+
     def violations(self, look: Look) -> dict[str, float]:
         """Of every requirement, in one order; above 0 is missed. What a look cannot tell is told as 0."""
         return self._violations(self.readings(look))

@@ -77,6 +77,13 @@ class Choices:
         later = set(names[names.index(trained[-1]) + 1 :]) if trained else set(names)
         return [domain for domain in self.cuts if _in_recipe(domain.path)[0] in later]
 
+    def trained(self, values: Values) -> Recipe:
+        """The recipe that some values decide, trained for as long as the space allows."""
+        longest = {
+            domain.path: max(domain.ends()) for domain in self.training if _in_recipe(domain.path)[-1] == "epochs"
+        }
+        return self.recipe({**values, **longest})
+
     @property
     def recodes(self) -> bool:
         """Whether something is open in a stage that follows one which may train."""

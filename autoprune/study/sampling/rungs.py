@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from autoprune.deadline import Deadline
 from autoprune.fronts.pareto import nondominated
@@ -19,6 +19,7 @@ from autoprune.fronts.promises import Promises
 from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Domain, Recipe
 from autoprune.record.looks import Look
+from autoprune.study.sampling.beginnings import NEARLY, Beginning, Beginnings
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.dispatcher import Batch
 from autoprune.study.sampling.growth import Growth
@@ -50,17 +51,13 @@ EFFORT = 2
 IDLE = 20
 """Cohorts in a row in which nothing is new: then there is nothing left to ask for."""
 
-CUTS = 16
-"""Looks of the scan's front that training starts from, of those that miss requirements by `NEARLY` at most …"""
-
-NEARLY = 0.15
-"""… and as many of all that may recover, where more than that may."""
-
-UNHARMED = 0.01
-"""A preset that lost no more than this is not among the first that are trained: there is little to bring back."""
+NEAR = 0.25
+"""After the first rung, what still misses a requirement by more than this part of what may recover goes on last."""
 
 RELATIVES = 16
 """Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
+
+T = TypeVar("T")
 
 Race = Generator[Batch, list[Look | None], list[Look | None]]
 """What a race waits for, what it is given then, and where its recipes end."""
@@ -79,8 +76,7 @@ class Rungs:
         random: whether values are drawn, and nothing is learned.
         seed: of everything that is drawn.
         most: recipes that are asked for; None: until training finds no more, at most `MOST_TRIALS`.
-        starts: keys of presets: what a good engineer would cut is trained first, if a look shows that something is
-            gone. It may stand behind the front, for training mends most where most is gone.
+        starts: keys of presets, which are trained first where something of them is gone.
         scanned: whether it begins from what a scan found; without a scan it asks for everything that is open.
         recovers: what misses a requirement by no larger share may be trained.
     """
@@ -111,7 +107,8 @@ class Rungs:
         Args:
             tell: called with the number of recipes so far, whenever more were asked for.
         """
-        cuts = self._cuts()
+        found = self._begin(until)
+        cuts = found.cuts
         domains = self._domains(cuts)
         if not domains:
             self.done = True
@@ -121,9 +118,11 @@ class Rungs:
         size, at_once = (cohort // PARTS, UNDER_WAY) if many else (cohort, 1)
         kind = RANDOM if self._random or many else TPE
         sampler = Sampler(domains, objectives=len(promises.objectives), kind=kind, seed=self._seed)
-        for at, cut in enumerate(cuts):
-            if cut.key in self._starts and not self._random and self._lost(cut) > UNHARMED:
-                sampler.propose({CUT.path: at, **{domain.path: _middle(domain) for domain in self._choices.training}})
+        if not self._random:
+            for at in dict.fromkeys([*found.presets, *_spread(range(len(cuts)), COHORT)]):
+                sampler.propose(
+                    {CUT.path: at, **{domain.path: self._first(domain) for domain in self._choices.training}}
+                )
         asked_before: set[str] = set()
         under_way: deque[tuple[Race, Batch]] = deque()
         while True:
@@ -135,7 +134,7 @@ class Rungs:
                 asked_before |= new
                 self.trials, idle = self.trials + len(new), 0 if new else idle + 1
                 tell(self.trials)
-                race = self._race(recipes, cuts, until)
+                race = self._race(recipes, found.scanned, until)
                 under_way.append((race, next(race)))
             if not under_way:
                 break
@@ -151,38 +150,29 @@ class Rungs:
         """Whether there is time, and training may find more."""
         return until.left > 0 and (self._whole or not self._growth.stands_still(EFFORT))
 
-    def _cuts(self) -> list[Look]:
-        """What the scan found, largest first: not all that is feasible alone, for training may mend what is not.
+    def _begin(self, until: Deadline) -> Beginnings:
+        if not self._scanned or not self._choices.training:
+            return Beginnings()
+        beginning = Beginning(
+            self._choices,
+            self._lookout,
+            presets=self._starts,
+            recovers=self._recovers,
+            seed=None if self._random else self._seed,
+        )
+        return beginning.find(until=until)
 
-        Presets are looked at as well, and may lie outside the space.
-        """
-        if not self._scanned:
-            return []
-        promises = self._lookout.promises
-        found = [
-            look
-            for slack in sorted({min(NEARLY, self._recovers), self._recovers})
-            for look in promises.thinned(promises.front(wanted=self._is_cut, slack=slack), CUTS)
-        ]
-        hopeful = [look for look in promises.looks if look.key in self._starts and self._is_cut(look)]
-        starts = [look for look in hopeful if not promises.far_missed(look, by=self._recovers)]
-        cuts = {look.key: look for look in [*found, *starts]}
-        return sorted(cuts.values(), key=lambda look: -look.size_bytes)
-
-    def _lost(self, look: Look) -> float:
-        """The share of its quality that is gone."""
-        return 1.0 - self._lookout.promises.readings(look)["quality"].ratio
-
-    def _is_cut(self, look: Look) -> bool:
-        """Whether it was not trained, and lies within the space."""
-        return not look.epochs and self._choices.values(look.recipe) is not None
+    def _first(self, domain: Domain) -> Any:
+        """What of training is tried first: much of it where much may be brought back."""
+        values = domain.listed() or domain.ends()
+        return max(values) if self._recovers > NEARLY and domain.path.endswith("epochs") else values[len(values) // 2]
 
     def _domains(self, cuts: Sequence[Look]) -> list[Domain]:
         """What is asked for: where on the scan's front, and how it is trained; without a scan, everything."""
+        if self._scanned and not self._choices.training:
+            return []
         if not cuts:
             return list(self._choices.space.domains.values())
-        if not self._choices.training:
-            return []
         return [dataclasses.replace(CUT, high=len(cuts) - 1), *self._choices.training]
 
     def _decided(self, values: Values, cuts: Sequence[Look]) -> Values:
@@ -192,10 +182,11 @@ class Rungs:
         assert cut is not None, "what was looked at lies within the space"
         return {**cut, **{path: value for path, value in values.items() if path != CUT.path}}
 
-    def _race(self, recipes: Sequence[Recipe], cuts: Sequence[Look], until: Deadline) -> Race:
+    def _race(self, recipes: Sequence[Recipe], coded: Sequence[Look], until: Deadline) -> Race:
         """The look that each recipe reached: at its end, or at the rung where it was stopped.
 
-        Looks are asked for one batch after the other: who runs the race waits for them, and may run others meanwhile.
+        The codes of `coded` are tried on what came to its end. Looks are asked for one batch after the other: who runs
+        the race waits for them, and may run others meanwhile.
         """
         epochs = [self._epochs(recipe) for recipe in recipes]
         starts = yield self._lookout.ask(recipes, until=until)
@@ -210,7 +201,7 @@ class Rungs:
             if share < 1:
                 racing = self._going_on(racing, starts, looks)
         raced = [looks[places[digest(recipe)]] for recipe in recipes]
-        if related := self._relatives([look for look in raced if look and look.done and look.epochs], cuts):
+        if related := self._relatives([look for look in raced if look and look.done and look.epochs], coded):
             yield self._lookout.ask(
                 [recipe for recipe, _ in related], epochs=[most for _, most in related], until=until
             )
@@ -219,24 +210,30 @@ class Rungs:
     def _going_on(
         self, racing: Sequence[int], starts: Sequence[Look | None], looks: Sequence[Look | None]
     ) -> list[int]:
-        """Those of a cohort that are trained on: the better half by front rank, without those that have no hope."""
+        """Those of a cohort that are trained on: a half by front rank, without those that have no hope, best first.
+
+        Of a rank that is too many those stand for all that are spread over it. The best half by quality would always
+        leave out what is smallest and fastest.
+        """
         promises = self._lookout.promises
         best = promises.front(slack=self._recovers)
         known = {at: look for at in racing if (look := looks[at]) is not None and not look.failed}
         hopeful = [
             at for at, look in known.items() if not promises.beaten(look, best, hope=_hope(promises, starts[at], look))
         ]
-        points = [promises.gains(known[at]) for at in hopeful]
-        left, ranked, most = list(range(len(points))), list[int](), math.ceil(GO_ON * len(racing))
-        while left and len(ranked) < most:
-            best_left = nondominated([points[at] for at in left], maximise=[True] * len(promises.objectives))
-            front = [left[at] for at in best_left]
-            ranked += sorted(front, key=lambda at: -points[at][0])
-            left = sorted({*left} - {*front})
-        return [hopeful[at] for at in ranked[:most]]
+        far = {at for at in hopeful if promises.far_missed(known[at], by=NEAR * self._recovers)}
+        most, chosen = math.ceil(GO_ON * len(racing)), list[int]()
+        for left in ([at for at in hopeful if at not in far], sorted(far)):
+            while left and len(chosen) < most:
+                points = [promises.gains(known[at]) for at in left]
+                rank = [left[at] for at in nondominated(points, maximise=[True] * len(promises.objectives))]
+                kept = {look.key for look in promises.thinned([known[at] for at in rank], most - len(chosen))}
+                chosen += [at for at in rank if known[at].key in kept]
+                left = [at for at in left if at not in rank]
+        return sorted(chosen, key=lambda at: -promises.gains(known[at])[0])
 
-    def _relatives(self, trained: Sequence[Look], cuts: Sequence[Look]) -> list[tuple[Recipe, int]]:
-        """What shares a training that was finished and differs in what follows it, as the cuts have it; and its epochs.
+    def _relatives(self, trained: Sequence[Look], coded: Sequence[Look]) -> list[tuple[Recipe, int]]:
+        """What shares a training that was finished and differs in what follows it, as `coded` have it; and its epochs.
 
         The sampler is not told: of many that differ in little it would learn to ask for the same again.
         """
@@ -245,8 +242,8 @@ class Rungs:
             values = self._choices.values(look.recipe)
             paths = {domain.path for domain in self._choices.after_training(look.recipe)}
             found = {}
-            for cut in cuts:
-                theirs = self._choices.values(cut.recipe) or {}
+            for other in coded:
+                theirs = self._choices.values(other.recipe) or {}
                 recipe = self._choices.recipe(
                     {**(values or {}), **{path: value for path, value in theirs.items() if path in paths}}
                 )
@@ -255,13 +252,7 @@ class Rungs:
         return related
 
 
-def _middle(domain: Domain) -> Any:
-    """Neither the least nor the most of it, where it has more values than these."""
-    values = domain.listed() or domain.ends()
-    return values[len(values) // 2]
-
-
-def _spread(recipes: Sequence[Recipe], count: int) -> list[Recipe]:
+def _spread(recipes: Sequence[T], count: int) -> list[T]:
     """At most so many of them, evenly over their order, the first and the last included."""
     if len(recipes) <= count:
         return list(recipes)
