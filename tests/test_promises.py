@@ -182,6 +182,24 @@ def test_floors_of_slices_are_judged_by_values(name: str, confidence: dict[str, 
         assert violation == pytest.approx((0.8 - tail) / 0.8)
 
 
+def test_lost_is_what_the_worst_main_metric_has_less() -> None:
+    def look(number: int, first: float, second: float) -> Look:
+        made = made_look(number, first, 0.5)
+        return dataclasses.replace(made, quality={**made.quality, "second": {"all": 0.8 * second}})
+
+    dense, gentle, harsh = look(0, 1.0, 1.0), look(1, 0.99, 0.98), look(2, 0.98, 0.9)
+    found = Promises(
+        dense,
+        baseline=dense.measurement(),
+        metrics=["ndcg@20", "second"],
+        requirements=parse_requirements({"quality": {"drop": "10%"}}),
+        objectives=("quality", "size"),
+    )
+    assert found.lost(harsh, than=dense) == pytest.approx(0.1)
+    assert found.lost(harsh, than=gentle) == pytest.approx(0.08)
+    assert found.lost(gentle, than=harsh) == pytest.approx(-0.01)
+
+
 def test_few_stand_for_many_beside_those_that_are_given() -> None:
     looks = [made_look(number, 1 - 0.1 * (number / 20) ** 2, 1 / (1 + number)) for number in range(1, 21)]
     found = told(*looks)
