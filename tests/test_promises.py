@@ -185,7 +185,8 @@ def test_floors_of_slices_are_judged_by_values(name: str, confidence: dict[str, 
 def test_lost_is_what_the_worst_main_metric_has_less() -> None:
     def look(number: int, first: float, second: float) -> Look:
         made = made_look(number, first, 0.5)
-        return dataclasses.replace(made, quality={**made.quality, "second": {"all": 0.8 * second}})
+        counts = {**made.counts, "second": {"all": UNITS}} if not number else {}
+        return dataclasses.replace(made, quality={**made.quality, "second": {"all": 0.8 * second}}, counts=counts)
 
     dense, gentle, harsh = look(0, 1.0, 1.0), look(1, 0.99, 0.98), look(2, 0.98, 0.9)
     found = Promises(

@@ -137,7 +137,8 @@ class Promises:
     def lost(self, look: Look, *, than: Look) -> float:
         """The share of the dense model's value that a look has less than another, of the main metric that lost most."""
         mine, theirs = self.readings(look), self.readings(than)
-        return max(theirs[metric].ratio - mine[metric].ratio for metric in self._metrics if metric in mine)
+        less = [theirs[metric].ratio - mine[metric].ratio for metric in self._metrics if metric in mine]
+        return max(share for share in less if math.isfinite(share))
 
     def violations(self, look: Look) -> dict[str, float]:
         """Of every requirement, in one order; above 0 is missed. What a look cannot tell is told as 0."""
