@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autoprune.fronts.front import Front
+from autoprune.measure.measurement import VERIFY
 from autoprune.record.record import Record
 from autoprune.study.job import run_study, study_config, time_of
 from autoprune.study.progress.progress import Watching
@@ -65,6 +66,8 @@ def _held(front: Front) -> str:
     held = (point for point in front if point.verified)
     smallest = min(held, key=lambda point: point.known["size_bytes"].ratio, default=None)
     if smallest is None or not smallest.number:
-        return "On test data nothing but the dense model holds so far"
+        others = [point.candidate for point in front.record.points if point.number]
+        verified = any(one.purpose == VERIFY for candidate in others for one in candidate.measurements)
+        return "Nothing that was verified holds on test data" if verified else "There was nothing to verify yet"
     found = smallest.known
     return f"On test data {1 / found['size_bytes'].ratio:.1f}x smaller at {found['quality'].ratio:.3f}x holds so far"

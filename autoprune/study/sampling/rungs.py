@@ -119,7 +119,8 @@ class Rungs:
         kind = RANDOM if self._random or many else TPE
         sampler = Sampler(domains, objectives=len(promises.objectives), kind=kind, seed=self._seed)
         if not self._random:
-            for at in dict.fromkeys([*found.presets, *_spread(range(len(cuts)), COHORT)]):
+            apart = [cuts.index(look) for look in promises.thinned(cuts, COHORT)]
+            for at in dict.fromkeys([*found.presets, *apart]):
                 sampler.propose(
                     {CUT.path: at, **{domain.path: self._first(domain) for domain in self._choices.training}}
                 )
