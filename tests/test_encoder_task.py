@@ -17,6 +17,7 @@ import autoprune
 from autoprune.artifacts.served import serve
 from autoprune.config.sections import structured
 from autoprune.encoder import text_task
+from autoprune.encoder.benchmarks.fidelity import Elsewhere
 from autoprune.encoder.benchmarks.judgements import Collection
 from autoprune.encoder.benchmarks.retrieval import Retrieval
 from autoprune.encoder.bert import read_encoder
@@ -412,6 +413,28 @@ def test_general_english_counts_as_much_as_own_texts_and_is_neither_learnt_nor_j
     assert "120 texts (made), and" in task.describe()
     assert "task.texts=general,FILE" not in task.describe()
     assert task.fingerprint() != encoder_task.fingerprint()
+
+
+def test_texts_from_elsewhere_are_judged_and_nothing_is_learnt_of_them(tiny: Path) -> None:
+    general = [" ".join([*reversed(text.split()), text[:at]]) for at in range(1, 8) for text in TEXTS]
+    corpus = replace(Corpus.of(TEXTS[:60], "made"), general=general)
+    task = EncoderTask(
+        EncoderConfig(model=str(tiny)), read_encoder(str(tiny)), corpus, [], elsewhere=Corpus.of(general, "general")
+    )
+    [bench] = [one for one in task.benchmarks if isinstance(one, Elsewhere)]
+    judged = {*bench.texts["validation"], *bench.texts["test"]}
+    assert len(judged) > 50
+    assert not judged & {*task._train, *task._calibration}, "the half of what importance is measured on is left out"
+    assert task.main_metrics == ("similarity",), "floors on quality are none on it"
+    dense = served_of(task, task.model({}, seed=0))
+    harmed = task.model({}, seed=0)
+    with torch.no_grad():
+        harmed.tables["word"].weight += 0.1 * torch.randn_like(harmed.tables["word"].weight)
+    for split in ("validation", "test"):
+        assert task.metrics["elsewhere"](task.score(dense, split)) == pytest.approx(1.0)
+        assert task.metrics["elsewhere"](task.score(served_of(task, harmed), split)) < 0.999
+    assert task.metrics["elsewhere"](task.look(served_of(task, harmed))) < 0.999, "looks ask it as well"
+    assert "elsewhere, the dense model's cosines of up to" in task.describe()
 
 
 def test_counts_are_kept_and_damaged_ones_made_anew(

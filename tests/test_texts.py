@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.encoder.texts.corpus import JUDGED, Corpus, sentences, split_texts
+from autoprune.encoder.texts.corpus import JUDGED, Corpus, apart, sentences, split_texts
 from autoprune.encoder.texts.files import packaged_texts, read_texts
 from autoprune.encoder.texts.general import GCIDE as GCIDE_AT
 from autoprune.encoder.texts.general import WORDNET as WORDNET_AT
@@ -181,6 +181,23 @@ def test_a_dictionary_that_is_missing_or_cut_off_is_named(tmp_path: Path) -> Non
     gcide.write_bytes(gcide.read_bytes()[:-20])
     with pytest.raises(AutopruneError, match=r"gcide\.dict\.dz is no dictionary"):
         general_english(wordnet, gcide)
+
+
+def test_texts_from_elsewhere_are_none_of_those_that_were_seen() -> None:
+    found = apart(Corpus.of(TEXTS, "other.txt"), seen=TEXTS[:10])
+    assert not set(TEXTS[:10]) & {*found["validation"], *found["test"]}
+    assert len(found["validation"]) == len(found["test"]) == 25
+    assert not set(found["validation"]) & set(found["test"])
+    few = r"task\.data\.elsewhere: at least 50 different texts are needed.* but other\.txt holds 49\."
+    with pytest.raises(AutopruneError, match=few):
+        apart(Corpus.of(TEXTS, "other.txt"), seen=TEXTS[:11])
+
+
+def test_errors_name_the_entry_that_names_the_texts(tmp_path: Path) -> None:
+    (tmp_path / "few.txt").write_text("one\ntwo")
+    for path in ("few.txt", "none.txt", "what.pdf"):
+        with pytest.raises(AutopruneError, match=r"^task\.data\.elsewhere: "):
+            read_texts([str(tmp_path / path)], where="task.data.elsewhere")
 
 
 def test_general_english_stands_beside_a_corpus_and_a_name_is_no_folder(

@@ -28,6 +28,7 @@ class EncoderData:
         documents: among how many documents retrieval searches on validation, a number or `all`; where there are more,
             the hardest; see `autoprune.encoder.benchmarks.retrieval`. On test it always searches among all.
         classification: texts with labels; see `autoprune.encoder.benchmarks.classification`.
+        elsewhere: texts without labels that nothing is distilled on, a path or `general`; judged by fidelity.
         scale: the least and the largest score of the pairs; None: as the scores suggest.
         path: of the one that a task is named after.
     """
@@ -36,6 +37,7 @@ class EncoderData:
     retrieval: str | None = None
     documents: int | str = VALIDATION_DOCUMENTS
     classification: str | None = None
+    elsewhere: str | None = None
     scale: tuple[float, float] | None = None
     path: str | None = None
 

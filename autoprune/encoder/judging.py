@@ -13,7 +13,7 @@ import pandas as pd
 
 from autoprune.encoder.benchmarks.benchmark import Benchmark, Vectors
 from autoprune.encoder.benchmarks.coverage import Coverage
-from autoprune.encoder.benchmarks.fidelity import Similarities
+from autoprune.encoder.benchmarks.fidelity import Elsewhere, Similarities
 from autoprune.encoder.benchmarks.part import Budget
 from autoprune.encoder.countdown import Countdown
 from autoprune.encoder.served import QUERY, TextModel
@@ -99,9 +99,10 @@ class EncoderJudging(Judging[E]):
         return self._joined([*found, self._coverage.rows(served, split, perturb)], split)
 
     def look(self, served: E, *, closer: bool = False) -> pd.DataFrame:
-        """Rows of each benchmark that has a main metric: of `LOOK_TOKENS` tokens of validation, or `TIMES` as many.
+        """Rows of `LOOK_TOKENS` tokens of validation, or `TIMES` as many.
 
-        After those of one that people labelled come rows of how near the cosines of its texts are to the dense model's.
+        They are of each benchmark that has a main metric, and of texts from elsewhere. After those of one that people
+        labelled come rows of how near the cosines of its texts are to the dense model's.
         """
         asked = dict[Any, None]()
 
@@ -124,7 +125,11 @@ class EncoderJudging(Judging[E]):
     def _looked_at(self, *, closer: bool) -> list[Benchmark]:
         """The parts of benchmarks that looks ask, or closer looks."""
         if closer not in self._parts:
-            asked = [one for one in self.benchmarks if not one.metrics.keys().isdisjoint(self.main_metrics)]
+            asked = [
+                one
+                for one in self.benchmarks
+                if isinstance(one, Elsewhere) or not one.metrics.keys().isdisjoint(self.main_metrics)
+            ]
             most = (TIMES if closer else 1) * LOOK_TOKENS // len(asked)
             self._parts[closer] = [one.part(Budget(tokens=most, tokenizer=self._tokenizer)) for one in asked]
         return self._parts[closer]

@@ -11,7 +11,9 @@ from autoprune.encoder.benchmarks.retrieval import read_retrieval
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.config import LEE, EncoderConfig
 from autoprune.encoder.task import EncoderTask
-from autoprune.encoder.texts.files import read_texts
+from autoprune.encoder.texts.corpus import Corpus
+from autoprune.encoder.texts.files import GENERAL, read_texts
+from autoprune.encoder.texts.general import general_english
 from autoprune.errors import AutopruneError, doing
 from autoprune.extras import need
 from autoprune.tasks.task import TaskMaker
@@ -33,9 +35,17 @@ def make_encoder(config: EncoderConfig) -> EncoderTask:
     benchmarks = _read_benchmarks(config)
     with doing("task.texts"):
         corpus = read_texts(config.texts)
+    with doing(where := "task.data.elsewhere"):
+        other = config.data.elsewhere
+        elsewhere = _general(corpus) if other == GENERAL else read_texts([other], where=where) if other else None
     with doing("task.model"):
         encoder = read_encoder(config.model)
-    return EncoderTask(config, encoder, corpus, benchmarks)
+    return EncoderTask(config, encoder, corpus, benchmarks, elsewhere=elsewhere)
+
+
+def _general(corpus: Corpus) -> Corpus:
+    """General English as texts of its own."""
+    return Corpus.of(corpus.general or general_english(), "general English")
 
 
 def make_stsb(config: EncoderConfig) -> EncoderTask:
@@ -74,7 +84,7 @@ def _read_benchmarks(config: EncoderConfig) -> list[Benchmark]:
     return found
 
 
-LOCATED = ("data.path", "model", "texts", "data.pairs", "data.retrieval", "data.classification")
+LOCATED = ("data.path", "model", "texts", "data.pairs", "data.retrieval", "data.classification", "data.elsewhere")
 
 ENCODER = TaskMaker(config=EncoderConfig, make=make_encoder, idle=EncoderConfig.idle, located=LOCATED)
 STSB = TaskMaker(config=EncoderConfig, make=make_stsb, idle=EncoderConfig.idle, located=LOCATED)

@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from autoprune.encoder.benchmarks.benchmark import Benchmark
-from autoprune.encoder.benchmarks.fidelity import Fidelity, Neighbours, Similarities
+from autoprune.encoder.benchmarks.fidelity import Elsewhere, Fidelity, Neighbours, Similarities
 from autoprune.encoder.benchmarks.retrieval import Retrieval
 from autoprune.encoder.config import EncoderConfig
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.reach import choosing
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.text_task import TextTask, some
-from autoprune.encoder.texts.corpus import Corpus, split_texts
+from autoprune.encoder.texts.corpus import Corpus, apart, split_texts
 from autoprune.encoder.workloads import DOCUMENTS, QUERIES, TEXTS, asking, make_requests, read_workloads
 
 FIDELITY: tuple[type[Fidelity], ...] = (Similarities, Neighbours)
@@ -45,22 +45,38 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
         corpus: the user's own texts; split here into those that are distilled on and those that judge.
         benchmarks: what embeddings are judged by beside fidelity; the first one's metric is `quality` unless the config
             names another.
+        elsewhere: texts that nothing is distilled on; judged by fidelity, too.
     """
 
     stores_vectors = True
     recovers = 0.3  # 0.74x of Cranfield untrained, 0.998x after two epochs: studies/minilm#what-training-brings-back
 
-    def __init__(self, config: EncoderConfig, dense: Encoder, corpus: Corpus, benchmarks: Sequence[Benchmark]) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        dense: Encoder,
+        corpus: Corpus,
+        benchmarks: Sequence[Benchmark],
+        *,
+        elsewhere: Corpus | None = None,
+    ) -> None:
         config.check()  # before its seed is used
         self._corpus, self._texts = corpus, split_texts(corpus.texts, seed=config.seed)
         prompts, texts = dense.architecture.prompts, self._texts
         train = prompts.spread(texts["train"])  # what distillation reads: texts as the model will be asked for them
-        fidelity = [kind(texts, lambda split: self.teacher.vectors(prompts.before(texts[split]))) for kind in FIDELITY]
+        measured = _measured_on(train, corpus.general)
+
+        def judged(kind: type[Fidelity], texts: Mapping[str, list[str]]) -> Fidelity:
+            return kind(texts, lambda split: self.teacher.vectors(prompts.before(texts[split])))
+
+        fidelity = [judged(kind, texts) for kind in FIDELITY]
+        if elsewhere is not None:
+            fidelity.append(judged(Elsewhere, apart(elsewhere, seen=[*corpus.texts, *measured])))
         super().__init__(
             config,
             dense,
             train=train,
-            calibration=dense.tokenizer.shortened(_measured_on(train, corpus.general), CALIBRATION_TOKENS),
+            calibration=dense.tokenizer.shortened(measured, CALIBRATION_TOKENS),
             benchmarks=[one.under(dense.architecture.similarity) for one in (*benchmarks, *fidelity)],
             covered=texts,
             common=texts["train"],

@@ -123,6 +123,18 @@ class Similarities(Fidelity):
         return f"the dense model's {what} of up to {MOST_PAIRS:,} pairs each of {self._counted()} texts"
 
 
+class Elsewhere(Similarities):
+    """The same over texts that nothing is distilled on: what becomes of what a model is not taught again."""
+
+    def __init__(self, texts: Mapping[str, Sequence[str]], dense: Dense, *, seed: int = 0) -> None:
+        super().__init__(texts, dense, seed=seed)
+        self.name = "elsewhere"
+        self.metrics = {self.name: Spearman(self.name)}
+
+    def describe(self) -> str:
+        return f"elsewhere, {super().describe()}"
+
+
 def neighbours(
     asked: Vectors, found: Vectors, count: int, *, similarity: str = SIMILARITIES[0]
 ) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -43,8 +43,12 @@ class Corpus:
     general: Sequence[str] = ()
 
     @staticmethod
-    def of(texts: Iterable[str], where: str) -> Corpus:
+    def of(texts: Iterable[str], where: str, *, entry: str = WHERE) -> Corpus:
         """Drops what is empty or was there before.
+
+        Args:
+            where: they come from, for people.
+            entry: of the config that names them, for errors.
 
         Raises:
             AutopruneError: fewer than `FEWEST` are left.
@@ -55,7 +59,7 @@ class Corpus:
         if len(different) < FEWEST:
             found = {0: "is empty", 1: "holds one text"}.get(len(different), f"holds {len(different)} different texts")
             raise AutopruneError(
-                f"{WHERE}: at least {FEWEST} different texts are needed to distil on and to judge by, "
+                f"{entry}: at least {FEWEST} different texts are needed to distil on and to judge by, "
                 f"but {where} {found}."
             )
         return Corpus(
@@ -76,6 +80,25 @@ class Corpus:
         """SHA-256 of the texts."""
         general = [str(len(self.general)), *self.general] if self.general else []
         return sha256_of([*general, *self.texts])
+
+
+def apart(found: Corpus, *, seen: Iterable[str]) -> dict[str, list[str]]:
+    """Texts that are not among those that were seen, for validation and test: at most `JUDGED` of each, drawn.
+
+    Raises:
+        AutopruneError: fewer than `FEWEST` are left.
+    """
+    known = set(seen)
+    left = [text for text in found.texts if text not in known]
+    if len(left) < FEWEST:
+        raise AutopruneError(
+            f"task.data.elsewhere: at least {FEWEST} different texts are needed that are not among task.texts, "
+            f"but {found.where} holds {len(left)}."
+        )
+    order = np.random.default_rng(0).permutation(len(left))
+    judged = min(JUDGED, len(left) // 2)
+    splits = {"validation": order[:judged], "test": order[judged : 2 * judged]}
+    return {name: [left[at] for at in np.sort(chosen)] for name, chosen in splits.items()}
 
 
 def sentences(text: str) -> list[str]:

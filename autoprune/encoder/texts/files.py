@@ -22,6 +22,9 @@ SHORTEST_SENTENCE = 4
 
 COLUMN = r"text|sentence"
 
+Reader = Callable[[Path, str], list[str]]
+"""Reads the texts of a file that an entry of the config names."""
+
 
 def packaged_texts() -> Corpus:
     """The sentences of 300 news documents (Lee, Pincombe & Welsh 2005, background) inside the package gensim.
@@ -45,7 +48,9 @@ def packaged_texts() -> Corpus:
     )
 
 
-def read_texts(paths: Sequence[str] | None, *, instead: Callable[[], Corpus] = packaged_texts) -> Corpus:
+def read_texts(
+    paths: Sequence[str] | None, *, instead: Callable[[], Corpus] = packaged_texts, where: str = WHERE
+) -> Corpus:
     """Reads files and folders of files.
 
     Args:
@@ -53,54 +58,55 @@ def read_texts(paths: Sequence[str] | None, *, instead: Callable[[], Corpus] = p
             `.trec` (documents in TREC's form; named themselves, since a folder of these holds queries as well);
             `general` among them has general English counted beside the others.
         instead: what stands where no file is named.
+        where: the entry of the config that names them, for errors.
 
     Raises:
         AutopruneError: what is read cannot be: with the file and perhaps the line; too few texts are left.
     """
     if paths is not None and not paths:
-        raise AutopruneError(f"{WHERE}: a file or folder of texts must be named, or null for the packaged news.")
+        raise AutopruneError(f"{where}: a file or folder of texts must be named, or null for the packaged news.")
     own = [Path(path) for path in paths or () if path != GENERAL]
     if len(own) < len(paths or ()) and Path(GENERAL).exists():
         raise AutopruneError(
-            f"{WHERE}: {GENERAL!r} names general English, and something of that name lies here, too; for that write "
+            f"{where}: {GENERAL!r} names general English, and something of that name lies here, too; for that write "
             f"./{GENERAL}, or give it another name."
         )
     texts: list[str] = []
     for path in own:
-        for file in _files(path) if path.is_dir() else [path]:
-            texts += _reader(file)(file)
-    corpus = Corpus.of(texts, ", ".join(path.name for path in own)) if own else instead()
+        for file in _files(path, where) if path.is_dir() else [path]:
+            texts += _reader(file, where)(file, where)
+    corpus = Corpus.of(texts, ", ".join(path.name for path in own), entry=where) if own else instead()
     return replace(corpus, general=general_english()) if len(own) < len(paths or ()) else corpus
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, where: str) -> list[Path]:
     found = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in IN_FOLDERS]
     if not found:
-        raise AutopruneError(f"{WHERE}: a folder must hold {', '.join(IN_FOLDERS)}, but {str(folder)!r} holds none.")
+        raise AutopruneError(f"{where}: a folder must hold {', '.join(IN_FOLDERS)}, but {str(folder)!r} holds none.")
     return found
 
 
-def _reader(file: Path) -> Callable[[Path], list[str]]:
+def _reader(file: Path, where: str) -> Reader:
     reader = READERS.get(file.suffix.lower())
     if reader is None:
         raise AutopruneError(
-            f"{WHERE}: the name of a file of texts ends in {', '.join(READERS)}, but got {str(file)!r}. "
+            f"{where}: the name of a file of texts ends in {', '.join(READERS)}, but got {str(file)!r}. "
             f"{nearest(file.suffix or file, (*READERS, GENERAL))}"
         )
     return reader
 
 
-def _lines(file: Path) -> list[str]:
-    return re.split(r"\r?\n", read_text(file, WHERE).removesuffix("\n"))
+def _lines(file: Path, where: str) -> list[str]:
+    return re.split(r"\r?\n", read_text(file, where).removesuffix("\n"))
 
 
-def _table(file: Path) -> list[str]:
-    return [row.fields[0] for row in read_table(file, {"text": COLUMN}, where=WHERE)]
+def _table(file: Path, where: str) -> list[str]:
+    return [row.fields[0] for row in read_table(file, {"text": COLUMN}, where=where)]
 
 
-def _objects(file: Path) -> list[str]:
+def _objects(file: Path, where: str) -> list[str]:
     found = []
-    for number, entry in json_lines(file, WHERE):
+    for number, entry in json_lines(file, where):
         text = entry.get("text") if isinstance(entry, dict) else None
         if not isinstance(text, str):
             keys = ", ".join(map(str, entry)) if isinstance(entry, dict) else type(entry).__name__
@@ -109,11 +115,11 @@ def _objects(file: Path) -> list[str]:
     return found
 
 
-def _documents(file: Path) -> list[str]:
-    return list(read_documents(file, WHERE).values())
+def _documents(file: Path, where: str) -> list[str]:
+    return list(read_documents(file, where).values())
 
 
-READERS: dict[str, Callable[[Path], list[str]]] = {
+READERS: dict[str, Reader] = {
     ".txt": _lines,
     ".csv": _table,
     ".tsv": _table,
@@ -121,6 +127,6 @@ READERS: dict[str, Callable[[Path], list[str]]] = {
     ".xml": _documents,
     ".trec": _documents,
 }
-"""suffix → file → texts."""
+"""By suffix."""
 
 IN_FOLDERS = (".txt", ".csv", ".tsv", ".jsonl")
