@@ -10,7 +10,7 @@ from made_looks import CUTS, TRAINED, MadeUp, lookout, planned
 
 from autoprune.deadline import NEVER, Deadline
 from autoprune.recipes.space import Space
-from autoprune.study.sampling.beginnings import MOST, ROUND, ROUNDS, Beginning, Beginnings
+from autoprune.study.sampling.beginnings import MOST, NEIGHBOURS, Beginning, Beginnings
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.lookout import Lookout
 
@@ -32,12 +32,12 @@ def begun(
     space: dict[str, Any] = STEM,
     presets: Collection[dict[str, Any]] = (),
     until: Deadline = NEVER,
-    seed: int | None = None,
+    most: int = 0,
 ) -> Beginnings:
     taken.take(list(scanned), until=NEVER)
     keys = [planned(recipe).key for recipe in presets]
     choices = Choices(Space(space), base={"dim": 16})
-    return Beginning(choices, taken, presets=keys, recovers=0.15, seed=seed).find(until=until)
+    return Beginning(choices, taken, presets=keys, recovers=0.15, seed=0, most=most).find(until=until)
 
 
 def sparsities(found: Beginnings) -> list[tuple[float, int]]:
@@ -67,12 +67,12 @@ def test_cuts_that_must_be_trained_are_looked_for(tmp_path: Path) -> None:
     scanned = [cut(0.1, 4), cut(0.5, 8)]
     assert sparsities(begun(lookout(tmp_path / "alone"), scanned)) == [(0.1, 4)]
     evaluator = MadeUp()
-    found = begun(lookout(tmp_path / "looks", evaluator=evaluator), scanned, seed=0)
+    found = begun(lookout(tmp_path / "looks", evaluator=evaluator), scanned, most=NEIGHBOURS)
     assert all(0.18 < sparsity < 0.81 and bits == 4 for sparsity, bits in sparsities(found)), "harmed, and not too much"
     assert len(found.cuts) > MOST / 2
-    assert len(evaluator.asked) <= len(scanned) + ROUNDS * ROUND + 1
+    assert len(evaluator.asked) <= len(scanned) + NEIGHBOURS + 1
     again = MadeUp()
-    begun(lookout(tmp_path / "looks", evaluator=again), scanned, seed=0)
+    begun(lookout(tmp_path / "looks", evaluator=again), scanned, most=NEIGHBOURS)
     assert not again.asked, "the same once more"
 
 
@@ -80,7 +80,7 @@ def test_where_codes_are_trained_it_begins_from_what_was_found(tmp_path: Path) -
     evaluator = MadeUp()
     dims = {"method": {"dims": {"sparsity": 0.4}}}
     scanned = [{"prune": dims, "encode": {"quantize": {"bits": bits}, "epochs": 0}} for bits in (8, 4)]
-    found = begun(lookout(tmp_path / "looks", evaluator=evaluator), scanned, space=TRAINED, seed=0)
+    found = begun(lookout(tmp_path / "looks", evaluator=evaluator), scanned, space=TRAINED)
     assert sparsities(found) == [(0.4, 8), (0.4, 4)]
     assert len(evaluator.asked) == len(scanned), "no look was taken for it"
 
@@ -88,17 +88,49 @@ def test_where_codes_are_trained_it_begins_from_what_was_found(tmp_path: Path) -
 def test_presets_behind_the_front_are_beginnings_and_are_named(tmp_path: Path) -> None:
     behind, beyond, outside = cut(0.6, 8), cut(0.9, 2), {"quantize": {"bits": 2}}
     found = begun(
-        lookout(tmp_path / "looks"), [cut(0.4, 4), behind, beyond, outside], presets=[behind, beyond, outside]
+        lookout(tmp_path / "looks"), [cut(0.3, 8), behind, beyond, outside], presets=[behind, beyond, outside]
     )
     assert [sparsities(found)[at] for at in found.presets] == [(0.6, 8)], "with the codes that take least of what holds"
 
 
 def test_few_stand_for_many_cuts(tmp_path: Path) -> None:
-    scanned = [cut(round(0.2 + 0.01 * at, 2), 8) for at in range(3 * MOST)]
+    scanned = [cut(round(0.25 + 0.01 * at, 2), 8) for at in range(3 * MOST)]
     found = begun(lookout(tmp_path / "looks"), scanned)
-    assert len(found.cuts) <= MOST
+    assert len(found.cuts) == MOST
+    assert [found.cuts[0].recipe, found.cuts[-1].recipe] == [scanned[0], scanned[-1]]
     sizes = [look.size_bytes for look in found.cuts]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_least_of_a_cut_is_no_yardstick_where_it_cuts(tmp_path: Path) -> None:
+    """Every recipe of the space cuts half or more, which takes 0.075 and more."""
+    space = {
+        "prune": {"method": {"dims": {"sparsity": {"any_of": [0.6, 0.5]}}}, "epochs": {"any_of": [0, 4]}},
+        "encode": {"quantize": {"bits": {"any_of": [8, 4]}}},
+    }
+    found = begun(lookout(tmp_path / "looks"), [cut(0.5, 8), cut(0.6, 8)], space=space)
+    assert sparsities(found) == [(0.5, 8), (0.6, 8)]
+
+
+def test_where_all_codes_lose_much_those_that_lose_least_are_gentle(tmp_path: Path) -> None:
+    """Half of 4 % may go with codes; 4 bits take 3, and no recipe is as small as it must be."""
+    taken = lookout(tmp_path / "looks", requirements={"quality": {"drop": "4%"}, "size_bytes": {"max": "0.01x"}})
+    space = {**STEM, "encode": {"quantize": {"bits": {"any_of": [4, 2]}}}}
+    found = begun(taken, [cut(0.3, 4), cut(0.4, 2)], space=space)
+    assert dict(found.codes) == {"space.encode.quantize.bits": 4}
+
+
+def test_parents_of_different_alternatives_have_neighbours(tmp_path: Path) -> None:
+    space = {**STEM, "prune": {**STEM["prune"], "rows": {"sparsity": {"item": {"float": [0.0, 0.5]}}}}}
+    none = {
+        "prune": {"method": {"none": {}}, "rows": {"sparsity": {"item": 0.5}}, "epochs": 0},
+        "encode": cut(0, 4)["encode"],
+    }
+    dims = {**cut(0.4, 4), "prune": {**cut(0.4, 4)["prune"], "rows": {"sparsity": {"item": 0.1}}}}
+    evaluator = MadeUp()
+    begun(lookout(tmp_path / "looks", evaluator=evaluator), [none, dims], space=space, most=NEIGHBOURS)
+    kinds = {next(iter(one.recipe["prune"]["method"])) for one in evaluator.asked[2:] if "prune" in one.recipe}
+    assert kinds == {"none", "dims"}
 
 
 def test_what_the_time_did_not_do_for_is_no_beginning(tmp_path: Path) -> None:

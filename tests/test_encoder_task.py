@@ -425,7 +425,9 @@ def test_texts_from_elsewhere_are_judged_and_nothing_is_learnt_of_them(tiny: Pat
     judged = {*bench.texts["validation"], *bench.texts["test"]}
     assert len(judged) > 50
     assert not judged & {*task._train, *task._calibration}, "the half of what importance is measured on is left out"
+    assert not judged & set(task._general), "nor do their words count"
     assert task.main_metrics == ("similarity",), "floors on quality are none on it"
+    assert task.looked_at == ("similarity", "elsewhere")
     dense = served_of(task, task.model({}, seed=0))
     harmed = task.model({}, seed=0)
     with torch.no_grad():

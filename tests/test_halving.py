@@ -30,7 +30,7 @@ from autoprune.recipes.space import Space
 from autoprune.record.looks import Look
 from autoprune.study.evaluation.looker import Asked
 from autoprune.study.sampling.beginnings import MOST as MOST_CUTS
-from autoprune.study.sampling.beginnings import NEARLY
+from autoprune.study.sampling.beginnings import NEARLY, NEIGHBOURS
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.rungs import COHORT, FIRST, GO_ON, RELATIVES, Race, Rungs, _spread
@@ -62,8 +62,9 @@ def trained(
     scanned: bool = True,
     until: Deadline = NEVER,
     recovers: float = RECOVERS,
+    most_looks: int = 0,
 ) -> Rungs:
-    """Trains from what a scan found."""
+    """Trains from what a scan found, and from neighbours of that if these may be looked at."""
     taken.take(SCANNED if cuts is None else cuts, until=NEVER)
     rungs = Rungs(
         Choices(Space(space), base={"dim": 16}),
@@ -75,6 +76,7 @@ def trained(
         starts=starts,
         scanned=scanned,
         recovers=recovers,
+        most_looks=most_looks,
     )
     rungs.run(until=until)
     return rungs
@@ -333,6 +335,46 @@ def test_a_killed_training_goes_on_to_the_same_looks(tmp_path: Path, scanned: bo
         again = MadeUp()
         trained(lookout(file, evaluator=again), most=20, scanned=scanned)
         assert again.asked == []
+
+
+def test_one_killed_amid_the_neighbours_goes_on_to_the_same_looks(tmp_path: Path) -> None:
+    cuts = [
+        {**one, "prune": {**one["prune"], "epochs": 0}, "encode": {"quantize": one["encode"]["quantize"]}}
+        for one in SCANNED
+    ]
+
+    def run(taken: Lookout) -> None:
+        trained(taken, space=STEM, cuts=cuts, most=12, most_looks=NEIGHBOURS)
+
+    whole = lookout(tmp_path / "whole")
+    run(whole)
+    for kill in (len(cuts) + 2, len(cuts) + 30, len(cuts) + NEIGHBOURS + 12):
+        file = tmp_path / f"killed-{kill}"
+        with pytest.raises(Killed):
+            run(lookout(file, evaluator=Fading(kill)))
+        resumed = lookout(file, executor=LastFirst())
+        run(resumed)
+        assert held(resumed) == held(whole)
+
+
+@pytest.mark.parametrize(("recovers", "epochs"), [(RECOVERS, {4}), (0.3, {8})])
+def test_presets_are_trained_first_then_what_differs_most(recovers: float, epochs: set[int], tmp_path: Path) -> None:
+    """Much of what may come back comes with many epochs; else it is begun with some."""
+    behind = {"prune": {"method": {"dims": {"sparsity": 0.44}}}, "encode": {"quantize": {"bits": 8}, "epochs": 0}}
+    evaluator = MadeUp()
+    trained(
+        lookout(tmp_path / "looks", evaluator=evaluator),
+        cuts=[*SCANNED, behind],
+        starts=[planned(behind).key],
+        most=4,
+        recovers=recovers,
+    )
+    begun = [one.recipe for one in evaluator.asked if planned(one.recipe).epochs and not one.epochs]
+    assert begun[0]["prune"]["method"]["dims"]["sparsity"] == 0.44
+    assert {one["encode"]["epochs"] for one in begun} == epochs
+    places = {(one["prune"]["method"]["dims"]["sparsity"], one["encode"]["quantize"]["bits"]) for one in begun}
+    assert len(places) == 4, "all differ"
+    assert (0.45, 2) in places or (0.45, 4) in places, "the smallest that may recover is among them"
 
 
 def test_many_workers_train_other_cohorts_while_the_last_of_one_are_awaited(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.encoder.texts.corpus import JUDGED, Corpus, apart, sentences, split_texts
-from autoprune.encoder.texts.files import packaged_texts, read_texts
+from autoprune.encoder.texts.corpus import JUDGED, Corpus, sentences, split_texts, unseen
+from autoprune.encoder.texts.files import packaged_texts, read_elsewhere, read_texts
 from autoprune.encoder.texts.general import GCIDE as GCIDE_AT
 from autoprune.encoder.texts.general import WORDNET as WORDNET_AT
 from autoprune.encoder.texts.general import general_english
@@ -184,13 +184,13 @@ def test_a_dictionary_that_is_missing_or_cut_off_is_named(tmp_path: Path) -> Non
 
 
 def test_texts_from_elsewhere_are_none_of_those_that_were_seen() -> None:
-    found = apart(Corpus.of(TEXTS, "other.txt"), seen=TEXTS[:10])
+    found = unseen(Corpus.of(TEXTS, "other.txt"), seen=TEXTS[:10])
     assert not set(TEXTS[:10]) & {*found["validation"], *found["test"]}
     assert len(found["validation"]) == len(found["test"]) == 25
     assert not set(found["validation"]) & set(found["test"])
     few = r"task\.data\.elsewhere: at least 50 different texts are needed.* but other\.txt holds 49\."
     with pytest.raises(AutopruneError, match=few):
-        apart(Corpus.of(TEXTS, "other.txt"), seen=TEXTS[:11])
+        unseen(Corpus.of(TEXTS, "other.txt"), seen=TEXTS[:11])
 
 
 def test_errors_name_the_entry_that_names_the_texts(tmp_path: Path) -> None:
@@ -213,6 +213,13 @@ def test_general_english_stands_beside_a_corpus_and_a_name_is_no_folder(
     assert beside.describe() == "60 texts (own.txt), and 7 of general English are counted"
     assert beside.fingerprint() != own.fingerprint() != Corpus.of([*beside.general, *TEXTS], "both").fingerprint()
     assert read_texts(["general"], instead=lambda: own).texts == TEXTS
+    assert read_elsewhere("own.txt", where="task.data.elsewhere").texts == TEXTS
+    few = r"^task\.data\.elsewhere: at least 50 different texts are needed to judge by, but general English holds 7"
+    with pytest.raises(AutopruneError, match=few):
+        read_elsewhere("general", where="task.data.elsewhere")
+    (wordnet / "data.noun").unlink()
+    with pytest.raises(AutopruneError, match=r"^task\.data\.elsewhere: general English is read from"):
+        read_elsewhere("general", where="task.data.elsewhere")
     with pytest.raises(AutopruneError, match=r"Did you mean general\?"):
         read_texts(["generel", "own.txt"])
     (tmp_path / "general").mkdir()

@@ -88,6 +88,11 @@ class EncoderJudging(Judging[E]):
         others = [one.metrics for one in self.benchmarks if one.labelled and self.metric not in one.metrics]
         return (self.metric, *(next(iter(metrics)) for metrics in others))
 
+    @property
+    def looked_at(self) -> tuple[str, ...]:
+        elsewhere = [one.metrics for one in self.benchmarks if isinstance(one, Elsewhere)]
+        return (*self.main_metrics, *(name for metrics in elsewhere for name in metrics))
+
     def score(self, served: E, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """The rows of every benchmark, with the columns of slices; units count on from benchmark to benchmark."""
         perturb = PERTURBATIONS[perturbation] if perturbation else None
@@ -99,9 +104,9 @@ class EncoderJudging(Judging[E]):
         return self._joined([*found, self._coverage.rows(served, split, perturb)], split)
 
     def look(self, served: E, *, closer: bool = False) -> pd.DataFrame:
-        """Rows of `LOOK_TOKENS` tokens of validation, or `TIMES` as many.
+        """Rows of each benchmark that has a main metric: of `LOOK_TOKENS` tokens of validation, or `TIMES` as many.
 
-        They are of each benchmark that has a main metric, and of texts from elsewhere. After those of one that people
+        Texts from elsewhere are beside them, as many as one benchmark has. After those of one that people
         labelled come rows of how near the cosines of its texts are to the dense model's.
         """
         asked = dict[Any, None]()
@@ -125,13 +130,10 @@ class EncoderJudging(Judging[E]):
     def _looked_at(self, *, closer: bool) -> list[Benchmark]:
         """The parts of benchmarks that looks ask, or closer looks."""
         if closer not in self._parts:
-            asked = [
-                one
-                for one in self.benchmarks
-                if isinstance(one, Elsewhere) or not one.metrics.keys().isdisjoint(self.main_metrics)
-            ]
-            most = (TIMES if closer else 1) * LOOK_TOKENS // len(asked)
-            self._parts[closer] = [one.part(Budget(tokens=most, tokenizer=self._tokenizer)) for one in asked]
+            main = [one for one in self.benchmarks if not one.metrics.keys().isdisjoint(self.main_metrics)]
+            beside = [one for one in self.benchmarks if one not in main and isinstance(one, Elsewhere)]
+            most = (TIMES if closer else 1) * LOOK_TOKENS // len(main)
+            self._parts[closer] = [one.part(Budget(tokens=most, tokenizer=self._tokenizer)) for one in [*main, *beside]]
         return self._parts[closer]
 
     def near(self, rows: pd.DataFrame) -> dict[str, float]:

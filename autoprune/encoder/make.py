@@ -11,9 +11,7 @@ from autoprune.encoder.benchmarks.retrieval import read_retrieval
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.config import LEE, EncoderConfig
 from autoprune.encoder.task import EncoderTask
-from autoprune.encoder.texts.corpus import Corpus
-from autoprune.encoder.texts.files import GENERAL, read_texts
-from autoprune.encoder.texts.general import general_english
+from autoprune.encoder.texts.files import read_elsewhere, read_texts
 from autoprune.errors import AutopruneError, doing
 from autoprune.extras import need
 from autoprune.tasks.task import TaskMaker
@@ -36,16 +34,10 @@ def make_encoder(config: EncoderConfig) -> EncoderTask:
     with doing("task.texts"):
         corpus = read_texts(config.texts)
     with doing(where := "task.data.elsewhere"):
-        other = config.data.elsewhere
-        elsewhere = _general(corpus) if other == GENERAL else read_texts([other], where=where) if other else None
+        elsewhere = read_elsewhere(config.data.elsewhere, where=where) if config.data.elsewhere else None
     with doing("task.model"):
         encoder = read_encoder(config.model)
     return EncoderTask(config, encoder, corpus, benchmarks, elsewhere=elsewhere)
-
-
-def _general(corpus: Corpus) -> Corpus:
-    """General English as texts of its own."""
-    return Corpus.of(corpus.general or general_english(), "general English")
 
 
 def make_stsb(config: EncoderConfig) -> EncoderTask:

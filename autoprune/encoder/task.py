@@ -16,7 +16,7 @@ from autoprune.encoder.model import Encoder
 from autoprune.encoder.reach import choosing
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.text_task import TextTask, some
-from autoprune.encoder.texts.corpus import Corpus, apart, split_texts
+from autoprune.encoder.texts.corpus import Corpus, split_texts, unseen
 from autoprune.encoder.workloads import DOCUMENTS, QUERIES, TEXTS, asking, make_requests, read_workloads
 
 FIDELITY: tuple[type[Fidelity], ...] = (Similarities, Neighbours)
@@ -64,23 +64,26 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
         self._corpus, self._texts = corpus, split_texts(corpus.texts, seed=config.seed)
         prompts, texts = dense.architecture.prompts, self._texts
         train = prompts.spread(texts["train"])  # what distillation reads: texts as the model will be asked for them
-        measured = _measured_on(train, corpus.general)
+        measured, general = _measured_on(train, corpus.general), corpus.general
 
-        def judged(kind: type[Fidelity], texts: Mapping[str, list[str]]) -> Fidelity:
-            return kind(texts, lambda split: self.teacher.vectors(prompts.before(texts[split])))
+        def fidelity(kind: type[Fidelity], held: Mapping[str, list[str]]) -> Fidelity:
+            return kind(held, lambda split: self.teacher.vectors(prompts.before(held[split])))
 
-        fidelity = [judged(kind, texts) for kind in FIDELITY]
+        judged = [fidelity(kind, texts) for kind in FIDELITY]
         if elsewhere is not None:
-            fidelity.append(judged(Elsewhere, apart(elsewhere, seen=[*corpus.texts, *measured])))
+            others = unseen(elsewhere, seen=[*corpus.texts, *measured])
+            judged.append(fidelity(Elsewhere, others))
+            never = {text for held in others.values() for text in held}
+            general = [text for text in general if text not in never]  # nor do their words count
         super().__init__(
             config,
             dense,
             train=train,
             calibration=dense.tokenizer.shortened(measured, CALIBRATION_TOKENS),
-            benchmarks=[one.under(dense.architecture.similarity) for one in (*benchmarks, *fidelity)],
+            benchmarks=[one.under(dense.architecture.similarity) for one in (*benchmarks, *judged)],
             covered=texts,
             common=texts["train"],
-            general=corpus.general,
+            general=general,
         )
         own = self._own_texts()
         workloads = read_workloads(config.workloads, there=list(own))

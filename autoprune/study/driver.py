@@ -131,6 +131,7 @@ class Driver:
             timed=self._wants_latency(),
             front=partial(self._front_now, True),
             report=self._telling.made,
+            working=watch.working,
             note=watch.note,
         )
         self._opener = Opener(
@@ -309,6 +310,7 @@ class Driver:
             starts=self._presets.values(),
             scanned=self.config.looks != 0,
             recovers=self.evaluator.task.recovers,
+            most_looks=self.config.looks,
         )
         rungs.run(until=self._budget.share(part, but=part * making), tell=self._telling.trained)
         if not rungs.done:

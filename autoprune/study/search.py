@@ -38,7 +38,8 @@ def search(
     def between(record: Record, task: Task) -> None:
         if config.verify_rounds:
             front = verify_pick(record, task=task, watch=watch, deadline=deadline)
-            watch.note(f"{_held(front)}, before anything was trained; autoprune front {record.name} shows it meanwhile")
+            if held := _held(front):
+                watch.note(held)
 
     record = run_study(sections, overrides, config_dir=config_dir, watch=watch, deadline=deadline, between=between)
     if not config.verify_rounds or (record.unfinished and len(record.points) == 1):
@@ -62,12 +63,14 @@ def search(
 
 
 def _held(front: Front) -> str:
-    """What a front has that was verified, in a line."""
-    held = (point for point in front if point.verified)
-    smallest = min(held, key=lambda point: point.known["size_bytes"].ratio, default=None)
-    if smallest is None or not smallest.number:
-        others = [point.candidate for point in front.record.points if point.number]
-        verified = any(one.purpose == VERIFY for candidate in others for one in candidate.measurements)
-        return "Nothing that was verified holds on test data" if verified else "There was nothing to verify yet"
-    found = smallest.known
-    return f"On test data {1 / found['size_bytes'].ratio:.1f}x smaller at {found['quality'].ratio:.3f}x holds so far"
+    """What a front has that was verified before training, in a line; nothing where nothing was."""
+    held = [point for point in front if point.verified and point.number]
+    if held:
+        found = min((point.known for point in held), key=lambda known: known["size_bytes"].ratio)
+        return (
+            f"On test data {1 / found['size_bytes'].ratio:.1f}x smaller at {found['quality'].ratio:.3f}x holds so far, "
+            f"before anything was trained; autoprune front {front.record.name} shows it meanwhile"
+        )
+    others = [point.candidate for point in front.record.points if point.number]
+    verified = any(one.purpose == VERIFY for candidate in others for one in candidate.measurements)
+    return "Nothing that was verified holds on test data so far, before anything was trained" if verified else ""

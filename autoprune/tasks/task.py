@@ -183,6 +183,11 @@ class Judging(ABC, Generic[S]):
         """What must not be lost: `metric`, then the main metric of every other benchmark that there is data for."""
         return (self.metric,)
 
+    @property
+    def looked_at(self) -> tuple[str, ...]:
+        """The metrics that looks ask, beside those of which something is required."""
+        return self.main_metrics
+
     @abstractmethod
     def score(self, served: S, split: str, perturbation: str | None = None) -> pd.DataFrame:
         """Rows that every metric, slice and interval is computed from.

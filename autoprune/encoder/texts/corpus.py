@@ -32,8 +32,7 @@ class Corpus:
         texts: stripped of space around them.
         where: they come from, for people.
         duplicates, empty: how many were dropped.
-        general: English whose words count as well, and on which importance is measured; nothing is distilled on it,
-            or judged by it.
+        general: English whose words count as well, and on which importance is measured; nothing is distilled on it.
     """
 
     texts: list[str]
@@ -58,10 +57,8 @@ class Corpus:
         different = list(dict.fromkeys(filled))
         if len(different) < FEWEST:
             found = {0: "is empty", 1: "holds one text"}.get(len(different), f"holds {len(different)} different texts")
-            raise AutopruneError(
-                f"{entry}: at least {FEWEST} different texts are needed to distil on and to judge by, "
-                f"but {where} {found}."
-            )
+            use = "to distil on and to judge by" if entry == WHERE else "to judge by"
+            raise AutopruneError(f"{entry}: at least {FEWEST} different texts are needed {use}, but {where} {found}.")
         return Corpus(
             texts=different,
             where=where,
@@ -82,18 +79,18 @@ class Corpus:
         return sha256_of([*general, *self.texts])
 
 
-def apart(found: Corpus, *, seen: Iterable[str]) -> dict[str, list[str]]:
-    """Texts that are not among those that were seen, for validation and test: at most `JUDGED` of each, drawn.
+def unseen(corpus: Corpus, *, seen: Iterable[str]) -> dict[str, list[str]]:
+    """Texts of a corpus that were not seen, for validation and test: at most `JUDGED` of each, drawn.
 
     Raises:
         AutopruneError: fewer than `FEWEST` are left.
     """
     known = set(seen)
-    left = [text for text in found.texts if text not in known]
+    left = [text for text in corpus.texts if text not in known]
     if len(left) < FEWEST:
         raise AutopruneError(
             f"task.data.elsewhere: at least {FEWEST} different texts are needed that are not among task.texts, "
-            f"but {found.where} holds {len(left)}."
+            f"but {corpus.where} holds {len(left)}."
         )
     order = np.random.default_rng(0).permutation(len(left))
     judged = min(JUDGED, len(left) // 2)

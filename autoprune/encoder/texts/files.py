@@ -66,7 +66,8 @@ def read_texts(
     if paths is not None and not paths:
         raise AutopruneError(f"{where}: a file or folder of texts must be named, or null for the packaged news.")
     own = [Path(path) for path in paths or () if path != GENERAL]
-    if len(own) < len(paths or ()) and Path(GENERAL).exists():
+    general = len(own) < len(paths or ())
+    if general and Path(GENERAL).exists():
         raise AutopruneError(
             f"{where}: {GENERAL!r} names general English, and something of that name lies here, too; for that write "
             f"./{GENERAL}, or give it another name."
@@ -76,7 +77,19 @@ def read_texts(
         for file in _files(path, where) if path.is_dir() else [path]:
             texts += _reader(file, where)(file, where)
     corpus = Corpus.of(texts, ", ".join(path.name for path in own), entry=where) if own else instead()
-    return replace(corpus, general=general_english()) if len(own) < len(paths or ()) else corpus
+    return replace(corpus, general=general_english(where=where)) if general else corpus
+
+
+def read_elsewhere(path: str, *, where: str) -> Corpus:
+    """Reads a file or a folder, or general English by its name, as a corpus of its own.
+
+    Raises:
+        AutopruneError: as `read_texts`.
+    """
+    if path != GENERAL:
+        return read_texts([path], where=where)
+    nothing = Corpus(texts=[], where="")
+    return Corpus.of(read_texts([path], instead=lambda: nothing, where=where).general, "general English", entry=where)
 
 
 def _files(folder: Path, where: str) -> list[Path]:

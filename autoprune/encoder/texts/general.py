@@ -34,34 +34,37 @@ NOISE = re.compile(
 )
 
 
-def general_english(wordnet: Path = WORDNET, gcide: Path = GCIDE) -> list[str]:
+def general_english(wordnet: Path = WORDNET, gcide: Path = GCIDE, *, where: str = WHERE) -> list[str]:
     """Different texts of four words and more, of WordNet and of GCIDE.
+
+    Args:
+        where: the entry of the config that asks for them, for errors.
 
     Raises:
         AutopruneError: a dictionary is not there, or is none.
     """
-    found = dict.fromkeys(_glosses(wordnet))
-    found.update(dict.fromkeys(_definitions(gcide)))
+    found = dict.fromkeys(_glosses(wordnet, where))
+    found.update(dict.fromkeys(_definitions(gcide, where)))
     return [text for text in found if len(text.split()) in WORDS]
 
 
-def _glosses(folder: Path) -> Iterator[str]:
+def _glosses(folder: Path, where: str) -> Iterator[str]:
     """`... | what it means; "an example"; "another"`, behind what a line says of a meaning's words."""
     for kind in KINDS:
-        for line in _read(folder / f"data.{kind}").decode(errors="replace").splitlines():
+        for line in _read(folder / f"data.{kind}", where).decode(errors="replace").splitlines():
             gloss = "" if line.startswith("  ") else line.partition(" | ")[2]
             yield from (part.strip() for part in QUOTED.sub("", gloss).split(";"))
             yield from QUOTED.findall(gloss)
 
 
-def _definitions(path: Path) -> Iterator[str]:
+def _definitions(path: Path, where: str) -> Iterator[str]:
     """Paragraphs between empty lines; one that begins at the margin begins with a word and how it is spoken."""
-    content = _read(path)
+    content = _read(path, where)
     try:
         text = gzip.decompress(content).decode(errors="replace")
     except (OSError, EOFError, zlib.error) as error:
         raise AutopruneError(
-            f"{WHERE}: {path} is no dictionary as dict-gcide brings it ({error}); install that anew."
+            f"{where}: {path} is no dictionary as dict-gcide brings it ({error}); install that anew."
         ) from error
     for paragraph in re.split(r"\n\s*\n", text):
         head, _, rest = _without(ASIDE, paragraph).partition("\n")
@@ -77,11 +80,11 @@ def _without(pattern: re.Pattern[str], text: str) -> str:
     return text
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, where: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise AutopruneError(
-            f"{WHERE}: general English is read from WordNet and GCIDE, but {path} cannot be read ({error.strerror}). "
+            f"{where}: general English is read from WordNet and GCIDE, but {path} cannot be read ({error.strerror}). "
             "Debian and Ubuntu have both, 21 MB: apt-get install --no-install-recommends wordnet-base dict-gcide."
         ) from error

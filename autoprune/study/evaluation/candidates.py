@@ -18,6 +18,9 @@ from autoprune.study.executors.staff import Staff
 from autoprune.study.request import Request, Retiming, Rival, timings
 from autoprune.study.teams.team import ALONE, MEASURING, Team
 
+NAMED = 2
+"""Of what is made at the same time, at most so many are named."""
+
 
 class Candidates:
     """Makes, measures and archives what a search asks for.
@@ -32,6 +35,7 @@ class Candidates:
         timed: whether the search steers by latency, or has limits on it; finalists are timed in any case.
         front: of the study as its archive is now.
         report: called whenever a candidate is finished.
+        working: called with what is begun.
         note: called with what is passed over, and why.
 
     Attributes:
@@ -50,11 +54,13 @@ class Candidates:
         timed: bool,
         front: Callable[[], Front],
         report: Callable[[Candidate], None],
+        working: Callable[[str], None],
         note: Callable[[str], None],
     ) -> None:
         self._evaluator, self._archive, self._staff, self._budget = evaluator, archive, staff, budget
         self._team = team
-        self._machine, self._times, self._front, self._report, self._note = machine, timed, front, report, note
+        self._machine, self._times, self._front = machine, timed, front
+        self._report, self._working, self._note = report, working, note
         self.failed: dict[str, str] = {}
         self._failures = Failures(archive.path.parent / FAILED, turn=team.turn)
         self._failed_before = dict(self._failures.found)
@@ -77,6 +83,10 @@ class Candidates:
             claimed = self._team.claim(list(works), at_once=self._staff.slots)
             self.refresh()  # others may have finished them before they were claimed
             mine = [wanted[key] for work in claimed if not self._is_known(key := works[work])][: self._staff.slots]
+            if mine and mine[0][0] != BASELINE:
+                labels = " and ".join(self._label(name, recipe) for name, recipe in mine[:NAMED])
+                more = f" and {len(mine) - NAMED} more" if len(mine) > NAMED else ""
+                self._working(f"making {labels}{more}; {len(wanted) - len(left)} of {len(wanted)} are done")
             try:
                 self._keep([(self._submit(name, recipe), name, recipe) for name, recipe in mine])
             finally:

@@ -200,9 +200,9 @@ class Looker(Maker):
 
     @cached_property
     def _metrics(self) -> list[str]:
-        """What is looked for: the main metrics, and those of which something is required."""
+        """What is looked for: the task's choice, and those of which something is required."""
         required = {item.reading.split(".")[0] for item in self.requirements.items}
-        return [name for name in self.task.metrics if name in {*self.task.main_metrics, *required}]
+        return [name for name in self.task.metrics if name in {*self.task.looked_at, *required}]
 
     @cached_property
     def _sliced(self) -> bool:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autoprune.deadline import Deadline
-from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Recipe
 from autoprune.record.looks import Look
 from autoprune.study.sampling.choices import Choices
@@ -30,8 +29,11 @@ NEARLY = 0.15
 UNHARMED, UNUSED = 0.01, 0.25
 """What lost no more than this, or than such a share of what may be lost, is not trained: there is little to regain."""
 
-ROUNDS, ROUND = 4, 16
-"""So often, so many neighbours are looked at."""
+GENTLE, ALONE = 0.5, 8
+"""Of what may be lost, what gentle codes lose at most; and how many are looked at alone, at most."""
+
+NEIGHBOURS, ROUND = 64, 16
+"""Neighbours that are looked at, and how many at a time; more for a large cluster, see `Lookout.together`."""
 
 TRIES = 20
 """Neighbours that are drawn for each that is new."""
@@ -46,11 +48,13 @@ class Beginnings:
         presets: places among them of what a good engineer would cut. They may stand behind the front, for training
             mends most where most is gone.
         scanned: what the scan found: its codes are tried on whatever was trained.
+        codes: what decides the codes that all cuts have; nothing where each has those that the scan found.
     """
 
     cuts: Sequence[Look] = ()
     presets: Sequence[int] = ()
     scanned: Sequence[Look] = ()
+    codes: Values = field(default_factory=dict)
 
 
 class Beginning:
@@ -61,54 +65,105 @@ class Beginning:
         lookout: takes the looks.
         presets: keys of what stands beside the scan's front; what lies outside the space is left out.
         recovers: what misses a requirement by no larger share may be trained.
-        seed: of everything that is drawn; None: nothing is looked for beyond what the scan found.
+        seed: of everything that is drawn.
+        most: neighbours that are looked at, at most.
     """
 
     def __init__(
-        self, choices: Choices, lookout: Lookout, *, presets: Collection[str], recovers: float, seed: int | None
+        self,
+        choices: Choices,
+        lookout: Lookout,
+        *,
+        presets: Collection[str],
+        recovers: float,
+        seed: int,
+        most: int = NEIGHBOURS,
     ) -> None:
         self._choices, self._lookout, self._promises = choices, lookout, lookout.promises
-        self._recovers, self._seed = recovers, seed
-        looks = [look for look in self._promises.looks if look.key in presets and self._is_cut(look)]
-        self._presets = [look for look in looks if not self._promises.far_missed(look, by=recovers)]
-        found = [look for look in self._promises.looks if look.number and self._is_cut(look)]
-        self._scanned = _largest_first([*self._stand_for(found), *self._presets])
-        self._codes = self._gentle()
+        self._recovers, self._draw, self._most = recovers, random.Random(seed), min(most, NEIGHBOURS)
+        self._coding = choices.coding
+        self._decided: dict[str, Values | None] = {}
+        self._found = [look for look in self._promises.looks if look.number and self._is_cut(look)]
+        self._presets = [
+            look for look in self._found if look.key in presets and not self._promises.far_missed(look, by=recovers)
+        ]
+        self._scanned = _largest_first([*self._stand_for(self._found), *self._presets])
+        self._codes: Values = {}
+
+    def scanned(self) -> Beginnings:
+        """What the scan found, as it is."""
+        return self._beginnings(self._scanned, {look.key for look in self._presets})
 
     def find(self, *, until: Deadline) -> Beginnings:
-        """Looks until the time is over, if that is before it has looked at all."""
+        """Looks for cuts with gentle codes; what the time does not do for is left out."""
+        self._codes = self._gentle(until)
         looks = self._lookout.take([self._coded(look) for look in self._scanned], until=until)
         presets = {look.key for look, one in zip(looks, self._scanned, strict=True) if look and one in self._presets}
-        known = _of_which_something_came(looks)
-        plain = [self._promises.dense]
-        if self._codes:
-            if self._seed is not None:
-                known = self._with_neighbours(known, random.Random(self._seed), until)
-            looks = self._lookout.take([self._choices.recipe(self._codes)], until=until)
-            plain += _of_which_something_came(looks)
-        little = min(UNHARMED, UNUSED * (1.0 - self._promises.floor))
-        harmed = [look for look in known if self._promises.lost(look, than=plain[-1]) > little] or known
-        cuts = _largest_first([*self._stand_for(harmed), *(look for look in harmed if look.key in presets)])
-        return Beginnings(cuts, [at for at, look in enumerate(cuts) if look.key in presets], self._scanned)
+        known = self._with_neighbours(_of_which_something_came(looks), until)
+        return self._beginnings(self._harmed(known, until) or known, presets)
 
-    def _with_neighbours(self, looks: Sequence[Look], draw: random.Random, until: Deadline) -> list[Look]:
+    def _beginnings(self, looks: Sequence[Look], presets: Collection[str]) -> Beginnings:
+        cuts = _largest_first([*self._stand_for(looks), *(look for look in looks if look.key in presets)])
+        places = [at for at, look in enumerate(cuts) if look.key in presets]
+        return Beginnings(cuts, places, self._scanned, self._codes)
+
+    def _gentle(self, until: Deadline) -> Values:
+        """The codes of the smallest look that lost no more than `GENTLE`, whatever else it misses.
+
+        Where all lost more they are those of the one that lost least. Many looks are lucky, and a cut may do better
+        than none. So codes are looked at alone, and those of the next smallest follow where they lose more.
+        """
+        most, dense = GENTLE * (1.0 - self._promises.floor), self._promises.dense
+        lost = {look.key: self._promises.lost(look, than=dense) for look in self._found}
+        found = sorted((look for look in self._found if lost[look.key] <= most), key=lambda look: look.size_bytes)
+        seen: list[Values] = []
+        for look in found:
+            codes = self._coding_of(look)
+            if codes not in seen and len(seen) < ALONE:
+                seen.append(codes)
+                alone = _of_which_something_came(self._lookout.take([self._uncut(look)], until=until))
+                if all(self._promises.lost(one, than=dense) <= most for one in alone):
+                    return codes
+        return self._coding_of(min(self._found, key=lambda look: lost[look.key])) if self._found else {}
+
+    def _with_neighbours(self, looks: Sequence[Look], until: Deadline) -> list[Look]:
         """These looks, and others at neighbours of the best of them and of those, round by round."""
-        base = self._choices.bases[0]
-        domains = [one for one in self._choices.cuts if one.path not in self._codes and one.path not in base]
-        neighbours = Neighbours(domains, seed=draw.randrange(2**32))
-        found, asked = list(looks), {digest(self._coded(look)) for look in looks}
-        for _ in range(ROUNDS if domains else 0):
+        domains = [one for one in self._choices.cuts if one.path not in self._coding]
+        neighbours = Neighbours(domains, seed=self._draw.randrange(2**32))
+        found, known, left = list(looks), {look.key for look in looks}, self._most
+        while left > 0 and domains and until.left > 0:
             best = self._promises.front(among=[self._promises.dense, *found], slack=self._recovers)
-            idle = {one.path: draw.choice(one.listed() or one.ends()) for one in domains}
-            parents = [{**idle, **self._values(look)} for look in sorted(best, key=lambda look: look.size_bytes)]
-            near: dict[str, Recipe] = {}
-            for _ in range(TRIES * ROUND if parents else 0):
-                recipe = self._choices.recipe({**neighbours.of(parents), **self._codes})
-                if digest(recipe) not in asked and len(near) < ROUND:
-                    near[digest(recipe)] = recipe
-            asked |= near.keys()
-            found += _of_which_something_came(self._lookout.take(list(near.values()), until=until))
+            near = self._near(sorted(best, key=lambda look: look.size_bytes), neighbours, known, left)
+            if not near:
+                break
+            left -= len(near)
+            found += _of_which_something_came(self._lookout.take(near, until=until))
         return found
+
+    def _near(self, front: Sequence[Look], neighbours: Neighbours, known: set[str], most: int) -> list[Recipe]:
+        """Neighbours of a front that are not known, which they are from now on; a few at a time."""
+        count = min(most, self._lookout.together(ROUND, most=NEIGHBOURS))
+        idle = {one.path: self._draw.choice(one.listed() or one.ends()) for one in self._choices.cuts}
+        values = [self._values(look) for look in front]
+        parents = [{path: one.get(path, other) for path, other in idle.items()} for one in values]
+        near: list[Recipe] = []
+        for _ in range(TRIES * count if parents else 0):
+            other = self._draw.choice(values)
+            base = {path: other[path] for path in self._choices.bases[0]}  # of one dense model, which is trained
+            recipe = self._choices.recipe({**neighbours.of(parents), **base, **self._codes})
+            if (key := self._lookout.key(recipe)) not in known:
+                known.add(key)
+                near.append(recipe)
+            if len(near) == count:
+                break
+        return near
+
+    def _harmed(self, looks: Sequence[Look], until: Deadline) -> list[Look]:
+        """Those that lost something which training may bring back: beside their codes alone."""
+        little = min(UNHARMED, UNUSED * (1.0 - self._promises.floor))
+        alone = self._lookout.take([self._uncut(look) for look in looks], until=until)
+        beside = [one if one is not None and not one.failed else self._promises.dense for one in alone]
+        return [look for look, one in zip(looks, beside, strict=True) if self._promises.lost(look, than=one) > little]
 
     def _stand_for(self, looks: Sequence[Look]) -> list[Look]:
         """Some that stand for all that may recover: not what is feasible alone, for training may mend what is not."""
@@ -119,32 +174,27 @@ class Beginning:
             for look in self._promises.thinned(self._promises.front(among=among, slack=slack), MOST)
         ]
 
-    def _gentle(self) -> Values:
-        """The codes of the smallest look that holds and lost no more than half of what may be lost; else none.
-
-        They are values that decide what follows the training alone.
-        """
-        half = (1.0 + self._promises.floor) / 2
-        holds = [look for look in self._promises.front(wanted=self._is_cut) if self._quality(look) >= half]
-        if not holds:
-            return {}
-        values = self._values(min(holds, key=lambda look: look.size_bytes))
-        paths = {domain.path for domain in self._choices.after_training(self._choices.trained(values))}
-        return {path: value for path, value in values.items() if path in paths}
-
     def _is_cut(self, look: Look) -> bool:
         """Whether it was not trained, and lies within the space."""
-        return not look.epochs and self._choices.values(look.recipe) is not None
+        return not look.epochs and self._known_values(look) is not None
 
     def _coded(self, look: Look) -> Recipe:
         """Its cut, with the codes that all have."""
         return self._choices.recipe({**self._values(look), **self._codes})
 
-    def _values(self, look: Look) -> Values:
-        return self._choices.values(look.recipe) or {}
+    def _uncut(self, look: Look) -> Recipe:
+        return self._choices.uncut(self._values(look))
 
-    def _quality(self, look: Look) -> float:
-        return self._promises.readings(look)["quality"].ratio
+    def _coding_of(self, look: Look) -> Values:
+        return {path: value for path, value in self._values(look).items() if path in self._coding}
+
+    def _values(self, look: Look) -> Values:
+        return self._known_values(look) or {}
+
+    def _known_values(self, look: Look) -> Values | None:
+        if look.key not in self._decided:
+            self._decided[look.key] = self._choices.values(look.recipe)
+        return self._decided[look.key]
 
 
 def _of_which_something_came(looks: Iterable[Look | None]) -> list[Look]:

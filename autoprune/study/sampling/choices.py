@@ -73,16 +73,25 @@ class Choices:
 
     def after_training(self, recipe: Mapping[str, Any]) -> list[Domain]:
         """The cuts of the stages that follow the last one that trains: what they do costs no training again."""
-        names, trained = list(recipe), _trained(recipe)
-        later = set(names[names.index(trained[-1]) + 1 :]) if trained else set(names)
+        later = _later(recipe)
         return [domain for domain in self.cuts if _in_recipe(domain.path)[0] in later]
 
-    def trained(self, values: Values) -> Recipe:
+    @property
+    def coding(self) -> set[str]:
+        """The paths that decide codes: what follows the training, where as much is trained as can be."""
+        recipe = self._trained({})
+        return {domain.path for domain in self.after_training(recipe)} if _trained(recipe) else set()
+
+    def uncut(self, values: Values) -> Recipe:
+        """A recipe without all that its codes follow: these alone, on the same dense model."""
+        trained, recipe = self._trained(values), self.recipe(values)
+        kept = {"base", "runtime", *(_later(trained) if _trained(trained) else ())}
+        return {name: stage for name, stage in recipe.items() if name in kept}
+
+    def _trained(self, values: Values) -> Recipe:
         """The recipe that some values decide, trained for as long as the space allows."""
-        longest = {
-            domain.path: max(domain.ends()) for domain in self.training if _in_recipe(domain.path)[-1] == "epochs"
-        }
-        return self.recipe({**values, **longest})
+        epochs = [domain for domain in self.training if _in_recipe(domain.path)[-1] == "epochs"]
+        return self.recipe({**values, **{domain.path: max(domain.ends()) for domain in epochs}})
 
     @property
     def recodes(self) -> bool:
@@ -103,6 +112,12 @@ class Choices:
 def _trained(recipe: Mapping[str, Any]) -> list[str]:
     """The stages that train."""
     return [name for name, stage in recipe.items() if isinstance(stage, Mapping) and stage.get("epochs")]
+
+
+def _later(recipe: Mapping[str, Any]) -> set[str]:
+    """The stages that follow the last one that trains; all where none does."""
+    names, trained = list(recipe), _trained(recipe)
+    return set(names[names.index(trained[-1]) + 1 :]) if trained else set(names)
 
 
 def _distance(default: Any, value: Any) -> float:

@@ -83,6 +83,10 @@ class Lookout:
         """Looks that are taken at the same time."""
         return self._executor.slots
 
+    def key(self, recipe: Mapping[str, Any]) -> str:
+        """Of the structure that a recipe comes to: two recipes of one key have the same looks."""
+        return self._evaluator.plan(recipe).key
+
     def together(self, fewest: int, *, most: int) -> int:
         """Recipes that are asked for together: the fewest, or more where workers of a cluster would be idle.
 

@@ -19,7 +19,7 @@ from autoprune.fronts.promises import Promises
 from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Domain, Recipe
 from autoprune.record.looks import Look
-from autoprune.study.sampling.beginnings import NEARLY, Beginning, Beginnings
+from autoprune.study.sampling.beginnings import NEARLY, NEIGHBOURS, Beginning, Beginnings
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.dispatcher import Batch
 from autoprune.study.sampling.growth import Growth
@@ -79,6 +79,7 @@ class Rungs:
         starts: keys of presets, which are trained first where something of them is gone.
         scanned: whether it begins from what a scan found; without a scan it asks for everything that is open.
         recovers: what misses a requirement by no larger share may be trained.
+        most_looks: that are taken at neighbours of what the scan found before training begins; None: as many as pay.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Rungs:
         starts: Collection[str] = (),
         scanned: bool = True,
         recovers: float,
+        most_looks: int | None = None,
     ) -> None:
         self._choices, self._lookout, self._epochs, self._starts = choices, lookout, epochs, starts
         self._random, self._seed, self._scanned, self._recovers = random, seed, scanned, recovers
@@ -100,6 +102,8 @@ class Rungs:
         self.trials = 0
         self.done = False
         self._growth = Growth()
+        self._most_looks = NEIGHBOURS if most_looks is None else most_looks
+        self._begun, self._alike = Beginnings(), dict[str, bool]()
 
     def run(self, *, until: Deadline, tell: Callable[[int], None] = lambda trials: None) -> None:
         """Trains until the budget is spent, nothing grows, or the time is over.
@@ -107,7 +111,7 @@ class Rungs:
         Args:
             tell: called with the number of recipes so far, whenever more were asked for.
         """
-        found = self._begin(until)
+        found = self._begun = self._begin(until)
         cuts = found.cuts
         domains = self._domains(cuts)
         if not domains:
@@ -159,14 +163,19 @@ class Rungs:
             self._lookout,
             presets=self._starts,
             recovers=self._recovers,
-            seed=None if self._random else self._seed,
+            seed=self._seed,
+            most=self._most_looks,
         )
-        return beginning.find(until=until)
+        return beginning.scanned() if self._random else beginning.find(until=until)
 
     def _first(self, domain: Domain) -> Any:
         """What of training is tried first: much of it where much may be brought back."""
         values = domain.listed() or domain.ends()
-        return max(values) if self._recovers > NEARLY and domain.path.endswith("epochs") else values[len(values) // 2]
+        return (
+            max(values)
+            if self._recovers > NEARLY and domain.path.rpartition(".")[2] == "epochs"
+            else values[len(values) // 2]
+        )
 
     def _domains(self, cuts: Sequence[Look]) -> list[Domain]:
         """What is asked for: where on the scan's front, and how it is trained; without a scan, everything."""
@@ -217,7 +226,7 @@ class Rungs:
         leave out what is smallest and fastest.
         """
         promises = self._lookout.promises
-        best = promises.front(slack=self._recovers)
+        best = promises.front(slack=self._recovers, wanted=self._coded_alike)
         known = {at: look for at in racing if (look := looks[at]) is not None and not look.failed}
         hopeful = [
             at for at, look in known.items() if not promises.beaten(look, best, hope=_hope(promises, starts[at], look))
@@ -232,6 +241,14 @@ class Rungs:
                 chosen += [at for at in rank if known[at].key in kept]
                 left = [at for at in left if at not in rank]
         return sorted(chosen, key=lambda at: -promises.gains(known[at])[0])
+
+    def _coded_alike(self, look: Look) -> bool:
+        """Whether it has the codes of what is raced: what has coarser ones is smaller, and says nothing of a cut."""
+        if look.key not in self._alike:
+            codes = self._begun.codes.items()
+            values = self._choices.values(look.recipe) if codes else {}
+            self._alike[look.key] = values is not None and all(values.get(path) == value for path, value in codes)
+        return self._alike[look.key]
 
     def _relatives(self, trained: Sequence[Look], coded: Sequence[Look]) -> list[tuple[Recipe, int]]:
         """What shares a training that was finished and differs in what follows it, as `coded` have it; and its epochs.
