@@ -204,12 +204,13 @@ def lookout(
     evaluator: MadeUp | None = None,
     executor: Executor | None = None,
     requirements: Mapping[str, Any] | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> Lookout:
     """Over a file of looks, which may be there from before."""
     looks, promised = Looks(path), promises(requirements)
     if looks.dense is None:
         looks.add(promised.dense)
-    return Lookout(evaluator or MadeUp(), executor or Serial(), looks, promised)  # type: ignore[arg-type]
+    return Lookout(evaluator or MadeUp(), executor or Serial(), looks, promised, ready=ready)  # type: ignore[arg-type]
 
 
 def held(taken: Lookout) -> list[tuple[int, str, int]]:

@@ -439,6 +439,20 @@ def test_texts_from_elsewhere_are_judged_and_nothing_is_learnt_of_them(tiny: Pat
     assert "elsewhere, the dense model's cosines of up to" in task.describe()
 
 
+def test_what_is_distilled_on_is_embedded_before_anything_is_trained(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    task = EncoderTask(EncoderConfig(model=str(tiny)), read_encoder(str(tiny)), Corpus.of(TEXTS, "made"), [])
+    told: list[str] = []
+    task.report = told.append  # type: ignore[method-assign]
+    task.ready()
+    assert any("embedding texts with the dense model" in message for message in told)
+    told.clear()
+    assert len(task._wanted) == len(task._train)
+    assert not told, "it is read from the disk"
+
+
 def test_counts_are_kept_and_damaged_ones_made_anew(
     encoder_task: EncoderTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,23 @@ def test_what_is_known_costs_nothing_and_twins_are_asked_for_once(tmp_path: Path
     assert held(resumed)[-1][0] == 4, "numbers go on"
 
 
+def test_what_trainings_read_is_made_ready_once_before_the_first(tmp_path: Path) -> None:
+    evaluator, looked = MadeUp(), list[int]()
+
+    def ready() -> None:
+        looked.append(len(evaluator.asked))
+
+    path = tmp_path / "looks.jsonl"
+    taken = lookout(path, evaluator=evaluator, ready=ready)
+    taken.take([recipe(0.5), recipe(0.2)], until=NEVER)
+    assert not looked, "nothing is trained yet"
+    for sparsity in (0.5, 0.2):
+        taken.take([recipe(sparsity, epochs=4)], epochs=4, until=NEVER)
+    assert looked == [2]
+    lookout(path, evaluator=evaluator, ready=ready).take([recipe(0.5, epochs=4)], epochs=4, until=NEVER)
+    assert looked == [2], "all that is trained is known"
+
+
 def test_promises_hear_of_what_is_asked_for_alone(tmp_path: Path) -> None:
     """Who goes on with a search must not decide by what it found later."""
     lookout(tmp_path / "looks.jsonl").take([recipe(0.5), recipe(0.1)], until=NEVER)

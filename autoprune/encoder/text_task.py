@@ -146,6 +146,9 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         found: E = served
         return found
 
+    def ready(self) -> None:
+        self.teacher.vectors(self._distilled)
+
     def _drawn(self, *, count: int, size: int) -> Sequence[Tensor]:
         """An epoch of so many texts by number, in batches.
 

@@ -117,6 +117,9 @@ class Learning(ABC, Generic[M]):
             RecipeError: a value of `base` cannot be.
         """
 
+    def ready(self) -> None:
+        """Computes what every training reads and takes long, once for all of them, and keeps it on disk."""
+
     @abstractmethod
     def batches(self) -> Sequence[Any]:
         """One epoch of training batches, in an order drawn from torch's global generator."""

@@ -75,6 +75,15 @@ class Looker(Maker):
         with on_threads(THREADS):
             self._before(closer=False)
 
+    def ready(self, seconds: float) -> None:
+        """Has the task compute what every training reads, with all cores.
+
+        Raises:
+            OutOfTime: so many seconds are over; what was computed is kept.
+        """
+        self._deadline = Deadline.after(seconds)
+        self.task.ready()
+
     def looks(self, asked: Sequence[Asked]) -> list[Look]:
         """Looks at some recipes one after the other, within the least time that any of them may take.
 

@@ -137,4 +137,18 @@ class Opener:
             objectives=self._config.objectives,
             beside=beside.promises if beside else None,
         )
-        return Lookout(self._evaluator, self._staff, looks, promises, team=self._team, tell=self._tell, closer=closer)
+        return Lookout(
+            self._evaluator,
+            self._staff,
+            looks,
+            promises,
+            team=self._team,
+            tell=self._tell,
+            ready=self._ready,
+            closer=closer,
+        )
+
+    def _ready(self) -> None:
+        """Has this process compute what every training reads, with all cores; where others work, they do it."""
+        if self._staff.width == 1:
+            self._staff.here(self._evaluator.ready, self._budget.seconds)

@@ -52,6 +52,7 @@ class Lookout:
         promises: what they promise.
         team: who else drives the study.
         tell: called with this whenever some were taken, but not all the time.
+        ready: called once before something is trained.
         closer: whether its looks ask more of validation than others do; then `looks` and `promises` hold no others.
     """
 
@@ -64,12 +65,14 @@ class Lookout:
         *,
         team: Team = ALONE,
         tell: Callable[[Lookout], None] = lambda lookout: None,
+        ready: Callable[[], None] = lambda: None,
         closer: bool = False,
     ) -> None:
         self._evaluator, self._executor, self._tell = evaluator, executor, tell
         self.looks, self.promises, self._team, self.closer = looks, promises, team, closer
         self._dispatcher = Dispatcher(evaluator, executor, looks)
         self._told, self._silent = len(looks), -math.inf  # of how many looks, and until when no more is told
+        self._ready: Callable[[], None] | None = ready
         self._begun: dict[Name, tuple[Asked, Future[list[Look]]]] = {}  # beside the others
 
     @property
@@ -206,7 +209,11 @@ class Lookout:
         missing = self._missing(batch)
         if not missing:
             return False
-        long = batch.long = batch.apart or any(epochs for _, epochs in missing)
+        trained = any(epochs for _, epochs in missing)
+        if trained and self._ready is not None:
+            ready, self._ready = self._ready, None
+            ready()
+        long = batch.long = batch.apart or trained
         size = 1 if long else self._chunk(len(missing))
         works = {self._work(name): name for name in missing}
         batch.claimed = self._team.claim(list(works), at_once=size * self._dispatcher.most(long=long))
