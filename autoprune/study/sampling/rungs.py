@@ -51,9 +51,6 @@ EFFORT = 2
 IDLE = 20
 """Cohorts in a row in which nothing is new: then there is nothing left to ask for."""
 
-NEAR = 0.25
-"""After the first rung, what still misses a requirement by more than this part of what may recover goes on last."""
-
 RELATIVES = 16
 """Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
 
@@ -222,8 +219,9 @@ class Rungs:
     ) -> list[int]:
         """Those of a cohort that are trained on: a half by front rank, without those that have no hope, best first.
 
-        Of a rank that is too many those stand for all that are spread over it. The best half by quality would always
-        leave out what is smallest and fastest.
+        What misses a floor by more than may be lost comes last: of what is lost by then half comes back at most. Of a
+        rank that is too many those stand for all that are spread over it. The best half by quality would always leave
+        out what is smallest and fastest.
         """
         promises = self._lookout.promises
         best = promises.front(slack=self._recovers, wanted=self._coded_alike)
@@ -231,7 +229,7 @@ class Rungs:
         hopeful = [
             at for at, look in known.items() if not promises.beaten(look, best, hope=_hope(promises, starts[at], look))
         ]
-        far = {at for at in hopeful if promises.far_missed(known[at], by=NEAR * self._recovers)}
+        far = {at for at in hopeful if promises.far_missed(known[at], by=1.0 - promises.floor)}
         most, chosen = math.ceil(GO_ON * len(racing)), list[int]()
         for left in ([at for at in hopeful if at not in far], sorted(far)):
             while left and len(chosen) < most:
