@@ -204,7 +204,7 @@ def lookout(
     evaluator: MadeUp | None = None,
     executor: Executor | None = None,
     requirements: Mapping[str, Any] | None = None,
-    ready: Callable[[], None] = lambda: None,
+    ready: Callable[[float], None] = lambda seconds: None,
 ) -> Lookout:
     """Over a file of looks, which may be there from before."""
     looks, promised = Looks(path), promises(requirements)

@@ -80,9 +80,10 @@ def test_where_codes_are_trained_it_begins_from_what_was_found(tmp_path: Path) -
     evaluator = MadeUp()
     dims = {"method": {"dims": {"sparsity": 0.4}}}
     scanned = [{"prune": dims, "encode": {"quantize": {"bits": bits}, "epochs": 0}} for bits in (8, 4)]
-    found = begun(lookout(tmp_path / "looks", evaluator=evaluator), scanned, space=TRAINED)
+    found = begun(lookout(tmp_path / "looks", evaluator=evaluator), scanned, space=TRAINED, most=NEIGHBOURS)
     assert sparsities(found) == [(0.4, 8), (0.4, 4)]
     assert len(evaluator.asked) == len(scanned), "no look was taken for it"
+    assert not found.codes
 
 
 def test_presets_behind_the_front_are_beginnings_and_are_named(tmp_path: Path) -> None:
@@ -108,16 +109,28 @@ def test_the_least_of_a_cut_is_no_yardstick_where_it_cuts(tmp_path: Path) -> Non
         "prune": {"method": {"dims": {"sparsity": {"any_of": [0.6, 0.5]}}}, "epochs": {"any_of": [0, 4]}},
         "encode": {"quantize": {"bits": {"any_of": [8, 4]}}},
     }
-    found = begun(lookout(tmp_path / "looks"), [cut(0.5, 8), cut(0.6, 8)], space=space)
-    assert sparsities(found) == [(0.5, 8), (0.6, 8)]
+    taken = lookout(tmp_path / "looks")
+    assert sparsities(begun(taken, [cut(0.5, 8), cut(0.6, 8)], space=space)) == [(0.5, 8), (0.6, 8)]
+    assert all("prune" in look.recipe for look in taken.promises.looks if look.number), "nothing outside may be found"
 
 
 def test_where_all_codes_lose_much_those_that_lose_least_are_gentle(tmp_path: Path) -> None:
-    """Half of 4 % may go with codes; 4 bits take 3, and no recipe is as small as it must be."""
-    taken = lookout(tmp_path / "looks", requirements={"quality": {"drop": "4%"}, "size_bytes": {"max": "0.01x"}})
+    """Half of 4 % may go with codes, and 4 bits take 3."""
+    taken = lookout(tmp_path / "looks", requirements={"quality": {"drop": "4%"}})
     space = {**STEM, "encode": {"quantize": {"bits": {"any_of": [4, 2]}}}}
     found = begun(taken, [cut(0.3, 4), cut(0.4, 2)], space=space)
     assert dict(found.codes) == {"space.encode.quantize.bits": 4}
+
+
+def test_where_gentle_codes_are_too_large_cuts_keep_their_own(tmp_path: Path) -> None:
+    """With 8 bits both are far too large; with 2 one is not, and misses its floor by little."""
+    limits = {"quality": {"drop": "30%"}, "size_bytes": {"max": "0.04x"}}
+    taken = lookout(tmp_path / "looks", requirements=limits)
+    found = begun(
+        taken, [cut(0.2, 8), cut(0.45, 2)], space={**STEM, "encode": {"quantize": {"bits": {"any_of": [8, 2]}}}}
+    )
+    assert sparsities(found) == [(0.45, 2)]
+    assert not found.codes
 
 
 def test_parents_of_different_alternatives_have_neighbours(tmp_path: Path) -> None:

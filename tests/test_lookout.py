@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from made_looks import CUTS, TRAINED, Fading, Killed, LastFirst, MadeUp, held, look_at, lookout, made_look
 
-from autoprune.deadline import NEVER, Deadline
+from autoprune.deadline import NEVER, Deadline, OutOfTime
 from autoprune.errors import AutopruneError, Ended
 from autoprune.recipes.space import Space
 from autoprune.record.looks import Look
@@ -46,18 +46,22 @@ def test_what_is_known_costs_nothing_and_twins_are_asked_for_once(tmp_path: Path
 def test_what_trainings_read_is_made_ready_once_before_the_first(tmp_path: Path) -> None:
     evaluator, looked = MadeUp(), list[int]()
 
-    def ready() -> None:
+    def ready(seconds: float) -> None:
         looked.append(len(evaluator.asked))
+        if seconds < 100:
+            raise OutOfTime("what trainings read")
 
     path = tmp_path / "looks.jsonl"
     taken = lookout(path, evaluator=evaluator, ready=ready)
     taken.take([recipe(0.5), recipe(0.2)], until=NEVER)
     assert not looked, "nothing is trained yet"
-    for sparsity in (0.5, 0.2):
+    taken.take([recipe(0.5, epochs=4)], epochs=4, until=Deadline.after(50.0))
+    assert looked == [2], "the time did not do for it, which ends nothing"
+    for sparsity in (0.2, 0.3):
         taken.take([recipe(sparsity, epochs=4)], epochs=4, until=NEVER)
-    assert looked == [2]
+    assert looked == [2, 3], "once it is ready it stays so"
     lookout(path, evaluator=evaluator, ready=ready).take([recipe(0.5, epochs=4)], epochs=4, until=NEVER)
-    assert looked == [2], "all that is trained is known"
+    assert looked == [2, 3], "all that is trained is known"
 
 
 def test_promises_hear_of_what_is_asked_for_alone(tmp_path: Path) -> None:

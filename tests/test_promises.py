@@ -182,7 +182,7 @@ def test_floors_of_slices_are_judged_by_values(name: str, confidence: dict[str, 
         assert violation == pytest.approx((0.8 - tail) / 0.8)
 
 
-def test_lost_is_what_the_worst_main_metric_has_less() -> None:
+def test_what_is_lost_is_held_against_the_floor_of_each_main_metric() -> None:
     def look(number: int, first: float, second: float) -> Look:
         made = made_look(number, first, 0.5)
         counts = {**made.counts, "second": {"all": UNITS}} if not number else {}
@@ -193,12 +193,14 @@ def test_lost_is_what_the_worst_main_metric_has_less() -> None:
         dense,
         baseline=dense.measurement(),
         metrics=["ndcg@20", "second"],
-        requirements=parse_requirements({"quality": {"drop": "10%"}}),
+        requirements=parse_requirements({"quality": {"drop": "10%"}, "second": {"drop": "2%"}}),
         objectives=("quality", "size"),
     )
-    assert found.lost(harsh, than=dense) == pytest.approx(0.1)
-    assert found.lost(harsh, than=gentle) == pytest.approx(0.08)
-    assert found.lost(gentle, than=harsh) == pytest.approx(-0.01)
+    assert found.lost(harsh, than=dense) == pytest.approx({"ndcg@20": 0.02, "second": 0.1})
+    assert found.lost(harsh, than=gentle) == pytest.approx({"ndcg@20": 0.01, "second": 0.08})
+    assert found.allowed == pytest.approx({"ndcg@20": 0.1, "second": 0.02})
+    assert found.used(harsh) == pytest.approx(5.0), "a tenth of the second, of which a fiftieth may be lost"
+    assert found.used(gentle) == pytest.approx(1.0)
 
 
 def test_few_stand_for_many_beside_those_that_are_given() -> None:

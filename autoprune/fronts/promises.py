@@ -34,6 +34,7 @@ class Promises:
         beside: promises of the looks to which these are closer.
 
     Attributes:
+        allowed: the share of each main metric that may be lost, by its floor or else by that of quality.
         turns: how often all that was taken in has come to be read otherwise.
     """
 
@@ -59,6 +60,7 @@ class Promises:
             (item, _by_value(item, baseline, metrics[0]), item.reading in told and item.reading != "latency_ms")
             for item in requirements.items
         ]
+        self.allowed = {metric: 1.0 - self._floor_of(metric) for metric in metrics}
         self.add(dense)
 
     def add(self, *looks: Look) -> None:
@@ -134,11 +136,16 @@ class Promises:
         ratios = {name: found[OBJECTIVES[name][0]].ratio for name in self.objectives}
         return [ratio if name == "quality" else -math.log2(ratio) for name, ratio in ratios.items()]
 
-    def lost(self, look: Look, *, than: Look) -> float:
-        """The share of the dense model's value that a look has less than another, of the main metric that lost most."""
+    def lost(self, look: Look, *, than: Look) -> dict[str, float]:
+        """What a look has less than another of each main metric, as a share of the dense model's; of what is known."""
         mine, theirs = self.readings(look), self.readings(than)
-        less = [theirs[metric].ratio - mine[metric].ratio for metric in self._metrics if metric in mine]
-        return max(share for share in less if math.isfinite(share))
+        less = {metric: theirs[metric].ratio - mine[metric].ratio for metric in self._metrics if metric in mine}
+        return {metric: share for metric, share in less.items() if math.isfinite(share)}
+
+    def used(self, look: Look) -> float:
+        """How many times what may be lost a look lost, of the main metric of which that is most."""
+        lost = self.lost(look, than=self.dense)
+        return max((share / self.allowed[metric] for metric, share in lost.items()), default=0.0)
 
     def violations(self, look: Look) -> dict[str, float]:
         """Of every requirement, in one order; above 0 is missed. What a look cannot tell is told as 0."""
@@ -222,6 +229,12 @@ class Promises:
             if as_cheap and theirs["quality"].ratio - mine["quality"].ratio - hope > doubt:
                 return True
         return False
+
+    def _floor_of(self, metric: str) -> float:
+        """The highest floor of a main metric, below 1."""
+        names = (metric, "quality") if metric == self._metrics[0] else (metric,)
+        floors = [judged for item, judged, _ in self._items if item.reading in names and not judged.ceiling]
+        return max((item.limit for item in floors if item.relative and item.limit < 1), default=self.floor)
 
     def _violations(self, found: Readings) -> dict[str, float]:
         return {

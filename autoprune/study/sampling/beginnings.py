@@ -30,10 +30,10 @@ UNHARMED, UNUSED = 0.01, 0.25
 """What lost no more than this, or than such a share of what may be lost, is not trained: there is little to regain."""
 
 GENTLE, ALONE = 0.5, 8
-"""Of what may be lost, what gentle codes lose at most; and how many are looked at alone, at most."""
+"""Of what may be lost of a metric, what gentle codes lose at most; and how many are looked at alone, at most."""
 
 NEIGHBOURS, ROUND = 64, 16
-"""Neighbours that are looked at, and how many at a time; more for a large cluster, see `Lookout.together`."""
+"""Neighbours that are looked at, at most, and how many at a time."""
 
 TRIES = 20
 """Neighbours that are drawn for each that is new."""
@@ -47,12 +47,14 @@ class Beginnings:
         cuts: looks at what is to be trained, largest first.
         presets: places among them of what a good engineer would cut. They may stand behind the front, for training
             mends most where most is gone.
+        values: what decides each of the cuts. A look on record may be of a recipe that says the same in another way.
         scanned: what the scan found: its codes are tried on whatever was trained.
         codes: what decides the codes that all cuts have; nothing where each has those that the scan found.
     """
 
     cuts: Sequence[Look] = ()
     presets: Sequence[int] = ()
+    values: Sequence[Values] = ()
     scanned: Sequence[Look] = ()
     codes: Values = field(default_factory=dict)
 
@@ -95,17 +97,36 @@ class Beginning:
         return self._beginnings(self._scanned, {look.key for look in self._presets})
 
     def find(self, *, until: Deadline) -> Beginnings:
-        """Looks for cuts with gentle codes; what the time does not do for is left out."""
+        """Looks for cuts with gentle codes; what the time does not do for is left out.
+
+        Where nothing follows the training they are those of the scan. So they are where with gentle codes none may
+        recover, which a ceiling on size can bring about.
+        """
+        if not self._coding:
+            keys = {look.key for look in self._presets}
+            return self._beginnings(self._harmed(self._scanned, until) or self._scanned, keys)
         self._codes = self._gentle(until)
-        looks = self._lookout.take([self._coded(look) for look in self._scanned], until=until)
+        looks = self._take([self._coded(look) for look in self._scanned], until)
         presets = {look.key for look, one in zip(looks, self._scanned, strict=True) if look and one in self._presets}
         known = self._with_neighbours(_of_which_something_came(looks), until)
-        return self._beginnings(self._harmed(known, until) or known, presets)
+        found = self._beginnings(self._harmed(known, until) or known, presets)
+        if found.cuts or until.left <= 0:
+            return found
+        self._codes = {}
+        return self.scanned()
 
     def _beginnings(self, looks: Sequence[Look], presets: Collection[str]) -> Beginnings:
         cuts = _largest_first([*self._stand_for(looks), *(look for look in looks if look.key in presets)])
         places = [at for at, look in enumerate(cuts) if look.key in presets]
-        return Beginnings(cuts, places, self._scanned, self._codes)
+        return Beginnings(cuts, places, [self._values(look) for look in cuts], self._scanned, self._codes)
+
+    def _take(self, recipes: Sequence[Recipe], until: Deadline) -> list[Look | None]:
+        """Looks at recipes of the space, and keeps what decides them."""
+        looks = self._lookout.take(recipes, until=until)
+        for look, recipe in zip(looks, recipes, strict=True):
+            if look is not None:
+                self._decided[look.key] = self._choices.values(recipe)
+        return looks
 
     def _gentle(self, until: Deadline) -> Values:
         """The codes of the smallest look that lost no more than `GENTLE`, whatever else it misses.
@@ -113,18 +134,22 @@ class Beginning:
         Where all lost more they are those of the one that lost least. Many looks are lucky, and a cut may do better
         than none. So codes are looked at alone, and those of the next smallest follow where they lose more.
         """
-        most, dense = GENTLE * (1.0 - self._promises.floor), self._promises.dense
-        lost = {look.key: self._promises.lost(look, than=dense) for look in self._found}
-        found = sorted((look for look in self._found if lost[look.key] <= most), key=lambda look: look.size_bytes)
+        used = {look.key: self._promises.used(look) for look in self._found}
+        found = sorted((look for look in self._found if used[look.key] <= GENTLE), key=lambda look: look.size_bytes)
         seen: list[Values] = []
         for look in found:
             codes = self._coding_of(look)
             if codes not in seen and len(seen) < ALONE:
                 seen.append(codes)
-                alone = _of_which_something_came(self._lookout.take([self._uncut(look)], until=until))
-                if all(self._promises.lost(one, than=dense) <= most for one in alone):
+                (alone,) = self._alone([look], until)
+                if until.left <= 0 or (alone is not None and not alone.failed and self._promises.used(alone) <= GENTLE):
                     return codes
-        return self._coding_of(min(self._found, key=lambda look: lost[look.key])) if self._found else {}
+        return self._coding_of(min(self._found, key=lambda look: used[look.key])) if self._found else {}
+
+    def _alone(self, looks: Sequence[Look], until: Deadline) -> list[Look | None]:
+        """Looks at the codes of some looks, without what was cut; they may lie outside the space."""
+        recipes = [self._choices.uncut(self._values(look)) for look in looks]
+        return self._lookout.take(recipes, until=until, aside=True)
 
     def _with_neighbours(self, looks: Sequence[Look], until: Deadline) -> list[Look]:
         """These looks, and others at neighbours of the best of them and of those, round by round."""
@@ -137,12 +162,12 @@ class Beginning:
             if not near:
                 break
             left -= len(near)
-            found += _of_which_something_came(self._lookout.take(near, until=until))
+            found += _of_which_something_came(self._take(near, until))
         return found
 
     def _near(self, front: Sequence[Look], neighbours: Neighbours, known: set[str], most: int) -> list[Recipe]:
         """Neighbours of a front that are not known, which they are from now on; a few at a time."""
-        count = min(most, self._lookout.together(ROUND, most=NEIGHBOURS))
+        count = min(most, ROUND)
         idle = {one.path: self._draw.choice(one.listed() or one.ends()) for one in self._choices.cuts}
         values = [self._values(look) for look in front]
         parents = [{path: one.get(path, other) for path, other in idle.items()} for one in values]
@@ -160,10 +185,13 @@ class Beginning:
 
     def _harmed(self, looks: Sequence[Look], until: Deadline) -> list[Look]:
         """Those that lost something which training may bring back: beside their codes alone."""
-        little = min(UNHARMED, UNUSED * (1.0 - self._promises.floor))
-        alone = self._lookout.take([self._uncut(look) for look in looks], until=until)
-        beside = [one if one is not None and not one.failed else self._promises.dense for one in alone]
-        return [look for look, one in zip(looks, beside, strict=True) if self._promises.lost(look, than=one) > little]
+        harmed = []
+        for look, alone in zip(looks, self._alone(looks, until), strict=True):
+            beside = self._promises.dense if alone is None or alone.failed else alone
+            lost, allowed = self._promises.lost(look, than=beside), self._promises.allowed
+            if any(share > min(UNHARMED, UNUSED * allowed[metric]) for metric, share in lost.items()):
+                harmed.append(look)
+        return harmed
 
     def _stand_for(self, looks: Sequence[Look]) -> list[Look]:
         """Some that stand for all that may recover: not what is feasible alone, for training may mend what is not."""
@@ -181,9 +209,6 @@ class Beginning:
     def _coded(self, look: Look) -> Recipe:
         """Its cut, with the codes that all have."""
         return self._choices.recipe({**self._values(look), **self._codes})
-
-    def _uncut(self, look: Look) -> Recipe:
-        return self._choices.uncut(self._values(look))
 
     def _coding_of(self, look: Look) -> Values:
         return {path: value for path, value in self._values(look).items() if path in self._coding}

@@ -148,7 +148,12 @@ class Opener:
             closer=closer,
         )
 
-    def _ready(self) -> None:
-        """Has this process compute what every training reads, with all cores; where others work, they do it."""
+    def _ready(self, seconds: float) -> None:
+        """Has this process compute what every training reads, with all cores; where others work, they do it.
+
+        Raises:
+            OutOfTime: so many seconds are over.
+        """
         if self._staff.width == 1:
-            self._staff.here(self._evaluator.ready, self._budget.seconds)
+            with self._team.alone("what trainings read"):
+                self._staff.here(self._evaluator.ready, seconds)

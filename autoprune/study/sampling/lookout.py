@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from itertools import takewhile
 from statistics import median
 from typing import Any
 
-from autoprune.deadline import Deadline
+from autoprune.deadline import Deadline, OutOfTime
 from autoprune.errors import Ended
 from autoprune.fronts.promises import Promises
 from autoprune.record.looks import Look, Looks
@@ -52,7 +53,7 @@ class Lookout:
         promises: what they promise.
         team: who else drives the study.
         tell: called with this whenever some were taken, but not all the time.
-        ready: called once before something is trained.
+        ready: called once before something is trained, with the seconds that it may take.
         closer: whether its looks ask more of validation than others do; then `looks` and `promises` hold no others.
     """
 
@@ -65,14 +66,14 @@ class Lookout:
         *,
         team: Team = ALONE,
         tell: Callable[[Lookout], None] = lambda lookout: None,
-        ready: Callable[[], None] = lambda: None,
+        ready: Callable[[float], None] = lambda seconds: None,
         closer: bool = False,
     ) -> None:
         self._evaluator, self._executor, self._tell = evaluator, executor, tell
         self.looks, self.promises, self._team, self.closer = looks, promises, team, closer
         self._dispatcher = Dispatcher(evaluator, executor, looks)
         self._told, self._silent = len(looks), -math.inf  # of how many looks, and until when no more is told
-        self._ready: Callable[[], None] | None = ready
+        self._ready: Callable[[float], None] | None = ready
         self._begun: dict[Name, tuple[Asked, Future[list[Look]]]] = {}  # beside the others
 
     @property
@@ -211,8 +212,9 @@ class Lookout:
             return False
         trained = any(epochs for _, epochs in missing)
         if trained and self._ready is not None:
-            ready, self._ready = self._ready, None
-            ready()
+            with suppress(OutOfTime):  # nothing is begun then
+                self._ready(batch.until.left)
+                self._ready = None
         long = batch.long = batch.apart or trained
         size = 1 if long else self._chunk(len(missing))
         works = {self._work(name): name for name in missing}

@@ -51,6 +51,9 @@ EFFORT = 2
 IDLE = 20
 """Cohorts in a row in which nothing is new: then there is nothing left to ask for."""
 
+BROUGHT_BACK = 2.0
+"""What lost more than so many times what may be lost goes on last: of what is lost by then half comes back at most."""
+
 RELATIVES = 16
 """Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
 
@@ -130,7 +133,7 @@ class Rungs:
         while True:
             while len(under_way) < at_once and self.trials < self.most and idle < IDLE and self._may_find(until):
                 asked = sampler.ask(min(size, self.most - self.trials))
-                recipes = [self._choices.recipe(self._decided(values, cuts)) for values in asked]
+                recipes = [self._choices.recipe(self._decided(values)) for values in asked]
                 names = {digest(recipe) for recipe in recipes if not cuts or self._epochs(recipe)}
                 new = names - asked_before
                 asked_before |= new
@@ -182,12 +185,14 @@ class Rungs:
             return list(self._choices.space.domains.values())
         return [dataclasses.replace(CUT, high=len(cuts) - 1), *self._choices.training]
 
-    def _decided(self, values: Values, cuts: Sequence[Look]) -> Values:
-        if not cuts:
+    def _decided(self, values: Values) -> Values:
+        """All that is decided by what was asked for."""
+        if CUT.path not in values:
             return values
-        cut = self._choices.values(cuts[values[CUT.path]].recipe)
-        assert cut is not None, "what was looked at lies within the space"
-        return {**cut, **{path: value for path, value in values.items() if path != CUT.path}}
+        return {
+            **self._begun.values[values[CUT.path]],
+            **{path: one for path, one in values.items() if path != CUT.path},
+        }
 
     def _race(self, recipes: Sequence[Recipe], coded: Sequence[Look], until: Deadline) -> Race:
         """The look that each recipe reached: at its end, or at the rung where it was stopped.
@@ -219,9 +224,8 @@ class Rungs:
     ) -> list[int]:
         """Those of a cohort that are trained on: a half by front rank, without those that have no hope, best first.
 
-        What misses a floor by more than may be lost comes last: of what is lost by then half comes back at most. Of a
-        rank that is too many those stand for all that are spread over it. The best half by quality would always leave
-        out what is smallest and fastest.
+        What lost too much comes last. Of a rank that is too many those go on that stand for all of it: the best half
+        by quality would always leave out what is smallest and fastest.
         """
         promises = self._lookout.promises
         best = promises.front(slack=self._recovers, wanted=self._coded_alike)
@@ -229,7 +233,7 @@ class Rungs:
         hopeful = [
             at for at, look in known.items() if not promises.beaten(look, best, hope=_hope(promises, starts[at], look))
         ]
-        far = {at for at in hopeful if promises.far_missed(known[at], by=1.0 - promises.floor)}
+        far = {at for at in hopeful if promises.used(known[at]) > BROUGHT_BACK}
         most, chosen = math.ceil(GO_ON * len(racing)), list[int]()
         for left in ([at for at in hopeful if at not in far], sorted(far)):
             while left and len(chosen) < most:
