@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from autoprune.deadline import Deadline
 from autoprune.fronts.pareto import nondominated
@@ -56,8 +56,6 @@ BROUGHT_BACK = 2.0
 
 RELATIVES = 16
 """Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
-
-T = TypeVar("T")
 
 Race = Generator[Batch, list[Look | None], list[Look | None]]
 """What a race waits for, what it is given then, and where its recipes end."""
@@ -272,7 +270,7 @@ class Rungs:
         return related
 
 
-def _spread(recipes: Sequence[T], count: int) -> list[T]:
+def _spread(recipes: Sequence[Recipe], count: int) -> list[Recipe]:
     """At most so many of them, evenly over their order, the first and the last included."""
     if len(recipes) <= count:
         return list(recipes)
