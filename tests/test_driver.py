@@ -287,6 +287,7 @@ def test_progress_tells_of_every_candidate(planted: Path, tmp_path: Path) -> Non
     assert all(seconds >= 1.0 for seconds in later), "the verification is still to come"
     assert any(word.startswith("scan: 2") and "looks" in word for word in said)
     assert any("trained" in word for word in said)
+    assert any(word.startswith("making ") and word.endswith(" are done") for word in said)
     assert expected
 
 

@@ -26,6 +26,7 @@ from autoprune.record.record import Record
 from autoprune.study.definition import Definition
 from autoprune.study.evaluation.eviction import evict
 from autoprune.study.progress.progress import Expected, Watching
+from autoprune.study.search import _held
 from autoprune.study.verify import verify, verify_finalists, verify_pick
 
 WORDS = [
@@ -131,7 +132,9 @@ def test_before_training_what_would_be_picked_is_verified_and_no_more(runs: Path
     record = Record(runs / "s")
     task = Definition.of_record(record).make_task()
     picked = Front(record).pick(verified=False)
+    assert _held(Front(record)) == "", "nothing is said of what nobody verified"
     front = verify_pick(record, task=task, watch=Watching())
+    assert _held(front).startswith(f"On test data {1 / picked.found['size_bytes'].ratio:.1f}x smaller at ")
     seen = [point for point in front.record.points if point.verified]
     assert numbers(seen) == {0, picked.number} < numbers(front.finalists)
     assert front.pick().number == picked.number
