@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,31 @@ def test_every_artifact_is_timed_on_its_own(verified: Path) -> None:
     assert all(len(timing.rounds) == 2 and timing.pairs <= 2 * MOST_PAIRS for timing in timings)
     reading = record.points[1].verified["latency_ms"]
     assert reading.value == pytest.approx(timings[0].median_ms * reading.ratio)
+
+
+def test_artifacts_are_judged_together_as_each_alone(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoprune.study.executors.staff.COPY_PAYS_S", 0.0)
+    seen: dict[int, dict[str, int]] = {1: {}, 2: {}}
+    found = {}
+    for workers, copies in seen.items():
+        runs = Path(shutil.copytree(searched, tmp_path / str(workers)))
+        told = runs / "s" / "study.yaml"
+        content = yaml.safe_load(told.read_text())
+        told.write_text(yaml.safe_dump({**content, "overrides": [*content["overrides"], f"study.workers={workers}"]}))
+        counted = partial(_count_copies, copies)
+        finalists = verify(runs / "s", rounds=1, working=counted).finalists
+        measured = [point.candidate.latest("verify") for point in finalists]
+        found[workers] = [(one.quality, one.errors, one.draws) for one in measured]
+        assert all(timed.median_ms > 0 for one in measured for timed in one.latency.values())
+    assert set(seen[1].values()) == {0}, "one is this process"
+    assert set(seen[2].values()) == {0, 2}
+    assert found[1] == found[2]
+
+
+def _count_copies(counts: dict[str, int], message: str) -> None:
+    counts[message] = len(multiprocessing.active_children())
 
 
 def test_a_task_that_is_lent_to_a_verification_is_given_back(runs: Path) -> None:

@@ -38,7 +38,7 @@ from autoprune.study.sampling.refinement import Refinement
 from autoprune.study.sampling.rungs import Rungs
 from autoprune.study.sampling.sampler import RANDOM
 from autoprune.study.sampling.scan import SMALL
-from autoprune.study.settings import StudyConfig, find_device
+from autoprune.study.settings import StudyConfig
 from autoprune.study.teams.team import ALONE, MEASURING, Team
 
 Recipes = Mapping[str, Mapping[str, Any]]
@@ -103,10 +103,13 @@ class Driver:
         self.looks = looks
         self._team, self._watch = team, watch
         self._definition = evaluator.definition
-        alone = find_device(self._definition.device).type == "cuda"  # one process keeps a GPU busy
-        self._staff = Staff(evaluator, config.workers or (1 if alone else None), given=executor)
+        self._staff = Staff(evaluator, config.workers, given=executor)
         self._outlook = Outlook(
-            archive, rounds=config.verify_rounds, reading=reading, timing=self._definition.latency_seconds
+            archive,
+            rounds=config.verify_rounds,
+            reading=reading,
+            timing=self._definition.latency_seconds,
+            at_once=self._staff.most,
         )
         facts = machine(self._definition.device)
         with team.turn():

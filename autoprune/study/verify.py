@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from autoprune.artifacts import artifact
+from autoprune.config.arguments import overridden
 from autoprune.deadline import NEVER, Deadline, OutOfTime
 from autoprune.errors import AutopruneError, doing
 from autoprune.fronts.front import Front
@@ -22,7 +25,8 @@ from autoprune.record.record import Record
 from autoprune.study.definition import Definition
 from autoprune.study.evaluation.eviction import make_again
 from autoprune.study.evaluation.remeasure import Pair, Remeasurer, lent, rounds_of, with_round
-from autoprune.study.executors.executor import Executor, FreshProcess, Serial
+from autoprune.study.executors.executor import Executor, FreshProcess
+from autoprune.study.executors.staff import Staff
 from autoprune.study.progress.outlook import STARTING_S
 from autoprune.study.progress.progress import Expected, Watching
 from autoprune.study.teams.storage import team_of
@@ -49,8 +53,9 @@ def verify(
 ) -> Front:
     """Measures the finalists of a study once more, on test data; returns the front with what was found.
 
-    This process measures quality and times each artifact once, then `rounds` - 1 others time each once more. What
-    was verified on this machine before is left as it is, so that an interrupted verification goes on where it stopped.
+    Quality is measured of as many artifacts at once as `study.workers` says; each is timed once, alone, and then
+    `rounds` - 1 other processes time each once more. What was verified on this machine before is left as it is, so
+    that an interrupted verification goes on where it stopped.
     Once its time is over it stops likewise; the baseline and what would be picked come first, and are always measured.
 
     Args:
@@ -151,6 +156,14 @@ def _first(front: Front) -> set[int]:
     return {0, front.pick(verified=False).number} if front.feasible else {0}
 
 
+def _workers_of(record: Record) -> int | None:
+    """Processes that a study is judged by, as its own command says; None: as many as there are cores."""
+    if overridden(record.overrides, "executor") == "serial":
+        return 1
+    told = overridden(record.overrides, "study.workers")
+    return told if told is None else int(told)
+
+
 class _Verification:
     """The rounds of one verification."""
 
@@ -171,6 +184,7 @@ class _Verification:
         facts = machine(self._definition.device)
         self._machine = str(facts["id"])
         self._remeasurer: Remeasurer | None = None
+        self._workers = _workers_of(record)
         self._round = 0.0  # seconds that a process takes for all
         note_machine(record.folder, facts)
 
@@ -198,10 +212,10 @@ class _Verification:
             self._record.archive.add(baseline)
 
     def _measure(self, points: Sequence[Point], first: set[int]) -> None:
-        """Measures artifacts on test data and times them once; what is not among the first, while there is time.
+        """Judges artifacts on test data and times them once; what is not among the first, while there is time.
 
-        The baseline comes last, also if it is not among them and was not measured on this machine: what is read
-        against it counts once all of it is there.
+        As many are judged at once as `study.workers` says; each is timed alone. The baseline comes last, also if it is
+        not among them and was not measured on this machine: what is read against it counts once all of it is there.
         """
         baseline = self._record.baseline
         needed = any(not point.number for point in points) or not self._rounds_of(baseline)
@@ -210,25 +224,32 @@ class _Verification:
         task = self._task or self._definition.make_task()
         if self._remeasurer is None:  # it scores the dense model first
             self._remeasurer = Remeasurer(self._definition, task=task, working=self._working)
-        remeasurer, start = self._remeasurer, time.monotonic()
-        with lent(task), Serial() as executor:
-            for place, point in enumerate(missing, start=1):
-                label = point.candidate.summary or "baseline"
-                self._working(f"verifying {place}/{len(missing)}: #{point.number} {label}")
-                seconds = math.inf if point.number in first else self._deadline.left
-                try:
-                    measured = self._ask(executor, remeasurer.measure, point, seconds=seconds)
-                except OutOfTime:
-                    continue
-                self._record.archive.add(self._archived(point).with_measurement(measured))
-                self._tell(start, place, len(missing), rounds=self._rounds - 1)
+        remeasurer = self._remeasurer
+        with lent(task), Staff(remeasurer, self._workers) as staff:
+            self._answer(staff.submit_here(remeasurer.begin, self._pair(baseline, {0})), baseline)
+            start = time.monotonic()
+            others = [one.seconds for one in self._record.archive.candidates.values() if one.number]
+            staff.hire((len(missing) - 1) * min(others, default=0.0))
+            for done in range(0, len(missing), staff.most):
+                together = missing[done : done + staff.most]
+                labels = " and ".join(f"#{one.number} {one.candidate.summary or 'baseline'}" for one in together)
+                self._working(f"verifying {labels}; {done} of {len(missing)} are done")
+                flying = [staff.submit(remeasurer.judge, self._pair(one, first)) for one in together]
+                wait(flying)
+                for place, (point, judged) in enumerate(zip(together, flying, strict=True), start=done + 1):
+                    with suppress(OutOfTime):
+                        measured = self._answer(judged, point)
+                        latency = self._answer(staff.submit_here(remeasurer.time, self._pair(point, first)), point)
+                        candidate = self._archived(point).with_measurement(measured)
+                        self._record.archive.add(with_round(candidate, latency, machine=self._machine))
+                        self._tell(start, place, len(missing), rounds=self._rounds - 1)
 
     def _time(self, points: Sequence[Point], executor: Executor, *, number: int) -> None:
         """Has another process time artifacts once; each is archived as soon as it is known."""
         remeasurer, start = Remeasurer(self._definition), time.monotonic()
         for done, point in enumerate(points, start=1):
             try:
-                latency = self._ask(executor, remeasurer.time, point, seconds=self._deadline.left)
+                latency = self._answer(executor.submit(remeasurer.time, self._pair(point)), point)
             except OutOfTime:
                 return
             self._record.archive.add(with_round(self._archived(point), latency, machine=self._machine))
@@ -241,10 +262,14 @@ class _Verification:
         current = (time.monotonic() - start) / done * (of - done)
         self._expect(Expected(current=current, after=rounds * self._round, limit=max(0.0, self._deadline.left)))
 
-    def _ask(self, executor: Executor, function: Callable[[Pair], Found], point: Point, *, seconds: float) -> Found:
-        pair = Pair(candidate=self._archived(point), baseline=self._archived(self._record.baseline), seconds=seconds)
+    def _pair(self, point: Point, first: Collection[int] = ()) -> Pair:
+        """What is asked of a worker; of the first, however late it is."""
+        seconds = math.inf if point.number in first else self._deadline.left
+        return Pair(candidate=self._archived(point), baseline=self._archived(self._record.baseline), seconds=seconds)
+
+    def _answer(self, asked: Future[Found], point: Point) -> Found:
         try:
-            return executor.submit(function, pair).result()
+            return asked.result()
         except OutOfTime:
             raise
         except AutopruneError as error:

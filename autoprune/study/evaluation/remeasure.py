@@ -95,17 +95,29 @@ class Remeasurer(Worker):
     def _pause(self) -> None:
         self._deadline.check("verifying")
 
-    def measure(self, pair: Pair) -> Measurement:
-        """Quality on test data, and one round of latency.
+    def alone(self) -> None:
+        self._working = lambda message: None
+
+    def begin(self, pair: Pair) -> None:
+        """Has the baseline answer, beside which all others are judged; copies of this process have that as well.
+
+        Raises:
+            OutOfTime, AutopruneError: as `judge`.
+        """
+        self._deadline = Deadline.after(pair.seconds)
+        if self._judge is None:
+            self._judge = Judge(self.task, "test", self._reference_of(pair), working=self._work)
+
+    def judge(self, pair: Pair) -> Measurement:
+        """Quality on test data; nothing is timed.
 
         Raises:
             OutOfTime: the pair's seconds are over.
             AutopruneError: an artifact is missing or damaged, or the data is not what it was.
         """
-        self._deadline = Deadline.after(pair.seconds)
-        reference, served = self._load(pair)
-        if self._judge is None:
-            self._judge = Judge(self.task, "test", reference, working=self._work)
+        self.begin(pair)
+        assert self._judge is not None, "it has begun"
+        served = self._served(pair)
         folder = self.definition.artifacts / pair.candidate.key
         judged = self._judge.baseline if pair.own else self._judge.judge(self._judge.rows(served))
         return Measurement(
@@ -122,7 +134,7 @@ class Remeasurer(Worker):
             memory_bytes=served.memory_bytes,
             vector_bytes=served.vector_bytes,
             structure=pair.candidate.latest().structure,
-            latency=self._timed(served, reference, own=pair.own),
+            latency={},
             errors=judged.errors,
             draws=judged.draws,
         )
@@ -131,17 +143,19 @@ class Remeasurer(Worker):
         """One round of latency, by workload.
 
         Raises:
-            OutOfTime, AutopruneError: as `measure`.
+            OutOfTime, AutopruneError: as `judge`.
         """
         self._deadline = Deadline.after(pair.seconds)
-        reference, served = self._load(pair)
-        return self._timed(served, reference, own=pair.own)
+        return self._timed(self._served(pair), self._reference_of(pair), own=pair.own)
 
-    def _load(self, pair: Pair) -> tuple[Served, Served]:
-        """The baseline's artifact, which is kept, and the candidate's."""
+    def _reference_of(self, pair: Pair) -> Served:
+        """The baseline's artifact, which is kept."""
         if self._reference is None:
             self._reference = self._loaded(pair.baseline)
-        return self._reference, self._reference if pair.own else self._loaded(pair.candidate)
+        return self._reference
+
+    def _served(self, pair: Pair) -> Served:
+        return self._reference_of(pair) if pair.own else self._loaded(pair.candidate)
 
     def _loaded(self, candidate: Candidate) -> Served:
         with on_threads(THREADS):
@@ -168,8 +182,9 @@ def rounds_of(candidate: Candidate, *, machine: str) -> int:
 
 
 def with_round(candidate: Candidate, latency: dict[str, Latency], *, machine: str) -> Candidate:
-    """A candidate whose verification on a machine has one more round of timings."""
+    """A candidate whose verification on a machine has one more round of timings, perhaps its first."""
     measured = candidate.measured(VERIFY, machine=machine)
     assert measured is not None, "rounds add to a verification"
-    joined = {name: timed.with_round(latency[name]) for name, timed in measured.latency.items()}
+    before = measured.latency
+    joined = {name: before[name].with_round(timed) if name in before else timed for name, timed in latency.items()}
     return candidate.with_measurement(dataclasses.replace(measured, latency=joined))

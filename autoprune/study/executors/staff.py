@@ -11,6 +11,7 @@ from autoprune.machine import cores
 from autoprune.study.executors.executor import Executor, Serial, Worker
 from autoprune.study.executors.forked import can_fork
 from autoprune.study.executors.local import Local
+from autoprune.study.settings import find_device
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -27,13 +28,13 @@ class Staff(Executor):
 
     Args:
         worker: whose methods are to be run; other processes have it ready before they are given anything.
-        workers: processes; None: one for each core. One alone is this process.
+        workers: processes; None: one for each core, but one on a GPU, which one keeps busy. One alone is this process.
         given: who works in any case, and is closed by whoever made it; None: this process.
     """
 
     def __init__(self, worker: Worker, workers: int | None, *, given: Executor | None = None) -> None:
         self._here = Serial()
-        self._worker, self._workers = worker, workers or cores()
+        self._worker, self._workers = worker, workers or _usual(worker)
         self._given = given
         self._others: Local | None = None
         self._aside: Local | None = None
@@ -111,3 +112,8 @@ class Staff(Executor):
         if self._others is not None and all(future.done() for future in self._starting):
             return self._others
         return self._given or self._here
+
+
+def _usual(worker: Worker) -> int:
+    """Processes, where nobody says how many."""
+    return 1 if find_device(worker.definition.device).type == "cuda" else cores()

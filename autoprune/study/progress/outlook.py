@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import median
 
 from autoprune.fronts.front import Front
@@ -20,10 +21,11 @@ class Outlook:
         rounds: processes that time each finalist; 0 where none is verified.
         reading: seconds that reading the data took.
         timing: seconds that each workload of a finalist is timed.
+        at_once: finalists that are judged at the same time.
     """
 
-    def __init__(self, archive: Archive, *, rounds: int, reading: float, timing: float) -> None:
-        self._archive = archive
+    def __init__(self, archive: Archive, *, rounds: int, reading: float, timing: float, at_once: int = 1) -> None:
+        self._archive, self._at_once = archive, at_once
         self._rounds, self._reading, self._timing = rounds, reading, timing
 
     @property
@@ -44,7 +46,8 @@ class Outlook:
         measuring = min((one.seconds for one in whole if one.number), default=whole[0].seconds)
         finalists = len(front.finalists)
         timing = finalists * len(whole[0].latest().latency) * self._timing
-        return finalists * measuring + (self._rounds - 1) * (STARTING_S + self._reading + timing)
+        others = (self._rounds - 1) * (STARTING_S + self._reading)
+        return math.ceil(finalists / self._at_once) * measuring + self._rounds * timing + others
 
     def expected(self, *, stage: float, making: int, front: Front, limit: float) -> Expected | None:
         """What is still to come, verification included; None while nothing is known of it.
