@@ -32,8 +32,9 @@ from autoprune.study.evaluation.looker import Asked
 from autoprune.study.sampling.beginnings import MOST as MOST_CUTS
 from autoprune.study.sampling.beginnings import NEARLY, NEIGHBOURS
 from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.cohorts import COHORT
 from autoprune.study.sampling.lookout import Lookout
-from autoprune.study.sampling.rungs import COHORT, FIRST, GO_ON, RELATIVES, Race, Rungs, _spread
+from autoprune.study.sampling.rungs import FIRST, GO_ON, RELATIVES, Race, Rungs, _spread
 from autoprune.tasks.task import Learning
 
 RECOVERS = Learning.recovers
@@ -355,6 +356,21 @@ def test_one_killed_amid_the_neighbours_goes_on_to_the_same_looks(tmp_path: Path
         resumed = lookout(file, executor=LastFirst())
         run(resumed)
         assert held(resumed) == held(whole)
+
+
+def test_later_cohorts_hold_cuts_beside_what_came_back_best(tmp_path: Path) -> None:
+    """Trained, cuts of 0.6 and more hold; the scan knows two that take less, and one neighbour is looked at first."""
+    cuts = [{**cut, "encode": {"quantize": {"bits": 8}}} for cut in (SCANNED[0], SCANNED[3])]
+    begun: list[set[float]] = []
+    for looks in (0, 1):
+        evaluator = MadeUp()
+        taken = lookout(tmp_path / f"looks{looks}", evaluator=evaluator)
+        trained(taken, space=STEM, cuts=cuts, most=4 * COHORT, most_looks=looks)
+        begun.append({one.recipe["prune"]["method"]["dims"]["sparsity"] for one in evaluator.asked if one.epochs})
+    assert begun[0] == {0.45}, "what lost nothing is not trained"
+    assert max(begun[1]) > 0.6
+    best = min(taken.promises.front(), key=lambda look: look.size_bytes)
+    assert best.recipe["prune"]["method"]["dims"]["sparsity"] > 0.6
 
 
 @pytest.mark.parametrize(("recovers", "epochs"), [(RECOVERS, {4}), (0.3, {8})])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autoprune.deadline import Deadline
 from autoprune.recipes.space import Recipe
@@ -31,6 +31,9 @@ UNHARMED, UNUSED = 0.01, 0.25
 
 GENTLE, ALONE = 0.5, 8
 """Of what may be lost of a metric, what gentle codes lose at most; and how many are looked at alone, at most."""
+
+NEAR_ENOUGH = 0.05
+"""What was trained and misses a requirement by no more has neighbours that may hold."""
 
 NEIGHBOURS, ROUND = 64, 16
 """Neighbours that are looked at, at most, and how many at a time."""
@@ -91,6 +94,9 @@ class Beginning:
         ]
         self._scanned = _largest_first([*self._stand_for(self._found), *self._presets])
         self._codes: Values = {}
+        self._domains = [one for one in choices.cuts if one.path not in self._coding]
+        self._neighbours = Neighbours(self._domains, seed=self._draw.randrange(2**32))
+        self._known: set[str] = set()  # keys of the cuts that were looked at with these codes
 
     def scanned(self) -> Beginnings:
         """What the scan found, as it is."""
@@ -114,6 +120,30 @@ class Beginning:
             return found
         self._codes = {}
         return self.scanned()
+
+    def beside(self, found: Beginnings, count: int, *, until: Deadline) -> Beginnings:
+        """The same and a few cuts more: neighbours of what was trained and came back best.
+
+        Args:
+            found: what training began from, so far.
+            count: cuts that join it, at most.
+        """
+        back = self._promises.front(wanted=_came_to_its_end, slack=NEAR_ENOUGH)
+        parents = [look for look in sorted(back, key=lambda look: look.size_bytes) if self._known_values(look)]
+        if not self._coding or not self._domains or not parents or self._most <= 0 or until.left <= 0:
+            return found
+        self._known |= {look.key for look in found.cuts}
+        near = self._near(parents, 2 * count)
+        looks = [
+            look
+            for look in _of_which_something_came(self._take(near, until))
+            if not self._promises.far_missed(look, by=self._recovers)
+        ]
+        joined = self._harmed(looks, until)[:count]
+        presets = {found.cuts[at].key for at in found.presets}
+        cuts = _largest_first([*found.cuts, *joined])
+        places = [at for at, look in enumerate(cuts) if look.key in presets]
+        return replace(found, cuts=cuts, presets=places, values=[self._values(look) for look in cuts])
 
     def _beginnings(self, looks: Sequence[Look], presets: Collection[str]) -> Beginnings:
         cuts = _largest_first([*self._stand_for(looks), *(look for look in looks if look.key in presets)])
@@ -153,21 +183,19 @@ class Beginning:
 
     def _with_neighbours(self, looks: Sequence[Look], until: Deadline) -> list[Look]:
         """These looks, and others at neighbours of the best of them and of those, round by round."""
-        domains = [one for one in self._choices.cuts if one.path not in self._coding]
-        neighbours = Neighbours(domains, seed=self._draw.randrange(2**32))
-        found, known, left = list(looks), {look.key for look in looks}, self._most
-        while left > 0 and domains and until.left > 0:
+        found, left = list(looks), self._most
+        self._known |= {look.key for look in looks}
+        while left > 0 and self._domains and until.left > 0:
             best = self._promises.front(among=[self._promises.dense, *found], slack=self._recovers)
-            near = self._near(sorted(best, key=lambda look: look.size_bytes), neighbours, known, left)
+            near = self._near(sorted(best, key=lambda look: look.size_bytes), min(left, ROUND))
             if not near:
                 break
             left -= len(near)
             found += _of_which_something_came(self._take(near, until))
         return found
 
-    def _near(self, front: Sequence[Look], neighbours: Neighbours, known: set[str], most: int) -> list[Recipe]:
-        """Neighbours of a front that are not known, which they are from now on; a few at a time."""
-        count = min(most, ROUND)
+    def _near(self, front: Sequence[Look], count: int) -> list[Recipe]:
+        """Neighbours of a front that are not known, which they are from now on; at most so many."""
         idle = {one.path: self._draw.choice(one.listed() or one.ends()) for one in self._choices.cuts}
         values = [self._values(look) for look in front]
         parents = [{path: one.get(path, other) for path, other in idle.items()} for one in values]
@@ -175,9 +203,9 @@ class Beginning:
         for _ in range(TRIES * count if parents else 0):
             other = self._draw.choice(values)
             base = {path: other[path] for path in self._choices.bases[0]}  # of one dense model, which is trained
-            recipe = self._choices.recipe({**neighbours.of(parents), **base, **self._codes})
-            if (key := self._lookout.key(recipe)) not in known:
-                known.add(key)
+            recipe = self._choices.recipe({**self._neighbours.of(parents), **base, **self._codes})
+            if (key := self._lookout.key(recipe)) not in self._known:
+                self._known.add(key)
                 near.append(recipe)
             if len(near) == count:
                 break
@@ -220,6 +248,11 @@ class Beginning:
         if look.key not in self._decided:
             self._decided[look.key] = self._choices.values(look.recipe)
         return self._decided[look.key]
+
+
+def _came_to_its_end(look: Look) -> bool:
+    """Whether it was trained, as long as it was to be."""
+    return look.epochs > 0 and look.done
 
 
 def _of_which_something_came(looks: Iterable[Look | None]) -> list[Look]:

@@ -7,27 +7,23 @@ take one objective.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Sequence
-from typing import Any
 
 from autoprune.deadline import Deadline
 from autoprune.fronts.pareto import nondominated
 from autoprune.fronts.promises import Promises
 from autoprune.recipes.recipe import digest
-from autoprune.recipes.space import Domain, Recipe
+from autoprune.recipes.space import Recipe
 from autoprune.record.looks import Look
 from autoprune.study.sampling.beginnings import NEARLY, NEIGHBOURS, Beginning, Beginnings
 from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.cohorts import COHORT, Cohorts
 from autoprune.study.sampling.dispatcher import Batch
 from autoprune.study.sampling.growth import Growth
 from autoprune.study.sampling.lookout import Lookout
-from autoprune.study.sampling.sampler import RANDOM, TPE, Sampler, Values
-
-COHORT = 8
-"""Recipes that race one another; more of a large cluster, see `autoprune.study.sampling.lookout.Lookout.together`."""
+from autoprune.study.sampling.sampler import RANDOM, TPE, Values
 
 MODELLED = 50
 """Recipes that TPE is asked for together, at most: an ask takes it longer the more are open …"""
@@ -59,9 +55,6 @@ RELATIVES = 16
 
 Race = Generator[Batch, list[Look | None], list[Look | None]]
 """What a race waits for, what it is given then, and where its recipes end."""
-
-CUT = Domain(path="cut", kind="int")
-"""Which of the cuts, largest first: neighbours are alike."""
 
 
 class Rungs:
@@ -101,7 +94,7 @@ class Rungs:
         self.done = False
         self._growth = Growth()
         self._most_looks = NEIGHBOURS if most_looks is None else most_looks
-        self._begun, self._alike = Beginnings(), dict[str, bool]()
+        self._codes, self._alike = Values(), dict[str, bool]()
 
     def run(self, *, until: Deadline, tell: Callable[[int], None] = lambda trials: None) -> None:
         """Trains until the budget is spent, nothing grows, or the time is over.
@@ -109,30 +102,21 @@ class Rungs:
         Args:
             tell: called with the number of recipes so far, whenever more were asked for.
         """
-        found = self._begun = self._begin(until)
-        cuts = found.cuts
-        domains = self._domains(cuts)
-        if not domains:
+        if self._scanned and not self._choices.training:
             self.done = True
             return
-        promises, idle, cohort = self._lookout.promises, 0, self._lookout.together(COHORT, most=self.most)
+        idle, cohort = 0, self._lookout.together(COHORT, most=self.most)
         many = cohort > MODELLED
         size, at_once = (cohort // PARTS, UNDER_WAY) if many else (cohort, 1)
-        kind = RANDOM if self._random or many else TPE
-        sampler = Sampler(domains, objectives=len(promises.objectives), kind=kind, seed=self._seed)
-        if not self._random:
-            apart = [cuts.index(look) for look in promises.thinned(cuts, COHORT)]
-            for at in dict.fromkeys([*found.presets, *apart]):
-                sampler.propose(
-                    {CUT.path: at, **{domain.path: self._first(domain) for domain in self._choices.training}}
-                )
+        cohorts = self._cohorts(RANDOM if self._random or many else TPE, until)
+        found = cohorts.found
+        self._codes = found.codes
         asked_before: set[str] = set()
         under_way: deque[tuple[Race, Batch]] = deque()
         while True:
             while len(under_way) < at_once and self.trials < self.most and idle < IDLE and self._may_find(until):
-                asked = sampler.ask(min(size, self.most - self.trials))
-                recipes = [self._choices.recipe(self._decided(values)) for values in asked]
-                names = {digest(recipe) for recipe in recipes if not cuts or self._epochs(recipe)}
+                recipes = cohorts.ask(min(size, self.most - self.trials))
+                names = {digest(recipe) for recipe in recipes if not found.cuts or self._epochs(recipe)}
                 new = names - asked_before
                 asked_before |= new
                 self.trials, idle = self.trials + len(new), 0 if new else idle + 1
@@ -145,52 +129,36 @@ class Rungs:
             try:
                 under_way.append((race, race.send(self._lookout.wait(batch))))
             except StopIteration as ended:
-                sampler.tell([self._lookout.outcome(look) for look in ended.value])
-                self._growth.add(promises)
+                self._growth.add(self._lookout.promises)
+                cohorts.tell(ended.value, until=until)
         self.done = until.left > 0
 
     def _may_find(self, until: Deadline) -> bool:
         """Whether there is time, and training may find more."""
         return until.left > 0 and (self._whole or not self._growth.stands_still(EFFORT))
 
-    def _begin(self, until: Deadline) -> Beginnings:
-        if not self._scanned or not self._choices.training:
-            return Beginnings()
-        beginning = Beginning(
+    def _cohorts(self, kind: str, until: Deadline) -> Cohorts:
+        """From where the scan's front is, and what is looked at beside it; without a scan, from everything."""
+        beginning, found = None, Beginnings()
+        if self._scanned:
+            beginning = Beginning(
+                self._choices,
+                self._lookout,
+                presets=self._starts,
+                recovers=self._recovers,
+                seed=self._seed,
+                most=self._most_looks,
+            )
+            found = beginning.scanned() if self._random else beginning.find(until=until)
+        return Cohorts(
             self._choices,
             self._lookout,
-            presets=self._starts,
-            recovers=self._recovers,
+            beginning,
+            found,
+            kind=kind,
             seed=self._seed,
-            most=self._most_looks,
+            thorough=self._recovers > NEARLY,  # what much may be brought back of
         )
-        return beginning.scanned() if self._random else beginning.find(until=until)
-
-    def _first(self, domain: Domain) -> Any:
-        """What of training is tried first: much of it where much may be brought back."""
-        values = domain.listed() or domain.ends()
-        return (
-            max(values)
-            if self._recovers > NEARLY and domain.path.rpartition(".")[2] == "epochs"
-            else values[len(values) // 2]
-        )
-
-    def _domains(self, cuts: Sequence[Look]) -> list[Domain]:
-        """What is asked for: where on the scan's front, and how it is trained; without a scan, everything."""
-        if self._scanned and not self._choices.training:
-            return []
-        if not cuts:
-            return list(self._choices.space.domains.values())
-        return [dataclasses.replace(CUT, high=len(cuts) - 1), *self._choices.training]
-
-    def _decided(self, values: Values) -> Values:
-        """All that is decided by what was asked for."""
-        if CUT.path not in values:
-            return values
-        return {
-            **self._begun.values[values[CUT.path]],
-            **{path: one for path, one in values.items() if path != CUT.path},
-        }
 
     def _race(self, recipes: Sequence[Recipe], coded: Sequence[Look], until: Deadline) -> Race:
         """The look that each recipe reached: at its end, or at the rung where it was stopped.
@@ -245,7 +213,7 @@ class Rungs:
     def _coded_alike(self, look: Look) -> bool:
         """Whether it has the codes of what is raced: what has coarser ones is smaller, and says nothing of a cut."""
         if look.key not in self._alike:
-            codes = self._begun.codes.items()
+            codes = self._codes.items()
             values = self._choices.values(look.recipe) if codes else {}
             self._alike[look.key] = values is not None and all(values.get(path) == value for path, value in codes)
         return self._alike[look.key]

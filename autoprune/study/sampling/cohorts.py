@@ -1,0 +1,145 @@
+"""What is trained together: cuts to begin from, and how long and how each is trained; cohort by cohort."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from autoprune.deadline import Deadline
+from autoprune.recipes.space import Domain, Recipe
+from autoprune.record.looks import Look
+from autoprune.study.sampling.beginnings import Beginning, Beginnings
+from autoprune.study.sampling.choices import Choices
+from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.sampler import Outcome, Sampler, Values
+
+COHORT = 8
+"""Recipes that race one another; more of a large cluster, see `autoprune.study.sampling.lookout.Lookout.together`."""
+
+BESIDE = 0.5
+"""Of a cohort, cuts beside what came back best of those before it."""
+
+CUT = Domain(path="cut", kind="int")
+"""Which of the cuts, largest first: neighbours are alike."""
+
+
+class Cohorts:
+    """Asks for recipes that are to be trained, and learns from what came of them.
+
+    A sampler says where among the cuts, and how they are trained; where there are no cuts, all that is open. What is
+    proposed comes before what it draws: presets and the cuts that differ most, later neighbours of what came back best,
+    which join the cuts.
+
+    Args:
+        choices: what is open.
+        lookout: knows what looks promise.
+        beginning: finds what it begins from; None: everything is asked for.
+        found: what it begins from.
+        kind: of the sampler.
+        seed: of everything that is drawn.
+        thorough: whether what is proposed is trained for as long as can be.
+    """
+
+    def __init__(
+        self,
+        choices: Choices,
+        lookout: Lookout,
+        beginning: Beginning | None,
+        found: Beginnings,
+        *,
+        kind: str,
+        seed: int,
+        thorough: bool,
+    ) -> None:
+        self._choices, self._lookout, self._beginning, self._found = choices, lookout, beginning, found
+        self._kind, self._seed, self._thorough = kind, seed, thorough
+        self._proposed: deque[tuple[str, Values]] = deque()  # keys of cuts, and how they are trained
+        self._open: list[Values] = []
+        self._told: list[tuple[str, Values, Outcome | None]] = []
+        self._sampler = self._anew()
+        if self._sampler.learns:
+            apart = [found.cuts.index(look) for look in lookout.promises.thinned(found.cuts, COHORT)]
+            self._propose(found.cuts[at] for at in dict.fromkeys([*found.presets, *apart]))
+
+    @property
+    def found(self) -> Beginnings:
+        """What it begins from by now."""
+        return self._found
+
+    def ask(self, count: int) -> list[Recipe]:
+        """So many recipes."""
+        for _ in range(min(count, len(self._proposed))):
+            key, training = self._proposed.popleft()
+            self._sampler.propose({**self._at(key), **training})
+        asked = self._sampler.ask(count)
+        if self._sampler.learns:
+            self._open += asked
+        return [self._choices.recipe(self._decided(values)) for values in asked]
+
+    def tell(self, looks: Sequence[Look | None], *, until: Deadline) -> None:
+        """Tells what came of all that was asked for, in that order, and looks for cuts beside the best of it.
+
+        Args:
+            until: when no more is looked at.
+        """
+        outcomes = [self._lookout.outcome(look) for look in looks]
+        self._sampler.tell(outcomes)
+        if not self._sampler.learns:
+            return
+        cuts = self._found.cuts
+        for values, outcome in zip(self._open, outcomes, strict=True):
+            key = cuts[values[CUT.path]].key if cuts else ""
+            self._told.append((key, {path: one for path, one in values.items() if path != CUT.path}, outcome))
+        self._open = []
+        if self._beginning is not None and cuts:
+            self._found = self._beginning.beside(self._found, round(BESIDE * COHORT), until=until)
+        known = {look.key for look in cuts}
+        if new := [look for look in self._found.cuts if look.key not in known]:
+            self._propose(new, first=True)
+            self._sampler = self._anew()
+
+    def _anew(self) -> Sampler:
+        """A sampler of the cuts that there are, which knows what came of those before it."""
+        sampler = Sampler(
+            self._domains,
+            objectives=len(self._lookout.promises.objectives),
+            kind=self._kind,
+            seed=self._seed + len(self._told),
+        )
+        for key, training, _ in self._told:
+            sampler.propose({**self._at(key), **training})
+        sampler.ask(len(self._told))
+        sampler.tell([outcome for _, _, outcome in self._told])
+        return sampler
+
+    def _propose(self, cuts: Iterable[Look], *, first: bool = False) -> None:
+        training = {domain.path: self._usual(domain) for domain in self._choices.training}
+        proposed = [(look.key, training) for look in cuts]
+        self._proposed = deque([*proposed, *self._proposed] if first else [*self._proposed, *proposed])
+
+    @property
+    def _domains(self) -> list[Domain]:
+        cuts = self._found.cuts
+        if not cuts:
+            return list(self._choices.space.domains.values())
+        return [dataclasses.replace(CUT, high=len(cuts) - 1), *self._choices.training]
+
+    def _usual(self, domain: Domain) -> Any:
+        """What of training is tried first."""
+        values = domain.listed() or domain.ends()
+        is_length = domain.path.rpartition(".")[2] == "epochs"
+        return max(values) if self._thorough and is_length else values[len(values) // 2]
+
+    def _at(self, key: str) -> Values:
+        """Where among the cuts it is, if there are any."""
+        keys = [look.key for look in self._found.cuts]
+        return {CUT.path: keys.index(key)} if keys else {}
+
+    def _decided(self, values: Values) -> Values:
+        """All that is decided by what was asked for."""
+        if not self._found.cuts:
+            return values
+        training = {path: one for path, one in values.items() if path != CUT.path}
+        return {**self._found.values[values[CUT.path]], **training}
