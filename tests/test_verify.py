@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
 from autoprune.machine import machine
+from autoprune.measure.measurement import Measurement
 from autoprune.measure.timing import MOST_PAIRS
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.folder import driving
@@ -27,6 +29,8 @@ from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
 from autoprune.study.evaluation.eviction import evict
+from autoprune.study.evaluation.remeasure import Pair, Remeasurer
+from autoprune.study.executors.forked import can_fork
 from autoprune.study.progress.progress import Expected, Watching
 from autoprune.study.search import _held
 from autoprune.study.verify import verify, verify_finalists, verify_pick
@@ -120,29 +124,52 @@ def test_every_artifact_is_timed_on_its_own(verified: Path) -> None:
     assert reading.value == pytest.approx(timings[0].median_ms * reading.ratio)
 
 
+@pytest.mark.skipif(not can_fork(), reason="nothing is copied here")
 def test_artifacts_are_judged_together_as_each_alone(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("autoprune.study.executors.staff.COPY_PAYS_S", 0.0)
-    seen: dict[int, dict[str, int]] = {1: {}, 2: {}}
+    monkeypatch.setattr("autoprune.study.evaluation.remeasure.cores", lambda: 2)
     found = {}
-    for workers, copies in seen.items():
-        runs = Path(shutil.copytree(searched, tmp_path / str(workers)))
-        told = runs / "s" / "study.yaml"
-        content = yaml.safe_load(told.read_text())
-        told.write_text(yaml.safe_dump({**content, "overrides": [*content["overrides"], f"study.workers={workers}"]}))
-        counted = partial(_count_copies, copies)
-        finalists = verify(runs / "s", rounds=1, working=counted).finalists
+    for workers, copies in ((1, {0}), (2, {0, 2}), (99, {0, 2})):
+        runs = with_workers(searched, tmp_path / str(workers), workers)
+        seen = set[int]()
+        finalists = verify(runs / "s", rounds=1, working=partial(count_copies, seen)).finalists
         measured = [point.candidate.latest("verify") for point in finalists]
         found[workers] = [(one.quality, one.errors, one.draws) for one in measured]
         assert all(timed.median_ms > 0 for one in measured for timed in one.latency.values())
-    assert set(seen[1].values()) == {0}, "one is this process"
-    assert set(seen[2].values()) == {0, 2}
-    assert found[1] == found[2]
+        assert seen == copies, workers
+    assert found[1] == found[2] == found[99]
 
 
-def _count_copies(counts: dict[str, int], message: str) -> None:
-    counts[message] = len(multiprocessing.active_children())
+@pytest.mark.skipif(not can_fork(), reason="nothing is copied here")
+def test_what_ends_a_copy_is_judged_in_this_process(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, judge = with_workers(searched, tmp_path, 2), Remeasurer.judge
+
+    def dies_in_a_copy(self: Remeasurer, pair: Pair) -> Measurement:
+        if multiprocessing.parent_process() is not None:
+            os._exit(9)
+        return judge(self, pair)
+
+    monkeypatch.setattr("autoprune.study.executors.staff.COPY_PAYS_S", 0.0)
+    monkeypatch.setattr("autoprune.study.evaluation.remeasure.cores", lambda: 2)
+    monkeypatch.setattr(Remeasurer, "judge", dies_in_a_copy)
+    assert all(point.verified for point in verify(runs / "s", rounds=1).finalists)
+
+
+def with_workers(searched: Path, folder: Path, workers: int) -> Path:
+    """A copy of the study that is judged by so many processes."""
+    runs = Path(shutil.copytree(searched, folder / "runs"))
+    told = runs / "s" / "study.yaml"
+    told.write_text(yaml.safe_dump({**yaml.safe_load(told.read_text()), "workers": workers}, sort_keys=False))
+    return runs
+
+
+def count_copies(counts: set[int], message: str) -> None:
+    if message:
+        counts.add(len(multiprocessing.active_children()))
 
 
 def test_a_task_that_is_lent_to_a_verification_is_given_back(runs: Path) -> None:

@@ -36,6 +36,7 @@ WRITTEN: dict[str, Any] = {
     "places": dict[str, Any] | None,
     "started_in": list[str] | None,
     "latency_seconds": float | None,
+    "workers": int | None,
 }
 """What stands in study.yaml; what may be None is not there in those of older versions."""
 

@@ -40,6 +40,7 @@ class Record:
         config_dir: the folder of configs that it was started with, beside the shipped ones, as seen from here.
         places: where the task's data lies, by override, as seen from here; None of studies of older versions.
         latency_seconds: for how long each workload is timed; None likewise.
+        workers: processes of this machine that judge; None: as many as there are cores.
         archive: every candidate.
 
     Raises:
@@ -58,6 +59,7 @@ class Record:
         self._given_places: dict[str, Any] = content.get("places") or {}
         self.places: dict[str, Any] | None = self.seen_from_here(content.get("places"))
         self.latency_seconds: float | None = content.get("latency_seconds")
+        self.workers: int | None = content.get("workers")
         self.archive = archive or Archive(folder / "archive.jsonl")
         if self.archive.baseline is None:
             way = self.unfinished or "run the study first."

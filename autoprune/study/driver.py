@@ -23,6 +23,7 @@ from autoprune.study.budget import Budget
 from autoprune.study.evaluation.candidates import Candidates
 from autoprune.study.evaluation.evaluate import Evaluator
 from autoprune.study.evaluation.eviction import evict
+from autoprune.study.evaluation.remeasure import judged_at_once
 from autoprune.study.evaluation.verdict import HOPELESS
 from autoprune.study.executors.executor import Executor
 from autoprune.study.executors.staff import Staff
@@ -109,7 +110,7 @@ class Driver:
             rounds=config.verify_rounds,
             reading=reading,
             timing=self._definition.latency_seconds,
-            at_once=self._staff.most,
+            at_once=judged_at_once(config.workers if executor is None else None),
         )
         facts = machine(self._definition.device)
         with team.turn():

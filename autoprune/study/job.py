@@ -110,6 +110,7 @@ def run_study(
                     "metrics": list(task.main_metrics),
                     "places": dict(definition.places),
                     "latency_seconds": definition.latency_seconds,
+                    **({} if (judging := _judging(config, place)) is None else {"workers": judging}),
                     **({"config_dir": config_dir} if config_dir else {}),
                 },
                 joining=not team.sole,
@@ -131,6 +132,11 @@ def run_study(
         choices = Choices(begun.space, base=task.base)
         driver.run(begun.presets, choices, between=lambda record: between(record, task))
     return Record(folder, archive)
+
+
+def _judging(config: StudyConfig, place: ExecutorConfig) -> int | None:
+    """Processes of this machine that may judge; None: nobody says. `study.workers` of a cluster are calls in flight."""
+    return 1 if place.name == "serial" else None if place.name == "ray" else config.workers
 
 
 def _begin(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, wait
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import wait
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 from autoprune.artifacts import artifact
-from autoprune.config.arguments import overridden
 from autoprune.deadline import NEVER, Deadline, OutOfTime
-from autoprune.errors import AutopruneError, doing
+from autoprune.errors import AutopruneError, Ended, doing
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import UNCHANGED, Limits
 from autoprune.machine import machine
@@ -23,8 +21,9 @@ from autoprune.record.folder import GO_ON, driving, note_machine
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
+from autoprune.study.evaluation.candidates import some_named
 from autoprune.study.evaluation.eviction import make_again
-from autoprune.study.evaluation.remeasure import Pair, Remeasurer, lent, rounds_of, with_round
+from autoprune.study.evaluation.remeasure import Pair, Remeasurer, judged_at_once, lent, rounds_of, with_round
 from autoprune.study.executors.executor import Executor, FreshProcess
 from autoprune.study.executors.staff import Staff
 from autoprune.study.progress.outlook import STARTING_S
@@ -32,8 +31,6 @@ from autoprune.study.progress.progress import Expected, Watching
 from autoprune.study.teams.storage import team_of
 from autoprune.study.teams.team import MEASURING
 from autoprune.tasks.task import Task
-
-Found = TypeVar("Found")
 
 MOST_PICKS = 3
 """Candidates that are verified before training, at most."""
@@ -156,14 +153,6 @@ def _first(front: Front) -> set[int]:
     return {0, front.pick(verified=False).number} if front.feasible else {0}
 
 
-def _workers_of(record: Record) -> int | None:
-    """Processes that a study is judged by, as its own command says; None: as many as there are cores."""
-    if overridden(record.overrides, "executor") == "serial":
-        return 1
-    told = overridden(record.overrides, "study.workers")
-    return told if told is None else int(told)
-
-
 class _Verification:
     """The rounds of one verification."""
 
@@ -184,7 +173,6 @@ class _Verification:
         facts = machine(self._definition.device)
         self._machine = str(facts["id"])
         self._remeasurer: Remeasurer | None = None
-        self._workers = _workers_of(record)
         self._round = 0.0  # seconds that a process takes for all
         note_machine(record.folder, facts)
 
@@ -219,37 +207,63 @@ class _Verification:
         """
         baseline = self._record.baseline
         needed = any(not point.number for point in points) or not self._rounds_of(baseline)
-        missing = [point for point in points if point.number] + [baseline] * needed
+        others = [point for point in points if point.number]
+        missing = others + [baseline] * needed
         self._working("reading data")
         task = self._task or self._definition.make_task()
-        if self._remeasurer is None:  # it scores the dense model first
+        if self._remeasurer is None:
             self._remeasurer = Remeasurer(self._definition, task=task, working=self._working)
-        remeasurer = self._remeasurer
-        with lent(task), Staff(remeasurer, self._workers) as staff:
-            self._answer(staff.submit_here(remeasurer.begin, self._pair(baseline, {0})), baseline)
-            start = time.monotonic()
-            others = [one.seconds for one in self._record.archive.candidates.values() if one.number]
-            staff.hire((len(missing) - 1) * min(others, default=0.0))
-            for done in range(0, len(missing), staff.most):
-                together = missing[done : done + staff.most]
-                labels = " and ".join(f"#{one.number} {one.candidate.summary or 'baseline'}" for one in together)
-                self._working(f"verifying {labels}; {done} of {len(missing)} are done")
-                flying = [staff.submit(remeasurer.judge, self._pair(one, first)) for one in together]
-                wait(flying)
-                for place, (point, judged) in enumerate(zip(together, flying, strict=True), start=done + 1):
-                    with suppress(OutOfTime):
-                        measured = self._answer(judged, point)
-                        latency = self._answer(staff.submit_here(remeasurer.time, self._pair(point, first)), point)
-                        candidate = self._archived(point).with_measurement(measured)
-                        self._record.archive.add(with_round(candidate, latency, machine=self._machine))
-                        self._tell(start, place, len(missing), rounds=self._rounds - 1)
+        workers = min(judged_at_once(self._record.workers), max(1, len(others)))
+        with lent(task), Staff(self._remeasurer, workers) as staff:
+            urgent = {0} if any(point.number in first for point in missing) else set[int]()
+            try:
+                with self._explaining(baseline):
+                    self._remeasurer.begin(self._pair(baseline, urgent))
+            except OutOfTime:
+                return
+            start, at_once = time.monotonic(), workers if staff.hire(self._judging(len(others))) else 1
+            for done in range(0, len(missing), at_once):
+                together = missing[done : done + at_once]
+                labels = [f"#{point.number} {point.candidate.summary or 'baseline'}" for point in together]
+                self._working(f"verifying {some_named(labels)}; {done} of {len(missing)} are done")
+                if self._judge_and_time(together, first, staff, self._remeasurer):
+                    self._tell(start, done + len(together), len(missing), rounds=self._rounds - 1)
+
+    def _judging(self, count: int) -> float:
+        """Seconds that judging so many takes, at least."""
+        known = self._record.archive.candidates.values()
+        return count * min((one.seconds for one in known if one.number and not one.rejected), default=0.0)
+
+    def _judge_and_time(
+        self, points: Sequence[Point], first: Collection[int], staff: Staff, remeasurer: Remeasurer
+    ) -> int:
+        """Judges artifacts at the same time, then times one after the other; each is archived once it has both.
+
+        Returns:
+            How many there was time for.
+        """
+        kept = 0
+        flying = [staff.submit(remeasurer.judge, self._pair(point, first)) for point in points]
+        wait(flying)
+        for point, judged in zip(points, flying, strict=True):
+            with suppress(OutOfTime), self._explaining(point):
+                try:
+                    measured = judged.result()
+                except Ended:  # too little memory for so many, or a model that starts processes itself
+                    measured = remeasurer.judge(self._pair(point, first))
+                latency = staff.here(remeasurer.time, self._pair(point, first))
+                candidate = self._archived(point).with_measurement(measured)
+                self._record.archive.add(with_round(candidate, latency, machine=self._machine))
+                kept += 1
+        return kept
 
     def _time(self, points: Sequence[Point], executor: Executor, *, number: int) -> None:
         """Has another process time artifacts once; each is archived as soon as it is known."""
         remeasurer, start = Remeasurer(self._definition), time.monotonic()
         for done, point in enumerate(points, start=1):
             try:
-                latency = self._answer(executor.submit(remeasurer.time, self._pair(point)), point)
+                with self._explaining(point):
+                    latency = executor.submit(remeasurer.time, self._pair(point)).result()
             except OutOfTime:
                 return
             self._record.archive.add(with_round(self._archived(point), latency, machine=self._machine))
@@ -267,9 +281,10 @@ class _Verification:
         seconds = math.inf if point.number in first else self._deadline.left
         return Pair(candidate=self._archived(point), baseline=self._archived(self._record.baseline), seconds=seconds)
 
-    def _answer(self, asked: Future[Found], point: Point) -> Found:
+    @contextmanager
+    def _explaining(self, point: Point) -> Iterator[None]:
         try:
-            return asked.result()
+            yield
         except OutOfTime:
             raise
         except AutopruneError as error:

@@ -84,9 +84,8 @@ class Candidates:
             self.refresh()  # others may have finished them before they were claimed
             mine = [wanted[key] for work in claimed if not self._is_known(key := works[work])][: self._staff.slots]
             if mine and mine[0][0] != BASELINE:
-                labels = " and ".join(self._label(name, recipe) for name, recipe in mine[:NAMED])
-                more = f" and {len(mine) - NAMED} more" if len(mine) > NAMED else ""
-                self._working(f"making {labels}{more}; {len(wanted) - len(left)} of {len(wanted)} are done")
+                labels = some_named([self._label(name, recipe) for name, recipe in mine])
+                self._working(f"making {labels}; {len(wanted) - len(left)} of {len(wanted)} are done")
             try:
                 self._keep([(self._submit(name, recipe), name, recipe) for name, recipe in mine])
             finally:
@@ -233,3 +232,9 @@ class Candidates:
 
     def _label(self, name: str, recipe: Mapping[str, Any]) -> str:
         return self._evaluator.plan(recipe).summary() if name == TRIAL else name
+
+
+def some_named(labels: Sequence[str]) -> str:
+    """What is done at the same time, in words."""
+    more = [f"{len(labels) - NAMED} more"] if len(labels) > NAMED else []
+    return " and ".join([*labels[:NAMED], *more])

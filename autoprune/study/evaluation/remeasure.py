@@ -18,7 +18,7 @@ from functools import cached_property
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Served
 from autoprune.deadline import NEVER, Deadline
-from autoprune.machine import THREADS, machine
+from autoprune.machine import THREADS, cores, machine
 from autoprune.measure.judge import Judge
 from autoprune.measure.measurement import RULES, VERIFY, Latency, Measurement, with_items
 from autoprune.measure.timing import on_threads, own_latency, paired_latency
@@ -26,6 +26,7 @@ from autoprune.record.archive import Candidate, processes
 from autoprune.study.definition import Definition
 from autoprune.study.evaluation.evaluate import LONGER
 from autoprune.study.executors.executor import Worker
+from autoprune.study.executors.forked import can_fork
 from autoprune.study.settings import find_device
 from autoprune.tasks.task import Task
 
@@ -50,6 +51,15 @@ class Pair:
     def own(self) -> bool:
         """Whether it is the baseline that is measured."""
         return self.candidate.key == self.baseline.key
+
+
+def judged_at_once(workers: int | None) -> int:
+    """Artifacts that are judged at the same time, by copies of this process: one where it cannot be copied.
+
+    Args:
+        workers: that may work; None: nobody says.
+    """
+    return min(workers or cores(), cores()) if can_fork() else 1
 
 
 @contextmanager
@@ -78,6 +88,7 @@ class Remeasurer(Worker):
         self._given = task
         self._working, self._deadline = working, NEVER
         self._reference: Served | None = None
+        self._last: tuple[str, Served] | None = None  # what was loaded last, by its key
         self._judge: Judge | None = None
 
     @cached_property
@@ -105,6 +116,7 @@ class Remeasurer(Worker):
             OutOfTime, AutopruneError: as `judge`.
         """
         self._deadline = Deadline.after(pair.seconds)
+        self.task.report, self.task.pause = self._work, self._pause  # who lent it may have taken it back since
         if self._judge is None:
             self._judge = Judge(self.task, "test", self._reference_of(pair), working=self._work)
 
@@ -155,7 +167,13 @@ class Remeasurer(Worker):
         return self._reference
 
     def _served(self, pair: Pair) -> Served:
-        return self._reference_of(pair) if pair.own else self._loaded(pair.candidate)
+        key = pair.candidate.key
+        if pair.own:
+            return self._reference_of(pair)
+        if self._last is None or self._last[0] != key:
+            self._last = None  # two at a time need not fit
+            self._last = key, self._loaded(pair.candidate)
+        return self._last[1]
 
     def _loaded(self, candidate: Candidate) -> Served:
         with on_threads(THREADS):

@@ -55,16 +55,20 @@ class Staff(Executor):
     def width(self) -> int:
         return self._given.width if self._given else 1  # whoever is hired, or is not, finds the same
 
-    def hire(self, seconds: float) -> None:
+    def hire(self, seconds: float) -> bool:
         """Has other processes start with the next call, if there is so much to do in one that this pays.
 
         Where no call comes, since all is known, none is started.
 
         Args:
             seconds: that it would take in one.
+
+        Returns:
+            Whether they will.
         """
         free = self._given is None and self._others is None and self._workers > 1
         self._hiring = free and seconds > (COPY_PAYS_S if can_fork() else PAYS_S)
+        return self._hiring
 
     def submit(self, function: Callable[[Argument], Result], argument: Argument) -> Future[Result]:
         if self._hiring:

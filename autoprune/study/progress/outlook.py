@@ -46,8 +46,8 @@ class Outlook:
         measuring = min((one.seconds for one in whole if one.number), default=whole[0].seconds)
         finalists = len(front.finalists)
         timing = finalists * len(whole[0].latest().latency) * self._timing
-        others = (self._rounds - 1) * (STARTING_S + self._reading)
-        return math.ceil(finalists / self._at_once) * measuring + self._rounds * timing + others
+        judging = measuring * (1 + math.ceil((finalists - 1) / self._at_once))  # the baseline before all others
+        return judging + self._rounds * timing + (self._rounds - 1) * (STARTING_S + self._reading)
 
     def expected(self, *, stage: float, making: int, front: Front, limit: float) -> Expected | None:
         """What is still to come, verification included; None while nothing is known of it.

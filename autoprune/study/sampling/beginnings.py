@@ -3,7 +3,8 @@
 Training brings back what a cut took, and nothing of what codes take that come after it. A scan looks for cuts and codes
 together, for what holds untrained; a cut that must be trained is on its front by chance, and with coarse codes at that.
 So cuts are looked for once more, with codes that take little and are the same for all: those of the scan's front, then
-neighbours of the best of them. What a look shows to be lost beside its codes is what there is to bring back.
+neighbours of the best of them. What a look shows to be lost beside its codes is what there is to bring back. Once some
+were trained, neighbours of those that came back best join them.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Beginning:
         presets: keys of what stands beside the scan's front; what lies outside the space is left out.
         recovers: what misses a requirement by no larger share may be trained.
         seed: of everything that is drawn.
-        most: neighbours that are looked at, at most.
+        most: neighbours of what the scan found that are looked at, at most, and as many of what was trained.
     """
 
     def __init__(
@@ -85,7 +86,8 @@ class Beginning:
         most: int = NEIGHBOURS,
     ) -> None:
         self._choices, self._lookout, self._promises = choices, lookout, lookout.promises
-        self._recovers, self._draw, self._most = recovers, random.Random(seed), min(most, NEIGHBOURS)
+        self._recovers, self._draw = recovers, random.Random(seed)
+        self._most = self._left = min(most, NEIGHBOURS)
         self._coding = choices.coding
         self._decided: dict[str, Values | None] = {}
         self._found = [look for look in self._promises.looks if look.number and self._is_cut(look)]
@@ -128,18 +130,15 @@ class Beginning:
             found: what training began from, so far.
             count: cuts that join it, at most.
         """
-        back = self._promises.front(wanted=_came_to_its_end, slack=NEAR_ENOUGH)
-        parents = [look for look in sorted(back, key=lambda look: look.size_bytes) if self._known_values(look)]
-        if not self._coding or not self._domains or not parents or self._most <= 0 or until.left <= 0:
+        back = self._promises.front(wanted=self._came_back, slack=NEAR_ENOUGH)
+        if not self._domains or not back or self._left <= 0 or until.left <= 0:
             return found
         self._known |= {look.key for look in found.cuts}
-        near = self._near(parents, 2 * count)
-        looks = [
-            look
-            for look in _of_which_something_came(self._take(near, until))
-            if not self._promises.far_missed(look, by=self._recovers)
-        ]
-        joined = self._harmed(looks, until)[:count]
+        near = self._near(sorted(back, key=lambda look: look.size_bytes), min(2 * count, self._left))
+        self._left -= len(near)
+        taken = _of_which_something_came(self._take(near, until))
+        looks = [look for look in taken if not self._promises.far_missed(look, by=self._recovers)]
+        joined = self._promises.thinned(self._harmed(looks, until), count)
         presets = {found.cuts[at].key for at in found.presets}
         cuts = _largest_first([*found.cuts, *joined])
         places = [at for at, look in enumerate(cuts) if look.key in presets]
@@ -230,6 +229,12 @@ class Beginning:
             for look in self._promises.thinned(self._promises.front(among=among, slack=slack), MOST)
         ]
 
+    def _came_back(self, look: Look) -> bool:
+        """Whether it was trained to its end, and has the codes that all have: others differ from it in these alone."""
+        if not look.epochs or not look.done or not self._coding:
+            return False
+        return self._known_values(look) is not None and self._coding_of(look) == self._codes
+
     def _is_cut(self, look: Look) -> bool:
         """Whether it was not trained, and lies within the space."""
         return not look.epochs and self._known_values(look) is not None
@@ -248,11 +253,6 @@ class Beginning:
         if look.key not in self._decided:
             self._decided[look.key] = self._choices.values(look.recipe)
         return self._decided[look.key]
-
-
-def _came_to_its_end(look: Look) -> bool:
-    """Whether it was trained, as long as it was to be."""
-    return look.epochs > 0 and look.done
 
 
 def _of_which_something_came(looks: Iterable[Look | None]) -> list[Look]:

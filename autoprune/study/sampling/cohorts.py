@@ -37,8 +37,9 @@ class Cohorts:
         lookout: knows what looks promise.
         beginning: finds what it begins from; None: everything is asked for.
         found: what it begins from.
-        kind: of the sampler.
+        kind: of the sampler. One that does not learn is told nothing, and cuts stay as they are.
         seed: of everything that is drawn.
+        proposes: whether something is proposed before it draws.
         thorough: whether what is proposed is trained for as long as can be.
     """
 
@@ -51,6 +52,7 @@ class Cohorts:
         *,
         kind: str,
         seed: int,
+        proposes: bool,
         thorough: bool,
     ) -> None:
         self._choices, self._lookout, self._beginning, self._found = choices, lookout, beginning, found
@@ -59,17 +61,18 @@ class Cohorts:
         self._open: list[Values] = []
         self._told: list[tuple[str, Values, Outcome | None]] = []
         self._sampler = self._anew()
-        if self._sampler.learns:
+        if proposes:
             apart = [found.cuts.index(look) for look in lookout.promises.thinned(found.cuts, COHORT)]
             self._propose(found.cuts[at] for at in dict.fromkeys([*found.presets, *apart]))
 
-    @property
-    def found(self) -> Beginnings:
-        """What it begins from by now."""
-        return self._found
+    def ask(self, count: int, *, until: Deadline) -> list[Recipe]:
+        """So many recipes; before, cuts are looked for beside the best of what it was told.
 
-    def ask(self, count: int) -> list[Recipe]:
-        """So many recipes."""
+        Args:
+            until: when no more is looked at.
+        """
+        if self._told and self._beginning is not None and self._found.cuts:
+            self._widen(self._beginning.beside(self._found, round(BESIDE * count), until=until))
         for _ in range(min(count, len(self._proposed))):
             key, training = self._proposed.popleft()
             self._sampler.propose({**self._at(key), **training})
@@ -78,12 +81,8 @@ class Cohorts:
             self._open += asked
         return [self._choices.recipe(self._decided(values)) for values in asked]
 
-    def tell(self, looks: Sequence[Look | None], *, until: Deadline) -> None:
-        """Tells what came of all that was asked for, in that order, and looks for cuts beside the best of it.
-
-        Args:
-            until: when no more is looked at.
-        """
+    def tell(self, looks: Sequence[Look | None]) -> None:
+        """Tells what came of all that was asked for, in that order."""
         outcomes = [self._lookout.outcome(look) for look in looks]
         self._sampler.tell(outcomes)
         if not self._sampler.learns:
@@ -93,10 +92,12 @@ class Cohorts:
             key = cuts[values[CUT.path]].key if cuts else ""
             self._told.append((key, {path: one for path, one in values.items() if path != CUT.path}, outcome))
         self._open = []
-        if self._beginning is not None and cuts:
-            self._found = self._beginning.beside(self._found, round(BESIDE * COHORT), until=until)
-        known = {look.key for look in cuts}
-        if new := [look for look in self._found.cuts if look.key not in known]:
+
+    def _widen(self, found: Beginnings) -> None:
+        """Takes in cuts that have joined those there were, and proposes them before all others."""
+        known = {look.key for look in self._found.cuts}
+        self._found = found
+        if new := [look for look in found.cuts if look.key not in known]:
             self._propose(new, first=True)
             self._sampler = self._anew()
 

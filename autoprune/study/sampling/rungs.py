@@ -102,20 +102,30 @@ class Rungs:
         Args:
             tell: called with the number of recipes so far, whenever more were asked for.
         """
-        if self._scanned and not self._choices.training:
+        if not (self._choices.training if self._scanned else self._choices.space.domains):
             self.done = True
             return
         idle, cohort = 0, self._lookout.together(COHORT, most=self.most)
         many = cohort > MODELLED
         size, at_once = (cohort // PARTS, UNDER_WAY) if many else (cohort, 1)
-        cohorts = self._cohorts(RANDOM if self._random or many else TPE, until)
-        found = cohorts.found
+        beginning = self._beginning if self._scanned else None
+        found = self._find(beginning, until)
+        cohorts = Cohorts(
+            self._choices,
+            self._lookout,
+            beginning,
+            found,
+            kind=RANDOM if self._random or many else TPE,
+            seed=self._seed,
+            proposes=not self._random,
+            thorough=self._recovers > NEARLY,  # what much may be brought back of
+        )
         self._codes = found.codes
         asked_before: set[str] = set()
         under_way: deque[tuple[Race, Batch]] = deque()
         while True:
             while len(under_way) < at_once and self.trials < self.most and idle < IDLE and self._may_find(until):
-                recipes = cohorts.ask(min(size, self.most - self.trials))
+                recipes = cohorts.ask(min(size, self.most - self.trials), until=until)
                 names = {digest(recipe) for recipe in recipes if not found.cuts or self._epochs(recipe)}
                 new = names - asked_before
                 asked_before |= new
@@ -130,35 +140,29 @@ class Rungs:
                 under_way.append((race, race.send(self._lookout.wait(batch))))
             except StopIteration as ended:
                 self._growth.add(self._lookout.promises)
-                cohorts.tell(ended.value, until=until)
+                cohorts.tell(ended.value)
         self.done = until.left > 0
 
     def _may_find(self, until: Deadline) -> bool:
         """Whether there is time, and training may find more."""
         return until.left > 0 and (self._whole or not self._growth.stands_still(EFFORT))
 
-    def _cohorts(self, kind: str, until: Deadline) -> Cohorts:
-        """From where the scan's front is, and what is looked at beside it; without a scan, from everything."""
-        beginning, found = None, Beginnings()
-        if self._scanned:
-            beginning = Beginning(
-                self._choices,
-                self._lookout,
-                presets=self._starts,
-                recovers=self._recovers,
-                seed=self._seed,
-                most=self._most_looks,
-            )
-            found = beginning.scanned() if self._random else beginning.find(until=until)
-        return Cohorts(
+    @property
+    def _beginning(self) -> Beginning:
+        return Beginning(
             self._choices,
             self._lookout,
-            beginning,
-            found,
-            kind=kind,
+            presets=self._starts,
+            recovers=self._recovers,
             seed=self._seed,
-            thorough=self._recovers > NEARLY,  # what much may be brought back of
+            most=self._most_looks,
         )
+
+    def _find(self, beginning: Beginning | None, until: Deadline) -> Beginnings:
+        """What the scan found, and what is looked at beside it; without a scan, nothing."""
+        if beginning is None:
+            return Beginnings()
+        return beginning.scanned() if self._random else beginning.find(until=until)
 
     def _race(self, recipes: Sequence[Recipe], coded: Sequence[Look], until: Deadline) -> Race:
         """The look that each recipe reached: at its end, or at the rung where it was stopped.
