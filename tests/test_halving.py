@@ -135,15 +135,29 @@ def test_a_preset_behind_the_front_is_trained_before_all_others(tmp_path: Path) 
     assert first[1] != 0.44
 
 
-def test_a_preset_that_lost_nothing_is_not_trained_before_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("recovers", "asked"), [(RECOVERS, {0.1, 0.44}), (0.3, {0.44})])
+def test_a_preset_that_lost_nothing_is_trained_where_that_is_cheap(
+    recovers: float, asked: set[float], tmp_path: Path
+) -> None:
     """Of one 0.5 % of the quality is gone, of the other 6 %."""
     unharmed = {"prune": {"method": {"dims": {"sparsity": 0.1}}}, "encode": {"quantize": {"bits": 8}, "epochs": 0}}
     harmed = {"prune": {"method": {"dims": {"sparsity": 0.44}}}, "encode": {"quantize": {"bits": 8}, "epochs": 0}}
     keys = [planned(recipe).key for recipe in (unharmed, harmed)]
     evaluator = MadeUp()
-    trained(lookout(tmp_path / "looks", evaluator=evaluator), cuts=[unharmed, harmed], starts=keys, most=1)
-    asked = {one.recipe["prune"]["method"]["dims"]["sparsity"] for one in evaluator.asked if one.epochs}
-    assert asked == {0.44}
+    taken = lookout(tmp_path / "looks", evaluator=evaluator)
+    trained(taken, cuts=[unharmed, harmed], starts=keys, most=2, recovers=recovers)
+    assert {one.recipe["prune"]["method"]["dims"]["sparsity"] for one in evaluator.asked if one.epochs} == asked
+
+
+def test_what_misses_by_much_is_not_among_the_first(tmp_path: Path) -> None:
+    """A cut of 0.8 keeps 0.81 of the quality and may be drawn; 0.9 are asked for, and 0.4 and 0.5 are near that."""
+    cuts = [
+        {"prune": {"method": {"dims": {"sparsity": sparsity}}}, "encode": {"quantize": {"bits": 8}, "epochs": 0}}
+        for sparsity in (0.4, 0.5, 0.8)
+    ]
+    evaluator = MadeUp()
+    trained(lookout(tmp_path / "looks", evaluator=evaluator), cuts=cuts, most=2)
+    assert {one.recipe["prune"]["method"]["dims"]["sparsity"] for one in evaluator.asked if one.epochs} == {0.4, 0.5}
 
 
 def test_who_goes_on_is_best_by_front_rank(tmp_path: Path) -> None:

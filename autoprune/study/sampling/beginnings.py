@@ -112,12 +112,12 @@ class Beginning:
         """
         if not self._coding:
             keys = {look.key for look in self._presets}
-            return self._beginnings(self._harmed(self._scanned, until) or self._scanned, keys)
+            return self._beginnings(self._worth(self._scanned, keys, until), keys)
         self._codes = self._gentle(until)
         looks = self._take([self._coded(look) for look in self._scanned], until)
         presets = {look.key for look, one in zip(looks, self._scanned, strict=True) if look and one in self._presets}
         known = self._with_neighbours(_of_which_something_came(looks), until)
-        found = self._beginnings(self._harmed(known, until) or known, presets)
+        found = self._beginnings(self._worth(known, presets, until), presets)
         if found.cuts or until.left <= 0:
             return found
         self._codes = {}
@@ -209,6 +209,16 @@ class Beginning:
             if len(near) == count:
                 break
         return near
+
+    def _worth(self, looks: Sequence[Look], presets: Collection[str], until: Deadline) -> list[Look]:
+        """What is worth a training: what was harmed, or all where nothing was.
+
+        Where training is cheap presets are trained in any case. It may give more than a cut took: of users without a
+        row it learns how they are found.
+        """
+        cheap = self._recovers <= NEARLY
+        harmed = self._harmed(looks, until) or list(looks)
+        return [*harmed, *(look for look in looks if cheap and look.key in presets and look not in harmed)]
 
     def _harmed(self, looks: Sequence[Look], until: Deadline) -> list[Look]:
         """Those that lost something which training may bring back: beside their codes alone."""

@@ -10,7 +10,7 @@ from typing import Any
 from autoprune.deadline import Deadline
 from autoprune.recipes.space import Domain, Recipe
 from autoprune.record.looks import Look
-from autoprune.study.sampling.beginnings import Beginning, Beginnings
+from autoprune.study.sampling.beginnings import NEAR_ENOUGH, Beginning, Beginnings
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.sampler import Outcome, Sampler, Values
@@ -62,7 +62,9 @@ class Cohorts:
         self._told: list[tuple[str, Values, Outcome | None]] = []
         self._sampler = self._anew()
         if proposes:
-            apart = [found.cuts.index(look) for look in lookout.promises.thinned(found.cuts, COHORT)]
+            far = [] if thorough else [look for look in found.cuts if self._is_far(look)]
+            near = [look for look in found.cuts if look not in far] or found.cuts
+            apart = [found.cuts.index(look) for look in lookout.promises.thinned(near, COHORT)]
             self._propose(found.cuts[at] for at in dict.fromkeys([*found.presets, *apart]))
 
     def ask(self, count: int, *, until: Deadline) -> list[Recipe]:
@@ -119,6 +121,10 @@ class Cohorts:
         training = {domain.path: self._usual(domain) for domain in self._choices.training}
         proposed = [(look.key, training) for look in cuts]
         self._proposed = deque([*proposed, *self._proposed] if first else [*self._proposed, *proposed])
+
+    def _is_far(self, look: Look) -> bool:
+        """Whether it misses by so much that it is no more than drawn."""
+        return bool(self._lookout.promises.far_missed(look, by=NEAR_ENOUGH))
 
     @property
     def _domains(self) -> list[Domain]:
