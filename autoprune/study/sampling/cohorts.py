@@ -40,7 +40,8 @@ class Cohorts:
         kind: of the sampler. One that does not learn is told nothing, and cuts stay as they are.
         seed: of everything that is drawn.
         proposes: whether something is proposed before it draws.
-        thorough: whether what is proposed is trained for as long as can be.
+        thorough: whether training may bring much back: then what is proposed may miss by much, and is trained for as
+            long as can be.
     """
 
     def __init__(
@@ -62,8 +63,7 @@ class Cohorts:
         self._told: list[tuple[str, Values, Outcome | None]] = []
         self._sampler = self._anew()
         if proposes:
-            far = [] if thorough else [look for look in found.cuts if self._is_far(look)]
-            near = [look for look in found.cuts if look not in far] or found.cuts
+            near = [look for look in found.cuts if thorough or not self._is_far(look)] or found.cuts
             apart = [found.cuts.index(look) for look in lookout.promises.thinned(near, COHORT)]
             self._propose(found.cuts[at] for at in dict.fromkeys([*found.presets, *apart]))
 
