@@ -88,6 +88,32 @@ def test_both_models_distil_the_same_text(tiny: Path, longest: int | None) -> No
         assert float(task.loss(model, batch)) < 1e-6
 
 
+def test_long_texts_are_distilled_on_in_passages_too(tiny: Path) -> None:
+    corpus = [*long_texts(60), *TEXTS[60:120]]
+    whole, task = make_task(tiny, corpus), make_task(tiny, corpus, passage_tokens=8)
+    passages = task._train[len(whole._train) :]
+    assert task._train[: len(whole._train)] == whole._train, "texts as they are come as before"
+    assert len(passages) == len(set(passages)) > 60
+    assert all(any(passage in text for text in whole._train) for passage in passages), "none is of what judges"
+    assert max(len(ids) for ids in task._dense.tokenizer.encode(passages)) < 20
+    assert torch.equal(task._frequency, whole._frequency), "their pieces count once"
+    assert f"{len(passages):,} passages of long ones" in task.describe()
+    assert task.fingerprint() != whole.fingerprint()
+    drawn = torch.cat([batch for _ in range(40) for batch in task.batches()])
+    assert float((drawn >= len(whole._train)).float().mean()) == pytest.approx(
+        len(passages) / len(task._train), abs=0.1
+    )
+    with torch.no_grad():
+        assert float(task.loss(task.model({}, seed=0), torch.arange(len(whole._train), len(task._train)))) < 1e-6
+
+
+def test_where_no_text_is_long_a_study_stays_what_it_was(tiny: Path) -> None:
+    before, now = make_task(tiny), make_task(tiny, passage_tokens=32)
+    assert now._train == before._train
+    assert now.fingerprint() == before.fingerprint()
+    assert "passages" not in now.describe()
+
+
 def test_a_smaller_vocabulary_reads_the_same_text_in_more_pieces(tiny: Path) -> None:
     task = make_task(tiny, [*long_texts(60), *TEXTS[:60]], longest=20)
     model = made_by(task, {"rows": {"sparsity": 0.4}})

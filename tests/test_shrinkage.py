@@ -56,8 +56,27 @@ def test_lines_are_drawn_after_some_looks_and_no_more_after_many() -> None:
         learnt.add("m", False, (x, y, 0.02))
         turns.append(learnt.turns)
     assert [turns.index(turn) + 1 for turn in range(1, learnt.turns + 1)] == list(LEARNED)
-    assert learnt.shrunk("m", True, (0.1, 0.3, 0.1)) == 0.3, "of what is trained nothing is known"
-    assert learnt.shrunk("m", False, (0.1, 0.3, 0.1)) < 0.1
+    seen = (0.1, 0.3, 0.1)
+    assert learnt.shrunk("other", False, seen) == 0.3, "of another metric nothing is known"
+    assert learnt.shrunk("m", False, seen) < 0.1
+    assert learnt.shrunk("m", True, seen) == learnt.shrunk("m", False, seen), "trained: as if not, until more is known"
+
+
+def test_a_few_lucky_texts_do_not_tell_that_training_lost_nothing() -> None:
+    """All looks ask the same texts: where these are lucky, every look is, and more looks do not help."""
+    draw, luck, error = np.random.default_rng(1), 0.05, 0.05
+    learnt = Shrinkage()
+    lost_near, truth, seen = planted(1.0, 0.2, 0.02)
+    for x, y in zip(lost_near, seen, strict=True):
+        learnt.add("m", False, (x, y, 0.02))
+    lost_near = draw.uniform(0.01, 0.04, LEARNED[1])
+    truth = lost_near * draw.normal(1.0, 0.2, LEARNED[1])
+    for x, y in zip(lost_near, truth, strict=True):
+        learnt.add("m", True, (x, y - luck, error))
+    shrunk = [learnt.shrunk("m", True, (x, y - luck, error)) for x, y in zip(lost_near, truth, strict=True)]
+    alone = Line.through(lost_near, truth - luck, np.full(len(truth), error), like=(0.0, 1e6))
+    assert alone.slope == 0
+    assert abs(np.mean(shrunk - truth)) < 0.3 * luck
 
 
 def looks(*, known: bool = True) -> tuple[Look, list[Look], np.ndarray]:

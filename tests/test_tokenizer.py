@@ -139,3 +139,26 @@ def test_a_shortened_text_has_the_first_tokens_of_the_whole(whole: Tokenizer, te
     wanted = min(tokens, len(before))
     assert ids.tolist() == [*before[: wanted - 1], before[-1]]
     assert len(before) > tokens or found == text
+
+
+@pytest.mark.parametrize("tokens", [8, 13])
+@pytest.mark.parametrize("text", [" ".join(TEXTS[:9]), "Ünïted\n" * 30, "a\ud800b " * 30, "wa\tter " * 9])
+def test_passages_are_what_is_read_of_a_text_cut_at_spaces(whole: Tokenizer, text: str, tokens: int) -> None:
+    found, [read] = whole.passages(text, tokens), whole.encode([text])
+    ids = [passage[1:-1] for passage in whole.encode(found)]
+    assert np.concatenate(ids).tolist() == read[1:-1].tolist(), "nothing is lost, broken or read twice"
+    assert len(found) == round((len(read) - 2) / tokens) > 1
+    assert max(map(len, ids)) < 2 * tokens
+    assert all(passage == passage.strip() != "" for passage in found)
+
+
+def test_where_there_are_no_spaces_passages_are_cut_between_tokens(whole: Tokenizer) -> None:
+    text = "water,walk;" * 9
+    found = whole.passages(text, 8)
+    assert "".join(found) == text[: len("".join(found))]
+    assert {len(ids) - 2 for ids in whole.encode(found)} <= {7, 8, 9}
+
+
+@pytest.mark.parametrize("text", ["", "   ", "water", "water the water walk"])
+def test_a_short_text_has_no_passages(whole: Tokenizer, text: str) -> None:
+    assert whole.passages(text, 8) == []

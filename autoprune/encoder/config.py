@@ -118,6 +118,8 @@ class EncoderConfig(TextConfig):
             `similarity`.
         texts_per_epoch: an epoch of distillation, so that a budget means the same for any corpus.
         texts_per_update: batch size.
+        passage_tokens: of the passages in which distillation reads a long text once more; None: none, as in studies
+            that were begun before there were any.
         similarities: weight of the squared error of the similarities within a batch, beside the cosine to the dense
             embedding.
         matryoshka: whether the model was trained so that the first dimensions of a vector can do without the others;
@@ -125,12 +127,18 @@ class EncoderConfig(TextConfig):
         workloads: what is timed, by name; see `autoprune.encoder.workloads`; None: the usual ones.
     """
 
-    LEAST: ClassVar[Mapping[str, int]] = {"texts_per_epoch": 1, "texts_per_update": 2, **TextConfig.LEAST}
+    LEAST: ClassVar[Mapping[str, int]] = {
+        "texts_per_epoch": 1,
+        "texts_per_update": 2,
+        "passage_tokens": 8,
+        **TextConfig.LEAST,
+    }
 
     name: str = "encoder"
     data: EncoderData = field(default_factory=EncoderData)
     texts_per_epoch: int = 8192
     texts_per_update: int = 32
+    passage_tokens: int | None = None
     similarities: float = 10.0
     matryoshka: bool | None = None
     workloads: dict[str, str] | None = None

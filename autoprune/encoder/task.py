@@ -17,6 +17,7 @@ from autoprune.encoder.reach import choosing
 from autoprune.encoder.served import SentenceEncoder
 from autoprune.encoder.text_task import TextTask, some
 from autoprune.encoder.texts.corpus import Corpus, split_texts, unseen
+from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.workloads import DOCUMENTS, QUERIES, TEXTS, asking, make_requests, read_workloads
 
 FIDELITY: tuple[type[Fidelity], ...] = (Similarities, Neighbours)
@@ -30,6 +31,9 @@ FEW_TEXTS = 50_000
 
 REQUEST_TEXTS = 2000
 """Texts whose words make the requests that are timed."""
+
+PASSAGES = 40_000
+"""Passages of long texts that are distilled on, at most: 8 epochs read 65,536 texts."""
 
 
 class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
@@ -64,6 +68,7 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
         self._corpus, self._texts = corpus, split_texts(corpus.texts, seed=config.seed)
         prompts, texts = dense.architecture.prompts, self._texts
         train = prompts.spread(texts["train"])  # what distillation reads: texts as the model will be asked for them
+        self._passages = _passages(dense.tokenizer, texts["train"], config.passage_tokens)
         measured, general = _measured_on(train, corpus.general), corpus.general
 
         def fidelity(kind: type[Fidelity], held: Mapping[str, list[str]]) -> Fidelity:
@@ -78,7 +83,8 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
         super().__init__(
             config,
             dense,
-            train=train,
+            train=[*train, *prompts.spread(self._passages)],
+            counted=train,
             calibration=dense.tokenizer.shortened(measured, CALIBRATION_TOKENS),
             benchmarks=[one.under(dense.architecture.similarity) for one in (*benchmarks, *judged)],
             covered=texts,
@@ -90,8 +96,9 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
         self.workload_names = tuple(workloads)
         self.workload_items = {name: one.texts for name, one in workloads.items()}
         self._requests = make_requests(dense.tokenizer, own, workloads)
-        # The usual workloads leave the fingerprint as it was; matryoshka is told by the space.
-        self.located = ("matryoshka", "workloads") if config.workloads is None else ("matryoshka",)
+        # Matryoshka is told by the space; the usual workloads, and no passages, leave the fingerprint as it was.
+        idle = {"workloads": config.workloads is None, "passage_tokens": not self._passages}
+        self.located = ("matryoshka", *(name for name, unused in idle.items() if unused))
 
     def _own_texts(self) -> dict[str, list[str]]:
         """The user's texts that requests are made of, by their source, behind their prompts."""
@@ -112,6 +119,7 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
         said = [
             f"{architecture.name}: {len(dense.layers)} layers, {len(dense.pieces):,} pieces",
             self._corpus.describe(),
+            *([f"{len(self._passages):,} passages of long ones are distilled on as well"] if self._passages else []),
             *(one.describe() for one in self.benchmarks),
         ]
         if architecture.prompts.describe():
@@ -159,6 +167,19 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
 
     def _shortened(self, longest: int) -> list[str]:
         return self._dense.tokenizer.shortened(self._train, longest)
+
+
+def _passages(tokenizer: Tokenizer, texts: Sequence[str], tokens: int | None) -> list[str]:
+    """Passages of those texts that are long, each once and at most `PASSAGES` of texts that are drawn.
+
+    What is asked for is mostly short, and of a collection of documents nothing short was read else.
+    """
+    found: dict[str, None] = {}
+    for text in some(texts, len(texts)) if tokens else ():
+        if len(found) >= PASSAGES:
+            break
+        found.update(dict.fromkeys(tokenizer.passages(text, tokens)))
+    return [passage for passage in found if passage][:PASSAGES]
 
 
 def _measured_on(own: Sequence[str], general: Sequence[str]) -> list[str]:

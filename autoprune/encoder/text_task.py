@@ -47,12 +47,13 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
     Args:
         config: what the task was told.
         dense: the model as it came.
-        train: what is distilled on, as the model will be asked for it; its pieces count.
+        train: what is distilled on, as the model will be asked for it.
+        counted: of that, what counts pieces of the vocabulary; None: all.
         calibration: what importance is measured on.
         benchmarks: by what answers are judged; the first one's metric is `quality` unless the config names another.
         covered: by split, texts of which it is told how much is still read.
         common: texts whose words are not rare.
-        general: English whose pieces count as well, as much in all as those of `train`.
+        general: English whose pieces count as well, as much in all as those of `counted`.
 
     Attributes:
         located: settings that are no part of the fingerprint: what lies there is hashed, or something else tells it.
@@ -67,6 +68,7 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         dense: Encoder,
         *,
         train: Sequence[T],
+        counted: Sequence[T] | None = None,
         calibration: Sequence[T],
         benchmarks: Sequence[Benchmark],
         covered: Mapping[str, list[str]],
@@ -90,7 +92,7 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         prompts = dense.architecture.prompts
         for one in self.benchmarks:
             one.prepare(lambda texts, role=None: self.teacher.vectors(prompts.before(texts, role)))
-        self._frequency = worth(dense.tokenizer, single(train), general)
+        self._frequency = worth(dense.tokenizer, single(train if counted is None else counted), general)
         self._tokens: tuple[bytes, list[Tokens]] | None = None
 
     def describe(self) -> str:

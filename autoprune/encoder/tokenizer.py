@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -175,22 +176,26 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[Text]) -> list[Tokens]:
         """The token ids of texts; one that is too long is cut off at `max_tokens`, of two the longer one first."""
-        # What lies far beyond what is read need not be looked at, unless what is read is mostly empty.
-        longest = 40 * self.max_tokens
-        near = slice(-longest, None) if self.keeps_end else slice(longest)
+        near = self._near
         try:
             encoded = self._backend.encode_batch_fast([_each(text, lambda one: one[near]) for text in texts])
         except TypeError:  # half of a surrogate pair is no character
             return self.encode([_each(text, lambda one: one.encode("utf-8", "replace").decode()) for text in texts])
         for at, text in enumerate(texts):
             parts = (text,) if isinstance(text, str) else text
-            if max(map(len, parts)) > longest and len(encoded[at].ids) < self.max_tokens:
+            if any(part[near] != part for part in parts) and len(encoded[at].ids) < self.max_tokens:
                 encoded[at] = self._backend.encode(*parts)
         found = [np.asarray(one.ids, dtype=np.int32) for one in encoded]
         for at, text in enumerate(texts):
             if not isinstance(text, str):
                 found[at] |= np.asarray(encoded[at].type_ids, dtype=np.int32) << SECOND
         return found
+
+    @property
+    def _near(self) -> slice:
+        """What of a text is looked at: what lies far beyond what is read need not be, unless that is mostly empty."""
+        longest = 40 * self.max_tokens
+        return slice(-longest, None) if self.keeps_end else slice(longest)
 
     def shortened(self, texts: Sequence[str], tokens: int) -> list[str]:
         """Texts without what lies beyond so many tokens, special ones included; one that fits stays as it is."""
@@ -203,6 +208,28 @@ class Tokenizer:
             spans = [span for span, added in zip(read.offsets, read.special_tokens_mask, strict=True) if not added]
             found[at] = text[min(start for start, _ in spans) : max(end for _, end in spans)]
         return found
+
+    def passages(self, text: str, tokens: int) -> list[str]:
+        """What is read of a text, in passages of about so many tokens each, cut at spaces where there are any near.
+
+        One that would be a single passage has none.
+        """
+        text = text[self._near].encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
+        read = self._backend.encode(text)
+        spans = [span for span, added in zip(read.offsets, read.special_tokens_mask, strict=True) if not added]
+        count = round(len(spans) / tokens)
+        if count < 2:
+            return []
+        words = [
+            at for at, (start, _) in enumerate(spans) if any(map(str.isspace, text[max(0, start - 1) : start + 1]))
+        ]
+        cuts = [0]
+        for place in range(1, count):
+            even = place * len(spans) // count
+            word = min(words, key=lambda at: abs(at - even), default=even)
+            cuts.append(word if abs(word - even) < tokens // 2 else even)
+        edges = [spans[at][0] for at in cuts] + [max(end for _, end in spans)]
+        return [text[start:end].strip() for start, end in pairwise(edges)]
 
     def frequency(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """How often each id occurs in texts: int64 [size]."""

@@ -8,6 +8,7 @@ to recipe, and each look's own value counts the more, the less it errs beside th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,12 @@ CLOSER = (12, 24, 48)
 LEAST = 0.25
 """The spread of a line, at least, as a part of its slope: however well some looks fit, others may not."""
 
+USUAL = (1.0, 1.0)
+"""The slope that is expected, and its standard error: a metric loses about what nearness does."""
+
+ALIKE = 0.5
+"""How far the slope of what was trained may be from that of what was not, as a part of that: a standard deviation."""
+
 SMALLEST = 1e-4
 """The loss of nearness that is taken for any."""
 
@@ -34,28 +41,39 @@ TURNS = 50
 
 @dataclass(frozen=True)
 class Line:
-    """What is lost of a metric where some nearness is: `slope` times as much, give or take `spread` times."""
+    """What is lost of a metric where some nearness is: `slope` times as much, give or take `spread` times.
+
+    Attributes:
+        slope, spread: as above.
+        error: standard error of the slope. All looks ask the same texts and err together, so more of them do not help.
+    """
 
     slope: float
     spread: float
+    error: float = 0.0
 
     @staticmethod
-    def through(near: Sequence[float], lost: Sequence[float], errors: Sequence[float]) -> Line:
+    def through(
+        near: Sequence[float], lost: Sequence[float], errors: Sequence[float], *, like: tuple[float, float] = USUAL
+    ) -> Line:
         """The line that fits best, each look weighed by how much it errs.
 
         Args:
             near: what each look lost of its nearness.
             lost: what it lost of the metric.
             errors: standard errors of that.
+            like: what the slope is expected to be, and the standard error of that; the two are weighed.
         """
         x, y, variance = np.maximum(near, SMALLEST), np.asarray(lost), np.square(errors)
-        slope, spread = 0.0, 1.0
+        slope, spread, error = 0.0, 1.0, 0.0
         for _ in range(TURNS):
-            weights = 1 / (variance + (spread * x) ** 2 + 1e-12)
-            slope = max(0.0, float((weights * x * y).sum() / (weights * x * x).sum()))
+            weights = x / (variance + (spread * x) ** 2 + 1e-12)
+            slope, error = (float((weights * one).sum() / (weights * x).sum()) for one in (y, np.sqrt(variance)))
+            slope, error = _weighed((slope, error), like)
+            slope = max(0.0, slope)
             spread = max(0.0, float((np.square(y - slope * x) - variance).sum() / np.square(x).sum())) ** 0.5
             spread = max(spread, LEAST * slope, LEAST * LEAST)
-        return Line(slope, spread)
+        return Line(slope, spread, error)
 
     def shrunk(self, near: float, lost: float, error: float) -> float:
         """What is taken to be lost, of what a look shows and the line foretells."""
@@ -64,8 +82,18 @@ class Line:
         return trust * lost + (1 - trust) * self.slope * x
 
 
+def _weighed(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """The mean of two values, each weighed by its standard error; and the standard error of that."""
+    precisions = [1 / (error**2 + 1e-12) for _, error in (one, other)]
+    mean = sum(value * precision for (value, _), precision in zip((one, other), precisions, strict=True))
+    return mean / sum(precisions), sum(precisions) ** -0.5
+
+
 class Shrinkage:
     """Learns lines as looks come: one for each metric, of looks that were trained and of those that were not.
+
+    What was trained is read by the line of what was not until it has its own, which is drawn towards that: a few lucky
+    queries would tell that training lost nothing, whatever its answers are near to.
 
     Args:
         beside: of the looks to which those in question are closer: its lines hold until there are others. What closer
@@ -83,7 +111,9 @@ class Shrinkage:
         if len(known) < self._learned[-1]:
             known.append(seen)
             if len(known) in self._learned:
-                self._lines[metric, trained] = Line.through(*zip(*known, strict=True))
+                other = self._lines.get((metric, False)) if trained else None
+                like = (other.slope, math.hypot(other.error, ALIKE * other.slope)) if other else USUAL
+                self._lines[metric, trained] = Line.through(*zip(*known, strict=True), like=like)
                 self._drawn += 1
 
     def shrunk(self, metric: str, trained: bool, seen: Seen) -> float:
@@ -97,5 +127,5 @@ class Shrinkage:
         return self._drawn + (self._beside.turns if self._beside else 0)
 
     def _line(self, metric: str, trained: bool) -> Line | None:
-        found = self._lines.get((metric, trained))
+        found = self._lines.get((metric, trained)) or self._lines.get((metric, False))
         return self._beside._line(metric, trained) if found is None and self._beside else found
