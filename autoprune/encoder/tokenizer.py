@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -204,10 +205,14 @@ class Tokenizer:
         found = list(texts)
         for at in long:
             text = found[at].encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
-            read = limited._backend.encode(text)
-            spans = [span for span, added in zip(read.offsets, read.special_tokens_mask, strict=True) if not added]
+            spans = limited._spans(text)
             found[at] = text[min(start for start, _ in spans) : max(end for _, end in spans)]
         return found
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        """Where in a text its tokens begin and end, as far as it is read; special tokens are left out."""
+        read = self._backend.encode(text)
+        return [span for span, added in zip(read.offsets, read.special_tokens_mask, strict=True) if not added]
 
     def passages(self, text: str, tokens: int) -> list[str]:
         """What is read of a text, in passages of about so many tokens each, cut at spaces where there are any near.
@@ -215,20 +220,17 @@ class Tokenizer:
         One that would be a single passage has none.
         """
         text = text[self._near].encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
-        read = self._backend.encode(text)
-        spans = [span for span, added in zip(read.offsets, read.special_tokens_mask, strict=True) if not added]
+        spans = self._spans(text)
         count = round(len(spans) / tokens)
         if count < 2:
             return []
-        words = [
-            at for at, (start, _) in enumerate(spans) if any(map(str.isspace, text[max(0, start - 1) : start + 1]))
-        ]
-        cuts = [0]
+        words = [at for at, (start, _) in enumerate(spans) if re.search(r"\s", text[max(0, start - 1) : start + 1])]
+        cuts = {0}
         for place in range(1, count):
             even = place * len(spans) // count
             word = min(words, key=lambda at: abs(at - even), default=even)
-            cuts.append(word if abs(word - even) < tokens // 2 else even)
-        edges = [spans[at][0] for at in cuts] + [max(end for _, end in spans)]
+            cuts.add(word if abs(word - even) < tokens // 2 else even)
+        edges = [*(spans[at][0] for at in sorted(cuts)), max(end for _, end in spans)]
         return [text[start:end].strip() for start, end in pairwise(edges)]
 
     def frequency(self, texts: Sequence[str]) -> NDArray[np.int64]:
