@@ -138,3 +138,18 @@ def test_what_follows_the_training_costs_none() -> None:
     untrained = {**trained, "prune": {"dims": {"sparsity": 0.2}, "epochs": 0}}
     assert len(late.after_training(untrained)) == 2
     assert same.after_training({"prune": {}, "encode": {"quantize": {"bits": 4}, "epochs": 4}}) == []
+
+
+def test_recipes_that_differ_in_their_codes_alone_have_all_else_in_common() -> None:
+    found = choices(LATER)
+
+    def uncoded(sparsity: float, epochs: int, bits: int) -> str:
+        prune = {"dims": {"sparsity": sparsity}, "epochs": epochs}
+        return found.uncoded({"prune": prune, "encode": {"quantize": {"bits": bits}}})
+
+    assert uncoded(0.2, 4, 8) == uncoded(0.2, 4, 4)
+    assert uncoded(0.2, 0, 8) == uncoded(0.2, 0, 4)
+    assert len({uncoded(*one, 8) for one in [(0.2, 4), (0.3, 4), (0.2, 0)]}) == 3
+    assert uncoded(0.9, 4, 8) != uncoded(0.9, 4, 4), "outside the space nothing is known"
+    still = choices(CUTS_OF_BITS)
+    assert len({still.uncoded({"encode": {"quantize": {"bits": bits}}}) for bits in (8, 4)}) == 2, "nothing trains"

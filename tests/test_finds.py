@@ -115,3 +115,26 @@ def test_what_a_look_shows_to_miss_by_little_may_hold_when_it_is_looked_at_close
     chosen = Finds(taken.promises, near).choose(4, beside=(), until=NEVER)
     assert (cut(last) in [look.recipe for look in near.promises.looks]) == asked
     assert (cut(last) in [look.recipe for look in chosen]) == asked
+
+
+def halves(look: Look) -> str:
+    return str(look.recipe["prune"]["method"]["dims"]["sparsity"] > 0.5)
+
+
+@pytest.mark.parametrize("closer", [False, True])
+def test_what_was_measured_of_some_tells_what_of_the_others_is_made(closer: bool, tmp_path: Path) -> None:
+    """All looks were at the same lucky users: in truth cuts of more than a half miss the floor."""
+    finds, taken, _ = scanned(tmp_path, closer=closer)
+    first = finds.choose(4, beside=(), until=NEVER)
+    deep = [look for look in first if halves(look) == "True"]
+    assert deep
+    low = dataclasses.replace(deep[0], quality={METRIC: {"all": 0.3 * taken.promises.dense.value(METRIC)}})
+    told = Finds(taken.promises, finds.closer, kin=halves)
+    told.chosen = {look.key for look in first}
+    after = told.choose(4, beside=(), measured={low.key: low.measurement()}, until=NEVER)
+    assert after
+    assert {halves(look) for look in after} == {"False"}
+    blind = Finds(taken.promises, finds.closer)
+    blind.chosen = {look.key for look in first}
+    without = blind.choose(4, beside=(), measured={low.key: low.measurement()}, until=NEVER)
+    assert "True" in {halves(look) for look in without}, "else deep cuts look best"

@@ -48,6 +48,36 @@ def test_the_front_holds_what_is_feasible_and_not_beaten() -> None:
     assert told().front() == []
 
 
+def test_what_was_measured_corrects_a_look_and_its_kin() -> None:
+    """Kin are those of the same tens; what was measured of 11 and 12 is .04 and .02 below what they foretold."""
+    looks = [made_look(number, 0.95, 1 / number) for number in (11, 12, 13, 21, 22)]
+    part = dataclasses.replace(made_look(14, 0.95, 0.5), epochs=1, of_epochs=4)
+    found = told(*looks, part)
+    before = found.readings(looks[0])
+    measured = {
+        "key11": looks_as(looks[0], 0.91),
+        "key12": looks_as(looks[1], 0.93),
+        "unknown": looks_as(looks[1], 0.1),
+    }
+    read = found.corrected(measured, kin=lambda look: str(look.number // 10))
+    ratios = [round(read.readings(look)["quality"].ratio, 6) for look in [*looks, part]]
+    assert ratios == [0.91, 0.93, 0.92, 0.95, 0.95, 0.95], "those measured as they are, kin as far off in the mean"
+    assert read.readings(looks[2])[METRIC].value == pytest.approx(0.92 * 0.4)
+    assert read.readings(looks[2])["size_bytes"] == found.readings(looks[2])["size_bytes"]
+    assert found.readings(looks[0]) == before, "the others are as they were"
+    assert numbers(read.nearest())[-1] == 11
+    assert read.dense is found.dense
+    assert numbers(found.corrected({}, kin=lambda look: look.key).front()) == numbers(found.front())
+    nothing = dataclasses.replace(looks_as(looks[0], 0.91), quality={METRIC: {"all": math.nan}})
+    read = found.corrected({"key11": nothing}, kin=lambda look: str(look.number // 10))
+    assert read.readings(looks[2])["quality"] == found.readings(looks[2])["quality"], "what has no value tells nothing"
+
+
+def looks_as(look: Look, quality: float) -> Measurement:
+    """A measurement of so much of the dense model's quality."""
+    return dataclasses.replace(look, quality={METRIC: {"all": 0.4 * quality}}).measurement()
+
+
 def test_what_fails_promises_nothing_and_what_is_known_is_known_once() -> None:
     found = told(*LOOKS, *LOOKS)
     assert 7 not in numbers(found.nearest())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from autoprune.fronts.pareto import hypervolume, nondominated, spread_out
 from autoprune.fronts.requirements import COSTS, OBJECTIVES, Requirement, Requirements
@@ -53,7 +55,8 @@ class Promises:
         self._read = 0
         self.floor = requirements.floor(metrics[0])
         self.objectives = objectives
-        self._metrics, self._before = metrics, dense.measurement()
+        self._metrics, self._before, self._baseline = metrics, dense.measurement(), baseline
+        self._off: dict[str, dict[str, float]] = {}  # by key, and metric: how much more than foretold there is
         self._found: dict[tuple[str, int], tuple[Look, Readings, float]] = {}
         told = {name for name, reading in self.readings(dense).items() if reading.value > 0}
         self._items = [
@@ -73,6 +76,38 @@ class Promises:
     @property
     def turns(self) -> int:
         return self._shrinkage.turns
+
+    def corrected(self, measured: Mapping[str, Measurement], *, kin: Callable[[Look], str]) -> Promises:
+        """The same, where looks at what was measured read as that, and those at its kin as much more or less.
+
+        Kin differ in their codes alone. What a look errs about them is mostly the same for all, as the texts are that
+        it asks ([measured](studies/closer_looks/README.md)).
+
+        Args:
+            measured: by key.
+            kin: what a look has in common with its kin.
+        """
+        looks = [look for look in self.looks if look.done and look.number]
+        off = {look.key: self._off_by(look, measured[look.key]) for look in looks if look.key in measured}
+        families: dict[str, list[dict[str, float]]] = defaultdict(list)
+        for look in looks if off else ():
+            families[kin(look)] += [off[look.key]] if look.key in off else []
+        made = copy.copy(self)
+        made._off = {look.key: off.get(look.key) or _mean(families[kin(look)]) for look in looks if off}
+        made._found = {}
+        for look in self.looks:
+            made._take(look)
+        return made
+
+    def _off_by(self, look: Look, measured: Measurement) -> dict[str, float]:
+        """How much more of each main metric was measured than a look foretold, as a share of the dense model's."""
+        told, foretold = readings(measured, self._baseline, metrics=self._metrics), self.readings(look)
+        more = {
+            metric: told[metric].ratio - foretold[metric].ratio
+            for metric in self._metrics
+            if metric in told and metric in foretold
+        }
+        return {metric: share for metric, share in more.items() if math.isfinite(share)}
 
     def _learn(self, look: Look) -> None:
         if look.near and look.number:
@@ -118,16 +153,18 @@ class Promises:
         found = readings(look.measurement(), self._before, metrics=self._metrics)
         del found["memory_bytes"]
         if look.near and look.number:
-            self._shrink(look, found)
+            for metric, seen in self._seen(look, found).items():
+                self._set(found, metric, 1 - self._shrinkage.shrunk(metric, look.epochs > 0, seen))
+        for metric, more in self._off.get(look.key, {}).items() if look.done else ():
+            self._set(found, metric, found[metric].ratio + more)
         counted = look.products and self.dense.products  # a model need not say how many there are
         found["latency_ms"] = Reading(look.products, look.products / self.dense.products if counted else 1.0)
         return found
 
-    def _shrink(self, look: Look, found: Readings) -> None:
-        for metric, seen in self._seen(look, found).items():
-            ratio = 1 - self._shrinkage.shrunk(metric, look.epochs > 0, seen)
-            value = ratio * self._before.quality[metric][WHOLE]
-            found[metric] = dataclasses.replace(found[metric], value=value, ratio=ratio)
+    def _set(self, found: Readings, metric: str, ratio: float) -> None:
+        """Has a main metric read as a ratio to the dense model's."""
+        value = ratio * self._before.quality[metric][WHOLE]
+        found[metric] = dataclasses.replace(found[metric], value=value, ratio=ratio)
         found["quality"] = found[self._metrics[0]]
 
     def gains(self, look: Look) -> list[float]:
@@ -241,6 +278,15 @@ class Promises:
             item.key: judged.violation(found[item.reading]) if told and item.reading in found else 0.0
             for item, judged, told in self._items
         }
+
+
+def _mean(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each metric, of those that say it."""
+    told: dict[str, list[float]] = defaultdict(list)
+    for one in shares:
+        for metric, share in one.items():
+            told[metric].append(share)
+    return {metric: sum(found) / len(found) for metric, found in told.items()}
 
 
 def _by_value(item: Requirement, baseline: Measurement, metric: str) -> Requirement:

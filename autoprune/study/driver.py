@@ -63,6 +63,9 @@ MADE = 12
 MADE_FIRST = 6
 """… and before training, where there is some to come."""
 
+TOGETHER = 4
+"""Of those, so many at a time: what was measured of some helps to choose the next."""
+
 CHOOSING = 1 / 3
 """The share of what is left that may be spent on choosing them, by closer looks."""
 
@@ -352,14 +355,21 @@ class Driver:
     def _make(self, finds: Finds, count: int) -> None:
         """Makes and measures looks that stand for their front, beside presets and what was chosen before.
 
-        What is archived does not matter: a search that is run again chooses the same.
+        What else is archived does not matter: a search that is run again chooses the same.
         """
+        for made in range(0, count, TOGETHER):
+            self._make_some(finds, min(TOGETHER, count - made))
+
+    def _make_some(self, finds: Finds, count: int) -> None:
         closer = finds.closer
         looks = self._telling.looks_in_all
         if closer is not None:
             self._telling.looks_in_all = len(closer.looks) + TIMES * count
             self._staff.hire(self._telling.coming(closer))
-        chosen = finds.choose(count, beside=self._presets.values(), until=self._budget.share(CHOOSING))
+        beside = list(self._presets.values())
+        known = {key: self.archive.candidates.get(key) for key in [*beside, *finds.chosen]}
+        measured = {key: candidate.latest() for key, candidate in known.items() if candidate and not candidate.rejected}
+        chosen = finds.choose(count, beside=beside, measured=measured, until=self._budget.share(CHOOSING))
         self._telling.looks_in_all = looks
         self._telling.looking = 0.0
         if finds.left and self._budget.seconds > 0:  # else nothing is made of them either, which is said

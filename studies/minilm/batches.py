@@ -1,16 +1,17 @@
-"""What batches teach as they are drawn: of texts of any length, or of like length, which leaves little padding.
+"""What batches teach as they are drawn: of texts of any length, or of like length; and of passages of long texts too.
 
-    python studies/minilm/batches.py DATA TEXTS [EPOCHS]              # DATA holds stsb/ and cranfield/
+    python studies/minilm/batches.py DATA TEXTS [EPOCHS [SEED]]       # DATA holds stsb/ and cranfield/
 
 Four of MiniLM's six layers, with 30 % of the neurons and half of the pieces gone, distilled on TEXTS for EPOCHS (2).
 Prints, before and after it, nDCG@10 of Cranfield's validation queries as a ratio to the dense model's, and the mean of
-1 - cosine to the dense vectors: sentences of STS-B's dev file, and Cranfield's documents as far as 64 tokens. Texts are
-read end to end in any case, so that seconds do not tell what padding costs.
+1 - cosine to the dense vectors: sentences of STS-B's dev file, Cranfield's documents as far as 64 tokens, and its
+validation queries. Texts are read end to end in any case, so that seconds do not tell what padding costs.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import sys
 import time
 from collections.abc import Sequence
@@ -22,10 +23,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from autoprune.encoder.benchmarks.retrieval import Retrieval
 from autoprune.encoder.benchmarks.trec import read_documents
 from autoprune.encoder.config import EncoderConfig, EncoderData
 from autoprune.encoder.make import make_encoder
 from autoprune.encoder.model import Encoder
+from autoprune.encoder.task import EncoderTask
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
@@ -39,6 +42,8 @@ CUT = {
 WINDOWS = {"of any length": 1, "of like length, among 16 batches": 16, "of like length, among 64": 64}
 """Batches among which texts are sorted by length."""
 
+PASSAGE_TOKENS = 32
+
 
 def drawn(lengths: Tensor, *, count: int, size: int, window: int) -> Sequence[Tensor]:
     """Positions of an epoch's texts in batches."""
@@ -49,32 +54,35 @@ def drawn(lengths: Tensor, *, count: int, size: int, window: int) -> Sequence[Te
     return [full[at] for at in torch.randperm(len(full)).tolist()]
 
 
-def read(data: Path, dense: Encoder) -> dict[str, list[str]]:
+def read(data: Path, task: EncoderTask, dense: Encoder) -> dict[str, list[str]]:
     """What judges, by source."""
     with (data / "stsb" / "stsb-en-dev.csv").open(encoding="utf-8") as file:
         pairs = list(csv.reader(file))
     folder = data / "cranfield"
     pages = list(read_documents(folder / "cran.all.1400.xml", "cranfield").values())
+    [asked] = [one.collection.queries["validation"] for one in task.benchmarks if isinstance(one, Retrieval)]
     return {
         "STS-B": [sentence for row in pairs for sentence in row[:2]],
         "Cranfield's documents": [text for text in dense.tokenizer.shortened(pages, 64) if text],
+        "its queries": asked,
     }
 
 
 def main() -> None:
     """Prints a line for each way."""
-    data, texts, *epochs = sys.argv[1:]
+    data, texts, *more = sys.argv[1:]
+    epochs, seed = (*map(int, more), *(2, 0)[len(more) :])
     config = EncoderConfig(texts=["general", texts], data=EncoderData(retrieval=str(Path(data) / "cranfield")))
     task = make_encoder(config)
-    dense, context = task.model({}, seed=0), task.context(seed=0, device=torch.device("cpu"))
-    judging = read(Path(data), dense)
+    dense = task.model({}, seed=0)
+    judging = read(Path(data), task, dense)
     lengths = torch.tensor([len(ids) for ids in dense.tokens(task._distilled)])
     quality = task.validate(dense)
     with torch.no_grad():
         wanted = {name: normalize(dense.calibrate(held)) for name, held in judging.items()}
 
-    def show(name: str, recipe: dict[str, Any]) -> None:
-        start = time.monotonic()
+    def show(name: str, task: EncoderTask, recipe: dict[str, Any]) -> None:
+        start, context = time.monotonic(), task.context(seed=seed, device=torch.device("cpu"))
         model = run(plan(recipe, base_defaults=task.base), task, context, trainer=Trainer(task.training)).eval()
         assert isinstance(model, Encoder), "an encoder task has an encoder"
         seconds = time.monotonic() - start
@@ -83,11 +91,15 @@ def main() -> None:
         far = ", ".join(f"{one} {1 - float(of.mean()):.4f}" for one, of in near.items())
         print(f"{name}: nDCG@10 {task.validate(model) / quality:.3f}x, {far}; {seconds:.0f} s", flush=True)
 
-    show("untrained", {"cut": CUT})
+    trained = {"cut": CUT, "tune": {"epochs": epochs}}
+    show("untrained", task, {"cut": CUT})
+    passages = make_encoder(dataclasses.replace(config, passage_tokens=PASSAGE_TOKENS))
+    passages.ready()
+    show("of any length, with passages", passages, trained)
     for name, window in WINDOWS.items():
         batches = partial(drawn, lengths, count=config.texts_per_epoch, size=config.texts_per_update, window=window)
         task.batches = batches  # type: ignore[method-assign]
-        show(name, {"cut": CUT, "tune": {"epochs": int(epochs[0]) if epochs else 2}})
+        show(name, task, trained)
 
 
 if __name__ == "__main__":

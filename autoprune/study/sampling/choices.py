@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from autoprune.recipes.recipe import trains_only
+from autoprune.recipes.recipe import digest, trains_only
 from autoprune.recipes.space import Domain, Recipe, Space
 from autoprune.study.sampling.sampler import Values
 
@@ -87,6 +87,18 @@ class Choices:
         trained, recipe = self._trained(values), self.recipe(values)
         kept = {"base", "runtime", *(_later(trained) if _trained(trained) else ())}
         return {name: stage for name, stage in recipe.items() if name in kept}
+
+    def uncoded(self, recipe: Mapping[str, Any]) -> str:
+        """A digest of a recipe without its codes, which recipes have in common that differ in these alone.
+
+        Of the whole where it lies outside the space, or nothing trains in it.
+        """
+        values = self.values(recipe)
+        trained = self._trained(values or {})
+        if values is None or not _trained(trained):
+            return digest(recipe)
+        later = _later(trained)
+        return digest({name: stage for name, stage in self.recipe(values).items() if name not in later})
 
     def _trained(self, values: Values) -> Recipe:
         """The recipe that some values decide, trained for as long as the space allows."""

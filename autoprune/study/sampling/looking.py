@@ -96,7 +96,9 @@ class Opener:
         if task.looks_closer:
             beside = Looks(self._looks.path.with_name(CLOSER_LOOKS), turn=self._team.turn)
             closer = self._lookout(beside, beside=lookout)
-        finds = Finds(lookout.promises, closer, hasty=task.looks_in_haste)
+        finds = Finds(
+            lookout.promises, closer, kin=lambda look: choices.uncoded(look.recipe), hasty=task.looks_in_haste
+        )
         if config.looks == 0:
             return Looking(choices, lookout, finds)
         scan = Scan(
