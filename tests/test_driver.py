@@ -53,6 +53,7 @@ def _few_are_made() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "MADE", MADE)
         patch.setattr(driver, "MADE_FIRST", 2)
+        patch.setattr(driver, "TOGETHER", 2)
         patch.setattr(refinement, "FEWEST", 2)
         patch.setattr(scan, "ALONE", 10)
         yield
@@ -118,6 +119,26 @@ def test_a_search_looks_first_and_makes_what_stands_for_the_front(serial: Record
     looks = Looks(serial.folder / LOOKS).found
     assert len(looks) == 5 * (1 + 3), "the whole grid; the dense model is a part of it"
     assert {point.candidate.key for point in serial.points} <= {key for key, _ in looks}
+
+
+def test_what_was_measured_helps_to_choose_the_next_finds(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[set[str], list[str]]] = []
+    choose = finds.Finds.choose
+
+    def noted(self: finds.Finds, count: int, **told: Any) -> list[Look]:
+        found = choose(self, count, **told)
+        calls.append((set(told["measured"]), [look.key for look in found]))
+        return found
+
+    monkeypatch.setattr(finds.Finds, "choose", noted)
+    record = search(planted, tmp_path, Serial())
+    presets = {point.candidate.key for point in record.points if point.candidate.name in ("int8", "int4")}
+    (before, first), (after, second) = calls
+    assert before == presets
+    assert after == {*presets, *first}
+    assert (len(first), len(second)) == (driver.TOGETHER, MADE - driver.TOGETHER)
 
 
 def test_a_search_with_training_trains_what_the_scan_found(trained: Record) -> None:

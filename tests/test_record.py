@@ -209,6 +209,25 @@ def test_the_lines_of_an_archive_keep_their_keys(tmp_path: Path) -> None:
     assert list(json.loads(record.archive.path.read_text().splitlines()[2])) == keys
 
 
+def test_a_setting_that_is_new_and_changes_nothing_is_no_other_definition(tmp_path: Path) -> None:
+    task, told = {"name": "made", "metric": "ndcg@20", "data": {}}, {"overrides": []}
+    begun: dict[str, Any] = {
+        "task": task,
+        "data": "0123456789ab",
+        **{key: {} for key in ("space", "presets", "requirements")},
+        "study": {"seed": 0, "objectives": ["quality"], "device": "cpu"},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"definition": begun, **told}))
+    (tmp_path / "archive.jsonl").write_text("{}\n")
+    now = {**begun, "task": {**task, "passage_tokens": 32}}
+    with pytest.raises(AutopruneError, match=r"task\.passage_tokens: was absent, is 32"):
+        open_folder(tmp_path, definition={**now, "data": "ba9876543210"}, told=told)
+    open_folder(tmp_path, definition=now, told=told)
+    assert yaml.safe_load((tmp_path / "study.yaml").read_text())["definition"] == now, "from now on it knows it"
+    with pytest.raises(AutopruneError, match=r"task\.passage_tokens: was 32, is 64"):
+        open_folder(tmp_path, definition={**now, "task": {**task, "passage_tokens": 64}}, told=told)
+
+
 def test_a_study_whose_data_alone_is_other_says_why(tmp_path: Path) -> None:
     task, told = {"name": "made", "metric": "ndcg@20", "dim": 8}, {"overrides": []}
     begun: dict[str, Any] = {

@@ -144,7 +144,7 @@ def test_a_shortened_text_has_the_first_tokens_of_the_whole(whole: Tokenizer, te
 @pytest.mark.parametrize("tokens", [8, 13])
 @pytest.mark.parametrize("text", [" ".join(TEXTS[:9]), "Ünïted\n" * 30, "a\ud800b " * 30, "wa\tter " * 9])
 def test_passages_are_what_is_read_of_a_text_cut_at_spaces(whole: Tokenizer, text: str, tokens: int) -> None:
-    found, [read] = whole.passages(text, tokens), whole.encode([text])
+    [found], [read] = whole.passages([text], tokens), whole.encode([text])
     ids = [passage[1:-1] for passage in whole.encode(found)]
     assert np.concatenate(ids).tolist() == read[1:-1].tolist(), "nothing is lost, broken or read twice"
     assert len(found) == round((len(read) - 2) / tokens) > 1
@@ -154,11 +154,35 @@ def test_passages_are_what_is_read_of_a_text_cut_at_spaces(whole: Tokenizer, tex
 
 def test_where_there_are_no_spaces_passages_are_cut_between_tokens(whole: Tokenizer) -> None:
     text = "water,walk;" * 9
-    found = whole.passages(text, 8)
+    [found] = whole.passages([text], 8)
     assert "".join(found) == text[: len("".join(found))]
     assert {len(ids) - 2 for ids in whole.encode(found)} <= {7, 8, 9}
 
 
 @pytest.mark.parametrize("text", ["", "   ", "water", "water the water walk"])
 def test_a_short_text_has_no_passages(whole: Tokenizer, text: str) -> None:
-    assert whole.passages(text, 8) == []
+    assert list(whole.passages([text, " ".join(TEXTS[:9]), text], 8))[::2] == [[], []]
+    assert list(whole.passages([], 8)) == []
+
+
+def test_passages_are_of_the_end_where_that_is_what_is_read(whole: Tokenizer) -> None:
+    left = Tokenizer.read(whole.to_json(), max_tokens=LONGEST, keeps_end=True)
+    text = " ".join(TEXTS)
+    [first], [last] = whole.passages([text], 8), left.passages([text], 8)
+    assert text.startswith(first[0])
+    assert text.endswith(last[-1])
+    [ids] = left.encode([text])
+    assert np.concatenate([passage[1:-1] for passage in whole.encode(last)]).tolist() == ids[1:-1].tolist()
+
+
+def test_passages_of_bytes_lose_no_character() -> None:
+    """A character may be several tokens of a byte-level tokenizer, which all lie where it does."""
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.train_from_iterator(
+        TEXTS[:20], tokenizers.trainers.BpeTrainer(initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    )
+    text = "wärme überall 日本語のテキスト " * 6
+    [found] = Tokenizer.read(made.to_str(), max_tokens=400).passages([text], 8)
+    assert len(found) > 6
+    assert "".join("".join(found).split()) == "".join(text.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,8 +33,8 @@ FEW_TEXTS = 50_000
 REQUEST_TEXTS = 2000
 """Texts whose words make the requests that are timed."""
 
-PASSAGES = 40_000
-"""Passages of long texts that are distilled on, at most: 8 epochs read 65,536 texts."""
+PASSAGES, OF_EACH = 40_000, 16
+"""Passages of long texts that are distilled on, at most (8 epochs read 65,536 texts), and of a single one."""
 
 
 class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
@@ -170,15 +171,15 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
 
 
 def _passages(tokenizer: Tokenizer, texts: Sequence[str], tokens: int | None) -> list[str]:
-    """Passages of those texts that are long, each once and at most `PASSAGES` of texts that are drawn.
+    """Passages of those texts that are long, spread over each and over all.
 
     What is asked for is mostly short, and of a collection of documents nothing short was read else.
     """
     found: dict[str, None] = {}
-    for text in some(texts, len(texts)) if tokens else ():
+    for passages in tokenizer.passages(some(texts, len(texts)), tokens) if tokens else ():
+        found.update(dict.fromkeys(passages[:: math.ceil(len(passages) / OF_EACH) or 1]))
         if len(found) >= PASSAGES:
             break
-        found.update(dict.fromkeys(tokenizer.passages(text, tokens)))
     return [passage for passage in found if passage][:PASSAGES]
 
 

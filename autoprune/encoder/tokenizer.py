@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,8 +29,8 @@ Tokens = np.ndarray[tuple[int], np.dtype[np.int32]]
 SECOND = 30
 """The bit that marks a token of a second text: ids are far below it."""
 
-AT_ONCE = 4096
-"""Texts whose tokens are held at once, where all that is wanted is counts."""
+AT_ONCE, LONG_AT_ONCE = 4096, 256
+"""Texts whose tokens are held at once, where all that is wanted is counts; and where it is known where each lies."""
 
 Ids = TypeVar("Ids", bound=Any)
 """Arrays or tensors of whole numbers."""
@@ -205,33 +206,22 @@ class Tokenizer:
         found = list(texts)
         for at in long:
             text = found[at].encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
-            spans = limited._spans(text)
+            spans = _spans(limited._backend.encode(text))
             found[at] = text[min(start for start, _ in spans) : max(end for _, end in spans)]
         return found
 
-    def _spans(self, text: str) -> list[tuple[int, int]]:
-        """Where in a text its tokens begin and end, as far as it is read; special tokens are left out."""
-        read = self._backend.encode(text)
-        return [span for span, added in zip(read.offsets, read.special_tokens_mask, strict=True) if not added]
+    def passages(self, texts: Sequence[str], tokens: int) -> Iterator[list[str]]:
+        """What is read of each text, in passages of about so many tokens, cut at spaces where there are any near.
 
-    def passages(self, text: str, tokens: int) -> list[str]:
-        """What is read of a text, in passages of about so many tokens each, cut at spaces where there are any near.
-
-        One that would be a single passage has none.
+        A text that would be a single passage has none.
         """
-        text = text[self._near].encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
-        spans = self._spans(text)
-        count = round(len(spans) / tokens)
-        if count < 2:
-            return []
-        words = [at for at, (start, _) in enumerate(spans) if re.search(r"\s", text[max(0, start - 1) : start + 1])]
-        cuts = {0}
-        for place in range(1, count):
-            even = place * len(spans) // count
-            word = min(words, key=lambda at: abs(at - even), default=even)
-            cuts.add(word if abs(word - even) < tokens // 2 else even)
-        edges = [*(spans[at][0] for at in sorted(cuts)), max(end for _, end in spans)]
-        return [text[start:end].strip() for start, end in pairwise(edges)]
+        for start in range(0, len(texts), LONG_AT_ONCE):
+            # Half of a surrogate pair is no character.
+            part = [
+                text[self._near].encode("utf-8", "replace").decode() for text in texts[start : start + LONG_AT_ONCE]
+            ]
+            for text, read in zip(part, self._backend.encode_batch(part), strict=True):
+                yield _passages(text, _spans(read), tokens)
 
     def frequency(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """How often each id occurs in texts: int64 [size]."""
@@ -311,3 +301,24 @@ def _renumber(node: Any, kept: dict[str, int]) -> None:
                     token["ids"] = [kept[piece] for piece in token["tokens"]]
             else:
                 _renumber(entry, kept)
+
+
+def _spans(read: tokenizers.Encoding) -> list[tuple[int, int]]:
+    """Where in a text its tokens begin and end, as far as it was read; special tokens are left out."""
+    return [span for span, added in zip(read.offsets, read.special_tokens_mask, strict=True) if not added]
+
+
+def _passages(text: str, spans: Sequence[tuple[int, int]], tokens: int) -> list[str]:
+    """A text cut into even parts of about so many tokens, each cut moved to the next space within half of that."""
+    count = round(len(spans) / tokens)
+    if count < 2:
+        return []
+    words = [at for at, (start, _) in enumerate(spans) if re.search(r"\s", text[max(0, start - 1) : start + 1])]
+    cuts = {0}
+    for place in range(1, count):
+        even = place * len(spans) // count
+        after = bisect_left(words, even)
+        near = [at for at in words[max(0, after - 1) : after + 1] if abs(at - even) < tokens // 2]
+        cuts.add(min(near, key=lambda at: abs(at - even), default=even))
+    edges = [*(spans[at][0] for at in sorted(cuts)), max(end for _, end in spans)]
+    return [text[start:end].strip() for start, end in pairwise(edges)]

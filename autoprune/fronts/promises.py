@@ -78,10 +78,10 @@ class Promises:
         return self._shrinkage.turns
 
     def corrected(self, measured: Mapping[str, Measurement], *, kin: Callable[[Look], str]) -> Promises:
-        """The same, where looks at what was measured read as that, and those at its kin as much more or less.
+        """The same, but main metrics of what was measured read as that, and those of its kin as much more or less.
 
         Kin differ in their codes alone. What a look errs about them is mostly the same for all, as the texts are that
-        it asks ([measured](studies/closer_looks/README.md)).
+        it asks (`studies/closer_looks`).
 
         Args:
             measured: by key.
@@ -89,11 +89,14 @@ class Promises:
         """
         looks = [look for look in self.looks if look.done and look.number]
         off = {look.key: self._off_by(look, measured[look.key]) for look in looks if look.key in measured}
+        if not off:
+            return self
         families: dict[str, list[dict[str, float]]] = defaultdict(list)
-        for look in looks if off else ():
-            families[kin(look)] += [off[look.key]] if look.key in off else []
+        for look in looks:
+            if look.key in off:
+                families[kin(look)].append(off[look.key])
         made = copy.copy(self)
-        made._off = {look.key: off.get(look.key) or _mean(families[kin(look)]) for look in looks if off}
+        made._off = {look.key: off.get(look.key) or _mean(families[kin(look)]) for look in looks}
         made._found = {}
         for look in self.looks:
             made._take(look)

@@ -27,7 +27,8 @@ USUAL = (1.0, 1.0)
 """The slope that is expected, and its standard error: a metric loses about what nearness does."""
 
 ALIKE = 0.5
-"""How far the slope of what was trained may be from that of what was not, as a part of that: a standard deviation."""
+"""How far the slope of what was trained may be from that of what was not: a standard deviation, as a part of that or of
+the slope that is expected, whichever is more."""
 
 SMALLEST = 1e-4
 """The loss of nearness that is taken for any."""
@@ -45,7 +46,8 @@ class Line:
 
     Attributes:
         slope, spread: as above.
-        error: standard error of the slope. All looks ask the same texts and err together, so more of them do not help.
+        error: standard error of the slope. All looks ask the same texts and err together, so that more of them do not
+            help against that; what differs from recipe to recipe they do average.
     """
 
     slope: float
@@ -68,8 +70,9 @@ class Line:
         slope, spread, error = 0.0, 1.0, 0.0
         for _ in range(TURNS):
             weights = x / (variance + (spread * x) ** 2 + 1e-12)
-            slope, error = (float((weights * one).sum() / (weights * x).sum()) for one in (y, np.sqrt(variance)))
-            slope, error = _weighed((slope, error), like)
+            slope, common = (float((weights * one).sum() / (weights * x).sum()) for one in (y, np.sqrt(variance)))
+            by_recipe = spread * float(np.square(weights * x).sum() ** 0.5 / (weights * x).sum())
+            slope, error = _weighed((slope, math.hypot(common, by_recipe)), like)
             slope = max(0.0, slope)
             spread = max(0.0, float((np.square(y - slope * x) - variance).sum() / np.square(x).sum())) ** 0.5
             spread = max(spread, LEAST * slope, LEAST * LEAST)
@@ -96,8 +99,9 @@ class Shrinkage:
     queries would tell that training lost nothing, whatever its answers are near to.
 
     Args:
-        beside: of the looks to which those in question are closer: its lines hold until there are others. What closer
-            looks ask is harder, as it holds more to be mistaken for what is right.
+        beside: of the looks to which those in question are closer: its lines hold until there are others, be it of
+            closer looks that were not trained. What closer looks ask is harder, as it holds more to be mistaken for
+            what is right.
     """
 
     def __init__(self, beside: Shrinkage | None = None) -> None:
@@ -112,7 +116,7 @@ class Shrinkage:
             known.append(seen)
             if len(known) in self._learned:
                 other = self._lines.get((metric, False)) if trained else None
-                like = (other.slope, math.hypot(other.error, ALIKE * other.slope)) if other else USUAL
+                like = (other.slope, math.hypot(other.error, ALIKE * max(other.slope, USUAL[0]))) if other else USUAL
                 self._lines[metric, trained] = Line.through(*zip(*known, strict=True), like=like)
                 self._drawn += 1
 

@@ -93,7 +93,7 @@ def open_folder(folder: Path, *, definition: Mapping[str, Any], told: Mapping[st
     if path.exists() and (joining or whole_lines(folder / "archive.jsonl")):
         known = read_study(folder)
         begun = known["definition"]
-        changed = changes(begun, definition, labels=("was", "is"))
+        changed = changes(begun, _as_known(definition, begun), labels=("was", "is"))
         if changed:
             raise _other(folder.name, begun, definition, changed, overrides=told["overrides"])
         if known == content:
@@ -135,6 +135,17 @@ def changes(one: Any, other: Any, *, labels: tuple[str, str]) -> list[str]:
         for key in dict.fromkeys([*before, *now])
         if before.get(key) != now.get(key)
     ]
+
+
+def _as_known(definition: Mapping[str, Any], begun: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A definition without settings of its task that a study begun before did not know and that change nothing.
+
+    The digest of its data is one of all that does.
+    """
+    if definition["data"] != begun["data"]:
+        return definition
+    task = {name: value for name, value in definition["task"].items() if name in begun["task"]}
+    return {**definition, "task": task}
 
 
 def _other(

@@ -296,7 +296,7 @@ class Driver:
     def _train(self, search: Looking) -> None:
         """Trains what the scan found, other dense models first; refines, makes and measures what came of it."""
         choices, lookout, scan = search.choices, search.lookout, search.scan
-        making = MADE * self._outlook.making / self._staff.slots + search.finds.seconds(MADE)
+        making = MADE * self._outlook.making / min(self._staff.slots, TOGETHER) + search.finds.seconds(MADE)
         making = min(making, self._budget.seconds / 2)
         until = self._budget.share(1.0, but=making)
         most = MOST_REFINED if self.config.looks is None else min(MOST_REFINED, self.config.looks)
@@ -355,25 +355,25 @@ class Driver:
     def _make(self, finds: Finds, count: int) -> None:
         """Makes and measures looks that stand for their front, beside presets and what was chosen before.
 
-        What else is archived does not matter: a search that is run again chooses the same.
+        A search that is run again chooses the same, unless there is time now for presets that there was none for.
         """
-        for made in range(0, count, TOGETHER):
-            self._make_some(finds, min(TOGETHER, count - made))
+        for left in range(count, 0, -TOGETHER):
+            self._make_some(finds, min(TOGETHER, left), until=self._budget.share(CHOOSING * TOGETHER / left))
+        if finds.left and self._budget.seconds > 0:  # else nothing is made of them either, which is said
+            self._budget.undone.append(f"{finds.left} of the best looks were not looked at closer")
 
-    def _make_some(self, finds: Finds, count: int) -> None:
+    def _make_some(self, finds: Finds, count: int, *, until: Deadline) -> None:
         closer = finds.closer
         looks = self._telling.looks_in_all
         if closer is not None:
             self._telling.looks_in_all = len(closer.looks) + TIMES * count
             self._staff.hire(self._telling.coming(closer))
         beside = list(self._presets.values())
-        known = {key: self.archive.candidates.get(key) for key in [*beside, *finds.chosen]}
-        measured = {key: candidate.latest() for key, candidate in known.items() if candidate and not candidate.rejected}
-        chosen = finds.choose(count, beside=beside, measured=measured, until=self._budget.share(CHOOSING))
+        found = [self.archive.candidates.get(key) for key in (*beside, *finds.chosen)]
+        measured = {candidate.key: candidate.latest() for candidate in found if candidate is not None}
+        chosen = finds.choose(count, beside=beside, measured=measured, until=until)
         self._telling.looks_in_all = looks
         self._telling.looking = 0.0
-        if finds.left and self._budget.seconds > 0:  # else nothing is made of them either, which is said
-            self._budget.undone.append(f"{finds.left} of the best looks were not looked at closer")
         self._candidates.evaluate([(TRIAL, look.recipe) for look in chosen])
         self._evict(mine=self._team is ALONE)
 

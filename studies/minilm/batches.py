@@ -42,7 +42,8 @@ CUT = {
 WINDOWS = {"of any length": 1, "of like length, among 16 batches": 16, "of like length, among 64": 64}
 """Batches among which texts are sorted by length."""
 
-PASSAGE_TOKENS = 32
+PASSAGE_TOKENS, USUAL = 32, (2, 0)
+"""USUAL: epochs, and the seed."""
 
 
 def drawn(lengths: Tensor, *, count: int, size: int, window: int) -> Sequence[Tensor]:
@@ -71,7 +72,7 @@ def read(data: Path, task: EncoderTask, dense: Encoder) -> dict[str, list[str]]:
 def main() -> None:
     """Prints a line for each way."""
     data, texts, *more = sys.argv[1:]
-    epochs, seed = (*map(int, more), *(2, 0)[len(more) :])
+    epochs, seed = [*map(int, more), *USUAL[len(more) :]]
     config = EncoderConfig(texts=["general", texts], data=EncoderData(retrieval=str(Path(data) / "cranfield")))
     task = make_encoder(config)
     dense = task.model({}, seed=0)

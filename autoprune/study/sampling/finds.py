@@ -25,7 +25,7 @@ NEARLY, HASTILY = 0.01, 0.05
 looks are at what is made in haste, have lacked what would have held it."""
 
 NEAREST = 3
-"""Looks that are made where none holds, so that it can be said what is missing."""
+"""Looks that are made in all where none holds, so that it can be said what is missing."""
 
 
 class Finds:
@@ -56,6 +56,7 @@ class Finds:
         self._slack = HASTILY if hasty else NEARLY
         self.chosen: set[str] = set()
         self.left = 0
+        self._nearest = NEAREST
 
     def seconds(self, count: int) -> float:
         """That it takes to choose so many, about."""
@@ -78,7 +79,7 @@ class Finds:
             measured: what was measured, by key, which corrects what looks foretell.
         """
         known, promises = {*self.chosen, *beside}, self._corrected(self._promises, measured)
-        chosen = _best(promises, count, known)
+        chosen = self._best(promises, count, known)
         if self.closer is not None:
             # Those that would be made without it come first: if the time is over they are at least spread over all.
             seen = {*known, *(look.key for look in self.closer.promises.looks)}
@@ -87,9 +88,21 @@ class Finds:
             looks = self.closer.take([look.recipe for look in found], epochs=epochs, until=until)
             self.left = looks.count(None)
             if any(look is not None and not look.failed for look in looks):
-                chosen = _best(self._corrected(self.closer.promises, measured), count, known)
+                promises = self._corrected(self.closer.promises, measured)
+                chosen = self._best(promises, count, known)
+        if not promises.front(wanted=_is_done):
+            self._nearest -= len(chosen)
         self.chosen |= {look.key for look in chosen}
         return chosen
+
+    def _best(self, promises: Promises, count: int, known: Collection[str]) -> list[Look]:
+        """What stands for the front of finished looks, beside what is known of it; where none holds, the nearest."""
+        found = promises.front(wanted=_is_done)
+        if not found:
+            nearest = [look for look in _nearest(promises, NEAREST) if look.key not in known]
+            return nearest[: min(count, self._nearest)]
+        there = [look for look in found if look.key in known]
+        return promises.thinned([look for look in found if look.key not in known], count, beside=there)
 
     def _corrected(self, promises: Promises, measured: Mapping[str, Measurement] | None) -> Promises:
         return promises.corrected(measured, kin=self._kin_of) if measured else promises
@@ -116,15 +129,6 @@ class Finds:
             passed.update(look.key for look in layer)
             found += promises.thinned([look for look in layer if look.key not in known], most - len(found))
         return found or _nearest(promises, TIMES * NEAREST)
-
-
-def _best(promises: Promises, count: int, known: Collection[str]) -> list[Look]:
-    """What stands for the front of finished looks, beside what is known of it."""
-    found = promises.front(wanted=_is_done)
-    if not found:
-        return [look for look in _nearest(promises, NEAREST) if look.key not in known]
-    there = [look for look in found if look.key in known]
-    return promises.thinned([look for look in found if look.key not in known], count, beside=there)
 
 
 def _nearest(promises: Promises, count: int) -> list[Look]:
