@@ -425,6 +425,17 @@ def test_once_the_time_is_over_training_is_not_done(tmp_path: Path) -> None:
     assert len(evaluator.asked) == len(SCANNED)
 
 
+def test_trainings_that_are_known_are_gone_through_without_time(tmp_path: Path) -> None:
+    whole = lookout(tmp_path / "looks")
+    assert trained(whole, most_looks=32).done
+    again = lookout(tmp_path / "looks", evaluator=(evaluator := MadeUp()))
+    assert trained(again, most_looks=32, until=Deadline.after(0.0)).done
+    assert {(look.key, look.epochs) for look in again.promises.looks} == {
+        (look.key, look.epochs) for look in whole.promises.looks
+    }
+    assert evaluator.asked == []
+
+
 def test_of_recipes_of_which_nothing_comes_nothing_is_learned(tmp_path: Path) -> None:
     def formula(one: Asked) -> Look:
         failed = "the loss is nan" if one.epochs and one.recipe["encode"]["quantize"]["bits"] == 8 else ""

@@ -261,6 +261,17 @@ def test_once_the_time_is_over_it_is_not_done(tmp_path: Path) -> None:
         assert evaluator.asked == []
 
 
+@pytest.mark.parametrize("space", [CUTS, GRID], ids=["wide", "small"])
+def test_what_is_known_is_gone_through_without_time(space: Mapping[str, Any], tmp_path: Path) -> None:
+    """So a search that goes on with little time left decides by all that it had found."""
+    whole = lookout(tmp_path / "looks")
+    assert scanned(whole, space=space).done
+    again = lookout(tmp_path / "looks", evaluator=(evaluator := MadeUp()))
+    assert scanned(again, space=space, until=Deadline.after(0.0)).done
+    assert [look.key for look in again.promises.looks] == [look.key for look in whole.promises.looks]
+    assert evaluator.asked == []
+
+
 def test_recipes_of_which_nothing_comes_stop_nothing(tmp_path: Path) -> None:
     def formula(one: Any) -> Any:
         look = look_at(one)

@@ -131,7 +131,7 @@ class Beginning:
             count: cuts that join it, at most.
         """
         back = self._promises.front(wanted=self._came_back, slack=NEAR_ENOUGH)
-        if not self._domains or not back or self._left <= 0 or until.left <= 0:
+        if not self._domains or not back or self._left <= 0:
             return found
         self._known |= {look.key for look in found.cuts}
         near = self._near(sorted(back, key=lambda look: look.size_bytes), min(2 * count, self._left))
@@ -171,7 +171,7 @@ class Beginning:
             if codes not in seen and len(seen) < ALONE:
                 seen.append(codes)
                 (alone,) = self._alone([look], until)
-                if until.left <= 0 or (alone is not None and not alone.failed and self._promises.used(alone) <= GENTLE):
+                if alone is None or (not alone.failed and self._promises.used(alone) <= GENTLE):
                     return codes
         return self._coding_of(min(self._found, key=lambda look: used[look.key])) if self._found else {}
 
@@ -182,15 +182,17 @@ class Beginning:
 
     def _with_neighbours(self, looks: Sequence[Look], until: Deadline) -> list[Look]:
         """These looks, and others at neighbours of the best of them and of those, round by round."""
-        found, left = list(looks), self._most
+        found, left, over = list(looks), self._most, False
         self._known |= {look.key for look in looks}
-        while left > 0 and self._domains and until.left > 0:
+        while left > 0 and self._domains and not over:
             best = self._promises.front(among=[self._promises.dense, *found], slack=self._recovers)
             near = self._near(sorted(best, key=lambda look: look.size_bytes), min(left, ROUND))
             if not near:
                 break
             left -= len(near)
-            found += _of_which_something_came(self._take(near, until))
+            taken = self._take(near, until)
+            found += _of_which_something_came(taken)
+            over = None in taken
         return found
 
     def _near(self, front: Sequence[Look], count: int) -> list[Recipe]:

@@ -62,14 +62,17 @@ class Refinement:
         """Looks until nothing new is found, or the time is over."""
         growth, size = Growth(), self._lookout.together(BATCH, most=MOST_LOOKS)
         self._add(self._lookout.promises.looks)
-        while until.left > 0 and not self._still(growth):
+        over = False  # there is no time for a look that is not known
+        while not over and not self._still(growth):
             near = self._near(min(size, self._left))
             if not near:
                 break
             self._left -= len(near)
-            self._add(self._lookout.take([one for one, _ in near], epochs=[most for _, most in near], until=until))
+            looks = self._lookout.take([one for one, _ in near], epochs=[most for _, most in near], until=until)
+            self._add(looks)
             growth.add(self._lookout.promises)
-        self.done = until.left > 0 or not self._niches.front
+            over = None in looks
+        self.done = not over
 
     def _add(self, looks: Iterable[Look | None]) -> None:
         """Takes in what was trained to the end, and has stages after that."""

@@ -121,10 +121,10 @@ class Rungs:
             thorough=self._recovers > NEARLY,  # what much may be brought back of
         )
         self._codes = found.codes
-        asked_before: set[str] = set()
+        asked_before, over = set[str](), False
         under_way: deque[tuple[Race, Batch]] = deque()
         while True:
-            while len(under_way) < at_once and self.trials < self.most and idle < IDLE and self._may_find(until):
+            while len(under_way) < at_once and self.trials < self.most and idle < IDLE and not over and self._may_find:
                 recipes = cohorts.ask(min(size, self.most - self.trials), until=until)
                 names = {digest(recipe) for recipe in recipes if not found.cuts or self._epochs(recipe)}
                 new = names - asked_before
@@ -141,11 +141,13 @@ class Rungs:
             except StopIteration as ended:
                 self._growth.add(self._lookout.promises)
                 cohorts.tell(ended.value)
-        self.done = until.left > 0
+                over = over or None in ended.value  # there was no time for what is not known
+        self.done = not over
 
-    def _may_find(self, until: Deadline) -> bool:
-        """Whether there is time, and training may find more."""
-        return until.left > 0 and (self._whole or not self._growth.stands_still(EFFORT))
+    @property
+    def _may_find(self) -> bool:
+        """Whether training may find more."""
+        return self._whole or not self._growth.stands_still(EFFORT)
 
     @property
     def _beginning(self) -> Beginning:

@@ -109,8 +109,7 @@ class Scan:
         """
         self.begun, grid = True, self._grid
         if grid is not None:
-            self._look(grid, until)
-            self.done = until.left > 0
+            self.done = None not in self._look(grid, until)
             return
         values = [values for recipe in [{}, *starts] if (values := self._choices.values(recipe)) is not None]
         most = min(self._most, MODELLED) if joined else self._most
@@ -133,26 +132,25 @@ class Scan:
         grid = self._grid
         carried = grid or [self._taken[look.key] for look in front] or [self._untouched]
         again = [{**values, BASE.path: at} for at in others for values in carried]
-        self._look(again, until)
+        self.done = None not in self._look(again, until)
         self._left = max(0, self._most - len(again))
-        self.done = until.left > 0
         if grid is None and self.done:
             self._search([], self._left, modelled=0, until=until)
 
     def _search(self, starts: Sequence[Values], most: int, *, modelled: int, until: Deadline) -> None:
-        """Asks for batches.
+        """Asks for batches until there is no time for a look that is not known; known ones take none.
 
         Args:
             modelled: looks of these for which a sampler that learns is asked.
         """
-        self.done = False
+        self.done = over = False
         sampler, near = self._sampler(TPE if modelled else RANDOM), Neighbours(self._domains, seed=self._seed)
         for start in starts:
             sampler.propose(start)
         taken, self._growth = 0, Growth()
         coming: deque[tuple[list[Values], Batch]] = deque()
         while True:
-            while taken < most and not self._still and len(coming) < self._at_once and until.left > 0:
+            while taken < most and not self._still and len(coming) < self._at_once and not over:
                 if taken and taken == modelled:
                     sampler = self._sampler(RANDOM)
                 count = min(self._batch, most - taken)
@@ -164,7 +162,8 @@ class Scan:
                 break
             values, batch = coming.popleft()
             looks = self._wait(values, batch)
-            if until.left > 0:
+            over = over or None in looks
+            if not over:
                 sampler.tell([self._lookout.outcome(look) for look in looks])
                 self._growth.add(self._lookout.promises)
                 self._left -= len(values)
