@@ -42,8 +42,8 @@ class Outlook:
         if not self._rounds:
             return 0.0
         whole = [one for one in self._archive.candidates.values() if not one.rejected]
-        # What was not trained was measured and little else; of the baseline that is not known, for it was trained.
-        measuring = min((one.seconds for one in whole if one.number), default=whole[0].seconds)
+        # What was not trained was measured and little else. That may be the dense model alone, which may come trained.
+        measuring = min(one.seconds for one in whole)
         finalists = len(front.finalists)
         timing = finalists * len(whole[0].latest().latency) * self._timing
         judging = measuring * (1 + math.ceil((finalists - 1) / self._at_once))  # the baseline before all others

@@ -1,0 +1,30 @@
+"""How long what is left of a search takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from made_studies import make_study
+
+from autoprune.fronts.front import Front
+from autoprune.study.progress.outlook import Outlook
+
+
+@pytest.mark.parametrize(("dense", "others"), [(10.0, 300.0), (400.0, 10.0)], ids=["comes trained", "is trained here"])
+def test_of_verification_no_training_is_expected(dense: float, others: float, tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 4, verified=False)
+    for key, candidate in list(record.archive.candidates.items()):
+        record.archive.candidates[key] = dataclasses.replace(candidate, seconds=others if candidate.number else dense)
+    front = Front(record)
+    assert front.finalists
+
+    def seconds(rounds: int, at_once: int = 1) -> float:
+        outlook = Outlook(record.archive, rounds=rounds, reading=0.0, timing=0.0, at_once=at_once)
+        return outlook.verification(front)
+
+    assert seconds(0) == 0.0
+    assert seconds(1) == 10.0 * len(front.finalists)
+    assert seconds(1, at_once=100) == 10.0 * 2, "the dense model, then all others"
+    assert seconds(3) > seconds(1), "processes that time start one by one"
