@@ -118,8 +118,8 @@ class EncoderConfig(TextConfig):
             `similarity`.
         texts_per_epoch: an epoch of distillation, so that a budget means the same for any corpus.
         texts_per_update: batch size.
-        passage_tokens: of the passages in which distillation reads a long text once more; None: none, as in studies
-            that were begun before there were any.
+        passage_tokens: of the passages of long texts that are distilled on as well, each as likely as a text; None:
+            none, as in studies that were begun before there were any.
         similarities: weight of the squared error of the similarities within a batch, beside the cosine to the dense
             embedding.
         matryoshka: whether the model was trained so that the first dimensions of a vector can do without the others;

@@ -31,7 +31,7 @@ def main() -> None:
     assert archive.baseline is not None, "the study has a dense model"
     dense = archive.baseline.latest()
     choices = Choices(Space(content["space"]), base={})
-    measured = {key: one.latest() for key, one in archive.candidates.items() if not one.rejected}
+    measured = {key: one.latest() for key, one in archive.candidates.items()}
     beside: Promises | None = None
     for name, looks in (("looks", record.looks), ("closer looks", record.closer_looks)):
         if looks.dense is None:
@@ -47,10 +47,9 @@ def main() -> None:
         promises.add(*looks.found.values())
         kin = {look.key: choices.uncoded(look.recipe) for look in promises.looks}
         for trained in (False, True):
-            judged = [look for look in promises.looks if look.number and look.done and bool(look.epochs) == trained]
-            for metric, off in missed(
-                promises, [look for look in judged if look.key in measured], measured, kin
-            ).items():
+            known = [look for look in promises.looks if look.number and look.done and look.key in measured]
+            judged = [look for look in known if bool(look.epochs) == trained]
+            for metric, off in missed(promises, judged, measured, kin).items():
                 before, after = np.sqrt(np.mean(np.square(off), axis=0))
                 print(f"{name}, {'' if trained else 'un'}trained: {metric}, {len(off)}: {before:.4f}, then {after:.4f}")
 

@@ -62,7 +62,7 @@ class Refinement:
         """Looks until nothing new is found, or the time is over."""
         growth, size = Growth(), self._lookout.together(BATCH, most=MOST_LOOKS)
         self._add(self._lookout.promises.looks)
-        over = False  # there is no time for a look that is not known
+        over = False  # once there is no time for a look that is not known
         while not over and not self._still(growth):
             near = self._near(min(size, self._left))
             if not near:
