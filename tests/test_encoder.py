@@ -78,6 +78,7 @@ def test_watch_sees_what_each_axis_carries_and_each_map_is_fed(model: Encoder) -
         expected |= {f"heads.{layer}": (1, HEADS, tokens, HIDDEN // HEADS)}
         expected |= {f"maps.{name}_{layer}": (1, tokens, HIDDEN) for name in ("query", "key", "value", "output", "up")}
         expected |= {f"maps.down_{layer}": (1, tokens, NEURONS)}
+        expected |= {f"sums.{name}_{layer}": (1, tokens, HIDDEN) for name in ("output", "down")}
     assert seen == expected
 
 

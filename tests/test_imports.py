@@ -32,7 +32,7 @@ ROOMS = {
     "packing": "arrays bits codes compensated packed rows centred rated biased product normal parts writing blocks "
     "varint ids squeezed columns",
     "models": "remembered context axis table planned model",
-    "steps": "step importance layers width rows dims turning l1 magnitude slopes compensation sharing frequency "
+    "steps": "step importance layers refit width rows dims turning l1 magnitude slopes compensation sharing frequency "
     "quantize product tiers store",
     "artifacts": "manifest whole exported inside served tensor_file artifact formats",
     "exports": "tables arrays faiss_index",
@@ -48,7 +48,7 @@ ROOMS = {
     "pretrained bert workloads config slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark "
     "benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
     "benchmarks.classification benchmarks.fidelity benchmarks.coverage texts.corpus texts.general texts.files "
-    "texts.counts texts teacher judging text_task task make "
+    "texts.lengths texts.counts texts teacher judging text_task task make "
     "reranker.heads reranker.reading reranker.stock reranker.stock_format reranker.lists reranker.first_stage "
     "reranker.asking reranker.benchmarks reranker.labelled reranker.config reranker.task reranker.make reranker",
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "

@@ -16,8 +16,9 @@ from autoprune.encoder.config import EncoderConfig
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.reach import choosing
 from autoprune.encoder.served import SentenceEncoder
-from autoprune.encoder.text_task import TextTask, some
+from autoprune.encoder.text_task import WHOLE_TOKENS, TextTask, some
 from autoprune.encoder.texts.corpus import Corpus, split_texts, unseen
+from autoprune.encoder.texts.lengths import of_all_lengths
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.workloads import DOCUMENTS, QUERIES, TEXTS, asking, make_requests, read_workloads
 
@@ -87,6 +88,7 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
             train=[*train, *prompts.spread(self._passages)],
             counted=train,
             calibration=dense.tokenizer.shortened(measured, CALIBRATION_TOKENS),
+            whole=of_all_lengths(dense.tokenizer, some(measured, len(measured)), tokens=WHOLE_TOKENS),
             benchmarks=[one.under(dense.architecture.similarity) for one in (*benchmarks, *judged)],
             covered=texts,
             common=texts["train"],

@@ -37,6 +37,9 @@ TOKENS_MULTIPLE = 128
 """Of which the tokens of an update are one: oneDNN takes up to ten times as long for bfloat16 products of a size that
 it has not seen before (MiniLM's, two cores with AMX)."""
 
+WHOLE_TOKENS = 32_768
+"""Of texts of all lengths, on which the dense model is measured once: 15 seconds for MiniLM's."""
+
 C = TypeVar("C", bound=TextConfig)
 T = TypeVar("T", bound=Text)
 
@@ -50,6 +53,7 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         train: what is distilled on, as the model will be asked for it.
         counted: of that, what counts pieces of the vocabulary; None: all.
         calibration: what importance is measured on.
+        whole: the same kind of it, of all lengths that the model reads.
         benchmarks: by what answers are judged; the first one's metric is `quality` unless the config names another.
         covered: by split, texts of which it is told how much is still read.
         common: texts whose words are not rare.
@@ -70,6 +74,7 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         train: Sequence[T],
         counted: Sequence[T] | None = None,
         calibration: Sequence[T],
+        whole: Sequence[T],
         benchmarks: Sequence[Benchmark],
         covered: Mapping[str, list[str]],
         common: Sequence[str],
@@ -77,7 +82,8 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
     ) -> None:
         config.check()
         self.name, self.config, self.training = config.name, config, config.training
-        self._dense, self._train, self._calibration, self._general = dense, train, calibration, general
+        self._dense, self._train, self._general = dense, train, general
+        self._calibration, self._whole = calibration, whole
         self._digest = digest_of(dense)
         self.teacher = Teacher(
             self._digest, lambda: self._served(dense), out=dense.out, report=lambda message: self.report(message)
@@ -116,7 +122,13 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         """SHA-256 of what is distilled on."""
 
     def context(self, *, seed: int, device: torch.device) -> Context:
-        return Context(seed=seed, device=device, frequency={"vocab": self._frequency}, calibration=self._calibration)
+        return Context(
+            seed=seed,
+            device=device,
+            frequency={"vocab": self._frequency},
+            calibration=self._calibration,
+            whole=self._whole,
+        )
 
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         """A space or a recipe without what can never be done to the model."""

@@ -190,14 +190,15 @@ def _layer(weights: Weights, hidden: Tensor, watch: Watch, *, layer: Layer, sigh
     block, activate = layer.block, sights[0].architecture.activation
     fed = weights.normed(f"preattention_{block}", hidden)
     read = weights.normed(f"postattention_{block}", _attend(weights, fed, watch, layer=layer, sights=sights))
-    hidden = weights.normed(f"attention_{block}", hidden + read)
+    hidden = weights.normed(f"attention_{block}", watch(f"sums.output_{block}", hidden + read))
     fed = weights.normed(f"preffn_{block}", hidden)
     if weights.has(f"gate_{block}"):
         neurons = _active(activate, weights.mapped(f"gate_{block}", fed)) * weights.mapped(f"up_{block}", fed)
     else:
         neurons = _active(activate, weights.mapped(f"up_{block}", fed))
     said = weights.mapped(f"down_{block}", watch(f"ffn.{block}", neurons))
-    return weights.normed(f"ffn_{block}", hidden + weights.normed(f"postffn_{block}", said))
+    whole = watch(f"sums.down_{block}", hidden + weights.normed(f"postffn_{block}", said))
+    return weights.normed(f"ffn_{block}", whole)
 
 
 def _attend(weights: Weights, fed: Tensor, watch: Watch, *, layer: Layer, sights: Sequence[_Sight]) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from autoprune.deadline import NEVER, Deadline
 from autoprune.models.remembered import Remembered
@@ -25,8 +25,10 @@ class Context:
             chosen so, and then made without haste.
         frequency: by axis name, how often each original row occurs in the training data (int64 [original rows]).
         calibration: inputs from the training data, as `Model.calibrate` takes them; empty where importance rests on
-            tables alone.
+            tables alone. They are short where it takes long to read them.
+        whole: the same, of all lengths that the model takes; for what is measured of one model, and not of many.
         deadline: when the run has to stop.
+        start: the model that the stage under way began with; None where the stage trains it.
         known: what was computed of models under this context, and under others that were made from it.
     """
 
@@ -36,5 +38,7 @@ class Context:
     hasty: bool = False
     frequency: Mapping[str, Tensor] = field(default_factory=dict)
     calibration: Sequence[Any] = ()
+    whole: Sequence[Any] = ()
     deadline: Deadline = NEVER
+    start: nn.Module | None = field(default=None, compare=False, repr=False)
     known: Remembered = field(default_factory=Remembered, compare=False, repr=False)

@@ -22,8 +22,8 @@ Watch = Callable[[str, Tensor], Tensor]
 
 `ffn.3`: [inputs, places, neurons]; `heads.3`: [inputs, heads, places, dimensions of a head]; `layers.3`: what layer 3
 is given, `layers.end`: what comes out of the last, [inputs, places, hidden]; `maps.up_3`: what a linear map is fed,
-[inputs, places, dimensions], or [inputs, dimensions] where there are no places any more. A place that holds nothing is
-all zeros.
+[inputs, places, dimensions], or [inputs, dimensions] where there are no places any more; `sums.down_3`: what the
+answers of a map were added to, with them. A place that holds nothing is all zeros.
 """
 
 
@@ -199,7 +199,7 @@ class Model(nn.Module):
         for name, dimension, width in axis.runs:
             table = self._table(name)
             mask = torch.zeros_like(table.row_mask if dimension == 0 else table.dim_mask)
-            mask[_runs(keep, width)] = True
+            mask[covered(keep, width)] = True
             if dimension == 0:
                 table.row_mask = mask
             else:
@@ -210,9 +210,9 @@ class Model(nn.Module):
         for name, dimension, width in axis.runs:
             table = self._table(name)
             if dimension == 0:
-                table.cut_rows(_runs(keep, width))
+                table.cut_rows(covered(keep, width))
             else:
-                table.cut_dims(_runs(keep, width))
+                table.cut_dims(covered(keep, width))
 
     def rotate(self, axis: Axis, rotation: Tensor) -> None:
         """Turns the coupled tables by one orthogonal matrix; dot products between them stay as they are."""
@@ -252,7 +252,7 @@ class Model(nn.Module):
         """What an artifact of this model must say beside its tables (JSON values)."""
 
 
-def _runs(positions: Tensor, width: int) -> Tensor:
+def covered(positions: Tensor, width: int) -> Tensor:
     """The single rows or columns that positions of a width cover: int64 [n * width]."""
     if width == 1:
         return positions

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
+
+from torch import Tensor
 
 R = TypeVar("R")
 
-MOST = 128
-"""Results that are kept: numbers, never weights. Those that were not asked for longest go first."""
+MOST, MOST_BYTES = 128, 1e9
+"""Results that are kept, and what they may take: numbers, never weights. Those that were not asked for longest go
+first; the newest stays whatever it takes."""
 
 
 class Remembered:
     """Results by what they rest on; nobody may change them."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Hashable, Any] = OrderedDict()
+        self._known: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
     def __deepcopy__(self, memo: object) -> Remembered:
         return self  # what is known of a model is known of its copies
@@ -27,9 +30,22 @@ class Remembered:
     def get(self, key: Hashable, compute: Callable[[], R]) -> R:
         """What `compute` returns, or returned when it was asked under an equal key."""
         if key not in self._known:
-            self._known[key] = compute()
-            while len(self._known) > MOST:
+            result = compute()
+            self._known[key] = result, _bytes(result)
+            while len(self._known) > MOST or (len(self._known) > 1 and self._bytes > MOST_BYTES):
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
-        found: R = self._known[key]
+        found: R = self._known[key][0]
         return found
+
+    @property
+    def _bytes(self) -> int:
+        return sum(size for _, size in self._known.values())
+
+
+def _bytes(result: object) -> int:
+    """What tensors take, however deep they lie."""
+    if isinstance(result, Tensor):
+        return result.nbytes
+    held = result.values() if isinstance(result, Mapping) else result if isinstance(result, Sequence) else ()
+    return 0 if isinstance(result, str) else sum(map(_bytes, held))

@@ -101,6 +101,8 @@ def run_stage(
     for step, path in zip(stage.steps, stage.paths, strict=True):
         with seen_from(path):
             step.prepare(model, context)
+    if not (stage.epochs or stage.rounds):
+        context = dataclasses.replace(context, start=start)
     tune = partial(trainer.tune, model, task, context, steps=stage.steps)
     if trains and stage.rounds:
         if not _run_rounds(model, stage, task, context, tune=tune, kept=partial(_kept_round, store, key, stage)):
@@ -176,8 +178,9 @@ def _advance(model: Model, stage: Stage, context: Context, reached: float) -> No
 
 
 def _convert(model: Model, stage: Stage, context: Context) -> None:
-    for step in stage.steps:
-        step.convert(model, context)
+    for step, path in zip(stage.steps, stage.paths, strict=True):
+        with seen_from(path):
+            step.convert(model, context)
 
 
 def sketch(task: Learning, base: Mapping[str, Any], *, rows: int = 128) -> Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from autoprune.models.axis import removes_nothing, sparsity_by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.steps.importance import width_activation, width_norm, width_taylor
+from autoprune.steps.refit import refit_behind
 from autoprune.steps.step import Step, check_choice, removed
 
 IMPORTANCES = ("norm", "activation", "taylor")
@@ -35,6 +36,8 @@ class Width(Step):
             `taylor`, by how much the vectors of inputs would move, to first order, if it were gone (Molchanov et al.
             2019; Michel et al. 2019; of the vectors themselves, since the loss of a model against itself has no slope).
         scope: `layer` takes the same share of every layer, `global` ranks those of all layers together.
+        refit: whether what those that stay lead to is refit, by least squares, to what all of them gave (He et al.
+            2017), see `autoprune.steps.refit`.
     """
 
     kind: ClassVar[str]
@@ -42,6 +45,15 @@ class Width(Step):
     sparsity: float | Mapping[str, float]
     importance: str = "taylor"
     scope: str = "layer"
+    refit: bool = False
+
+    def parameters(self) -> dict[str, Any]:
+        found = super().parameters()
+        return found if self.refit else {name: value for name, value in found.items() if name != "refit"}
+
+    def summary(self) -> str:
+        said = super().summary()
+        return said.replace(self.name, f"{self.name} refit", 1) if self.refit else said
 
     def idle(self) -> bool:
         return removes_nothing(self.sparsity)
@@ -49,6 +61,8 @@ class Width(Step):
     def check(self, model: Model) -> None:
         check_choice("importance", self.importance, IMPORTANCES)
         check_choice("scope", self.scope, SCOPES)
+        if type(self.refit) is not bool:
+            raise RecipeError(("refit",), f"true or false must be given, but got {self.refit!r}.")
         axes = model.axes_of(self.kind)
         if not axes:
             raise RecipeError((), f"the model has no {self.kind}. It has: {', '.join(model.axes) or 'none'}.")
@@ -102,9 +116,13 @@ class Width(Step):
         return {name: values / values.sum().clamp_min(1e-30) * len(values) for name, values in found.items()}
 
     def convert(self, model: Model, context: Context) -> None:
-        for axis in model.axes_of(self.kind).values():
-            if len(model.standing(axis)) < model.size(axis):
-                model.cut(axis, model.standing(axis))
+        axes = model.axes_of(self.kind).values()
+        keeps = {axis.name: keep for axis in axes if len(keep := model.standing(axis)) < model.size(axis)}
+        if self.refit and keeps:
+            standing = {axis.name for axis in model.standing_axes(self.kind).values()}
+            refit_behind(model, {name: keep for name, keep in keeps.items() if name in standing}, context)
+        for name, keep in keeps.items():
+            model.cut(model.axes[name], keep)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,24 @@ def read(data: Path, task: EncoderTask, dense: Encoder) -> dict[str, list[str]]:
     }
 
 
+class Judge:
+    """How near a model is to the dense one, in a few words."""
+
+    def __init__(self, data: Path, task: EncoderTask, dense: Encoder) -> None:
+        self._task, self._judging, self._quality = task, read(data, task, dense), task.validate(dense)
+        with torch.no_grad():
+            self._wanted = {name: normalize(dense.calibrate(held)) for name, held in self._judging.items()}
+
+    def of(self, model: Encoder) -> str:
+        """nDCG@10 as a ratio, and 1 - cosine by source."""
+        far = []
+        with torch.no_grad():
+            for name, held in self._judging.items():
+                near = (normalize(model.calibrate(held)) * self._wanted[name]).sum(1)
+                far.append(f"{name} {1 - float(near.mean()):.4f}")
+        return f"nDCG@10 {self._task.validate(model) / self._quality:.3f}x, {', '.join(far)}"
+
+
 def main() -> None:
     """Prints a line for each way."""
     data, texts, *more = sys.argv[1:]
@@ -76,21 +94,15 @@ def main() -> None:
     config = EncoderConfig(texts=["general", texts], data=EncoderData(retrieval=str(Path(data) / "cranfield")))
     task = make_encoder(config)
     dense = task.model({}, seed=0)
-    judging = read(Path(data), task, dense)
+    judge = Judge(Path(data), task, dense)
     lengths = torch.tensor([len(ids) for ids in dense.tokens(task._distilled)])
-    quality = task.validate(dense)
-    with torch.no_grad():
-        wanted = {name: normalize(dense.calibrate(held)) for name, held in judging.items()}
 
     def show(name: str, task: EncoderTask, recipe: dict[str, Any]) -> None:
         start, context = time.monotonic(), task.context(seed=seed, device=torch.device("cpu"))
         model = run(plan(recipe, base_defaults=task.base), task, context, trainer=Trainer(task.training)).eval()
         assert isinstance(model, Encoder), "an encoder task has an encoder"
         seconds = time.monotonic() - start
-        with torch.no_grad():
-            near = {one: (normalize(model.calibrate(held)) * wanted[one]).sum(1) for one, held in judging.items()}
-        far = ", ".join(f"{one} {1 - float(of.mean()):.4f}" for one, of in near.items())
-        print(f"{name}: nDCG@10 {task.validate(model) / quality:.3f}x, {far}; {seconds:.0f} s", flush=True)
+        print(f"{name}: {judge.of(model)}; {seconds:.0f} s", flush=True)
 
     trained = {"cut": CUT, "tune": {"epochs": epochs}}
     show("untrained", task, {"cut": CUT})

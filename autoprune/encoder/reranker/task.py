@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,7 +18,8 @@ from autoprune.encoder.reranker.benchmarks import AGREEMENTS, Agreement
 from autoprune.encoder.reranker.config import RerankerConfig
 from autoprune.encoder.reranker.lists import Lists, Pair
 from autoprune.encoder.reranker.served import Reranker
-from autoprune.encoder.text_task import TextTask, single, some
+from autoprune.encoder.text_task import WHOLE_TOKENS, TextTask, single, some
+from autoprune.encoder.texts.lengths import of_all_lengths
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.workloads import TEXTS, Workload, make_requests
 
@@ -70,11 +72,13 @@ class RerankerTask(TextTask[Reranker, RerankerConfig, Pair]):
         general: Sequence[str] = (),
     ) -> None:
         judged, read = lists or texts.judged, single(texts.learnt)
+        measured = some(texts.learnt, CALIBRATION_PAIRS)
         super().__init__(
             config,
             dense,
             train=texts.learnt,
-            calibration=_shortened(dense.tokenizer, some(texts.learnt, CALIBRATION_PAIRS), *CALIBRATION_TOKENS),
+            calibration=_shortened(dense.tokenizer, measured, *CALIBRATION_TOKENS),
+            whole=_of_all_lengths(dense.tokenizer, measured),
             benchmarks=[*benchmarks, *(Agreement(judged, metric=metric) for metric in AGREEMENTS)],
             covered=_covered(judged),
             common=read,
@@ -146,6 +150,12 @@ def _shortened(tokenizer: Tokenizer, pairs: Sequence[Pair], query: int, document
     """Pairs without what lies beyond so many tokens of each text."""
     first = tokenizer.shortened([one for one, _ in pairs], query)
     return list(zip(first, tokenizer.shortened([other for _, other in pairs], document), strict=True))
+
+
+def _of_all_lengths(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> list[Pair]:
+    """Pairs whose documents are of all lengths that the model reads."""
+    documents = of_all_lengths(tokenizer, [document for _, document in pairs], tokens=WHOLE_TOKENS)
+    return [(query, document) for document, (query, _) in zip(documents, itertools.cycle(pairs), strict=False)]
 
 
 def _covered(lists: Lists) -> dict[str, list[str]]:

@@ -1,0 +1,216 @@
+"""What stays takes over from what goes: least squares against an oracle, and whole stages of an encoder."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_encoder import LONGEST, TEXTS
+from torch import Tensor
+
+from autoprune.encoder.model import Encoder
+from autoprune.encoder.task import EncoderTask
+from autoprune.encoder.texts.lengths import of_all_lengths
+from autoprune.errors import RecipeError
+from autoprune.models.context import Context
+from autoprune.models.remembered import Remembered
+from autoprune.models.table import Linear
+from autoprune.recipes.recipe import plan
+from autoprune.recipes.stages import rehearse, run, sketch
+from autoprune.recipes.train import Trainer
+from autoprune.steps import refit as fitting
+from autoprune.steps.refit import DAMPING, Fed, fed, refit
+from autoprune.steps.width import Ffn, Heads
+
+WHOLE, OTHERS = TEXTS[:140], TEXTS[140:]
+CUTS: dict[str, Any] = {
+    "ffn": {"ffn": {"sparsity": 0.4, "scope": "global"}},
+    "heads": {"heads": {"sparsity": 0.25}},
+    "both": {"layers": {"sparsity": 0.25}, "heads": {"sparsity": 0.25}, "ffn": {"sparsity": 0.4}},
+}
+
+
+@pytest.fixture
+def model(encoder_task: EncoderTask) -> Encoder:
+    made = encoder_task.model({}, seed=0)
+    assert isinstance(made, Encoder)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, table in made.tables.items():
+            if name.startswith("up_"):  # neurons that tell of one another, as those of trained models do
+                mixed = torch.randn(table.rows, 12, generator=draw) @ torch.randn(12, table.dim, generator=draw)
+                table.weight.copy_(mixed * table.weight.std() / mixed.std())
+    return made
+
+
+def refitted(cut: dict[str, Any]) -> dict[str, Any]:
+    return {name: {**held, "refit": True} if name in ("heads", "ffn") else held for name, held in cut.items()}
+
+
+def cut_down(task: EncoderTask, model: Encoder, recipe: dict[str, Any], context: Context) -> Encoder:
+    found = run(plan(recipe, base_defaults=task.base), _Given(task, model), context, trainer=Trainer(task.training))  # type: ignore[arg-type]
+    assert isinstance(found, Encoder)
+    return found
+
+
+class _Given:
+    """A task whose dense model is given."""
+
+    def __init__(self, task: EncoderTask, model: Encoder) -> None:
+        self._task, self._model = task, model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def model(self, base: Any, *, seed: int) -> Encoder:
+        return copy.deepcopy(self._model)
+
+
+def moved(model: Encoder, dense: Encoder) -> float:
+    with torch.no_grad():
+        return float((model.calibrate(OTHERS) - dense.calibrate(OTHERS)).square().sum())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_refit_is_least_squares(bias: bool) -> None:
+    draw = torch.Generator().manual_seed(1)
+    before = Linear(5, 8, bias=bias)
+    values = torch.randn(400, 8, generator=draw) @ torch.randn(8, 8, generator=draw) + 1
+    columns, goes = torch.tensor([0, 2, 3, 6, 7]), [1, 4, 5]
+    with torch.no_grad():
+        before.weight.copy_(torch.randn(5, 8, generator=draw))
+        if before.bias is not None:
+            before.bias.copy_(torch.randn(5, generator=draw))
+    table = copy.deepcopy(before)
+    refit(table, before, Fed(values.T @ values / len(values), values.mean(0)), columns)
+
+    about = (values - values.mean(0) if bias else values).double().numpy()
+    kept, gone = about[:, columns], about[:, goes] @ before.weight.detach().double().numpy()[:, goes].T
+    ridge = np.sqrt(DAMPING * (kept**2).mean() * len(kept)) * np.eye(5)
+    told = np.linalg.lstsq(np.vstack([kept, ridge]), np.vstack([gone, np.zeros((5, 5))]), rcond=None)[0].T
+    expected = before.weight.detach().numpy()[:, columns] + told
+    np.testing.assert_allclose(table.weight.detach()[:, columns].numpy(), expected, rtol=1e-3, atol=1e-4)
+    assert not table.weight[:, goes].any()
+    if bias:  # the mean answer stays as it was
+        with torch.no_grad():
+            torch.testing.assert_close(table(values).mean(0), before(values).mean(0), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_fed_is_weighed_by_the_sums_and_blind_to_padding(
+    model: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = fed(model, ["down_1"], Context(whole=WHOLE))["down_1"]
+    held, sums = list[Tensor](), list[Tensor]()
+
+    def watch(name: str, values: Tensor) -> Tensor:
+        if name in ("maps.down_1", "sums.down_1"):
+            (held if name.startswith("maps") else sums).append(values[0])
+        return values
+
+    with torch.no_grad():
+        for text in WHOLE:  # one at a time: there is no padding
+            model.calibrate([text], watch)
+    values, weight = torch.cat(held), 1 / torch.cat(sums).var(1)
+    expected = (values.T * weight) @ values / weight.sum()
+    torch.testing.assert_close(found.moments, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.mean, weight @ values / weight.sum(), rtol=1e-4, atol=1e-6)
+    monkeypatch.setattr(fitting, "AT_ONCE", 3)
+    again = fed(model, ["down_1"], Context(whole=WHOLE))["down_1"]
+    torch.testing.assert_close(again.moments, found.moments, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+def test_a_refit_model_is_nearer_to_the_dense_one(encoder_task: EncoderTask, model: Encoder, cut: Any) -> None:
+    context = encoder_task.context(seed=0, device=torch.device("cpu"))
+    plain = cut_down(encoder_task, model, {"cut": cut}, context)
+    better = cut_down(encoder_task, model, {"cut": refitted(cut)}, context)
+    shapes = [{name: table.weight.shape for name, table in one.tables.items()} for one in (plain, better)]
+    assert shapes[0] == shapes[1]
+    assert moved(better, model) < 0.8 * moved(plain, model)
+
+
+def test_the_model_that_a_stage_began_with_stays_as_it_was(encoder_task: EncoderTask, model: Encoder) -> None:
+    before = model.content()
+    given, context = _Given(encoder_task, model), encoder_task.context(seed=0, device=torch.device("cpu"))
+    given.model = lambda base, *, seed: model  # type: ignore[method-assign]
+    recipe = plan({"cut": refitted(CUTS["both"])}, base_defaults={})
+    run(recipe, given, context, trainer=Trainer(encoder_task.training))  # type: ignore[arg-type]
+    assert model.content() == before
+
+
+def test_a_recipe_without_refit_is_what_it_was() -> None:
+    assert "refit" not in Ffn(sparsity=0.4).parameters()
+    assert Ffn(sparsity=0.4, refit=True).parameters()["refit"] is True
+    assert Ffn(sparsity=0.4, scope="global", refit=True).summary() == "ffn refit global -40%"
+
+
+def test_what_maps_are_fed_is_measured_once(
+    encoder_task: EncoderTask, model: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+    measured = fitting._fed
+    monkeypatch.setattr(fitting, "_fed", lambda *given: (passes.append(1), measured(*given))[1])
+    context = encoder_task.context(seed=0, device=torch.device("cpu"))
+    for sparsity in (0.2, 0.4):
+        cut_down(encoder_task, model, {"cut": refitted({**CUTS["both"], "ffn": {"sparsity": sparsity}})}, context)
+    assert len(passes) == 1
+
+
+REFUSED = [
+    ({"cut": {"ffn": {"sparsity": 0.4, "refit": "yes"}}}, "true or false"),
+    ({"cut": {"ffn": {"sparsity": 0.4, "refit": True}, "epochs": 2, "schedule": "cubic"}}, "leave it out, or cut at"),
+    ({"cut": {"ffn": {"sparsity": 0.4, "refit": True}, "magnitude": {"sparsity": 0.5}}}, "later stage"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "reason"), REFUSED, ids=["no-boolean", "gradual", "beside-magnitude"])
+def test_what_cannot_be_refit_is_refused_before_a_study(
+    encoder_task: EncoderTask, recipe: dict[str, Any], reason: str
+) -> None:
+    context = encoder_task.context(seed=0, device=torch.device("cpu"))
+    with pytest.raises(RecipeError, match=reason):
+        rehearse(
+            plan(recipe, base_defaults=encoder_task.base),
+            sketch(encoder_task, {}),
+            encoder_task,
+            context,
+            trainer=Trainer(encoder_task.training),
+        )
+
+
+def test_without_inputs_it_is_refused(model: Encoder) -> None:
+    with pytest.raises(RecipeError, match="no inputs"):
+        fed(model, ["down_1"], Context())
+
+
+@pytest.mark.parametrize("step", [Heads, Ffn])
+def test_nothing_cut_is_nothing_to_refit(model: Encoder, step: type[Ffn]) -> None:
+    before = model.content()
+    held = step(sparsity=0.0, refit=True)
+    held.convert(model, Context())
+    assert model.content() == before
+
+
+def test_texts_of_all_lengths_reach_every_place(encoder_task: EncoderTask) -> None:
+    tokenizer = encoder_task._dense.tokenizer
+    for texts in (TEXTS, TEXTS[:1], ["", *TEXTS[:3]]):
+        found = of_all_lengths(tokenizer, texts, tokens=2000)
+        lengths = [len(ids) for ids in tokenizer.encode(found)]
+        assert max(lengths) == LONGEST
+        assert found[0] in texts
+        assert sum(length == LONGEST for length in lengths) >= 1000 // LONGEST
+        assert sum(lengths) < 2200
+    assert of_all_lengths(tokenizer, [""], tokens=2000) == []
+
+
+def test_what_is_remembered_has_a_bound_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoprune.models.remembered.MOST_BYTES", 1000)
+    known = Remembered()
+    for number in range(4):
+        known.get(number, lambda: {"held": Fed(torch.zeros(100), torch.zeros(0))})
+    assert len(known) == 2
+    known.get("large", lambda: torch.zeros(1000))
+    assert len(known) == 1
