@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_encoder import LONGEST, TEXTS
+from tiny_encoder import LONGEST, TEXTS, write_tiny_bert
 from torch import Tensor
 
+from autoprune.deadline import Deadline, OutOfTime
+from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.task import EncoderTask
-from autoprune.encoder.texts.lengths import of_all_lengths
+from autoprune.encoder.texts.lengths import first_of, joined
 from autoprune.errors import RecipeError
 from autoprune.models.context import Context
+from autoprune.models.model import Model
 from autoprune.models.remembered import Remembered
 from autoprune.models.table import Linear
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import rehearse, run, sketch
 from autoprune.recipes.train import Trainer
 from autoprune.steps import refit as fitting
-from autoprune.steps.refit import DAMPING, Fed, fed, refit
+from autoprune.steps.refit import DAMPING, Moments, moments, refit
 from autoprune.steps.width import Ffn, Heads
 
 WHOLE, OTHERS = TEXTS[:140], TEXTS[140:]
@@ -85,7 +89,7 @@ def test_refit_is_least_squares(bias: bool) -> None:
         if before.bias is not None:
             before.bias.copy_(torch.randn(5, generator=draw))
     table = copy.deepcopy(before)
-    refit(table, before, Fed(values.T @ values / len(values), values.mean(0)), columns)
+    refit(table, before, Moments(values.T @ values / len(values), values.mean(0)), columns)
 
     about = (values - values.mean(0) if bias else values).double().numpy()
     kept, gone = about[:, columns], about[:, goes] @ before.weight.detach().double().numpy()[:, goes].T
@@ -102,7 +106,7 @@ def test_refit_is_least_squares(bias: bool) -> None:
 def test_what_is_fed_is_weighed_by_the_sums_and_blind_to_padding(
     model: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = fed(model, ["down_1"], Context(whole=WHOLE))["down_1"]
+    found = moments(model, ["down_1"], Context(whole=WHOLE))["down_1"]
     held, sums = list[Tensor](), list[Tensor]()
 
     def watch(name: str, values: Tensor) -> Tensor:
@@ -115,11 +119,11 @@ def test_what_is_fed_is_weighed_by_the_sums_and_blind_to_padding(
             model.calibrate([text], watch)
     values, weight = torch.cat(held), 1 / torch.cat(sums).var(1)
     expected = (values.T * weight) @ values / weight.sum()
-    torch.testing.assert_close(found.moments, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.second, expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.mean, weight @ values / weight.sum(), rtol=1e-4, atol=1e-6)
     monkeypatch.setattr(fitting, "AT_ONCE", 3)
-    again = fed(model, ["down_1"], Context(whole=WHOLE))["down_1"]
-    torch.testing.assert_close(again.moments, found.moments, rtol=1e-4, atol=1e-6)
+    again = moments(model, ["down_1"], Context(whole=WHOLE))["down_1"]
+    torch.testing.assert_close(again.second, found.second, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
@@ -150,40 +154,83 @@ def test_a_recipe_without_refit_is_what_it_was() -> None:
 def test_what_maps_are_fed_is_measured_once(
     encoder_task: EncoderTask, model: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes = []
-    measured = fitting._fed
-    monkeypatch.setattr(fitting, "_fed", lambda *given: (passes.append(1), measured(*given))[1])
+    passes, measured = list[Any](), fitting._measured
+
+    def counted(model: Model, names: Any, inputs: Any, context: Context) -> dict[str, Moments]:
+        passes.append(inputs)
+        return measured(model, names, inputs, context)
+
+    monkeypatch.setattr(fitting, "_measured", counted)
     context = encoder_task.context(seed=0, device=torch.device("cpu"))
     for sparsity in (0.2, 0.4):
         cut_down(encoder_task, model, {"cut": refitted({**CUTS["both"], "ffn": {"sparsity": sparsity}})}, context)
-    assert len(passes) == 1
+    assert passes == [context.whole]
+    lengths = [len(ids) for ids in encoder_task._dense.tokens(context.whole)]
+    assert max(lengths) == LONGEST > max(len(ids) for ids in encoder_task._dense.tokens(TEXTS))
+    assert sum(length < LONGEST for length in lengths) > 0
 
 
-REFUSED = [
-    ({"cut": {"ffn": {"sparsity": 0.4, "refit": "yes"}}}, "true or false"),
-    ({"cut": {"ffn": {"sparsity": 0.4, "refit": True}, "epochs": 2, "schedule": "cubic"}}, "leave it out, or cut at"),
-    ({"cut": {"ffn": {"sparsity": 0.4, "refit": True}, "magnitude": {"sparsity": 0.5}}}, "later stage"),
+TRAINS: list[dict[str, Any]] = [
+    {"epochs": 2, "schedule": "cubic"},
+    {"schedule": "iterative"},
+    {"epochs": 2, "l1": {"strength": 1.0}},
 ]
 
 
-@pytest.mark.parametrize(("recipe", "reason"), REFUSED, ids=["no-boolean", "gradual", "beside-magnitude"])
+@pytest.mark.parametrize("stage", TRAINS, ids=["gradual", "iterative", "beside-l1"])
+def test_nothing_is_refit_while_the_model_trains(stage: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="only where nothing is trained in its stage") as refused:
+        plan({"cut": {"ffn": {"sparsity": 0.4, "refit": True}, **stage}}, base_defaults={})
+    assert refused.value.path == ("cut", "ffn", "refit")
+    plan({"cut": {"ffn": {"sparsity": 0.4, "refit": True}, "epochs": 2}}, base_defaults={})  # one stage, then another
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"ffn": {"sparsity": 0.4, "refit": "yes"}}, "true or false"),
+    ({"ffn": {"sparsity": 0.4, "refit": True}, "magnitude": {"sparsity": 0.5}}, "weights or bits of down_0"),
+    ({"heads": {"sparsity": 0.25, "refit": True}, "quantize": {"bits": 4}}, "weights or bits of output_0"),
+]
+
+
+@pytest.mark.parametrize(("cut", "reason"), REFUSED, ids=["no-boolean", "magnitude", "quantize"])
 def test_what_cannot_be_refit_is_refused_before_a_study(
-    encoder_task: EncoderTask, recipe: dict[str, Any], reason: str
+    encoder_task: EncoderTask, cut: dict[str, Any], reason: str
 ) -> None:
     context = encoder_task.context(seed=0, device=torch.device("cpu"))
+    recipe, trainer = plan({"cut": cut}, base_defaults=encoder_task.base), Trainer(encoder_task.training)
     with pytest.raises(RecipeError, match=reason):
-        rehearse(
-            plan(recipe, base_defaults=encoder_task.base),
-            sketch(encoder_task, {}),
-            encoder_task,
-            context,
-            trainer=Trainer(encoder_task.training),
-        )
+        rehearse(recipe, sketch(encoder_task, {}), encoder_task, context, trainer=trainer)
 
 
-def test_without_inputs_it_is_refused(model: Encoder) -> None:
+def test_without_inputs_it_is_refused(encoder_task: EncoderTask) -> None:
+    recipe = plan({"cut": refitted(CUTS["ffn"])}, base_defaults=encoder_task.base)
     with pytest.raises(RecipeError, match="no inputs"):
-        fed(model, ["down_1"], Context())
+        rehearse(recipe, sketch(encoder_task, {}), encoder_task, Context(), trainer=Trainer(encoder_task.training))
+
+
+def test_a_measurement_ends_with_the_time(model: Encoder) -> None:
+    with pytest.raises(OutOfTime):
+        moments(model, ["down_1"], Context(whole=WHOLE, deadline=Deadline.after(0.0)))
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "albert": {},
+    "distilbert": {},
+    "t5": {"feed_forward_proj": "gated-gelu"},
+    "modernbert": {},
+    "qwen3": {},
+    "gemma3_text": {},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_encoders_of_other_kinds_are_refit(kind: str, encoder_task: EncoderTask, tmp_path: Path) -> None:
+    model = read_encoder(str(write_tiny_bert(tmp_path, family=kind, config=KINDS[kind])))
+    context = Context(calibration=WHOLE, whole=WHOLE)
+    for cut in (CUTS["ffn"], {"heads": {"sparsity": 0.5}}):
+        plain = cut_down(encoder_task, model, {"cut": cut}, context)
+        better = cut_down(encoder_task, model, {"cut": refitted(cut)}, context)
+        assert moved(better, model) < moved(plain, model)
 
 
 @pytest.mark.parametrize("step", [Heads, Ffn])
@@ -194,23 +241,32 @@ def test_nothing_cut_is_nothing_to_refit(model: Encoder, step: type[Ffn]) -> Non
     assert model.content() == before
 
 
-def test_texts_of_all_lengths_reach_every_place(encoder_task: EncoderTask) -> None:
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS[:1], ["", *TEXTS[:3]]], ids=["many", "one", "few"])
+def test_joined_texts_reach_every_place(encoder_task: EncoderTask, texts: list[str]) -> None:
     tokenizer = encoder_task._dense.tokenizer
-    for texts in (TEXTS, TEXTS[:1], ["", *TEXTS[:3]]):
-        found = of_all_lengths(tokenizer, texts, tokens=2000)
-        lengths = [len(ids) for ids in tokenizer.encode(found)]
-        assert max(lengths) == LONGEST
-        assert found[0] in texts
-        assert sum(length == LONGEST for length in lengths) >= 1000 // LONGEST
-        assert sum(lengths) < 2200
-    assert of_all_lengths(tokenizer, [""], tokens=2000) == []
+    found = joined(tokenizer, texts, tokens=1000)
+    assert [len(ids) for ids in tokenizer.encode([text for _, text in found])] == [LONGEST] * (1000 // LONGEST)
+    assert all(text.startswith(texts[at][:10]) for at, text in found)
+    assert len(texts) <= 4 or len({at for at, _ in found}) > len(found) // 2
+
+
+def test_the_first_texts_fit_into_a_number_of_tokens(encoder_task: EncoderTask) -> None:
+    tokenizer = encoder_task._dense.tokenizer
+    found = first_of(tokenizer, ["", *TEXTS], tokens=300)
+    assert found == TEXTS[: len(found)]
+    assert 270 < sum(map(len, tokenizer.encode(found))) <= 300
+    assert first_of(tokenizer, TEXTS, tokens=1) == TEXTS[:1]
+    assert first_of(tokenizer, [""], tokens=10) == [] == joined(tokenizer, [""], tokens=10)
 
 
 def test_what_is_remembered_has_a_bound_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autoprune.models.remembered.MOST_BYTES", 1000)
     known = Remembered()
-    for number in range(4):
-        known.get(number, lambda: {"held": Fed(torch.zeros(100), torch.zeros(0))})
-    assert len(known) == 2
+    for number in range(5):
+        known.get(number, lambda: {"held": Moments(torch.zeros(100), torch.zeros(0))})
+    assert len(known) == 3  # the largest, and two beside it
     known.get("large", lambda: torch.zeros(1000))
+    known.get("small", lambda: torch.zeros(1))
+    known.get("large", lambda: pytest.fail("it is still known"))
+    known.get("larger", lambda: torch.zeros(2000))
     assert len(known) == 1

@@ -297,6 +297,16 @@ def test_two_labels_are_told_apart_by_a_threshold_that_stays() -> None:
     assert len(read_labelled({**pairs, "test": Scored(["a", "b", "c"], ["d"] * 3, [1.0, 2.0, 3.0])})) == 1
 
 
+def test_pairs_of_all_lengths_reach_every_place_and_belong_together(task: RerankerTask) -> None:
+    whole, found = task.context(seed=0, device=torch.device("cpu")).whole, dict[str, list[str]]()
+    for query, document in task._train:
+        found.setdefault(query, []).append(document)
+    assert all(any(document.startswith(own[:12]) for own in found[query]) for query, document in whole)
+    lengths = [len(ids) for ids in task._dense.tokens(whole)]
+    longest = task._dense.tokenizer.max_tokens
+    assert 0 < sum(length == longest for length in lengths) < len(lengths)
+
+
 def test_a_collapsed_model_gains_nothing_from_the_first_stage(task: RerankerTask) -> None:
     """Equal scores keep no order of BM25, and agree with nothing."""
     model = task.model({}, seed=0)

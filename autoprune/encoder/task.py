@@ -16,9 +16,9 @@ from autoprune.encoder.config import EncoderConfig
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.reach import choosing
 from autoprune.encoder.served import SentenceEncoder
-from autoprune.encoder.text_task import WHOLE_TOKENS, TextTask, some
+from autoprune.encoder.text_task import TextTask, some, whole_tokens
 from autoprune.encoder.texts.corpus import Corpus, split_texts, unseen
-from autoprune.encoder.texts.lengths import of_all_lengths
+from autoprune.encoder.texts.lengths import first_of, joined
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.workloads import DOCUMENTS, QUERIES, TEXTS, asking, make_requests, read_workloads
 
@@ -88,7 +88,7 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
             train=[*train, *prompts.spread(self._passages)],
             counted=train,
             calibration=dense.tokenizer.shortened(measured, CALIBRATION_TOKENS),
-            whole=of_all_lengths(dense.tokenizer, some(measured, len(measured)), tokens=WHOLE_TOKENS),
+            whole=_of_all_lengths(dense, measured, _measured_on(texts["train"], general, 4 * CALIBRATION_TEXTS)),
             benchmarks=[one.under(dense.architecture.similarity) for one in (*benchmarks, *judged)],
             covered=texts,
             common=texts["train"],
@@ -185,8 +185,21 @@ def _passages(tokenizer: Tokenizer, texts: Sequence[str], tokens: int | None) ->
     return [passage for passage in found if passage][:PASSAGES]
 
 
-def _measured_on(own: Sequence[str], general: Sequence[str]) -> list[str]:
+def _measured_on(own: Sequence[str], general: Sequence[str], count: int = CALIBRATION_TEXTS) -> list[str]:
     """Texts that importance is measured on and codes are fitted to; half of them general English where there is any."""
     if not general:
-        return some(own, CALIBRATION_TEXTS)
-    return [*some(own, CALIBRATION_TEXTS // 2), *some(general, CALIBRATION_TEXTS // 2)]
+        return some(own, count)
+    return [*some(own, count // 2), *some(general, count // 2)]
+
+
+def _of_all_lengths(dense: Encoder, measured: Sequence[str], bare: Sequence[str]) -> list[str]:
+    """Texts as they are measured, and others, joined, that reach every place of the model; of each half of the tokens.
+
+    Args:
+        measured: behind their prompts.
+        bare: without any: one joined text has one prompt.
+    """
+    tokens, tokenizer = whole_tokens(dense) // 2, dense.tokenizer
+    read = first_of(tokenizer, some(measured, len(measured)), tokens=tokens)
+    long = joined(tokenizer, some(bare, len(bare))[::-1], tokens=tokens)
+    return [*read, *dense.architecture.prompts.spread([text for _, text in long])]

@@ -37,8 +37,9 @@ TOKENS_MULTIPLE = 128
 """Of which the tokens of an update are one: oneDNN takes up to ten times as long for bfloat16 products of a size that
 it has not seen before (MiniLM's, two cores with AMX)."""
 
-WHOLE_TOKENS = 32_768
-"""Of texts of all lengths, on which the dense model is measured once: 15 seconds for MiniLM's."""
+WHOLE_TOKENS, WHOLE_PRODUCTS = (8192, 32_768), 350e9
+"""Of texts of all lengths, on which the dense model is measured once, at least and at most, and what multiplications
+these are worth: 15 seconds for MiniLM, on two cores."""
 
 C = TypeVar("C", bound=TextConfig)
 T = TypeVar("T", bound=Text)
@@ -211,6 +212,12 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
 
 
 Some = TypeVar("Some")
+
+
+def whole_tokens(dense: Encoder) -> int:
+    """Tokens of texts of all lengths, on which the dense model is measured once: fewer for a large one."""
+    least, most = WHOLE_TOKENS
+    return round(min(max(WHOLE_PRODUCTS / dense.products, least), most))
 
 
 def some(texts: Sequence[Some], count: int) -> list[Some]:

@@ -25,8 +25,8 @@ class Context:
             chosen so, and then made without haste.
         frequency: by axis name, how often each original row occurs in the training data (int64 [original rows]).
         calibration: inputs from the training data, as `Model.calibrate` takes them; empty where importance rests on
-            tables alone. They are short where it takes long to read them.
-        whole: the same, of all lengths that the model takes; for what is measured of one model, and not of many.
+            tables alone. Shortened, as many models read them.
+        whole: the same, of all lengths that the model takes: for what is measured of one model, and not of many.
         deadline: when the run has to stop.
         start: the model that the stage under way began with; None where the stage trains it.
         known: what was computed of models under this context, and under others that were made from it.

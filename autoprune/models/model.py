@@ -22,8 +22,8 @@ Watch = Callable[[str, Tensor], Tensor]
 
 `ffn.3`: [inputs, places, neurons]; `heads.3`: [inputs, heads, places, dimensions of a head]; `layers.3`: what layer 3
 is given, `layers.end`: what comes out of the last, [inputs, places, hidden]; `maps.up_3`: what a linear map is fed,
-[inputs, places, dimensions], or [inputs, dimensions] where there are no places any more; `sums.down_3`: what the
-answers of a map were added to, with them. A place that holds nothing is all zeros.
+[inputs, places, dimensions], or [inputs, dimensions] where there are no places any more; `sums.down_3`: the
+sum of a map's answers and what they are added to. A place that holds nothing is all zeros.
 """
 
 

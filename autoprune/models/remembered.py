@@ -10,9 +10,9 @@ from torch import Tensor
 
 R = TypeVar("R")
 
-MOST, MOST_BYTES = 128, 1e9
-"""Results that are kept, and what they may take: numbers, never weights. Those that were not asked for longest go
-first; the newest stays whatever it takes."""
+MOST, MOST_BYTES = 128, 5e8
+"""Results that are kept, and what they may take beside the largest: numbers, never weights. Those that were not asked
+for longest go first."""
 
 
 class Remembered:
@@ -32,7 +32,7 @@ class Remembered:
         if key not in self._known:
             result = compute()
             self._known[key] = result, _bytes(result)
-            while len(self._known) > MOST or (len(self._known) > 1 and self._bytes > MOST_BYTES):
+            while len(self._known) > MOST or self._bytes > MOST_BYTES:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
         found: R = self._known[key][0]
@@ -40,7 +40,8 @@ class Remembered:
 
     @property
     def _bytes(self) -> int:
-        return sum(size for _, size in self._known.values())
+        sizes = [size for _, size in self._known.values()]
+        return sum(sizes) - max(sizes)
 
 
 def _bytes(result: object) -> int:

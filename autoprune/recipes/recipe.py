@@ -225,6 +225,7 @@ def _stages(name: str, entry: Mapping[str, Any]) -> list[Stage]:
     made.sort(key=lambda pair: pair[1].rank)  # of several at once the axes move first, single weights see what is left
     paths, steps = tuple(path for path, _ in made), tuple(step for _, step in made)
     if steps and schedule == ITERATIVE:
+        _refuse_untrained(made)
         return [
             Stage(
                 name=name, steps=steps, epochs=epochs, schedule=schedule, rounds=rounds, floor=float(floor), paths=paths
@@ -232,9 +233,20 @@ def _stages(name: str, entry: Mapping[str, Any]) -> list[Stage]:
         ]
     # What acts on updates, or leaves codes that nothing can train, shares the stage with its epochs.
     if steps and epochs and (schedule != "one_shot" or any(step.only_trains or not step.trainable for step in steps)):
+        _refuse_untrained(made)
         return [Stage(name=name, steps=steps, epochs=epochs, schedule=schedule, paths=paths)]
     acting = [Stage(name=name, steps=steps, paths=paths)] if steps else []
     return [*acting, Stage(name=name, epochs=epochs)] if epochs else acting
+
+
+def _refuse_untrained(made: Sequence[tuple[Path, Step]]) -> None:
+    for path, step in made:
+        if parameter := step.untrained():
+            raise RecipeError(
+                (*path, parameter),
+                f"{step.name} can have it only where nothing is trained in its stage. Set it to false, or train in a "
+                "later stage, as {cut: {ffn: …}, tune: {epochs: 2}} does.",
+            )
 
 
 def _named_steps(name: str, entry: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], Path]]:

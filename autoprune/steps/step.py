@@ -42,6 +42,10 @@ class Step:
         """Part of every cache key: the version, where it is not a matter of a few parameters."""
         return self.version
 
+    def untrained(self) -> str:
+        """The parameter that asks for a stage in which nothing is trained; empty if none does."""
+        return ""
+
     def idle(self) -> bool:
         """Whether these parameters change nothing, so that a plan can leave the step out."""
         return False

@@ -36,8 +36,8 @@ class Width(Step):
             `taylor`, by how much the vectors of inputs would move, to first order, if it were gone (Molchanov et al.
             2019; Michel et al. 2019; of the vectors themselves, since the loss of a model against itself has no slope).
         scope: `layer` takes the same share of every layer, `global` ranks those of all layers together.
-        refit: whether what those that stay lead to is refit, by least squares, to what all of them gave (He et al.
-            2017), see `autoprune.steps.refit`.
+        refit: whether the maps behind them are refit, by least squares, so that those that stay make up for those that
+            go (He et al. 2017), see `autoprune.steps.refit`. Only where nothing is trained in the stage.
     """
 
     kind: ClassVar[str]
@@ -54,6 +54,9 @@ class Width(Step):
     def summary(self) -> str:
         said = super().summary()
         return said.replace(self.name, f"{self.name} refit", 1) if self.refit else said
+
+    def untrained(self) -> str:
+        return "refit" if self.refit else ""
 
     def idle(self) -> bool:
         return removes_nothing(self.sparsity)

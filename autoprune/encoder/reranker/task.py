@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,8 +17,8 @@ from autoprune.encoder.reranker.benchmarks import AGREEMENTS, Agreement
 from autoprune.encoder.reranker.config import RerankerConfig
 from autoprune.encoder.reranker.lists import Lists, Pair
 from autoprune.encoder.reranker.served import Reranker
-from autoprune.encoder.text_task import WHOLE_TOKENS, TextTask, single, some
-from autoprune.encoder.texts.lengths import of_all_lengths
+from autoprune.encoder.text_task import TextTask, single, some, whole_tokens
+from autoprune.encoder.texts.lengths import first_of, joined
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.workloads import TEXTS, Workload, make_requests
 
@@ -78,7 +77,7 @@ class RerankerTask(TextTask[Reranker, RerankerConfig, Pair]):
             dense,
             train=texts.learnt,
             calibration=_shortened(dense.tokenizer, measured, *CALIBRATION_TOKENS),
-            whole=_of_all_lengths(dense.tokenizer, measured),
+            whole=_of_all_lengths(dense.tokenizer, measured, whole_tokens(dense)),
             benchmarks=[*benchmarks, *(Agreement(judged, metric=metric) for metric in AGREEMENTS)],
             covered=_covered(judged),
             common=read,
@@ -152,10 +151,11 @@ def _shortened(tokenizer: Tokenizer, pairs: Sequence[Pair], query: int, document
     return list(zip(first, tokenizer.shortened([other for _, other in pairs], document), strict=True))
 
 
-def _of_all_lengths(tokenizer: Tokenizer, pairs: Sequence[Pair]) -> list[Pair]:
-    """Pairs whose documents are of all lengths that the model reads."""
-    documents = of_all_lengths(tokenizer, [document for _, document in pairs], tokens=WHOLE_TOKENS)
-    return [(query, document) for document, (query, _) in zip(documents, itertools.cycle(pairs), strict=False)]
+def _of_all_lengths(tokenizer: Tokenizer, pairs: Sequence[Pair], tokens: int) -> list[Pair]:
+    """Pairs as they are, and some whose documents, joined, reach every place of the model."""
+    read = pairs[: len(first_of(tokenizer, [f"{query} {document}" for query, document in pairs], tokens=tokens // 2))]
+    long = joined(tokenizer, [document for _, document in pairs], tokens=tokens // 2)
+    return [*read, *((pairs[at][0], document) for at, document in long)]
 
 
 def _covered(lists: Lists) -> dict[str, list[str]]:

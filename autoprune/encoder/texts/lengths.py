@@ -11,26 +11,36 @@ LONGEST = 512
 """Tokens of the longest, where a model reads more."""
 
 
-def of_all_lengths(tokenizer: Tokenizer, texts: Sequence[str], *, tokens: int) -> list[str]:
-    """Texts as they are, and as long as the model reads: of each about half of so many tokens.
+def first_of(tokenizer: Tokenizer, texts: Sequence[str], *, tokens: int) -> list[str]:
+    """The first of some texts, one at least, that have no more than so many tokens together.
 
-    Whatever the texts are, every place of the model is read: what is measured on short ones alone says nothing of later
-    places. For long texts others are put one behind the other, from the first again where they do not do.
+    Each is cut to what the model reads, and to `LONGEST`. Those without any text are left out.
+    """
+    read = [text for text in tokenizer.shortened(texts, min(tokenizer.max_tokens, LONGEST)) if text]
+    ends = itertools.accumulate(map(len, tokenizer.encode(read)))
+    return [text for text, end in zip(read, ends, strict=True) if end <= tokens] or read[:1]
+
+
+def joined(tokenizer: Tokenizer, texts: Sequence[str], *, tokens: int) -> list[tuple[int, str]]:
+    """Texts one behind the other, as long as the model reads or `LONGEST`, so many tokens in all.
+
+    What is measured on short texts alone says nothing of the later places of a model.
 
     Args:
-        texts: in an order in which the first say as much as all.
+        texts: taken in their order, and from the first again once all were.
+
+    Returns:
+        Each with the position of the text that it begins with; at least one, unless no text has anything in it.
     """
     longest = min(tokenizer.max_tokens, LONGEST)
-    read = [text for text in tokenizer.shortened(texts, longest) if text]
-    special, *lengths = map(len, tokenizer.encode(["", *read]))
-    ends = itertools.accumulate(lengths)
-    found = [text for text, end in zip(read, ends, strict=True) if end <= tokens // 2] or read[:1]
-    source = itertools.cycle(zip(read, lengths, strict=True))
-    joined = list[str]()
-    while read and len(joined) < max(1, tokens // 2 // longest):
-        parts, length = list[str](), special
+    special, *lengths = map(len, tokenizer.encode(["", *texts]))
+    source = [(at, max(1, length - special)) for at, length in enumerate(lengths) if texts[at]]
+    turn, begins, found = itertools.cycle(source), list[int](), list[str]()
+    while source and len(found) < max(1, tokens // longest):
+        parts, length = list[int](), special
         while length < longest:
-            text, own = next(source)
-            parts, length = [*parts, text], length + max(1, own - special)
-        joined.append(" ".join(parts))
-    return [*found, *tokenizer.shortened(joined, longest)]
+            at, own = next(turn)
+            parts, length = [*parts, at], length + own
+        begins.append(parts[0])
+        found.append(" ".join(texts[at] for at in parts))
+    return list(zip(begins, tokenizer.shortened(found, longest), strict=True))
