@@ -39,7 +39,7 @@ it has not seen before (MiniLM's, two cores with AMX)."""
 
 WHOLE_TOKENS, WHOLE_PRODUCTS = (8192, 32_768), 350e9
 """Of texts of all lengths, on which the dense model is measured once, at least and at most, and what multiplications
-these are worth: 15 seconds for MiniLM, on two cores."""
+these are worth: ten seconds for MiniLM, on two cores."""
 
 C = TypeVar("C", bound=TextConfig)
 T = TypeVar("T", bound=Text)
