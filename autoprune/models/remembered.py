@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -32,14 +32,14 @@ class Remembered:
         if key not in self._known:
             result = compute()
             self._known[key] = result, _bytes(result)
-            while len(self._known) > MOST or self._bytes > MOST_BYTES:
+            while len(self._known) > MOST or self._beside_the_largest > MOST_BYTES:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
         found: R = self._known[key][0]
         return found
 
     @property
-    def _bytes(self) -> int:
+    def _beside_the_largest(self) -> int:
         sizes = [size for _, size in self._known.values()]
         return sum(sizes) - max(sizes)
 
@@ -48,5 +48,5 @@ def _bytes(result: object) -> int:
     """What tensors take, however deep they lie."""
     if isinstance(result, Tensor):
         return result.nbytes
-    held = result.values() if isinstance(result, Mapping) else result if isinstance(result, Sequence) else ()
-    return 0 if isinstance(result, str) else sum(map(_bytes, held))
+    held = result.values() if isinstance(result, Mapping) else result if isinstance(result, list | tuple) else ()
+    return sum(map(_bytes, held))

@@ -240,6 +240,7 @@ def _stages(name: str, entry: Mapping[str, Any]) -> list[Stage]:
 
 
 def _refuse_untrained(made: Sequence[tuple[Path, Step]]) -> None:
+    """Refuses, in a stage that trains, what asks for one that does not."""
     for path, step in made:
         if parameter := step.untrained():
             raise RecipeError(
