@@ -171,7 +171,7 @@ def test_who_goes_on_is_best_by_front_rank(tmp_path: Path) -> None:
     places = list(range(8))
     starts = taken.take(recipes, until=NEVER)
     looks = taken.take(recipes, epochs=2, until=NEVER)
-    on = rungs._going_on(places, starts, looks)
+    on = rungs._going_on(places, starts, looks, NEVER)
     assert len(on) == math.ceil(GO_ON * len(places))
     qualities = [looks[at].value("ndcg@20") for at in on]  # type: ignore[union-attr]
     assert qualities == sorted(qualities, reverse=True)
@@ -196,8 +196,49 @@ def test_of_a_rank_those_go_on_that_stand_for_it_but_for_what_misses_by_much(
         for cut in cuts
     ]
     starts = taken.take(recipes, until=NEVER)
-    chosen = rungs._going_on(range(4), starts, taken.take(recipes, epochs=2, until=NEVER))
+    chosen = rungs._going_on(range(4), starts, taken.take(recipes, epochs=2, until=NEVER), NEVER)
     assert {cuts[at] for at in chosen} == on
+
+
+@pytest.mark.parametrize(("seconds", "on"), [(math.inf, 4), (1500.0, 2), (300.0, 1)])
+def test_as_many_go_on_as_come_to_their_end_in_time(seconds: float, on: int, tmp_path: Path) -> None:
+    """100 s an epoch, so that six epochs that are left take 600 s each."""
+    taken = lookout(
+        tmp_path / "looks",
+        evaluator=MadeUp(lambda one: dataclasses.replace(look_at(one), seconds=100.0 * one.epochs)),
+    )
+    taken.take(SCANNED, until=NEVER)
+    rungs = Rungs(
+        Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0, recovers=RECOVERS
+    )
+    recipes = [{**one, "encode": {**one["encode"], "epochs": 8}} for one in SCANNED[:8]]
+    starts, looks = taken.take(recipes, until=NEVER), taken.take(recipes, epochs=2, until=NEVER)
+    chosen = rungs._going_on(range(8), starts, looks, Deadline.after(seconds))
+    assert len(chosen) == on
+    taken.take([recipes[at] for at in chosen], epochs=8, until=NEVER)
+    assert rungs._going_on(range(8), starts, looks, Deadline.after(0.0)) == chosen, "what is known costs nothing"
+
+
+def test_the_first_decision_comes_while_there_is_time_for_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("autoprune.deadline.time.monotonic", lambda: clock[0])
+
+    def formula(one: Asked) -> Look:
+        look = look_at(one)
+        epochs = look.epochs - max((other for key, other in known if key == look.key), default=0)
+        known.add((look.key, look.epochs))
+        clock[0] += 10.0 * epochs
+        return dataclasses.replace(look, seconds=10.0 * epochs)
+
+    known = set[tuple[str, int]]()
+    evaluator = MadeUp(formula)
+    rungs = trained(lookout(tmp_path / "looks", evaluator=evaluator), recovers=0.3, until=Deadline.after(160.0))
+    assert not rungs.done
+    ladders = [ladder for ladder in reached(evaluator).values() if len(ladder) > 1]
+    assert [ladder[1] for ladder in ladders] == [(2, 8)] * 4, "20 s each, in half of the time"
+    assert [ladder[-1] for ladder in ladders].count((8, 8)) == 1, "60 s, of the 80 that are left"
 
 
 def test_who_has_no_hope_is_stopped(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ ROOMS = {
     "packing": "arrays bits codes compensated packed rows centred rated biased product normal parts writing blocks "
     "varint ids squeezed columns",
     "models": "remembered context axis table planned model",
-    "steps": "step importance layers refit width rows dims turning l1 magnitude slopes compensation sharing frequency "
-    "quantize product tiers store",
+    "steps": "step importance layers fed refit surgeon width rows dims turning l1 magnitude slopes compensation "
+    "sharing frequency quantize product tiers store",
     "artifacts": "manifest whole exported inside served tensor_file artifact formats",
     "exports": "tables arrays faiss_index",
     "tasks": "metric ranking benchmarks task",

@@ -25,8 +25,9 @@ from autoprune.models.table import Linear
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import rehearse, run_stage, sketch
 from autoprune.recipes.train import Trainer
-from autoprune.steps import refit as fitting
-from autoprune.steps.refit import DAMPING, Moments, moments, refit
+from autoprune.steps import fed
+from autoprune.steps.fed import DAMPING, Moments, moments
+from autoprune.steps.refit import refit
 from autoprune.steps.width import Ffn, Heads
 
 WHOLE, OTHERS = TEXTS[:140], TEXTS[140:]
@@ -95,7 +96,7 @@ def test_refit_is_least_squares(bias: bool) -> None:
 def test_what_is_fed_is_weighed_by_the_sums_and_blind_to_padding(
     model: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = moments(model, ["down_1"], Context(whole=WHOLE))["down_1"]
+    found = moments(model, Context(whole=WHOLE))["down_1"]
     held, sums = list[Tensor](), list[Tensor]()
 
     def watch(name: str, values: Tensor) -> Tensor:
@@ -110,8 +111,8 @@ def test_what_is_fed_is_weighed_by_the_sums_and_blind_to_padding(
     expected = (values.T * weight) @ values / weight.sum()
     torch.testing.assert_close(found.second, expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.mean, weight @ values / weight.sum(), rtol=1e-4, atol=1e-6)
-    monkeypatch.setattr(fitting, "AT_ONCE", 3)
-    again = moments(model, ["down_1"], Context(whole=WHOLE))["down_1"]
+    monkeypatch.setattr(fed, "AT_ONCE", 3)
+    again = moments(model, Context(whole=WHOLE))["down_1"]
     torch.testing.assert_close(again.second, found.second, rtol=1e-4, atol=1e-6)
 
 
@@ -140,13 +141,13 @@ def test_a_recipe_without_refit_is_what_it_was() -> None:
 def test_what_maps_are_fed_is_measured_once(
     encoder_task: EncoderTask, model: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes, measured = list[Any](), fitting._measured
+    passes, measured = list[Any](), fed._measured
 
     def counted(model: Model, names: Any, inputs: Any, context: Context) -> dict[str, Moments]:
         passes.append(inputs)
         return measured(model, names, inputs, context)
 
-    monkeypatch.setattr(fitting, "_measured", counted)
+    monkeypatch.setattr(fed, "_measured", counted)
     context = encoder_task.context(seed=0, device=torch.device("cpu"))
     for sparsity in (0.2, 0.4):
         cut_down(encoder_task, model, {"cut": refitted({**CUTS["both"], "ffn": {"sparsity": sparsity}})}, context)
@@ -196,7 +197,7 @@ def test_without_inputs_it_is_refused(encoder_task: EncoderTask) -> None:
 
 def test_a_measurement_ends_with_the_time(model: Encoder) -> None:
     with pytest.raises(OutOfTime):
-        moments(model, ["down_1"], Context(whole=WHOLE, deadline=Deadline.after(0.0)))
+        moments(model, Context(whole=WHOLE, deadline=Deadline.after(0.0)))
 
 
 KINDS: dict[str, dict[str, Any]] = {

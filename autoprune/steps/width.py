@@ -13,11 +13,13 @@ from autoprune.errors import RecipeError
 from autoprune.models.axis import removes_nothing, sparsity_by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
+from autoprune.steps.fed import inputs_of
 from autoprune.steps.importance import width_activation, width_norm, width_taylor
 from autoprune.steps.refit import refit_behind
 from autoprune.steps.step import Step, check_choice, removed
+from autoprune.steps.surgeon import width_surgeon
 
-IMPORTANCES = ("norm", "activation", "taylor")
+IMPORTANCES = ("norm", "activation", "taylor", "surgeon")
 KINDS = ("heads", "ffn")
 SCOPES = ("layer", "global")
 CALIBRATION = 256
@@ -34,7 +36,9 @@ class Width(Step):
         importance: `norm`, the length of the weights that lead to one and away from it (Li et al. 2017); `activation`,
             how strongly it answers to inputs, times the length of the weights that lead away from it (Hu et al. 2016);
             `taylor`, by how much the vectors of inputs would move, to first order, if it were gone (Molchanov et al.
-            2019; Michel et al. 2019; of the vectors themselves, since the loss of a model against itself has no slope).
+            2019; Michel et al. 2019; of the vectors themselves, since the loss of a model against itself has no slope);
+            `surgeon`, by how much the answers of the maps behind would move once those that stay make up for it
+            (Hassibi & Stork 1993; Kurtic et al. 2023), see `autoprune.steps.surgeon`: what `refit` goes well with.
         scope: `layer` takes the same share of every layer, `global` ranks those of all layers together.
         refit: whether the maps behind them are refit, by least squares, so that those that stay make up for those that
             go (He et al. 2017), see `autoprune.steps.refit`. Only where nothing is trained in the stage.
@@ -104,7 +108,9 @@ class Width(Step):
         axes, inputs = model.standing_axes(self.kind), context.calibration[:CALIBRATION]
         if context.rehearsal:  # any will do
             return {name: torch.ones(model.size(axis)) for name, axis in axes.items()}
-        if self.importance == "norm" or not inputs:
+        if self.importance == "surgeon" and inputs_of(context):
+            return self._missed(model, context)
+        if self.importance in ("norm", "surgeon") or not inputs:
             found = {name: width_norm(model, axis) for name, axis in axes.items()}
         else:
             # Of heads and neurons at once: a stage that cuts both, and the next recipe, ask for the other as well.
@@ -117,6 +123,18 @@ class Width(Step):
                 return found
         # Lengths of different layers are no common measure: each layer's are taken as shares.
         return {name: values / values.sum().clamp_min(1e-30) * len(values) for name, values in found.items()}
+
+    def _missed(self, model: Model, context: Context) -> dict[str, Tensor]:
+        """What it costs that positions go, others making up for them: the same for every sparsity.
+
+        Of the model that the stage began with where it trains nothing: what else it cuts then does not matter.
+        """
+        start = context.start if isinstance(context.start, Model) else model
+        axes, whole = start.standing_axes(self.kind), inputs_of(context)
+        felt = (context.calibration or whole)[:CALIBRATION]
+        key = ("surgeon", self.kind, start.content(), tuple(felt), tuple(whole))
+        costs = context.known.get(key, lambda: width_surgeon(start, axes, felt, context))
+        return {name: costs[name] for name in model.standing_axes(self.kind)}
 
     def convert(self, model: Model, context: Context) -> None:
         axes = model.axes_of(self.kind).values()

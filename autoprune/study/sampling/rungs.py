@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Sequence
+from statistics import median
 
 from autoprune.deadline import Deadline
 from autoprune.fronts.pareto import nondominated
@@ -36,7 +37,11 @@ FIRST = 0.25
 """Of the epochs, before the first decision."""
 
 GO_ON = 0.5
-"""Of a cohort, after it."""
+"""Of a cohort, after it, if the time does for so many …"""
+
+BEFORE, SAFELY = 0.5, 0.9
+"""… to whose end something is left of it: the first decision comes after no more than such a part of the time, and such
+a part of what is left then is given out."""
 
 MOST_TRIALS = 40
 """Recipes that are trained, where nobody says how many."""
@@ -179,11 +184,12 @@ class Rungs:
         for share in (FIRST, 1.0):
             racing = [at for at in racing if (look := looks[at]) is not None and not look.failed]
             reached = [math.ceil(share * epochs[at]) for at in racing]
-            found = yield self._lookout.ask([recipes[at] for at in racing], epochs=reached, until=until)
+            ends = until if share == 1 else Deadline.after(BEFORE * until.left)
+            found = yield self._lookout.ask([recipes[at] for at in racing], epochs=reached, until=ends)
             for at, look in zip(racing, found, strict=True):
                 looks[at] = look
             if share < 1:
-                racing = self._going_on(racing, starts, looks)
+                racing = self._going_on(racing, starts, looks, until)
         raced = [looks[places[digest(recipe)]] for recipe in recipes]
         if related := self._relatives([look for look in raced if look and look.done and look.epochs], coded):
             yield self._lookout.ask(
@@ -192,9 +198,11 @@ class Rungs:
         return raced
 
     def _going_on(
-        self, racing: Sequence[int], starts: Sequence[Look | None], looks: Sequence[Look | None]
+        self, racing: Sequence[int], starts: Sequence[Look | None], looks: Sequence[Look | None], until: Deadline
     ) -> list[int]:
         """Those of a cohort that are trained on: a half by front rank, without those that have no hope, best first.
+
+        Fewer where the time does not do for a half: of what is not trained to its end nothing is made.
 
         What lost too much comes last. Of a rank that is too many those go on that stand for all of it: the best half
         by quality would always leave out what is smallest and fastest.
@@ -206,7 +214,8 @@ class Rungs:
             at for at, look in known.items() if not promises.beaten(look, best, hope=_hope(promises, starts[at], look))
         ]
         far = {at for at in hopeful if promises.used(known[at]) > BROUGHT_BACK}
-        most, chosen = math.ceil(GO_ON * len(racing)), list[int]()
+        most = min(math.ceil(GO_ON * len(racing)), self._in_time(list(known.values()), until))
+        chosen = list[int]()
         for left in ([at for at in hopeful if at not in far], sorted(far)):
             while left and len(chosen) < most:
                 points = [promises.gains(known[at]) for at in left]
@@ -215,6 +224,16 @@ class Rungs:
                 chosen += [at for at in rank if known[at].key in kept]
                 left = [at for at in left if at not in rank]
         return sorted(chosen, key=lambda at: -promises.gains(known[at])[0])
+
+    def _in_time(self, looks: Sequence[Look], until: Deadline) -> int:
+        """How many of some that were trained a part of the way can be told of at their end, about; one at least.
+
+        Those that are known to their end cost nothing: a search that is gone on with decides as before.
+        """
+        known = sum((look.key, look.of_epochs) in self._lookout.looks.found for look in looks)
+        seconds = [look.seconds / look.epochs * (look.of_epochs - look.epochs) for look in looks if look.epochs]
+        rounds = SAFELY * until.left / max(median(seconds), 1e-9) if seconds else math.inf
+        return len(looks) if math.isinf(rounds) else max(1, known + max(0, int(rounds)) * self._lookout.slots)
 
     def _coded_alike(self, look: Look) -> bool:
         """Whether it has the codes of what is raced: what has coarser ones is smaller, and says nothing of a cut."""
