@@ -1,8 +1,9 @@
-"""What it is worth that what stays is refit to what all gave, before any training.
+"""What it is worth that what stays is refit to what all gave, before any training, and that this decides what goes.
 
     python studies/minilm/refit.py DATA TEXTS       # DATA holds stsb/ and cranfield/
 
-Cuts of MiniLM, float32, without training and as they are or refit (`refit: true`). Prints what `batches.py` does.
+Cuts of MiniLM, float32, without training: as they are, refit (`refit: true`), and refit where those go that others
+make up for best (`importance: surgeon`). Prints what `batches.py` does.
 """
 
 from __future__ import annotations
@@ -35,17 +36,23 @@ CUTS: dict[str, dict[str, Any]] = {
     "two layers, 30 % of the neurons, half of the pieces": CUT,
 }
 
+SURGEON = {"refit": True, "importance": "surgeon"}
+
+
+def also(cut: dict[str, Any], **parameters: Any) -> dict[str, Any]:
+    """A cut whose steps on heads and neurons say more."""
+    return {step: {**held, **parameters} if step in ("heads", "ffn") else held for step, held in cut.items()}
+
 
 def main() -> None:
-    """Prints two lines for each cut."""
+    """Prints three lines for each cut."""
     data, texts = sys.argv[1:]
     config = EncoderConfig(texts=["general", texts], data=EncoderData(retrieval=str(Path(data) / "cranfield")))
     task = make_encoder(config)
     judge = Judge(Path(data), task, task.model({}, seed=0))
     context = task.context(seed=0, device=torch.device("cpu"))  # which remembers what the dense model is fed
     for name, cut in CUTS.items():
-        fits = {step: {**held, "refit": True} if step in ("heads", "ffn") else held for step, held in cut.items()}
-        for way, chosen in (("as it is", cut), ("refit", fits)):
+        for way, chosen in (("as it is", cut), ("refit", also(cut, refit=True)), ("surgeon", also(cut, **SURGEON))):
             start = time.monotonic()
             found = plan({"cut": chosen}, base_defaults=task.base)
             model = run(found, task, context, trainer=Trainer(task.training)).eval()
