@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -200,45 +201,65 @@ def test_of_a_rank_those_go_on_that_stand_for_it_but_for_what_misses_by_much(
     assert {cuts[at] for at in chosen} == on
 
 
-@pytest.mark.parametrize(("seconds", "on"), [(math.inf, 4), (1500.0, 2), (300.0, 1)])
-def test_as_many_go_on_as_come_to_their_end_in_time(seconds: float, on: int, tmp_path: Path) -> None:
-    """100 s an epoch, so that six epochs that are left take 600 s each."""
+def racing(folder: Path, *, count: int) -> tuple[Rungs, Lookout, list[dict[str, Any]]]:
+    """Recipes of 8 epochs, 100 s each: what is left of one after the first rung takes 600 s."""
     taken = lookout(
-        tmp_path / "looks",
-        evaluator=MadeUp(lambda one: dataclasses.replace(look_at(one), seconds=100.0 * one.epochs)),
+        folder, evaluator=MadeUp(lambda one: dataclasses.replace(look_at(one), seconds=5.0 + 100.0 * one.epochs))
     )
     taken.take(SCANNED, until=NEVER)
     rungs = Rungs(
         Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0, recovers=RECOVERS
     )
-    recipes = [{**one, "encode": {**one["encode"], "epochs": 8}} for one in SCANNED[:8]]
+    return rungs, taken, [{**one, "encode": {**one["encode"], "epochs": 8}} for one in SCANNED[:count]]
+
+
+@pytest.mark.parametrize(("seconds", "on"), [(math.inf, 4), (1500.0, 2), (300.0, 1), (0.0, 0)])
+def test_as_many_go_on_as_come_to_their_end_in_time(seconds: float, on: int, tmp_path: Path) -> None:
+    rungs, taken, recipes = racing(tmp_path / "looks", count=8)
     starts, looks = taken.take(recipes, until=NEVER), taken.take(recipes, epochs=2, until=NEVER)
-    chosen = rungs._going_on(range(8), starts, looks, Deadline.after(seconds))
-    assert len(chosen) == on
-    taken.take([recipes[at] for at in chosen], epochs=8, until=NEVER)
-    assert rungs._going_on(range(8), starts, looks, Deadline.after(0.0)) == chosen, "what is known costs nothing"
+    assert len(rungs._going_on(range(8), starts, looks, Deadline.after(seconds))) == on
 
 
+def test_with_more_time_what_was_trained_to_its_end_is_kept(tmp_path: Path) -> None:
+    rungs, taken, recipes = racing(tmp_path / "looks", count=8)
+    starts, looks = taken.take(recipes, until=NEVER), taken.take(recipes[:4], epochs=2, until=NEVER)
+    before = rungs._going_on(range(4), starts, looks, Deadline.after(1500.0))
+    taken.take([recipes[at] for at in before], epochs=8, until=NEVER)
+    assert rungs._going_on(range(4), starts, looks, Deadline.after(0.0)) == before, "what is known costs nothing"
+    looks = taken.take(recipes, epochs=2, until=NEVER)
+    after = rungs._going_on(range(8), starts, looks, Deadline.after(1500.0))
+    assert set(before) < set(after)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "ladder", "whole"),
+    [
+        (8, [(2, 8)] * 4, 1),
+        (1, [(1, 1)] * 8, 8),
+    ],  # 20 s each, in two fifths of the time; then 60 s, of 80 that are left
+    ids=["two-rungs", "one"],
+)
 def test_the_first_decision_comes_while_there_is_time_for_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    epochs: int, ladder: list[tuple[int, int]], whole: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("autoprune.deadline.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("autoprune.deadline.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    known = dict[str, int]()
 
     def formula(one: Asked) -> Look:
         look = look_at(one)
-        epochs = look.epochs - max((other for key, other in known if key == look.key), default=0)
-        known.add((look.key, look.epochs))
-        clock[0] += 10.0 * epochs
-        return dataclasses.replace(look, seconds=10.0 * epochs)
+        seconds = 10.0 * (look.epochs - known.get(look.key, 0))
+        known[look.key], clock[0] = look.epochs, clock[0] + seconds
+        return dataclasses.replace(look, seconds=seconds)
 
-    known = set[tuple[str, int]]()
     evaluator = MadeUp(formula)
-    rungs = trained(lookout(tmp_path / "looks", evaluator=evaluator), recovers=0.3, until=Deadline.after(160.0))
-    assert not rungs.done
+    space = {**TRAINED, "encode": {**TRAINED["encode"], "epochs": {"any_of": [0, epochs]}}}
+    taken = lookout(tmp_path / "looks", evaluator=evaluator)
+    rungs = trained(taken, space=space, most=COHORT, recovers=0.3, until=Deadline.after(160.0))
+    assert rungs.done == (whole == COHORT)
     ladders = [ladder for ladder in reached(evaluator).values() if len(ladder) > 1]
-    assert [ladder[1] for ladder in ladders] == [(2, 8)] * 4, "20 s each, in half of the time"
-    assert [ladder[-1] for ladder in ladders].count((8, 8)) == 1, "60 s, of the 80 that are left"
+    assert [one[1] for one in ladders] == ladder
+    assert [one[-1] for one in ladders].count((epochs, epochs)) == whole
 
 
 def test_who_has_no_hope_is_stopped(tmp_path: Path) -> None:

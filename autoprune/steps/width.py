@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import RecipeError
-from autoprune.models.axis import removes_nothing, sparsity_by_name
+from autoprune.models.axis import Axis, removes_nothing, sparsity_by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.steps.fed import inputs_of
@@ -38,7 +38,9 @@ class Width(Step):
             `taylor`, by how much the vectors of inputs would move, to first order, if it were gone (Molchanov et al.
             2019; Michel et al. 2019; of the vectors themselves, since the loss of a model against itself has no slope);
             `surgeon`, by how much the answers of the maps behind would move once those that stay make up for it
-            (Hassibi & Stork 1993; Kurtic et al. 2023), see `autoprune.steps.surgeon`: what `refit` goes well with.
+            (Hassibi & Stork 1993; Kurtic et al. 2023), see `autoprune.steps.surgeon`. It is for stages that train
+            nothing and `refit`; where one trains, it is measured anew at each step of the schedule. Without inputs all
+            three are `norm`.
         scope: `layer` takes the same share of every layer, `global` ranks those of all layers together.
         refit: whether the maps behind them are refit, by least squares, so that those that stay make up for those that
             go (He et al. 2017), see `autoprune.steps.refit`. Only where nothing is trained in the stage.
@@ -105,19 +107,16 @@ class Width(Step):
             model.hide(axes[name], positions)
 
     def _importance(self, model: Model, context: Context) -> dict[str, Tensor]:
-        axes, inputs = model.standing_axes(self.kind), context.calibration[:CALIBRATION]
+        axes = model.standing_axes(self.kind)
         if context.rehearsal:  # any will do
             return {name: torch.ones(model.size(axis)) for name, axis in axes.items()}
         if self.importance == "surgeon" and inputs_of(context):
             return self._missed(model, context)
-        if self.importance in ("norm", "surgeon") or not inputs:
+        if self.importance in ("norm", "surgeon") or not context.calibration:
             found = {name: width_norm(model, axis) for name, axis in axes.items()}
         else:
-            # Of heads and neurons at once: a stage that cuts both, and the next recipe, ask for the other as well.
-            both = {axis.name: axis for kind in KINDS for axis in model.standing_axes(kind).values()}
             measure = width_activation if self.importance == "activation" else width_taylor
-            key = (self.importance, model.content(), tuple(inputs))
-            known = context.known.get(key, lambda: measure(model, both, inputs))
+            known = _measured(measure, model, context.calibration, context)
             found = {name: known[axis.name] for name, axis in axes.items()}
             if self.importance == "taylor":
                 return found
@@ -125,16 +124,18 @@ class Width(Step):
         return {name: values / values.sum().clamp_min(1e-30) * len(values) for name, values in found.items()}
 
     def _missed(self, model: Model, context: Context) -> dict[str, Tensor]:
-        """What it costs that positions go, others making up for them: the same for every sparsity.
+        """What it costs that positions go while others make up for them: the same for every sparsity.
 
         Of the model that the stage began with where it trains nothing: what else it cuts then does not matter.
         """
-        start = context.start if isinstance(context.start, Model) else model
-        axes, whole = start.standing_axes(self.kind), inputs_of(context)
-        felt = (context.calibration or whole)[:CALIBRATION]
-        key = ("surgeon", self.kind, start.content(), tuple(felt), tuple(whole))
-        costs = context.known.get(key, lambda: width_surgeon(start, axes, felt, context))
-        return {name: costs[name] for name in model.standing_axes(self.kind)}
+        start, whole = context.start if isinstance(context.start, Model) else model, inputs_of(context)
+        felt = _measured(width_taylor, start, context.calibration or whole, context)
+
+        def missed(axis: Axis) -> Tensor:
+            key = ("surgeon", axis.name, start.content(), tuple(context.calibration), tuple(whole))
+            return context.known.get(key, lambda: width_surgeon(start, axis, felt[axis.name], context))
+
+        return {name: missed(axis) for name, axis in model.standing_axes(self.kind).items()}
 
     def convert(self, model: Model, context: Context) -> None:
         axes = model.axes_of(self.kind).values()
@@ -160,6 +161,19 @@ class Ffn(Width):
 
     name: ClassVar[str] = "ffn"
     kind: ClassVar[str] = "ffn"
+
+
+def _measured(
+    measure: Callable[[Model, Mapping[str, Axis], Sequence[Any]], dict[str, Tensor]],
+    model: Model,
+    inputs: Sequence[Any],
+    context: Context,
+) -> dict[str, Tensor]:
+    """What is measured of heads and neurons, by axis: of both, for who cuts one will ask for the other as well."""
+    inputs = inputs[:CALIBRATION]
+    axes = {axis.name: axis for kind in KINDS for axis in model.standing_axes(kind).values()}
+    key = (measure.__name__, model.content(), tuple(inputs))
+    return context.known.get(key, lambda: measure(model, axes, inputs))
 
 
 def _rank_together(importance: Mapping[str, Tensor], gone: int) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from statistics import median
 
 from autoprune.deadline import Deadline
@@ -21,7 +21,7 @@ from autoprune.record.looks import Look
 from autoprune.study.sampling.beginnings import NEARLY, NEIGHBOURS, Beginning, Beginnings
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.cohorts import COHORT, Cohorts
-from autoprune.study.sampling.dispatcher import Batch
+from autoprune.study.sampling.dispatcher import Batch, Name
 from autoprune.study.sampling.growth import Growth
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.sampler import RANDOM, TPE, Values
@@ -39,9 +39,8 @@ FIRST = 0.25
 GO_ON = 0.5
 """Of a cohort, after it, if the time does for so many …"""
 
-BEFORE, SAFELY = 0.5, 0.9
-"""… to whose end something is left of it: the first decision comes after no more than such a part of the time, and such
-a part of what is left then is given out."""
+SAFELY = 0.9
+"""… of which, as seconds are no promise, such a part is given out."""
 
 MOST_TRIALS = 40
 """Recipes that are trained, where nobody says how many."""
@@ -100,6 +99,7 @@ class Rungs:
         self._growth = Growth()
         self._most_looks = NEIGHBOURS if most_looks is None else most_looks
         self._codes, self._alike = Values(), dict[str, bool]()
+        self._at_once, self._curtailed = 1, False  # cohorts, and whether the time did not do for what else went on
 
     def run(self, *, until: Deadline, tell: Callable[[int], None] = lambda trials: None) -> None:
         """Trains until the budget is spent, nothing grows, or the time is over.
@@ -112,7 +112,7 @@ class Rungs:
             return
         idle, cohort = 0, self._lookout.together(COHORT, most=self.most)
         many = cohort > MODELLED
-        size, at_once = (cohort // PARTS, UNDER_WAY) if many else (cohort, 1)
+        size, self._at_once = (cohort // PARTS, UNDER_WAY) if many else (cohort, 1)
         beginning = self._beginning if self._scanned else None
         found = self._find(beginning, until)
         cohorts = Cohorts(
@@ -129,7 +129,8 @@ class Rungs:
         asked_before, over = set[str](), False
         under_way: deque[tuple[Race, Batch]] = deque()
         while True:
-            while len(under_way) < at_once and self.trials < self.most and idle < IDLE and not over and self._may_find:
+            more = not over and self._may_find
+            while more and len(under_way) < self._at_once and self.trials < self.most and idle < IDLE:
                 recipes = cohorts.ask(min(size, self.most - self.trials), until=until)
                 names = {digest(recipe) for recipe in recipes if not found.cuts or self._epochs(recipe)}
                 new = names - asked_before
@@ -146,8 +147,9 @@ class Rungs:
             except StopIteration as ended:
                 self._growth.add(self._lookout.promises)
                 cohorts.tell(ended.value)
-                over = over or None in ended.value  # there was no time for what is not known
-        self.done = not over
+                over = over or (None in ended.value and until.left <= 0)  # there was no time for what is not known
+                self._curtailed = self._curtailed or None in ended.value
+        self.done = not self._curtailed
 
     @property
     def _may_find(self) -> bool:
@@ -183,9 +185,9 @@ class Rungs:
         looks, racing = list(starts), [at for at in places.values() if epochs[at]]
         for share in (FIRST, 1.0):
             racing = [at for at in racing if (look := looks[at]) is not None and not look.failed]
-            reached = [math.ceil(share * epochs[at]) for at in racing]
-            ends = until if share == 1 else Deadline.after(BEFORE * until.left)
-            found = yield self._lookout.ask([recipes[at] for at in racing], epochs=reached, until=ends)
+            reached = {at: math.ceil(share * epochs[at]) for at in racing}
+            ends = Deadline.after(until.left * _part(reached, epochs))
+            found = yield self._lookout.ask([recipes[at] for at in racing], epochs=[*reached.values()], until=ends)
             for at, look in zip(racing, found, strict=True):
                 looks[at] = look
             if share < 1:
@@ -202,7 +204,8 @@ class Rungs:
     ) -> list[int]:
         """Those of a cohort that are trained on: a half by front rank, without those that have no hope, best first.
 
-        Fewer where the time does not do for a half: of what is not trained to its end nothing is made.
+        Fewer where the time does not do for a half: of what is not trained to its end nothing is made. Those that are
+        known to their end go on in any case, which costs nothing: a search that was stopped keeps what it had.
 
         What lost too much comes last. Of a rank that is too many those go on that stand for all of it: the best half
         by quality would always leave out what is smallest and fastest.
@@ -214,8 +217,11 @@ class Rungs:
             at for at, look in known.items() if not promises.beaten(look, best, hope=_hope(promises, starts[at], look))
         ]
         far = {at for at in hopeful if promises.used(known[at]) > BROUGHT_BACK}
-        most = min(math.ceil(GO_ON * len(racing)), self._in_time(list(known.values()), until))
-        chosen = list[int]()
+        found = set[Name]() if math.isinf(until.left) else self._lookout.looks.found
+        ended = [at for at, look in known.items() if (look.key, look.of_epochs) in found]
+        half, in_time = math.ceil(GO_ON * len(racing)), self._in_time(starts, looks, racing, until)
+        most, chosen = min(half, len(ended) + in_time), list[int]()
+        self._curtailed = self._curtailed or most < min(half, len(hopeful))
         for left in ([at for at in hopeful if at not in far], sorted(far)):
             while left and len(chosen) < most:
                 points = [promises.gains(known[at]) for at in left]
@@ -223,17 +229,22 @@ class Rungs:
                 kept = {look.key for look in promises.thinned([known[at] for at in rank], most - len(chosen))}
                 chosen += [at for at in rank if known[at].key in kept]
                 left = [at for at in left if at not in rank]
-        return sorted(chosen, key=lambda at: -promises.gains(known[at])[0])
+        return sorted({*chosen, *ended}, key=lambda at: -promises.gains(known[at])[0])
 
-    def _in_time(self, looks: Sequence[Look], until: Deadline) -> int:
-        """How many of some that were trained a part of the way can be told of at their end, about; one at least.
-
-        Those that are known to their end cost nothing: a search that is gone on with decides as before.
-        """
-        known = sum((look.key, look.of_epochs) in self._lookout.looks.found for look in looks)
-        seconds = [look.seconds / look.epochs * (look.of_epochs - look.epochs) for look in looks if look.epochs]
-        rounds = SAFELY * until.left / max(median(seconds), 1e-9) if seconds else math.inf
-        return len(looks) if math.isinf(rounds) else max(1, known + max(0, int(rounds)) * self._lookout.slots)
+    def _in_time(
+        self, starts: Sequence[Look | None], looks: Sequence[Look | None], racing: Sequence[int], until: Deadline
+    ) -> int:
+        """How many that were trained a part of the way come to their end in time, about; while there is some, one."""
+        seconds = list[float]()
+        for at in racing:
+            start, look = starts[at], looks[at]
+            if start and look and look.epochs < look.of_epochs:
+                training = max(0.0, look.seconds - start.seconds) / look.epochs * (look.of_epochs - look.epochs)
+                seconds.append(training + start.seconds)
+        if not seconds or math.isinf(until.left):
+            return len(racing)
+        rounds = SAFELY * until.left / self._at_once / max(median(seconds), 1e-9)
+        return max(int(until.left > 0), int(rounds) * self._lookout.slots)
 
     def _coded_alike(self, look: Look) -> bool:
         """Whether it has the codes of what is raced: what has coarser ones is smaller, and says nothing of a cut."""
@@ -261,6 +272,12 @@ class Rungs:
                 found[digest(recipe)] = recipe
             related += [(recipe, look.of_epochs) for recipe in _spread(list(found.values()), RELATIVES)]
         return related
+
+
+def _part(reached: Mapping[int, int], epochs: Sequence[int]) -> float:
+    """Of the epochs that a cohort takes to the end of those that go on: what a rung takes."""
+    now, more = sum(reached.values()), GO_ON * sum(epochs[at] - most for at, most in reached.items())
+    return now / (now + more) if more else 1.0
 
 
 def _spread(recipes: Sequence[Recipe], count: int) -> list[Recipe]:
