@@ -86,8 +86,10 @@ def _print_points(console: Console, front: Front, *, sort: str, everything: bool
     record = front.record
     found = listed(front, sort=sort)[1:]
     say(console, f"{record.name}: {phrases.count(front)}. Required: {phrases.required(front)}.", style="bold")
-    if front.pick().number:
+    if (pick := front.pick()).number:
         say(console, headline(front))
+        if alone := phrases.evidence(front, pick):
+            say(console, alone)
     picks = front.picks()
     shown = found if everything else thinned(front, found, picks)
     points, wide = [record.baseline, *shown], console.width >= WIDE
