@@ -41,7 +41,7 @@ Search (every key can be set; what is composed: autoprune --cfg job):
 {groups}
   executor.*     of executor=ray: address, cpus, gpus, retries
   study.*        name, looks, trials, minutes, workers, seed, objectives, sampler, latency_seconds, verify_rounds,
-                 device, dir
+                 device, dir, storage, artifacts_gb
   --config-dir   a folder of your own with space/, requirements/ … beside the shipped ones
 
 Look and choose:
