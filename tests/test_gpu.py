@@ -76,6 +76,7 @@ SMALL = [
     "space.cut.rows.sparsity.vocab=0.2",
     "~presets.vocab_third_rated",
     "~presets.vocab_half_rated",
+    "~presets.narrow_rated",
     "~presets.stock_vocab_half",
 ]
 """A tiny vocabulary has hardly a piece that may go."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 
-from autoprune.encoder.reach import within_reach, without
+from autoprune.encoder.reach import of_layers, within_reach, without
 from autoprune.recipes.recipe import plan
 from autoprune.steps.step import removed
 from autoprune.study.suited import suited
@@ -35,7 +35,7 @@ class Sized:
     runtimes = ("torch", "onnx")
 
     def __init__(self, layers: int, *, heads: int = 12, vocabulary: bool = True) -> None:
-        self.sizes = {"layers": (layers,), "heads": (heads, heads * layers)}
+        self.sizes = {"layers": (layers,), "heads": of_layers([heads] * layers)}
         self.vocabulary = vocabulary
 
     def suited(self, recipe: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def test_choices_of_the_space_differ_in_layers(layers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("heads", "layers", "choices"), [(1, 1, [0.0]), (1, 2, [0.0]), (2, 2, [0, 0.25]), (12, 6, [0, 0.25])]
+    ("heads", "layers", "choices"), [(1, 1, [0.0]), (1, 6, [0.0]), (2, 2, [0, 0.25, 0.5]), (12, 6, [0, 0.25, 0.5])]
 )
 def test_heads_that_cannot_go_are_no_choice(heads: int, layers: int, choices: list[float]) -> None:
     assert Sized(layers, heads=heads).suited(SPACE)["cut"]["heads"]["sparsity"]["any_of"] == choices
@@ -97,7 +97,7 @@ def test_heads_that_cannot_go_are_no_choice(heads: int, layers: int, choices: li
 
 def test_a_vocabulary_that_stays_whole_takes_its_presets_along() -> None:
     presets, words = kept(Sized(6, vocabulary=False))
-    assert presets.keys() == {"int8", "words_int4", "rated", "rated_finely"}
+    assert presets.keys() == {"int8", "words_int4", "rated", "rated_finely", "narrow_rated"}
     assert "preset stock_vocab_half is left out: nothing of what it is named after can be removed" in words
 
 

@@ -256,3 +256,11 @@ def test_layers_that_go_one_by_one_do_not_come_back(encoder_task: EncoderTask) -
         assert standing <= before
         before = standing
     assert standing == {0, 3}
+
+
+def test_of_all_layers_together_one_of_each_stays(model: Encoder) -> None:
+    """0.79 of 4 heads are 3, but 0.79 of 16 are 13."""
+    Heads(sparsity=0.79).check(model)
+    Heads(sparsity=0.75, scope="global").check(model)
+    with pytest.raises(RecipeError, match="of each of 4 layers must stay, but 0.79 leaves 3 of 16"):
+        Heads(sparsity=0.79, scope="global").check(model)

@@ -38,6 +38,15 @@ def within_reach(recipe: Mapping[str, Any], sizes: Sizes) -> dict[str, Any]:
     return found
 
 
+def of_layers(sizes: Sequence[int]) -> Sequence[int]:
+    """What a step counts in that leaves one of each layer: things of the smallest, and of all; so of single ones none.
+
+    Args:
+        sizes: how many things each layer has.
+    """
+    return (min(sizes), sum(sizes)) if max(sizes) > 1 else (1,)
+
+
 def without(recipe: Mapping[str, Any], step: str) -> dict[str, Any]:
     """A space or a recipe without a step, wherever it stands."""
     return {

@@ -24,7 +24,7 @@ from autoprune.encoder.functional import end_to_end, padded
 from autoprune.encoder.judging import E, EncoderJudging
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
-from autoprune.encoder.reach import choosing, within_reach, without
+from autoprune.encoder.reach import choosing, of_layers, within_reach, without
 from autoprune.encoder.serve import serve_encoder
 from autoprune.encoder.teacher import Teacher, digest_of
 from autoprune.encoder.texts.counts import counted
@@ -134,10 +134,9 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         """A space or a recipe without what can never be done to the model."""
         dense = self._dense
-        sizes: dict[str, tuple[int, ...]] = {"layers": (len(dense.layers),)}
+        sizes: dict[str, Sequence[int]] = {"layers": (len(dense.layers),)}
         for kind in ("heads", "ffn"):
-            of_layers = [dense.size(axis) for axis in dense.axes_of(kind).values()]
-            sizes[kind] = (min(of_layers), sum(of_layers))
+            sizes[kind] = of_layers([dense.size(axis) for axis in dense.axes_of(kind).values()])
         found = within_reach(recipe, sizes)
         found = choosing(found, "store", "bits", lambda bits: not dense.unstorable(bits))
         return found if dense.tokenizer.reducible else without(found, "rows")

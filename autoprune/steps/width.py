@@ -84,6 +84,15 @@ class Width(Step):
                     ("sparsity",),
                     f"at least one of {size} {self.kind} of a layer must stay, but {sparsity} leaves none.",
                 )
+        if self.scope == "global" and isinstance(self.sparsity, int | float):
+            whole = sum(model.size(axis) for axis in axes.values())
+            left = whole - removed(whole, self.sparsity)
+            if left < len(axes):
+                raise RecipeError(
+                    ("sparsity",),
+                    f"at least one of the {self.kind} of each of {len(axes)} layers must stay, but {self.sparsity} "
+                    f"leaves {left} of {whole}.",
+                )
 
     def advance(self, model: Model, context: Context, reached: float) -> None:
         axes = model.standing_axes(self.kind)
