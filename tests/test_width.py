@@ -262,5 +262,5 @@ def test_of_all_layers_together_one_of_each_stays(model: Encoder) -> None:
     """0.79 of 4 heads are 3, but 0.79 of 16 are 13."""
     Heads(sparsity=0.79).check(model)
     Heads(sparsity=0.75, scope="global").check(model)
-    with pytest.raises(RecipeError, match="of each of 4 layers must stay, but 0.79 leaves 3 of 16"):
+    with pytest.raises(RecipeError, match=r"of each of 4 layers must stay, but 0.79 leaves 3 of 16"):
         Heads(sparsity=0.79, scope="global").check(model)
