@@ -27,7 +27,7 @@ from autoprune.steps.importance import width_taylor
 from autoprune.steps.surgeon import Behind, _added, _costs, width_surgeon
 from autoprune.steps.width import Ffn, Heads, Width
 
-CONTEXT = Context(whole=TEXTS[:60])
+CONTEXT = Context(calibration=TEXTS[:60], whole=TEXTS[:60])
 
 
 @pytest.fixture
