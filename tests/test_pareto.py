@@ -2,11 +2,21 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.fronts.pareto import SLOWEST, beats, comparison, coordinates, front_of, hypervolume, nondominated
+from autoprune.fronts.pareto import (
+    SLOWEST,
+    adding_most,
+    beats,
+    comparison,
+    coordinates,
+    front_of,
+    hypervolume,
+    nondominated,
+)
 from autoprune.measure.reading import Reading
 
 
@@ -132,3 +142,30 @@ def test_who_beats_whom_is_transitive_and_the_front_is_what_nobody_beats(some: l
     unbeaten = [point for point in some if not any(beats(rival, point, OBJECTIVES) for rival in some)]
     kept = [comparison(some[at], OBJECTIVES) for at in front_of(some, OBJECTIVES)]
     assert sorted(kept) == sorted(map(list, {tuple(comparison(point, OBJECTIVES)) for point in unbeaten}))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_chosen_adds_most_to_those_before(seed: int) -> None:
+    """By trying them all, with a hypervolume of its own: the union of boxes, counted cell by cell."""
+    draw = np.random.default_rng(seed)
+    points, beside = draw.integers(-2, 8, size=(12, 3)), draw.integers(0, 5, size=(4, 3))
+    chosen = adding_most(points.tolist(), 5, beside=beside.tolist())
+    assert len(set(chosen)) == len(chosen) <= 5
+
+    def cells(boxes: list[np.ndarray]) -> int:
+        at = np.indices((8, 8, 8)).reshape(3, -1).T
+        return int(np.any([(at < box).all(axis=1) for box in boxes], axis=0).sum())
+
+    there = list(beside)
+    for one in chosen:
+        added = [cells([*there, point]) for point in points]
+        assert added[one] == max(added) > cells(there)
+        there.append(points[one])
+    if len(chosen) < 5:
+        assert max(cells([*there, point]) for point in points) == cells(there), "none adds anything"
+
+
+def test_what_adds_nothing_is_not_chosen() -> None:
+    assert adding_most([[1.0, 1.0], [2.0, 2.0]], 2, beside=[[2.0, 2.0]]) == []
+    assert adding_most([], 3, beside=[[1.0, 1.0]]) == []
+    assert adding_most([[1.0, 0.0], [1.0, 1.0], [0.5, 2.0]], 3, beside=[]) == [1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,6 +16,9 @@ SLOWEST = 2.0
 
 UNKNOWN = -1e300
 """Stands for a bound that nobody knows: worse than any. moocore and JSON want it finite."""
+
+LEAST_ADDED = 1e-9
+"""The share of what is covered that is no rounding error."""
 
 Readings = Mapping[str, Reading]
 
@@ -105,12 +109,45 @@ def hypervolume(front: Sequence[Readings], objectives: Sequence[str], *, floor: 
         front: readings of its candidates.
         floor: as in `gains`.
     """
-    boxes = [[max(0.0, gain) for gain in gains(found, objectives, floor=floor)] for found in front]
-    if not boxes:
+    return volume([gains(found, objectives, floor=floor) for found in front])
+
+
+def volume(points: Sequence[Sequence[float]]) -> float:
+    """How much is dominated by points of which more is better in every coordinate; what is not above 0 counts as 0."""
+    if not points:
         return 0.0
     import moocore  # as above
 
-    return float(moocore.hypervolume(np.asarray(boxes), ref=[0.0] * len(objectives), maximise=True))
+    boxes = np.fmax(np.asarray(points, dtype=float), 0.0)  # of nan too
+    return float(moocore.hypervolume(boxes, ref=[0.0] * boxes.shape[1], maximise=True))
+
+
+def adding_most(points: Sequence[Sequence[float]], count: int, *, beside: Sequence[Sequence[float]]) -> list[int]:
+    """Positions of points that cover most together with others, each in its turn the one that adds most.
+
+    Those that add nothing are left out. What a point adds falls as others are taken in (hypervolume is submodular), so
+    that greedy choice covers at least 1 - 1/e of what the best would (Guerreiro, Fonseca & Paquete 2016, "Greedy
+    Hypervolume Subset Selection in Low Dimensions"), and only what is first in line must be asked again.
+
+    Args:
+        points: [n][coordinates], see `volume`.
+        count: positions at most.
+        beside: what is there in any case, [m][coordinates].
+    """
+    there, chosen = [list(one) for one in beside], list[int]()
+    covered = volume(there)
+    waiting = [(-(volume([*there, point]) - covered), at) for at, point in enumerate(points)]
+    heapq.heapify(waiting)
+    while waiting and len(chosen) < count:
+        added = volume([*there, points[waiting[0][1]]]) - covered
+        _, at = heapq.heappop(waiting)
+        if waiting and (-added, at) > waiting[0]:
+            heapq.heappush(waiting, (-added, at))
+        elif added > LEAST_ADDED * covered:
+            chosen.append(at)
+            there.append(list(points[at]))
+            covered += added
+    return chosen
 
 
 def knee(front: Sequence[Readings], objectives: Sequence[str], *, floor: float) -> int | None:

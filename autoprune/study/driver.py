@@ -60,8 +60,8 @@ LONG_S = 120.0
 MADE = 12
 """Of the looks' front, as many are made and measured in the end …"""
 
-MADE_FIRST = 6
-"""… and before training, where there is some to come."""
+MADE_FIRST = 2
+"""… and before training, where there is some to come: what was trained takes their place."""
 
 TOGETHER = 4
 """Of those, so many at a time: what was measured of some helps to choose the next."""

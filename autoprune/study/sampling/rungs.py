@@ -1,8 +1,8 @@
 """Training where it pays: recipes are trained a part of the way, and those that promise most go on.
 
 Successive halving (Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization")
-for several objectives: who goes on is decided by front rank, as NSGA-II ranks (Deb et al. 2002). Optuna's own pruners
-take one objective.
+for several objectives: those go on whose ends are expected to add most hypervolume to the front there is. Optuna's own
+pruners take one objective.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from statistics import median
 
 from autoprune.deadline import Deadline
-from autoprune.fronts.pareto import nondominated
 from autoprune.fronts.promises import Promises
 from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Recipe
@@ -52,7 +51,7 @@ IDLE = 20
 """Cohorts in a row in which nothing is new: then there is nothing left to ask for."""
 
 BROUGHT_BACK = 2.0
-"""What lost more than so many times what may be lost goes on last: of what is lost by then half comes back at most."""
+"""Times less that a recipe has lost at its end than at the first decision, about."""
 
 RELATIVES = 16
 """Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
@@ -191,7 +190,7 @@ class Rungs:
             for at, look in zip(racing, found, strict=True):
                 looks[at] = look
             if share < 1:
-                racing = self._going_on(racing, starts, looks, until)
+                racing = self._next(racing, starts, looks, until)
         raced = [looks[places[digest(recipe)]] for recipe in recipes]
         if related := self._relatives([look for look in raced if look and look.done and look.epochs], coded):
             yield self._lookout.ask(
@@ -199,37 +198,48 @@ class Rungs:
             )
         return raced
 
-    def _going_on(
+    def _next(
         self, racing: Sequence[int], starts: Sequence[Look | None], looks: Sequence[Look | None], until: Deadline
     ) -> list[int]:
-        """Those of a cohort that are trained on: a half by front rank, without those that have no hope, best first.
+        """Those of a cohort that are trained on, best first: a half, without those that have no hope.
 
         Fewer where the time does not do for a half: of what is not trained to its end nothing is made. Those that are
-        known to their end go on in any case, which costs nothing: a search that was stopped keeps what it had.
-
-        What lost too much comes last. Of a rank that is too many those go on that stand for all of it: the best half
-        by quality would always leave out what is smallest and fastest.
+        known to their end go on in any case: a search that was stopped keeps what it had.
         """
         promises = self._lookout.promises
         best = promises.front(slack=self._recovers, wanted=self._coded_alike)
-        known = {at: look for at in racing if (look := looks[at]) is not None and not look.failed}
-        hopeful = [
-            at for at, look in known.items() if not promises.beaten(look, best, hope=_hope(promises, starts[at], look))
-        ]
-        far = {at for at in hopeful if promises.used(known[at]) > BROUGHT_BACK}
         found = set[Name]() if math.isinf(until.left) else self._lookout.looks.found
-        ended = [at for at, look in known.items() if (look.key, look.of_epochs) in found]
-        half, in_time = math.ceil(GO_ON * len(racing)), self._in_time(starts, looks, racing, until)
-        most, chosen = min(half, len(ended) + in_time), list[int]()
-        self._curtailed = self._curtailed or most < min(half, len(hopeful))
-        for left in ([at for at in hopeful if at not in far], sorted(far)):
-            while left and len(chosen) < most:
-                points = [promises.gains(known[at]) for at in left]
-                rank = [left[at] for at in nondominated(points, maximise=[True] * len(promises.objectives))]
-                kept = {look.key for look in promises.thinned([known[at] for at in rank], most - len(chosen))}
-                chosen += [at for at in rank if known[at].key in kept]
-                left = [at for at in left if at not in rank]
-        return sorted({*chosen, *ended}, key=lambda at: -promises.gains(known[at])[0])
+        hopeful, ended, seen = dict[int, Look](), list[int](), set[str]()
+        for at in racing:
+            look = looks[at]
+            if look is None or look.failed or look.key in seen:
+                continue
+            seen.add(look.key)
+            if (look.key, look.of_epochs) in found:
+                ended.append(at)
+            elif not promises.beaten(look, best, hope=_hope(promises, starts[at], look)):
+                hopeful[at] = look
+        wanted = min(max(0, math.ceil(GO_ON * len(racing)) - len(ended)), len(hopeful))
+        count = min(wanted, self._in_time(starts, looks, racing, until))
+        self._curtailed = self._curtailed or count < wanted
+        return [*ended, *self._adding_most(hopeful, count)]
+
+    def _adding_most(self, hopeful: Mapping[int, Look], count: int) -> list[int]:
+        """So many of these, best first: whose ends are expected to add most to what the front covers.
+
+        At its end a recipe is expected to have back half of what it has lost by now. What adds nothing by that, or will
+        miss what is required, comes last.
+        """
+        promises = self._lookout.promises
+        there = promises.front(wanted=lambda look: look.done and self._coded_alike(look))
+        near = [look for look in hopeful.values() if promises.used(look) <= BROUGHT_BACK]
+        chosen = promises.adding_most(near, count, beside=there, regains=1 - 1 / BROUGHT_BACK)
+        turns = {look.key: turn for turn, look in enumerate(chosen)}
+
+        def in_turn(at: int) -> tuple[int, float]:
+            return turns.get(hopeful[at].key, len(turns)), promises.used(hopeful[at])
+
+        return sorted(hopeful, key=in_turn)[:count]
 
     def _in_time(
         self, starts: Sequence[Look | None], looks: Sequence[Look | None], racing: Sequence[int], until: Deadline
