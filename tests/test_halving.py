@@ -170,23 +170,25 @@ def test_each_that_goes_on_is_the_one_that_adds_most(tmp_path: Path) -> None:
     rungs = Rungs(
         Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0, recovers=RECOVERS
     )
-    rungs._codes = {"space.encode.quantize.bits": 4}
+    rungs._promotion = rungs._promoting({"space.encode.quantize.bits": 4})
     recipes = [
         {"prune": {"method": {"dims": {"sparsity": cut}}}, "encode": {"quantize": {"bits": 4}, "epochs": 8}}
         for cut in (0.12, 0.25, 0.35, 0.5, 0.65, 0.8)
     ]
     starts, looks = taken.take(recipes, until=NEVER), taken.take(recipes, epochs=2, until=NEVER)
-    on = rungs._next(range(6), starts, looks, NEVER)
+    on = rungs._promoted(range(6), starts, looks, NEVER)
     assert len(on) == math.ceil(GO_ON * 6)
 
     def box(share_of_quality: float, look: Look) -> list[float]:
-        floor = taken.promises.floor
-        return [(share_of_quality - floor) / (1 - floor), math.log2(BYTES / look.size_bytes)]
+        return [share_of_quality - 0.9, math.log2(2 * BYTES / look.size_bytes)]
 
     there = [
-        box(look.value(METRIC) / 0.4, look)
-        for look in taken.promises.looks
-        if not look.of_epochs and look.recipe.get("encode", {}).get("quantize", {}).get("bits") == 4
+        [0.1, 1.0],  # the dense model
+        *(
+            box(look.value(METRIC) / 0.4, look)
+            for look in taken.promises.looks
+            if not look.of_epochs and look.recipe.get("encode", {}).get("quantize", {}).get("bits") == 4
+        ),
     ]
     ends = {at: box(1 - (1 - look.value(METRIC) / 0.4) / 2, look) for at, look in enumerate(looks) if look}
     for turn, at in enumerate(on):
@@ -218,7 +220,7 @@ def test_what_will_miss_goes_on_last(tmp_path: Path) -> None:
         for cut in cuts
     ]
     starts = taken.take(recipes, until=NEVER)
-    chosen = rungs._next(range(4), starts, taken.take(recipes, epochs=2, until=NEVER), NEVER)
+    chosen = rungs._promoted(range(4), starts, taken.take(recipes, epochs=2, until=NEVER), NEVER)
     assert len(chosen) == 2
     assert 0.9 not in {cuts[at] for at in chosen}
 
@@ -239,18 +241,48 @@ def racing(folder: Path, *, count: int) -> tuple[Rungs, Lookout, list[dict[str, 
 def test_as_many_go_on_as_come_to_their_end_in_time(seconds: float, on: int, tmp_path: Path) -> None:
     rungs, taken, recipes = racing(tmp_path / "looks", count=8)
     starts, looks = taken.take(recipes, until=NEVER), taken.take(recipes, epochs=2, until=NEVER)
-    assert len(rungs._next(range(8), starts, looks, Deadline.after(seconds))) == on
+    assert len(rungs._promoted(range(8), starts, looks, Deadline.after(seconds))) == on
+
+
+def test_those_done_at_the_first_rung_take_no_place(tmp_path: Path) -> None:
+    """A quarter of one epoch is one."""
+    rungs, taken, recipes = racing(tmp_path / "looks", count=8)
+    short = [{**one, "encode": {**one["encode"], "epochs": 1}} for one in recipes[:4]]
+    mixed = [*short, *recipes[4:]]
+    starts = taken.take(mixed, until=NEVER)
+    looks = [
+        taken.take([one], epochs=epochs, until=NEVER)[0] for one, epochs in zip(mixed, [1] * 4 + [2] * 4, strict=True)
+    ]
+    for until in (NEVER, Deadline.after(3000.0)):
+        on = rungs._promoted(range(8), starts, looks, until)
+        assert len(on) == GO_ON * 4
+        assert set(on) <= set(range(4, 8))
+
+
+def test_recipes_that_come_to_the_same_are_told_the_same(tmp_path: Path) -> None:
+    """One names its encoding as the choice among methods that it is."""
+    rungs, taken, _ = racing(tmp_path / "looks", count=1)
+    cut = {"method": {"dims": {"sparsity": 0.3}}}
+    recipes = [
+        {"prune": cut, "encode": {"quantize": {"bits": 8}, "epochs": 8}},
+        {"prune": cut, "encode": {"method": {"quantize": {"bits": 8}}, "epochs": 8}},
+    ]
+    assert planned(recipes[0]).key == planned(recipes[1]).key
+    one, other = ended(rungs._race(recipes, [], NEVER), taken)
+    assert one is not None
+    assert one.done
+    assert one == other
 
 
 def test_with_more_time_what_was_trained_to_its_end_is_kept(tmp_path: Path) -> None:
     rungs, taken, recipes = racing(tmp_path / "looks", count=8)
     starts, looks = taken.take(recipes, until=NEVER), taken.take(recipes[:4], epochs=2, until=NEVER)
-    before = rungs._next(range(4), starts, looks, Deadline.after(1500.0))
+    before = rungs._promoted(range(4), starts, looks, Deadline.after(1500.0))
     taken.take([recipes[at] for at in before], epochs=8, until=NEVER)
-    again = rungs._next(range(4), starts, looks, Deadline.after(0.0))
+    again = rungs._promoted(range(4), starts, looks, Deadline.after(0.0))
     assert sorted(again) == sorted(before), "what is known costs nothing"
     looks = taken.take(recipes, epochs=2, until=NEVER)
-    after = rungs._next(range(8), starts, looks, Deadline.after(1500.0))
+    after = rungs._promoted(range(8), starts, looks, Deadline.after(1500.0))
     assert set(before) < set(after)
 
 

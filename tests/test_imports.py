@@ -65,8 +65,8 @@ ROOMS = {
     "evaluation.maker executors.cluster executors evaluation.looker evaluation.evaluate evaluation.remeasure "
     "evaluation.eviction evaluation.candidates evaluation sampling.sampler sampling.neighbours sampling.choices "
     "sampling.dispatcher sampling.lookout sampling.finds sampling.growth sampling.niches sampling.scan "
-    "sampling.beginnings sampling.cohorts sampling.rungs sampling.refinement sampling.bases sampling.looking "
-    "sampling progress.progress progress.outlook progress.telling progress driver job verify search",
+    "sampling.beginnings sampling.cohorts sampling.promotion sampling.rungs sampling.refinement sampling.bases "
+    "sampling.looking sampling progress.progress progress.outlook progress.telling progress driver job verify search",
     "testing": "",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "

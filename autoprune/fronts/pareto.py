@@ -126,7 +126,7 @@ def adding_most(points: Sequence[Sequence[float]], count: int, *, beside: Sequen
     """Positions of points that cover most together with others, each in its turn the one that adds most.
 
     Those that add nothing are left out. What a point adds falls as others are taken in (hypervolume is submodular), so
-    that greedy choice covers at least 1 - 1/e of what the best would (Guerreiro, Fonseca & Paquete 2016, "Greedy
+    that greedy choice adds at least 1 - 1/e of what the best would (Guerreiro, Fonseca & Paquete 2016, "Greedy
     Hypervolume Subset Selection in Low Dimensions"), and only what is first in line must be asked again.
 
     Args:
@@ -143,10 +143,12 @@ def adding_most(points: Sequence[Sequence[float]], count: int, *, beside: Sequen
         _, at = heapq.heappop(waiting)
         if waiting and (-added, at) > waiting[0]:
             heapq.heappush(waiting, (-added, at))
-        elif added > LEAST_ADDED * covered:
-            chosen.append(at)
-            there.append(list(points[at]))
-            covered += added
+            continue
+        if added <= LEAST_ADDED * covered:
+            break
+        chosen.append(at)
+        there.append(list(points[at]))
+        covered += added
     return chosen
 
 

@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from autoprune.fronts.pareto import adding_most, gains, hypervolume, nondominated, spread_out
+from autoprune.fronts.pareto import SLOWEST, hypervolume, nondominated, spread_out
 from autoprune.fronts.requirements import COSTS, OBJECTIVES, Requirement, Requirements
 from autoprune.fronts.shrinkage import Seen, Shrinkage
 from autoprune.measure.measurement import WHOLE, Measurement
@@ -236,25 +236,19 @@ class Promises:
         kept = spread_out(found, self.objectives, count + len(beside), floor=self.floor, given=given)
         return [among[at] for at in kept if at not in given]
 
-    def adding_most(
-        self, looks: Sequence[Look], count: int, *, beside: Sequence[Look], regains: float = 0.0
-    ) -> list[Look]:
-        """At most `count` of them that cover most together with others, each in its turn the one that adds most.
+    def box(self, look: Look, *, left: float = 1.0) -> list[float]:
+        """What a look covers by objective: quality above its floor, doublings smaller and faster than `SLOWEST` allows.
+
+        Unlike in `hypervolume` a cost that is as it was leaves something, so that the others tell.
 
         Args:
-            beside: those that are there in any case.
-            regains: the share of lost quality that each of `looks` is expected to get back.
+            left: of the quality that was lost, what is to count as lost.
         """
-        points = [self._gains(look, regains=regains) for look in looks]
-        chosen = adding_most(points, count, beside=[self._gains(look) for look in beside])
-        return [looks[at] for at in chosen]
-
-    def _gains(self, look: Look, *, regains: float = 0.0) -> list[float]:
-        """As a hypervolume counts them, where a share of lost quality is back."""
-        found = dict(self.readings(look))
-        lost = max(0.0, 1 - found["quality"].ratio)
-        found["quality"] = dataclasses.replace(found["quality"], ratio=found["quality"].ratio + regains * lost)
-        return gains(found, self.objectives, floor=self.floor)
+        ratio = self.readings(look)["quality"].ratio
+        spared = (1 - left) * max(0.0, 1 - ratio)
+        above = ratio + spared - (1 - self.allowed[self._metrics[0]])
+        gains = zip(self.objectives, self.gains(look), strict=True)
+        return [above if name == "quality" else gain + math.log2(SLOWEST) for name, gain in gains]
 
     def nearest(self) -> list[Look]:
         """All but the dense model's, those that miss the requirements by least first."""

@@ -60,7 +60,7 @@ LONG_S = 120.0
 MADE = 12
 """Of the looks' front, as many are made and measured in the end …"""
 
-MADE_FIRST = 2
+MADE_FIRST = 4
 """… and before training, where there is some to come: what was trained takes their place."""
 
 TOGETHER = 4

@@ -1,8 +1,7 @@
 """Training where it pays: recipes are trained a part of the way, and those that promise most go on.
 
 Successive halving (Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization")
-for several objectives: those go on whose ends are expected to add most hypervolume to the front there is. Optuna's own
-pruners take one objective.
+for several objectives; see `autoprune.study.sampling.promotion`. Optuna's own pruners take one objective.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from statistics import median
 
 from autoprune.deadline import Deadline
-from autoprune.fronts.promises import Promises
 from autoprune.recipes.recipe import digest
 from autoprune.recipes.space import Recipe
 from autoprune.record.looks import Look
@@ -23,6 +21,7 @@ from autoprune.study.sampling.cohorts import COHORT, Cohorts
 from autoprune.study.sampling.dispatcher import Batch, Name
 from autoprune.study.sampling.growth import Growth
 from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.promotion import Promotion
 from autoprune.study.sampling.sampler import RANDOM, TPE, Values
 
 MODELLED = 50
@@ -49,9 +48,6 @@ EFFORT = 2
 
 IDLE = 20
 """Cohorts in a row in which nothing is new: then there is nothing left to ask for."""
-
-BROUGHT_BACK = 2.0
-"""Times less that a recipe has lost at its end than at the first decision, about."""
 
 RELATIVES = 16
 """Recipes that share a training with one that was finished and that are looked at for its sake, at most."""
@@ -97,7 +93,7 @@ class Rungs:
         self.done = False
         self._growth = Growth()
         self._most_looks = NEIGHBOURS if most_looks is None else most_looks
-        self._codes, self._alike = Values(), dict[str, bool]()
+        self._promotion = self._promoting(Values())
         self._at_once, self._curtailed = 1, False  # cohorts, and whether the time did not do for what else went on
 
     def run(self, *, until: Deadline, tell: Callable[[int], None] = lambda trials: None) -> None:
@@ -124,7 +120,7 @@ class Rungs:
             proposes=not self._random,
             thorough=self._recovers > NEARLY,  # what much may be brought back of
         )
-        self._codes = found.codes
+        self._promotion = self._promoting(found.codes)
         asked_before, over = set[str](), False
         under_way: deque[tuple[Race, Batch]] = deque()
         while True:
@@ -149,6 +145,9 @@ class Rungs:
                 over = over or (None in ended.value and until.left <= 0)  # there was no time for what is not known
                 self._curtailed = self._curtailed or None in ended.value
         self.done = not self._curtailed
+
+    def _promoting(self, codes: Values) -> Promotion:
+        return Promotion(self._choices, self._lookout.promises, codes=codes, recovers=self._recovers)
 
     @property
     def _may_find(self) -> bool:
@@ -190,15 +189,17 @@ class Rungs:
             for at, look in zip(racing, found, strict=True):
                 looks[at] = look
             if share < 1:
-                racing = self._next(racing, starts, looks, until)
-        raced = [looks[places[digest(recipe)]] for recipe in recipes]
+                racing = self._promoted(racing, starts, looks, until)
+        self._promotion.end(looks)
+        trained = {look.key: look for at in racing if (look := looks[at]) is not None}
+        raced = [look and trained.get(look.key, look) for look in (looks[places[digest(one)]] for one in recipes)]
         if related := self._relatives([look for look in raced if look and look.done and look.epochs], coded):
             yield self._lookout.ask(
                 [recipe for recipe, _ in related], epochs=[most for _, most in related], until=until
             )
         return raced
 
-    def _next(
+    def _promoted(
         self, racing: Sequence[int], starts: Sequence[Look | None], looks: Sequence[Look | None], until: Deadline
     ) -> list[int]:
         """Those of a cohort that are trained on, best first: a half, without those that have no hope.
@@ -206,40 +207,21 @@ class Rungs:
         Fewer where the time does not do for a half: of what is not trained to its end nothing is made. Those that are
         known to their end go on in any case: a search that was stopped keeps what it had.
         """
-        promises = self._lookout.promises
-        best = promises.front(slack=self._recovers, wanted=self._coded_alike)
         found = set[Name]() if math.isinf(until.left) else self._lookout.looks.found
-        hopeful, ended, seen = dict[int, Look](), list[int](), set[str]()
+        begun, ended, hopeful = set[str](), dict[int, Look](), dict[int, Look]()
         for at in racing:
             look = looks[at]
-            if look is None or look.failed or look.key in seen:
+            if look is None or look.failed or look.done or look.key in begun:
                 continue
-            seen.add(look.key)
+            begun.add(look.key)
             if (look.key, look.of_epochs) in found:
-                ended.append(at)
-            elif not promises.beaten(look, best, hope=_hope(promises, starts[at], look)):
+                ended[at] = look
+            elif self._promotion.has_hope(look, starts[at]):
                 hopeful[at] = look
-        wanted = min(max(0, math.ceil(GO_ON * len(racing)) - len(ended)), len(hopeful))
+        wanted = min(max(0, math.ceil(GO_ON * len(begun)) - len(ended)), len(hopeful))
         count = min(wanted, self._in_time(starts, looks, racing, until))
         self._curtailed = self._curtailed or count < wanted
-        return [*ended, *self._adding_most(hopeful, count)]
-
-    def _adding_most(self, hopeful: Mapping[int, Look], count: int) -> list[int]:
-        """So many of these, best first: whose ends are expected to add most to what the front covers.
-
-        At its end a recipe is expected to have back half of what it has lost by now. What adds nothing by that, or will
-        miss what is required, comes last.
-        """
-        promises = self._lookout.promises
-        there = promises.front(wanted=lambda look: look.done and self._coded_alike(look))
-        near = [look for look in hopeful.values() if promises.used(look) <= BROUGHT_BACK]
-        chosen = promises.adding_most(near, count, beside=there, regains=1 - 1 / BROUGHT_BACK)
-        turns = {look.key: turn for turn, look in enumerate(chosen)}
-
-        def in_turn(at: int) -> tuple[int, float]:
-            return turns.get(hopeful[at].key, len(turns)), promises.used(hopeful[at])
-
-        return sorted(hopeful, key=in_turn)[:count]
+        return [*ended, *self._promotion.choose(hopeful, count, known=ended.values())]
 
     def _in_time(
         self, starts: Sequence[Look | None], looks: Sequence[Look | None], racing: Sequence[int], until: Deadline
@@ -255,14 +237,6 @@ class Rungs:
             return len(racing)
         rounds = SAFELY * until.left / self._at_once / max(median(seconds), 1e-9)
         return max(int(until.left > 0), int(rounds) * self._lookout.slots)
-
-    def _coded_alike(self, look: Look) -> bool:
-        """Whether it has the codes of what is raced: what has coarser ones is smaller, and says nothing of a cut."""
-        if look.key not in self._alike:
-            codes = self._codes.items()
-            values = self._choices.values(look.recipe) if codes else {}
-            self._alike[look.key] = values is not None and all(values.get(path) == value for path, value in codes)
-        return self._alike[look.key]
 
     def _relatives(self, trained: Sequence[Look], coded: Sequence[Look]) -> list[tuple[Recipe, int]]:
         """What shares a training that was finished and differs in what follows it, as `coded` have it; and its epochs.
@@ -295,14 +269,3 @@ def _spread(recipes: Sequence[Recipe], count: int) -> list[Recipe]:
     if len(recipes) <= count:
         return list(recipes)
     return [recipes[round(at * (len(recipes) - 1) / (count - 1))] for at in range(count)]
-
-
-def _hope(promises: Promises, start: Look | None, look: Look) -> float:
-    """What quality may still gain if every epoch that is left gains as much as those that were trained.
-
-    That is more than learning curves do, which flatten.
-    """
-    if start is None or start.failed or not look.epochs:
-        return 0.0
-    gained = promises.readings(look)["quality"].ratio - promises.readings(start)["quality"].ratio
-    return max(0.0, gained) * (look.of_epochs - look.epochs) / look.epochs
