@@ -161,6 +161,16 @@ def test_vectors_move_less_by_compensated_codes(model: Encoder) -> None:
     assert fitted < 0.8 * plain
 
 
+def test_a_map_that_is_fed_nothing_keeps_its_codes(model: Encoder) -> None:
+    """Of neurons that never answer, as where weights before them were cut to zero."""
+    with torch.no_grad():
+        for name in ("up_1.weight", "up_1.bias"):
+            model.get_parameter(f"_tables.{name}").zero_()
+    plain, fitted = (made(model, Quantize(bits={"word": 8, "body": 4}, compensate=on)) for on in (False, True))
+    torch.testing.assert_close(fitted.tables["down_1"].values(), plain.tables["down_1"].values())
+    assert not torch.equal(fitted.tables["down_2"].values(), plain.tables["down_2"].values())
+
+
 def test_each_map_is_fitted_to_what_the_codes_before_it_feed(model: Encoder) -> None:
     """Against one map fitted by hand, to what the finished model feeds it."""
     found, fed = made(model, Quantize(bits={"word": 4, "body": 4}, compensate=True)), list[Tensor]()

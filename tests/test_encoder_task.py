@@ -372,6 +372,7 @@ def test_what_must_not_be_lost_is_a_metric_of_every_labelled_benchmark(encoder_t
     ("entries", "words"),
     [
         ({"texts_per_update": 1}, "task.texts_per_update >= 2"),
+        ({"texts_per_epoch": 1}, "task.texts_per_epoch >= 2"),
         ({"longest": 4}, "task.longest >= 8"),
         ({"data": EncoderData(documents=99)}, "task.data.documents: a number >= 100 or all must be given, but got 99"),
         ({"data": EncoderData(documents="most")}, "task.data.documents: .* but got 'most'"),
@@ -675,6 +676,11 @@ def test_a_look_at_fidelity_finds_the_dense_model_whole(tiny: Path, metric: str)
     task = make_task(tiny, metric=metric)
     model = task.model({}, seed=0)
     assert task.metrics[metric](task.look(served_of(task, model))) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_look_at_coverage_alone_needs_no_labels(tiny: Path) -> None:
+    task = make_task(tiny, metric="coverage", data=EncoderData())
+    assert task.metrics["coverage"](task.look(served_of(task, task.model({}, seed=0)))) == 1
 
 
 def test_a_look_reads_as_many_tokens_as_it_may(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

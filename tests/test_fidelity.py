@@ -9,6 +9,8 @@ import pytest
 import scipy.stats
 
 from autoprune.encoder.benchmarks.fidelity import MOST_PAIRS, Neighbours, Similarities, drawn_pairs, neighbours
+from autoprune.encoder.benchmarks.part import Budget
+from autoprune.encoder.task import EncoderTask
 
 TEXTS = {"validation": [f"text {at}" for at in range(60)], "test": [f"text {at}" for at in range(60, 140)]}
 
@@ -34,6 +36,19 @@ class Encoder:
 
 def dense(split: str) -> np.ndarray:
     return Encoder(0)(TEXTS[split])
+
+
+def test_texts_that_begin_alike_are_looked_at_whole(encoder_task: EncoderTask) -> None:
+    """Shortened they would be one text, of which nothing can be asked."""
+    words = " ".join(f"word{at}" for at in range(60))
+    texts = {split: [f"{words} {text}" for text in TEXTS[split]] for split in TEXTS}
+    for kind in (Neighbours, Similarities):
+        whole = kind(texts, lambda split: Encoder(0)(texts[split]))
+        whole.dense = Encoder(0)
+        part = whole.part(Budget(tokens=2000, tokenizer=encoder_task._dense.tokenizer))
+        assert set(part.texts["validation"]) <= set(texts["validation"])
+        assert 11 <= len(part.texts["validation"]) < 60
+        assert len(part.rows(Encoder(0.1), "validation"))
 
 
 def test_the_dense_model_agrees_with_itself() -> None:

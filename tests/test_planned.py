@@ -179,6 +179,15 @@ def test_what_trains_has_tensors_of_its_own(vectors: torch.Tensor) -> None:
     assert copy.deepcopy(own).tables[TABLE].weight.data_ptr() != own.tables[TABLE].weight.data_ptr()
 
 
+def test_what_was_trained_can_be_read_back(vectors: torch.Tensor) -> None:
+    """Bits and shares of a planned table are one number for all rows; those of one that trains are its own."""
+    own, other = models(vectors)[0].own(), models(vectors)[0].own()
+    with torch.no_grad():
+        own.tables[TABLE].weight.mul_(2)
+    other.load_state_dict(own.state_dict())
+    torch.testing.assert_close(other.tables[TABLE].weight, own.tables[TABLE].weight)
+
+
 def test_statistics_are_computed_once_for_all_models_of_the_same_rows(vectors: torch.Tensor) -> None:
     model = models(vectors)[0]
     made = [through(model, {"cut": CUT["pca"], "encode": {"quantize": {"bits": bits}}}) for bits in (8, 4)]

@@ -79,7 +79,7 @@ def test_refit_is_least_squares(bias: bool) -> None:
         if before.bias is not None:
             before.bias.copy_(torch.randn(5, generator=draw))
     table = copy.deepcopy(before)
-    refit(table, before, Moments(values.T @ values / len(values), values.mean(0)), columns)
+    refit(table, before, Moments(torch.cov(values.T, correction=0), values.mean(0)), columns)
 
     about = (values - values.mean(0) if bias else values).double().numpy()
     kept, gone = about[:, columns], about[:, goes] @ before.weight.detach().double().numpy()[:, goes].T
@@ -109,11 +109,35 @@ def test_what_is_fed_is_weighed_by_the_sums_and_blind_to_padding(
             model.calibrate([text], watch)
     values, weight = torch.cat(held), 1 / torch.cat(sums).var(1)
     expected = (values.T * weight) @ values / weight.sum()
-    torch.testing.assert_close(found.second, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.second().float(), expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.mean, weight @ values / weight.sum(), rtol=1e-4, atol=1e-6)
     monkeypatch.setattr(fed, "AT_ONCE", 3)
     again = moments(model, Context(whole=WHOLE))["down_1"]
-    torch.testing.assert_close(again.second, found.second, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(again.second(), found.second(), rtol=1e-4, atol=1e-6)
+
+
+def test_what_lies_far_from_zero_is_known_as_well_as_the_rest() -> None:
+    """A mean of a thousand times the spread: a difference of sums in float32 would tell nothing of that."""
+    values = torch.randn(30, 64, 8, generator=torch.Generator().manual_seed(2))
+    values[..., 5] += 1000
+
+    class Showing:
+        def calibrate(self, inputs: Any, watch: Any, *, batch: int) -> None:
+            for block in values:
+                watch("maps.down", block)
+
+    (found,) = fed._measured(Showing(), {"down"}, [], Context()).values()  # type: ignore[arg-type]
+    expected = np.cov(values.double().flatten(0, 1).numpy().T, bias=True)
+    np.testing.assert_allclose(found.spread.numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(found.mean.numpy(), values.double().mean((0, 1)).numpy(), rtol=1e-6, atol=1e-6)
+
+
+def test_a_map_that_is_fed_nothing_is_left_out() -> None:
+    class Silent:
+        def calibrate(self, inputs: Any, watch: Any, *, batch: int) -> None:
+            watch("maps.down", torch.zeros(3, 5, 8))
+
+    assert fed._measured(Silent(), {"down"}, [], Context()) == {}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)

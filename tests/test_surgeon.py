@@ -40,7 +40,7 @@ def model(encoder_task: EncoderTask) -> Encoder:
 def fed(dim: int) -> Moments:
     draw = torch.Generator().manual_seed(3)
     values = torch.randn(300, dim, generator=draw) @ torch.randn(dim, dim, generator=draw) + 1
-    return Moments(values.T @ values / len(values), values.mean(0))
+    return Moments(torch.cov(values.T, correction=0), values.mean(0))
 
 
 def a_map(dim: int, *, bias: bool) -> Linear:
@@ -52,9 +52,9 @@ def a_map(dim: int, *, bias: bool) -> Linear:
 
 def least(table: Linear, known: Moments, gone: list[int]) -> float:
     """By how much answers move at least, squared, when columns are zero and the others are free."""
-    spread = known.second.double()
-    if table.bias is not None:
-        spread = spread - torch.outer(known.mean.double(), known.mean.double())
+    spread = known.spread.double()
+    if table.bias is None:
+        spread = spread + torch.outer(known.mean.double(), known.mean.double())
     spread = spread + DAMPING * spread.diagonal().mean() * torch.eye(table.dim)
     weights, stays = table.weight.detach().double(), [at for at in range(table.dim) if at not in gone]
     moved = torch.linalg.solve(spread[stays][:, stays], spread[stays] @ weights.T).T
@@ -111,7 +111,7 @@ def test_rounds_of_many_do_not_lose_both_of_two(width: int, monkeypatch: pytest.
     draw = torch.Generator().manual_seed(5)
     halves = torch.randn(500, 12 * width, generator=draw)
     values = torch.cat([halves, halves + 0.05 * torch.randn(500, 12 * width, generator=draw)], 1)
-    known = Moments(values.T @ values / len(values), values.mean(0))
+    known = Moments(torch.cov(values.T, correction=0), values.mean(0))
     table = a_map(24 * width, bias=True)
     found = {}
     for rounds in (24, 2):
@@ -125,7 +125,7 @@ def test_rounds_of_many_do_not_lose_both_of_two(width: int, monkeypatch: pytest.
 @pytest.mark.parametrize("width", [1, 2])
 def test_what_positions_add_is_their_part_of_the_answers(width: int) -> None:
     table, values = a_map(8, bias=True), torch.randn(50, 8, generator=torch.Generator().manual_seed(6)) + 1
-    found = _added(table, Moments(values.T @ values / 50, values.mean(0)), width)
+    found = _added(table, Moments(torch.cov(values.T, correction=0), values.mean(0)), width)
     parts = [values[:, at : at + width] @ table.weight.detach()[:, at : at + width].T for at in range(0, 8, width)]
     expected = torch.tensor([float(part.square().sum(1).mean()) for part in parts], dtype=torch.float64)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

@@ -18,6 +18,7 @@ from autoprune.models.context import Context
 from autoprune.readers.named import NamedRows
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
+from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
 from autoprune.study.suited import suited
 from autoprune.vectors import catalogue, neighbours
@@ -313,6 +314,16 @@ def test_many_queries_are_answered_as_one_is(
             alone, place = index.topk(query[None], k)
             np.testing.assert_allclose(near, alone[0], atol=1e-4, rtol=1e-4)
             assert (at == place[0]).mean() > 0.95  # of equal ones the order is open
+
+
+def test_training_goes_on_from_what_is_kept(tmp_path: Path) -> None:
+    task, store = vectors_task(tmp_path), Store(tmp_path / "store")
+    recipe = plan({"tune": {"epochs": 2}}, base_defaults=task.base)
+    context, trainer = task.context(seed=0, device=torch.device("cpu")), Trainer(task.training)
+    whole = run(recipe, task, context, trainer=trainer)
+    for epochs in (1, 2, 2):
+        found = run(recipe, task, context, trainer=trainer, store=store, epochs=epochs)
+    torch.testing.assert_close(found.tables["vectors"].weights(), whole.tables["vectors"].weights())
 
 
 def test_large_vectors_stay_in_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import torch
 from scipy.stats import spearmanr
 from tiny_encoder import HEADS, LAYERS, NEURONS, TEXTS
 
+from autoprune.deadline import Deadline, OutOfTime
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.task import EncoderTask
 from autoprune.errors import RecipeError
@@ -140,6 +141,28 @@ def test_padding_says_nothing(model: Encoder) -> None:
     np.testing.assert_allclose(layer_influence(model, model.axes["layers"], texts), alone, rtol=1e-4)
 
 
+def test_global_ranking_leaves_one_of_every_layer_whatever_is_asked_for() -> None:
+    values = {"0": torch.tensor([3.0, 1.0]), "1": torch.tensor([2.0]), "2": torch.tensor([5.0])}
+    assert {name: keep.tolist() for name, keep in _rank_together(values, 3).items()} == {"0": [0], "1": [0], "2": [0]}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Layers(sparsity=0.5, importance="fidelity"),
+        Layers(sparsity=0.5, importance="influence"),
+        Ffn(sparsity=0.5, importance="taylor"),
+        Heads(sparsity=0.5, importance="activation"),
+    ],
+    ids=lambda step: step.importance,
+)
+def test_measuring_what_matters_ends_with_the_time(model: Encoder, step: Layers | Ffn | Heads) -> None:
+    before = {name: model.standing(axis).tolist() for name, axis in model.axes.items()}
+    with pytest.raises(OutOfTime):
+        step.advance(model, Context(calibration=CALIBRATION, deadline=Deadline.after(0.0)), 1.0)
+    assert {name: model.standing(axis).tolist() for name, axis in model.axes.items()} == before
+
+
 def test_global_ranking_keeps_the_best_of_every_layer() -> None:
     values = {"0": torch.tensor([1.0, 2.0, 3.0]), "1": torch.tensor([30.0, 20.0, 10.0])}
     assert {name: keep.tolist() for name, keep in _rank_together(values, 4).items()} == {"0": [2], "1": [0]}
@@ -233,6 +256,8 @@ def test_fidelity_cuts_what_is_missed_least(model: Encoder) -> None:
     [
         ({"keep": [0, 9]}, r"the model has the layers \[0, 1, 2, 3\]"),
         ({"keep": [2, 1]}, "ascending numbers"),
+        ({"keep": 3}, "such as .0, 2, 5., but got 3"),
+        ({"keep": "02"}, "such as .0, 2, 5., but got '02'"),
         ({"keep": []}, "ascending numbers"),
         ({"keep": [True, 2]}, "ascending numbers"),
         ({"keep": [0], "sparsity": 0.5}, "both are given"),

@@ -153,7 +153,7 @@ def assembled(
     architecture: Architecture, tokenizer: Tokenizer, weights: Mapping[str, Tensor], shape: Shape, behind: Behind
 ) -> Encoder:
     """The encoder of weights by our names, which are copied."""
-    own = {name: weight.clone() for name, weight in weights.items()}
+    own = dict(weights)
     if tokenizer.size > len(own["word"]):
         raise AutopruneError(
             f"task.model: {architecture.name}: the tokenizer has ids up to {tokenizer.size - 1}, but the word table "

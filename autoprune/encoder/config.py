@@ -128,7 +128,7 @@ class EncoderConfig(TextConfig):
     """
 
     LEAST: ClassVar[Mapping[str, int]] = {
-        "texts_per_epoch": 1,
+        "texts_per_epoch": 2,
         "texts_per_update": 2,
         "passage_tokens": 8,
         **TextConfig.LEAST,

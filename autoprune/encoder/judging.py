@@ -132,7 +132,7 @@ class EncoderJudging(Judging[E]):
         if closer not in self._parts:
             main = [one for one in self.benchmarks if not one.metrics.keys().isdisjoint(self.main_metrics)]
             beside = [one for one in self.benchmarks if one not in main and isinstance(one, Elsewhere)]
-            most = (TIMES if closer else 1) * LOOK_TOKENS // len(main)
+            most = (TIMES if closer else 1) * LOOK_TOKENS // max(1, len(main))
             self._parts[closer] = [one.part(Budget(tokens=most, tokenizer=self._tokenizer)) for one in [*main, *beside]]
         return self._parts[closer]
 

@@ -193,7 +193,7 @@ class Encoder(Model):
             vectors = self._table("out").weights().detach().T
         else:
             with torch.no_grad():
-                key = ("vectors", self.content(), tuple(context.calibration))
+                key = ("vectors", context.content_of(self), tuple(context.calibration))
                 vectors = context.known.get(key, lambda: self.calibrate(context.calibration))
         return [(vectors, torch.ones(len(vectors), device=vectors.device))]
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from autoprune.deadline import NEVER, Deadline
 from autoprune.models.remembered import Remembered
+
+if TYPE_CHECKING:
+    from autoprune.models.model import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,5 +44,14 @@ class Context:
     calibration: Sequence[Any] = ()
     whole: Sequence[Any] = ()
     deadline: Deadline = NEVER
-    start: nn.Module | None = field(default=None, compare=False, repr=False)
+    start: Model | None = field(default=None, compare=False, repr=False)
     known: Remembered = field(default_factory=Remembered, compare=False, repr=False)
+
+    def content_of(self, model: Model) -> bytes:
+        """`Model.content`: of the model that the stage began with, which nobody changes, computed once."""
+        return self._start_content if model is self.start else model.content()
+
+    @cached_property
+    def _start_content(self) -> bytes:
+        assert self.start is not None
+        return self.start.content()

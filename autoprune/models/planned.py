@@ -73,7 +73,7 @@ class Planned(Table):
         found.weight = nn.Parameter(self.weights().detach().clone())
         found.original_rows = self.original_rows
         for name in ("index", "row_mask", "dim_mask", "bits"):
-            setattr(found, name, getattr(self, name))
+            setattr(found, name, getattr(self, name).clone())  # what is alike for all rows is one number here
         return found.to(self.weight.device)
 
     def values(self, rows: Tensor | None = None) -> Tensor:

@@ -94,7 +94,7 @@ def quantize_rows(
     Args:
         values: float32 [rows, dim], finite, below 1e37.
         bits: uint8 [rows], 1 to 8.
-        shares: float32 [rows], in (0, 1]; what `best_shares` found.
+        shares: float32 [rows], above 0; what `best_shares` found, which is at most 1, or a map that was fitted.
         mask: bool [rows, dim]; where False the value is a zero that will not be stored, and does not count.
         symmetric: whether a code of each row, `symmetric_zero`, stands for zero, with as many levels above as below
             it; of 8 bits only 7 are used, so that two products fit into 16 bits (as CPUs without VNNI add them).

@@ -73,7 +73,8 @@ def compensate(model: Model, names: Collection[str], context: Context) -> None:
         if table is not None:
             context.deadline.check("fitting codes")
             fed = values.flatten(0, -2)
-            table.compensate(fed[fed.any(dim=1)])  # of padding all is zero
+            if len(fed := fed[fed.any(dim=1)]):  # of padding all is zero
+                table.compensate(fed)
         return values
 
     with torch.no_grad():

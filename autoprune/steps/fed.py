@@ -27,17 +27,21 @@ class Moments(NamedTuple):
     """Of what a map is fed, places weighted.
 
     Attributes:
-        second: the mean outer product with itself, float32 [dim, dim].
+        spread: the covariance, float32 [dim, dim].
         mean: float32 [dim].
     """
 
-    second: Tensor
+    spread: Tensor
     mean: Tensor
 
-    def about_mean(self, *, bias: bool) -> Tensor:
-        """The covariance, float64 [dim, dim]; without a bias, which alone can make up for the mean, about zero."""
-        second = self.second.double()
-        return second - torch.outer(self.mean.double(), self.mean.double()) if bias else second
+    def second(self) -> Tensor:
+        """The mean outer product with itself: float64 [dim, dim]."""
+        mean = self.mean.double()
+        return self.spread.double() + torch.outer(mean, mean)
+
+    def to_answer(self, *, bias: bool) -> Tensor:
+        """What a map's columns have to answer for: the covariance where a bias makes up for means, else `second`."""
+        return self.spread.double() if bias else self.second()
 
 
 def moments(model: Model, context: Context) -> dict[str, Moments]:
@@ -55,7 +59,7 @@ def moments(model: Model, context: Context) -> dict[str, Moments]:
     """
     inputs = inputs_of(context)
     names = {name for axis in model.axes.values() for name in maps_behind(model, axis)}
-    key = ("moments", model.content(), tuple(inputs))
+    key = ("moments", context.content_of(model), tuple(inputs))
     return context.known.get(key, lambda: _measured(model, names, inputs, context))
 
 
@@ -73,18 +77,28 @@ def maps_behind(model: Model, axis: Axis) -> dict[str, int]:
 
 
 def _measured(model: Model, names: set[str], inputs: Sequence[Any], context: Context) -> dict[str, Moments]:
-    sums: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+    sums: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # of values about the first of them, which are large elsewhere
+    about: dict[str, Tensor] = {}
     waiting: dict[str, Tensor] = {}
 
     def add(name: str, answered: Tensor | None = None) -> None:
         values = waiting.pop(name)
         there = (values if answered is None else answered).any(dim=1)  # of padding all is zero
+        if not there.any():
+            return
         values = values[there]
+        about.setdefault(name, values.mean(0))
         apart = values.new_ones(len(values)) if answered is None else answered[there].var(dim=1)
         weight = 1 / apart.clamp_min(float(apart.mean()) * LEAST_APART + 1e-30)
+        values = values - about[name]
         weighted = values * weight[:, None]
         second, whole, count = sums.get(name, (0.0, 0.0, 0.0))
         sums[name] = values.T @ weighted + second, weighted.sum(0) + whole, weight.sum() + count
+
+    def moments_of(name: str) -> Moments:
+        second, whole, count = sums.pop(name)
+        off = whole / count
+        return Moments(second.div_(count).sub_(torch.outer(off, off)), about[name] + off)
 
     def watch(name: str, values: Tensor) -> Tensor:
         kind, _, table = name.partition(".")
@@ -101,4 +115,4 @@ def _measured(model: Model, names: set[str], inputs: Sequence[Any], context: Con
         model.calibrate(inputs, watch, batch=AT_ONCE)
     for name in list(waiting):
         add(name)
-    return {name: Moments(second / count, mean / count) for name, (second, mean, count) in sums.items()}
+    return {name: moments_of(name) for name in list(sums)}

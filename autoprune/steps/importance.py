@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from autoprune.deadline import NEVER, Deadline
 from autoprune.errors import RecipeError
 from autoprune.models.axis import Axis
 from autoprune.models.context import Context
 from autoprune.models.model import Model
+
+RANKING = "measuring what matters least"
 
 TAYLOR_BATCH = 32
 """Inputs that share one random direction's draw; another number gives other estimates."""
@@ -91,12 +94,19 @@ def width_norm(model: Model, axis: Axis, *, away_only: bool = False) -> Tensor:
     return squares.sqrt()
 
 
-def width_activation(model: Model, axes: Mapping[str, Axis], inputs: Sequence[Any]) -> dict[str, Tensor]:
-    """How strongly each position answers to inputs, times the length of what leads away (Hu et al. 2016), by axis."""
+def width_activation(
+    model: Model, axes: Mapping[str, Axis], inputs: Sequence[Any], *, deadline: Deadline = NEVER
+) -> dict[str, Tensor]:
+    """How strongly each position answers to inputs, times the length of what leads away (Hu et al. 2016), by axis.
+
+    Raises:
+        OutOfTime: the deadline is over.
+    """
     sums = {axis.name: torch.zeros(model.size(axis), device=model.device) for axis in axes.values()}
 
     def watch(name: str, values: Tensor) -> Tensor:
         if name in sums:
+            deadline.check(RANKING)
             sums[name] += values.abs().sum((0, 1)) if values.dim() == 3 else values.norm(dim=3).sum((0, 2))
         return values
 
@@ -105,11 +115,16 @@ def width_activation(model: Model, axes: Mapping[str, Axis], inputs: Sequence[An
     return {name: sums[axis.name] * width_norm(model, axis, away_only=True) for name, axis in axes.items()}
 
 
-def width_taylor(model: Model, axes: Mapping[str, Axis], inputs: Sequence[Any]) -> dict[str, Tensor]:
+def width_taylor(
+    model: Model, axes: Mapping[str, Axis], inputs: Sequence[Any], *, deadline: Deadline = NEVER
+) -> dict[str, Tensor]:
     """The squared change of the vectors to first order (Molchanov et al. 2019), by axis; sums over inputs.
 
     A gate on each position for each input; the squared slopes of the vectors by the gates are estimated along random
     directions, whose expectation is the whole.
+
+    Raises:
+        OutOfTime: the deadline is over.
     """
     gates: dict[str, Tensor] = {}
     found = {axis.name: torch.zeros(model.size(axis), device=model.device) for axis in axes.values()}
@@ -126,6 +141,7 @@ def width_taylor(model: Model, axes: Mapping[str, Axis], inputs: Sequence[Any]) 
 
     with torch.enable_grad():
         for start in range(0, len(inputs), TAYLOR_BATCH):
+            deadline.check(RANKING)
             gates.clear()
             vectors = model.calibrate(inputs[start : start + TAYLOR_BATCH], watch)
             directions = torch.randn(vectors.shape, generator=draw).to(vectors.device)
@@ -135,11 +151,14 @@ def width_taylor(model: Model, axes: Mapping[str, Axis], inputs: Sequence[Any]) 
     return {name: found[axis.name] for name, axis in axes.items()}
 
 
-def layer_influence(model: Model, axis: Axis, inputs: Sequence[Any]) -> list[float]:
+def layer_influence(model: Model, axis: Axis, inputs: Sequence[Any], *, deadline: Deadline = NEVER) -> list[float]:
     """By how much each layer turns what flows through it (Men et al. 2024): 1 - cosine of what comes out and went in.
 
     Returns:
         Sums over inputs, by position; 0 for layers that are hidden.
+
+    Raises:
+        OutOfTime: the deadline is over.
     """
     seen: list[Tensor] = []
     turned = torch.zeros(model.size(axis) + 1, device=model.device)
@@ -147,6 +166,7 @@ def layer_influence(model: Model, axis: Axis, inputs: Sequence[Any]) -> list[flo
 
     def watch(name: str, values: Tensor) -> Tensor:
         if name.startswith(f"{axis.name}."):
+            deadline.check(RANKING)
             if seen:
                 there = values.any(dim=-1)  # all of padding is zero
                 turned[len(seen) - 1] += (1 - cosine_similarity(seen[-1], values, dim=-1))[there].sum()
@@ -163,19 +183,28 @@ def layer_influence(model: Model, axis: Axis, inputs: Sequence[Any]) -> list[flo
     return found
 
 
-def most_faithful_layers(model: Model, axis: Axis, stay: int, inputs: Sequence[Any]) -> Tensor:
-    """Positions of `stay` layers, left when one after the other the one goes that moves the vectors of inputs least."""
+def most_faithful_layers(
+    model: Model, axis: Axis, stay: int, inputs: Sequence[Any], *, deadline: Deadline = NEVER
+) -> Tensor:
+    """Positions of `stay` layers, left when one after the other the one goes that moves the vectors of inputs least.
+
+    Raises:
+        OutOfTime: the deadline is over; the model is as it was.
+    """
     before = model.standing(axis)
     standing = before.tolist()
-    with torch.no_grad():
-        whole = model.calibrate(inputs)
-        while len(standing) > stay:
-            agreement = {}
-            for at in standing:
-                model.hide(axis, torch.tensor([other for other in standing if other != at]))
-                agreement[at] = _agreement(model.calibrate(inputs), whole)
-            standing.remove(max(agreement, key=lambda at: agreement[at]))
-    model.hide(axis, before)
+    try:
+        with torch.no_grad():
+            whole = model.calibrate(inputs)
+            while len(standing) > stay:
+                agreement = {}
+                for at in standing:
+                    deadline.check(RANKING)
+                    model.hide(axis, torch.tensor([other for other in standing if other != at]))
+                    agreement[at] = _agreement(model.calibrate(inputs), whole)
+                standing.remove(max(agreement, key=lambda at: agreement[at]))
+    finally:
+        model.hide(axis, before)
     return torch.tensor(standing)
 
 

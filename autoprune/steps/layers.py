@@ -45,12 +45,12 @@ class Layers(Step):
 
     def parameters(self) -> dict[str, Any]:
         if self.keep is not None:
-            return {"keep": list(self.keep)}
+            return {"keep": list(self.keep) if isinstance(self.keep, Sequence) else self.keep}
         return {"sparsity": self.sparsity, "importance": self.importance}
 
     def summary(self) -> str:
         if self.keep is not None:
-            return f"layers {' '.join(map(str, self.keep))}"
+            return f"layers {' '.join(map(str, self.parameters()['keep']))}"
         way = "" if self.importance == "even" else f" {self.importance}"
         return f"layers{way} -{100 * (self.sparsity or 0):.3g}%"
 
@@ -62,6 +62,11 @@ class Layers(Step):
         if self.keep is not None:
             if self.sparsity is not None:
                 raise RecipeError(("keep",), "either sparsity or keep says which layers go, but both are given.")
+            if isinstance(self.keep, str) or not isinstance(self.keep, Sequence):
+                raise RecipeError(
+                    ("keep",),
+                    f"numbers of layers must be given, such as [0, 2, 5], but got {self.keep!r}.",
+                )
             numbers = [layer for layer in self.keep if type(layer) is int]
             if not numbers or len(numbers) < len(self.keep) or sorted(set(numbers)) != numbers:
                 raise RecipeError(("keep",), f"ascending numbers of layers must be given, but got {list(self.keep)!r}.")
@@ -96,11 +101,13 @@ class Layers(Step):
             others = [at for at in standing if at not in wanted]
             return torch.tensor(sorted(wanted + others[: stay - len(wanted)]))
         if self.importance == "influence":
-            influence = layer_influence(model, axis, inputs)
+            influence = layer_influence(model, axis, inputs, deadline=context.deadline)
             order = sorted(standing, key=lambda at: -influence[at])
             return torch.tensor(sorted(order[:stay]))
         key = (self.importance, stay, model.content(), tuple(inputs))
-        return context.known.get(key, lambda: most_faithful_layers(model, axis, stay, inputs))
+        return context.known.get(
+            key, lambda: most_faithful_layers(model, axis, stay, inputs, deadline=context.deadline)
+        )
 
     def convert(self, model: Model, context: Context) -> None:
         axis = model.axes["layers"]

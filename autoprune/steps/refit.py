@@ -28,7 +28,7 @@ def refit(table: Linear, before: Linear, known: Moments, columns: Tensor) -> Non
         known: of what that was fed.
         columns: int64 [n], those that stay.
     """
-    weights, second = before.weights().detach().double(), known.about_mean(bias=before.bias is not None)
+    weights, second = before.weights().detach().double(), known.to_answer(bias=before.bias is not None)
     goes = torch.ones(table.dim, dtype=torch.bool, device=columns.device)
     goes[columns] = False
     # The least of |W x - V x_kept|² over V, drawn towards the columns as they were.
@@ -52,7 +52,7 @@ def refit_behind(model: Model, keeps: Mapping[str, Tensor], context: Context) ->
         OutOfTime: the context's deadline is over.
     """
     start = context.start
-    assert isinstance(start, Model), "a plan lets nothing be refit while a model trains"
+    assert start is not None, "a plan lets nothing be refit while a model trains"
     if not inputs_of(context):
         raise RecipeError(("refit",), "the task has no inputs that show what the maps are fed; set refit: false.")
     behind = {name: columns for axis, keep in keeps.items() for name, columns in _columns(model, axis, keep).items()}

@@ -37,7 +37,7 @@ def shared_rates(model: Model, names: Collection[str], mean: float, context: Con
     if context.rehearsal:  # any will do
         return dict.fromkeys(names, mean)
     inputs = tuple(context.calibration[:CALIBRATION])
-    key = ("rates", model.content(), tuple(names), inputs)
+    key = ("rates", model.content(), tuple(names), inputs, context.seed)
     effects = context.known.get(key, lambda: rounding_effects(model, names, inputs, context))
     tables = model.tables
     return share_out(effects, {name: tables[name].rows * tables[name].dim for name in names}, mean)

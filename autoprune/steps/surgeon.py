@@ -41,7 +41,7 @@ class Behind:
     @classmethod
     def of(cls, table: Linear, known: Moments, width: int) -> Behind:
         """The map with all positions there are, and what it is fed."""
-        spread = damped(known.about_mean(bias=table.bias is not None), DAMPING)
+        spread = damped(known.to_answer(bias=table.bias is not None), DAMPING)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(spread))
         return cls(table.weights().detach().double(), inverse, width)
 
@@ -120,7 +120,7 @@ def _together(maps: Sequence[Behind]) -> Tensor:
 def _added(table: Linear, known: Moments, width: int) -> Tensor:
     """The squared length of what each position adds to a map's answers, in the mean: float64 [n]."""
     columns = _columns(table.weights().detach().double(), width)
-    return (columns @ columns.mT * _blocks(known.second.double(), width)).sum((1, 2))
+    return (columns @ columns.mT * _blocks(known.second(), width)).sum((1, 2))
 
 
 def _columns(weights: Tensor, width: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import RecipeError
-from autoprune.models.axis import Axis, removes_nothing, sparsity_by_name
+from autoprune.models.axis import removes_nothing, sparsity_by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.steps.fed import inputs_of
@@ -137,14 +137,17 @@ class Width(Step):
 
         Of the model that the stage began with where it trains nothing: what else it cuts then does not matter.
         """
-        start, whole = context.start if isinstance(context.start, Model) else model, inputs_of(context)
+        start, whole = context.start or model, inputs_of(context)
         felt = _measured(width_taylor, start, context.calibration or whole, context)
-
-        def missed(axis: Axis) -> Tensor:
-            key = ("surgeon", axis.name, start.content(), tuple(context.calibration), tuple(whole))
-            return context.known.get(key, lambda: width_surgeon(start, axis, felt[axis.name], context))
-
-        return {name: missed(axis) for name, axis in model.standing_axes(self.kind).items()}
+        key = ("surgeon", self.kind, context.content_of(start), tuple(context.calibration), tuple(whole))
+        missed = context.known.get(
+            key,
+            lambda: {
+                name: width_surgeon(start, axis, felt[axis.name], context)
+                for name, axis in start.standing_axes(self.kind).items()
+            },
+        )
+        return {name: missed[name] for name in model.standing_axes(self.kind)}
 
     def convert(self, model: Model, context: Context) -> None:
         axes = model.axes_of(self.kind).values()
@@ -173,7 +176,7 @@ class Ffn(Width):
 
 
 def _measured(
-    measure: Callable[[Model, Mapping[str, Axis], Sequence[Any]], dict[str, Tensor]],
+    measure: Callable[..., dict[str, Tensor]],
     model: Model,
     inputs: Sequence[Any],
     context: Context,
@@ -181,12 +184,13 @@ def _measured(
     """What is measured of heads and neurons, by axis: of both, for who cuts one will ask for the other as well."""
     inputs = inputs[:CALIBRATION]
     axes = {axis.name: axis for kind in KINDS for axis in model.standing_axes(kind).values()}
-    key = (measure.__name__, model.content(), tuple(inputs))
-    return context.known.get(key, lambda: measure(model, axes, inputs))
+    key = (measure.__name__, context.content_of(model), tuple(inputs))
+    return context.known.get(key, lambda: measure(model, axes, inputs, deadline=context.deadline))
 
 
 def _rank_together(importance: Mapping[str, Tensor], gone: int) -> dict[str, Tensor]:
     """Positions that stay, by layer, when `gone` of all layers go; the best of every layer stays."""
+    gone = min(gone, sum(map(len, importance.values())) - len(importance))
     ranked = {name: values.clone() for name, values in importance.items()}
     for values in ranked.values():
         values[values.argmax()] = torch.inf

@@ -21,6 +21,9 @@ MOST_PAIRS = 2000
 PAIRS_OF_A_TEXT = 4
 """Pairs for every text, where there are few texts: more would say the same again."""
 
+FEWEST = K + 1
+"""Texts of a part; of fewer all are neighbours of one another, which tells nothing."""
+
 Dense = Callable[[str], Vectors]
 """Split → the dense model's vectors of its texts as they are, float32 [n, dim], prepared for the similarity."""
 
@@ -43,9 +46,11 @@ class Fidelity(Benchmark):
 
     def part(self, budget: Budget) -> Fidelity:
         assert self.dense is not None, "what is right is known once the dense model is"
-        short, dense = budget.short(self.texts["validation"]), self.dense
-        chosen = [short[at] for at in budget.fitting(short)]
-        texts = list(dict.fromkeys(chosen))
+        whole, dense = self.texts["validation"], self.dense
+        short = budget.short(whole)
+        texts = list(dict.fromkeys(short[at] for at in budget.fitting(short)))
+        if len(texts) < FEWEST:  # all begin alike: a template, or a header
+            texts = list(dict.fromkeys([*whole[:FEWEST], *(whole[at] for at in budget.fitting(whole))]))
         return type(self)(dict.fromkeys(self.texts, texts), lambda split: dense(texts)).under(self.similarity)
 
     def fingerprint(self) -> str:
