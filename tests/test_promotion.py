@@ -33,7 +33,7 @@ def begun(number: int, quality: float, share: float) -> Look:
 
 
 def chosen(by: Promotion, looks: Sequence[Look], count: int, *, known: Sequence[Look] = ()) -> list[int]:
-    return by.choose(dict(enumerate(looks)), count, known=known)
+    return by.promote(dict(enumerate(looks)), count, known=known)
 
 
 def test_what_is_there_untrained_is_not_trained_again() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +12,11 @@ from torch import Tensor
 from autoprune.deadline import NEVER, Deadline
 from autoprune.models.remembered import Remembered
 
-if TYPE_CHECKING:
-    from autoprune.models.model import Model
+
+class Content(Protocol):
+    """What says what it holds, as `Model.content` does."""
+
+    def content(self) -> bytes: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +46,14 @@ class Context:
     calibration: Sequence[Any] = ()
     whole: Sequence[Any] = ()
     deadline: Deadline = NEVER
-    start: Model | None = field(default=None, compare=False, repr=False)
+    start: Content | None = field(default=None, compare=False, repr=False)
     known: Remembered = field(default_factory=Remembered, compare=False, repr=False)
+    _content: list[bytes] = field(default_factory=list, init=False, compare=False, repr=False)
 
-    def content_of(self, model: Model) -> bytes:
-        """`Model.content`: of the model that the stage began with, which nobody changes, computed once."""
-        return self._start_content if model is self.start else model.content()
-
-    @cached_property
-    def _start_content(self) -> bytes:
-        assert self.start is not None
-        return self.start.content()
+    def content_of(self, model: Content) -> bytes:
+        """What a model holds: of the one that the stage began with, which nobody changes, found out once."""
+        if model is not self.start:
+            return model.content()
+        if not self._content:
+            self._content.append(model.content())
+        return self._content[0]

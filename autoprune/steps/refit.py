@@ -52,7 +52,7 @@ def refit_behind(model: Model, keeps: Mapping[str, Tensor], context: Context) ->
         OutOfTime: the context's deadline is over.
     """
     start = context.start
-    assert start is not None, "a plan lets nothing be refit while a model trains"
+    assert isinstance(start, Model), "a plan lets nothing be refit while a model trains"
     if not inputs_of(context):
         raise RecipeError(("refit",), "the task has no inputs that show what the maps are fed; set refit: false.")
     behind = {name: columns for axis, keep in keeps.items() for name, columns in _columns(model, axis, keep).items()}

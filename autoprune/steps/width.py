@@ -137,7 +137,7 @@ class Width(Step):
 
         Of the model that the stage began with where it trains nothing: what else it cuts then does not matter.
         """
-        start, whole = context.start or model, inputs_of(context)
+        start, whole = context.start if isinstance(context.start, Model) else model, inputs_of(context)
         felt = _measured(width_taylor, start, context.calibration or whole, context)
         key = ("surgeon", self.kind, context.content_of(start), tuple(context.calibration), tuple(whole))
         missed = context.known.get(

@@ -13,6 +13,7 @@ from autoprune.record.looks import Look
 from autoprune.study.sampling.beginnings import NEAR_ENOUGH, Beginning, Beginnings
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.sampling.promotion import Promotion
 from autoprune.study.sampling.sampler import Outcome, Sampler, Values
 
 COHORT = 8
@@ -29,14 +30,15 @@ class Cohorts:
     """Asks for recipes that are to be trained, and learns from what came of them.
 
     A sampler says where among the cuts, and how they are trained; where there are no cuts, all that is open. What is
-    proposed comes before what it draws: presets and the cuts that differ most, later neighbours of what came back best,
-    which join the cuts.
+    proposed comes before what it draws: presets and the cuts whose ends may add most to the front, later neighbours of
+    what came back best, which join the cuts.
 
     Args:
         choices: what is open.
         lookout: knows what looks promise.
         beginning: finds what it begins from; None: everything is asked for.
         found: what it begins from.
+        promotion: says which cuts may add most.
         kind: of the sampler. One that does not learn is told nothing, and cuts stay as they are.
         seed: of everything that is drawn.
         proposes: whether something is proposed before it draws.
@@ -51,6 +53,7 @@ class Cohorts:
         beginning: Beginning | None,
         found: Beginnings,
         *,
+        promotion: Promotion,
         kind: str,
         seed: int,
         proposes: bool,
@@ -64,8 +67,8 @@ class Cohorts:
         self._sampler = self._anew()
         if proposes:
             near = [look for look in found.cuts if thorough or not self._is_far(look)] or found.cuts
-            apart = [found.cuts.index(look) for look in lookout.promises.thinned(near, COHORT)]
-            self._propose(found.cuts[at] for at in dict.fromkeys([*found.presets, *apart]))
+            best = [near[at] for at in promotion.best(near, COHORT, known=[found.cuts[at] for at in found.presets])]
+            self._propose({look.key: look for look in [*(found.cuts[at] for at in found.presets), *best]}.values())
 
     def ask(self, count: int, *, until: Deadline) -> list[Recipe]:
         """So many recipes; before, cuts are looked for beside the best of what it was told.

@@ -1,4 +1,4 @@
-"""Who is promoted to the next rung: those whose ends are expected to add most hypervolume to the front there is."""
+"""Who is trained, and trained on: those whose ends are expected to add most hypervolume to the front there is."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from autoprune.record.looks import Look
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.sampler import Values
 
-LEFT = 0.5
-"""Of the quality that a recipe has lost at the first decision, what it is taken to have lost at its end …"""
+UNTRAINED, BEGUN = 1 / 3, 1 / 2
+"""Of the quality that a recipe has lost untrained, or at the first decision, what it is taken to have lost at its end:
+about what came of MiniLM's deepest cuts (`studies/minilm`) …"""
 
-LEFT_AT_BEST = 0.0
-"""… and at best: once likely ends add nothing more, those are promoted that may still surprise."""
+AT_BEST = 0.0
+"""… and at best: once likely ends add nothing more, those are chosen that may still surprise."""
 
 
 class Promotion:
-    """Decides who of a cohort is trained on.
+    """Decides who is begun with, and who of a cohort is trained on.
 
     Args:
         choices: what is open.
@@ -42,22 +43,36 @@ class Promotion:
         best = self._promises.front(slack=self._recovers, wanted=self._coded_alike)
         return not self._promises.beaten(look, best, hope=_hope(self._promises, start, look))
 
-    def choose(self, hopeful: Mapping[int, Look], count: int, *, known: Collection[Look] = ()) -> list[int]:
-        """So many places of hopeful recipes, best first.
-
-        What is expected to miss a floor at its end comes last, that which misses least before others.
+    def promote(self, hopeful: Mapping[int, Look], count: int, *, known: Collection[Look] = ()) -> list[int]:
+        """So many places of hopeful recipes, best first; they are under way until they end.
 
         Args:
             hopeful: after their first rung, by place in the cohort.
             count: at most.
             known: looks of the same rung at recipes that are trained on in any case.
         """
+        places = list(hopeful)
+        chosen = [places[at] for at in self.best([hopeful[at] for at in places], count, known=known)]
+        self._under_way |= {hopeful[at].key: hopeful[at] for at in chosen}
+        return chosen
+
+    def best(self, looks: Sequence[Look], count: int, *, known: Collection[Look] = ()) -> list[int]:
+        """Positions of so many looks, of one rung, in the order in which their ends add to the front.
+
+        What is expected to miss a floor at its end comes last, that which misses least before others.
+
+        Args:
+            looks: untrained ones, or such after the first rung.
+            count: at most.
+            known: looks of the same rung at recipes that are trained in any case.
+        """
         promises, chosen = self._promises, list[Look]()
         front = promises.front(wanted=lambda look: look.done and self._coded_alike(look))
         there = [promises.box(look) for look in (promises.dense, *front)]
         promoted = [*self._under_way.values(), *known]
-        near = [look for look in hopeful.values() if LEFT * promises.used(look) <= 1]
-        for left in (LEFT, LEFT_AT_BEST):
+        likely = BEGUN if any(look.epochs for look in looks) else UNTRAINED
+        near = [look for look in looks if likely * promises.used(look) <= 1]
+        for left in (likely, AT_BEST):
             waiting = [look for look in near if look not in chosen]
             ends = [promises.box(look, left=left) for look in waiting]
             beside = [*there, *(promises.box(look, left=left) for look in (*promoted, *chosen))]
@@ -65,11 +80,9 @@ class Promotion:
         turns = {look.key: turn for turn, look in enumerate(chosen)}
 
         def in_turn(at: int) -> tuple[int, float]:
-            return turns.get(hopeful[at].key, len(turns)), promises.used(hopeful[at])
+            return turns.get(looks[at].key, len(turns)), promises.used(looks[at])
 
-        places = sorted(hopeful, key=in_turn)[:count]
-        self._under_way |= {hopeful[at].key: hopeful[at] for at in places}
-        return places
+        return sorted(range(len(looks)), key=in_turn)[:count]
 
     def end(self, looks: Sequence[Look | None]) -> None:
         """What came of recipes is known from now on."""

@@ -110,17 +110,18 @@ class Rungs:
         size, self._at_once = (cohort // PARTS, UNDER_WAY) if many else (cohort, 1)
         beginning = self._beginning if self._scanned else None
         found = self._find(beginning, until)
+        self._promotion = self._promoting(found.codes)
         cohorts = Cohorts(
             self._choices,
             self._lookout,
             beginning,
             found,
+            promotion=self._promotion,
             kind=RANDOM if self._random or many else TPE,
             seed=self._seed,
             proposes=not self._random,
             thorough=self._recovers > NEARLY,  # what much may be brought back of
         )
-        self._promotion = self._promoting(found.codes)
         asked_before, over = set[str](), False
         under_way: deque[tuple[Race, Batch]] = deque()
         while True:
@@ -221,7 +222,7 @@ class Rungs:
         wanted = min(max(0, math.ceil(GO_ON * len(begun)) - len(ended)), len(hopeful))
         count = min(wanted, self._in_time(starts, looks, racing, until))
         self._curtailed = self._curtailed or count < wanted
-        return [*ended, *self._promotion.choose(hopeful, count, known=ended.values())]
+        return [*ended, *self._promotion.promote(hopeful, count, known=ended.values())]
 
     def _in_time(
         self, starts: Sequence[Look | None], looks: Sequence[Look | None], racing: Sequence[int], until: Deadline
