@@ -149,6 +149,15 @@ def test_other_tasks_and_data_are_refused_with_the_difference(runs: Path, tmp_pa
         compare(front(runs, "one"), Front(Record(tmp_path / "moved")))
 
 
+def test_a_setting_that_only_one_version_knows_is_no_difference(runs: Path, tmp_path: Path) -> None:
+    make_study(tmp_path / "later")
+    path = tmp_path / "later" / "study.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["definition"]["task"]["patience"] = 3
+    path.write_text(yaml.safe_dump(content))
+    assert compare(front(runs, "one"), Front(Record(tmp_path / "later")))
+
+
 @pytest.mark.parametrize("name", ["one", "other", "raw", "elsewhere", "alone", "none"])
 @pytest.mark.parametrize("width", [80, 200])
 def test_every_pair_is_shown_and_is_valid_json(name: str, width: int, runs: Path) -> None:

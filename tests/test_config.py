@@ -110,6 +110,8 @@ BAD = {
     "+presets.mine={quantize:{bits:{any_of:[8,4]}}}": r"presets\.mine\.quantize\.bits: a preset is fully decided",
     "space.prune.method={dims:{sparsity:0.5}}": r"its value names what is not",
     "requirements.prefer=speed": r"requirements\.prefer 'speed' is unknown",
+    "requirements.prefer=index": r"requirements\.prefer: index cannot be preferred: nobody stores",
+    "presets.int4=4": r"presets\.int4: a recipe is a mapping of stages, but got 4",
     "space.prune.method.choose.dims.sparsity.float=[0.5,1.0]": r"choose\.dims\.sparsity: 0 <= sparsity < 1 .* 1\.0",
     "space.prune.method.choose.dims.sparsity.float=[0.9,0.5]": r"choose\.dims\.sparsity\.float: low <= high",
     "++space.prune.method.choose.limbs.sparsity=0.5": r"choose\.limbs: method 'limbs' is unknown",
@@ -151,6 +153,15 @@ def test_requirements_that_hydra_cannot_parse_are_taken() -> None:
     found = {item.text for item in parse_requirements(config.requirements).items}
     assert found == {"recall@20 >= 0.1", "ndcg@20.tail >= 0.91x", "size_bytes <= 1000000"}
     assert config.presets.mine.quantize.bits == 8
+
+
+@pytest.mark.parametrize("metric", ["ndcg@10", "ndcg@20.tail"])
+def test_a_metric_that_hydra_cannot_parse_is_left_out_with_null(metric: str) -> None:
+    config = compose_config([f"requirements.{metric}.drop=2%", f"requirements.{metric}=null"])
+    assert config.requirements[metric] is None
+    assert not any(metric in item.text for item in parse_requirements(config.requirements).items)
+    with pytest.raises(AutopruneError):
+        compose_config([f"requirements.{metric}=2%"])
 
 
 def test_every_corner_of_the_shipped_space_can_be_built(

@@ -28,3 +28,11 @@ def test_of_verification_no_training_is_expected(dense: float, others: float, tm
     assert seconds(1) == 10.0 * len(front.finalists)
     assert seconds(1, at_once=100) == 10.0 * 2, "the dense model, then all others"
     assert seconds(3) > seconds(1), "processes that time start one by one"
+
+
+def test_what_is_verified_takes_no_time_again(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 4, verified=True)
+    front = Front(record)
+    assert front.finalists
+    outlook = Outlook(record.archive, rounds=5, reading=10.0, timing=1.0, at_once=1)
+    assert outlook.verification(front) == 0.0

@@ -151,6 +151,18 @@ def test_of_a_metric_of_which_the_dense_model_has_nothing_looks_tell_nothing(
     assert found.violations(look)[next(key for key in found.violations(look) if "coverage" in key)] == 0.0
 
 
+def test_an_absolute_floor_leaves_as_much_to_cover_as_its_share() -> None:
+    """0.28 of 0.4 is 0.7x, below the floor that counts where nothing is said."""
+    looks = [made_look(1, 0.85, 0.5), made_look(2, 0.75, 0.2)]
+    covered = []
+    for floor in (0.28, "0.7x"):
+        found = promises({"quality": {"min": floor}})
+        found.add(*looks)
+        covered.append(found.hypervolume)
+    assert covered[0] == pytest.approx(covered[1])
+    assert covered[0] > 0
+
+
 def test_an_absolute_floor_is_about_the_whole_of_validation() -> None:
     """The part that looks ask is easier: there the dense model has 0.4, on the whole 0.3."""
     made = promises()

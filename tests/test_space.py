@@ -103,6 +103,17 @@ def test_completions_of_nothing_are_the_corners(tree: dict[str, Any]) -> None:
         assert space.resolve(lambda domain: parameters[domain.path]) == recipe  # noqa: B023  # called at once
 
 
+def test_the_first_completion_of_many_choices_comes_at_once() -> None:
+    """Of a table for each of 40 features there are more completions than can be counted out."""
+    either = {"choose": {"none": {}, "dims": {"sparsity": {"float": [0.1, 0.5]}}}}
+    space = Space({"prune": {"rows": {f"table_{at}": either for at in range(40)}}})
+    values, recipe = next(space.completions({}))
+    assert len(values) == 40
+    assert recipe == {"prune": {"rows": {f"table_{at}": {"none": {}} for at in range(40)}}}
+    outside = {"prune": {"rows": {"table_39": {"rows": {}}}}}
+    assert list(space.completions(outside)) == []
+
+
 TABLES: dict[str, Any] = {
     "prune": {
         "method": {

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from autoprune.encoder.reach import of_layers, within_reach, without
+from autoprune.errors import AutopruneError
 from autoprune.recipes.recipe import plan
 from autoprune.steps.step import removed
 from autoprune.study.suited import suited
@@ -117,6 +118,12 @@ def test_what_one_asks_for_oneself_stays() -> None:
         "preset other is left out: comes to the same as one",
         "preset plain is left out: comes to the same as the dense model",
     ]
+
+
+def test_a_preset_that_is_no_recipe_is_refused_by_its_name() -> None:
+    made: Task[Any, Any] = Sized(6)  # type: ignore[assignment]
+    with pytest.raises(AutopruneError, match=r"presets\.int4: a recipe is a mapping of stages, but got 4"):
+        suited({"space": SPACE, "presets": {**PRESETS, "int4": 4}}, made)
 
 
 def test_a_preset_of_null_is_left_out() -> None:

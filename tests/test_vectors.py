@@ -155,6 +155,10 @@ def test_judgements_and_queries_of_ones_own(tmp_path: Path) -> None:
     assert task.suited({"cut": {"rows": {"sparsity": 0.5}, "dims": {"sparsity": 0.5}}}) == {
         "cut": {"dims": {"sparsity": 0.5}}
     }
+    by_norm = {"sparsity": 0.5, "importance": "norm"}
+    assert task.suited({"cut": {"rows": by_norm}}) == {"cut": {"rows": by_norm}}, "which asks for no counts"
+    either = {**by_norm, "importance": {"any_of": ["frequency", "norm"]}}
+    assert task.suited({"cut": {"rows": either}}) == {"cut": {"rows": by_norm}}
     with pytest.raises(AutopruneError, match=r"task\.metric 'ndcg' is unknown"):
         make_vectors(VectorsConfig(vectors=str(path), metric="ndcg"))
 
@@ -314,6 +318,19 @@ def test_many_queries_are_answered_as_one_is(
             alone, place = index.topk(query[None], k)
             np.testing.assert_allclose(near, alone[0], atol=1e-4, rtol=1e-4)
             assert (at == place[0]).mean() > 0.95  # of equal ones the order is open
+
+
+def test_a_batch_of_which_no_row_stands_teaches_nothing(tmp_path: Path) -> None:
+    task = vectors_task(tmp_path)
+    model = task.model({}, seed=0)
+    model.settle()
+    table = model.tables["vectors"]
+    table.cut_rows(torch.arange(10))
+    loss = task.loss(model, torch.arange(20, 30))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == 0
+    assert table.weight.grad is not None
+    assert not table.weight.grad.any()
 
 
 def test_training_goes_on_from_what_is_kept(tmp_path: Path) -> None:

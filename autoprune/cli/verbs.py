@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -187,6 +188,7 @@ def pick(
         raise AutopruneError(f"candidate {number} was rejected and has no artifact; pick another.")
     if not point.folder.exists():
         _make_again(record, point)
+        point = dataclasses.replace(point)  # which reads anew what there is
     if obstacles := point.obstacles(limits.format):
         why = ", and ".join(one.reason for one in obstacles)
         way = "Pick another, or leave the number out."

@@ -51,7 +51,7 @@ def hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     check_arguments(arguments)
     schemas = functools.cache(functools.partial(_task_schemas, chosen(arguments)))  # files of configs are read for it
     arguments = [_by_path(argument, schemas) for argument in arguments]
-    ours = [argument for argument in arguments if REQUIREMENT.match(argument)]
+    ours = [argument for argument in arguments if REQUIREMENT.fullmatch(argument)]
     rest = [f"++{argument}" if FREE.match(argument) else argument for argument in arguments if argument not in ours]
     many = any(argument in MANY for argument in arguments)
     if many and any(key_of(argument) == STORAGE[1] and _secret(argument) for argument in rest):
@@ -73,9 +73,10 @@ def require(config: DictConfig, overrides: Sequence[str]) -> None:
     """Puts requirements from the command line in their place in a composed config."""
     requirements = dict(plain(config.requirements))
     for override in overrides:
-        match = REQUIREMENT.match(override)
+        match = REQUIREMENT.fullmatch(override)
         assert match is not None, "only what hydra_arguments returned is put in place"
-        requirements[match[1]] = {**(requirements.get(match[1]) or {}), match[2]: match[3]}
+        named, limit, value, nothing = match.groups()
+        requirements[named] = None if nothing else {**(requirements.get(named) or {}), limit: value}
     with open_dict(config):
         config.requirements = OmegaConf.create(literals(requirements))
 

@@ -64,6 +64,7 @@ class Promises:
             for item in requirements.items
         ]
         self.allowed = {metric: 1.0 - self._floor_of(metric) for metric in metrics}
+        self.floor = 1.0 - self.allowed[metrics[0]]  # an absolute one counts as a share as well
         self.add(dense)
 
     def add(self, *looks: Look) -> None:
@@ -246,9 +247,8 @@ class Promises:
         """
         ratio = self.readings(look)["quality"].ratio
         spared = (1 - left) * max(0.0, 1 - ratio)
-        above = ratio + spared - (1 - self.allowed[self._metrics[0]])
         gains = zip(self.objectives, self.gains(look), strict=True)
-        return [above if name == "quality" else gain + math.log2(SLOWEST) for name, gain in gains]
+        return [ratio + spared - self.floor if name == "quality" else gain + math.log2(SLOWEST) for name, gain in gains]
 
     def nearest(self) -> list[Look]:
         """All but the dense model's, those that miss the requirements by least first."""

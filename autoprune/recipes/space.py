@@ -125,10 +125,22 @@ class Space:
                 said = {} if given is _UNSAID else given
                 if not isinstance(said, Mapping) or not set(said) <= set(node):
                     return
-                children = [list(walk(child, said.get(key, _UNSAID), f"{path}.{key}")) for key, child in node.items()]
-                for values in itertools.product(*children):
-                    parameters = {name: value for found, _ in values for name, value in found.items()}
-                    yield parameters, {str(key): value for key, (_, value) in zip(node, values, strict=True)}
+                keys = list(node)
+
+                def held(at: int) -> Iterator[tuple[dict[str, Any], Any]]:
+                    return walk(node[keys[at]], said.get(keys[at], _UNSAID), f"{path}.{keys[at]}")
+
+                # One after the other: of many tables there are far more completions than anybody asks for.
+                def joined(at: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+                    if at == len(keys):
+                        yield {}, {}
+                        return
+                    for parameters, value in held(at):
+                        for more, values in joined(at + 1):
+                            yield {**parameters, **more}, {str(keys[at]): value, **values}
+
+                if all(next(held(at), None) is not None for at in range(len(keys))):
+                    yield from joined(0)
             elif domain is None:
                 if given is _UNSAID or given == node:
                     yield {}, node

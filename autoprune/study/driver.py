@@ -230,11 +230,14 @@ class Driver:
             if self._will_train(search) or self.config.trials == 0:
                 self._make(search.finds, MADE_FIRST if self.config.trials != 0 else MADE)
         self._evaluate_presets(presets, search.lookout)
-        if self.config.trials != 0 and not self._budget.over("training was not begun"):
+        trains = self._will_train(search) or search.scan is None
+        undone = "training was not begun" if trains else "the best looks were not made"
+        if self.config.trials != 0 and not self._budget.over(undone):
             if search.scan is not None and self._will_train(search) and self._is_long(search.lookout):
-                with self._staff.alone(), self._team.alone(MEASURING):
-                    self.archive.refresh()
-                    between(Record(self._definition.folder, self.archive))
+                with self._staff.alone(), self._team.alone(MEASURING, until=self._budget.ending) as mine:
+                    if mine:
+                        self.archive.refresh()
+                        between(Record(self._definition.folder, self.archive))
             self._train(search)
 
     def _evaluate_presets(self, presets: Recipes, lookout: Lookout | None) -> None:
@@ -277,7 +280,8 @@ class Driver:
     def _widen(self, search: Looking) -> None:
         """Has other dense models join the scan, once; waits until they are trained. Else it goes on as it was."""
         scan, others = search.scan, search.bases
-        if scan is None or others is None or self._budget.over("other dense models of the space were not tried"):
+        undone = "other dense models of the space were not tried" * (len(search.choices.bases) > 1)
+        if scan is None or others is None or self._budget.over(undone):
             return
         self._telling.stage = "scan"
         self._telling.looked(search.lookout)

@@ -20,6 +20,9 @@ def suited(sections: Sections, task: Task) -> tuple[Sections, list[str]]:
     no piece can go). Of those that come to the same, one that stays as it was told is kept.
     """
     told = {name: recipe for name, recipe in sections["presets"].items() if recipe is not None}  # `presets.int8=null`
+    for name, recipe in told.items():
+        if not isinstance(recipe, Mapping):
+            raise AutopruneError(f"presets.{name}: a recipe is a mapping of stages, but got {recipe!r}.")
     named = {_key({}, task): "the dense model"}
     found = {name: task.suited(recipe) for name, recipe in told.items()}
     left: dict[str, str] = {}

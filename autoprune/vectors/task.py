@@ -137,6 +137,8 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         """The mean squared error of similarities within a batch; of cosine, distances too are told by products."""
         table, similarity = model.tables[TABLE], self.config.similarity
         rows = table.rows_of(batch.to(table.index.device))
+        if not bool((rows >= 0).any()):  # of a small batch all may have gone
+            return table.weight.sum() * 0
         found = prepared(table.values(rows[rows >= 0]), similarity)
         right = prepared(self.catalogue.vectors[batch].to(found.device)[rows >= 0], similarity)
         wanted = right @ right.T
@@ -192,12 +194,16 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
 
 
 def _without(recipe: Mapping[str, Any], steps: Sequence[str]) -> dict[str, Any]:
-    """A space or a recipe without some steps, wherever they stand."""
-    return {
-        name: _without(held, steps) if isinstance(held, Mapping) else held
-        for name, held in recipe.items()
-        if name not in steps
-    }
+    """A space or a recipe without some steps, wherever they stand, but for what ranks rows by their norm."""
+    found: dict[str, Any] = {}
+    for name, held in recipe.items():
+        importance = held.get("importance") if isinstance(held, Mapping) else None
+        offered = importance.get("any_of", ()) if isinstance(importance, Mapping) else [importance]
+        if name not in steps:
+            found[name] = _without(held, steps) if isinstance(held, Mapping) else held
+        elif "norm" in offered:
+            found[name] = {**held, "importance": "norm"}
+    return found
 
 
 def _with_codebooks(recipe: Mapping[str, Any], *, rows: int) -> dict[str, Any]:

@@ -176,6 +176,9 @@ def _notes(one: Front, other: Front, *, verified: bool, timed: bool, compared: S
 
 def _refuse_strangers(one: Front, other: Front) -> None:
     asked = [{key: front.record.definition[key] for key in ("task", "data")} for front in (one, other)]
+    if asked[0]["data"] == asked[1]["data"]:  # that is of all that counts: what only one version knows changes nothing
+        both = asked[0]["task"].keys() & asked[1]["task"].keys()
+        asked = [{**held, "task": {name: held["task"][name] for name in sorted(both)}} for held in asked]
     if asked[0] != asked[1]:
         named = [{"task": {"name": content["task"]["name"]}} for content in asked]
         differing = named if named[0] != named[1] else asked  # of two tasks no setting need be compared

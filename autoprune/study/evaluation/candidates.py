@@ -106,8 +106,9 @@ class Candidates:
 
     def restore(self) -> None:
         """Sees that the baseline's artifact is whole: everything is measured against it."""
-        with self._team.alone(MEASURING):
-            self._staff.here(self._evaluator.restore, self._request({}, name=BASELINE))
+        with self._team.alone(MEASURING, until=self._budget.ending) as mine:
+            if mine:
+                self._staff.here(self._evaluator.restore, self._request({}, name=BASELINE))
 
     def _submit(self, name: str, recipe: Mapping[str, Any]) -> Future[Candidate]:
         run = self._staff.submit_here if name == BASELINE else self._staff.submit

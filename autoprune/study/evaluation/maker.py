@@ -94,7 +94,12 @@ class Maker(Worker):
                 raise AutopruneError(
                     f"study.objectives: {objective} cannot be traded off: nobody stores what models of this task give."
                 )
-        return parse_requirements(self.definition.content["requirements"], names).of_metrics(task.main_metrics)
+        found = parse_requirements(self.definition.content["requirements"], names).of_metrics(task.main_metrics)
+        if OBJECTIVES[found.prefer][0] not in names:
+            raise AutopruneError(
+                f"requirements.prefer: {found.prefer} cannot be preferred: nobody stores what models of this task give."
+            )
+        return found
 
     @cached_property
     def store(self) -> Store:

@@ -38,13 +38,13 @@ class Outlook:
         return median(others) if others else 0.0
 
     def verification(self, front: Front) -> float:
-        """Seconds that measuring the finalists again takes; 0 where it is not asked for."""
-        if not self._rounds:
+        """Seconds that measuring those finalists again takes that are not verified; 0 where it is not asked for."""
+        finalists = sum(not point.verified for point in front.finalists) if self._rounds else 0
+        if not finalists:
             return 0.0
         whole = [one for one in self._archive.candidates.values() if not one.rejected]
         # What was not trained was measured and little else. That may be the dense model alone, which may come trained.
         measuring = min(one.seconds for one in whole)
-        finalists = len(front.finalists)
         timing = finalists * len(whole[0].latest().latency) * self._timing
         judging = measuring * (1 + math.ceil((finalists - 1) / self._at_once))  # the baseline before all others
         return judging + self._rounds * timing + (self._rounds - 1) * (STARTING_S + self._reading)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
 
 from autoprune.fronts.front import Front
@@ -11,6 +13,9 @@ from autoprune.study.budget import Budget
 from autoprune.study.progress.outlook import Outlook
 from autoprune.study.progress.progress import Expected, Progress, Watching
 from autoprune.study.sampling.lookout import Lookout
+
+OPEN = ("training", "refinement")
+"""Stages that go on while they find more."""
 
 
 class Telling:
@@ -74,7 +79,10 @@ class Telling:
             f"{stage}: {len(lookout.looks):,} looks, {trained}{len(front)} on their front, the smallest "
             f"{promises.dense.size_bytes / smallest:.1f}x smaller, hypervolume {promises.hypervolume:.3f}"
         )
-        self._watch.expect(self._expected(self._front(False)))
+        expected, limit = self._expected(self._front(False)), self._budget.limit
+        if self.stage in OPEN and not lookout.closer and expected:  # it goes on while it finds more, or has time
+            expected = None if math.isinf(limit) else dataclasses.replace(expected, current=limit)
+        self._watch.expect(expected)
 
     def made(self, latest: Candidate) -> None:
         """Reports a candidate that was just finished."""
