@@ -65,7 +65,7 @@ ROOMS = {
     "evaluation.maker executors.cluster executors evaluation.looker evaluation.evaluate evaluation.remeasure "
     "evaluation.eviction evaluation.candidates evaluation sampling.sampler sampling.neighbours sampling.choices "
     "sampling.dispatcher sampling.lookout sampling.finds sampling.growth sampling.niches sampling.scan "
-    "sampling.beginnings sampling.promotion sampling.cohorts sampling.rungs sampling.refinement sampling.bases "
+    "sampling.promotion sampling.beginnings sampling.cohorts sampling.rungs sampling.refinement sampling.bases "
     "sampling.looking sampling progress.progress progress.outlook progress.telling progress driver job verify search",
     "testing": "",
     "api": "",

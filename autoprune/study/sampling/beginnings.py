@@ -19,10 +19,12 @@ from autoprune.record.looks import Look
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.neighbours import Neighbours
+from autoprune.study.sampling.promotion import Promotion
 from autoprune.study.sampling.sampler import Values
 
 MOST = 16
-"""Looks that training starts from, of those that miss requirements by `NEARLY` at most …"""
+"""Looks that training starts from, of those that miss requirements by `NEARLY` at most, as many of those whose ends may
+add most …"""
 
 NEARLY = 0.15
 """… and as many of all that may recover, where more than that may."""
@@ -145,7 +147,10 @@ class Beginning:
         return replace(found, cuts=cuts, presets=places, values=[self._values(look) for look in cuts])
 
     def _beginnings(self, looks: Sequence[Look], presets: Collection[str]) -> Beginnings:
-        cuts = _largest_first([*self._stand_for(looks), *(look for look in looks if look.key in presets)])
+        promotion = Promotion(self._choices, self._promises, codes=self._codes, recovers=self._recovers)
+        hopeful = [look for look in looks if not self._promises.far_missed(look, by=self._recovers)]
+        best = [hopeful[at] for at in promotion.best(hopeful, MOST)]
+        cuts = _largest_first([*self._stand_for(looks), *best, *(look for look in looks if look.key in presets)])
         places = [at for at, look in enumerate(cuts) if look.key in presets]
         return Beginnings(cuts, places, [self._values(look) for look in cuts], self._scanned, self._codes)
 
