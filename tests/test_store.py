@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from autoprune.recipes.store import FEWEST, Store
+from autoprune.errors import AutopruneError
+from autoprune.recipes.store import FEWEST, Checkpoints, Store
 
 CHECKPOINT: dict[str, Any] = {"model": {"weight": torch.arange(6.0).reshape(2, 3)}, "updates": 3, "name": "dense"}
 
@@ -183,3 +184,15 @@ def test_large_checkpoints_of_a_whole_search_have_room_where_the_disk_has(
     free = 0  # a full disk: half of what is there may stay
     store.save("last", {"model": {"weight": torch.zeros(100)}})
     assert FEWEST // 3 < len(list(tmp_path.glob("*.pt"))) <= FEWEST // 2 + 1
+
+
+def test_a_checkpoint_may_hold_masks_of_minus_infinity_and_state_that_is_no_tensor(tmp_path: Path) -> None:
+    kept = Checkpoints(Store(tmp_path), ["a"])
+    held = {"mask": torch.tensor([0.0, -torch.inf]), "module._extra_state": {"seen": 3}}
+    kept.save({"model": held})
+    found = kept.latest()
+    assert found is not None
+    assert torch.equal(found["model"]["mask"], held["mask"])  # type: ignore[arg-type]
+    kept.save({"model": {"mask": torch.tensor([0.0, torch.nan])}})
+    with pytest.raises(AutopruneError, match=r"a\.pt: the checkpoint holds NaN in mask; delete the file"):
+        kept.latest()

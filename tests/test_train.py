@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from autoprune.deadline import Deadline, OutOfTime
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, Diverged
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.recipes import fit, pace
@@ -311,6 +311,26 @@ def test_training_that_diverges_says_so(task: RecommenderTask, context: Context,
     trainer, nowhere = Trainer(task.training), Checkpoints(None, [])
     with pytest.raises(AutopruneError, match=r"training diverged: the loss was nan in epoch 1 of 2 .*lower task"):
         trainer.tune(model, task, context, steps=(), schedule=one_shot, epochs=2, of=2, checkpoints=nowhere)
+
+
+def test_a_dense_model_that_is_never_judged_says_so(
+    task: RecommenderTask, context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(task, "validate", lambda model: float("nan"))
+    trainer, store = Trainer(dataclasses.replace(task.training, epochs=5)), Store(tmp_path)
+    for _ in range(2):  # and again from what is kept
+        with pytest.raises(Diverged, match=rf"{task.metric} on validation was no number at any look, in 5 epochs"):
+            train_dense(task, context, trainer=trainer, store=store)
+
+
+def test_a_quality_below_zero_can_be_the_best(
+    task: RecommenderTask, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as that of a metric that is a negative error."""
+    told, qualities = list[str](), iter([-9.0, -5.0, -7.0])
+    monkeypatch.setattr(task, "validate", lambda model: next(qualities))
+    train_dense(task, context, trainer=Trainer(dataclasses.replace(task.training, epochs=10), report=told.append))
+    assert told[-1].endswith("-5.0000")
 
 
 def test_fine_tuning_has_a_rate_of_its_own(task: RecommenderTask, context: Context) -> None:

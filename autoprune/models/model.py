@@ -120,8 +120,10 @@ class Model(nn.Module):
         """SHA-256 of all that it holds: weights, masks, what is hidden, which tables are coded."""
         found = hashlib.sha256()
         for name, tensor in self.state_dict().items():
+            if not isinstance(tensor, Tensor):  # what a module keeps by `get_extra_state`
+                continue
             found.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
-            found.update(tensor.detach().cpu().contiguous().view(-1).numpy())
+            found.update(tensor.detach().cpu().contiguous().view(-1).numpy().data)
         found.update(repr([name for name, table in self.tables.items() if table.coded is not None]).encode())
         return found.digest()
 

@@ -138,7 +138,7 @@ class Table(nn.Module):
         for name in ("index", "row_mask", "mask", "bits", "shares"):
             setattr(self, name, getattr(self, name)[keep])
         if self.bias is not None:
-            self.bias = nn.Parameter(self.bias.detach()[keep].clone())
+            self.bias = nn.Parameter(self.bias.detach()[keep].clone(), requires_grad=self.bias.requires_grad)
 
     def cut_dims(self, keep: Tensor) -> None:
         """Keeps the dimensions at `keep` (int64, ascending); the others are gone."""
@@ -193,7 +193,7 @@ class Table(nn.Module):
     def _replace(self, weight: Tensor) -> None:
         if self.coded is not None:
             raise AssertionError("a plan lets nothing be cut after quantisation")
-        self.weight = nn.Parameter(weight)
+        self.weight = nn.Parameter(weight, requires_grad=self.weight.requires_grad)
 
 
 class Linear(Table):

@@ -37,7 +37,10 @@ def declared(own: ModuleTask, file: str) -> tuple[dict[str, Metric], Mapping[str
     parts = "slices or perturbations"
     for what, names in (("metrics", metrics), (parts, named), ("workload_names", own.workload_names)):
         for name in names:
-            if not re.fullmatch(r"\w+(@\w+)?", str(name)):
+            if not isinstance(name, str):
+                way_out = f"write {str(name)!r}" + (", in the column too" if names is named else "")
+                raise AutopruneError(f"{file}: {what}: names are texts, but got {name!r}; {way_out}.")
+            if not re.fullmatch(r"\w+(@\w+)?", name):
                 raise AutopruneError(f"{file}: {what}: letters, digits and underscores make a name, but got {name!r}.")
     twice = sorted({name for name in named if named.count(name) > 1})
     if twice:

@@ -26,7 +26,13 @@ FEWEST_ROWS = 256
 """Of a table that may lose rows and dimensions unless others are named: the days of a week are not thinned out."""
 
 FEWEST_DIMS = 4
-"""Of a table that may lose dimensions: biases, in tables of width 1, may not."""
+"""Of a table that may lose dimensions unless others are named: biases, in tables of width 1, may not."""
+
+TAKEN = (
+    *(torch.float64, torch.float32, torch.float16, torch.int64, torch.int32, torch.int16, torch.int8, torch.bool),
+    *(torch.uint64, torch.uint32, torch.uint16, torch.uint8),
+)
+"""Types of what a module holds beside its tables: those that an artifact can hold and numpy knows."""
 
 
 class Lifted(Table):
@@ -42,7 +48,7 @@ class Lifted(Table):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__(*weight.shape)
-        self.weight = nn.Parameter(weight.detach().clone())
+        self.weight = nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
         self.register_buffer("basis", torch.eye(weight.shape[1]))
         self.register_buffer("turned", torch.tensor(False))
 
@@ -109,9 +115,8 @@ class Adopted(Model):
     ) -> None:
         places, maps = find_tables(module, named), find_linears(module, linears)
         for path, held in own_tensors(module).items():
-            if held.dtype == torch.bfloat16 or bool(held.isnan().any()):
-                what = "it holds NaN" if held.dtype != torch.bfloat16 else "bfloat16 is not taken; use module.float()"
-                raise AutopruneError(f"{path} of {type(module).__name__} cannot be taken over: {what}.")
+            if reason := _reason_against(held):
+                raise AutopruneError(f"{path} of {type(module).__name__} cannot be taken over: {reason}.")
         tables = {place.name: Lifted(module.get_submodule(place.lookups[0]).weight) for place in places}  # type: ignore[arg-type]
         for name in cut or ():
             if name not in tables:
@@ -125,7 +130,7 @@ class Adopted(Model):
         axes += [
             Axis(name=f"dim.{place.name}", kind="dim", pairs=((place.name, 1),))
             for place in losing
-            if place.dim >= FEWEST_DIMS
+            if place.dim >= FEWEST_DIMS or cut is not None
         ]
         twice = sorted(tables.keys() & maps.keys())
         if twice:
@@ -217,7 +222,22 @@ def _linear(module: nn.Module, path: str) -> Linear:
     stood = module.get_submodule(path)
     assert isinstance(stood, nn.Linear), "as it was found"
     found = Linear(*stood.weight.shape)
-    found.weight = nn.Parameter(stood.weight.detach().clone())
-    bias: Tensor | None = stood.bias
-    found.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach().clone()))
+    found.weight = _same(stood.weight)
+    found.register_parameter("bias", None if stood.bias is None else _same(stood.bias))
     return found
+
+
+def _same(parameter: Tensor) -> nn.Parameter:
+    """A copy of a parameter, frozen if it is."""
+    return nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+
+
+def _reason_against(held: Tensor) -> str:
+    """Why a parameter or buffer beside the tables cannot be taken over, and the way out; empty where it can."""
+    kind = str(held.dtype if held.layout is torch.strided else held.layout).removeprefix("torch.")
+    if kind in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+        return f"{kind} is not taken; use module.float()"
+    if held.layout is not torch.strided or held.dtype not in TAKEN:
+        way_out = "hold it as float32" if isinstance(held, nn.Parameter) else "register it with persistent=False"
+        return f"{kind} is not taken; {way_out}"
+    return "it holds NaN" if held.is_floating_point() and bool(held.isnan().any()) else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from autoprune.module.tables import Place, fill, find_tables, own_tensors, take_
 from autoprune.packing import PackedTable
 from autoprune.packing.arrays import tensor_of
 from autoprune.packing.bits import narrow, unpack_codes
+from autoprune.packing.ids import plain_id
 from autoprune.packing.rows import widened
 
 
@@ -141,9 +142,7 @@ class ServedModule(Served):
         """
         if table not in self._held:
             raise unknown("table", table, self._held)
-        rows, asked = self.tables[table][0], torch.as_tensor(ids, dtype=torch.long, device=self.device)
-        if asked.dim() != 1 or ((asked < 0) | (asked >= rows)).any():
-            raise AutopruneError(f"{table}: a list of ids from 0 to {rows - 1} must be given, but got {ids!r}.")
+        asked = torch.tensor(_rows(table, self.tables[table][0], ids), dtype=torch.long, device=self.device)
         vectors = self._held[table].vectors(asked)
         if table in self._padded:
             padding, vector = self._padded[table]
@@ -204,6 +203,26 @@ def _inside(parts: Parts, places: Sequence[Place]) -> str:
     count = sum(name.startswith("own:") for name in stored)
     lines.append(f"- `own:PATH`, {count} of them: all other parameters and buffers, as a `state_dict` names them")
     return f"What the module computes is in its own code, which is not in here. {FILE} holds\n\n" + "\n".join(lines)
+
+
+def _rows(table: str, rows: int, ids: Any) -> list[int]:
+    """The rows that ids mean, which may come in any type of whole numbers.
+
+    Raises:
+        AutopruneError: they are no list, or one has no row.
+    """
+    listed = ids.tolist() if hasattr(ids, "tolist") else ids
+    if not isinstance(listed, Iterable) or isinstance(listed, str | bytes | bytearray):
+        raise AutopruneError(f"{table}: a list of ids from 0 to {rows - 1} must be given, but got {ids!r}.")
+    found = list[int]()
+    for wanted in listed:
+        row = wanted if type(wanted) is int else plain_id(wanted)
+        if not isinstance(row, int) or not 0 <= row < rows:
+            raise AutopruneError(
+                f"{table}: a list of ids from 0 to {rows - 1} must be given, but got {wanted!r} in it."
+            )
+        found.append(row)
+    return found
 
 
 def _told(place: Place) -> str:

@@ -164,15 +164,19 @@ def _digest(path: Path) -> str:
 
 
 def _imports(place: Path, folder: Path) -> list[Path]:
-    """The files in a folder that a file of it imports."""
-    names = set[str]()
+    """The files in a folder that a file of it imports, with those of the packages that they lie in."""
+    stems = set[Path]()
     for node in ast.walk(ast.parse(place.read_bytes())):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    stems = [folder.joinpath(*name.split(".")) for name in names]
-    candidates = [file for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py")]
+            stems |= {folder.joinpath(*alias.name.split(".")) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            # `from ..x` begins in the folder above that of the file
+            start = place.parents[: node.level][-1] if node.level else folder
+            stem = start.joinpath(*(node.module or "").split("."))
+            stems |= {stem / alias.name for alias in node.names} | ({stem} if node.module else set())
+    within = [stem for stem in stems if folder in stem.parents]
+    packages = {parent for stem in within for parent in stem.parents if folder in parent.parents}
+    candidates = [stem.with_suffix(".py") for stem in within] + [one / "__init__.py" for one in {*within, *packages}]
     return [file for file in candidates if file.is_file()]
 
 

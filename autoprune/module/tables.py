@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -151,17 +152,24 @@ def _reason_against(table: nn.Module) -> str:
 
 
 def take_over(module: nn.Module, places: Collection[Place]) -> None:
-    """Puts lookups in the places of a module's embeddings; they are still to be filled."""
+    """Puts lookups in the places of a module's embeddings; they are still to be filled.
+
+    What stands under several paths, in a submodule that has two names, is replaced at the first.
+    """
     for place in places:
         made: dict[int, Lookup] = {}
         for path in place.lookups:
             stood = module.get_submodule(path)
+            if isinstance(stood, Lookup):
+                continue
             assert isinstance(stood, KINDS), "as it was found"
             if id(stood) not in made:
                 made[id(stood)] = Bag(path, stood) if isinstance(stood, nn.EmbeddingBag) else Lookup(path, stood)
             put(module, path, made[id(stood)])
         for path in place.tied:
             stood = module.get_submodule(path)
+            if isinstance(stood, Tied):
+                continue
             assert isinstance(stood, nn.Linear), "as it was found"
             put(module, path, Tied(next(iter(made.values())), stood))
 
@@ -182,6 +190,26 @@ def own_tensors(module: nn.Module) -> dict[str, Tensor]:
         if isinstance(held, Tensor):  # other state than tensors is the module's own affair
             found.setdefault(id(held), (name, held))
     return dict(found.values())
+
+
+def let_go(module: nn.Module) -> None:
+    """Takes what a module keeps of its last answer out of its graph: torch copies no tensor that is in one."""
+    for one in module.modules():
+        for name, held in vars(one).items():
+            if isinstance(held, Tensor) or type(held) is tuple:
+                vars(one)[name] = _without_graph(held)
+            elif isinstance(held, list | dict):
+                for at, kept in held.items() if isinstance(held, dict) else enumerate(held):
+                    if not isinstance(kept, Tensor | None):  # such as the words of a vocabulary
+                        break
+                    held[at] = _without_graph(kept)
+
+
+def _without_graph(held: Any) -> Any:
+    """A tensor, or all in a tuple, without the graph that it was computed in; itself where there is none."""
+    if type(held) is tuple:
+        return tuple(_without_graph(one) for one in held)
+    return held.detach() if isinstance(held, Tensor) and held.grad_fn is not None else held
 
 
 def put(module: nn.Module, path: str, one: nn.Module) -> None:

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,9 @@ from autoprune.module.model import Adopted
 from autoprune.module.own import ModuleTask, Rows
 from autoprune.module.served import ServedModule
 from autoprune.module.source import Source
+from autoprune.module.tables import let_go
 from autoprune.module.together import together
+from autoprune.steps import STEPS
 from autoprune.tasks.task import Task
 
 FOR_TABLES = ("mixed", "product", "tiers")
@@ -91,7 +93,11 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     def _fingerprint(self) -> str:
         with self._source.running("fingerprint()"):
             told = self.own.fingerprint()
-        settings = json.dumps([dict(self.config.options), vars(self.config.training)], sort_keys=True, default=str)
+        said: list[object] = [dict(self.config.options), vars(self.config.training)]
+        said += [self.metric] if self.config.training.epochs else []  # by which training ends
+        frozen = [name for name, table in self._dense(0).tables.items() if not table.weight.requires_grad]
+        said += [{"frozen": frozen}] if frozen else []
+        settings = json.dumps(said, sort_keys=True, default=str)
         held = [self._dense(0).content().hex(), self._epoch.digest, self._source.digest, self._data, str(told)]
         return f"{hashlib.sha256(' '.join(held).encode()).hexdigest()} {settings}"
 
@@ -106,15 +112,22 @@ class AdoptedTask(Task[Adopted, ServedModule]):
             batches = self.batches()
         if not len(batches):
             raise AutopruneError(f"{self._source.path.name}: batches() is empty; an epoch has at least one batch.")
-        found = Epoch(first=batches[0], count=len(batches), digest=digest_of(batches))
+        found = Epoch(first=batches[0], count=len(batches), digest=self._told(batches))
         with seeded(0):
             again = self.batches()
-        if len(again) != found.count or digest_of(again[0]) != digest_of(found.first):
+        if len(again) != found.count or self._told(again[0]) != self._told(found.first):
             raise AutopruneError(
                 f"{self._source.path.name}: batches() gives other batches under the same seed, so that no training "
                 "could be repeated; draw from torch's generator, such as by torch.randperm, and from no other."
             )
         return found
+
+    def _told(self, batches: Any) -> str:
+        """SHA-256 of batches; of what cannot be told the user's `fingerprint()` speaks."""
+        try:
+            return digest_of(batches, skip=type(self.own).fingerprint is not ModuleTask.fingerprint)
+        except AutopruneError as error:
+            raise AutopruneError(f"{self._source.path.name}: batches(): {error}") from error
 
     def context(self, *, seed: int, device: torch.device) -> Context:
         return Context(seed=seed, device=device, frequency=self._frequency)
@@ -156,11 +169,13 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     def _adopted(self, seed: int, base: Mapping[str, Any]) -> Adopted:
         own = self._source.make({**self.config.arguments(), **base}) if base else self.own
         with seeded(seed), self._source.running("load()"):
-            module = copy.deepcopy(own.load())  # which may well be one that they keep
-        if not isinstance(module, nn.Module):
-            raise AutopruneError(
-                f"{self._source.path.name}: load() must return an nn.Module, but got {type(module).__name__}."
-            )
+            module = own.load()
+            if not isinstance(module, nn.Module):
+                raise AutopruneError(
+                    f"{self._source.path.name}: load() must return an nn.Module, but got {type(module).__name__}."
+                )
+            let_go(module)
+            module = copy.deepcopy(module)  # it may well be one that they keep
         self._kind = type(module).__name__
         with self._source.running(f"taking {self._kind} over"):
             return Adopted(module, named=own.tables, cut=own.cut, linears=own.linears, base=base)
@@ -168,21 +183,27 @@ class AdoptedTask(Task[Adopted, ServedModule]):
     def suited(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
         """What is open per table is opened for each table that can have it.
 
-        Where linear maps lose bits too, without the steps that code row by row, which are for tables alone.
+        Without the steps that no table can have: `rows` and `dims` where none may lose any, and those that code row by
+        row, which are for tables alone, where linear maps lose bits too.
         """
         made = self._dense(0)
         names = {"rows": tuple(made.axes_of("rows")), "dims": tuple(made.axes_of("dim"))}
+        never = {*(step for step, having in names.items() if not having), *(FOR_TABLES if made.maps else ())}
 
-        def opened(value: Any, having: Sequence[str]) -> Any:
+        def opened(name: str, value: Any, having: Sequence[str], gone: Collection[str]) -> Any:
             if not isinstance(value, Mapping):
                 return value
+            having = names.get(name, having)
             if list(value) == [PER_TABLE]:
                 return dict.fromkeys(having, value[PER_TABLE])
-            left = [key for key in value if not (made.maps and key in FOR_TABLES)]
-            return {key: opened(value[key], names.get(key, having)) for key in left}
+            if name in STEPS and "method" not in value:  # in it are names of its parameters, and of tables
+                gone = ()
+            found = {key: opened(key, held, having, gone) for key, held in value.items() if key not in gone}
+            return {key: held for key, held in found.items() if held != {"choose": {}}}
 
-        found: dict[str, Any] = opened(recipe, tuple(made.tables))
-        return found
+        base = {name: held for name, held in recipe.items() if name == "base"}  # arguments of the user's own
+        stages: dict[str, Any] = {name: held for name, held in recipe.items() if name != "base"}
+        return {**base, **opened("", stages, tuple(made.tables), never)}
 
     def batches(self) -> Sequence[Any]:
         with self._source.running("batches()"):
@@ -191,16 +212,22 @@ class AdoptedTask(Task[Adopted, ServedModule]):
 
     def loss(self, model: Adopted, batch: Any) -> Tensor:
         found = self._lost(model, batch)
+        if not any(one.requires_grad for one in model.parameters()):
+            raise AutopruneError(
+                f"{self._source.path.name}: load(): every parameter of {self._kind} is frozen, so that nothing can be "
+                "trained; leave some with a gradient, as module.requires_grad_() does with all of them."
+            )
         if not found.requires_grad:
             raise AutopruneError(
                 f"{self._source.path.name}: loss() has no gradient: nothing that it returns was computed from a "
-                "parameter of the module. Is it detached, or computed in numpy?"
+                "parameter that trains. Is it detached, computed in numpy, or from frozen parameters alone?"
             )
         return found
 
     def _lost(self, model: Adopted, batch: Any) -> Tensor:
         with self._source.running("loss()"), together(model.device):
             found = self.own.loss(model.module, batch)
+        let_go(model.module)
         if not isinstance(found, Tensor) or found.numel() != 1:
             given = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise AutopruneError(f"{self._source.path.name}: loss() must return a scalar tensor, but got {given}.")

@@ -85,7 +85,7 @@ class Fit:
             self._rate, self._named = settings.tuning_rate, "tuning_rate"
         self._optimizer = torch.optim.Adam(model.parameters(), lr=self._rate, fused=True)
         # best: the state that `validate` liked most; its first look is at the model before any update
-        self._best: dict[str, Any] = {"quality": -1.0, "epoch": 0, "model": {}}
+        self._best: dict[str, Any] = {"quality": -math.inf, "epoch": 0, "model": {}}
         self._epochs, self._updates, self._finished = 0, 0, False
         self._random: list[torch.Tensor] = []  # state of the generators within the epoch
         self._loss, self._pace, self._noted = math.nan, Pace(), False
@@ -97,7 +97,7 @@ class Fit:
 
         Raises:
             OutOfTime: the context's time is over; a checkpoint is saved, if anything saves.
-            AutopruneError: the loss is not finite.
+            Diverged: the loss is not finite, or validation quality never was.
         """
         self._model.train()
         self._restore()
@@ -115,6 +115,11 @@ class Fit:
                 self._epochs, self._updates = self._epochs + 1, 0
                 self._tell(always=not self._run.validate)
             if self._finished and self._run.validate:
+                if not self._best["model"]:
+                    raise Diverged(
+                        f"training the dense model: {self._task.metric} on validation was no number at any look, in "
+                        f"{self._epochs} epochs; look at what the metric is computed from."
+                    )
                 self._model.load_state_dict(self._best["model"])
             self._keep(always=self._finished)
         self._task.settle(self._model)

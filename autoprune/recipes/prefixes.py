@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from autoprune.models.model import Model
 
 LIMIT_BYTES = 256_000_000
@@ -40,7 +42,7 @@ class Prefixes:
 
     def put(self, key: str, model: Model) -> None:
         """Keeps a model, if there is room for it at all."""
-        size = sum(tensor.nbytes for tensor in model.state_dict().values())
+        size = sum(held.nbytes for held in model.state_dict().values() if isinstance(held, Tensor))
         if size > self.limit_bytes:
             return
         self._models[key], self._sizes[key] = model, size
