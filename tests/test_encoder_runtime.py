@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import pickle
+import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 from tiny_encoder import HEADS, HIDDEN, LONGEST, NEURONS, POSITIONS, TEXTS, make_task, write_tiny_bert
 
+from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Beside, serve
 from autoprune.encoder import torch_served
 from autoprune.encoder.bert import read_encoder
@@ -189,6 +191,67 @@ def test_threads_and_forks_answer_the_same(encoder_task: EncoderTask, monkeypatc
     np.testing.assert_allclose(here.recv(), expected, atol=1e-6)
     child.join(60)
     assert child.exitcode == 0
+
+
+def loaded_from(task: EncoderTask, folder: Path, *, seed: int = 0) -> OnnxEncoder:
+    """An encoder whose graph is a file."""
+    artifact.save(task.parts(task.model({}, seed=seed), "onnx"), folder, provenance={})
+    found = artifact.load(folder)
+    assert isinstance(found, OnnxEncoder)
+    return found
+
+
+def with_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has encoders open another session."""
+    monkeypatch.setattr("autoprune.encoder.served.threads", lambda: torch.get_num_threads() + 1)
+
+
+def test_a_graph_that_was_replaced_since_is_refused(
+    encoder_task: EncoderTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = loaded_from(encoder_task, tmp_path / "a")
+    before = served.encode(TEXTS[:3])
+    loaded_from(encoder_task, tmp_path / "a", seed=1)
+    np.testing.assert_array_equal(served.encode(TEXTS[:3]), before)
+    with_more_threads(monkeypatch)
+    with pytest.raises(AutopruneError, match=r"model\.onnx: replaced since it was loaded; load the artifact again"):
+        served.encode(TEXTS[:3])
+    with pytest.raises(AutopruneError, match="replaced since"):
+        pickle.dumps(served)
+    shutil.rmtree(tmp_path / "a")
+    with pytest.raises(AutopruneError, match=r"model\.onnx: gone since it was loaded; load the artifact again"):
+        served.encode(TEXTS[:3])
+
+
+def test_a_graph_is_found_again_from_another_folder(
+    encoder_task: EncoderTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    served = loaded_from(encoder_task, Path("a"))
+    before = served.encode(TEXTS[:3])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with_more_threads(monkeypatch)
+    np.testing.assert_allclose(served.encode(TEXTS[:3]), before, atol=1e-6)
+
+
+def test_a_copy_for_another_machine_needs_no_file(encoder_task: EncoderTask, tmp_path: Path) -> None:
+    served = loaded_from(encoder_task, tmp_path / "a")
+    held, before = pickle.dumps(served), served.encode(TEXTS[:3])
+    shutil.rmtree(tmp_path / "a")
+    np.testing.assert_array_equal(pickle.loads(held).encode(TEXTS[:3]), before)
+
+
+def test_onnxruntime_answers_on_the_cpu_and_says_so(encoder_task: EncoderTask, tmp_path: Path) -> None:
+    before = loaded_from(encoder_task, tmp_path / "a").encode(TEXTS[:3])
+    with pytest.raises(AutopruneError, match=r"a': device 'cuda' was .*on the CPU; load it without device, or search"):
+        artifact.load(tmp_path / "a", device="cuda")
+    for found in (
+        artifact.load(tmp_path / "a", device="cpu:0"),
+        serve_encoder(artifact.read(tmp_path / "a"), device="cuda"),  # as a study asks
+    ):
+        assert isinstance(found, OnnxEncoder)
+        np.testing.assert_array_equal(found.encode(TEXTS[:3]), before)
 
 
 def test_the_example_works(served: SentenceEncoder) -> None:

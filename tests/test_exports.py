@@ -42,6 +42,7 @@ def saved(
         "float32": {},
         "8 bits": {"code": {"quantize": {"bits": 8}}},
         "product": {"code": {"product": {"width": 3, "entries": 16}}},
+        "lengths": {"code": {"product": {"width": 3, "entries": 16, "lengths": True}}},
     }
     found, draw = {}, np.random.default_rng(0)
     for name, recipe in recipes.items():
@@ -107,7 +108,14 @@ def test_two_tables_rank_as_the_artifact_in_numpy_and_safetensors(
 
 
 @pytest.mark.parametrize(
-    ("made", "precision"), [("float32", "float32"), ("8 bits", "SQ8"), ("product", "PQ"), ("biased", "float32")]
+    ("made", "precision"),
+    [
+        ("float32", "float32"),
+        ("8 bits", "SQ8"),
+        ("product", "PQ"),
+        ("lengths", "float32"),
+        ("biased", "float32"),
+    ],
 )
 def test_an_index_of_faiss_finds_what_the_artifact_recommends(
     made: str, precision: str, saved: dict[str, Path], tmp_path: Path
@@ -116,6 +124,8 @@ def test_an_index_of_faiss_finds_what_the_artifact_recommends(
     assert isinstance(served, Recommender)
     form.write(saved[made], tmp_path / "out")
     assert json.loads((tmp_path / "out" / "settings.json").read_text())["precision"] == precision
+    widened = any("become float32" in said for said in form.losses(saved[made]))
+    assert widened == (made == "lengths"), "Faiss has codes for the others, or they are float32 already"
     index = load_faiss().read_index(str(tmp_path / "out" / "index.faiss"))
     items = json.loads((tmp_path / "out" / "ids.json").read_text())
     users = json.loads((tmp_path / "out" / "user_ids.json").read_text())
@@ -135,6 +145,40 @@ def test_parquet_holds_both_tables(saved: dict[str, Path], tmp_path: Path) -> No
     scores = np.stack(users.vector) @ np.stack(items.vector).T + items.bias.to_numpy() + users.bias.to_numpy()[:, None]
     served: Any = autoprune.load(saved["biased"])
     assert_ranks(served, scores + 0.25, {"user": users.id.tolist(), "item": items.id.tolist()})
+
+
+TABLE = {"tables": {"größe": [1, 2]}, "searched": "größe", "similarity": "dot", "biased": [], "width": 2, "constant": 0}
+
+WRITTEN: dict[str, dict[str, Any]] = {
+    "numpy": {"settings.json": TABLE},
+    "model2vec": {"config.json": {"hidden_dim": 3, "language": "größe"}},
+    "cross-encoder": {"tokenizer_config.json": {"model_max_length": 8, "unk_token": "größe"}},
+    "sentence-transformers": {
+        "config_sentence_transformers.json": {"prompts": {"query": "größe: "}, "similarity_fn_name": "cosine"},
+        "sentence_bert_config.json": {"max_seq_length": 8, "größe": 1},
+        "modules.json": [{"type": "größe.Transformer"}],
+    },
+    "onnx": {"settings.json": {"prompts": {"texts": {"query": "größe: "}, "default": None}, "keeps_end": True}},
+}
+"""Files of each format that tell how it is run, with letters beyond ASCII."""
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_is_written_is_read_alike_wherever_the_locale_has_another_encoding(
+    name: str, encoder_task: EncoderTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def elsewhere(path: Path, encoding: str = "ascii", errors: str = "strict") -> str:
+        return path.read_bytes().decode(encoding, errors)
+
+    monkeypatch.setattr(Path, "read_text", elsewhere)
+    manifest = encoder_task.parts(encoder_task.model({}, seed=0), "onnx").manifest if name == "onnx" else {}
+    for file, content in WRITTEN[name].items():
+        whole = {**manifest, **content} if isinstance(content, dict) else content
+        (tmp_path / file).write_text(json.dumps(whole, ensure_ascii=False), encoding="utf-8")
+    use = find_format(name).use(tmp_path, "here")
+    assert "here" in use.code
+    if name in ("numpy", "onnx"):
+        assert "größe" in use.code + use.inside
 
 
 @pytest.mark.slow

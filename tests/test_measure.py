@@ -3,16 +3,25 @@ from __future__ import annotations
 import copy
 import gc
 import itertools
+import os
 import threading
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_studies import make_study
+from threadpoolctl import threadpool_info
 
 from autoprune.artifacts.served import serve
 from autoprune.deadline import Deadline, OutOfTime
+from autoprune.encoder.workloads import REQUESTS, asking
+from autoprune.machine import machine
 from autoprune.measure import timing
 from autoprune.measure.judge import Judge, quality
 from autoprune.measure.reading import binding
@@ -23,11 +32,14 @@ from autoprune.measure.timing import (
     Timed,
     load_of,
     median_interval,
+    on_threads,
     own_latency,
     paired_latency,
 )
 from autoprune.models.model import Model
 from autoprune.recommender.task import RecommenderTask
+from autoprune.study import verify as verify_module
+from autoprune.study.executors.executor import ONE_THREAD
 from autoprune.tasks.ranking import ranking_metrics
 
 MATRIX = torch.ones(128, 128)
@@ -212,6 +224,63 @@ def test_timing_is_quiet_and_leaves_no_trace() -> None:
         assert (torch.get_num_threads(), gc.isenabled(), torch.is_inference_mode_enabled()) == (2, True, False)
     finally:
         torch.set_num_threads(before)
+
+
+def blas_and_openmp() -> set[int]:
+    return {one["num_threads"] for one in threadpool_info()}
+
+
+def test_what_is_timed_has_one_thread_of_blas_of_openmp_and_of_tokenizers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
+    seen: list[tuple[set[int], str]] = []
+
+    def look() -> None:
+        seen.append((blas_and_openmp(), os.environ["TOKENIZERS_PARALLELISM"]))
+
+    with on_threads(2):
+        before = blas_and_openmp()
+        assert max(before) > 1
+        paired_latency({"w": look}, {"w": nothing}, seconds=0.0)
+        assert all(one == ({1}, "false") for one in seen)
+        assert blas_and_openmp() == before
+    assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
+
+
+def test_other_processes_time_on_one_thread_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Started(Exception):
+        pass
+
+    def started(settings: Mapping[str, str] | None = None) -> NoReturn:
+        raise Started(dict(settings or {}))
+
+    make_study(tmp_path / "s", 6, machine=str(machine()["id"]))
+    monkeypatch.setattr(verify_module, "FreshProcess", started)
+    monkeypatch.setattr(verify_module, "make_again", lambda *record_and_points, **told: None)
+    with pytest.raises(Started) as caught:
+        verify_module.verify(tmp_path / "s", rounds=99)
+    (settings,) = caught.value.args
+    assert {**ONE_THREAD, "TOKENIZERS_PARALLELISM": "false"}.items() <= settings.items()
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_every_request_of_a_workload_is_timed(own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, turns, clock = [0], list[int](), timing._clock
+    served: Any = SimpleNamespace(vectors=lambda request: asked.append(int(request[0])))
+    candidate, baseline = ({"w": asking(served, [[str(at)] for at in range(REQUESTS)])} for _ in range(2))
+
+    def clocked(call: Any, *, long: bool) -> Timed:
+        found = clock(call, long=long)
+        if call is candidate["w"]:
+            turns.append(asked[-1])
+        return found
+
+    monkeypatch.setattr(timing, "_clock", clocked)
+    if own:
+        own_latency(candidate, seconds=0.0, fewest=FEWEST_PAIRS, tries=1)
+        turns = [turn for pair, turn in enumerate(turns) if pair % 4 in (0, 3)]  # the other ones count for nothing
+    else:
+        paired_latency(candidate, baseline, seconds=0.0, fewest=FEWEST_PAIRS, tries=1)
+    assert set(turns) == set(range(REQUESTS))
 
 
 def test_a_request_that_fails_leaves_no_trace() -> None:

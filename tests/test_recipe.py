@@ -102,13 +102,6 @@ def test_one_shot_is_pruning_and_then_training() -> None:
     assert (tune.steps, tune.epochs) == ((), 3)
 
 
-def test_a_stage_that_trains_nothing_is_its_own_beginning() -> None:
-    """Rounds without epochs stop at the floor as well: looks judge what is made."""
-    (stage,) = plan({"cut": {"dims": {"sparsity": 0.5}, "schedule": "iterative", "epochs": 0}}, base_defaults={}).stages
-    assert stage.rounds
-    assert stage.beginning(0, decay=False) == stage
-
-
 def test_a_gradual_stage_stays_one() -> None:
     (stage,) = planned({"prune": {"method": HALF, "epochs": 3, "schedule": "cubic"}}).stages
     assert (stage.steps, stage.epochs, stage.schedule) == ((Magnitude(sparsity=0.5),), 3, "cubic")

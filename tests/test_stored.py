@@ -11,9 +11,11 @@ import pytest
 import torch
 from tiny_encoder import HIDDEN, TEXTS, make_task, write_tiny_bert
 
+from autoprune.artifacts.formats import Export
 from autoprune.artifacts.served import Beside
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.model import Encoder
+from autoprune.encoder.onnx.format import ONNX
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.serve import serve_encoder
 from autoprune.encoder.served import SentenceEncoder
@@ -64,6 +66,12 @@ def test_a_vector_that_is_not_finite_is_stored_as_nothing(bits: int) -> None:
     assert found[2].any()
 
 
+def test_numbers_beyond_float16_become_its_largest() -> None:
+    found = stored(np.array([[7e4, 1.0], [-1e9, 0.5]], dtype=np.float32), 16)
+    assert found.dtype == np.float16
+    assert found.tolist() == [[65504, 1], [-65504, 0.5]]
+
+
 def test_documents_are_judged_as_stored_and_queries_as_they_are(tmp_path: Path) -> None:
     model = read_encoder(str(write_tiny_bert(tmp_path / "m")))
     task, served = make_task(tmp_path / "m"), storing(model, 1)
@@ -88,16 +96,20 @@ def test_lengths_that_count_are_not_lost(tmp_path: Path) -> None:
     assert make_task(folder).suited(space) == {"store": {"bits": {"any_of": [32, 16]}}}
 
 
+@pytest.mark.parametrize("form", [STOCK, ONNX], ids=lambda form: form.name)
 @pytest.mark.parametrize("bits", [16, 8, 1])
-def test_an_export_says_how_its_vectors_are_stored_as_they_were_measured(tmp_path: Path, bits: int) -> None:
+def test_an_export_says_how_its_vectors_are_stored_as_they_were_measured(
+    tmp_path: Path, bits: int, form: Export
+) -> None:
     manifest = tmp_path / "model" / "manifest.json"
     manifest.parent.mkdir()
     manifest.write_text(json.dumps({"stored_bits": bits}))
-    (said,) = STOCK.losses(tmp_path)
+    (said,) = form.losses(tmp_path)
     (how,) = re.findall("`(.*)`", said)
-    np.testing.assert_array_equal(eval(how, {"numpy": np, "vectors": DRAWN}), stored(DRAWN, bits))
+    for vectors in (DRAWN, 1e5 * DRAWN):
+        np.testing.assert_array_equal(eval(how, {"numpy": np, "vectors": vectors}), stored(vectors, bits))
     manifest.write_text("{}")
-    assert STOCK.losses(tmp_path) == []
+    assert form.losses(tmp_path) == []
 
 
 def test_a_prefix_keeps_the_first_dimensions(tmp_path: Path) -> None:

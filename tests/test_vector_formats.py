@@ -15,11 +15,14 @@ import autoprune
 from autoprune.artifacts import artifact
 from autoprune.artifacts.formats import find_format
 from autoprune.errors import AutopruneError
+from autoprune.exports.faiss_index import _overlap
 from autoprune.packing.product import load_faiss
 from autoprune.readers.table import read_table
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
+from autoprune.vectors.config import VectorsConfig
+from autoprune.vectors.make import make_vectors
 from autoprune.vectors.served import VectorIndex
 from autoprune.vectors.task import VectorsTask
 
@@ -100,6 +103,23 @@ def test_codes_of_8_bits_stay_8_bits_in_faiss(tmp_path: Path) -> None:
     use = form.use(tmp_path / "out", "here")
     assert "of the 10 best rows in the artifact, the index finds" in use.inside.lower()
     assert "compared by cosine" in use.inside
+
+
+def test_how_much_an_index_finds_is_told_far_from_the_origin_too(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    rows = (100 + 0.1 * draw.normal(size=(600, 16))).astype(np.float32)
+    np.save(tmp_path / "far.npy", rows)
+    task = make_vectors(VectorsConfig(vectors=str(tmp_path / "far.npy"), judged=60, similarity="euclidean"))
+    exported = saved(task, tmp_path / "a", {}).exported()
+
+    class Exact:
+        """What finds the nearest by differences."""
+
+        def search(self, queries: np.ndarray, count: int) -> tuple[None, np.ndarray]:
+            away = [np.linalg.norm(rows.astype(np.float64) - query, axis=1) for query in queries]
+            return None, np.argsort(away, axis=1)[:, :count]
+
+    assert _overlap(Exact(), exported, rows) == pytest.approx(1.0, abs=2e-3)
 
 
 def test_numpy_and_parquet_are_read_again(tmp_path: Path) -> None:

@@ -333,6 +333,37 @@ def test_a_batch_of_which_no_row_stands_teaches_nothing(tmp_path: Path) -> None:
     assert not table.weight.grad.any()
 
 
+CODES = {"8 bits": {"quantize": {"bits": 8}}, "product": {"product": {"width": 4, "entries": 16, "lengths": True}}}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])  # numpy answers, and torch
+@pytest.mark.parametrize("code", ["none", "mapped", *CODES, "turned"])
+def test_distances_are_exact_far_from_the_origin(
+    tmp_path: Path, code: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(0)
+    rows, queries = (100 + 0.1 * draw.normal(size=(count, 16)).astype(np.float32) for count in (600, 40))
+    np.save(tmp_path / "far.npy", rows)
+    task = make_vectors(VectorsConfig(vectors=str(tmp_path / "far.npy"), judged=60, similarity="euclidean"))
+    turned = {"cut": {"dims": {"sparsity": 0.5, "importance": "pca"}}} if code == "turned" else {}
+    index = served(task, {"code": CODES[code]} if code in CODES else turned, device=device)
+    if code == "mapped":
+        monkeypatch.setattr(tensor_file, "LARGE", 0)
+        artifact.save(task.parts(task.model({}, seed=0)), tmp_path / "a", provenance={})
+        loaded = artifact.load(tmp_path / "a", device=device)
+        assert isinstance(loaded, VectorIndex)
+        index = loaded
+    held = np.stack([index.vector(one) for one in index.ids.values.tolist()]).astype(np.float64)
+    away = np.linalg.norm(queries[:, None] - held, axis=2)
+    for blocks in (False, True):
+        if blocks:
+            monkeypatch.setattr(vectors_served, "SCORES", 100)
+        scores, found = index.topk(queries, 10)
+        alone = [index.topk(query[None], 10)[0][0] for query in queries]
+        for told in (-scores, -np.stack(alone), np.take_along_axis(away, found, axis=1)):
+            np.testing.assert_allclose(told, np.sort(away, axis=1)[:, :10], atol=1e-3)
+
+
 def test_training_goes_on_from_what_is_kept(tmp_path: Path) -> None:
     task, store = vectors_task(tmp_path), Store(tmp_path / "store")
     recipe = plan({"tune": {"epochs": 2}}, base_defaults=task.base)

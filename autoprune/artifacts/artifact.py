@@ -101,19 +101,25 @@ def load(
     """The model in an artifact folder, ready to answer.
 
     Args:
-        device: `cpu`, where neither torch nor a GPU is needed, or `cuda`.
+        device: `cpu`, where neither torch nor a GPU is needed, or `cuda`; an encoder of the runtime `onnx` answers on
+            the CPU alone.
         prefer: `latency` widens codes of few bits while it loads, so that they answer as fast as float32; `memory`
             leaves them as they are stored. By default small tables are widened, and large ones are not.
         into: of an artifact that was made from a module of one's own, a fresh one of the same class: its tables are
             replaced, its other parameters filled, and it is what comes back.
 
     Raises:
-        AutopruneError: there is no artifact, a file of it is missing, truncated or altered, or `into` is not the
-            module that it was made from; a library that its kind needs is not installed.
+        AutopruneError: there is no artifact, a file of it is missing, truncated or altered, it cannot answer on the
+            device, or `into` is not the module that it was made from; a library that its kind needs is not installed.
     """
     with doing(f"{str(folder)!r} cannot be read"):
         parts = read(place_of(folder, "the folder of an artifact"))
     try:
+        if str(device).partition(":")[0] != "cpu" and parts.manifest.get("runtime") == "onnx":
+            raise AutopruneError(
+                f"{str(folder)!r}: device {device!r} was asked for, but this encoder answers by onnxruntime, on the "
+                "CPU; load it without device, or search with space.runtime=torch."
+            )
         served = serve(parts, device=device, prefer=prefer)
         return served if into is None else served.into(into)
     except AutopruneError:
@@ -166,7 +172,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise AutopruneError(f"{str(folder)!r} is no artifact: there is no artifact.json in it.")
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_bytes())
         recorded = content.pop("sha256")
         intact = recorded == _digest(content)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):

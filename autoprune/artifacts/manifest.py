@@ -19,7 +19,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise AutopruneError(f"{path}: the manifest cannot be read ({error}); make the artifact again.") from error
     if not isinstance(content, dict):

@@ -13,6 +13,7 @@ def serve_encoder(parts: Parts, *, device: str, prefer: str | None = None) -> Te
     """The encoder or cross-encoder of an artifact's parts, on the runtime that it was made for.
 
     Args:
+        device: of the runtime `torch`; onnxruntime answers on the CPU, whatever a study asks of its candidates.
         prefer: changes nothing. Without its arena of memory onnxruntime was measured to hold more, not less.
 
     Raises:

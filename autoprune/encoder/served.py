@@ -7,6 +7,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -258,11 +259,17 @@ class SentenceEncoder(TextModel):
 
 
 class OnnxEncoder(SentenceEncoder):
-    """Answers by onnxruntime, on the CPU, with as many threads as torch has when it is asked, or else all cores."""
+    """Answers by onnxruntime, on the CPU, with as many threads as torch has when it is asked, or else all cores.
+
+    A graph that is a file is opened again for another number of threads, and in another process.
+    """
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
-        self._model = parts.files["model.onnx"]
+        held = parts.files["model.onnx"]
+        self._model = held if isinstance(held, bytes) else held.resolve()  # whoever opens it again may be elsewhere
+        self._known = None if isinstance(self._model, bytes) else _known(self._model)
+        self._alone = "model.onnx.data" not in parts.files
         self._outside = _outside(parts) if isinstance(self._model, bytes) else {}  # a file's lie beside it
         graph = [held for name, held in parts.files.items() if name.startswith("model.onnx")]
         self._bytes = sum(len(held) if isinstance(held, bytes) else held.stat().st_size for held in graph)
@@ -292,16 +299,40 @@ class OnnxEncoder(SentenceEncoder):
         return run(self._session(), ids, there.astype(np.int64), told)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process, which opens sessions of its own."""
-        return {**self.__dict__, "_sessions": {}, "_inherited": {}}
+        """For another process, perhaps of another machine, which opens sessions of its own."""
+        own: dict[str, Any] = {"_sessions": {}, "_inherited": {}}
+        if isinstance(self._model, Path) and self._alone:
+            own |= {"_model": self._file(self._model).read_bytes(), "_known": None}
+        return {**self.__dict__, **own}
 
     def _session(self) -> Any:
         if self._process != os.getpid():  # a fork has its parent's sessions without their threads
             self._inherited, self._sessions, self._process = self._sessions, {}, os.getpid()
         count = threads()
         if count not in self._sessions:
-            self._sessions[count] = open_session(self._model, count, self._outside)
+            model = self._model if isinstance(self._model, bytes) else self._file(self._model)
+            self._sessions[count] = open_session(model, count, self._outside)
         return self._sessions[count]
+
+    def _file(self, path: Path) -> Path:
+        """The graph's file, which must be the one that the tokenizer at hand was loaded with.
+
+        Raises:
+            AutopruneError: it is gone, or another one.
+        """
+        try:
+            same = _known(path) == self._known
+        except OSError as error:
+            raise AutopruneError(f"{path}: gone since it was loaded; load the artifact again.") from error
+        if not same:
+            raise AutopruneError(f"{path}: replaced since it was loaded; load the artifact again.")
+        return path
+
+
+def _known(path: Path) -> tuple[int, int, int]:
+    """What tells a file from one that takes its place."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _outside(parts: Parts) -> dict[str, NDArray[Any]]:

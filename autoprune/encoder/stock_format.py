@@ -13,7 +13,7 @@ from autoprune.encoder.prompts import DECLARED
 from autoprune.encoder.stored import FLOAT
 
 HOW = {
-    16: "vectors.astype('float16')",
+    16: "numpy.clip(vectors, -65504, 65504).astype('float16')",
     8: "numpy.rint(vectors * (127 / abs(vectors).max(axis=1, keepdims=True))).astype('int8')",
     1: "numpy.packbits(vectors > 0, axis=1)",
 }
@@ -36,19 +36,13 @@ class StockFormat(Export):
     def losses(self, folder: Path) -> list[str]:
         from autoprune.artifacts.manifest import read_manifest
 
-        bits = read_manifest(folder).get("stored_bits", FLOAT)
-        if bits == FLOAT:
-            return []
-        return [
-            "It gives float32 vectors, and was measured with all but those of queries stored in "
-            f"{bits} bit{'s' * (bits > 1)}: that is left to whoever stores them, by `{HOW[bits]}`."
-        ]
+        return left_to_store(read_manifest(folder))
 
     def use(self, folder: Path, shown: str) -> Use:
-        declared = json.loads((folder / DECLARED).read_text())
+        declared = json.loads((folder / DECLARED).read_bytes())
         asks = "encode_query" if any(declared["prompts"].values()) else "encode"
-        length = json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"]
-        modules = [one["type"].rpartition(".")[2] for one in json.loads((folder / "modules.json").read_text())]
+        length = json.loads((folder / "sentence_bert_config.json").read_bytes())["max_seq_length"]
+        modules = [one["type"].rpartition(".")[2] for one in json.loads((folder / "modules.json").read_bytes())]
         code = f"from sentence_transformers import SentenceTransformer; model = SentenceTransformer({shown!r})"
         inside = (
             f"`modules.json` says what follows upon what: {', '.join(modules)}. All weights are float32. A text is "
@@ -56,6 +50,17 @@ class StockFormat(Export):
             f"put there, and that vectors are compared by {declared['similarity_fn_name']}."
         )
         return Use(code=f"{code}; print(model.{asks}('hello').shape)", inside=inside)
+
+
+def left_to_store(manifest: Mapping[str, Any]) -> list[str]:
+    """What is lost where an export gives float32 vectors, and the artifact stores them in fewer bits."""
+    bits = manifest.get("stored_bits", FLOAT)
+    if bits == FLOAT:
+        return []
+    return [
+        "It gives float32 vectors, and was measured with all but those of queries stored in "
+        f"{bits} bit{'s' * (bits > 1)}: that is left to whoever stores them, by `{HOW[bits]}`."
+    ]
 
 
 STOCK = StockFormat()

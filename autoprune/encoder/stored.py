@@ -19,6 +19,10 @@ HALVES = 16
 """From so many bits on a stored vector keeps its length; codes of fewer keep its direction alone."""
 
 
+LARGEST = 65504
+"""Of float16: what is beyond would become infinite, and so would every score of its vector."""
+
+
 def stored(vectors: Numbers, bits: int) -> Numbers:
     """What is stored of vectors, float32 [n, dim].
 
@@ -32,7 +36,7 @@ def stored(vectors: Numbers, bits: int) -> Numbers:
     if bits == FLOAT:
         return vectors
     if bits == HALVES:
-        return vectors.astype(np.float16)
+        return np.clip(vectors, -LARGEST, LARGEST).astype(np.float16)
     if bits == 1:
         return np.packbits(vectors > 0, axis=1)
     largest = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-12)

@@ -3,9 +3,10 @@
     index.faiss                 of the rows that are searched, and ids.json: what they are called
     user.npy, user_ids.json     of a recommender: the queries
 
-Faiss normalises, projects and pads queries by itself. Codes of product quantisation are the artifact's own. Those of
-8 and 4 bits have a scale for each row there, and for each dimension in Faiss (`IndexScalarQuantizer`): they are made
-anew, and `settings.json` says how much of the exact answers they find. All else is float32.
+Faiss normalises, projects and pads queries by itself. Codes of product quantisation are the artifact's own, unless
+rows have lengths of their own. Those of 8 and 4 bits have a scale for each row there, and for each dimension in Faiss
+(`IndexScalarQuantizer`): they are made anew, and `settings.json` says how much of the exact answers they find. All else
+is float32.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def precision(exported: Exported) -> str:
     """In what an index holds its rows: `PQ`, `SQ8`, `SQ4` or `float32`."""
     table = exported.tables[exported.searched]
     if table.packed.pattern == "product":
-        plain = table.bias is None and exported.similarity != "cosine"
+        lengths = "scale" in table.packed.tensors  # of each row: an index of codes has no place for them
+        plain = table.bias is None and exported.similarity != "cosine" and not lengths
         return "PQ" if plain else "float32"
     known = table.packed.pattern in ("full", "bitmask", "columns")
     return SCALED.get(table.packed.bits, "float32") if known else "float32"
@@ -172,6 +174,9 @@ def _overlap(index: Any, exported: Exported, rows: Numbers) -> float:
     count = min(BEST, len(rows))
     found = index.search(np.ascontiguousarray(_queries(exported, wide)), count)[1]
     asked = _queries(exported, vectors)
+    if exported.similarity == "euclidean":  # far from the rows float32 has no digits left for distances
+        centre = rows.mean(0)
+        rows, asked = rows - centre, asked - centre
     scores = asked @ rows.T
     if exported.similarity == "euclidean":
         scores = 2 * scores - (rows**2).sum(1)

@@ -53,7 +53,7 @@ class TableFormat(Export):
         """Writes the files into an empty folder, and tells what else is to be known of them."""
 
     def use(self, folder: Path, shown: str) -> Use:
-        said = json.loads((folder / SETTINGS).read_text())
+        said = json.loads((folder / SETTINGS).read_bytes())
         parts = [self.files(said), scored(said), f"`{SETTINGS}` says the same in JSON."]
         return Use(code=self.code(said, shown), inside="\n\n".join(parts))
 

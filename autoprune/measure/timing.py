@@ -7,7 +7,7 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,12 @@ import numpy as np
 import scipy.special
 import torch
 from filelock import FileLock
+from threadpoolctl import threadpool_limits
 
 from autoprune.deadline import NEVER, Deadline
 from autoprune.machine import THREADS
 from autoprune.measure.measurement import BUSY, Latency
+from autoprune.quiet import environment
 
 WARM_UP = 5
 
@@ -198,10 +200,15 @@ def _quiet(threads: int) -> Iterator[None]:
 
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
-    """Lets torch compute on `count` threads. What is timed so is loaded so too: loading chooses the fastest kernels."""
+    """Lets torch, BLAS and OpenMP compute on `count` threads; tokenizers know one thread, or as many as they like.
+
+    What is timed so is loaded so too: loading chooses the fastest kernels.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    alone = environment(TOKENIZERS_PARALLELISM="false") if count == 1 else nullcontext()
+    with alone, threadpool_limits(count):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

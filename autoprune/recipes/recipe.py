@@ -80,10 +80,10 @@ class Stage:
         Args:
             decay: whether the learning rate runs along the length of a stage.
         """
-        if epochs >= self.epochs:
-            return self
         if epochs == 0 or (self.rounds and self.rounds_within(epochs) == 0):
             return dataclasses.replace(self, epochs=0, schedule="one_shot", rounds=0, floor=0.0)
+        if epochs >= self.epochs:
+            return self
         return dataclasses.replace(self, epochs=epochs, of=self.epochs if self.bound(decay=decay) else 0)
 
     def bound(self, *, decay: bool) -> bool:

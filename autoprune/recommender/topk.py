@@ -224,7 +224,7 @@ def _key(table: PackedTable) -> str:
 def _recall(key: str) -> dict[int, str] | None:
     """What was chosen before; None if nothing was, or if the file does not say so plainly."""
     try:
-        found = json.loads((cache_folder("kernels") / f"{key}.json").read_text())
+        found = json.loads((cache_folder("kernels") / f"{key}.json").read_bytes())
         choice = {size: found[str(size)] for size in SIZES}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

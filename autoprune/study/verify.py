@@ -25,6 +25,7 @@ from autoprune.study.evaluation.candidates import some_named
 from autoprune.study.evaluation.eviction import make_again
 from autoprune.study.evaluation.remeasure import Pair, Remeasurer, judged_at_once, lent, rounds_of, with_round
 from autoprune.study.executors.executor import Executor, FreshProcess
+from autoprune.study.executors.forked import SETTINGS
 from autoprune.study.executors.staff import Staff
 from autoprune.study.progress.outlook import STARTING_S
 from autoprune.study.progress.progress import Expected, Watching
@@ -193,7 +194,7 @@ class _Verification:
             late = [point for point in points if 0 < self._rounds_of(point) < number]
             if any(point.number for point in late) and self._deadline.left > 0:  # of the baseline alone: no ratio
                 self._working(f"timing in process {number} of {self._rounds}: reading data")
-                with FreshProcess() as executor:
+                with FreshProcess(SETTINGS) as executor:
                     self._time(late, executor, number=number)
         baseline = self._archived(self._record.baseline).here(VERIFY, self._machine)
         if baseline is not None:  # verified here before, and elsewhere since

@@ -71,7 +71,7 @@ class VectorIndex(Served):
 
     @property
     def memory_bytes(self) -> int:
-        lengths = 0 if self.similarity == "dot" else 4 * self.table.rows
+        lengths = 0 if self.similarity == "dot" else 4 * (self.table.rows + self.table.dim)  # and `_centre`
         projection = 0 if self.projection is None else self.projection.nbytes
         pointing = self.pointing.memory_bytes + self.pointers.nbytes
         return self.table.memory_bytes + self.ids.memory_bytes + lengths + projection + pointing
@@ -242,19 +242,31 @@ class VectorIndex(Served):
         return self.table.decode(self._put(np.array(rows)))
 
     @cached_property
+    def _centre(self) -> Array:
+        """Where distances are taken from, float32 [dim]: the mean of some rows; zeros where nothing rests on it.
+
+        They are the same from everywhere, but far from the rows float32 has no digits left for them.
+        """
+        some = numbers(self.table.rows, self.table.like)[:: max(1, self.table.rows // BLOCK_ROWS)]
+        found = self.table.decode(some).sum(0) / max(1, len(some))
+        return found if self.similarity == "euclidean" else 0 * found
+
+    @cached_property
     def _lengths(self) -> Array:
-        """The length of each row, float32 [rows]."""
+        """The length of each row, from `_centre`: float32 [rows]."""
         rows = numbers(self.table.rows, self.table.like)
         found = filled((len(rows),), 0, rows)  # pieces of it would lie between what blocks leave
         for start in range(0, len(rows), BLOCK_ROWS):
-            found[start : start + BLOCK_ROWS] = norms(self.table.decode(rows[start : start + BLOCK_ROWS]))
+            found[start : start + BLOCK_ROWS] = norms(
+                self.table.decode(rows[start : start + BLOCK_ROWS]) - self._centre
+            )
         return found
 
     def _beside(self, queries: Array) -> Array:
         """The squared length of what a projection leaves out of each query, float32 [n]."""
         if self.projection is None:
             return filled((len(queries),), 0, queries)
-        return (norms(queries) ** 2 - norms(queries @ self.projection) ** 2).clip(min=0)
+        return norms(queries - queries @ self.projection @ self.projection.T) ** 2
 
     def _nearest(self, queries: Array, k: int, *, longer: Array | None = None) -> tuple[Numbers, Rows]:
         """As `topk`, of queries as the table holds vectors.
@@ -263,6 +275,8 @@ class VectorIndex(Served):
             longer: the squared length of what each query lost on the way there.
         """
         lost = filled((len(queries),), 0, queries) if longer is None else longer
+        if self.similarity == "euclidean":
+            queries = queries - self._centre
         if len(queries) == 1 or len(queries) * self.table.rows <= SCORES:
             found = self._similarities(queries, lost, self.table.scores(queries))
             best = topk(found, min(k, self.table.rows))
@@ -273,7 +287,7 @@ class VectorIndex(Served):
         return np.concatenate([scores for scores, _ in near]), np.concatenate([rows for _, rows in near])
 
     def _nearest_by_blocks(self, queries: Array, k: int, lost: Array) -> tuple[Numbers, Rows]:
-        """The same of many queries: every row is decoded once for all of them."""
+        """The same of many queries, for distances from `_centre`: every row is decoded once for all of them."""
         library, k = namespace(queries), min(k, self.table.rows)
         scores = filled((len(queries), k), -np.inf, queries)
         rows = filled((len(queries), k), -1, queries, "int64")
@@ -291,7 +305,11 @@ class VectorIndex(Served):
         return numpy_of(scores), numpy_of(rows)
 
     def _similarities(self, queries: Array, lost: Array, products: Array, rows: slice = slice(None)) -> Array:
-        """Of queries and some rows, float32 [n, rows], in the place of their products."""
+        """Of queries and some rows, float32 [n, rows], in the place of their products.
+
+        Args:
+            queries: for distances from `_centre`, as they were multiplied by the rows.
+        """
         if self.similarity == "dot":
             return products
         squares = (norms(queries) ** 2 + lost)[:, None]
@@ -300,7 +318,7 @@ class VectorIndex(Served):
             products /= self._lengths[rows].clip(min=1e-12)
             return products
         products *= -2.0
-        products += squares
+        products += squares + 2 * (queries @ self._centre)[:, None]
         products += self._lengths[rows] ** 2
         return -(products.clip(min=0) ** 0.5)
 

@@ -31,7 +31,7 @@ class Model2Vec(Export):
         return [WIDENED] if _served(folder).exported().tables["vectors"].coded else []
 
     def use(self, folder: Path, shown: str) -> Use:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / "config.json").read_bytes())
         inside = (
             "`tokenizer.json` takes a text apart, `model.safetensors` holds a vector for each token (float32), and the "
             f"vector of a text is the mean of those of its tokens, {config['hidden_dim']} numbers"

@@ -34,7 +34,7 @@ def write(front: Front, to: Path) -> list[Path]:
     """
     record, path = front.record, to / "study.yaml"
     if path.exists():
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_bytes())
         name = content.get("study") if isinstance(content, Mapping) else None
         if name != record.name:
             held = f"the record of study {name!r}" if name else "something else"
@@ -42,7 +42,7 @@ def write(front: Front, to: Path) -> list[Path]:
     figure = front_figure(front)
     to.mkdir(parents=True, exist_ok=True)
     kept = {"study": record.name, "command": search_command(record), "definition": without_places(record.definition)}
-    path.write_text(yaml.safe_dump(kept, sort_keys=False, width=1000))
+    path.write_text(yaml.safe_dump(kept, sort_keys=False, width=1000), encoding="utf-8")
     rows = [row(front, point) for point in front.finalists]
     with (to / "front.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, all_names(rows), restval="", lineterminator="\n")

@@ -36,12 +36,14 @@ class OnnxFormat(Export):
 
     def losses(self, folder: Path) -> list[str]:
         from autoprune.artifacts.manifest import read_manifest
+        from autoprune.encoder.stock_format import left_to_store  # here, because to ask it waits for numpy
 
         manifest = read_manifest(folder)
         if manifest.get("score") == "sigmoid":
             return ["Its graph gives numbers before the sigmoid: the order is the same, a score is for you to make."]
         prompts = Prompts(**manifest.get("prompts") or {}).describe()
-        return [f"Nothing puts prompts before texts there: {prompts}."] if prompts else []
+        lost = [f"Nothing puts prompts before texts there: {prompts}."] if prompts else []
+        return lost + left_to_store(manifest)
 
     def fill(self, folder: Path, draft: Path) -> None:
         from autoprune.artifacts import artifact  # here, because to ask what can be written nobody waits for numpy
@@ -67,7 +69,7 @@ class OnnxFormat(Export):
         write_json(draft / SETTINGS, {**manifest, "keeps_end": tokenizer.keeps_end})
 
     def use(self, folder: Path, shown: str) -> Use:
-        said = json.loads((folder / SETTINGS).read_text())
+        said = json.loads((folder / SETTINGS).read_bytes())
         place = f"onnx/{graph_name(said)}"
         scores, prompt = "score" in said, Prompts(**said.get("prompts") or {}).of("query")
         asked = "'a question', 'an answer'" if scores else repr(prompt + "hello")

@@ -25,7 +25,7 @@ class CrossEncoderFormat(Export):
         fill_cross_encoder(folder, draft)
 
     def use(self, folder: Path, shown: str) -> Use:
-        length = json.loads((folder / "tokenizer_config.json").read_text())["model_max_length"]
+        length = json.loads((folder / "tokenizer_config.json").read_bytes())["model_max_length"]
         code = f"from sentence_transformers import CrossEncoder; model = CrossEncoder({shown!r})"
         inside = (
             f"All weights are float32. A pair is read up to {length} tokens; `config.json` says what becomes of its "
