@@ -318,6 +318,13 @@ def test_a_module_that_comes_with_what_it_computed_is_taken(tmp_path: Path) -> N
     assert task_of(tmp_path, body).model({}, seed=0).module.kept.grad_fn is None
 
 
+def test_a_module_that_keeps_a_view_of_a_table_is_refused(tmp_path: Path) -> None:
+    """It would answer from the whole table however much of that is cut."""
+    body = of_net("self.scores_by = self.mix.weight.T")
+    with pytest.raises(AutopruneError, match=r"scores_by is a view of a parameter.* take it in forward\(\)"):
+        task_of(tmp_path, body).model({}, seed=0)
+
+
 # --- frozen tables
 
 FROZEN = "self.items.weight.requires_grad_(False), self.mix.weight.requires_grad_(False)"
@@ -417,6 +424,12 @@ def test_a_batch_that_holds_itself_is_refused() -> None:
     batch.rows = batch
     with pytest.raises(AutopruneError, match=r"holds itself\. .*fingerprint\(\)"):
         digest_of(batch)
+    assert digest_of(batch, skip=True) == digest_of(batch, skip=True), "where fingerprint() speaks for it"
+
+
+@pytest.mark.parametrize("batch", [pd.DataFrame(index=[1]), type("Empty", (), {})(), set(), []])
+def test_what_is_empty_is_told(batch: Any) -> None:
+    assert digest_of([batch]) == digest_of([batch])
 
 
 def test_a_fingerprint_of_ones_own_speaks_for_what_cannot_be_told(tmp_path: Path) -> None:

@@ -155,6 +155,12 @@ def test_requirements_that_hydra_cannot_parse_are_taken() -> None:
     assert config.presets.mine.quantize.bits == 8
 
 
+def test_a_limit_of_null_is_no_requirement_of_that_name() -> None:
+    config = compose_config(["requirements=accuracy_critical", "requirements.quality.confidence=null"])
+    assert config.requirements.quality.confidence is None
+    assert "quality.confidence" not in config.requirements
+
+
 @pytest.mark.parametrize("metric", ["ndcg@10", "ndcg@20.tail"])
 def test_a_metric_that_hydra_cannot_parse_is_left_out_with_null(metric: str) -> None:
     config = compose_config([f"requirements.{metric}.drop=2%", f"requirements.{metric}=null"])

@@ -22,7 +22,8 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -114,14 +115,33 @@ def load(
     """
     with doing(f"{str(folder)!r} cannot be read"):
         parts = read(place_of(folder, "the folder of an artifact"))
-    try:
-        if str(device).partition(":")[0] != "cpu" and parts.manifest.get("runtime") == "onnx":
-            raise AutopruneError(
-                f"{str(folder)!r}: device {device!r} was asked for, but this encoder answers by onnxruntime, on the "
-                "CPU; load it without device, or search with space.runtime=torch."
-            )
+    if str(device).partition(":")[0] != "cpu" and parts.manifest.get("runtime") == "onnx":
+        raise AutopruneError(
+            f"{str(folder)!r}: device {device!r} was asked for, but this encoder answers by onnxruntime, on the "
+            "CPU; load it without device, or search with space.runtime=torch."
+        )
+    with _fitting(folder):
         served = serve(parts, device=device, prefer=prefer)
         return served if into is None else served.into(into)
+
+
+def load_on(folder: Path, device: Any) -> Served:
+    """The same for a study, on its device: an encoder of the runtime `onnx` does without it.
+
+    Raises:
+        AutopruneError: as `load`.
+    """
+    with doing(f"{str(folder)!r} cannot be read"):
+        parts = read(folder)
+    with _fitting(folder):
+        return serve(parts, device=device)
+
+
+@contextmanager
+def _fitting(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Says what is wrong where a manifest does not fit its tensors."""
+    try:
+        yield
     except AutopruneError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, zlib.error) as error:

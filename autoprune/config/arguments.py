@@ -27,7 +27,10 @@ GROUPS = ("task", "space", "presets", "requirements", "study", "executor")
 FREE = re.compile(r"(requirements|presets)\.")
 """Sections that hold what people name: a key need not be there to be set."""
 
-REQUIREMENT = re.compile(r"\+{0,2}requirements\.(\w+[@.][\w@.]+?)(?:\.(drop|min|max|confidence)=(.*)|=(null))")
+REQUIREMENT = re.compile(
+    r"\+{0,2}requirements\.(\w+[@.][\w@.]+?)"
+    r"(?:\.(drop|min|max|confidence)=(.*)|(?<!\.drop)(?<!\.min)(?<!\.max)(?<!\.confidence)=(null))"
+)
 """A requirement on a metric or slice whose name Hydra cannot parse, or that nothing is asked of it."""
 
 ESCAPED = re.compile(r"\\[\\()\[\]{}:=, \t]")

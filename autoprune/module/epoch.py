@@ -65,6 +65,8 @@ def digest_of(value: Any, *, skip: bool = False) -> str:
     try:
         _digest_into(found, value, skip)
     except RecursionError as error:
+        if skip:
+            return hashlib.sha256(type(value).__qualname__.encode()).hexdigest()
         raise AutopruneError(f"{type(value).__name__} holds itself. {INSTEAD}") from error
     return found.hexdigest()
 
@@ -74,7 +76,8 @@ def _digest_into(found: Any, value: Any, skip: bool) -> None:
         value = vars(value)
     if isinstance(value, Tensor) and value.layout is not torch.strided:
         found.update(f"{value.layout} {list(value.shape)} ".encode())
-        value = _inside(value) or value
+        inside = _inside(value)
+        value = value if inside is None else inside
     elif isinstance(value, Tensor):
         with contextlib.suppress(KeyError, RuntimeError, TypeError):  # of types that have no bits of their own
             value = numpy_of(value)
@@ -96,14 +99,14 @@ def _digest_into(found: Any, value: Any, skip: bool) -> None:
     else:
         found.update(f"{type(value).__qualname__} ".encode())
         inside = _inside(value)
-        if inside:
+        if inside is not None:
             _digest_into(found, inside, skip)
         elif not skip:
             raise AutopruneError(f"the content of {type(value).__name__} cannot be told. {INSTEAD}")
 
 
-def _inside(value: Any) -> list[Any]:
-    """What tells an object from others of its type; nothing where that is not known."""
+def _inside(value: Any) -> list[Any] | None:
+    """What tells an object from others of its type; None where that is not known."""
     if isinstance(value, pd.DataFrame):
         return [[name, _inside(column)] for name, column in value.items()]
     if isinstance(value, pd.Series):
@@ -120,6 +123,6 @@ def _inside(value: Any) -> list[Any]:
             return [value.crow_indices(), value.col_indices(), value.values()]
         if value.layout in (torch.sparse_csc, torch.sparse_bsc):
             return [value.ccol_indices(), value.row_indices(), value.values()]
-        return []
+        return None
     held = getattr(value, "__dict__", None)
-    return [held] if held and not isinstance(value, type | FunctionType) else []
+    return [held] if held is not None and not isinstance(value, type | FunctionType) else None

@@ -192,6 +192,21 @@ def own_tensors(module: nn.Module) -> dict[str, Tensor]:
     return dict(found.values())
 
 
+def refuse_views(module: nn.Module) -> None:
+    """Refuses a module that keeps a view of a parameter, which would stay as it is while the parameter is cut.
+
+    Raises:
+        AutopruneError: it does.
+    """
+    owned = {held.untyped_storage().data_ptr() for held in module.parameters()}
+    for path, one in module.named_modules():
+        for name, held in vars(one).items():
+            if isinstance(held, Tensor) and held.grad_fn is not None and held.untyped_storage().data_ptr() in owned:
+                raise AutopruneError(
+                    f"{f'{path}.{name}'.lstrip('.')} is a view of a parameter, which will change; take it in forward()."
+                )
+
+
 def let_go(module: nn.Module) -> None:
     """Takes what a module keeps of its last answer out of its graph: torch copies no tensor that is in one."""
     for one in module.modules():

@@ -26,7 +26,7 @@ from autoprune.module.model import Adopted
 from autoprune.module.own import ModuleTask, Rows
 from autoprune.module.served import ServedModule
 from autoprune.module.source import Source
-from autoprune.module.tables import let_go
+from autoprune.module.tables import let_go, refuse_views
 from autoprune.module.together import together
 from autoprune.steps import STEPS
 from autoprune.tasks.task import Task
@@ -174,6 +174,7 @@ class AdoptedTask(Task[Adopted, ServedModule]):
                 raise AutopruneError(
                     f"{self._source.path.name}: load() must return an nn.Module, but got {type(module).__name__}."
                 )
+            refuse_views(module)
             let_go(module)
             module = copy.deepcopy(module)  # it may well be one that they keep
         self._kind = type(module).__name__

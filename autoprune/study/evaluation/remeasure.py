@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from autoprune.artifacts import artifact
-from autoprune.artifacts.served import Served, serve
+from autoprune.artifacts.served import Served
 from autoprune.deadline import NEVER, Deadline
 from autoprune.machine import THREADS, cores, machine
 from autoprune.measure.judge import Judge
@@ -177,8 +177,8 @@ class Remeasurer(Worker):
 
     def _loaded(self, candidate: Candidate) -> Served:
         with on_threads(THREADS):
-            parts = artifact.read(self.definition.artifacts / candidate.key)
-            served = serve(parts, device=find_device(self.definition.device))
+            folder = self.definition.artifacts / candidate.key
+            served = artifact.load_on(folder, find_device(self.definition.device))
         served.pause = self._pause
         return served
 
