@@ -256,8 +256,8 @@ def test_fidelity_cuts_what_is_missed_least(model: Encoder) -> None:
     [
         ({"keep": [0, 9]}, r"the model has the layers \[0, 1, 2, 3\]"),
         ({"keep": [2, 1]}, "ascending numbers"),
-        ({"keep": 3}, "such as .0, 2, 5., but got 3"),
-        ({"keep": "02"}, "such as .0, 2, 5., but got '02'"),
+        ({"keep": 3}, "such as .0, 2, 5. must be given, but got 3"),
+        ({"keep": "02"}, "such as .0, 2, 5. must be given, but got '02'"),
         ({"keep": []}, "ascending numbers"),
         ({"keep": [True, 2]}, "ascending numbers"),
         ({"keep": [0], "sparsity": 0.5}, "both are given"),

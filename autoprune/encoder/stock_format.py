@@ -10,10 +10,10 @@ from typing import Any
 from autoprune.artifacts.formats import Export, Obstacle, Use
 from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.prompts import DECLARED
-from autoprune.encoder.stored import FLOAT
+from autoprune.encoder.stored import FLOAT, LARGEST
 
 HOW = {
-    16: "numpy.clip(vectors, -65504, 65504).astype('float16')",
+    16: f"numpy.clip(vectors, -{LARGEST}, {LARGEST}).astype('float16')",
     8: "numpy.rint(vectors * (127 / abs(vectors).max(axis=1, keepdims=True))).astype('int8')",
     1: "numpy.packbits(vectors > 0, axis=1)",
 }

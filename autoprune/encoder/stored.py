@@ -18,7 +18,6 @@ WIDTHS = (FLOAT, 16, 8, 1)
 HALVES = 16
 """From so many bits on a stored vector keeps its length; codes of fewer keep its direction alone."""
 
-
 LARGEST = 65504
 """Of float16: what is beyond would become infinite, and so would every score of its vector."""
 

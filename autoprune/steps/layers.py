@@ -63,10 +63,7 @@ class Layers(Step):
             if self.sparsity is not None:
                 raise RecipeError(("keep",), "either sparsity or keep says which layers go, but both are given.")
             if isinstance(self.keep, str) or not isinstance(self.keep, Sequence):
-                raise RecipeError(
-                    ("keep",),
-                    f"numbers of layers must be given, such as [0, 2, 5], but got {self.keep!r}.",
-                )
+                raise RecipeError(("keep",), f"numbers such as [0, 2, 5] must be given, but got {self.keep!r}.")
             numbers = [layer for layer in self.keep if type(layer) is int]
             if not numbers or len(numbers) < len(self.keep) or sorted(set(numbers)) != numbers:
                 raise RecipeError(("keep",), f"ascending numbers of layers must be given, but got {list(self.keep)!r}.")
