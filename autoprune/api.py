@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Unpack
 
 from autoprune.config.compose import compose_sections
@@ -77,8 +78,7 @@ def open_study(name: str, *, runs: str | os.PathLike[str] = "runs") -> Record:
     Raises:
         AutopruneError: there is no such study.
     """
-    folder = place_of(runs, "runs, where studies live,") / place_of(name, "the name of a study")
-    return Record(folder)
+    return Record(_study(name, runs))
 
 
 def front(name: str, *, runs: str | os.PathLike[str] = "runs", **limits: Unpack[Asked]) -> Front:
@@ -131,5 +131,10 @@ def verify_study(
         front = autoprune.verify_study("careful")
         [point.verified["quality"].ratio for point in front]
     """
-    folder = place_of(runs, "runs, where studies live,") / place_of(name, "the name of a study")
-    return verify(folder, Limits(**limits), everything=everything, again=again, rounds=rounds, working=working)
+    study = _study(name, runs)
+    return verify(study, Limits(**limits), everything=everything, again=again, rounds=rounds, working=working)
+
+
+def _study(name: str, runs: str | os.PathLike[str]) -> Path:
+    """The folder of a study."""
+    return at_home(place_of(runs, "runs, where studies live,")) / place_of(name, "the name of a study")

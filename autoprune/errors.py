@@ -72,12 +72,12 @@ def of_recipe() -> Iterator[None]:
         said = " ".join(re.sub(r"\[enforce fail at .*?\] err == 0\. ", "", str(error)).split())[:LONGEST_REASON]
         frames = traceback.extract_tb(error.__traceback__)
         at = [frames[0], *(frame for frame in frames if "site-packages" not in frame.filename)][-1]
-        what = "out of memory" if _is_out_of_memory(error) else type(error).__name__
+        what = "out of memory" if is_out_of_memory(error) else type(error).__name__
         raise Failed(f"{what}: {said} ({Path(at.filename).name}:{at.lineno})") from error
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch says it in words."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, of a GPU too; PyTorch says it in words."""
     return isinstance(error, MemoryError) or bool(re.search(r"can't allocate|out of memory|bad_alloc", str(error)))
 
 

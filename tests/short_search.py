@@ -11,8 +11,8 @@ SHORT = {
     "study.sampling.scan.MODELLED": 40,  # so that neighbours are all that is asked for at its end
     "study.sampling.scan.FEWEST": 6,
     "study.sampling.refinement.FEWEST": 2,
-    "study.driver.MADE": MADE,
-    "study.driver.MADE_FIRST": 2,
+    "study.making.MADE": MADE,
+    "study.making.MADE_FIRST": 2,
 }
 
 

@@ -56,6 +56,24 @@ def test_front_takes_the_limits_of_the_command_line(runs: Path) -> None:
         autoprune.front("nosuch", runs=runs)
 
 
+def test_the_home_folder_stands_for_its_mark(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(runs.parent))
+    assert autoprune.open_study("careful", runs="~/runs").folder == runs / "careful"
+    with pytest.raises(AutopruneError, match=f"'{runs}' holds no study 'careless'"):
+        autoprune.verify_study("careless", runs="~/runs")
+
+
+@pytest.mark.parametrize(("format", "more"), [("autoprune", " --bare"), ("numpy", " --format numpy")])
+def test_what_makes_an_artifact_again_is_named(format: str, more: str, runs: Path, tmp_path: Path) -> None:
+    point = autoprune.open_study("careful", runs=runs).point(7)
+    to = tmp_path / "to ship"
+    with pytest.raises(AutopruneError, match="the artifact of candidate 7 is gone") as caught:
+        point.save(to, format=format, bare="bare" in more)
+    assert str(caught.value).endswith(f"\n  autoprune pick {runs}/careful 7 --to '{to}'{more}")
+    with pytest.raises(AutopruneError, match=f"autoprune pick {runs}/careful 7 --to DIR"):
+        point.load()
+
+
 LONG = "a" * 400
 """Longer than a name in a folder can be, at which the system itself complains."""
 

@@ -99,6 +99,20 @@ def test_the_whole_folder_and_what_is_aside_are_told(tmp_path: Path) -> None:
     assert any(line.split()[:1] == ["ndcg@20.live"] and "aside: told as it is" in line for line in lines)
 
 
+def test_what_an_older_version_did_not_measure_is_left_out(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 4, verified=False)
+    measured = record.baseline.candidate.latest()
+    quality, units = (
+        {metric: {**held, "live": held["all"]} for metric, held in values.items()}
+        for values in (measured.quality, measured.units)
+    )
+    newer = dataclasses.replace(measured, quality=quality, units=units, asides={"live": "told as it is"})
+    record.archive.add(record.baseline.candidate.with_measurement(newer))
+    front = Front(Record(record.folder))
+    assert "| ndcg@20, validation, live |" in card(front, front.record.baseline)
+    assert "| ndcg@20, validation, live |" not in card(front, front.record.point(1))
+
+
 def test_every_slice_says_whether_it_binds(tmp_path: Path) -> None:
     record = make_study(tmp_path / "s", 4, verified=False)
     archive = Archive(record.folder / "archive.jsonl")

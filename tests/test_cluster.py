@@ -16,7 +16,7 @@ from test_driver import SPACE, looked, outcome, search
 from autoprune.artifacts import artifact
 from autoprune.errors import AutopruneError
 from autoprune.record.record import Record
-from autoprune.study import driver
+from autoprune.study import making
 from autoprune.study.executors.executor import Serial
 from autoprune.study.progress.progress import Watching
 from autoprune.study.sampling import scan
@@ -47,7 +47,7 @@ def nodes() -> Iterator[Any]:
 def test_a_node_that_is_killed_changes_nothing(
     nodes: Any, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "MADE", 3)
+    monkeypatch.setattr(making, "MADE", 3)
     monkeypatch.setattr(scan, "ALONE", 10)
     monkeypatch.setattr("autoprune.study.sampling.lookout.CHUNK_S", 0.05)
     serial = search(planted, tmp_path / "serial", Serial(), space=SPACE)

@@ -179,8 +179,8 @@ def test_other_programs_find_what_they_are_told(command: Snippet) -> None:
         assert re.search(rf"^{rest[0]}:", (REPO / "Makefile").read_text(), flags=re.MULTILINE)
     elif program == "pip":
         extras = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-        asked = {re.fullmatch(r"autoprune(?:\[(\w+)\])?", word)[1] for word in rest[1:]}  # type: ignore[index]
-        assert asked <= {None, *extras}
+        asked = {re.fullmatch(r"(?:autoprune|\.)(?:\[([\w,]+)\])?", word)[1] for word in rest[1:]}  # type: ignore[index]
+        assert {extra for named in asked if named for extra in named.split(",")} <= set(extras)
     else:
         script = (REPO / rest[0]).read_text()
         asked = [word for word in rest[1:] if word.startswith("--")]

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import io
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -24,17 +25,19 @@ from autoprune.config.sections import sections
 from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError, Diverged
 from autoprune.fronts.front import NOTHING_TRIED, Front
+from autoprune.measure.judge import Judge
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.failures import FAILED, Failures
 from autoprune.record.looks import CLOSER_LOOKS, LOOKS, Look, Looks
 from autoprune.record.record import Record
 from autoprune.steps.quantize import Quantize
-from autoprune.study import driver
+from autoprune.study import making
 from autoprune.study.budget import Budget
 from autoprune.study.executors.executor import Executor, FreshProcess, Serial
 from autoprune.study.job import run_study
 from autoprune.study.progress.progress import Expected, Progress, Watching
 from autoprune.study.sampling import finds, refinement, scan
+from autoprune.tasks.metric import MeanMetric
 from autoprune.views.terminal import print_front
 
 MADE = 3
@@ -51,9 +54,9 @@ TRAINED: dict[str, Any] = {**SPACE, "encode": {**SPACE["encode"], "epochs": {"an
 @pytest.fixture(scope="module", autouse=True)
 def _few_are_made() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "MADE", MADE)
-        patch.setattr(driver, "MADE_FIRST", 2)
-        patch.setattr(driver, "TOGETHER", 2)
+        patch.setattr(making, "MADE", MADE)
+        patch.setattr(making, "MADE_FIRST", 2)
+        patch.setattr(making, "TOGETHER", 2)
         patch.setattr(refinement, "FEWEST", 2)
         patch.setattr(scan, "ALONE", 10)
         yield
@@ -138,7 +141,7 @@ def test_what_was_measured_helps_to_choose_the_next_finds(
     (before, first), (after, second) = calls
     assert before == presets
     assert after == {*presets, *first}
-    assert (len(first), len(second)) == (driver.TOGETHER, MADE - driver.TOGETHER)
+    assert (len(first), len(second)) == (making.TOGETHER, MADE - making.TOGETHER)
 
 
 def test_a_search_with_training_trains_what_the_scan_found(trained: Record) -> None:
@@ -397,6 +400,26 @@ def test_a_preset_that_diverges_is_passed_over_and_this_is_said(planted: Path, t
     assert f"1 recipe came to nothing: {said}" in record.failed
     search(planted, tmp_path, Serial(), "study.looks=0")
     assert not Record(tmp_path / "s").failed, "it was tried again, and made"
+
+
+def test_a_preset_that_has_no_score_is_passed_over(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, score, asked = Judge.first, MeanMetric.__call__, []
+
+    def ask(self: Judge, served: Any) -> Any:
+        asked.append(served)
+        return first(self, served)
+
+    monkeypatch.setattr(Judge, "first", ask)
+    monkeypatch.setattr(MeanMetric, "__call__", lambda *given: math.nan if len(asked) == 1 else score(*given))
+    record = search(planted, tmp_path, Serial(), "study.looks=0")
+    assert [point.candidate.name for point in record.points] == ["baseline", "int4"]
+    (failure,) = Failures(tmp_path / "s" / FAILED).found.values()
+    assert (failure.name, failure.reason) == ("int8", "ndcg@20 is nan")
+    assert {path.name for path in (tmp_path / "s" / "artifacts").iterdir()} == {
+        point.candidate.key for point in record.points
+    }
 
 
 @pytest.mark.parametrize("looks", [0, 20])

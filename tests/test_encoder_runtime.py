@@ -20,9 +20,10 @@ from autoprune.artifacts.served import Beside, serve
 from autoprune.encoder import torch_served
 from autoprune.encoder.bert import read_encoder
 from autoprune.encoder.model import Encoder
+from autoprune.encoder.onnx_served import OnnxEncoder
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.serve import serve_encoder
-from autoprune.encoder.served import BATCH, OnnxEncoder, SentenceEncoder, batch_ends
+from autoprune.encoder.served import BATCH, SentenceEncoder, batch_ends
 from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.texts.files import packaged_texts
 from autoprune.encoder.torch_served import TorchEncoder
@@ -175,7 +176,7 @@ def test_a_copy_for_another_process_answers_the_same(served: SentenceEncoder) ->
 
 
 def test_threads_and_forks_answer_the_same(encoder_task: EncoderTask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoprune.encoder.served.threads", lambda: 2)  # a session then has threads, a fork none
+    monkeypatch.setattr("autoprune.encoder.onnx_served.threads", lambda: 2)  # a session then has threads, a fork none
     served = served_by(encoder_task, "onnx")
     expected = served.encode(TEXTS[:8])
     with ThreadPoolExecutor(4) as pool:
@@ -203,7 +204,7 @@ def loaded_from(task: EncoderTask, folder: Path, *, seed: int = 0) -> OnnxEncode
 
 def with_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Has encoders open another session."""
-    monkeypatch.setattr("autoprune.encoder.served.threads", lambda: torch.get_num_threads() + 1)
+    monkeypatch.setattr("autoprune.encoder.onnx_served.threads", lambda: torch.get_num_threads() + 1)
 
 
 def test_a_graph_that_was_replaced_since_is_refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,8 +31,8 @@ from autoprune.encoder.task import EncoderTask
 from autoprune.encoder.text_task import worth
 from autoprune.encoder.texts.corpus import Corpus
 from autoprune.encoder.texts.counts import counted
-from autoprune.encoder.tokenizer import Tokenizer
-from autoprune.encoder.workloads import read_workloads
+from autoprune.encoder.tokenizer import Text, Tokenizer, Tokens
+from autoprune.encoder.workloads import REQUESTS, make_requests, read_workloads
 from autoprune.errors import AutopruneError
 from autoprune.measure.judge import Judge
 from autoprune.recipes.recipe import plan
@@ -269,6 +270,33 @@ def test_requests_of_texts_without_spaces_are_as_long(tiny: Path) -> None:
     task = make_task(tiny, ["-".join([text] * 9).replace(" ", "-") for text in TEXTS[:120]])
     lengths = {len(task.model({}, seed=0).tokens([text])[0]) for [text] in task._requests["1x16"]}
     assert lengths == {16}
+
+
+def test_made_up_requests_take_words_until_the_next_is_too_much(encoder_task: EncoderTask) -> None:
+    tokenizer, words = encoder_task._dense.tokenizer, " ".join(TEXTS).split()
+    read = list[str]()
+
+    class Watched(Tokenizer):
+        """Sees what is tokenised."""
+
+        def encode(self, texts: Sequence[Text]) -> list[Tokens]:
+            read.extend(texts)
+            return super().encode(texts)
+
+    watched = Watched(tokenizer.content, max_tokens=4096)
+    told = read_workloads({"short": "1x9", "long": "1x2000"})
+    found = make_requests(watched, {"texts": TEXTS}, told)
+    assert len(read) < 2 * REQUESTS * 14, "and not once for every word"
+    draw = np.random.default_rng(0)
+    for name, one in told.items():
+        for [text] in found[name]:
+            start, taken = int(draw.integers(len(words))), 1
+            own = words[start:] + words * 2  # longer than what is asked for
+            while name == "short" and len(watched.encode([" ".join(own[: taken + 1])])[0]) <= 9:
+                taken += 1
+            assert len(watched.encode([text])[0]) == one.tokens
+            assert text.startswith(" ".join(own[:taken]))
+            assert name == "long" or text.removeprefix(" ".join(own[:taken])).replace(" a", "") == ""
 
 
 def test_requests_have_the_tokens_that_are_told(encoder_task: EncoderTask, dense: Encoder) -> None:

@@ -146,6 +146,21 @@ def test_finalists_are_baseline_front_presets_and_what_profiles_pick(record: Rec
     assert all(point.verified for point in front.finalists)
 
 
+def test_what_was_verified_for_other_limits_is_a_finalist_once_it_stands_on_the_front(tmp_path: Path) -> None:
+    """It was beaten in the search, and is better on test data than all others."""
+    record = make_study(tmp_path / "s", 60)
+    front = Front(record)
+    finalists = {point.number for point in front.finalists}
+    beaten = next(point for point in front.feasible if point.number not in finalists)
+    measured = record.baseline.candidate.latest()
+    better = {name: {part: 1.2 * value for part, value in parts.items()} for name, parts in measured.quality.items()}
+    lucky = dataclasses.replace(measured, quality=better, size_bytes=beaten.candidate.latest("search").size_bytes)
+    record.archive.add(beaten.candidate.with_measurement(lucky))
+    again = Front(Record(record.folder))
+    assert beaten.number in {point.number for point in again}
+    assert beaten.number in {point.number for point in again.finalists}
+
+
 def point(number: int, ratio: float, draws: list[float]) -> Point:
     reading = Reading(ratio, ratio, error=0.01)
     made = dataclasses.replace(TEMPLATE.candidate, number=number)

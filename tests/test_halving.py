@@ -32,12 +32,16 @@ from autoprune.deadline import NEVER, Deadline
 from autoprune.recipes.space import Space
 from autoprune.record.looks import Look
 from autoprune.study.evaluation.looker import Asked
+from autoprune.study.executors.executor import Executor
 from autoprune.study.sampling.beginnings import MOST as MOST_CUTS
 from autoprune.study.sampling.beginnings import NEARLY, NEIGHBOURS, Beginning
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.cohorts import COHORT
 from autoprune.study.sampling.lookout import Lookout
-from autoprune.study.sampling.rungs import FIRST, GO_ON, RELATIVES, Race, Rungs, _spread
+from autoprune.study.sampling.promotion import Promotion
+from autoprune.study.sampling.races import FIRST, GO_ON, RELATIVES, Race, Races, _spread
+from autoprune.study.sampling.rungs import Rungs
+from autoprune.study.sampling.sampler import Values
 from autoprune.tasks.task import Learning
 
 RECOVERS = Learning.recovers
@@ -84,6 +88,12 @@ def trained(
     )
     rungs.run(until=until)
     return rungs
+
+
+def races(taken: Lookout, *, codes: Values | None = None, until: Deadline = NEVER) -> Races:
+    choices = Choices(Space(TRAINED), base={"dim": 16})
+    promotion = Promotion(choices, taken.promises, codes=codes or {}, recovers=RECOVERS)
+    return Races(choices, taken, promotion, epochs=epochs_of, until=until)
 
 
 def ended(race: Race, taken: Lookout) -> list[Look | None]:
@@ -167,16 +177,12 @@ def test_each_that_goes_on_is_the_one_that_adds_most(tmp_path: Path) -> None:
     """To untrained cuts coded as the cohort is, and to those that go on before it; half of the loss comes back."""
     taken = lookout(tmp_path / "looks")
     taken.take(SCANNED, until=NEVER)
-    rungs = Rungs(
-        Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0, recovers=RECOVERS
-    )
-    rungs._promotion = rungs._promoting({"space.encode.quantize.bits": 4})
     recipes = [
         {"prune": {"method": {"dims": {"sparsity": cut}}}, "encode": {"quantize": {"bits": 4}, "epochs": 8}}
         for cut in (0.12, 0.25, 0.35, 0.5, 0.65, 0.8)
     ]
     starts, looks = taken.take(recipes, until=NEVER), taken.take(recipes, epochs=2, until=NEVER)
-    on = rungs._promoted(range(6), starts, looks, NEVER)
+    on = races(taken, codes={"space.encode.quantize.bits": 4}).promoted(range(6), starts, looks)
     assert len(on) == math.ceil(GO_ON * 6)
 
     def box(share_of_quality: float, look: Look) -> list[float]:
@@ -211,42 +217,45 @@ def _area(boxes: list[list[float]]) -> float:
 def test_what_will_miss_goes_on_last(tmp_path: Path) -> None:
     """0.9 of the dimensions still takes 12 % of the quality after two epochs, and 5 may go."""
     taken = lookout(tmp_path / "looks", requirements={"quality": {"drop": "5%"}})
-    rungs = Rungs(
-        Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0, recovers=RECOVERS
-    )
     cuts = (0.1, 0.2, 0.3, 0.9)
     recipes = [
         {"prune": {"method": {"dims": {"sparsity": cut}}}, "encode": {"quantize": {"bits": 8}, "epochs": 8}}
         for cut in cuts
     ]
     starts = taken.take(recipes, until=NEVER)
-    chosen = rungs._promoted(range(4), starts, taken.take(recipes, epochs=2, until=NEVER), NEVER)
+    chosen = races(taken).promoted(range(4), starts, taken.take(recipes, epochs=2, until=NEVER))
     assert len(chosen) == 2
     assert 0.9 not in {cuts[at] for at in chosen}
 
 
-def racing(folder: Path, *, count: int) -> tuple[Rungs, Lookout, list[dict[str, Any]]]:
+def racing(folder: Path, *, count: int, executor: Executor | None = None) -> tuple[Lookout, list[dict[str, Any]]]:
     """Recipes of 8 epochs, 100 s each: what is left of one after the first rung takes 600 s."""
     taken = lookout(
-        folder, evaluator=MadeUp(lambda one: dataclasses.replace(look_at(one), seconds=5.0 + 100.0 * one.epochs))
+        folder,
+        evaluator=MadeUp(lambda one: dataclasses.replace(look_at(one), seconds=5.0 + 100.0 * one.epochs)),
+        executor=executor,
     )
     taken.take(SCANNED, until=NEVER)
-    rungs = Rungs(
-        Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0, recovers=RECOVERS
-    )
-    return rungs, taken, [{**one, "encode": {**one["encode"], "epochs": 8}} for one in SCANNED[:count]]
+    return taken, [{**one, "encode": {**one["encode"], "epochs": 8}} for one in SCANNED[:count]]
 
 
 @pytest.mark.parametrize(("seconds", "on"), [(math.inf, 4), (1500.0, 2), (300.0, 1), (0.0, 0)])
 def test_as_many_go_on_as_come_to_their_end_in_time(seconds: float, on: int, tmp_path: Path) -> None:
-    rungs, taken, recipes = racing(tmp_path / "looks", count=8)
+    taken, recipes = racing(tmp_path / "looks", count=8)
     starts, looks = taken.take(recipes, until=NEVER), taken.take(recipes, epochs=2, until=NEVER)
-    assert len(rungs._promoted(range(8), starts, looks, Deadline.after(seconds))) == on
+    assert len(races(taken, until=Deadline.after(seconds)).promoted(range(8), starts, looks)) == on
+
+
+def test_where_the_time_does_for_one_as_many_go_on_as_are_trained_at_a_time(tmp_path: Path) -> None:
+    taken, recipes = racing(tmp_path / "looks", count=8, executor=LastFirst())
+    starts, looks = taken.take(recipes, until=NEVER), taken.take(recipes, epochs=2, until=NEVER)
+    assert len(races(taken, until=Deadline.after(300.0)).promoted(range(8), starts, looks)) == LastFirst.slots
+    assert races(taken, until=Deadline.after(0.0)).promoted(range(8), starts, looks) == []
 
 
 def test_those_done_at_the_first_rung_take_no_place(tmp_path: Path) -> None:
     """A quarter of one epoch is one."""
-    rungs, taken, recipes = racing(tmp_path / "looks", count=8)
+    taken, recipes = racing(tmp_path / "looks", count=8)
     short = [{**one, "encode": {**one["encode"], "epochs": 1}} for one in recipes[:4]]
     mixed = [*short, *recipes[4:]]
     starts = taken.take(mixed, until=NEVER)
@@ -254,35 +263,35 @@ def test_those_done_at_the_first_rung_take_no_place(tmp_path: Path) -> None:
         taken.take([one], epochs=epochs, until=NEVER)[0] for one, epochs in zip(mixed, [1] * 4 + [2] * 4, strict=True)
     ]
     for until in (NEVER, Deadline.after(3000.0)):
-        on = rungs._promoted(range(8), starts, looks, until)
+        on = races(taken, until=until).promoted(range(8), starts, looks)
         assert len(on) == GO_ON * 4
         assert set(on) <= set(range(4, 8))
 
 
 def test_recipes_that_come_to_the_same_are_told_the_same(tmp_path: Path) -> None:
     """One names its encoding as the choice among methods that it is."""
-    rungs, taken, _ = racing(tmp_path / "looks", count=1)
+    taken, _ = racing(tmp_path / "looks", count=1)
     cut = {"method": {"dims": {"sparsity": 0.3}}}
     recipes = [
         {"prune": cut, "encode": {"quantize": {"bits": 8}, "epochs": 8}},
         {"prune": cut, "encode": {"method": {"quantize": {"bits": 8}}, "epochs": 8}},
     ]
     assert planned(recipes[0]).key == planned(recipes[1]).key
-    one, other = ended(rungs._race(recipes, [], NEVER), taken)
+    one, other = ended(races(taken).race(recipes), taken)
     assert one is not None
     assert one.done
     assert one == other
 
 
 def test_with_more_time_what_was_trained_to_its_end_is_kept(tmp_path: Path) -> None:
-    rungs, taken, recipes = racing(tmp_path / "looks", count=8)
+    taken, recipes = racing(tmp_path / "looks", count=8)
     starts, looks = taken.take(recipes, until=NEVER), taken.take(recipes[:4], epochs=2, until=NEVER)
-    before = rungs._promoted(range(4), starts, looks, Deadline.after(1500.0))
+    before = races(taken, until=Deadline.after(1500.0)).promoted(range(4), starts, looks)
     taken.take([recipes[at] for at in before], epochs=8, until=NEVER)
-    again = rungs._promoted(range(4), starts, looks, Deadline.after(0.0))
+    again = races(taken, until=Deadline.after(0.0)).promoted(range(4), starts, looks)
     assert sorted(again) == sorted(before), "what is known costs nothing"
     looks = taken.take(recipes, epochs=2, until=NEVER)
-    after = rungs._promoted(range(8), starts, looks, Deadline.after(1500.0))
+    after = races(taken, until=Deadline.after(1500.0)).promoted(range(8), starts, looks)
     assert set(before) < set(after)
 
 
@@ -568,11 +577,8 @@ def test_of_recipes_of_which_nothing_comes_nothing_is_learned(tmp_path: Path) ->
 def test_twins_of_a_cohort_are_told_the_same(tmp_path: Path) -> None:
     taken = lookout(tmp_path / "looks")
     taken.take(SCANNED, until=NEVER)
-    rungs = Rungs(
-        Choices(Space(TRAINED), base={"dim": 16}), taken, epochs=epochs_of, random=False, seed=0, recovers=RECOVERS
-    )
     recipe = {**SCANNED[5], "encode": {**SCANNED[5]["encode"], "epochs": 8}}
-    one, other, twin = ended(rungs._race([recipe, SCANNED[0], recipe], [], NEVER), taken)
+    one, other, twin = ended(races(taken).race([recipe, SCANNED[0], recipe]), taken)
     assert one is twin
     assert one is not None
     assert one.epochs > 0

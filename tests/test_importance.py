@@ -13,7 +13,8 @@ from autoprune.recommender.model import Factorization, random_factorization
 from autoprune.steps import make_step
 from autoprune.steps.dims import Dims
 from autoprune.steps.importance import dim_activation, row_frequency
-from autoprune.steps.quantize import Mixed, Quantize
+from autoprune.steps.mixed import Mixed
+from autoprune.steps.quantize import Quantize
 from autoprune.steps.rows import Rows
 from autoprune.steps.step import Step
 

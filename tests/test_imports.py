@@ -33,7 +33,7 @@ ROOMS = {
     "varint ids squeezed columns",
     "models": "remembered context axis table planned model",
     "steps": "step importance layers fed refit surgeon width rows dims turning l1 magnitude slopes compensation "
-    "sharing frequency quantize product tiers store",
+    "sharing frequency coded quantize mixed product tiers store",
     "artifacts": "manifest whole exported inside served tensor_file artifact formats",
     "exports": "tables arrays faiss_index",
     "tasks": "metric ranking benchmarks task",
@@ -43,7 +43,7 @@ ROOMS = {
     "served model task pieces sides trained matching brought make",
     "encoder": "settings source checkpoint countdown prompts similarity stored vocabulary tokenizer functional "
     "architecture transformer layouts sizes weights inside onnx.session onnx.spec onnx.nodes onnx.operators "
-    "onnx.attention onnx.build served torch_served "
+    "onnx.attention onnx.build served onnx_served torch_served "
     "reranker.served serve model parts reach obstacles modules stock_files stock stock_format onnx.format onnx hub "
     "pretrained bert workloads config slices benchmarks benchmarks.part benchmarks.tables benchmarks.benchmark "
     "benchmarks.judgements benchmarks.trec benchmarks.beir benchmarks.hardest benchmarks.retrieval benchmarks.pairs "
@@ -65,13 +65,15 @@ ROOMS = {
     "evaluation.maker executors.cluster executors evaluation.looker evaluation.evaluate evaluation.remeasure "
     "evaluation.eviction evaluation.candidates evaluation sampling.sampler sampling.neighbours sampling.choices "
     "sampling.dispatcher sampling.lookout sampling.finds sampling.growth sampling.niches sampling.scan "
-    "sampling.promotion sampling.beginnings sampling.cohorts sampling.rungs sampling.refinement sampling.bases "
-    "sampling.looking sampling progress.progress progress.outlook progress.telling progress driver job verify search",
+    "sampling.promotion sampling.beginnings sampling.cohorts sampling.races sampling.rungs sampling.refinement "
+    "sampling.bases sampling.looking sampling progress.progress progress.outlook progress.telling progress making "
+    "driver job verify search",
     "testing": "",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "
-    "compare card front_png.places front_png.labels front_png.figure front_png snapshot plots.look plots.tradeoff "
-    "plots.study plots report.sliders report.commands report.content report dashboard.notes dashboard.mirror "
+    "compare measured card front_png.places front_png.labels front_png.figure front_png snapshot plots.look "
+    "plots.tradeoff plots.study plots report.sliders report.commands report.content report dashboard.notes "
+    "dashboard.mirror "
     "dashboard.server dashboard terminal.pages terminal.watch terminal.front terminal.candidate "
     "terminal.comparison terminal.verified terminal",
     "app": "",

@@ -23,6 +23,7 @@ from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.onnx import nodes
 from autoprune.encoder.parts import encoder_parts
 from autoprune.encoder.serve import serve_encoder
+from autoprune.encoder.stock_format import STOCK
 from autoprune.encoder.transformer import buckets
 from autoprune.errors import AutopruneError
 from autoprune.steps.importance import width_activation, width_taylor
@@ -273,6 +274,7 @@ def test_a_word_table_that_is_held_twice_or_under_another_name(tmp_path: Path) -
         ("albert", {"inner_group_num": 2}, "save it with one layer for each group"),
         ("gemma3_text", {"attn_logit_softcapping": 30.0}, "attn_logit_softcapping to 30.0"),
         ("mpnet", {"relative_attention_num_buckets": 64}, "an MPNet tells 32 distances apart"),
+        ("qwen3", {"rope_parameters": {"rope_type": "default", "rope_theta": "much"}}, "but the kinds are ['full_att"),
         ("qwen3", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}}, "'yarn'"),
         ("modernbert", {"hidden_activation": "mish"}, "the activation 'mish' is unknown"),
         ("deberta-v2", {}, "its scores compare contents with distances"),
@@ -287,6 +289,68 @@ def test_what_would_be_lost_is_refused(kind: str, config: dict[str, Any], said: 
     with pytest.raises(AutopruneError) as caught:
         read_encoder(str(folder))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"rope_theta": 1e6, "layer_types": ["full_attention"] * 2}, {"global_attn_every_n_layers": 3}],
+    ids=["bases by their older names", "no kinds"],
+)
+def test_what_transformers_before_5_makes_of_a_config_is_refused(told: dict[str, Any]) -> None:
+    for family in ("modernbert", "qwen3", "gemma3_text"):
+        config = {"local_attention": 8, "sliding_window": 8, "query_pre_attn_scalar": 20, **told}
+        with pytest.raises(AutopruneError, match=r"rope_parameters {}; .*pip install 'transformers>=5'"):
+            LAYOUTS[family].traits(config)
+
+
+OLDER = {
+    "modernbert": {"global_rope_theta": 160_000.0, "local_rope_theta": 10_000.0, "global_attn_every_n_layers": 3},
+    "qwen3": {"rope_theta": 5000.0},
+    "gemma3_text": {"rope_theta": 1_000_000.0, "rope_local_base_freq": 10_000.0},
+}
+"""What transformers before 5 reads in place of `rope_parameters`, and of a ModernBERT in place of `layer_types`."""
+
+
+@pytest.mark.parametrize("family", OLDER)
+def test_older_names_stand_beside_those_that_transformers_reads(family: str, tmp_path: Path) -> None:
+    import transformers
+
+    config = {"rope_parameters": {"rope_type": "default", "rope_theta": 5000.0}} if family == "qwen3" else {}
+    folder = write(tmp_path / "model", family, config=config)
+    model = read_encoder(str(folder))
+    stock = write_stock(save(model, tmp_path / "artifact"), tmp_path / "st")
+    said = json.loads((stock / "config.json").read_text())
+    assert said.items() >= OLDER[family].items()
+    read = transformers.AutoConfig.from_pretrained(stock)
+    rest = {name: held for name, held in said.items() if name not in OLDER[family]}
+    (stock / "config.json").write_text(json.dumps(rest))
+    alone = transformers.AutoConfig.from_pretrained(stock)
+    assert read.rope_parameters == alone.rope_parameters
+    assert read.layer_types == alone.layer_types == said["layer_types"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers", "since"),
+    [
+        ("modernbert", [0, 1, 2, 3, 4, 5], ""),
+        ("modernbert", [0, 1, 3], ""),
+        ("modernbert", [0, 3], ""),
+        ("modernbert", [0, 3, 4], "5.1"),
+        ("qwen3", [0, 1], ""),
+        ("qwen3, sliding", [0, 3], "4.53"),
+        ("qwen3, both ways", [0, 1], "5.2"),
+        ("gemma3_text", [0, 1], "4.57"),
+        ("gemma3_text, causal", [0, 1], "4.53"),
+        ("mpnet", [0, 1], ""),
+    ],
+)
+def test_an_export_says_which_transformers_reads_it(kind: str, layers: list[int], since: str, tmp_path: Path) -> None:
+    model = read_encoder(str(write(tmp_path / "model", kind, config={"num_hidden_layers": 6})))
+    model.cut(model.axes["layers"], torch.tensor(layers))
+    stock = write_stock(save(model, tmp_path / "artifact"), tmp_path / "st")
+    inside = STOCK.use(stock, ".").inside
+    assert ("The folder takes transformers" in inside) == bool(since)
+    assert not since or f"The folder takes transformers {since} or newer" in inside
 
 
 def test_weights_that_a_graph_has_no_room_for_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

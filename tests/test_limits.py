@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_studies import make_study
@@ -36,6 +37,30 @@ def test_a_limit_stands_in_place_of_those_on_the_same_reading(record: Record) ->
     assert texts(Limits(floors=["ndcg@20=0.9x"]), record) == ["worst_slice >= 0.8x", "ndcg@20 >= 0.9x"], "it is quality"
     assert texts(Limits(ceilings=["size_bytes=10MB"]), record)[2:] == ["size_bytes <= 10000000"]
     assert texts(Limits(profile="none", floors=["quality=0.9x"]), record) == ["quality >= 0.9x"]
+
+
+@pytest.mark.parametrize(
+    ("requirements", "floors", "held"),
+    [
+        ("quality", ["quality=0.97x"], ["recall@20 >= 0.9x", "ndcg@20 >= 0.97x"]),
+        ("quality", ["recall@20=0.97x"], ["ndcg@20 >= 0.95x", "recall@20 >= 0.97x"]),
+        ("quality", ["quality=0.1"], ["recall@20 >= 0.9x", "quality >= 0.1"]),
+        ("named", ["quality=0.97x"], ["ndcg@20 >= 0.97x", "recall@20 >= 0.97x"]),
+        ("freed", ["quality=0.97x"], ["ndcg@20 >= 0.97x"]),
+    ],
+)
+def test_a_limit_on_quality_leaves_metrics_that_are_named_beside_it(
+    requirements: str, floors: list[str], held: list[str], tmp_path: Path
+) -> None:
+    quality, other = {"quality": {"drop": "5%"}}, {"recall@20": {"min": "0.9x"}}
+    content: dict[str, dict[str, Any]] = {
+        "quality": {**quality, **other},
+        "named": {"ndcg@20": {"min": "0.9x"}, **other},
+        "freed": {**quality, "recall@20": None},
+    }
+    metrics = ("ndcg@20", "recall@20")
+    record = make_study(tmp_path / "s", 5, verified=False, requirements=content[requirements], metrics=metrics)
+    assert texts(Limits(floors=floors), record) == held
 
 
 def test_flags_ask_for_the_same() -> None:

@@ -361,3 +361,64 @@ def test_ragged_lists_of_parquet_are_refused(tmp_path: Path) -> None:
     pd.DataFrame({"id": [1, 2], "vector": [[1.0, 2.0], [3.0]]}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(AutopruneError, match="row 0 has 2 values and row 1 has 1"):
         read_table(tmp_path / "t.parquet")
+
+
+def test_a_column_of_biases_is_read_beside_vectors(tmp_path: Path) -> None:
+    biases = np.arange(5.0)
+    pd.DataFrame({"id": IDS, "vector": list(ROWS), "bias": biases}).to_parquet(tmp_path / "t.parquet")
+    found = read_table(tmp_path / "t.parquet")
+    assert found.bias is not None
+    assert found.bias.tolist() == biases.tolist()
+    pd.DataFrame({"vector": list(ROWS), "bias": biases}).to_parquet(tmp_path / "t.parquet")
+    with_ids(tmp_path / "names.txt")
+    found = read_table(tmp_path / "t.parquet", ids=tmp_path / "names.txt")
+    assert (found.ids, found.bias is None) == (IDS, False)
+    for column, said in {
+        "b_i": "t.parquet: beside a column of vectors one of fractions is called bias, but there is: b_i",
+        "bias": r"t.parquet: bias: row 2 \(id 'a b'\) holds inf",
+    }.items():
+        spoilt = np.array([0.5, 1, np.inf, 1, 1])
+        pd.DataFrame({"id": IDS, "vector": list(ROWS), column: spoilt}).to_parquet(tmp_path / "t.parquet")
+        with pytest.raises(AutopruneError, match=said):
+            read_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("beside", [{"vector": list(ROWS)}, {"d0": ROWS[:, 0], "d1": ROWS[:, 1]}])
+def test_a_column_of_ids_is_no_dimension_though_it_holds_floats(tmp_path: Path, beside: dict[str, Any]) -> None:
+    pd.DataFrame({"ID": [7.0, 8.0, -9.0, 10.0, 2.0**52], **beside}).to_parquet(tmp_path / "t.parquet")
+    found = read_table(tmp_path / "t.parquet")
+    assert found.ids == ["7", "8", "-9", "10", str(2**52)]
+    assert np.array_equal(found.vectors, ROWS[:, : found.dim])
+    for wrong in (7.5, 2.0**53, np.inf):
+        pd.DataFrame({"id": [wrong, 1, 2, 3, 4], **beside}).to_parquet(tmp_path / "t.parquet")
+        with pytest.raises(AutopruneError, match=rf"ids are whole numbers or texts, but {wrong!r} is a fraction"):
+            read_table(tmp_path / "t.parquet")
+
+
+def test_empty_lines_behind_ids_are_none(tmp_path: Path) -> None:
+    np.save(tmp_path / "t.npy", ROWS)
+    for ending in ("", "\n\n", "\r\n\r\n"):
+        (tmp_path / "t_ids.txt").write_bytes(("\r\n".join(IDS) + ending).encode())
+        assert read_table(tmp_path / "t.npy").ids == IDS
+
+
+def test_a_heading_is_thought_of_where_it_is_likely(tmp_path: Path) -> None:
+    np.save(tmp_path / "t.npy", ROWS)
+    for ids, hint in [
+        (["film", "1", "2", "3", "4", "5"], "; its first line is 'film': is that a heading?"),
+        (["Film_ID", *IDS], "; its first line is 'Film_ID': is that a heading?"),
+        (["a", *IDS], "."),
+    ]:
+        with_ids(tmp_path / "t_ids.txt", ids)
+        with pytest.raises(AutopruneError) as refused:
+            read_table(tmp_path / "t.npy")
+        assert str(refused.value).endswith(f"has 5 rows{hint}")
+
+
+def test_ids_in_bytes_that_are_no_utf_8_are_told_with_their_row(tmp_path: Path) -> None:
+    np.save(tmp_path / "t.npy", ROWS)
+    np.save(tmp_path / "t_ids.npy", np.array([one.encode() for one in IDS]))
+    assert read_table(tmp_path / "t.npy").ids == IDS
+    np.save(tmp_path / "t_ids.npy", np.array([one.encode("latin-1") for one in IDS]))
+    with pytest.raises(AutopruneError, match=r"t_ids\.npy: the id of row 3 \(b'\\xe9'\) is not UTF-8; save the ids"):
+        read_table(tmp_path / "t.npy")

@@ -116,7 +116,7 @@ def test_a_fingerprint_knows_no_path(folder: Path, tmp_path_factory: pytest.Temp
         ("a,b,-3", r"line 201: 0 <= score <= 5 must hold, but got -3"),
         ("a,b,nan", r"line 201: a score must be a finite number, but got 'nan'"),
         ("a,b,high", r"line 201: a score must be a finite number, but got 'high'"),
-        ("a,,3", r"line 201: sentence 2 is empty"),
+        ("a,,3", r"line 201: sentence2 is empty"),
         ("a,b,c,3", r"line 201: 4 fields, but the first line has 3"),
     ],
 )

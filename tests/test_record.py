@@ -20,6 +20,7 @@ from autoprune.measure.measurement import RULES, VERIFY
 from autoprune.record.archive import Archive
 from autoprune.record.folder import open_folder
 from autoprune.record.record import Record
+from autoprune.record.unfinished import Unfinished
 from autoprune.study.evaluation.remeasure import rounds_of
 from autoprune.study.progress.progress import Progress
 from autoprune.views import phrases
@@ -256,3 +257,26 @@ def test_a_study_whose_data_alone_is_other_says_why(tmp_path: Path) -> None:
     now["task"] = {"name": "other", "metric": "ndcg@20"}
     with pytest.raises(AutopruneError, match=r"of its own \(study\.name=…\)$"):
         open_folder(tmp_path, definition=now, told=told)
+
+
+@pytest.mark.parametrize("runs", ["runs", "my runs"])
+def test_the_command_that_goes_on_leads_to_the_study_where_it_lies(
+    runs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_study(tmp_path / "began" / "s", 3, verified=False).folder
+    (tmp_path / "log.csv").write_text("")
+    content = yaml.safe_load((folder / "study.yaml").read_text())
+    asked = ["study.name=s", "study.minutes=5", "study.dir=began"]
+    content |= {"places": {"task.data.path": "log.csv"}, "started_in": [str(tmp_path)]}
+    content["overrides"] += asked
+    (folder / "study.yaml").write_text(yaml.safe_dump(content))
+    Unfinished(minutes=5, doing="", undone=["training did not begin"]).write(folder)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    Path(runs).mkdir()
+    folder.rename(Path(runs, "renamed"))
+    offered = Record(Path(runs, "renamed")).unfinished.splitlines()[-1]
+    kept = ["task=interactions", f"task.data.path={tmp_path}/log.csv", "study.minutes=5", "study.name=renamed"]
+    there = [] if runs == "runs" else ["study.dir='my runs'"]
+    assert shlex.split(offered) == ["autoprune", *kept, *there]

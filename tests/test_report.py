@@ -6,8 +6,11 @@ import base64
 import gzip
 import itertools
 import json
+import math
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,6 +122,50 @@ def test_without_plotly_the_way_out_is_named(record: Record, monkeypatch: pytest
     with pytest.raises(AutopruneError, match=r"autoprune\[plots\]"):
         report.write(Front(record), tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_page_that_there_is_no_room_for_leaves_the_one_before(record: Record, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    path, before = tmp_path / "page.html", resource.getrlimit(resource.RLIMIT_FSIZE)
+    path.write_text("a page")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))  # no file may be larger, as if the disk were full
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            report.write(Front(record), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"page.html": "a page"}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="keeps what runs from being written")
+def test_a_file_that_may_not_be_written_stays(record: Record, tmp_path: Path) -> None:
+    path = Path(shutil.copy(shutil.which("sleep") or "", tmp_path / "report.html"))
+    with subprocess.Popen([path, "60"]) as running:  # not even root may write to it
+        with pytest.raises(OSError, match="Text file busy"):
+            report.write(Front(record), path)
+        running.kill()
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_link_to_a_page_stays_one(record: Record, tmp_path: Path) -> None:
+    page, link = tmp_path / "page.html", tmp_path / "link.html"
+    link.symlink_to(page)
+    assert report.write(Front(record), link) == link
+    assert link.is_symlink()
+    assert "<html" in page.read_text()
+
+
+def test_what_was_measured_as_no_number_is_compared_by_nothing(tmp_path: Path) -> None:
+    record, number = make_study(tmp_path / "s", 10, verified=False), 5
+    lines = [json.loads(line) for line in record.archive.path.read_text().splitlines()]
+    for parts in lines[number]["measurements"][0]["quality"].values():
+        parts |= dict.fromkeys(parts, math.nan)
+    record.archive.path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    made = content(Front(Record(record.folder)))
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+    compared = made["found"]["compare"]
+    assert [at for at in range(10) if any(column[at] is None for column in compared)] == [number]
+    assert {column[number] for column in compared} == {None}
 
 
 def test_data_of_the_page_are_plain(record: Record) -> None:

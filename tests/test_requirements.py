@@ -219,7 +219,12 @@ MAIN = ("spearman", "ndcg@10", "accuracy")
         (
             {"quality": {"drop": "1%"}, "spearman": {"min": "0.9x"}},
             ("spearman",),
-            ["quality >= 0.99x", "spearman >= 0.9x"],
+            ["spearman >= 0.9x"],
+        ),
+        (
+            {"quality": {"drop": "1%"}, "size_bytes": {"max": "0.5x"}, "spearman": None},
+            ("spearman",),
+            ["size_bytes <= 0.5x"],
         ),
     ],
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from needed import needs
@@ -17,18 +19,22 @@ import autoprune
 from autoprune.artifacts import artifact
 from autoprune.artifacts.formats import find_format
 from autoprune.artifacts.served import Beside, serve
+from autoprune.encoder import countdown
+from autoprune.encoder.benchmarks.judgements import Collection
 from autoprune.encoder.benchmarks.pairs import Scored
 from autoprune.encoder.model import Encoder
 from autoprune.encoder.parts import encoder_parts
+from autoprune.encoder.reranker.asking import sentences_asking, unlabelled
 from autoprune.encoder.reranker.benchmarks import kendall, overlap
 from autoprune.encoder.reranker.config import RerankerConfig, RerankerData
-from autoprune.encoder.reranker.first_stage import Bm25
+from autoprune.encoder.reranker.first_stage import Bm25, read_run
 from autoprune.encoder.reranker.labelled import read_labelled
 from autoprune.encoder.reranker.make import make_reranker
 from autoprune.encoder.reranker.reading import read_cross_encoder
 from autoprune.encoder.reranker.served import Reranker
 from autoprune.encoder.reranker.stock_format import CROSS_ENCODER
 from autoprune.encoder.reranker.task import RerankerTask
+from autoprune.encoder.slices import SLICES, slice_columns
 from autoprune.errors import AutopruneError
 from autoprune.steps.quantize import Quantize
 from autoprune.testing import Examinee, TaskExam
@@ -254,6 +260,37 @@ def test_what_is_found_matches_brute_force_bm25() -> None:
     assert search.best("nothing known", 10).tolist() == []
 
 
+def test_words_without_spaces_are_found_by_two_characters() -> None:
+    documents = ["我们在北京的河边走路", "冬天的山很冷", "猫", "東京タワーに登る", "แม่น้ำในฤดูหนาว", "the river 北 runs"]
+    search = Bm25(documents)
+    for query, wanted in (
+        ("北京有河吗", [0]),
+        ("冷的冬天", [1]),
+        ("猫", [2]),
+        ("タワーはどこ", [3]),
+        ("ฤดูหนาวหนาวมาก", [4]),
+        ("河", []),  # no two characters
+        ("River 北", [5]),
+    ):
+        assert search.best(query, 10).tolist() == wanted
+
+
+def test_documents_without_spaces_ask_and_are_found() -> None:
+    nouns, places = "春夏秋冬山河石桥", "东西南北城村屋园"
+    documents = [f"{one}天的{place}边有人。{place}边的人看{one}天。" for one in nouns for place in places]
+    texts = unlabelled(documents, sentences_asking(documents, seed=0), depth=10, judged=20, seed=0)
+    assert len(texts.judged.queries["test"]) == 12
+    assert {query for query, _ in texts.learnt} < {part + "。" for text in documents for part in text.split("。")}
+
+
+def test_no_sentence_asks_twice() -> None:
+    alone = [f"Only number {at} says this." for at in range(30)]
+    documents = ["All rights reserved.", *(f"{text} All rights reserved." for text in alone), f"{alone[0]} {alone[1]}"]
+    asking = sentences_asking(documents, seed=0)
+    assert asking.queries == ["All rights reserved.", *alone]  # the last document has nothing else to ask
+    assert asking.own == [0, *[-1] * 30]
+
+
 def test_orders_match_scipy() -> None:
     from scipy.stats import kendalltau
 
@@ -376,6 +413,79 @@ def test_a_run_file_says_what_was_found(dense: Path, tmp_path: Path) -> None:
         run.write_text(text)
         with pytest.raises(AutopruneError, match=said):
             make_reranker(config)
+
+
+def test_a_run_file_leaves_out_the_query_itself(tmp_path: Path) -> None:
+    held = Collection(
+        documents=TEXTS[:6],
+        queries={"validation": [TEXTS[1]], "test": [TEXTS[2], "another one"]},
+        grades={"validation": [{0: 1.0}], "test": [{0: 1.0}, {0: 1.0}]},
+        own={"validation": [1], "test": [2, -1]},
+        ids=[f"d{at}" for at in range(6)],
+        query_ids={"validation": ["d1"], "test": ["d2", "q"]},
+    )
+    run = tmp_path / "run.txt"
+    run.write_text("".join(f"{name} d{at} {9 - at}\n" for name in ("d1", "d2", "q") for at in range(6)))
+    found = read_run(run, held, 3, "task.data.run")
+    assert {split: [there.tolist() for there in lists] for split, lists in found.items()} == {
+        "validation": [[0, 2, 3]],
+        "test": [[0, 1, 3], [0, 1, 2]],
+    }
+
+
+def test_nothing_is_learnt_from_queries_that_labels_judge_by(dense: Path, collection: Path, tmp_path: Path) -> None:
+    labelled = [json.loads(line)["text"] for line in (collection / "queries.jsonl").read_text().splitlines()]
+    others = list(dict.fromkeys(" ".join(text.split()[:4]) for text in TEXTS[60:140] if len(text.split()) > 3))
+    (tmp_path / "pairs.csv").write_text(
+        "query,document,label\n" + "".join(f"{query},a text,{at % 3}\n" for at, query in enumerate(others[:20]))
+    )
+    asked = tmp_path / "asked.txt"
+    asked.write_text("\n".join([*labelled, *others]))
+    data = RerankerData(retrieval=str(collection), pairs=str(tmp_path / "pairs.csv"))
+    config = RerankerConfig(model=str(dense), queries=str(asked), data=data)
+    task = make_reranker(config)
+    assert {query for query, _ in task._train} <= set(others[20:])
+    assert f"queries left out, which labels judge by: {len({*labelled, *others[:20]})})" in task.describe()
+    asked.write_text("\n".join([*labelled, *others[:20]]))
+    with pytest.raises(
+        AutopruneError, match=r"task.queries: at least 20 .* does not judge by, but of \d+ there are 0;"
+    ):
+        make_reranker(config)
+
+
+def test_labels_are_any_numbers_and_columns_have_their_names(dense: Path, collection: Path, tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    rows = [f"{TEXTS[at]},{TEXTS[at + 1]},{at * 40 - 100}" for at in range(24)]
+    config = RerankerConfig(model=str(dense), data=RerankerData(retrieval=str(collection), pairs=str(file)))
+    file.write_text("\n".join(["query,document,label", *rows]))
+    assert "12 validation and 12 test pairs that people labelled" in make_reranker(config).describe()
+    for row, said in (
+        ("a query,,1", r"line 26: document is empty"),
+        (",a text,1", r"line 26: query is empty"),
+        ("a query,a text,good", r"line 26: a label must be a finite number, but got 'good'"),
+    ):
+        file.write_text("\n".join(["query,document,label", *rows, row]))
+        with pytest.raises(AutopruneError, match=said):
+            make_reranker(config)
+
+
+def test_perturbed_queries_are_in_the_slices_of_their_own_texts(task: RerankerTask) -> None:
+    served = task._served(task.model({}, seed=0))
+    whole, some = task.score(served, "test"), task.score(served, "test", "typos")
+    assert not some[["benchmark", "unit", *SLICES]].isna().any(axis=None)
+    for benchmark in task.benchmarks:
+        queries = benchmark.lists.queries["test"]  # type: ignore[attr-defined]
+        for rows, asked in ((whole, queries), (some, queries[::3])):
+            found = rows.loc[rows["benchmark"] == benchmark.name, list(SLICES)].reset_index(drop=True)
+            pd.testing.assert_frame_equal(found, slice_columns(asked, task._words))
+
+
+def test_long_reading_is_told(task: RerankerTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(task, "report", said.append)
+    monkeypatch.setattr(countdown, "EVERY_S", 0.0)
+    task.score(task._served(task.model({}, seed=0)), "test")
+    assert any(re.match(r"reading [\d,]+ texts: \d+%, about .* left", line) for line in said)
 
 
 @pytest.mark.slow

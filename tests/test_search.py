@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forking import answer_of_a_fork, two_threads
 from torch import Tensor
 
 from autoprune.errors import AutopruneError
@@ -370,3 +371,17 @@ def test_extreme_integers_multiply_exactly_or_are_not_used(monkeypatch: pytest.M
     monkeypatch.delattr(torch, "_int_mm")
     assert not kernels.multiplies_exactly()
     kernels.multiplies_exactly.cache_clear()
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("name", [TORCH, "integer_scan", pytest.param("half_precision", marks=needs_faiss)])
+def test_a_fork_answers_without_the_threads_of_kernels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    choosing(monkeypatch, name)
+    queries, nothing = drawn(1, 64, seed=1).numpy(), Hidden(*map(numpy_of, NOTHING))
+    with two_threads():
+        found = made(table_of(drawn(20_000, 64)))
+        assert found.kernel(1) == name
+        expected, sent = found.topk(queries, 5, nothing).rows.tolist(), pickle.dumps(found)
+        assert answer_of_a_fork(lambda: found.topk(queries, 5, nothing).rows.tolist()) == expected
+        assert answer_of_a_fork(lambda: pickle.loads(sent).topk(queries, 5, nothing).rows.tolist()) == expected
+        assert found.kernel(1) == pickle.loads(sent).kernel(1) == name, "here it goes on as it was"

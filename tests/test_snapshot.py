@@ -88,6 +88,15 @@ def test_another_study_is_not_overwritten(tmp_path: Path) -> None:
     assert (one.folder / "study.yaml").read_bytes() == before
 
 
+def test_what_is_no_record_is_not_overwritten(tmp_path: Path) -> None:
+    found, path = record(tmp_path / "s", many()), tmp_path / "to" / "study.yaml"
+    path.parent.mkdir()
+    path.write_text("study: [")
+    with pytest.raises(AutopruneError, match=r"study\.yaml: the file is no YAML (?s:.)*another folder with --to"):
+        write(Front(found), path.parent)
+    assert path.read_text() == "study: ["
+
+
 @pytest.mark.parametrize("override", ["+task.a=1", "++task.b.c=2", "~task.titles", "task=films", "study.device=cuda"])
 def test_what_shapes_a_candidate_is_in_the_command_that_makes_it_again(override: str, tmp_path: Path) -> None:
     found = record(tmp_path / "s", many())
@@ -105,3 +114,23 @@ def test_places_are_cut_wherever_they_stand() -> None:
         "f": 1,
         "g": "per_user",
     }
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("task.texts=[general,/srv/me/with.txt]", "task.texts=[general,path/to/with.txt]"),
+        ("task.texts=['/srv/me/my own.txt', b]", "task.texts=['path/to/my own.txt', b]"),
+        ("task.data.path=a.csv,/srv/me/b.csv", "task.data.path=a.csv,path/to/b.csv"),
+        ("task.data.path=/srv/me/a.csv,/srv/me/b.csv", "task.data.path=path/to/a.csv,path/to/b.csv"),
+        ("task.data.path='/srv/me/my (1).csv'", "task.data.path=path/to/my (1).csv"),
+        ("+task.options={train:/srv/me/a.csv,share:0.5}", "+task.options={train:path/to/a.csv,share:0.5}"),
+        ("task.data.path=[C:\\me\\a.csv,b/c.csv]", "task.data.path=[path/to/a.csv,b/c.csv]"),
+        ("executor.address=ray://head:10001", "executor.address=ray://head:10001"),
+    ],
+)
+def test_each_of_several_places_is_cut(told: str, shown: str, tmp_path: Path) -> None:
+    found = record(tmp_path / "s", many())
+    found.overrides = [told]
+    assert shlex.split(search_command(found)) == ["autoprune", shown, "study.name=s"]
+    assert without_places(told.partition("=")[2].strip("'")) == shown.partition("=")[2]

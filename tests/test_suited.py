@@ -108,6 +108,8 @@ def test_what_one_asks_for_oneself_stays() -> None:
         "four": {"cut": {"layers": {"keep": [0, 1, 4, 5]}}},
     }
     assert kept(Sized(6), mine) == (mine, [])
+    all_of_them = {"none_left": {"cut": {"layers": {"sparsity": 0.8}, "heads": {"sparsity": 0.6}}}}
+    assert kept(Sized(2, heads=1), all_of_them) == (all_of_them, [])  # refused by what was asked
     odd = {
         "odd": {"cut": {"layers": {"sparsity": "half"}}},
         "open": {"cut": {"layers": {"sparsity": {"float": [0, 1]}}}},

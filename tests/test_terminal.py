@@ -15,6 +15,7 @@ import pytest
 from made_studies import make_kinds, make_study
 from rich.console import Console
 
+from autoprune.cli.verbs import _say_doubts
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.fronts.limits import Limits
@@ -399,6 +400,31 @@ def test_numbers_in_words() -> None:
 def test_folded_lines_keep_their_indent() -> None:
     lines = shown(20, say, "  one two three four five six\nnext")
     assert lines == ["  one two three four", "    five six", "next"]
+
+
+def test_commands_are_not_folded() -> None:
+    command = "  autoprune task=encoder 'task.texts=[general, my own.txt]'"
+    assert shown(20, say, f"The same command goes on:\n{command}") == ["The same command", "  goes on:", command]
+
+
+def test_what_verifies_a_candidate_can_be_copied_at_any_width(runs: Path) -> None:
+    limits = Limits(floors=["quality=0.9x", "recall@20=0.9x"], ceilings=["size_bytes=0.5x", "latency_ms=0.9x"])
+    front = Front(Record(runs / "raw"), limits)
+    point = front.record.points[1]
+    offered = f"  {phrases.verifying(front, point)}"
+    assert len(offered) > 80
+    for show in (print_point, _say_doubts):
+        assert offered in shown(80, show, front, point)
+
+
+def test_why_a_candidate_was_rejected_stands_as_it_was_written(tmp_path: Path) -> None:
+    record = make_study(tmp_path / "s", 4, verified=False)
+    lines = [json.loads(line) for line in record.archive.path.read_text().splitlines()]
+    lines[3]["rejected"] = "#2 is no larger, and better for sure"
+    record.archive.path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    record = Record(record.folder)
+    lines = shown(80, print_point, Front(record), record.points[3])
+    assert "rejected early, and not measured whole: #2 is no larger, and better for sure" in lines
 
 
 @pytest.mark.slow

@@ -121,6 +121,15 @@ def test_sentences_end_where_sentences_end() -> None:
     ]
 
 
+def test_sentences_end_without_spaces_and_capitals_too() -> None:
+    assert sentences("今天很冷。他说：“我们走吧！”于是大家走了？！真的。") == [
+        "今天很冷。",
+        "他说：“我们走吧！”",
+        "于是大家走了？！",
+        "真的。",
+    ]
+
+
 def test_packaged_texts_are_sentences_and_none_that_is_judged_by() -> None:
     pytest.importorskip("gensim")
     from autoprune.encoder.benchmarks.pairs import lee_pairs

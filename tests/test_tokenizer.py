@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +110,29 @@ def test_long_texts_are_cut_off(whole: Tokenizer) -> None:
 def test_what_lies_behind_long_gaps_is_read(whole: Tokenizer, text: str) -> None:
     theirs = tokenizers.Tokenizer.from_str(whole.to_json())
     assert whole.encode([text])[0].tolist() == theirs.encode(text).ids
+
+
+def test_no_more_is_held_of_texts_than_of_some(whole: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, asked = ["a\ud800b", *TEXTS[:10], ("water", "the walk"), " " * 10_000 + "water"], list[int]()
+    wanted = [whole.encode([text])[0].tolist() for text in texts]
+    again = Tokenizer(whole.content, max_tokens=LONGEST)
+    backend = again._backend
+
+    class Watched:
+        """Sees how many texts are encoded at once."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(backend, name)
+
+        def encode_batch_fast(self, texts: list[Any]) -> Any:
+            asked.append(len(texts))
+            return backend.encode_batch_fast(texts)
+
+    monkeypatch.setitem(vars(again), "_backend", Watched())
+    monkeypatch.setattr("autoprune.encoder.tokenizer.AT_ONCE", 4)
+    assert [ids.tolist() for ids in again.encode(texts)] == wanted
+    assert max(asked) == 4
+    assert again.encode([]) == []
 
 
 def test_frequency_counts_ids(whole: Tokenizer) -> None:

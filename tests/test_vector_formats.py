@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,19 @@ from tiny_vectors import RANK, WIDTH, vectors_task, words_task
 
 import autoprune
 from autoprune.artifacts import artifact
+from autoprune.artifacts.exported import Exported, ExportedTable
 from autoprune.artifacts.formats import find_format
 from autoprune.errors import AutopruneError
 from autoprune.exports.faiss_index import _overlap
+from autoprune.packing import restore
 from autoprune.packing.product import load_faiss
+from autoprune.packing.writing import pack
 from autoprune.readers.table import read_table
 from autoprune.recipes.recipe import plan
 from autoprune.recipes.stages import run
 from autoprune.recipes.train import Trainer
 from autoprune.vectors.config import VectorsConfig
+from autoprune.vectors.formats import WORD2VEC
 from autoprune.vectors.make import make_vectors
 from autoprune.vectors.served import VectorIndex
 from autoprune.vectors.task import VectorsTask
@@ -65,6 +70,23 @@ def test_gensim_reads_word2vecs_format(tmp_path: Path) -> None:
     assert form.size_bytes(tmp_path / "out") > 0
     with pytest.raises(AutopruneError, match="exists already"):
         form.write(tmp_path / "small", tmp_path / "out")
+
+
+def test_gensim_reads_ids_with_spaces_of_other_kinds(tmp_path: Path) -> None:
+    from gensim.models import KeyedVectors
+
+    ids = [f"{at}{mark}b" for at, mark in enumerate("\u00a0\t\r\u2028\u3000\x0b", start=10)]
+    table = pack(torch.eye(len(ids)))
+    packed = restore(table.entry, table.tensors)
+    rows = ExportedTable(ids=ids, vectors=np.eye(len(ids), dtype=np.float32), packed=packed)
+    WORD2VEC.put(Exported(tables={"vectors": rows}, searched="vectors"), tmp_path)
+    theirs = KeyedVectors.load_word2vec_format(str(tmp_path / "vectors.bin"), binary=True)
+    assert theirs.index_to_key == read_table(tmp_path / "vectors.bin").ids == ids
+    assert np.array_equal(theirs.vectors, rows.vectors)
+    for mark in " \n":
+        broken = dataclasses.replace(rows, ids=[f"a{mark}b", *ids[1:]])
+        with pytest.raises(AutopruneError, match="holds a space or a line break, which ends an id there"):
+            WORD2VEC.put(Exported(tables={"vectors": broken}, searched="vectors"), tmp_path)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])

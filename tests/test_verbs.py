@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -313,6 +314,21 @@ def test_where_others_fit_too_it_is_said_what_the_dense_model_is_best_in(ran: Ru
     assert code == 2
     assert "Others fit, too, but none is better in quality; --prefer size" in stderr
     assert Front(Record(Path("runs/best"))).pick(prefer="size").number
+
+
+def test_where_what_is_preferred_was_not_measured_the_dense_model_is_not_called_best(ran: Run) -> None:
+    record = make_study(Path("runs/bare"), 30, verified=False, requirements={})
+    lines = [json.loads(line) for line in record.archive.path.read_text().splitlines()]
+    for line in lines[1:]:
+        line["measurements"] = [{**one, "latency": {}} for one in line["measurements"]]
+    record.archive.path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    definition = record.folder / "study.yaml"
+    definition.write_text(definition.read_text().replace("    - latency\n", ""))
+    code, _, stderr = ran("pick bare --prefer latency --to out")
+    assert code == 2
+    said = " ".join(stderr.split())
+    assert re.search(r"of (\d+) of \1 latency_ms was not measured; what measures it: autoprune verify bare --all", said)
+    assert "none is better" not in said
 
 
 @pytest.mark.parametrize("width", [80, 200])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -354,6 +355,17 @@ def test_a_damaged_artifact_gets_a_message_with_the_way_out(runs: Path) -> None:
     assert f"study.name=s-1 study.dir={runs}" in message
     assert f"cp -r {runs}/s-1/artifacts/{point.candidate.key} {point.folder}" in message
     assert not any(point.verified for point in Record(runs / "s").points), "the baseline comes last"
+
+
+def test_the_commands_that_mend_an_artifact_keep_a_name_in_one_piece(searched: Path, tmp_path: Path) -> None:
+    runs = Path(shutil.copytree(searched, tmp_path / "my runs"))
+    point = Record(runs / "s").points[1]
+    (point.folder / "artifact.json").unlink()
+    with pytest.raises(AutopruneError) as caught:
+        autoprune.verify_study("s", runs=runs, rounds=1)
+    (mend,) = [line for line in str(caught.value).splitlines() if line.startswith("  rm ")]
+    made = f"{runs}/s-1/artifacts/{point.candidate.key}"
+    assert shlex.split(mend) == ["rm", "-rf", str(point.folder), "&&", "cp", "-r", made, str(point.folder)]
 
 
 def test_a_damaged_baseline_is_made_again_by_the_search(runs: Path, planted: Path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
-from tiny_encoder import TEXTS
+from tiny_encoder import TEXTS, make_task, write_tiny_bert
 
 from autoprune.encoder.tokenizer import Tokenizer
 from autoprune.encoder.vocabulary import made_of
+from autoprune.steps.rows import IMPORTANCES, Rows
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -105,3 +108,39 @@ def test_by_how_often_they_occur_alone_some_could_never_be_reached(kind: str) ->
     lost = [piece for piece in alone.pieces if piece in parts and not set(parts[piece]) <= set(alone.pieces)]
     assert lost
     assert any(read(alone, text) != read(whole, text) for text in FEW)
+
+
+def out_of_reach(tokenizer: Tokenizer, pieces: set[str]) -> list[str]:
+    """Those of some pieces that nothing is ever merged to."""
+    merged = made_of(tokenizer.content["model"])
+    return [piece for piece, parts in merged.items() if piece in pieces and not set(parts) <= pieces]
+
+
+@pytest.mark.parametrize("importance", IMPORTANCES)
+def test_no_piece_stays_that_could_never_be_reached(importance: str, tmp_path: Path) -> None:
+    whole = trained("bytes")
+    folder = write_tiny_bert(tmp_path, config={"vocab_size": whole.size})
+    (folder / "vocab.txt").unlink()
+    (folder / "tokenizer.json").write_text(whole.to_json())
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    task = make_task(folder)
+    model, context = task.model({}, seed=0), task.context(seed=0, device=torch.device("cpu"))
+    step = Rows(sparsity=0.25, importance=importance)
+    step.advance(model, context, 1.0)
+    stay = {whole.pieces[at] for at in model.pieces.tolist()}
+    assert len(stay) < whole.size
+    assert any(piece in stay for piece in made_of(whole.content["model"]))
+    assert not out_of_reach(whole, stay)
+
+
+def test_a_piece_is_not_unknown_for_being_called_none() -> None:
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator(["None of them. None of these."] * 9, trainer)
+    whole = Tokenizer.read(made.to_str(), max_tokens=50)
+    assert read(whole, "None") == ["None"]
+    assert whole.pieces.index("None") not in whole.protected
+    assert whole.count(["None"])[1].tolist() == [0]

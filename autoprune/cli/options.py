@@ -73,7 +73,9 @@ OPTIONS: dict[str, tuple[Any, Option, Any]] = {
     ),
     "profile": (
         str | None,
-        Option("A requirements profile in place of the study's.", flag="--for", shown="PROFILE"),
+        Option(
+            "A requirements profile in place of the study's: its name, or a YAML file.", flag="--for", shown="PROFILE"
+        ),
         None,
     ),
     "prefer": (

@@ -122,7 +122,7 @@ def record(
 def report(
     record: Study,
     *,
-    to: Annotated[Path | None, Option("File to write; by default report.html beside the study.")] = None,
+    to: Annotated[Path | None, Option("File to write; by default report.html in the study's folder.")] = None,
     limits: Preferred,
 ) -> None:
     """Write one HTML file that opens offline: the plots, limits to move, the pick, every candidate."""
@@ -282,7 +282,7 @@ def _say_doubts(console: Console, found: Front, point: Point) -> None:
     if beyond(found.record, point):
         say(console, f"\nIt {beyond(found.record, point)}.", style="bold yellow")
     if not point.verified:
-        say(console, f"\nIt is not verified on test data: {verifying(found, point)}", style="bold yellow")
+        say(console, f"\nIt is not verified on test data; verify it:\n  {verifying(found, point)}", style="bold yellow")
 
 
 def _say_shipped(console: Console, found: Front, to: Path, card: Path) -> None:

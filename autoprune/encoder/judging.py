@@ -77,7 +77,7 @@ class EncoderJudging(Judging[E]):
         self.perturbations = tuple(name for name in PERTURBATIONS if name != "upper_case" or not deaf)
         self._words = word_frequency(common)
         self._known: WeakKeyDictionary[E, dict[Text, Vectors]] = WeakKeyDictionary()
-        self._sliced: dict[tuple[str, str], pd.DataFrame] = {}
+        self._sliced: dict[tuple[str, str, int], pd.DataFrame] = {}
         self._parts: dict[bool, list[Benchmark]] = {}
         self._guides: dict[tuple[str, bool], Similarities] = {}
         self._tokenizer = tokenizer
@@ -173,8 +173,8 @@ class EncoderJudging(Judging[E]):
         return whole.astype({"benchmark": "category"})
 
     def _slices(self, split: str, rows: pd.DataFrame) -> pd.DataFrame:
-        """What kinds of texts ask; for one benchmark and split they are always the same."""
-        key = split, str(rows["benchmark"].iloc[0])
+        """What kinds of texts ask; always the same for one benchmark, split and number: some perturb only a part."""
+        key = split, str(rows["benchmark"].iloc[0]), len(rows)
         if key not in self._sliced:
             self._sliced[key] = slice_columns(rows["text"].tolist(), self._words)
         return self._sliced[key]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from autoprune.errors import nearest
+from autoprune.errors import AutopruneError, nearest
 
 Told = Mapping[str, Any]
 """A config.json, with the defaults of its type."""
@@ -33,10 +34,11 @@ class Layout:
         biases: ours, of maps and `norm` → whether they have one, or the setting that says so.
         traits: what follows for `autoprune.encoder.architecture.Architecture` from a config.
         written: what config.json says beside the sizes.
+        since: of a config.json that was written, the version of transformers before which it is read as one of another
+            model; empty: there is none.
         model: the class that reads it.
         pooler: whether it has one that must be refused.
         padding: the id from which positions are counted: a number, or the setting that says so.
-        any_heads: whether a config can have any number of heads.
         config: which list of settings is for it, in `autoprune.encoder.settings.FILES`.
         root_words: whether words are multiplied by the root of the width when they are looked up.
         gains_from_one: whether gains are written without the 1.
@@ -60,10 +62,10 @@ class Layout:
     biases: Mapping[str, bool | str] = field(default_factory=dict)
     traits: Callable[[Told], dict[str, Any]] = lambda _: {}
     written: Callable[[Told], dict[str, Any]] = lambda _: {}
+    since: Callable[[Told], str] = lambda _: ""
     model: str
     pooler: bool = False
     padding: int | str | None = None
-    any_heads: bool = False
     config: str = "config.json"
     root_words: bool = False
     gains_from_one: bool = False
@@ -234,28 +236,59 @@ T5_GATED = replace(
 )
 
 
+FULL, SLIDING = "full_attention", "sliding_attention"
+"""Kinds of layers: those that see everything, and those that see what is near."""
+
+
 def _kinds(told: Told, *, reach: int | None) -> dict[str, Any]:
-    """The reach and the rotary base of each layer, by its kind."""
-    kinds, turns = list(told["layer_types"]), told["rope_parameters"]
-    each = "rope_theta" in turns
-    thetas = [float((turns if each else turns[kind])["rope_theta"]) for kind in kinds]
-    reaches = [reach if kind == "sliding_attention" else None for kind in kinds]
+    """The reach and the rotary base of each layer, by its kind.
+
+    Raises:
+        AutopruneError: a kind or a base is not told, as where transformers is older than 5.
+    """
+    kinds, turns = told.get("layer_types") or [], told.get("rope_parameters") or {}
+    thetas = [_theta(turns if "rope_theta" in turns else turns.get(kind)) for kind in kinds]
+    if not kinds or None in thetas:
+        raise AutopruneError(
+            "task.model: config.json: layer_types must name the kind of each layer, and rope_parameters hold a "
+            f"rope_theta > 0 for each kind, but the kinds are {sorted(set(kinds))} and rope_parameters {turns}; "
+            "transformers fills in both from version 5 on: pip install 'transformers>=5', or save the model with it."
+        )
+    reaches = [reach if kind == SLIDING else None for kind in kinds]
     return {"theta": tuple(thetas), "reach": tuple(reaches) if any(one is not None for one in reaches) else ()}
+
+
+def _theta(turns: Any) -> float | None:
+    """The rotary base that parameters tell; None: they tell none."""
+    theta = turns.get("rope_theta") if isinstance(turns, Mapping) else None
+    if isinstance(theta, bool) or not isinstance(theta, int | float) or not 0 < theta < math.inf:
+        return None
+    return float(theta)
 
 
 UNMARKED: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "use_cache": False}
 """Of a model that generates nothing; the ids that its type takes for granted may be of no piece."""
 
 
-def _kinds_written(said: Told) -> dict[str, Any]:
-    """What `_kinds` reads."""
-    kinds = ["full_attention" if layer.get("reach") is None else "sliding_attention" for layer in said["layers"]]
+def _layer_types(said: Told) -> list[str]:
+    return [FULL if layer.get("reach") is None else SLIDING for layer in said["layers"]]
+
+
+def _kinds_written(said: Told, *, full: str, sliding: str) -> dict[str, Any]:
+    """What `_kinds` reads.
+
+    Args:
+        full, sliding: what transformers before 5 calls the bases, and reads alone.
+    """
+    kinds = _layer_types(said)
     thetas = {kind: layer["theta"] for kind, layer in zip(kinds, said["layers"], strict=True)}
     # A kind that no layer is of any more needs a base as well.
-    both = {kind: thetas.get(kind, 10000.0) for kind in ("full_attention", "sliding_attention")}
+    both = {kind: thetas.get(kind, 10000.0) for kind in (FULL, SLIDING)}
     return {
         "layer_types": kinds,
         "rope_parameters": {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in both.items()},
+        full: both[FULL],
+        sliding: both[SLIDING],
     }
 
 
@@ -269,9 +302,22 @@ def _modernbert(told: Told) -> dict[str, Any]:
     return _kinds(told, reach=told["local_attention"] // 2)
 
 
+EVERY = "global_attn_every_n_layers"
+"""By what transformers before 5.1 tells the kinds of a ModernBERT's layers."""
+
+
 def _modernbert_written(said: Told) -> dict[str, Any]:
     unmarked = {**UNMARKED, "cls_token_id": None, "sep_token_id": None}
-    return {**_kinds_written(said), "local_attention": 2 * (_reach(said) or 64), **unmarked}
+    kinds = _kinds_written(said, full="global_rope_theta", sliding="local_rope_theta")
+    every = _every(kinds["layer_types"])
+    told = {EVERY: every} if every else {}
+    return {**kinds, **told, "local_attention": 2 * (_reach(said) or 64), **unmarked}
+
+
+def _every(kinds: Sequence[str]) -> int | None:
+    """Of how many layers each first one sees everything, and the others do not; None: kinds do not alternate so."""
+    places = range(len(kinds))
+    return next((n for n in range(1, len(kinds) + 1) if kinds == [SLIDING if at % n else FULL for at in places]), None)
 
 
 MODERNBERT = Layout(
@@ -294,6 +340,7 @@ MODERNBERT = Layout(
     biases={**ATTENTION, **dict.fromkeys(("gate", "up", "down"), "mlp_bias"), "norm": "norm_bias"},
     traits=_modernbert,
     written=_modernbert_written,
+    since=lambda told: "" if EVERY in told else "5.1",
     model="ModernBertModel",
 )
 
@@ -309,8 +356,9 @@ def _qwen3_written(said: Told) -> dict[str, Any]:
     reach, theta = _reach(said), said["layers"][0]["theta"]
     causal = bool(said.get("causal"))
     return {
-        "layer_types": _kinds_written(said)["layer_types"],
+        "layer_types": _layer_types(said),
         "rope_parameters": {"rope_type": "default", "rope_theta": theta},
+        "rope_theta": theta,  # what transformers before 5 reads alone
         "use_sliding_window": reach is not None,
         "sliding_window": None if reach is None else reach + causal,
         **UNMARKED,
@@ -345,8 +393,8 @@ QWEN3 = Layout(
     biases=ATTENTION,
     traits=_qwen3,
     written=_qwen3_written,
+    since=lambda told: "5.2" if told.get("is_causal") is False else "4.53" if told["use_sliding_window"] else "",
     model="Qwen3Model",
-    any_heads=True,
     config="config.json of decoders",
 )
 
@@ -362,7 +410,7 @@ def _gemma3_written(said: Told) -> dict[str, Any]:
     causal = bool(said.get("causal"))
     reach = _reach(said) or 511
     return {
-        **_kinds_written(said),
+        **_kinds_written(said, full="rope_theta", sliding="rope_local_base_freq"),
         "use_bidirectional_attention": not causal,
         "sliding_window": reach + 1 if causal else 2 * reach,
         "query_pre_attn_scalar": round(said["scale"] ** -2),
@@ -383,8 +431,8 @@ GEMMA3 = replace(
     },
     traits=_gemma3,
     written=_gemma3_written,
+    since=lambda told: "4.57" if told["use_bidirectional_attention"] else "4.53",
     model="Gemma3TextModel",
-    any_heads=False,
     root_words=True,
     gains_from_one=True,
 )

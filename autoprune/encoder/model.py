@@ -203,6 +203,13 @@ class Encoder(Model):
         index = self._table("word").index
         return torch.isin(index, torch.from_numpy(self.tokenizer.protected).to(index.device)).nonzero()[:, 0]
 
+    def with_needed(self, axis: Axis, importance: Tensor) -> Tensor:
+        if axis.name != "vocab":
+            return super().with_needed(axis, importance)
+        pieces, of_all = self._table("word").index.cpu().numpy(), np.zeros(self.tokenizer.size)
+        of_all[pieces] = importance.cpu().numpy()
+        return torch.from_numpy(self.tokenizer.before_wholes(of_all)[pieces]).to(importance.device)
+
     def standing_axes(self, kind: str) -> dict[str, Axis]:
         standing = {str(block) for block in self._standing_blocks()}
         inside = kind in ("heads", "ffn")

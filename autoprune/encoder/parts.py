@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,38 +30,44 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         runtime: `onnx` or `torch`.
     """
     tokenizer = model.tokenizer.restricted(model.pieces.numpy()).to_json().encode()
-    settings = {**model.settings(), "runtime": runtime}
-    if runtime == "onnx":
-        widths = {name: _written_bits(table) for name, table in model.tables.items()}
-        # what latency depends on; a graph says the same, but not in a few words
-        rows = {"word": model.tables["word"].rows}
-        rows |= {"position": _positions(model)} if "position" in model.tables else {}
-        rows |= {"segment": model.tables["segment"].rows} if "segment" in model.tables else {}
-        coded = any(isinstance(table, Linear) and table.coded is not None for table in model.tables.values())
-        scales = {"activation_scales": "token"} if coded else {}  # without: one for a whole request
-        written = build(_graph(model))
-        outside = {"outside": written.outside} if written.outside else {}
-        return Parts(
-            manifest={**settings, **scales, "rows": rows, "bits": widths, **outside},
-            tensors={},
-            beside=beside,
-            files={**written.files(), "tokenizer.json": tokenizer},
-            entropy=model.entropy,
-        )
+    made = _graph(model, beside) if runtime == "onnx" else _packed(model, beside)
+    return replace(
+        made,
+        manifest={**model.settings(), "runtime": runtime, **made.manifest},
+        files={**made.files, "tokenizer.json": tokenizer},
+        entropy=model.entropy,
+    )
+
+
+def _graph(model: Encoder, beside: Beside) -> Parts:
+    """What the runtime `onnx` needs: all weights are in the graph."""
+    widths = {name: _written_bits(table) for name, table in model.tables.items()}
+    # what latency depends on; a graph says the same, but not in a few words
+    rows = {"word": model.tables["word"].rows}
+    rows |= {"position": _positions(model)} if "position" in model.tables else {}
+    rows |= {"segment": model.tables["segment"].rows} if "segment" in model.tables else {}
+    coded = any(isinstance(table, Linear) and table.coded is not None for table in model.tables.values())
+    scales = {"activation_scales": "token"} if coded else {}  # without: one for a whole request
+    written = build(_specified(model))
+    outside = {"outside": written.outside} if written.outside else {}
+    manifest = {**scales, "rows": rows, "bits": widths, **outside}
+    return Parts(manifest=manifest, tensors={}, beside=beside, files={**written.files()})
+
+
+def _packed(model: Encoder, beside: Beside) -> Parts:
+    """What the runtime `torch` needs: tables as they are coded; blocks that are left have new numbers."""
     number = {block: place for place, block in enumerate(model.blocks)}
 
     def renumbered(name: str) -> str:
         stem, _, block = name.partition("_")
         return f"{stem}_{number[int(block)]}" if block else name
 
-    tables: dict[str, Any] = {}
-    tensors: dict[str, np.ndarray[Any, Any]] = {}
-    for name, table in model.tables.items():
-        stored, ours = table.packed(), renumbered(name)
-        tables[ours] = stored.entry
-        tensors |= {f"{ours}.{key}": tensor for key, tensor in stored.tensors.items()}
-        if table.bias is not None:
-            tensors[f"{ours}.bias"] = numpy_of(table.bias)
+    entries, held = model.packed()
+    tables = {renumbered(name): entry for name, entry in entries.items()}
+    tensors = dict[str, np.ndarray[Any, Any]]()
+    for name, tensor in held.items():
+        table, _, key = name.partition(".")
+        tensors[f"{renumbered(table)}.{key}"] = tensor
     for name, norm in model.norms.items():
         assert isinstance(norm, Norm), "only norms are kept"
         ours = renumbered(name)
@@ -71,13 +78,7 @@ def encoder_parts(model: Encoder, runtime: str, beside: Beside) -> Parts:
         distances = model.distances_of(layer)
         if distances is not None:
             tensors[f"distances_{place}.bias"] = numpy_of(distances)
-    return Parts(
-        manifest={**settings, "tables": tables},
-        tensors=tensors,
-        beside=beside,
-        files={"tokenizer.json": tokenizer},
-        entropy=model.entropy,
-    )
+    return Parts(manifest={"tables": tables}, tensors=tensors, beside=beside)
 
 
 def _positions(model: Encoder) -> int:
@@ -105,7 +106,7 @@ NORMS = {
 """What a graph calls the norms of a layer, and what they are called here."""
 
 
-def _graph(model: Encoder) -> spec.Encoder:
+def _specified(model: Encoder) -> spec.Encoder:
     tables, architecture = model.tables, model.architecture
     return spec.Encoder(
         word=_embedding(tables["word"]),

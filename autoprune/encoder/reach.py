@@ -83,5 +83,8 @@ def _sparsity(asked: Any, sizes: Sequence[int]) -> Any:
     shares = [removed(size, asked) / size for size in sizes]
     if not any(shares):
         return 0.0
+    # What would remove all is refused later on, as it was told.
+    if len(shares) > 1 or shares[0] == 1 or abs(shares[0] - asked) <= TOLD:
+        return asked
     # Rounded up, as sixths and thirds are usually told: .17 and .34 remove the same of six as they do.
-    return asked if len(shares) > 1 or abs(shares[0] - asked) <= TOLD else math.ceil(100 * shares[0] - 1e-9) / 100
+    return math.ceil(100 * shares[0] - 1e-9) / 100

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from autoprune.artifacts.served import Parts
+from autoprune.encoder.onnx_served import OnnxEncoder
 from autoprune.encoder.reranker.served import Reranker
-from autoprune.encoder.served import OnnxEncoder, SentenceEncoder, TextModel
+from autoprune.encoder.served import SentenceEncoder, TextModel
 from autoprune.errors import AutopruneError
 from autoprune.extras import need
 

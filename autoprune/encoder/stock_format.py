@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.artifacts.formats import Export, Obstacle, Use
+from autoprune.encoder.layouts import LAYOUTS
 from autoprune.encoder.obstacles import stock_obstacles
 from autoprune.encoder.prompts import DECLARED
 from autoprune.encoder.stored import FLOAT, LARGEST
@@ -18,6 +19,14 @@ HOW = {
     1: "numpy.packbits(vectors > 0, axis=1)",
 }
 """Python that makes what `autoprune.encoder.stored.stored` does of vectors, by bits."""
+
+
+def read_by(folder: Path) -> str:
+    """Which transformers reads an exported folder, as a sentence behind others, where not every one does."""
+    config = json.loads((folder / "config.json").read_bytes())
+    since = LAYOUTS[config["model_type"]].since(config)
+    older = "older ones read `config.json` as another model's"
+    return f" The folder takes transformers {since} or newer: {older}." if since else ""
 
 
 class StockFormat(Export):
@@ -47,7 +56,7 @@ class StockFormat(Export):
         inside = (
             f"`modules.json` says what follows upon what: {', '.join(modules)}. All weights are float32. A text is "
             f"read up to {length} tokens. `{DECLARED}` says its prompts, which `encode_query` and `encode_document` "
-            f"put there, and that vectors are compared by {declared['similarity_fn_name']}."
+            f"put there, and that vectors are compared by {declared['similarity_fn_name']}.{read_by(folder)}"
         )
         return Use(code=f"{code}; print(model.{asks}('hello').shape)", inside=inside)
 

@@ -114,9 +114,6 @@ class EncoderTask(TextTask[SentenceEncoder, EncoderConfig, str]):
                 found[DOCUMENTS] = prompts.before(some(there, REQUEST_TEXTS), "document")
         return found
 
-    def tell(self, message: str) -> None:
-        self.report(message)
-
     def _said(self) -> list[str]:
         dense, architecture = self._dense, self._dense.architecture
         said = [

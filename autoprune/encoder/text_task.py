@@ -107,6 +107,9 @@ class TextTask(EncoderJudging[E], Task[Encoder, E], Generic[E, C, T]):
         whole = f"the vocabulary stays whole: its tokenizer ({tokenizer.kind}) can lose no pieces"
         return "; ".join([*self._said(), *([] if tokenizer.reducible else [whole]), *self._dense.notes])
 
+    def tell(self, message: str) -> None:
+        self.report(message)
+
     @abstractmethod
     def _said(self) -> list[str]:
         """What the model is, what it learns from and how it is judged, for people."""

@@ -30,10 +30,14 @@ SECOND = 30
 """The bit that marks a token of a second text: ids are far below it."""
 
 AT_ONCE, LONG_AT_ONCE = 4096, 256
-"""Texts whose tokens are held at once, where all that is wanted is counts; and where it is known where each lies."""
+"""Texts that are encoded at once, as `tokenizers` holds over 100 bytes of each of their tokens: where ids alone are
+kept of them; and where it is kept where each token lies."""
 
 Ids = TypeVar("Ids", bound=Any)
 """Arrays or tensors of whole numbers."""
+
+N = TypeVar("N", np.int64, np.float64)
+"""What an array holds: counts, or how much something matters."""
 
 
 def unmarked(ids: Ids) -> tuple[Ids, Ids]:
@@ -140,8 +144,7 @@ class Tokenizer:
     @cached_property
     def protected(self) -> NDArray[np.int64]:
         """Ids that every part keeps: special tokens, and ASCII characters or bytes by themselves; int64 [n]."""
-        special = {str(token["content"]) for token in self.content["added_tokens"]}
-        special.add(str(unknown_piece(self.content["model"])))
+        special = {unknown_piece(self.content["model"]), *(token["content"] for token in self.content["added_tokens"])}
         stay = [
             at for at, piece in enumerate(self.pieces) if piece in special or is_least(self.bare(piece), self.content)
         ]
@@ -178,11 +181,17 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[Text]) -> list[Tokens]:
         """The token ids of texts; one that is too long is cut off at `max_tokens`, of two the longer one first."""
+        found = list[Tokens]()
+        for start in range(0, len(texts), AT_ONCE):
+            found += self._encoded(texts[start : start + AT_ONCE])
+        return found
+
+    def _encoded(self, texts: Sequence[Text]) -> list[Tokens]:
         near = self._near
         try:
             encoded = self._backend.encode_batch_fast([_each(text, lambda one: one[near]) for text in texts])
         except TypeError:  # half of a surrogate pair is no character
-            return self.encode([_each(text, lambda one: one.encode("utf-8", "replace").decode()) for text in texts])
+            return self._encoded([_each(text, lambda one: one.encode("utf-8", "replace").decode()) for text in texts])
         for at, text in enumerate(texts):
             parts = (text,) if isinstance(text, str) else text
             if any(part[near] != part for part in parts) and len(encoded[at].ids) < self.max_tokens:
@@ -240,18 +249,40 @@ class Tokenizer:
         Args:
             counts: int64 [size].
         """
-        found, ids = counts.copy(), {piece: at for at, piece in enumerate(self.pieces)}
-        for whole, parts in reversed(made_of(self.content["model"]).items()):
-            for part in parts:
-                if whole in ids and part in ids and found[ids[whole]] > 1:
-                    found[ids[part]] = max(int(found[ids[part]]), int(found[ids[whole]]) + 1)
-        return found
+        return self._above(counts, lambda wholes: np.where(wholes > 1, wholes + 1, 0))
+
+    def before_wholes(self, importance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much each id matters where the pieces that it is merged from matter more, by the least there is.
+
+        Args:
+            importance: float64 [size].
+        """
+        return self._above(importance, lambda wholes: np.nextafter(wholes, np.inf))
+
+    def _above(self, held: NDArray[N], least: Callable[[NDArray[N]], NDArray[N]]) -> NDArray[N]:
+        """What ids hold, [size], where those that others are merged from hold at least what follows from these."""
+        wholes, parts = self._merged
+        while True:
+            found = held.copy()
+            np.maximum.at(found, parts, least(held[wholes]))
+            if not (found > held).any():
+                return found
+            held = found
+
+    @cached_property
+    def _merged(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids of pieces that are merged, each twice, and of what they are merged from: int64 [n] each."""
+        ids, merges = {piece: at for at, piece in enumerate(self.pieces)}, made_of(self.content["model"])
+        pairs = [(whole, part) for whole, parts in merges.items() for part in parts if whole in ids and part in ids]
+        found = np.array([(ids[whole], ids[part]) for whole, part in pairs], dtype=np.int64).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
 
     def count(self, texts: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """How many tokens each text has, and how many of them say that a word could not be read: int64 [n] each."""
         encoded = self.encode(texts)
-        unknown = self._backend.token_to_id(str(unknown_piece(self.content["model"])))
-        at = -1 if unknown is None else unknown
+        unknown = unknown_piece(self.content["model"])
+        place = None if unknown is None else self._backend.token_to_id(unknown)
+        at = -1 if place is None else place
         return np.array([len(ids) for ids in encoded]), np.array([int((ids == at).sum()) for ids in encoded])
 
     def characters(self, texts: Sequence[str]) -> set[str]:

@@ -98,9 +98,9 @@ def make_requests(
 
     def made_up(tokens: int) -> str:
         # Whole words until the next one would be too much; what is missing then is filled with a short one.
-        start, taken = int(draw.integers(len(words))), 1
-        while length(_run(words, start, taken + 1)) <= tokens and taken < tokens:
-            taken += 1
+        start = int(draw.integers(len(words)))
+        fit = bisect_right(range(1, tokens + 1), tokens, key=lambda count: length(_run(words, start, count)))
+        taken = max(1, fit)
         found = _run(words, start, taken)
         if taken == 1:  # a text without spaces is one word, perhaps longer than all that is asked for
             found = found[: bisect_right(range(1, len(found) + 1), tokens, key=lambda end: length(found[:end]))]

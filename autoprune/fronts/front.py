@@ -166,11 +166,14 @@ class Front:
 
     @property
     def finalists(self) -> list[Point]:
-        """What is verified: the baseline, the search's front, what a profile would pick, and the other presets."""
+        """What is verified: the baseline, the search's front, what a profile would pick, and the other presets.
+
+        Of what was verified for other limits that is among them which has come to stand on the front.
+        """
         picked = [point for point in self.picks(verified=False).values() if point]
         presets = [point for point in self.candidates if point.candidate.name != TRIAL]
-        chosen = {point.number: point for point in [self.record.baseline, *self.searched, *picked, *presets]}
-        return list(chosen.values())
+        wanted = [self.record.baseline, *self.searched, *picked, *presets, *self._best]
+        return list({point.number: point for point in wanted}.values())
 
     @property
     def floor(self) -> float:
@@ -259,7 +262,13 @@ class Front:
     def explain_dense(self) -> str:
         """Why the pick is the dense model: nothing else fits, or held, or it is best in what is preferred."""
         prefer = self.requirements.prefer
-        if any(point.number for point in self._pool.able(verified=True)):
+        able = [point for point in self._pool.able(verified=True) if point.number]
+        if lacking := [point for point in able if OBJECTIVES[prefer][0] not in point.found]:
+            return (
+                f"Others fit, too, but of {len(lacking)} of {len(able)} {OBJECTIVES[prefer][0]} was not measured; what "
+                f"measures it: {self.record.verb('verify', '--all')}"
+            )
+        if able:
             other = "latency" if prefer == "size" else "size"
             return f"Others fit, too, but none is better in {prefer}; --prefer {other} looks for another thing."
         if len(self.candidates) == 1:

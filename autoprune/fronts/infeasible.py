@@ -131,7 +131,7 @@ class Infeasible:
             lines.append(f"  {one.text}: missed by {one.times} of {self.candidates}, {spread}")
             lines += [f"    {one.words}"] if one.words else []
         for name, times in self.unmeasured.items():
-            lines.append(f"  {name}: not measured for {times} of {self.candidates}; to measure it: {self.measuring}")
+            lines += [f"  {name}: not measured for {times} of {self.candidates}; to measure it:", f"  {self.measuring}"]
         lines += ["Nearest misses:", *(f"  {near.text}" for near in self.nearest)]
         if self.loosenings:
             lines.append("One of these alone would make something feasible:")
@@ -162,7 +162,9 @@ def explain(points: Sequence[Point], requirements: Requirements, *, measuring: s
     nearest = sorted((_near(point, requirements) for point in whole), key=_miss)
     unmeasured = Counter(name for near in nearest for name in near.unmeasured)
     loosenings = [found for item in requirements.items if (found := _loosen(item, requirements, whole))]
-    last = [item for item in requirements.items if nearest and nearest[0].violations.get(item.text, 0.0) > 0]
+    # Of what lacks a measurement no flags can say that it would be feasible.
+    first = [near for near in nearest[:1] if not near.unmeasured]
+    together = [(item, near.point) for near in first for item in requirements.items if near.violations[item.text] > 0]
     return Infeasible(
         candidates=len(judged),
         rejected=sum(bool(point.candidate.rejected) for point in judged),
@@ -171,7 +173,7 @@ def explain(points: Sequence[Point], requirements: Requirements, *, measuring: s
         measuring=measuring,
         nearest=nearest[:NEAREST],
         loosenings=[found for _, found in sorted(loosenings, key=lambda pair: pair[0])],
-        together=[_flag(item, nearest[0].point) for item in last],
+        together=[_flag(item, point) for item, point in together],
     )
 
 

@@ -10,7 +10,7 @@ from typing import TypedDict
 from autoprune.artifacts.formats import OWN, check_format
 from autoprune.errors import AutopruneError, unknown
 from autoprune.fronts.profiles import load_profile
-from autoprune.fronts.requirements import OBJECTIVES, Requirements, parse_flag, parse_requirements
+from autoprune.fronts.requirements import OBJECTIVES, Requirement, Requirements, parse_flag, parse_requirements
 from autoprune.record.record import Record
 
 
@@ -63,14 +63,17 @@ class Limits:
         names = record.names
         content = load_profile(self.profile) if self.profile else record.definition["requirements"]
         where = self.profile if self.profile and self.profile.endswith(".yaml") else "requirements"
-        own = parse_requirements(content, names, where=where).of_metrics(record.metrics)
+        own = parse_requirements(content, names, where=where)
         flags = [parse_flag(floor, "min", names) for floor in self.floors]
         flags += [parse_flag(ceiling, "max", names) for ceiling in self.ceilings]
-        changed = Requirements(items=tuple(flags)).of_metrics(record.metrics).items
-        alias = {record.metric: "quality"}
-        taken = {alias.get(item.reading, item.reading) for item in changed}
-        kept = [item for item in own.items if alias.get(item.reading, item.reading) not in taken]
-        return dataclasses.replace(own, items=tuple(dict.fromkeys([*kept, *changed])), prefer=self.prefer or own.prefer)
+        if any(
+            item.reading == "quality" and not item.relative for item in flags
+        ):  # it is said of the first metric alone
+            own = own.of_metrics(record.metrics)
+        taken = {name for item in flags for name in _replaced(item, own, record.metrics)}
+        items = [*(item for item in own.items if item.reading not in taken), *flags]
+        changed = dataclasses.replace(own, items=tuple(dict.fromkeys(items)), prefer=self.prefer or own.prefer)
+        return changed.of_metrics(record.metrics)
 
     @property
     def flags(self) -> list[str]:
@@ -86,6 +89,22 @@ class Limits:
             yield "--prefer", self.prefer
         if self.format != OWN:
             yield "--format", self.format
+
+
+def _replaced(item: Requirement, own: Requirements, metrics: Sequence[str]) -> set[str]:
+    """The readings whose limits an item stands in place of.
+
+    One on `quality` leaves what requirements that say `quality` themselves say of a metric by its name beside that.
+    """
+    if len(metrics) == 1:
+        alike = {"quality", *metrics}
+        return alike if item.reading in alike else {item.reading}
+    if item.reading != "quality":
+        return {item.reading}
+    if not item.relative:
+        return {"quality", metrics[0]}
+    says = any(one.reading == "quality" for one in own.items)
+    return {"quality"} if says else {"quality", *metrics}
 
 
 UNCHANGED = Limits()

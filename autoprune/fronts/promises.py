@@ -53,7 +53,6 @@ class Promises:
         self.dense = dense
         self._shrinkage: Shrinkage = Shrinkage(beside._shrinkage if beside else None)
         self._read = 0
-        self.floor = requirements.floor(metrics[0])
         self.objectives = objectives
         self._metrics, self._before, self._baseline = metrics, dense.measurement(), baseline
         self._off: dict[str, dict[str, float]] = {}  # by key, and metric: how much more than foretold there is
@@ -63,8 +62,8 @@ class Promises:
             (item, _by_value(item, baseline, metrics[0]), item.reading in told and item.reading != "latency_ms")
             for item in requirements.items
         ]
-        self.allowed = {metric: 1.0 - self._floor_of(metric) for metric in metrics}
-        self.floor = 1.0 - self.allowed[metrics[0]]  # an absolute one counts as a share as well
+        usual = requirements.floor(metrics[0])
+        self.allowed = {metric: 1.0 - self._floor_of(metric, usual) for metric in metrics}
         self.add(dense)
 
     def add(self, *looks: Look) -> None:
@@ -73,6 +72,11 @@ class Promises:
             if not look.failed and (look.key, look.epochs) not in self._found:
                 self._learn(look)
                 self._take(look)
+
+    @property
+    def floor(self) -> float:
+        """Of quality, relative to the dense model; an absolute one counts as a share as well."""
+        return 1.0 - self.allowed[self._metrics[0]]
 
     @property
     def turns(self) -> int:
@@ -284,11 +288,11 @@ class Promises:
                 return True
         return False
 
-    def _floor_of(self, metric: str) -> float:
-        """The highest floor of a main metric, below 1."""
+    def _floor_of(self, metric: str, usual: float) -> float:
+        """The highest floor of a main metric, below 1; what is usual where it has none."""
         names = (metric, "quality") if metric == self._metrics[0] else (metric,)
         floors = [judged for item, judged, _ in self._items if item.reading in names and not judged.ceiling]
-        return max((item.limit for item in floors if item.relative and item.limit < 1), default=self.floor)
+        return max((item.limit for item in floors if item.relative and item.limit < 1), default=usual)
 
     def _violations(self, found: Readings) -> dict[str, float]:
         return {

@@ -153,17 +153,14 @@ class Requirements:
         Args:
             metrics: the main ones; one alone stays `quality`.
         """
-        if len(metrics) == 1:
-            return self
         named = {item.reading for item in self.items}.union(self.left_out)
         found: list[Requirement] = []
         for item in self.items:
-            spread = item.reading == "quality" and item.relative
-            found += (
-                [dataclasses.replace(item, reading=metric) for metric in metrics if metric not in named]
-                if spread
-                else [item]
-            )
+            if item.reading == "quality" and item.relative:
+                rest = [metric for metric in metrics if metric not in named]
+                found += [dataclasses.replace(item, reading=metric) if len(metrics) > 1 else item for metric in rest]
+            else:
+                found.append(item)
         return dataclasses.replace(self, items=tuple(dict.fromkeys(found)))
 
     def floors(self, metric: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""Honest measuring: always the artifact as it was saved and loaded, latency in turns with the baseline."""
+"""What answers are worth, and how sure one can be of their distance from the baseline's."""
 
 from __future__ import annotations
 

@@ -143,6 +143,14 @@ class Model(nn.Module):
         """Positions along an axis that must stay whatever they seem to matter: int64 [n]."""
         return torch.empty(0, dtype=torch.long)
 
+    def with_needed(self, axis: Axis, importance: Tensor) -> Tensor:
+        """How much positions along an axis matter, where some are of no use without others: these matter more.
+
+        Args:
+            importance: float64 [size], of each by itself.
+        """
+        return importance
+
     def vectors(self, axis: Axis, context: Context) -> list[tuple[Tensor, Tensor | None]]:
         """What an axis of kind `dim` holds the dimensions of, and how often each vector occurs.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,9 +80,14 @@ class Point:
             return None
 
     def load(self) -> Served:
-        """The artifact, ready to answer."""
+        """The artifact, ready to answer.
+
+        Raises:
+            AutopruneError: it is gone, or damaged.
+        """
         from autoprune.artifacts import artifact
 
+        self._check_kept("--to", "DIR")
         return artifact.load(self.folder)
 
     def save(self, to: str | os.PathLike[str], *, format: str = OWN, bare: bool = False) -> Path:
@@ -91,10 +97,27 @@ class Point:
             bare: whether what lies beside the model is left out, such as titles and histories.
 
         Raises:
-            AutopruneError: the folder exists, there is no such format, or the artifact has no such form.
+            AutopruneError: the folder exists, there is no such format, or the artifact has no such form or is gone.
         """
-        find_format(format, bare=bare).write(self.folder, Path(to))
+        form = find_format(format, bare=bare)
+        self._check_kept("--to", str(Path(to)), *["--format", format] * (format != OWN), *["--bare"] * bare)
+        form.write(self.folder, Path(to))
         return Path(to)
+
+    def _check_kept(self, *flags: str) -> None:
+        """Says what makes an artifact again that was deleted because its candidate could not win.
+
+        Args:
+            flags: of `pick`, which does so.
+        """
+        if self.folder.exists():
+            return
+        if self.candidate.rejected:
+            raise AutopruneError(f"candidate {self.number} was rejected and has no artifact; take another.")
+        pick = shlex.join(["autoprune", "pick", str(self.folder.parent.parent), str(self.number), *flags])
+        raise AutopruneError(
+            f"the artifact of candidate {self.number} is gone: {str(self.folder)!r}. What makes it again:\n  {pick}"
+        )
 
 
 def columns(point: Point, names: Iterable[str]) -> dict[str, float]:

@@ -24,6 +24,9 @@ from autoprune.record.unfinished import Unfinished
 SHAPING = re.compile(r"(\+{1,2}|~)?(task\b|hydra\.|study\.(seed|device)=)")
 """Overrides without which a candidate would be another one, or could not be made at all."""
 
+NAMING = re.compile(r"\+{0,2}study\.(name|dir)=")
+"""Overrides that say where the study lies, which may have moved since."""
+
 
 class Record:
     """A study that has begun: what it was asked, and every candidate so far.
@@ -71,8 +74,8 @@ class Record:
         found = Unfinished.read(self.folder)
         if found is None:
             return ""
-        flags = ["--config-dir", self.config_dir] if self.config_dir else []
-        return found.text(self.archive.candidates, command=shlex.join(["autoprune", *flags, *self.overrides]))
+        kept = [self._told_here(override) for override in self.overrides if not NAMING.match(override)]
+        return found.text(self.archive.candidates, command=self._search(*kept, name=self.name))
 
     @property
     def failed(self) -> str:
@@ -92,7 +95,8 @@ class Record:
         """
         record = copy.copy(self)
         record._by_number = self._points(known=self._by_number)
-        record.__dict__.pop("looks", None)  # read when it is asked for
+        for read in ("looks", "closer_looks", "machines"):  # when they are asked for
+            record.__dict__.pop(read, None)
         return record
 
     @property
@@ -246,20 +250,16 @@ class Record:
     def command(self, point: Point) -> str:
         """The command line that makes and measures a candidate again, alone beside the baseline."""
         kept = [self._told_here(override) for override in self.overrides if SHAPING.match(override)]
-        arguments = [
-            "autoprune",
-            *(["--config-dir", self.config_dir] if self.config_dir else []),
-            *kept,
-            "presets=none",
-            "study.looks=0",
-            "study.trials=0",
-            f"study.name={self.name}-{point.candidate.number}",
-        ]
-        if point.candidate.number:
-            arguments.insert(-2, f"+presets.again={written(point.candidate.recipe)}")
-        if self.folder.parent != Path("runs"):
-            arguments.append(f"study.dir={written(str(self.folder.parent))}")
-        return shlex.join(arguments)
+        recipe = [f"+presets.again={written(point.candidate.recipe)}"] if point.candidate.number else []
+        alone = ["presets=none", "study.looks=0", *recipe, "study.trials=0"]
+        return self._search(*kept, *alone, name=f"{self.name}-{point.candidate.number}")
+
+    def _search(self, *overrides: str, name: str) -> str:
+        """The command line of a search from here, whose study lies beside this one, or is this one."""
+        flags = ["--config-dir", self.config_dir] if self.config_dir else []
+        runs = self.folder.parent
+        elsewhere = [f"study.dir={written(str(runs))}"] if runs != Path("runs") else []
+        return shlex.join(["autoprune", *flags, *overrides, f"study.name={name}", *elsewhere])
 
     def _told_here(self, override: str) -> str:
         """The override, with the place that it names as seen from here."""

@@ -14,8 +14,9 @@ from autoprune.steps.dims import Dims
 from autoprune.steps.l1 import L1
 from autoprune.steps.layers import Layers
 from autoprune.steps.magnitude import Magnitude
+from autoprune.steps.mixed import Mixed
 from autoprune.steps.product import Product
-from autoprune.steps.quantize import Mixed, Quantize
+from autoprune.steps.quantize import Quantize
 from autoprune.steps.rows import Rows
 from autoprune.steps.step import Step
 from autoprune.steps.store import Store

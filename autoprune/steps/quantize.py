@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeGuard
+from typing import Any, ClassVar
 
 import torch
 
@@ -13,137 +12,20 @@ from autoprune.errors import RecipeError, seen_from
 from autoprune.models.axis import by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
-from autoprune.models.table import FLOAT_BITS, Learner, Linear
-from autoprune.packing.bits import TERNARY, is_rate
-from autoprune.packing.codes import Uniform
-from autoprune.packing.normal import RATES as NORMAL_RATES
-from autoprune.packing.normal import Normal
+from autoprune.models.table import FLOAT_BITS, Linear
 from autoprune.packing.rated import RATES, Rated
+from autoprune.steps.coded import EVEN, NORMAL, Coded
 from autoprune.steps.compensation import compensate, felt
-from autoprune.steps.frequency import code_shares, code_weighed
+from autoprune.steps.frequency import code_weighed
 from autoprune.steps.importance import row_frequency
 from autoprune.steps.sharing import shared_rates
-from autoprune.steps.step import Step, check_choice, check_lookups, removed
-from autoprune.steps.turning import SPREAD_BITS, concentrate, spread
+from autoprune.steps.turning import concentrate, spread
 
 FITTED = (4, 3, 2)
 """Whole bits; codes of more lose too little to be worth the seconds of fitting them."""
 
 STEEPEST = 2
 """To what power frequency can weigh."""
-
-EVEN, NORMAL = "even", "normal"
-
-WIDTHS: dict[str, tuple[float, ...]] = {EVEN: (8, 4, 3, 2, 1), NORMAL: (8, 4, 3, 2, TERNARY, 1)}
-"""Where the levels of codes may lie, and how many bits codes can have then."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coded(Step):
-    """What the steps to row-wise codes share: widths and ranges are chosen at the first update of a stage and hold.
-
-    Levels are even or normal. *Even* ones divide the best part of each row's range. In a stage without updates this is
-    post-training quantisation (Guan et al. 2019, "Post-Training 4-bit Quantization on Embedding Tables"). In one with
-    updates it is quantisation-aware training (Jacob et al. 2018, "Quantization and Training of Neural Networks for
-    Efficient Integer-Arithmetic-Only Inference"): the loss sees the values that the codes would have, gradients go
-    straight through to the weights, and the codes of the last update ship. Pruned zeros stay exact zeros.
-
-    *Normal* ones lie about zero, as far apart as suits a normal distribution, which is what the values of rows have
-    that were turned at random (`autoprune.packing.normal`). One byte a row gives rows their length. They are found when
-    a stage ends, so training does not see them, and pruned zeros are approximated like other values.
-
-    A number of bits with a point, such as 2.5, is what a code takes in the mean in an entropy-coded file: levels are
-    many, and as far apart as gives their codes that entropy (Gish & Pierce 1968, "Asymptotically Efficient
-    Quantizing"). Tables that are looked up get such codes when a stage ends too.
-
-    Attributes:
-        levels: `even` or `normal`; codes of 8 bits have even levels in any case.
-        entropy: whether the files of the model are entropy-coded (`autoprune.packing.squeezed`), which changes no
-            answer: fewer bytes the less alike codes are in how frequent they are.
-    """
-
-    rank: ClassVar[int] = 2
-    plans: ClassVar[bool] = True
-    trainable: ClassVar[bool] = False
-
-    levels: str = EVEN
-    entropy: bool = False
-
-    def parameters(self) -> dict[str, Any]:
-        found = super().parameters()
-        former = {"levels": EVEN, "entropy": False}  # recipes that were written before do not say them
-        return {name: value for name, value in found.items() if value != former.get(name, ...)}
-
-    def check_width(self, width: object, path: tuple[str, ...], *widths: float) -> None:
-        """Refuses a number of bits that codes of these levels cannot have.
-
-        Args:
-            widths: what else can be given.
-
-        Raises:
-            RecipeError: with the path.
-        """
-        if self.rates and self.is_rate(width):
-            if not self.entropy:
-                raise RecipeError(path, f"{width!r} bits in the mean take an entropy-coded file: entropy=true.")
-            least, most = self.rates
-            if not least <= width <= most:
-                raise RecipeError(
-                    path,
-                    f"bits in the mean are from {least} to {most}, but got {width!r}; "
-                    "whole bits, such as 8, have no point.",
-                )
-            return
-        check_width(width, path, (*widths, *WIDTHS[self.levels]))
-
-    def check_levels(self, model: Model) -> None:
-        """Refuses levels that are unknown, or that a model's kernels cannot take, and what entropy cannot be."""
-        if not isinstance(self.entropy, bool):
-            raise RecipeError(("entropy",), f"true or false must be given, but got {self.entropy!r}.")
-        check_choice("levels", self.levels, WIDTHS)
-        if self.levels == NORMAL and model.has_maps:
-            raise RecipeError(("levels",), f"the linear maps of this model take even levels, but got {self.levels!r}.")
-
-    @property
-    def rates(self) -> tuple[float, float] | None:
-        """Bits in the mean that can be asked for, from and to; None: whole bits alone."""
-        return NORMAL_RATES if self.levels == NORMAL else None
-
-    def is_rate(self, width: object) -> TypeGuard[float]:
-        """Whether bits are what a code takes in the mean; of even levels 1.6 may be too."""
-        return is_rate(width) or (self.levels == EVEN and self.entropy and width == TERNARY)
-
-    @property
-    def manner(self) -> str:
-        """How codes are made, in words, where it is not the usual way."""
-        return f" {self.levels}" * (self.levels != EVEN) + ", entropy-coded" * self.entropy
-
-    def _said(self, width: float) -> str:
-        return f"{width} bits in the mean" if self.is_rate(width) else f"{width} bit{'s' * (width != 1)}"
-
-    def learner(self, bits: float, *, search: bool = True) -> Learner:
-        """How rows are coded, where they are when a stage ends."""
-        if self.levels == NORMAL and bits <= SPREAD_BITS:
-            return Normal(bits=bits, search=search)
-        return Uniform(bits=int(bits), search=search)
-
-    def convert(self, model: Model, context: Context) -> None:
-        model.entropy = model.entropy or self.entropy
-        if context.rehearsal:  # codes change no shape, and take longer than all else
-            return
-        if self.levels == NORMAL:
-            self.code(model, context)
-            return
-        for table in model.tables.values():
-            if int(table.bits[0]) < FLOAT_BITS:
-                table.code()
-
-    @abstractmethod
-    def code(self, model: Model, context: Context) -> None:
-        """Codes tables at normal levels."""
-
-    def aspects(self) -> frozenset[str]:
-        return frozenset({self.name, "codes"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,60 +203,3 @@ class Quantize(Coded):
     def _widths(self, model: Model) -> dict[str, float]:
         """The bits of each group of tables."""
         return {name: width for name, (width, _) in by_name(self.bits, model.groups, path=("bits",)).items()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mixed(Coded):
-    """Row-wise codes of two widths: frequent rows get more bits than rare ones.
-
-    Mixed precision by how often a row is looked up, as Ginart et al. 2021 ("Mixed Dimension Embeddings with
-    Application to Memory-Efficient Recommendation Systems") do with dimensions.
-
-    Attributes:
-        head: fraction of the rows of each table that stand, the most frequent ones, that get `head_bits`.
-        head_bits, tail_bits: 8, 4, 3, 2 or 1; of normal levels 1.6 or a mean too.
-    """
-
-    name: ClassVar[str] = "mixed"
-
-    head: float
-    head_bits: float = 8
-    tail_bits: float = 4
-
-    def summary(self) -> str:
-        return f"{100 * self.head:.4g}% of rows {self._said(self.head_bits)}, others {self.tail_bits}{self.manner}"
-
-    def check(self, model: Model) -> None:
-        check_lookups(model)
-        self.check_levels(model)
-        for parameter, width in (("head_bits", self.head_bits), ("tail_bits", self.tail_bits)):
-            self.check_width(width, (parameter,))
-        if isinstance(self.head, bool) or not isinstance(self.head, int | float) or not 0 <= self.head <= 1:
-            raise RecipeError(("head",), f"0 <= head <= 1 must hold, but got {self.head!r}.")
-
-    def advance(self, model: Model, context: Context, reached: float) -> None:
-        if self.levels == NORMAL:
-            return
-        spread(model, dict.fromkeys(model.groups, min(self.head_bits, self.tail_bits)))
-        for name, table in model.tables.items():
-            standing = table.row_mask.nonzero()[:, 0]
-            order = row_frequency(model, name, context)[standing].argsort(descending=True, stable=True)
-            bits = torch.full_like(table.bits, self.tail_bits)
-            bits[standing[order[: removed(len(standing), self.head)]]] = self.head_bits
-            if not torch.equal(bits, table.bits):
-                table.choose_bits(bits, search=not context.rehearsal)
-
-    def code(self, model: Model, context: Context) -> None:
-        spread(model, dict.fromkeys(model.groups, min(self.head_bits, self.tail_bits)))
-        code_shares(model, context, [self.head], [self.learner(self.head_bits), self.learner(self.tail_bits)])
-
-
-def check_width(width: object, path: tuple[str, ...], widths: tuple[float, ...]) -> None:
-    """Refuses a number of bits that is not among `widths`.
-
-    Raises:
-        RecipeError: with the path.
-    """
-    if width not in widths or type(width) is not type(widths[widths.index(width)]):
-        way = f"; {TERNARY} bits take levels=normal" * (width == TERNARY)
-        raise RecipeError(path, f"one of {', '.join(map(str, widths))} must be given, but got {width!r}{way}.")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import RecipeError
-from autoprune.models.axis import removes_nothing, sparsity_by_name
+from autoprune.models.axis import Axis, removes_nothing, sparsity_by_name
 from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.steps.importance import row_frequency, row_norm
@@ -97,15 +97,17 @@ class Rows(Step):
             protected, size = model.protected(axis), model.size(axis)
             stay = max(1, len(protected), size - removed(size, sparsity * reached))
             if stay < len(model.standing(axis)):
-                importance = self._importance(model, axis.pairs[0][0], context).double()
+                importance = self._importance(model, axis, context)
                 importance[protected] = torch.inf
                 model.hide(axis, most_important(importance, stay))
 
-    def _importance(self, model: Model, table: str, context: Context) -> Tensor:
-        if self.importance == "norm":
-            return row_norm(model, table)
-        frequency = row_frequency(model, table, context)
-        return frequency if self.importance == "frequency" else frequency * row_norm(model, table)
+    def _importance(self, model: Model, axis: Axis, context: Context) -> Tensor:
+        table = axis.pairs[0][0]
+        if self.importance == "frequency":  # which counts what others need for more already
+            return row_frequency(model, table, context).double()
+        norm = row_norm(model, table)
+        own = norm if self.importance == "norm" else row_frequency(model, table, context) * norm
+        return model.with_needed(axis, own.double())
 
     def convert(self, model: Model, context: Context) -> None:
         for axis in model.axes_of("rows").values():

@@ -10,9 +10,9 @@ from autoprune.models.context import Context
 from autoprune.models.model import Model
 from autoprune.models.table import Learner
 from autoprune.packing.product import ROUNDS, Codebooks
+from autoprune.steps.coded import NORMAL, Coded
 from autoprune.steps.frequency import code_shares
 from autoprune.steps.product import MOST_ENTRIES, check_runs
-from autoprune.steps.quantize import NORMAL, Coded
 from autoprune.steps.step import check_lookups
 from autoprune.steps.turning import spread
 

@@ -13,7 +13,7 @@ from autoprune.deadline import NEVER, Deadline, OutOfTime
 from autoprune.errors import AutopruneError
 from autoprune.fronts.front import Front
 from autoprune.machine import cores, machine
-from autoprune.record.archive import BASELINE, TRIAL, Archive
+from autoprune.record.archive import BASELINE, Archive
 from autoprune.record.failures import FAILED
 from autoprune.record.folder import note_machine
 from autoprune.record.looks import LOOKS, Looks
@@ -22,16 +22,14 @@ from autoprune.record.unfinished import Unfinished
 from autoprune.study.budget import Budget
 from autoprune.study.evaluation.candidates import Candidates
 from autoprune.study.evaluation.evaluate import Evaluator
-from autoprune.study.evaluation.eviction import evict
 from autoprune.study.evaluation.remeasure import judged_at_once
-from autoprune.study.evaluation.verdict import HOPELESS
 from autoprune.study.executors.executor import Executor
 from autoprune.study.executors.staff import Staff
+from autoprune.study.making import Making, Recipes
 from autoprune.study.progress.outlook import Outlook
 from autoprune.study.progress.progress import Watching
 from autoprune.study.progress.telling import Telling
 from autoprune.study.sampling.choices import Choices
-from autoprune.study.sampling.finds import HASTILY, TIMES, Finds
 from autoprune.study.sampling.looking import Looking, Opener
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.refinement import MOST_LOOKS as MOST_REFINED
@@ -42,32 +40,14 @@ from autoprune.study.sampling.scan import SMALL
 from autoprune.study.settings import StudyConfig
 from autoprune.study.teams.team import ALONE, MEASURING, Team
 
-Recipes = Mapping[str, Mapping[str, Any]]
-"""Recipes by name."""
-
 SCANNED, SCANNED_ALONE = 1 / 3, 0.5
-"""The share of what is left after the dense model that a scan may take, where training follows and where none does …"""
-
-PRESETS = 0.5
-"""… and of what is left then, the making of presets."""
+"""The share of what is left after the dense model that a scan may take, where training follows and where none does."""
 
 EXPECTED_LOOKS = 1000
 """Looks that a scan takes, about: for so many other processes are started, if that pays."""
 
 LONG_S = 120.0
 """Seconds of so many looks, or of training a dense model, that are long."""
-
-MADE = 12
-"""Of the looks' front, as many are made and measured in the end …"""
-
-MADE_FIRST = 4
-"""… and before training, where there is some to come: what was trained takes their place."""
-
-TOGETHER = 4
-"""Of those, so many at a time: what was measured of some helps to choose the next."""
-
-CHOOSING = 1 / 3
-"""The share of what is left that may be spent on choosing them, by closer looks."""
 
 TRAINED = 0.75
 """The share of what is left beside making that training may take; refinement has the rest."""
@@ -126,7 +106,7 @@ class Driver:
             outlook=self._outlook,
             budget=self._budget,
             front=self._front_now,
-            making=self._making,
+            making=self._coming,
         )
         self._candidates = Candidates(
             evaluator,
@@ -141,6 +121,17 @@ class Driver:
             working=watch.working,
             note=watch.note,
         )
+        self._making = Making(
+            evaluator=evaluator,
+            archive=archive,
+            candidates=self._candidates,
+            staff=self._staff,
+            budget=self._budget,
+            telling=self._telling,
+            front=partial(self._front_now, True),
+            artifacts_gb=config.artifacts_gb,
+            evicts=team is ALONE,
+        )
         self._opener = Opener(
             config,
             evaluator=evaluator,
@@ -153,7 +144,6 @@ class Driver:
             note=watch.note,
         )
         self._front: Front | None = None
-        self._presets: dict[str, str] = {}  # keys of those that are to be made, by name
         self._now: Looking | None = None
         self._scanned = 0.0  # seconds that the scan took in the runs that this one goes on with
 
@@ -171,13 +161,14 @@ class Driver:
         """
         folder = self._definition.folder
         Unfinished.clear(folder)
-        self._presets = {name: self._key(recipe) for name, recipe in presets.items()}
+        self._making.expect(presets)
         try:
             self._search(presets, choices, between)
             if self._team is not ALONE and self.archive.baseline is not None:
                 self._candidates.time_together()
                 with self._team.alone(MEASURING, until=self._budget.ending) as mine:
-                    self._evict(mine=mine)
+                    if mine:
+                        self._making.evict()
         except OutOfTime as stopped:
             self._budget.stopped = stopped.doing
         finally:
@@ -217,19 +208,19 @@ class Driver:
             self._candidates.time_here()
         quick = {name: recipe for name, recipe in presets.items() if not self._epochs(recipe)}
         if self.config.looks == 0 and self.config.trials == 0:
-            self._evaluate_presets(quick, None)
-            self._evaluate_presets(presets, None)
+            self._making.make_presets(quick, None)
+            self._making.make_presets(presets, None)
             return
         search = self._now = self._opener.open(choices)
         self._scanned = self._looked
         self._scan(search, list(quick.values()))
-        self._evaluate_presets(quick, search.lookout)  # while other dense models are still trained
+        self._making.make_presets(quick, search.lookout)  # while other dense models are still trained
         if search.scan is not None:
             if not self._dear:
                 self._widen(search)
             if self._will_train(search) or self.config.trials == 0:
-                self._make(search.finds, MADE_FIRST if self.config.trials != 0 else MADE)
-        self._evaluate_presets(presets, search.lookout)
+                self._making.make_finds(search.finds, trains=self.config.trials != 0)
+        self._making.make_presets(presets, search.lookout)
         trains = self._will_train(search) or search.scan is None
         undone = "training was not begun" if trains else "the best looks were not made"
         if self.config.trials != 0 and not self._budget.over(undone):
@@ -239,22 +230,6 @@ class Driver:
                         self.archive.refresh()
                         between(Record(self._definition.folder, self.archive))
             self._train(search)
-
-    def _evaluate_presets(self, presets: Recipes, lookout: Lookout | None) -> None:
-        """Makes presets; one that a look shows to miss a floor by far is not made, and this is said."""
-        self._telling.stage = "presets"
-        until = self._budget.share(PRESETS)
-        left = {name: recipe for name, recipe in presets.items() if name in self._presets}
-        untrained = [name for name, recipe in left.items() if not self._epochs(recipe)]
-        looks = lookout.take([left[name] for name in untrained], until=until) if lookout else []
-        by = HOPELESS + HASTILY * self.evaluator.task.looks_in_haste
-        for name, look in zip(untrained, looks, strict=False):
-            far = lookout.promises.far_missed(look, by=by) if lookout and look and not look.failed else []
-            if far:
-                del left[name], self._presets[name]
-                self._watch.note(f"preset {name} is not made: a look at it misses {', '.join(far)} by far")
-        self._candidates.evaluate(list(left.items()), until=until)
-        self._evict(mine=self._team is ALONE)
 
     def _scan(self, search: Looking, starts: Sequence[Mapping[str, Any]]) -> None:
         """Looks at what needs no training, the presets first, while other dense models are trained."""
@@ -300,8 +275,7 @@ class Driver:
     def _train(self, search: Looking) -> None:
         """Trains what the scan found, other dense models first; refines, makes and measures what came of it."""
         choices, lookout, scan = search.choices, search.lookout, search.scan
-        making = MADE * self._outlook.making / min(self._staff.slots, TOGETHER) + search.finds.seconds(MADE)
-        making = min(making, self._budget.seconds / 2)
+        making = min(self._making.seconds(search.finds, each=self._outlook.making), self._budget.seconds / 2)
         until = self._budget.share(1.0, but=making)
         most = MOST_REFINED if self.config.looks is None else min(MOST_REFINED, self.config.looks)
         refines = choices.recodes and most > 0 and self.config.sampler != RANDOM
@@ -318,7 +292,7 @@ class Driver:
             random=self.config.sampler == RANDOM,
             seed=self._definition.seed,
             most=self.config.trials,
-            starts=self._presets.values(),
+            starts=self._making.presets,
             scanned=self.config.looks != 0,
             recovers=self.evaluator.task.recovers,
             most_looks=self.config.looks,
@@ -332,7 +306,7 @@ class Driver:
             refinement.run(until=until)
             if not refinement.done:
                 self._budget.undone.append("what was trained was not coded in all ways that promise more")
-        self._make(search.finds, MADE)
+        self._making.make_finds(search.finds, trains=False)
 
     @property
     def _dear(self) -> bool:
@@ -356,66 +330,22 @@ class Driver:
         """Whether the search takes so long that what would be picked is verified before anything is trained."""
         return self._dear or EXPECTED_LOOKS * lookout.pace > LONG_S
 
-    def _make(self, finds: Finds, count: int) -> None:
-        """Makes and measures looks that stand for their front, beside presets and what was chosen before.
-
-        A search that is run again chooses the same, unless there is time now for presets that there was none for.
-        """
-        for left in range(count, 0, -TOGETHER):
-            self._make_some(finds, min(TOGETHER, left), until=self._budget.share(CHOOSING * TOGETHER / left))
-        if finds.left and self._budget.seconds > 0:  # else nothing is made of them either, which is said
-            self._budget.undone.append(f"{finds.left} of the best looks were not looked at closer")
-
-    def _make_some(self, finds: Finds, count: int, *, until: Deadline) -> None:
-        closer = finds.closer
-        looks = self._telling.looks_in_all
-        if closer is not None:
-            self._telling.looks_in_all = len(closer.looks) + TIMES * count
-            self._staff.hire(self._telling.coming(closer))
-        beside = list(self._presets.values())
-        found = [self.archive.candidates.get(key) for key in (*beside, *finds.chosen)]
-        measured = {candidate.key: candidate.latest() for candidate in found if candidate is not None}
-        chosen = finds.choose(count, beside=beside, measured=measured, until=until)
-        self._telling.looks_in_all = looks
-        self._telling.looking = 0.0
-        self._candidates.evaluate([(TRIAL, look.recipe) for look in chosen])
-        self._evict(mine=self._team is ALONE)
-
-    def _evict(self, *, mine: bool) -> None:
-        """Keeps artifacts within their bound, if that is this driver's to do."""
-        if mine and self.config.artifacts_gb is not None and self.archive.baseline is not None:
-            evict(self._front_now(True), limit_bytes=1e9 * self.config.artifacts_gb)
-
-    def _key(self, recipe: Mapping[str, Any]) -> str:
-        return self.evaluator.plan(recipe).key
+    def _coming(self, stage: str) -> int:
+        """Candidates that are still to be made from a stage on, about."""
+        return self._making.coming(stage, trains=self._now is not None and self._will_train(self._now))
 
     def _epochs(self, recipe: Mapping[str, Any]) -> int:
         """That a recipe asks for."""
         return self.evaluator.plan(recipe).epochs
 
-    def _making(self, stage: str) -> int:
-        """Candidates that are still to be made, about."""
-        first = MADE_FIRST if self._now is not None and self._will_train(self._now) else 0
-        coming = {"scan": first + MADE, "presets": first + MADE, "training": MADE}
-        return len(self._missing()) + coming.get(stage, 0)
-
-    def _missing(self) -> dict[str, str]:
-        """Presets that are not measured, and their keys; without those of which nothing comes."""
-        return {name: key for name, key in self._presets.items() if self._is_left(key)}
-
-    def _is_left(self, key: str) -> bool:
-        """Whether a candidate is still to be made."""
-        return key not in self.archive.candidates and key not in self._candidates.failed
-
     def _unfinished(self) -> Unfinished:
-        unscanned, chosen = (self._now.undone(), self._now.finds.chosen) if self._now else ([], set())
-        left = sum(self._is_left(key) for key in chosen)
-        finds = [f"{left} of {len(chosen)} finds were not made"] if left else []
+        now = self._now
+        unscanned, unmade = (now.undone(), self._making.unmade(now.finds)) if now else ([], [])
         return Unfinished(
             minutes=self.config.minutes or 0.0,
             doing=self._budget.stopped or "",
-            presets=self._missing(),
-            undone=list(dict.fromkeys([*unscanned, *self._budget.undone, *finds])),
+            presets=self._making.missing,
+            undone=list(dict.fromkeys([*unscanned, *self._budget.undone, *unmade])),
         )
 
     def _wants_latency(self) -> bool:

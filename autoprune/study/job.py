@@ -26,9 +26,10 @@ from autoprune.record.looks import LOOKS, Looks
 from autoprune.record.record import Record
 from autoprune.record.storage import kept
 from autoprune.study.definition import Definition, check_told, make_task
-from autoprune.study.driver import Driver, Recipes
+from autoprune.study.driver import Driver
 from autoprune.study.evaluation.evaluate import Evaluator
 from autoprune.study.executors.executor import Executor
+from autoprune.study.making import Recipes
 from autoprune.study.progress.progress import Watching
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.settings import ExecutorConfig, StudyConfig

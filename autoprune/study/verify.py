@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import wait
@@ -298,12 +299,13 @@ class _Verification:
             try:
                 artifact.read(one.folder, whole=True)
             except AutopruneError as damage:
+                place = str(one.folder)
                 again = record.folder.parent / f"{record.name}-{one.number}" / "artifacts" / one.folder.name
                 remedy = (
                     "The study's own command makes the baseline's artifact again; then verify once more."
                     if one.number == 0
                     else f"Or make it again and put it in its place:\n  {record.command(one)}\n"
-                    f"  rm -rf {one.folder} && cp -r {again} {one.folder}"
+                    f"  {shlex.join(['rm', '-rf', place])} && {shlex.join(['cp', '-r', str(again), place])}"
                 )
                 return AutopruneError(
                     f"candidate {one.number} cannot be verified: {damage}\n{remedy}\n"

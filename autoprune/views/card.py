@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,24 @@ import yaml
 
 from autoprune.artifacts.formats import OWN, Use, find_format
 from autoprune.fronts.front import Front
-from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE, Measurement
-from autoprune.measure.reading import Reading, binding_slices, reading_name, shipped
+from autoprune.measure.measurement import SEARCH, VERIFY, WHOLE, Latency, Measurement
+from autoprune.measure.reading import Reading, binding_slices
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
 from autoprune.views.intervals import legend, plus_minus, telling
+from autoprune.views.measured import Kind, Row, measured_rows
 from autoprune.views.origin import made_how
 from autoprune.views.pace import faster, smaller, workloads
 
 FILE = "README.md"
 """Where the card lies in an artifact's folder; it is not among the hashed files, and can be rewritten."""
+
+LABELS = {
+    "folder_bytes": "whole folder",
+    "history_bytes": "of it, histories of users, for those without a row",
+}
+"""What bytes are called in the card, where it is not what requirements call them."""
 
 
 def write_card(front: Front, point: Point, folder: Path, *, bare: bool = False, made_by: str = "") -> Path:
@@ -133,40 +139,19 @@ def _looks(front: Front, point: Point) -> list[tuple[str, str, Measurement, Meas
 
 
 def _trade(front: Front, point: Point) -> str:
-    rows: list[tuple[str, ...]] = []
-    looks = _looks(front, point)
+    looks, rows = _looks(front, point), list[tuple[str, ...]]()
     for _, split, measured, before, found in looks:
-        for metric in measured.quality:
-            reading, was = found[metric], before.quality[metric][WHOLE]
-            rows.append((f"{metric}, {split}", f"{reading.value:.4f}", f"{was:.4f}", _sure(reading)))
-        for metric, name in itertools.product(measured.quality, before.asides):
-            reading, was = found[reading_name(metric, name)], before.quality[metric][name]
-            rows.append((f"{metric}, {split}, {name}", f"{reading.value:.4f}", f"{was:.4f}", _sure(reading)))
+        scored = [row for row in measured_rows(measured, before, found) if row.kind is Kind.QUALITY]
+        rows += [_line(f"{row.metric}, {split}", row) for row in scored if row.name == WHOLE]
+        rows += [_line(f"{row.metric}, {split}, {row.name}", row) for row in scored if row.name in before.asides]
     purpose, _, measured, before, found = looks[0]
-    for name, was_bytes in (("size_bytes", before.size_bytes), ("memory_bytes", before.memory_bytes)):
-        reading = found[name]
-        rows.append((name, phrases.byte_count(reading.value), phrases.byte_count(was_bytes), _sure(reading)))
-    if "vector_bytes" in found:
-        reading, was_bytes = found["vector_bytes"], before.vector_bytes or 0
-        for name, times in (("vector_bytes", 1), ("vectors of a million texts", phrases.MILLION)):
-            values = (phrases.byte_count(times * reading.value), phrases.byte_count(times * was_bytes))
-            rows.append((name, *values, _sure(reading)))
-    whole = shipped(measured, before)
-    if whole is not None:
-        was_bytes = before.folder_bytes or 0
-        rows.append(("whole folder", phrases.byte_count(whole.value), phrases.byte_count(was_bytes), _sure(whole)))
-    if measured.history_bytes:
-        needed, was_bytes = measured.history_bytes, before.history_bytes or 0
-        label = "of it, histories of users, for those without a row"
-        rows.append((label, phrases.byte_count(needed), phrases.byte_count(was_bytes), phrases.NOTHING))
-    for name in measured.latency:
-        timed = found.get(f"latency_ms.{name}")
-        if timed is None:
-            rows.append((f"latency, {name}", "-", "-", "the baseline was timed on another machine"))
-        else:
-            was_ms = before.latency[name].median_ms
-            told = [f"{ms:.3f} ms{phrases.rate(measured.latency[name], ms)}" for ms in (timed.value, was_ms)]
-            rows.append((f"latency, {name}", *told, _sure(timed)))
+    for row in measured_rows(measured, before, found):
+        if row.kind is Kind.LATENCY:
+            rows.append(_timed(row, measured.latency[row.name]))
+        elif row.kind is not Kind.QUALITY:
+            rows.append(_line(LABELS.get(row.name, row.name), row))
+        if row.name == "vector_bytes":
+            rows.append(_line("vectors of a million texts", row, times=phrases.MILLION))
     if not point.number:  # beside itself it would stand twice
         rows = [row[:2] for row in rows]
     machine = phrases.machine(front.record, measured.machine)
@@ -179,20 +164,30 @@ def _trade(front: Front, point: Point) -> str:
     )
 
 
+def _line(label: str, row: Row, *, times: int = 1) -> tuple[str, ...]:
+    name = row.metric or row.name
+    return label, *(phrases.absolute(name, times * value) for value in (row.value, row.before)), _sure(row.reading)
+
+
+def _timed(row: Row, latency: Latency) -> tuple[str, ...]:
+    label = f"latency, {row.name}"
+    if row.reading is None:
+        return label, phrases.NOTHING, phrases.NOTHING, "the baseline was timed on another machine"
+    told = [f"{ms:.3f} ms{phrases.rate(latency, ms)}" for ms in (row.value, row.before)]
+    return label, *told, _sure(row.reading)
+
+
 def _slices(front: Front, point: Point) -> str:
     metric = front.record.metric
     _, split, measured, before, found = _looks(front, point)[0]
     binds = binding_slices(before, metric)
     rows = []
-    for name in measured.quality[metric]:
-        if name == WHOLE or name in before.asides or name not in before.quality[metric]:
+    for row in measured_rows(measured, before, found):
+        if row.metric != metric or row.name in (WHOLE, *before.asides):
             continue
-        if not measured.units[metric][name]:  # nobody is in it
-            continue
-        reading = found[reading_name(metric, name)]
-        note = "yes" if name in binds else f"no, {phrases.why_idle(before, metric, name)}"
-        ratio = [_sure(reading)] if point.number else []
-        rows.append((name, phrases.absolute(metric, reading.value), *ratio, note))
+        note = "yes" if row.name in binds else f"no, {phrases.why_idle(before, metric, row.name)}"
+        ratio = [_sure(row.reading)] if point.number else []
+        rows.append((row.name, phrases.absolute(metric, row.value), *ratio, note))
     if not rows:
         return ""
     worst = f" The worst of those that bind: {_sure(found['worst_slice'])}." if point.number else ""
@@ -276,7 +271,9 @@ def _files(made: Mapping[str, Any]) -> str:
     )
 
 
-def _sure(reading: Reading) -> str:
+def _sure(reading: Reading | None) -> str:
+    if reading is None:
+        return phrases.NOTHING
     return f"{phrases.ratio(reading.ratio)} {plus_minus(reading)}".rstrip()
 
 

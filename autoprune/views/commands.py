@@ -8,11 +8,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from autoprune.overrides import is_quoted
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 
 LOCAL = re.compile(r"\+{0,2}study\.(name|dir|workers|verify_rounds|storage)=")
 """Overrides that the search's command does not repeat: the name is told, the others change nothing that is found."""
+
+PLACE = re.compile(
+    r"""(?P<before>(?:^|[\[{,])\s*['"]?|[{,]\s*[^\s,:'"]+:\s*['"]?)"""
+    r"""(?P<place>(?:/(?!/)|\\\\|[A-Za-z]:[/\\])[^,\[\]{}'"]*)"""
+)
+"""An absolute path among several values: after commas, in brackets, or by name."""
 
 
 def search_command(record: Record) -> str:
@@ -39,15 +46,21 @@ def without_places(content: Any) -> Any:
         return {key: without_places(value) for key, value in content.items()}
     if isinstance(content, list):
         return [without_places(value) for value in content]
-    if isinstance(content, str) and (PurePosixPath(content).is_absolute() or PureWindowsPath(content).is_absolute()):
-        return f"path/to/{PureWindowsPath(content).name}"
-    return content
+    if not isinstance(content, str):
+        return content
+    if "," not in content and (PurePosixPath(content).is_absolute() or PureWindowsPath(content).is_absolute()):
+        return _named(content)
+    return PLACE.sub(lambda found: f"{found['before']}{_named(found['place'])}", content)
+
+
+def _named(place: str) -> str:
+    return f"path/to/{PureWindowsPath(place).name}"
 
 
 def _placeless(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals:
         return str(without_places(argument))
-    place = value.strip("'\"")
+    place = value[1:-1] if is_quoted(value) else value
     shown = without_places(place)
     return argument if shown == place else f"{key}={shown}"

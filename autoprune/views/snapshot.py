@@ -30,11 +30,18 @@ def write(front: Front, to: Path) -> list[Path]:
         The files written.
 
     Raises:
-        AutopruneError: the folder holds another study, or matplotlib is not installed; nothing is written then.
+        AutopruneError: the folder holds another study or a damaged study.yaml, or matplotlib is not installed; nothing
+            is written then.
     """
     record, path = front.record, to / "study.yaml"
     if path.exists():
-        content = yaml.safe_load(path.read_bytes())
+        try:
+            content = yaml.safe_load(path.read_bytes())
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
+            raise AutopruneError(
+                f"{path}: the file is no YAML ({' '.join(str(error).split())}), so that nobody knows what was recorded "
+                "here; move it away, or name another folder with --to."
+            ) from error
         name = content.get("study") if isinstance(content, Mapping) else None
         if name != record.name:
             held = f"the record of study {name!r}" if name else "something else"

@@ -24,7 +24,7 @@ from autoprune.fronts.front import Front
 from autoprune.fronts.pareto import hypervolume
 from autoprune.recipes.recipe import Plan, plan
 from autoprune.record.record import Record
-from autoprune.steps.quantize import Coded
+from autoprune.steps.coded import Coded
 
 FLOOR = 0.9
 """Of the baseline's quality: what every search must keep."""

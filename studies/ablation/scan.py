@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import autoprune
-from autoprune.study import driver
+from autoprune.study import making
 from autoprune.study.sampling import niches
 
 MIXED = (
@@ -56,7 +56,7 @@ def scanned(way: str, seed: int, overrides: Sequence[str], out: Path) -> list[fl
     whole, more = WAYS[way]
     name = f"{way.replace(' ', '_')}-{seed}"
     own = [f"study.name={name}", f"study.seed={seed}", f"study.dir={out}"]
-    with patch.object(niches, "WHOLE", whole), patch.object(driver, "MADE", 1):
+    with patch.object(niches, "WHOLE", whole), patch.object(making, "MADE", 1):
         front = autoprune.search(*overrides, *ALIKE, *more, *own)
     promises = front.promises
     assert promises is not None, "it was scanned"

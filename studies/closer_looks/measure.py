@@ -29,11 +29,11 @@ from autoprune.recipes.stages import run
 from autoprune.recommender import task as recommender
 from autoprune.record.looks import Look, Looks
 from autoprune.study.definition import Definition, make_task
-from autoprune.study.driver import MADE
 from autoprune.study.evaluation.evaluate import Evaluator
 from autoprune.study.evaluation.looker import Asked
 from autoprune.study.executors.executor import Serial
 from autoprune.study.job import study_config
+from autoprune.study.making import MADE
 from autoprune.study.sampling import finds
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.lookout import Lookout

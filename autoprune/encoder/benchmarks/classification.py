@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from autoprune.encoder.benchmarks.part import SEED, Budget
 from autoprune.encoder.benchmarks.tables import Row, read_table, split_files
 from autoprune.encoder.similarity import normalized
 from autoprune.errors import AutopruneError, nearest
+from autoprune.extras import need
 from autoprune.tasks.benchmarks import MeanValue
 
 WHERE = "task.data.path"
@@ -147,10 +147,7 @@ def read_classification(
     Raises:
         AutopruneError: what is read cannot be, with the file and the line; scikit-learn is not installed.
     """
-    if importlib.util.find_spec("sklearn") is None:
-        raise AutopruneError(
-            "Classification needs the package scikit-learn, which is not installed: pip install 'autoprune[text]'."
-        )
+    need("sklearn", "text", "classification", distribution="scikit-learn")
     if path.is_dir():
         files = split_files(path, ("train", "test"), where=where, otherwise="train, validation and test")
         rows = {split: read_table(file, COLUMNS, where=where) for split, file in files.items()}

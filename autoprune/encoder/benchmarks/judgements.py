@@ -58,6 +58,10 @@ class Collection:
     ids: list[str] = field(default_factory=list)
     query_ids: dict[str, list[str]] = field(default_factory=dict)
 
+    def itself(self, split: str) -> list[int]:
+        """For each query the position of the document that is the query itself; -1: there is none."""
+        return self.own.get(split) or [-1] * len(self.queries[split])
+
     def asking(self, split: str, chosen: Sequence[int]) -> Collection:
         """The same with some queries of a split alone, by position."""
 

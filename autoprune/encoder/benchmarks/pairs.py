@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from autoprune.encoder.benchmarks.part import Budget
 from autoprune.encoder.benchmarks.tables import Row, read_table, split_files
 from autoprune.encoder.similarity import compared
 from autoprune.errors import AutopruneError
+from autoprune.extras import need
 from autoprune.tasks.benchmarks import Spearman
 
 WHERE = "task.data.path"
@@ -123,11 +123,11 @@ def read_pairs(
         read = {
             split: read_table(files[split], columns, where=where, headless=True) for split in ("validation", "test")
         }
-        low, high = _check([row for rows in read.values() for row in rows], scale)
+        low, high = _check([row for rows in read.values() for row in rows], scale, list(columns))
         pairs = {split: _scored(rows, str(files[split])) for split, rows in read.items()}
         return Pairs(pairs, how=f"{low:g} to {high:g}")
     rows = read_table(path, columns, where=where, headless=True)
-    low, high = _check(rows, scale)
+    low, high = _check(rows, scale, list(columns))
     return Pairs(_halves(rows, seed, str(path)), how=f"{low:g} to {high:g}, {path.name} in halves")
 
 
@@ -137,10 +137,7 @@ def lee_pairs(*, seed: int = 0) -> Pairs:
     Raises:
         AutopruneError: gensim is not installed.
     """
-    if importlib.util.find_spec("gensim") is None:
-        raise AutopruneError(
-            "The pairs of Lee et al. need the package gensim, which is not installed: pip install 'autoprune[text]'."
-        )
+    need("gensim", "text", "the benchmark of Lee et al.")
     from gensim.test.utils import datapath
 
     file = Path(datapath("similarities0-1.txt"))
@@ -169,19 +166,23 @@ def _scored(rows: list[Row], where: str) -> Scored:
     return Scored([row.fields[0] for row in rows], [row.fields[1] for row in rows], scores)
 
 
-def _check(rows: list[Row], scale: tuple[float, float] | None) -> tuple[float, float]:
-    """The range of the scores; refuses empty sentences and scores that are no finite numbers or out of range."""
+def _check(rows: list[Row], scale: tuple[float, float] | None, names: list[str]) -> tuple[float, float]:
+    """The range of the scores; refuses empty sentences and scores that are no finite numbers or out of range.
+
+    Args:
+        names: of the three columns, for errors.
+    """
     scores = []
     for row in rows:
         one, other, score = row.fields
         if not one or not other:
-            raise AutopruneError(f"{row.where}: sentence {1 if not one else 2} is empty; take the line out.")
+            raise AutopruneError(f"{row.where}: {names[1 if one else 0]} is empty; take the line out.")
         try:
             scores.append(float(score))
         except ValueError:
             scores.append(math.nan)
         if not math.isfinite(scores[-1]):
-            raise AutopruneError(f"{row.where}: a score must be a finite number, but got {score!r}.")
+            raise AutopruneError(f"{row.where}: a {names[2]} must be a finite number, but got {score!r}.")
     found = np.array(scores)
     if scale is None:
         outside = [int(((found < low) | (found > high)).sum()) for low, high in SCALES]

@@ -129,9 +129,8 @@ class Retrieval(Benchmark):
         order = np.argsort(self._rank[places])
         documents = embedded(encode, [self.collection.documents[at] for at in places], role="document")[order]
         queries, places = embedded(encode, asked, role="query"), places[order]
-        own = self.collection.own.get(split) or [-1] * len(asked)
         near = places[nearest_documents(queries, documents, count + 1, similarity=self.similarity)]
-        return [row[row != itself][:count] for row, itself in zip(near, own, strict=True)]
+        return [row[row != itself][:count] for row, itself in zip(near, self.collection.itself(split), strict=True)]
 
     @cached_property
     def _rank(self) -> Positions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +26,36 @@ LEARNT = 16_384
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """Queries, and where the text of each stands among the documents by itself; -1: nowhere."""
+    """Different queries, and where the text of each stands among the documents by itself; -1: nowhere.
+
+    Attributes:
+        left_out: how many more there were, which labels judge by.
+    """
 
     queries: list[str]
     own: list[int]
+    left_out: int = 0
+
+    def without(self, judged: Collection[str], where: str) -> Asking:
+        """The same without queries that labels judge by: nothing is learnt from these.
+
+        Args:
+            judged: such queries.
+            where: the entry that the queries come from.
+
+        Raises:
+            AutopruneError: fewer than `FEWEST` are left.
+        """
+        known = set(judged)
+        kept = [at for at, query in enumerate(self.queries) if query not in known]
+        if len(kept) < FEWEST:
+            raise AutopruneError(
+                f"{where}: at least {FEWEST} different queries are needed that task.data does not judge by, but of "
+                f"{len(self.queries):,} there are {len(kept):,}; give more as task.queries, or let sentences of more "
+                "texts ask (task.queries=null)."
+            )
+        queries, own = [self.queries[at] for at in kept], [self.own[at] for at in kept]
+        return Asking(queries=queries, own=own, left_out=len(self.queries) - len(kept))
 
 
 def own_queries(path: str, where: str) -> Asking:
@@ -56,14 +82,20 @@ def own_queries(path: str, where: str) -> Asking:
 
 
 def sentences_asking(documents: Sequence[str], *, seed: int) -> Asking:
-    """A sentence of each document, drawn, as in the inverse cloze task (Lee et al. 2019, "Latent Retrieval")."""
-    draw = np.random.default_rng(seed)
-    queries, own = list[str](), list[int]()
+    """A sentence of each document, drawn, as in the inverse cloze task (Lee et al. 2019, "Latent Retrieval").
+
+    None asks twice; a document of which all sentences have asked does not.
+    """
+    draw, own = np.random.default_rng(seed), dict[str, int]()
     for at, text in enumerate(documents):
-        parts = sentences(text) or [text]
-        queries.append(parts[int(draw.integers(len(parts)))])
-        own.append(at if len(parts) == 1 else -1)  # who asks with the whole text is no answer
-    return Asking(queries=queries, own=own)
+        left = sentences(text) or [text]
+        alone = at if len(left) == 1 else -1  # who asks with the whole text is no answer
+        while left:
+            query = left.pop(int(draw.integers(len(left))))
+            if query not in own:
+                own[query] = alone
+                break
+    return Asking(queries=list(own), own=list(own.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +105,12 @@ class Unlabelled:
     Attributes:
         learnt: pairs.
         judged: validation and test.
+        left_out: queries of neither, since labels judge by them.
     """
 
     learnt: list[Pair]
     judged: Lists
+    left_out: int = 0
 
 
 def unlabelled(documents: Sequence[str], asking: Asking, *, depth: int, judged: int, seed: int) -> Unlabelled:
@@ -117,4 +151,5 @@ def unlabelled(documents: Sequence[str], asking: Asking, *, depth: int, judged: 
         )
     queries = {split: [asking.queries[at] for at in held] for split, held in found.items()}
     lists = {split: list(held.values()) for split, held in found.items()}
-    return Unlabelled(learnt=learnt[:LEARNT], judged=listed(documents, queries, lists))
+    judged_by = listed(documents, queries, lists)
+    return Unlabelled(learnt=learnt[:LEARNT], judged=judged_by, left_out=asking.left_out)

@@ -20,7 +20,17 @@ from autoprune.errors import AutopruneError
 K1, B = 1.2, 0.75
 """Of BM25: how soon a word that occurs again counts no more, and how much long documents are held back."""
 
-WORD = re.compile(r"\w+")
+UNSPACED = (
+    "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
+    "\u3041-\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana
+    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u0edc-\u0edf"  # Thai, Lao
+    "\u1000-\u103f\u1050-\u108f\u1780-\u17d3"  # Burmese, Khmer
+)
+"""Characters, as a class of a pattern, of scripts whose words have no spaces between them."""
+
+WORD = re.compile(rf"[{UNSPACED}]+|[^\W{UNSPACED}]+")
+
+RUN_OF_WORDS = re.compile(f"[{UNSPACED}]{{2,}}")
 
 RUN = "query Q0 document rank score tag"
 """A line of a run file, as TREC has it."""
@@ -82,7 +92,14 @@ class Bm25:
 
 
 def _words(text: str) -> list[str]:
-    return WORD.findall(text.lower())
+    """Words in lower case; where nothing parts them, each two neighbours, as Lucene's analyser of Chinese has it."""
+    return [part for word in WORD.findall(text.lower()) for part in _parts(word)]
+
+
+def _parts(word: str) -> list[str]:
+    if not RUN_OF_WORDS.match(word):
+        return [word]
+    return [word[at : at + 2] for at in range(len(word) - 1)]
 
 
 def read_run(file: Path, collection: Collection, depth: int, where: str) -> dict[str, list[Positions]]:
@@ -90,7 +107,7 @@ def read_run(file: Path, collection: Collection, depth: int, where: str) -> dict
 
     Args:
         file: lines of `RUN`, or of query, document, score; larger scores are better.
-        collection: whose ids it names. Documents that the collection lacks are left out.
+        collection: whose ids it names. Documents that the collection lacks, and the query itself, are left out.
         depth: of each query, at most.
         where: the entry that names the file.
 
@@ -109,7 +126,11 @@ def read_run(file: Path, collection: Collection, depth: int, where: str) -> dict
         if name in place:
             held.setdefault(query, {})[place[name]] = float(fields[-1 if len(fields) == 3 else 4])
     found = {
-        split: [_top(held.get(query, {}), depth) for query in names] for split, names in collection.query_ids.items()
+        split: [
+            _top(held.get(query, {}), depth, without=itself)
+            for query, itself in zip(names, collection.itself(split), strict=True)
+        ]
+        for split, names in collection.query_ids.items()
     }
     for split, lists in found.items():
         if not any(map(len, lists)):
@@ -121,5 +142,6 @@ def read_run(file: Path, collection: Collection, depth: int, where: str) -> dict
     return found
 
 
-def _top(scores: dict[int, float], depth: int) -> Positions:
-    return np.array(sorted(scores, key=lambda at: -scores[at])[:depth], dtype=np.int64)
+def _top(scores: dict[int, float], depth: int, *, without: int) -> Positions:
+    best = [at for at in sorted(scores, key=lambda at: -scores[at]) if at != without]
+    return np.array(best[:depth], dtype=np.int64)

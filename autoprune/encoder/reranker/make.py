@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,9 @@ COLUMNS = {
 }
 """What the columns of labelled pairs can be called."""
 
+LABELS = -math.inf, math.inf
+"""The range of labels: a number is as good as any other, since their order alone counts."""
+
 
 class Judged(NamedTuple):
     """A collection as a reranker is asked it."""
@@ -52,22 +56,29 @@ def make_reranker(config: RerankerConfig) -> RerankerTask:
     for package in PACKAGES:
         need(package, "text", f"task={config.name}")
     config.check()
-    data, benchmarks = config.data, list[Benchmark]()
+    data, benchmarks, asked = config.data, list[Benchmark](), list[str]()
     # Everything small is read, and refused, before the model.
     with doing(where := "task.data.pairs"):
-        labelled = read_pairs(Path(data.pairs), seed=config.seed, where=where, columns=COLUMNS) if data.pairs else None
+        labelled = (
+            read_pairs(Path(data.pairs), scale=LABELS, seed=config.seed, where=where, columns=COLUMNS)
+            if data.pairs
+            else None
+        )
     judged = read_judged(data, seed=config.seed) if data.retrieval else None
     if judged:
         benchmarks += judged.benchmarks
+        asked += [query for held in judged.lists.queries.values() for query in held]
     if labelled:
         benchmarks += read_labelled(labelled.pairs)
+        asked += [query for held in labelled.pairs.values() for query in held.first]
     with doing("task.queries"):
-        asking = own_queries(config.queries, "task.queries") if config.queries else None
+        own = own_queries(config.queries, "task.queries") if config.queries else None
     with doing("task.texts"):
         corpus = _corpus(config, judged)
+    asking = own or sentences_asking(corpus.texts, seed=config.seed)
     texts = unlabelled(
         corpus.texts,
-        asking or sentences_asking(corpus.texts, seed=config.seed),
+        asking.without(asked, "task.queries" if own else "task.texts"),
         depth=data.depth,
         judged=data.queries,
         seed=config.seed,
@@ -113,8 +124,7 @@ def _searched(collection: Collection, depth: int) -> dict[str, list[Positions]]:
     search = Bm25(collection.documents)
     return {
         split: [
-            search.best(query, depth, without=own)
-            for query, own in zip(queries, collection.own.get(split) or [-1] * len(queries), strict=True)
+            search.best(query, depth, without=own) for query, own in zip(queries, collection.itself(split), strict=True)
         ]
         for split, queries in collection.queries.items()
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 from autoprune.artifacts.formats import Export, Obstacle, Use
 from autoprune.encoder.obstacles import cross_encoder_obstacles
+from autoprune.encoder.stock_format import read_by
 
 
 class CrossEncoderFormat(Export):
@@ -29,7 +30,7 @@ class CrossEncoderFormat(Export):
         code = f"from sentence_transformers import CrossEncoder; model = CrossEncoder({shown!r})"
         inside = (
             f"All weights are float32. A pair is read up to {length} tokens; `config.json` says what becomes of its "
-            "score."
+            f"score.{read_by(folder)}"
         )
         return Use(code=f"{code}; print(model.rank('a question', ['an answer', 'something else']))", inside=inside)
 

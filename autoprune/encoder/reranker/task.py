@@ -84,12 +84,14 @@ class RerankerTask(TextTask[Reranker, RerankerConfig, Pair]):
             general=general,
         )
         self._requests = _requests(dense.tokenizer, some(read, REQUEST_TEXTS))
+        self._left_out = texts.left_out
 
     def _said(self) -> list[str]:
         dense, architecture = self._dense, self._dense.architecture
+        left_out = f" (queries left out, which labels judge by: {self._left_out:,})" if self._left_out else ""
         return [
             f"{architecture.name}: {len(dense.layers)} layers, {len(dense.pieces):,} pieces, {architecture.score}",
-            f"{len(self._train):,} pairs to distil on",
+            f"{len(self._train):,} pairs to distil on{left_out}",
             *dict.fromkeys(one.describe() for one in self.benchmarks),
         ]
 

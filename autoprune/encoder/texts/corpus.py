@@ -21,6 +21,7 @@ JUDGED = 1000
 
 SENTENCE_ENDS = re.compile(
     r"""(?:(?<=[.!?])|(?<=[.!?]["'”]))(?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St)\.)(?<!\bMrs\.)\s+(?=["'“(]?[A-Z])"""
+    r"""|(?:(?<=[。！？])|(?<=[。！？]["'”’」』）]))(?!["'”’」』）。！？])"""  # no space follows, nor a capital
 )
 
 
@@ -99,7 +100,10 @@ def unseen(corpus: Corpus, *, seen: Iterable[str]) -> dict[str, list[str]]:
 
 
 def sentences(text: str) -> list[str]:
-    """Splits after `.`, `!`, `?` and a quote after these, before a capital; not after initials and short titles."""
+    """Splits after `.`, `!`, `?` and a quote after these, before a capital; not after initials and short titles.
+
+    After `。`, `！`, `？` and a quote after these, it splits before anything.
+    """
     return [found.strip() for found in SENTENCE_ENDS.split(text) if found.strip()]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from autoprune.encoder.benchmarks.trec import read_documents
 from autoprune.encoder.texts.corpus import WHERE, Corpus, sentences
 from autoprune.encoder.texts.general import general_english
 from autoprune.errors import AutopruneError, nearest
+from autoprune.extras import need
 
 GENERAL = "general"
 """What is said in place of a path to have general English counted as well."""
@@ -34,11 +34,7 @@ def packaged_texts() -> Corpus:
     Raises:
         AutopruneError: gensim is not installed.
     """
-    if importlib.util.find_spec("gensim") is None:
-        raise AutopruneError(
-            f"{WHERE}: the packaged texts need the package gensim, which is not installed: "
-            "pip install 'autoprune[text]'; or name your own texts."
-        )
+    need("gensim", "text", f"{WHERE}: the packaged corpus", instead="name your own texts")
     from gensim.test.utils import datapath
 
     documents = Path(datapath("lee_background.cor")).read_text(encoding="utf-8").splitlines()

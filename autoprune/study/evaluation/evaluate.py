@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import time
 from contextlib import nullcontext
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import pandas as pd
+
 from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Served, serve
 from autoprune.deadline import Deadline
-from autoprune.errors import AutopruneError, of_recipe
+from autoprune.errors import AutopruneError, Diverged, of_recipe
 from autoprune.machine import THREADS, give_back_memory, machine
 from autoprune.measure.judge import Judge, Judged
 from autoprune.measure.measurement import RULES, SEARCH, WHOLE, Latency, Measurement, with_items
@@ -129,6 +132,7 @@ class Evaluator(Looker):
         if self._judge is None:
             self._judge = Judge(self.task, "validation", self._baseline(request.baseline), working=self._work)
         first = self._judge.first(served)
+        self._refuse_scoreless(first, request.baseline, loaded.folder)
         if request.name == TRIAL:
             judged = self._judge.judge({WHOLE: first})
             rejected = self._verdict.rejected(
@@ -141,6 +145,19 @@ class Evaluator(Looker):
             if rejected:
                 return dataclasses.replace(judged, units={}, draws=()), rejected
         return self._judge.judge(self._judge.rows(served, first)), ""
+
+    def _refuse_scoreless(self, rows: pd.DataFrame, baseline: Candidate, folder: Path) -> None:
+        """Gives up what has no score where the baseline has one; of two vectors of zeros no cosine can be told.
+
+        Raises:
+            Diverged: a main metric is no number.
+        """
+        before = baseline.latest().quality
+        for metric in self.task.main_metrics:
+            value = self.task.metrics[metric](rows)
+            if math.isfinite(before[metric][WHOLE]) and not math.isfinite(value):
+                shutil.rmtree(folder)
+                raise Diverged(f"{metric} is {value}")
 
     def _measured(self, request: Request, loaded: Loaded, judged: Judged) -> Measurement:
         baseline = request.baseline is None

@@ -40,16 +40,23 @@ def write(front: Front, to: str | os.PathLike[str] | None = None) -> Path:
 
     Raises:
         AutopruneError: plotly is not installed.
+        OSError: the file cannot be written; what was there stays.
     """
     path = front.record.folder / "report.html" if to is None else Path(to)
     html = page(front)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    if path.exists() and not path.is_file():  # such as /dev/stdout
         path.write_text(html, encoding="utf-8")
-    except OSError:
-        if path.is_file():  # not /dev/stdout
-            path.unlink()  # a part of a page looks like a page
-        raise
+        return path
+    if path.exists():
+        path.open("a").close()  # who may not write to it may not replace it either
+    written = path.resolve()  # a link stays one
+    draft = written.with_name(f"{written.name}.tmp")  # a part of a page looks like a page
+    try:
+        draft.write_text(html, encoding="utf-8")
+        draft.replace(written)
+    finally:
+        draft.unlink(missing_ok=True)
     return path
 
 

@@ -84,15 +84,15 @@ def _side(record: Record, look: Callable[[Point], dict[str, Reading]]) -> dict[s
         above: column by reading: from the ratio to the upper end of its 95 % interval; None where that is unknown, or
             says nothing.
         vague: by reading, the candidates whose interval says nothing.
-        compare: columns: what the front compares, more is better; None where an objective was not measured.
+        compare: columns: what the front compares, more is better; None where an objective was not measured, or what was
+            measured is no number.
     """
     exact = {"quality", *record.metrics[1:], "worst_slice", *costs(record)}
     names, looked = page_names(record), [look(point) for point in record.points]
     needed = [OBJECTIVES[name][0] for name in record.objectives]
-    compared = [
-        comparison(found, record.objectives) if all(name in found for name in needed) else None for found in looked
-    ]
-    width = max((len(row) for row in compared if row), default=0)
+    rows = [comparison(found, record.objectives) if all(name in found for name in needed) else [] for found in looked]
+    compared = [row if all(map(math.isfinite, row)) else [] for row in rows]
+    width = max(map(len, compared), default=0)
     digits = {name: 17 if name in exact else 5 for name in names}
     return {
         "baseline": {name: _number(looked[0][name].value, 9) for name in names if name in looked[0]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import yaml
@@ -12,11 +13,12 @@ from rich.text import Text
 from autoprune.fronts.front import Front
 from autoprune.fronts.requirements import Requirement
 from autoprune.measure.measurement import VERIFY, WHOLE, Latency, Measurement
-from autoprune.measure.reading import Reading, binding_slices, reading_name, shipped
+from autoprune.measure.reading import Reading, binding_slices, reading_name
 from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.views import phrases
 from autoprune.views.intervals import legend, plus_minus
+from autoprune.views.measured import Kind, Row, measured_rows
 from autoprune.views.terminal.pages import plain_table, say
 
 
@@ -31,7 +33,7 @@ def print_point(console: Console, front: Front, point: Point, *, everything: boo
     recipe = yaml.safe_dump(candidate.recipe, sort_keys=False) if candidate.recipe else "the dense model\n"
     say(console, "\nrecipe\n" + "".join(f"  {line}\n" for line in recipe.splitlines()))
     if candidate.rejected:
-        say(console, f"rejected early, and not measured whole: it misses {candidate.rejected}\n")
+        say(console, f"rejected early, and not measured whole: {candidate.rejected}\n")
     before = record.baseline.candidate
     shown = [candidate.latest()]
     searched = candidate.beside(before, "search")
@@ -42,13 +44,15 @@ def print_point(console: Console, front: Front, point: Point, *, everything: boo
         shown.append(pair[0])
         _print_measurement(console, record, *pair, point.verified, everything=everything)
     elif not candidate.rejected:
-        say(console, f"\nnot verified on test data: {phrases.verifying(front, point)}", style="yellow")
+        say(console, f"\nnot verified on test data; verify it:\n  {phrases.verifying(front, point)}", style="yellow")
     if point.number:
         told = legend([*point.found.values(), *point.verified.values()])
         say(console, f"error is the standard error of the ratio; {told}", style="dim")
     if not everything:
         whole = record.verb("show", str(candidate.number))
-        console.print(f"slices of the other metrics: {whole}", style="dim", soft_wrap=True, highlight=False)
+        console.print(
+            f"slices of the other metrics: {whole}", style="dim", markup=False, soft_wrap=True, highlight=False
+        )
     for other in candidate.measurements:
         if other is not searched[0] and other not in shown:
             ratios = ", ".join(f"{name} {phrases.ratio(timed.ratio)}" for name, timed in other.latency.items())
@@ -60,7 +64,7 @@ def print_point(console: Console, front: Front, point: Point, *, everything: boo
         console.print()
         console.print(_margins(items, point))
     if not candidate.rejected:
-        console.print(f"\nartifact  {point.folder}", soft_wrap=True, highlight=False)
+        console.print(f"\nartifact  {point.folder}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"\nmake it again\n  {record.command(point)}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -93,45 +97,30 @@ def _measurements(
     for name in ("", "value") if itself else ("", "value", "baseline", "ratio", "±", "error"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     table.add_column("", ratio=1)
-
-    def add(label: str, value: str, was: str, reading: Reading | None, note: str) -> None:
-        told = [] if itself else [was, *_against(reading)]
-        table.add_row(*(Text(text) for text in (label, value, *told, note)))
-
-    for name, by_slice in measured.quality.items():
-        for slice_name, value in by_slice.items():
-            was = before.quality[name].get(slice_name)
-            if was is None or (slice_name != WHOLE and name not in sliced):  # an older version knew fewer slices
-                continue
-            if not before.units[name].get(slice_name, 1):  # nobody is in it
-                continue
-            label = name if slice_name == WHOLE else f"  {name}.{slice_name}"
-            note = _slice_note(before, found, name, slice_name, main=name in metrics, itself=itself)
-            reading = found[reading_name(name, slice_name)]
-            add(label, phrases.absolute(name, value), phrases.absolute(name, was), reading, note)
-    for label, count, was_count in (
-        ("size_bytes", measured.size_bytes, before.size_bytes),
-        ("memory_bytes", measured.memory_bytes, before.memory_bytes),
-        ("vector_bytes", measured.vector_bytes, before.vector_bytes),
-    ):
-        if count is not None and label in found:
-            many = f"of a million texts {phrases.byte_count(phrases.MILLION * count)}"
-            add(label, f"{count:,}", f"{was_count:,}", found[label], many if label == "vector_bytes" else "")
-    whole = shipped(measured, before)
-    if whole is not None:
-        note = "all that lies in the folder: titles, ids, histories"
-        add("folder_bytes", f"{measured.folder_bytes:,}", f"{before.folder_bytes:,}", whole, note)
-    if measured.history_bytes:
-        note = "of the folder: histories, that users without a row are served from"
-        add("history_bytes", f"{measured.history_bytes:,}", f"{before.history_bytes or 0:,}", None, note)
-    for name, latency in measured.latency.items():
-        timed = found.get(f"latency_ms.{name}")
-        if timed is None:
-            add(f"latency_ms.{name}", phrases.NOTHING, phrases.NOTHING, None, "the baseline was timed elsewhere")
+    for row in measured_rows(measured, before, found):
+        if row.kind is Kind.QUALITY and row.name != WHOLE and row.metric not in sliced:
             continue
-        value_ms, was_ms = f"{timed.value:.3f}", f"{before.latency[name].median_ms:.3f}"
-        add(f"latency_ms.{name}", value_ms, was_ms, timed, _timing_note(latency, timed, itself=itself))
+        told = [] if itself else [_value(row, row.before), *_against(row.reading)]
+        if row.kind is Kind.QUALITY:
+            note = _slice_note(before, found, row.metric, row.name, main=row.metric in metrics, itself=itself)
+        elif row.kind is Kind.LATENCY:
+            note = _timing_note(measured.latency[row.name], row.reading, itself=itself)
+        else:
+            note = _bytes_note(row)
+        table.add_row(*(Text(text) for text in (_label(row), _value(row, row.value), *told, note)))
     return table
+
+
+def _label(row: Row) -> str:
+    if row.kind is Kind.QUALITY:
+        return row.metric if row.name == WHOLE else f"  {row.metric}.{row.name}"
+    return f"latency_ms.{row.name}" if row.kind is Kind.LATENCY else row.name
+
+
+def _value(row: Row, value: float) -> str:
+    if math.isnan(value):
+        return phrases.NOTHING
+    return f"{value:.3f}" if row.kind is Kind.LATENCY else f"{value:.4f}" if row.metric else f"{value:,}"
 
 
 def _against(reading: Reading | None) -> tuple[str, str, str]:
@@ -159,7 +148,18 @@ def _slice_note(
     return "binds, the worst" if lost and not itself else "binds"
 
 
-def _timing_note(latency: Latency, timed: Reading, *, itself: bool) -> str:
+def _bytes_note(row: Row) -> str:
+    notes = {
+        "vector_bytes": f"of a million texts {phrases.byte_count(phrases.MILLION * row.value)}",
+        "folder_bytes": "all that lies in the folder: titles, ids, histories",
+        "history_bytes": "of the folder: histories, that users without a row are served from",
+    }
+    return notes.get(row.name, "")
+
+
+def _timing_note(latency: Latency, timed: Reading | None, *, itself: bool) -> str:
+    if timed is None:
+        return "the baseline was timed elsewhere"
     p95 = f"p95 {latency.p95_ms / latency.median_ms * timed.value:.3f} ms{phrases.rate(latency, timed.value)}"
     if itself:
         return p95

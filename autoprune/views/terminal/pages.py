@@ -18,6 +18,9 @@ WIDEST = 1000
 NARROWEST = 80
 """Columns that a table is made for at least: a narrower terminal folds the lines, no number is cut."""
 
+COMMAND = "  autoprune "
+"""Begins a line that is copied: folded, its first row alone would be a command, too, and another one."""
+
 
 def terminal() -> Console:
     """Standard output."""
@@ -26,19 +29,23 @@ def terminal() -> Console:
 
 
 def say(console: Console, text: str, *, style: str = "") -> None:
-    """Prints lines of text; what does not fit goes on below, further in than its line began."""
+    """Prints lines of text; what does not fit goes on below, further in than its line began. Commands stay whole."""
     for line in text.splitlines() or [""]:
-        indent = " " * (len(line) - len(line.lstrip()))
-        folded = textwrap.wrap(
-            line.strip(),
-            width=console.width,
-            initial_indent=indent,
-            subsequent_indent=f"{indent}  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for row in folded or [""]:
+        for row in [line] if line.startswith(COMMAND) else _folded(line, console.width):
             console.print(row, style=style or None, markup=False, highlight=False, soft_wrap=True)
+
+
+def _folded(line: str, width: int) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip()))
+    rows = textwrap.wrap(
+        line.strip(),
+        width=width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return rows or [""]
 
 
 def print_table(console: Console, table: Table) -> None:
