@@ -271,3 +271,32 @@ def test_the_size_on_disk_is_what_the_bits_make_it(
         if bits < 32:
             by_hand += table.rows * (2 + 2) + 4  # scale and offset in float16 a row, one unit in float32
     assert path.stat().st_size == header + ids + by_hand
+
+
+@pytest.mark.parametrize("device", ["mps", "meta", "xpu", "nonsense"])
+def test_a_device_that_no_artifact_answers_on_is_unknown(device: str, saved: Path) -> None:
+    with pytest.raises(AutopruneError, match=rf"device '{device}' is unknown; cpu and cuda are known"):
+        autoprune.load(saved, device=device)
+
+
+def test_a_device_that_is_not_there_is_told(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device, count in (("cuda:2", 2), ("cpu:1", 1)):
+        with pytest.raises(
+            AutopruneError, match=rf"device '{device}' was asked for, but torch sees {count} of its kind"
+        ):
+            autoprune.load(saved, device=device)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to\nallocate."), MemoryError()])
+def test_too_little_memory_is_no_fault_of_the_artifact(
+    error: Exception, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serving(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(artifact, "serve", serving)
+    with pytest.raises(AutopruneError, match=r"needs more memory than is free .*another device") as refused:
+        autoprune.load(saved)
+    assert "make it again" not in str(refused.value)

@@ -395,3 +395,18 @@ def test_what_is_said_of_a_model_is_checked(ratings: Path, tmp_path: Path, overr
 )
 def test_names_say_what_arrays_are(name: str, role: str | None) -> None:
     assert role_of(name) == role
+
+
+def test_ids_of_nineteen_digits_are_matched(ratings: Path, tmp_path: Path) -> None:
+    far = 2**63 - 1 - int(USER_IDS.max())  # the last of them is the largest that 64 bits hold
+    frame = pd.read_csv(ratings)
+    frame.assign(user_id=frame.user_id + far).to_csv(tmp_path / "far.csv", index=False)
+    folder = plain(tmp_path)
+    write_ids(folder, users=[*(USER_IDS + far)[:-1], f"{2**63 - 1}.0"])
+    served = dense(brought(tmp_path / "far.csv", folder))
+    order = [served.items.position(item) for item in ITEM_IDS.tolist()]
+    for row in (0, USERS - 1):
+        np.testing.assert_allclose(served.scores(int(USER_IDS[row]) + far)[order], U[row] @ V.T, rtol=1e-4, atol=1e-4)
+    np.save(folder / "user.npy", np.concatenate([U, U[:2]]))
+    write_ids(folder, users=[*(USER_IDS + far), 2**63, "9" * 5000])
+    assert f"2 of 222 ids of users left out, such as '{2**63}'" in brought(tmp_path / "far.csv", folder).describe()

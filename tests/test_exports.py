@@ -145,6 +145,36 @@ def test_parquet_holds_both_tables(saved: dict[str, Path], tmp_path: Path) -> No
     scores = np.stack(users.vector) @ np.stack(items.vector).T + items.bias.to_numpy() + users.bias.to_numpy()[:, None]
     served: Any = autoprune.load(saved["biased"])
     assert_ranks(served, scores + 0.25, {"user": users.id.tolist(), "item": items.id.tolist()})
+    counts = {"user": len(users), "item": len(items)}
+    again = read_trained(ModelFiles(path=str(tmp_path / "out")), counts=counts)
+    assert again.user.bias is not None
+    assert again.item.bias is not None
+    assert again.user.bias.tolist() == users.bias.tolist()
+    assert again.item.bias.tolist() == items.bias.tolist()
+    said = " ".join(find_format("parquet").losses(saved["biased"]))
+    assert "task.model.global_bias=0.25" in said, "of which no table tells"
+    assert "global_bias" not in " ".join(find_format("parquet").losses(saved["float32"]))
+    np.save(tmp_path / "out" / "item_bias.npy", items.bias.to_numpy())
+    with pytest.raises(AutopruneError, match=r"item\.parquet has a column of biases, and item_bias.* holds others"):
+        read_trained(ModelFiles(path=str(tmp_path / "out")), counts=counts)
+
+
+def test_an_index_of_faiss_says_what_is_in_it_of_a_model_with_biases(saved: dict[str, Path], tmp_path: Path) -> None:
+    form = find_format("faiss")
+    form.write(saved["biased"], tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "settings.json").read_text())
+    index = load_faiss().read_index(str(tmp_path / "out" / "index.faiss"))
+    assert said["tables"]["item"] == [index.ntotal, index.d]
+    assert said["tables"]["user"] == list(np.load(tmp_path / "out" / "user.npy").shape)
+    use = form.use(tmp_path / "out", "here")
+    assert f"`index.faiss`: {index.ntotal} x {index.d} in float32" in use.inside
+    assert "item i for user u is the dot product of their rows.\n" in use.inside, "nothing is added"
+    assert "The bias is one more dimension" in use.inside
+    assert any(
+        "Scores lack the bias of the user and the 0.25 that is added to all" in one
+        for one in form.losses(saved["biased"])
+    )
+    assert not any("Scores lack" in one for one in form.losses(saved["float32"]))
 
 
 TABLE = {"tables": {"größe": [1, 2]}, "searched": "größe", "similarity": "dot", "biased": [], "width": 2, "constant": 0}

@@ -374,7 +374,7 @@ def test_extreme_integers_multiply_exactly_or_are_not_used(monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("name", [TORCH, "integer_scan", pytest.param("half_precision", marks=needs_faiss)])
+@pytest.mark.parametrize("name", ["integer_scan", pytest.param("half_precision", marks=needs_faiss)])
 def test_a_fork_answers_without_the_threads_of_kernels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     choosing(monkeypatch, name)
     queries, nothing = drawn(1, 64, seed=1).numpy(), Hidden(*map(numpy_of, NOTHING))

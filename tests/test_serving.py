@@ -8,12 +8,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import torch
+from forking import answer_of_a_fork, two_threads
+from tiny_encoder import TEXTS
 
 import autoprune
 from autoprune.artifacts import artifact
-from autoprune.families import FAMILIES
+from autoprune.artifacts.served import serve
+from autoprune.encoder.served import SentenceEncoder
+from autoprune.families import FAMILIES, task_maker
 from autoprune.models.model import Model
+from autoprune.module.config import ModuleConfig
+from autoprune.module.served import ServedModule
 from autoprune.recommender.task import RecommenderTask
 
 if TYPE_CHECKING:
@@ -67,3 +75,22 @@ def test_a_recommender_serves_without_what_trained_it(task: RecommenderTask, den
 def test_an_encoder_serves_without_what_trained_it(encoder_task: EncoderTask, runtime: str, tmp_path: Path) -> None:
     artifact.save(encoder_task.parts(encoder_task.model({}, seed=0), runtime), tmp_path / "made", provenance={})
     assert_serves_alone(tmp_path / "made", "encoder", needs=frozenset({"torch"} if runtime == "torch" else ()))
+
+
+def test_a_fork_encodes_without_the_threads_of_torch(encoder_task: EncoderTask) -> None:
+    served = serve(encoder_task.parts(encoder_task.model({}, seed=0), "torch"))
+    assert isinstance(served, SentenceEncoder)
+    with two_threads():
+        expected = served.encode(TEXTS)
+        np.testing.assert_allclose(answer_of_a_fork(lambda: served.encode(TEXTS)), expected, atol=1e-5)
+        assert torch.get_num_threads() == 2, "here it goes on as it was"
+
+
+def test_a_fork_looks_up_without_the_threads_of_torch() -> None:
+    task = task_maker("module").make(ModuleConfig(file=str(Path(__file__).parent / "tiny_module.py")))
+    served = serve(task.parts(task.model({}, seed=0)))
+    assert isinstance(served, ServedModule)
+    rows = np.arange(200_000) % served.tables["items"][0]
+    with two_threads():
+        expected = served.vectors("items", rows)
+        assert np.array_equal(answer_of_a_fork(lambda: served.vectors("items", rows)), expected)

@@ -50,6 +50,13 @@ def test_fewer_bits_keep_the_direction(bits: int, least: float) -> None:
     np.testing.assert_allclose(kept(DRAWN, bits), found)
 
 
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_one_vector_is_widened_as_many_are(bits: int) -> None:
+    codes = stored(DRAWN, bits)
+    one = widened(codes[3], bits, dim=DRAWN.shape[1])
+    np.testing.assert_allclose(one, widened(codes, bits, dim=DRAWN.shape[1])[3], atol=1e-7)
+
+
 def test_signs_are_compared_as_hamming_compares_them() -> None:
     """Half of the length of the difference of signs is the number of bits that differ."""
     codes = stored(DRAWN, 1)

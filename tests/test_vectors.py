@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from autoprune.vectors.catalogue import Catalogue
 from autoprune.vectors.config import VectorsConfig
 from autoprune.vectors.make import make_vectors
 from autoprune.vectors.served import VectorIndex
+from autoprune.vectors.sets import read_counts, read_relevant
 from autoprune.vectors.similarity import SIMILARITIES
 from autoprune.vectors.task import VectorsTask
 
@@ -148,6 +150,7 @@ def test_judgements_and_queries_of_ones_own(tmp_path: Path) -> None:
     task = make_vectors(
         VectorsConfig(vectors=str(path), queries=str(tmp_path / "users.npy"), relevant=str(tmp_path / "right.tsv"))
     )
+    assert "1 of the 161 queries and ids of task.relevant are unknown" in task.describe()
     assert task.metric == "recall@10"
     assert task.main_metrics == ("recall@10",)
     for rows in (task.score(served(task), "test"), task.look(served(task))):
@@ -239,6 +242,10 @@ def test_a_file_that_is_not_coded_is_weighed_without_making_it(tmp_path: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(artifact, "_write_model", None)
         assert artifact.weighed(parts) == artifact.size_bytes(tmp_path / "a") > 1000
+    beside = {"tokenizer.json": b'{"vocab": "aaaa"}' * 40, "noise.bin": np.random.default_rng(0).bytes(300)}
+    artifact.save(dataclasses.replace(parts, files=beside), tmp_path / "b", provenance={})
+    assert (tmp_path / "b" / "model" / "tokenizer.json.zst").is_file(), "which alone is coded"
+    assert artifact.weighed(dataclasses.replace(parts, files=beside)) == artifact.size_bytes(tmp_path / "b")
 
 
 BAD = {
@@ -438,3 +445,90 @@ def test_beyond_many_pairs_nearly_all_point_to_their_nearest(monkeypatch: pytest
             shares.append((found == exact).mean())
         assert 0.4 < shares[0] < shares[1]
         assert shares[1] > 0.95
+
+
+COUNTED = {"the": 100, '"': 90, "#": 80, "#tag": 7, ",": 60, '""': 5, "a,b": 4}
+
+
+def test_ids_of_counts_may_be_any_texts(tmp_path: Path) -> None:
+    path, rows = tmp_path / "c.tsv", [f"{name}\t{count}\n" for name, count in COUNTED.items()]
+    for heading in ("", "id\tcount\n", "# how often\n# id\tcount\n"):
+        path.write_text(heading + "".join(rows))
+        assert read_counts(path) == COUNTED
+    path.write_text("".join(rows[2:4]))
+    assert read_counts(path) == {"#": 80, "#tag": 7}, "which are no comments"
+    path.write_text("the 100\n, 90\n")
+    assert read_counts(path) == {"the": 100, ",": 90}
+    path.write_text('# both\n"new york",3\nparis,2\n')
+    assert read_counts(path) == {"new york": 3, "paris": 2}
+
+
+def test_ids_of_judgements_may_be_any_texts(tmp_path: Path) -> None:
+    path = tmp_path / "r.tsv"
+    path.write_text('# what is right\nq\t#\n#q\t,\t1\n#q\t"\t2\nq\tno\t0\n')
+    assert read_relevant(path) == {"q": ["#"], "#q": [",", '"']}
+    path.write_text("# qrels\nq 0 a,b 1\nq 0 c 1\n")
+    assert read_relevant(path) == {"q": ["a,b", "c"]}
+
+
+def test_ids_that_match_nothing_are_told(tmp_path: Path) -> None:
+    path = write_items(tmp_path)
+    counts = tmp_path / "counts.tsv"
+    told = {"vectors": str(path), "counts": str(counts), "judged": 60}
+    assert "unknown" not in make_vectors(VectorsConfig(**told)).describe()  # type: ignore[arg-type]
+    counts.write_text(counts.read_text() + "nobody\t3\n7\t1\n")
+    task = make_vectors(VectorsConfig(**told))  # type: ignore[arg-type]
+    assert task.describe().endswith("; 2 of the 242 ids of task.counts are unknown")
+
+
+def test_biases_beside_vectors_are_told_to_be_left_out(tmp_path: Path) -> None:
+    rows = np.load(write_items(tmp_path))
+    pd.DataFrame({"vector": list(rows), "bias": rows[:, 0]}).to_parquet(tmp_path / "items.parquet")
+    task = make_vectors(VectorsConfig(vectors=str(tmp_path / "items.parquet"), judged=60))
+    assert "its column of biases is left out" in task.describe()
+
+
+def test_a_vector_may_be_a_tensor_of_any_kind(items: VectorsTask) -> None:
+    index, asked = served(items), torch.ones(WIDTH)
+    expected = index.search(asked, k=3)
+    for vector in (asked.requires_grad_(), asked.detach().bfloat16(), asked.detach().double()):
+        assert index.search(vector, k=3) == expected
+        assert index.search_batch(vector[None], k=3)[0][0].id == expected[0].id
+        assert index.topk(vector[None], 3)[1].tolist() == [[index.ids.position(one.id) for one in expected]]
+    for large in ([1e300] * WIDTH, np.full(WIDTH, 1e300), torch.full((WIDTH,), 1e300, dtype=torch.float64)):
+        with pytest.raises(AutopruneError, match="one is infinite or NaN"):
+            index.search(large)
+
+
+def save(task: VectorsTask, recipe: dict[str, object], folder: Path) -> None:
+    context = task.context(seed=0, device=torch.device("cpu"))
+    made = run(plan(recipe, base_defaults=task.base), task, context, trainer=Trainer(task.training))
+    artifact.save(task.parts(made), folder, provenance={})
+
+
+@pytest.mark.parametrize("folder", ["model", "beside"])
+def test_ids_that_are_damaged_in_a_mapped_file_are_told_when_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    task = vectors_task(tmp_path / "data")
+    save(task, LESS, tmp_path / "a")
+    file = tmp_path / "a" / folder / "tensors.safetensors"
+    content, packed = bytearray(file.read_bytes()), tensor_file.read(file)["ids"].tobytes()
+    content[bytes(content).find(packed) + len(packed) // 2] ^= 255
+    file.write_bytes(content)
+    monkeypatch.setattr(tensor_file, "LARGE", 1)  # what is mapped is not hashed
+    index = autoprune.load(tmp_path / "a")
+    assert isinstance(index, VectorIndex)
+    with pytest.raises(AutopruneError, match=rf"{folder}/tensors\.safetensors: its ids cannot be read .*; copy the"):
+        index.vector("nobody")
+
+
+def test_a_bare_artifact_answers_by_pointers_for_what_it_knows(tmp_path: Path) -> None:
+    task = vectors_task(tmp_path / "data")
+    save(task, POINTING, tmp_path / "a")
+    artifact.copy(tmp_path / "a", tmp_path / "bare", bare=True)
+    whole, bare = (autoprune.load(tmp_path / name) for name in ("a", "bare"))
+    assert isinstance(whole, VectorIndex)
+    assert isinstance(bare, VectorIndex)
+    assert bare.most_similar(bare.pointing[3], k=2) == whole.most_similar(whole.pointing[3], k=2)
+    assert bare.answer_of.tolist() == list(range(len(bare))), "each row for its own id"

@@ -32,7 +32,7 @@ import safetensors
 from autoprune.artifacts import tensor_file
 from autoprune.artifacts.served import Beside, Parts, Served, Tensors, serve
 from autoprune.artifacts.whole import made_whole
-from autoprune.errors import AutopruneError, doing, place_of
+from autoprune.errors import LONGEST_REASON, AutopruneError, doing, is_out_of_memory, place_of
 from autoprune.fits import fits
 from autoprune.packing.columns import COLUMNS, squeeze_columns, widen_columns
 from autoprune.packing.squeezed import SUFFIX, squeeze, widen
@@ -139,12 +139,18 @@ def load_on(folder: Path, device: Any) -> Served:
 
 @contextmanager
 def _fitting(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Says what is wrong where a manifest does not fit its tensors."""
+    """Says what is wrong where a manifest does not fit its tensors, or the memory is too small for both."""
     try:
         yield
     except AutopruneError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, zlib.error) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError, zlib.error) as error:
+        if is_out_of_memory(error):
+            said = " ".join(str(error).split())[:LONGEST_REASON].rstrip(".") or type(error).__name__
+            raise AutopruneError(
+                f"{str(folder)!r}: the artifact needs more memory than is free ({said}); end what else holds some, or "
+                'load it with prefer="memory" or on another device.'
+            ) from error
         raise AutopruneError(
             f"{str(folder)!r}: what the artifact says of itself does not fit its tensors ({error!r}); make it again."
         ) from error
@@ -219,7 +225,10 @@ def weighed(parts: Parts) -> int:
         with tempfile.TemporaryDirectory() as folder:
             _write_model(parts, Path(folder))
             return size_bytes(Path(folder))
-    return sum(map(len, _small_files(parts).values())) + size
+    small = _small_files(parts)
+    if parts.entropy:
+        small |= {f"model/{name}": _smallest(name, small[f"model/{name}"])[1] for name in parts.files}
+    return sum(map(len, small.values())) + size
 
 
 def folder_bytes(folder: Path) -> int:
@@ -262,15 +271,22 @@ def _squeezed(folder: Path, name: str) -> str:
     path = folder / name
     if path.stat().st_size >= tensor_file.LARGE:
         return name
-    plain = path.read_bytes()
+    ending, content = _smallest(name, path.read_bytes())
+    if ending:
+        path.unlink()
+        (folder / (name + ending)).write_bytes(content)
+    return name + ending
+
+
+def _smallest(name: str, plain: bytes) -> tuple[str, bytes]:
+    """What the name of a file ends with, and what is in it, where that takes fewest bytes."""
+    if len(plain) >= tensor_file.LARGE:
+        return "", plain
     ways = {"": plain, SUFFIX: squeeze(plain)}
     if name == MODEL_FILES[1]:
         ways[COLUMNS] = squeeze_columns(plain)
     ending = min(ways, key=lambda one: len(ways[one]))
-    if ending:
-        path.unlink()
-        (folder / (name + ending)).write_bytes(ways[ending])
-    return name + ending
+    return ending, ways[ending]
 
 
 def _tensors(path: Path) -> Tensors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,12 @@ Tensors = dict[str, np.ndarray[Any, Any]]
 
 PREFERENCES = ("latency", "memory")
 """What an artifact can be loaded for."""
+
+DEVICES = ("cpu", "cuda")
+"""Where an artifact can answer."""
+
+IMPORTED_BY = os.getpid()
+"""The process that imported this; another one that has it is a fork."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +80,32 @@ class Beside:
 
     values: dict[str, Any]
     tensors: Tensors
+
+
+class Threads:
+    """The threads that torch and Faiss have in the process that something was made in.
+
+    A fork has none of them, and whatever waits for them there waits for good.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
+    def __setstate__(self, state: object) -> None:
+        self._process = IMPORTED_BY  # a fork lacks them as well where it was sent what it asks
+
+    @property
+    def gone(self) -> bool:
+        """Whether this process is a fork."""
+        return self._process != os.getpid()
+
+    def do_without(self) -> None:
+        """Has torch compute on one thread where they are gone; who gives it more afterwards is not overruled."""
+        if self.gone:
+            import torch  # here, because on the CPU nobody waits for it
+
+            torch.set_num_threads(1)
+            self._process = os.getpid()
 
 
 class Served(ABC):
@@ -152,11 +185,17 @@ def serve(parts: Parts, *, device: Any = "cpu", prefer: str | None = None) -> Se
 
 def _check_device(device: str) -> None:
     need("torch", "search", f"what answers on the device {device!r}")
-    import torch  # here, because on the CPU nobody waits for it
+    import torch  # as above
 
+    unheard_of = AutopruneError(f"device {device!r} is unknown; {' and '.join(DEVICES)} are known.")
     try:
-        kind = torch.device(device).type
+        found = torch.device(device)
     except RuntimeError:
-        raise AutopruneError(f"device {device!r} is unknown; cpu and cuda are known.") from None
-    if kind == "cuda" and not torch.cuda.is_available():
+        raise unheard_of from None
+    if found.type not in DEVICES:
+        raise unheard_of
+    if found.type == "cuda" and not torch.cuda.is_available():
         raise AutopruneError(f"device {device!r} was asked for, but torch sees no CUDA device here; use cpu.")
+    count = torch.cuda.device_count() if found.type == "cuda" else 1
+    if (found.index or 0) >= count:
+        raise AutopruneError(f"device {device!r} was asked for, but torch sees {count} of its kind, counted from 0.")

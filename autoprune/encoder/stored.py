@@ -44,12 +44,14 @@ def stored(vectors: Numbers, bits: int) -> Numbers:
 
 
 def widened(codes: Numbers, bits: int, *, dim: int) -> Numbers:
-    """What stored vectors stand for: float32 [n, dim]; of length 1 where their own is not kept."""
+    """What stored vectors stand for: float32 [n, dim], or [dim] of one; of length 1 where their own is not kept."""
     if bits >= HALVES:
         return codes.astype(np.float32, copy=False)
+    rows = np.atleast_2d(codes)
     if bits == 1:
-        codes = np.unpackbits(codes, axis=1, count=dim).astype(np.float32) * 2 - 1
-    return normalized(codes.astype(np.float32, copy=False))
+        rows = np.unpackbits(rows, axis=1, count=dim).astype(np.float32) * 2 - 1
+    found = normalized(rows.astype(np.float32, copy=False))
+    return found[0] if codes.ndim == 1 else found
 
 
 def kept(vectors: Numbers, bits: int) -> Numbers:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import linear
 
-from autoprune.artifacts.served import Parts
+from autoprune.artifacts.served import Parts, Threads
 from autoprune.encoder.architecture import normed, read_architecture
 from autoprune.encoder.inside import tables_inside
 from autoprune.encoder.served import SentenceEncoder, Vectors
@@ -23,6 +23,7 @@ class TorchEncoder(SentenceEncoder):
 
     def __init__(self, parts: Parts, *, device: str) -> None:
         super().__init__(parts)
+        self._threads = Threads()
         self._architecture, self._padding = read_architecture(parts.manifest), parts.manifest.get("padding")
         self._layers = [Layer(at, self._architecture.block(at)) for at in range(len(parts.manifest["layers"]))]
         self._manifest, self._device = parts.manifest, torch.device(device)
@@ -62,6 +63,7 @@ class TorchEncoder(SentenceEncoder):
 
     @torch.inference_mode()
     def forward(self, ids: NDArray[np.int64], there: NDArray[np.bool_]) -> Vectors:
+        self._threads.do_without()
         vectors = embed(
             self,
             tensor_of(ids, self._device),

@@ -1,7 +1,7 @@
 """Tables as plain arrays: `.npy`, safetensors, parquet.
 
 What is written for vectors is read again by `task=vectors task.vectors=…`, what is written for a recommender by
-`task=interactions task.model=…`.
+`task=interactions task.model=…`, of parquet but for what is added to all scores.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.exports.tables import TableFormat, listed, write_ids
+from autoprune.exports.tables import SETTINGS, TableFormat, listed, write_ids
 from autoprune.extras import need
 
 if TYPE_CHECKING:
@@ -88,6 +88,15 @@ class Parquet(TableFormat):
     """A table of id and vector, and of bias where there are any."""
 
     name = "parquet"
+
+    def lost(self, exported: Exported) -> list[str]:
+        found, constant = super().lost(exported), f"{exported.constant:.7g}"
+        if exported.constant:
+            found.append(
+                f"The {constant} that is added to all scores stands in `{SETTINGS}` alone; who reads the tables again "
+                f"gives it: task.model.global_bias={constant}."
+            )
+        return found
 
     def put(self, exported: Exported, draft: Path) -> dict[str, Any]:
         need("pyarrow", "parquet", "--format parquet")

@@ -36,12 +36,16 @@ class Faiss(TableFormat):
 
     def lost(self, exported: Exported) -> list[str]:
         kind, table = precision(exported), exported.tables[exported.searched]
+        lacking = [f"the bias of the {name}" for name, other in exported.asking.items() if other.bias is not None]
+        lacking += [f"the {exported.constant:.7g} that is added to all"] if exported.constant else []
+        said = [f"Scores lack {' and '.join(lacking)}, which changes no order."] if lacking else []
         if kind in SCALED.values():
-            return [
+            anew = (
                 f"Codes of {table.packed.bits} bits are made anew as Faiss's {kind}, which has a scale for each "
                 "dimension and none for each row: answers change, the card says by how much."
-            ]
-        return [WIDENED] if table.coded and kind == "float32" else []
+            )
+            return [anew, *said]
+        return [WIDENED, *said] if table.coded and kind == "float32" else said
 
     def put(self, exported: Exported, draft: Path) -> dict[str, Any]:
         import numpy as np
@@ -58,7 +62,11 @@ class Faiss(TableFormat):
             np.save(draft / f"{name}.npy", _queries(exported, other.vectors))
             write_ids(other, draft / f"{name}_ids.json")
         lossy = kind in SCALED.values() and len(rows)
-        return {"precision": kind, f"overlap@{BEST}": _overlap(index, exported, rows) if lossy else 1.0}
+        inside = table.bias is not None
+        shapes = {name: [len(one.vectors), one.vectors.shape[1] + inside] for name, one in exported.tables.items()}
+        # nothing is added to what the files give: the one bias is in the rows, and what else there is changes no order
+        said: dict[str, Any] = {"tables": shapes, "biased": [], "constant": 0.0, "bias_inside": inside}
+        return {**said, "precision": kind, f"overlap@{BEST}": _overlap(index, exported, rows) if lossy else 1.0}
 
     def code(self, said: Mapping[str, Any], shown: str) -> str:
         code = f"import faiss, numpy; model = faiss.read_index({f'{shown}/index.faiss'!r}); "
@@ -74,7 +82,7 @@ class Faiss(TableFormat):
             f"- `index.faiss`: {rows:,} x {dim} in {said['precision']}, a row for each id of `ids.json`, in that order"
         )
         text += "\n" + listed(said, {name: f"`{name}.npy`, float32, as the index is asked" for name in asking})
-        if said["searched"] in said["biased"]:
+        if said["bias_inside"]:
             text += "\n\nThe bias is one more dimension: a query has a 1 there."
         found = said[f"overlap@{BEST}"]
         if said["precision"] in SCALED.values():

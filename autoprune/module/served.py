@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.artifacts.inside import FILE, table_inside
-from autoprune.artifacts.served import Parts, Served
+from autoprune.artifacts.served import Parts, Served, Threads
 from autoprune.errors import AutopruneError, unknown
 from autoprune.module.tables import Place, fill, find_tables, own_tensors, take_over
 from autoprune.packing import PackedTable
@@ -77,7 +77,7 @@ class ServedModule(Served):
     """
 
     def __init__(self, parts: Parts, *, device: str = "cpu", prefer: str | None = None) -> None:
-        self.device = torch.device(device)
+        self.device, self._threads = torch.device(device), Threads()
         self._places = [
             Place(**{**one, "lookups": tuple(one["lookups"]), "tied": tuple(one["tied"])})
             for one in parts.manifest["places"]
@@ -142,6 +142,7 @@ class ServedModule(Served):
         """
         if table not in self._held:
             raise unknown("table", table, self._held)
+        self._threads.do_without()
         asked = torch.tensor(_rows(table, self.tables[table][0], ids), dtype=torch.long, device=self.device)
         vectors = self._held[table].vectors(asked)
         if table in self._padded:
@@ -172,6 +173,7 @@ class ServedModule(Served):
 
     def fill(self, module: nn.Module) -> nn.Module:
         """As `into`, for a module that has lookups already."""
+        self._threads.do_without()
         module.to(self.device)
         fill(module, self._places, self._held)
         _copy(self._own, own_tensors(module), type(module).__name__)

@@ -64,6 +64,15 @@ def read_ids(path: Path) -> list[str]:
     return [str(one).removesuffix("\r") for one in held]
 
 
+def whole_number(written: str) -> int | None:
+    """The whole number of 64 bits that a text writes; None where it writes none."""
+    try:
+        number = int(written)
+    except ValueError:
+        return None
+    return number if -(2**63) <= number < 2**63 else None
+
+
 def ids_of(array: npt.NDArray[Any], where: str) -> list[str]:
     """The ids in an array of whole numbers or texts, [n].
 
@@ -75,6 +84,16 @@ def ids_of(array: npt.NDArray[Any], where: str) -> list[str]:
             f"{where}: ids are whole numbers or texts, one for each row, but it holds {array.dtype} of shape "
             f"{list(array.shape)}; save them as such, e.g. np.save(path, ids.astype(str))."
         )
-    if array.dtype.kind == "S":
-        return [one.decode() for one in np.asarray(array).tolist()]
-    return [str(one) for one in np.asarray(array).tolist()]
+    held = np.asarray(array).tolist()
+    if array.dtype.kind != "S":
+        return [str(one) for one in held]
+    found = list[str]()
+    for row, one in enumerate(held):
+        try:
+            found.append(one.decode())
+        except UnicodeDecodeError as error:
+            raise AutopruneError(
+                f"{where}: the id of row {row:,} ({one!r}) is not UTF-8; save the ids as texts, e.g. "
+                "np.save(path, np.char.decode(ids, 'latin-1'))."
+            ) from error
+    return found

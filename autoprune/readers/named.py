@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoprune.errors import AutopruneError
-from autoprune.readers.files import check_room
+from autoprune.readers.files import IDS, check_room
 
 Vectors = npt.NDArray[np.float32]
 
@@ -26,11 +26,13 @@ class NamedRows:
         where: what to call it in messages: its file, and its name in there.
         ids: in the order of the rows, each once; None where nothing names the rows.
         vectors: float32 [rows, dim], finite, perhaps mapped from a file: not to be written into.
+        bias: added to the scores of each row, float32 [rows], finite; None where none stands beside the vectors.
     """
 
     where: str
     ids: list[str] | None
     vectors: Vectors
+    bias: Vectors | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -110,10 +112,21 @@ def check_finite(values: Vectors, ids: Sequence[str] | None, *, where: str) -> N
         )
 
 
+def _is_heading(ids: Sequence[str]) -> bool:
+    """Whether the first of some ids may name their column: it is called so, or it alone is no number."""
+    first = ids[0].lower()
+    return (
+        first in IDS or first.endswith(("_id", "_ids")) or (not first.isdecimal() and all(map(str.isdecimal, ids[1:])))
+    )
+
+
 def _checked_ids(ids: Sequence[str], rows: int, *, where: str, ids_where: str) -> list[str]:
+    while len(ids) > rows and not ids[-1]:  # empty lines at the end of a file
+        ids = ids[:-1]
     if len(ids) != rows:
-        hint = f"; its first line is {ids[0]!r}: is that a heading?" if len(ids) == rows + 1 else ""
-        raise AutopruneError(f"{ids_where}: there are {len(ids):,} ids, but {where} has {rows:,} rows{hint}.")
+        heading = len(ids) == rows + 1 and _is_heading(ids)
+        hint = f"; its first line is {ids[0]!r}: is that a heading?" if heading else "."
+        raise AutopruneError(f"{ids_where}: there are {len(ids):,} ids, but {where} has {rows:,} rows{hint}")
     seen: dict[str, int] = {}
     for row, one in enumerate(ids):
         if not one:

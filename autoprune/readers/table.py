@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from autoprune.errors import AutopruneError, nearest
@@ -49,7 +50,8 @@ def read_table(path: Path, *, name: str = "", ids: Path | None = None) -> NamedR
         return table
     if table.ids is not None:
         raise AutopruneError(f"{ids}: the ids stand in {path} already; name no other file.")
-    return named_rows(table.vectors, read_ids(ids), where=table.where, ids_where=str(ids))
+    found = named_rows(table.vectors, read_ids(ids), where=table.where, ids_where=str(ids))
+    return dataclasses.replace(found, bias=table.bias)
 
 
 def _named(arrays: dict[str, Array], name: str, path: Path) -> tuple[Array, str]:

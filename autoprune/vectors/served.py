@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from autoprune.artifacts.inside import FILE, table_inside
 from autoprune.artifacts.served import Parts, Served
 from autoprune.errors import AutopruneError
 from autoprune.packing.arrays import Array, filled, gathered, namespace, norms, numbers, numpy_of, tensor_of, topk
-from autoprune.packing.ids import Id, Ids, Rows, plain_id
+from autoprune.packing.ids import Id, Ids, Packed, Rows, plain_id
 from autoprune.packing.packed import BLOCK_ROWS
 from autoprune.packing.rows import widened
 
@@ -93,12 +94,12 @@ class VectorIndex(Served):
     @cached_property
     def ids(self) -> Ids:
         """Of the rows, ascending."""
-        return Ids.decode(self._packed_ids)
+        return _ids_in("model", self._packed_ids)
 
     @cached_property
     def catalogue(self) -> Ids:
         """Of all rows there ever were."""
-        return self.ids if self.whole else Ids.decode(self._packed_catalogue)
+        return self.ids if self.whole else _ids_in("beside", self._packed_catalogue)
 
     @property
     def whole(self) -> bool:
@@ -113,8 +114,9 @@ class VectorIndex(Served):
     @cached_property
     def answer_of(self) -> Rows:
         """The row that answers for each id of the catalogue, int64 [catalogue]: its own, or the one it points to."""
-        found = self.row_of.copy()
-        found[self.catalogue.positions(self.pointing)] = self.pointers
+        found, at = self.row_of.copy(), self.catalogue.positions(self.pointing)
+        known = at >= 0  # the catalogue of a bare artifact has none of what was removed
+        found[at[known]] = self.pointers[known]
         return found
 
     @cached_property
@@ -205,7 +207,7 @@ class VectorIndex(Served):
         Args:
             queries: float32 [n, width], of numpy or torch.
         """
-        asked = self._put(np.asarray(queries, dtype=np.float32))
+        asked = self._put(_as_float32(queries))
         return self._nearest(self._projected(asked), k, longer=self._beside(asked))
 
     def rows(self, rows: Rows) -> Numbers:
@@ -352,7 +354,7 @@ class VectorIndex(Served):
 
     def _query(self, vector: Any) -> Numbers:
         try:
-            found = np.asarray(vector, dtype=np.float32)
+            found = _as_float32(vector)
         except (TypeError, ValueError):
             raise AutopruneError(f"search: {self.width} numbers make a vector, but got {vector!r}.") from None
         if found.shape != (self.width,):
@@ -360,6 +362,24 @@ class VectorIndex(Served):
         if not np.isfinite(found).all():
             raise AutopruneError("search: a vector of finite numbers must be given, but one is infinite or NaN.")
         return found[None]
+
+
+def _as_float32(numbers: Any) -> Numbers:
+    """Numbers in any form; tensors may be learned, on a GPU, and of a type that numpy lacks."""
+    if hasattr(numbers, "detach"):
+        numbers = numbers.detach().float().cpu()
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        return np.asarray(numbers, dtype=np.float32)
+
+
+def _ids_in(folder: str, packed: Packed) -> Ids:
+    """Ids that are decoded when they are first asked for; of a large file no hash was checked."""
+    try:
+        return Ids.decode(packed)
+    except (zlib.error, ValueError, LookupError) as error:
+        raise AutopruneError(
+            f"{folder}/tensors.safetensors: its ids cannot be read ({error}); copy the artifact again."
+        ) from error
 
 
 def _count(k: object, what: str) -> int:

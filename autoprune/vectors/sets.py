@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from autoprune.errors import AutopruneError
+from autoprune.extras import need
 from autoprune.readers.files import open_bytes
 from autoprune.vectors.words import BLOCK_TOKENS, Scored
 
@@ -17,6 +17,12 @@ FEWEST_PAIRS, FEWEST_BLOCKS = 20, 20
 TOKEN = re.compile(r"[^\W_]+")
 
 SCORE = re.compile(r"score|simlex|human|mean|similarity|rating|relatedness", re.IGNORECASE)
+
+MARKS = ("\t", ",", ";")
+"""What stands between the fields of a line, the first of these that is there; else white space."""
+
+LOOKED_AT = 10
+"""Lines that tell what stands between the fields of all."""
 
 PACKAGED_PAIRS = {"wordsim353": "wordsim353.tsv", "simlex999": "simlex999.txt"}
 PACKAGED_ANALOGIES, PACKAGED_TEXT = "questions-words.txt", "lee_background.cor"
@@ -28,11 +34,7 @@ def packaged(name: str, entry: str) -> Path:
     Raises:
         AutopruneError: gensim is not installed.
     """
-    if importlib.util.find_spec("gensim") is None:
-        raise AutopruneError(
-            f"{entry}: what words are judged by comes inside the package gensim, which is not installed: "
-            "pip install 'autoprune[words]'; or name a file of your own."
-        )
+    need("gensim", "words", f"{entry}: what words are judged by", instead="name a file of your own")
     from gensim.test.utils import datapath
 
     return Path(datapath(name))
@@ -112,7 +114,10 @@ def read_relevant(path: Path) -> dict[str, list[str]]:
         AutopruneError: a line is none of these, or there is none.
     """
     entry, found = "task.relevant", dict[str, list[str]]()
-    for number, fields in _table(path, entry):
+    for number, fields in _table_of_ids(path, entry):
+        told = 2 <= len(fields) <= 4 and (len(fields) == 2 or _is_number(fields[-1]))
+        if not found and fields[0].startswith("#") and not (told and len(fields[0]) > 1):
+            continue  # a comment
         if not 2 <= len(fields) <= 4:
             raise AutopruneError(
                 f"{entry}: {path}, line {number:,}: a query, an id and perhaps a grade are expected, but got "
@@ -138,10 +143,10 @@ def read_counts(path: Path) -> dict[str, int]:
         AutopruneError: a line is no such, an id stands twice, or all counts are 0.
     """
     entry, found = "task.counts", dict[str, int]()
-    for number, fields in _table(path, entry):
+    for number, fields in _table_of_ids(path, entry):
         whole = len(fields) == 2 and fields[1].isdecimal()
-        if number == 1 and len(fields) == 2 and not whole:
-            continue  # names of columns
+        if not whole and not found and (fields[0].startswith("#") or (number == 1 and len(fields) == 2)):
+            continue  # a comment, or names of columns
         if not whole or fields[0] in found:
             why = "stands twice" if whole else "an id and a whole number are expected"
             raise AutopruneError(f"{entry}: {path}, line {number:,}: {why}: {' '.join(fields)!r}.")
@@ -154,10 +159,25 @@ def read_counts(path: Path) -> dict[str, int]:
 def _table(path: Path, entry: str) -> Iterator[tuple[int, list[str]]]:
     """Numbered lines as fields, without what is empty or a comment."""
     for number, line in _lines(path, entry):
-        mark = next((mark for mark in ("\t", ",", ";") if mark in line), None)
+        mark = next((mark for mark in MARKS if mark in line), None)
         fields = [field.strip().strip('"') for field in line.split(mark)]
         if any(fields) and not line.startswith("#"):
             yield number, fields
+
+
+def _table_of_ids(path: Path, entry: str) -> Iterator[tuple[int, list[str]]]:
+    """Numbered lines as fields, without empty ones, where an id may be any text: `#`, a comma or a quote."""
+    lines = [(number, line) for number, line in _lines(path, entry) if line.strip()]
+    first = [line for _, line in lines if not line.startswith("#")][:LOOKED_AT] or [line for _, line in lines]
+    mark = next((mark for mark in MARKS if all(mark in line for line in first)), None)
+    for number, line in lines:
+        fields = [_unquoted(field.strip()) for field in line.split(mark)]
+        if any(fields):
+            yield number, fields
+
+
+def _unquoted(field: str) -> str:
+    return field[1:-1] if len(field) > 2 and field[0] == field[-1] == '"' else field
 
 
 def _lines(path: Path, entry: str) -> Iterator[tuple[int, str]]:

@@ -58,6 +58,7 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         benchmarks: what they are judged by.
         facts: what is known of what asks, for slices.
         folder: of model2vec, that the vectors came from; its tokenizer lies beside artifacts, to be written again.
+        notes: what was left out of the files, for people.
     """
 
     workload_names: tuple[str, ...] = ("single", "batch")
@@ -71,9 +72,10 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
         facts: Facts,
         *,
         folder: StaticFolder | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.name = config.name
-        self.config, self.catalogue = config, catalogue
+        self.config, self.catalogue, self._notes = config, catalogue, (*catalogue.notes, *notes)
         self.training = config.training
         self.base: dict[str, Any] = {}
         self._known = Remembered()
@@ -89,10 +91,11 @@ class VectorsTask(VectorJudging, Task[VectorTable, VectorIndex]):
 
     def describe(self) -> str:
         known = "how often each is looked up is not known (task.counts), so that all stay; "
-        return (
+        found = (
             f"{len(self.catalogue):,} vectors of {self.catalogue.width} dimensions ({self.catalogue.where}); "
             f"{known if self.catalogue.counts is None else ''}judged by {described(self.benchmarks)}"
         )
+        return "; ".join([found, *self._notes])
 
     def fingerprint(self) -> str:
         return self._fingerprint

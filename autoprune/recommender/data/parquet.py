@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from autoprune.errors import AutopruneError
+from autoprune.extras import need
 
 LOOKED_AT = 200
 """Rows that a column is judged by."""
@@ -35,8 +35,7 @@ class ParquetTable:
     notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
-        if importlib.util.find_spec("pyarrow") is None:
-            raise AutopruneError(f"{path}: parquet needs the package pyarrow: pip install 'autoprune[parquet]'.")
+        need("pyarrow", "parquet", f"{path}: parquet")
         import pyarrow.dataset
         import pyarrow.parquet
 
