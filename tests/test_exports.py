@@ -182,11 +182,15 @@ TABLE = {"tables": {"größe": [1, 2]}, "searched": "größe", "similarity": "do
 WRITTEN: dict[str, dict[str, Any]] = {
     "numpy": {"settings.json": TABLE},
     "model2vec": {"config.json": {"hidden_dim": 3, "language": "größe"}},
-    "cross-encoder": {"tokenizer_config.json": {"model_max_length": 8, "unk_token": "größe"}},
+    "cross-encoder": {
+        "tokenizer_config.json": {"model_max_length": 8, "unk_token": "größe"},
+        "config.json": {"model_type": "bert", "_name_or_path": "größe"},
+    },
     "sentence-transformers": {
         "config_sentence_transformers.json": {"prompts": {"query": "größe: "}, "similarity_fn_name": "cosine"},
         "sentence_bert_config.json": {"max_seq_length": 8, "größe": 1},
         "modules.json": [{"type": "größe.Transformer"}],
+        "config.json": {"model_type": "bert", "_name_or_path": "größe"},
     },
     "onnx": {"settings.json": {"prompts": {"texts": {"query": "größe: "}, "default": None}, "keeps_end": True}},
 }

@@ -206,7 +206,7 @@ def test_a_lost_baseline_is_made_again(runs: Path, copied: Path, planted: Path) 
     autoprune.search(*words(planted, copied))
     assert outcome(Record(copied / "s")) == outcome(Record(runs / "s"))
     assert record.baseline.load()
-    with pytest.raises(AutopruneError, match="there is no artifact"):
+    with pytest.raises(AutopruneError, match=r"the artifact of candidate 1 is gone: .*\n  autoprune pick "):
         record.point(1).load()
 
 
