@@ -266,7 +266,7 @@ class Front:
         if lacking := [point for point in able if OBJECTIVES[prefer][0] not in point.found]:
             return (
                 f"Others fit, too, but of {len(lacking)} of {len(able)} {OBJECTIVES[prefer][0]} was not measured; what "
-                f"measures it: {self.record.verb('verify', '--all')}"
+                f"measures it:\n  {self.record.verb('verify', '--all')}"
             )
         if able:
             other = "latency" if prefer == "size" else "size"

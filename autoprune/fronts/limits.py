@@ -66,9 +66,8 @@ class Limits:
         own = parse_requirements(content, names, where=where)
         flags = [parse_flag(floor, "min", names) for floor in self.floors]
         flags += [parse_flag(ceiling, "max", names) for ceiling in self.ceilings]
-        if any(
-            item.reading == "quality" and not item.relative for item in flags
-        ):  # it is said of the first metric alone
+        # An absolute one on quality is said of the first metric, and leaves what is said of the others.
+        if any(item.reading == "quality" and not item.relative for item in flags):
             own = own.of_metrics(record.metrics)
         taken = {name for item in flags for name in _replaced(item, own, record.metrics)}
         items = [*(item for item in own.items if item.reading not in taken), *flags]

@@ -12,7 +12,7 @@ from autoprune.study.sampling.sampler import Values
 
 UNTRAINED, BEGUN = 1 / 3, 1 / 2
 """Of the quality that a recipe has lost untrained, or at the first decision, what it is taken to have lost at its end:
-with caution: three cuts of MiniLM ended with 5 to 28 % of the one, 17 to 59 % of the other (`studies/minilm`) …"""
+with caution: five cuts of MiniLM ended with 0 to 28 % of the one, 0 to 59 % of the other (`studies/minilm`) …"""
 
 AT_BEST = 0.0
 """… and at best: once likely ends add nothing more, those are chosen that may still surprise."""
