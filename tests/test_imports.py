@@ -62,7 +62,8 @@ ROOMS = {
     "config": "hydra_state arguments entries chosen errors sections compose",
     "study": "settings definition request budget suited executors.executor executors.forked executors.local "
     "executors.staff teams.team teams.leases teams.storage teams evaluation.provenance evaluation.verdict "
-    "evaluation.maker executors.cluster executors evaluation.looker evaluation.evaluate evaluation.remeasure "
+    "evaluation.task_worker evaluation.loaded evaluation.maker executors.cluster executors evaluation.looker "
+    "evaluation.evaluate evaluation.remeasure "
     "evaluation.eviction evaluation.candidates evaluation sampling.sampler sampling.neighbours sampling.choices "
     "sampling.dispatcher sampling.lookout sampling.finds sampling.growth sampling.niches sampling.scan "
     "sampling.promotion sampling.beginnings sampling.cohorts sampling.races sampling.rungs sampling.refinement "

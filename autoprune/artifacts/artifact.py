@@ -125,8 +125,8 @@ def load(
         return served if into is None else served.into(into)
 
 
-def load_on(folder: Path, device: Any) -> Served:
-    """The same for a study, on its device: an encoder of the runtime `onnx` does without it.
+def load_on(folder: Path, device: Any) -> tuple[Parts, Served]:
+    """The same for a study, with its parts, on the study's device: an encoder of the runtime `onnx` does without it.
 
     Raises:
         AutopruneError: as `load`.
@@ -134,7 +134,7 @@ def load_on(folder: Path, device: Any) -> Served:
     with doing(f"{str(folder)!r} cannot be read"):
         parts = read(folder)
     with _fitting(folder):
-        return serve(parts, device=device)
+        return parts, serve(parts, device=device)
 
 
 @contextmanager

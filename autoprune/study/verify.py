@@ -24,7 +24,8 @@ from autoprune.record.record import Record
 from autoprune.study.definition import Definition
 from autoprune.study.evaluation.candidates import some_named
 from autoprune.study.evaluation.eviction import make_again
-from autoprune.study.evaluation.remeasure import Pair, Remeasurer, judged_at_once, lent, rounds_of, with_round
+from autoprune.study.evaluation.remeasure import Pair, Remeasurer, judged_at_once, rounds_of, with_round
+from autoprune.study.evaluation.task_worker import lent
 from autoprune.study.executors.executor import Executor, FreshProcess
 from autoprune.study.executors.forked import SETTINGS
 from autoprune.study.executors.staff import Staff

@@ -7,39 +7,26 @@ import math
 import shutil
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from autoprune.artifacts import artifact
-from autoprune.artifacts.served import Served, serve
+from autoprune.artifacts.served import Served
 from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError, Diverged, of_recipe
-from autoprune.machine import THREADS, give_back_memory, machine
+from autoprune.machine import give_back_memory, machine
 from autoprune.measure.judge import Judge, Judged
-from autoprune.measure.measurement import RULES, SEARCH, WHOLE, Latency, Measurement, with_items
-from autoprune.measure.timing import on_threads, own_latency, paired_latency
+from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
 from autoprune.recipes.recipe import Plan
 from autoprune.recipes.stages import run
 from autoprune.record.archive import TRIAL, Candidate
+from autoprune.study.evaluation.loaded import Loaded, load, timed
 from autoprune.study.evaluation.looker import Looker
-from autoprune.study.evaluation.provenance import structure_of, versions
+from autoprune.study.evaluation.provenance import versions
 from autoprune.study.evaluation.verdict import Verdict
 from autoprune.study.request import Request, Retiming
-
-LONGER = 4
-"""How many times as long as all others the baseline is timed: all milliseconds rest on it."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """An artifact, ready to answer."""
-
-    folder: Path
-    served: Served
-    structure: str
 
 
 class Evaluator(Looker):
@@ -49,15 +36,11 @@ class Evaluator(Looker):
     """
 
     _judge: Judge | None = None
-    _reference: Served | None = None
+    _reference: Served | None = None  # the baseline's artifact, loaded once
 
     @cached_property
     def _verdict(self) -> Verdict:
         return Verdict(self.requirements, metrics=self.task.main_metrics)
-
-    @cached_property
-    def _machine(self) -> str:
-        return str(machine(self.definition.device)["id"])
 
     def evaluate(self, request: Request) -> Candidate:
         """Makes the artifact of a recipe and judges it.
@@ -120,7 +103,7 @@ class Evaluator(Looker):
         self._work("timing")
         latency = self._known(loaded, asked) or self._time(loaded.served, asked.baseline)
         return asked.candidate.with_measurement(
-            dataclasses.replace(known, machine=self._machine, latency=latency, memory_bytes=loaded.served.memory_bytes)
+            dataclasses.replace(known, machine=self.machine, latency=latency, memory_bytes=loaded.served.memory_bytes)
         )
 
     def _judged(self, request: Request, loaded: Loaded) -> tuple[Judged, str]:
@@ -160,49 +143,24 @@ class Evaluator(Looker):
                 raise Diverged(f"{metric} is {value}")
 
     def _measured(self, request: Request, loaded: Loaded, judged: Judged) -> Measurement:
-        baseline = request.baseline is None
-        return Measurement(
-            split="validation",
-            purpose=SEARCH,
-            machine=self._machine,
-            quality=judged.quality,
-            units=judged.units,
-            errors=judged.errors,
-            rules=RULES,
-            size_bytes=artifact.size_bytes(loaded.folder),
-            folder_bytes=artifact.folder_bytes(loaded.folder),
-            history_bytes=loaded.served.history_bytes,
-            memory_bytes=loaded.served.memory_bytes,
-            vector_bytes=loaded.served.vector_bytes,
-            structure=loaded.structure,
-            latency=self._time(loaded.served, None) if baseline else self._known(loaded, request) or {},
-        )
+        latency = self._known(loaded, request) or {} if request.baseline else self._time(loaded.served, None)
+        return loaded.measurement(judged, split="validation", purpose=SEARCH, machine=self.machine, latency=latency)
 
     def _known(self, loaded: Loaded, asked: Request | Retiming) -> dict[str, Latency] | None:
         """What is known of a structure's latency on this machine."""
-        return asked.timed.get(self._machine, {}).get(loaded.structure)
+        return asked.timed.get(self.machine, {}).get(loaded.structure)
 
     def _time(self, served: Served, baseline: Candidate | None) -> dict[str, Latency]:
-        workloads, seconds = self.task.workloads(served), self.definition.latency_seconds
-        if baseline is None:
-            timed = own_latency(workloads, seconds=LONGER * seconds, deadline=self._deadline)
-        else:
-            before = self.task.workloads(self._baseline(baseline))
-            timed = paired_latency(workloads, before, seconds=seconds, deadline=self._deadline)
-        return with_items(timed, self.task.workload_items)
+        before = self._baseline(baseline) if baseline else None
+        return timed(self.task, served, before, seconds=self.definition.latency_seconds, deadline=self._deadline)
 
     def _baseline(self, baseline: Candidate) -> Served:
-        """The baseline's artifact, loaded once."""
         if self._reference is None:
             self._reference = self._load(self.definition.artifacts / baseline.key).served
         return self._reference
 
     def _load(self, folder: Path) -> Loaded:
-        parts = artifact.read(folder)
-        with on_threads(THREADS):
-            served = serve(parts, device=self.context.device)
-        served.pause = self._pause
-        return Loaded(folder, served, structure_of(parts))
+        return load(folder, device=self.device, pause=self._pause)
 
     def _save(self, request: Request, made: Plan) -> Path:
         """Makes the model of a plan, and its artifact; returns the artifact's folder."""

@@ -13,7 +13,7 @@ from autoprune.record.point import Point
 from autoprune.record.record import Record
 from autoprune.study.definition import Definition
 from autoprune.study.evaluation.evaluate import Evaluator
-from autoprune.study.evaluation.remeasure import lent
+from autoprune.study.evaluation.task_worker import lent
 from autoprune.study.request import Request
 from autoprune.tasks.task import Task
 

@@ -126,7 +126,7 @@ class Looker(Maker):
     def _looked(self, look: Look, made: Plan, *, closer: bool) -> Look:
         model = self._model(made, epochs=look.epochs, closer=closer)
         parts = self.task.parts(model, made.runtime)
-        served = serve(parts, device=self.context.device)
+        served = serve(parts, device=self.device)
         rows = self._rows(served, closer=closer)
         values, counts = quality(self.task, rows, of=self._metrics)
         before = self._before(closer=closer) if look.number else None
@@ -191,7 +191,7 @@ class Looker(Maker):
         """What the dense model scores; looked at in this process, whoever else has."""
         if closer not in self._befores:
             dense = self.task.parts(self._model(self.plan({}), epochs=0, closer=closer))
-            rows = self._rows(serve(dense, device=self.context.device), closer=closer)[WHOLE]
+            rows = self._rows(serve(dense, device=self.device), closer=closer)[WHOLE]
             metrics = {name: self.task.metrics[name] for name in self._metrics}
             values = {name: metric(rows) for name, metric in metrics.items()}
             found = {name: (value, metrics[name].influence(rows)) for name, value in values.items() if value > 0}

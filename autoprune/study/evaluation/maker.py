@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autoprune.deadline import NEVER
 from autoprune.errors import AutopruneError
 from autoprune.fronts.requirements import OBJECTIVES, Requirements, parse_requirements
 from autoprune.measure.reading import reading_names
@@ -18,16 +17,15 @@ from autoprune.recipes.store import Store
 from autoprune.recipes.train import Trainer
 from autoprune.record.folder import STORE
 from autoprune.study.definition import Definition
-from autoprune.study.executors.executor import Worker
-from autoprune.study.settings import find_device
+from autoprune.study.evaluation.task_worker import TaskWorker
 from autoprune.tasks.task import Task
 
 SHRINKING = ("dims", "store")
 """Steps that make the vectors that are stored smaller."""
 
 
-class Maker(Worker):
-    """Makes models of a study. What it needs is made when it is first used.
+class Maker(TaskWorker):
+    """Makes models of a study.
 
     Args:
         definition: of the study.
@@ -44,21 +42,8 @@ class Maker(Worker):
         working: Callable[[str], None] = lambda message: None,
         note: Callable[[str], None] = lambda message: None,
     ) -> None:
-        super().__init__(definition)
-        self._given = task
-        self._working, self._note = working, note
-        self._deadline = NEVER
-
-    @cached_property
-    def task(self) -> Task:
-        """The study's task.
-
-        Raises:
-            AutopruneError: its data is not where it was, or not what it was.
-        """
-        task = self._given or self.definition.make_task()
-        task.report, task.pause = self._work, self._pause
-        return task
+        super().__init__(definition, task, working=working)
+        self._note = note
 
     @cached_property
     def context(self) -> Context:
@@ -67,7 +52,7 @@ class Maker(Worker):
         Raises:
             AutopruneError: there is no such device.
         """
-        return self.task.context(seed=self.definition.seed, device=find_device(self.definition.device))
+        return self.task.context(seed=self.definition.seed, device=self.device)
 
     @cached_property
     def trainer(self) -> Trainer:
@@ -77,7 +62,8 @@ class Maker(Worker):
         )
 
     def alone(self) -> None:
-        self._working = self._note = lambda message: None
+        super().alone()
+        self._note = lambda message: None
 
     @cached_property
     def requirements(self) -> Requirements:
@@ -133,11 +119,3 @@ class Maker(Worker):
     def plan(self, recipe: Mapping[str, Any]) -> Plan:
         """The normal form of a recipe for the study's task."""
         return plan(recipe, base_defaults=self.task.base, runtimes=self.task.runtimes)
-
-    def _work(self, message: str) -> None:
-        """Says what is being done, and stops if the time is over: whatever takes long says so now and then."""
-        self._working(message)
-        self._deadline.check(message)
-
-    def _pause(self) -> None:
-        self._deadline.check("measuring")
