@@ -54,7 +54,7 @@ ROOMS = {
     "vectors": "served similarity catalogue neighbours queries slices retention model benchmarks words sets config "
     "judging task make formats static_format",
     "module": "lookup tables served own source declared epoch together model config task make",
-    "recipes": "schedule pace space store recipe prefixes fit train stages",
+    "recipes": "schedule pace domain nodes space store recipe prefixes fit train stages",
     "measure": "measurement student reading timing judge",
     "record": "storage journal archive looks failures folder point unfinished record",
     "fronts": "requirements profiles pareto shrinkage promises pool letters infeasible fall optimism obstacles "

@@ -7,7 +7,7 @@ from collections import Counter
 from made_looks import made_look, promises
 
 from autoprune.fronts.promises import Promises
-from autoprune.recipes.space import Domain
+from autoprune.recipes.domain import Domain
 from autoprune.record.looks import Look
 from autoprune.study.sampling.niches import WHOLE, Niches
 

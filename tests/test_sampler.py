@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from autoprune.recipes.space import Domain, Space
+from autoprune.recipes.domain import Domain
+from autoprune.recipes.space import Space
 from autoprune.study.sampling.sampler import RANDOM, TPE, Outcome, Sampler, Values
 
 DOMAINS: Sequence[Domain] = list(

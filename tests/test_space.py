@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from autoprune.errors import AutopruneError, RecipeError
 from autoprune.recipes import space as space_module
-from autoprune.recipes.space import MOST_CORNERS, Domain, Space, describe
+from autoprune.recipes.domain import Domain, describe
+from autoprune.recipes.space import MOST_CORNERS, Space
 
 NAMES = st.sampled_from(["dim", "bits", "epochs", "none", "magnitude", "prune", "quantize"])
 FIXED = st.one_of(st.integers(-5, 5), st.booleans(), st.sampled_from(["global", "table"]), st.just([1, 2]))

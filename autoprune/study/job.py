@@ -17,8 +17,9 @@ from autoprune.errors import AutopruneError, doing
 from autoprune.measure.timing import on_threads
 from autoprune.models.model import Model
 from autoprune.overrides import at_home
+from autoprune.recipes.nodes import Recipe
 from autoprune.recipes.recipe import digest
-from autoprune.recipes.space import Recipe, Space
+from autoprune.recipes.space import Space
 from autoprune.recipes.stages import rehearse, sketch
 from autoprune.record.archive import Archive
 from autoprune.record.folder import GO_ON, driving, open_folder

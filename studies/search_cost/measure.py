@@ -36,8 +36,9 @@ from autoprune.artifacts.served import serve
 from autoprune.config.compose import compose_config
 from autoprune.config.sections import sections
 from autoprune.models.model import Model
+from autoprune.recipes.domain import Domain
 from autoprune.recipes.recipe import digest, plan
-from autoprune.recipes.space import Domain, Space
+from autoprune.recipes.space import Space
 from autoprune.recipes.stages import run, run_stage
 from autoprune.record.looks import LOOKS, Looks
 from autoprune.study.definition import Definition, make_task

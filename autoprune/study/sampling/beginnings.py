@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from autoprune.deadline import Deadline
-from autoprune.recipes.space import Recipe
+from autoprune.recipes.nodes import Recipe
 from autoprune.record.looks import Look
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.lookout import Lookout

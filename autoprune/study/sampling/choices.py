@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from autoprune.recipes.domain import Domain
+from autoprune.recipes.nodes import Recipe
 from autoprune.recipes.recipe import digest, trains_only
-from autoprune.recipes.space import Domain, Recipe, Space
+from autoprune.recipes.space import Space
 from autoprune.study.sampling.sampler import Values
 
 

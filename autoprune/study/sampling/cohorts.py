@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from autoprune.deadline import Deadline
-from autoprune.recipes.space import Domain, Recipe
+from autoprune.recipes.domain import Domain
+from autoprune.recipes.nodes import Recipe
 from autoprune.record.looks import Look
 from autoprune.study.sampling.beginnings import NEAR_ENOUGH, Beginning, Beginnings
 from autoprune.study.sampling.choices import Choices

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from autoprune.recipes.space import Domain
+from autoprune.recipes.domain import Domain
 from autoprune.study.sampling.sampler import Values
 
 CROSSED = 0.5

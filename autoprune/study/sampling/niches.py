@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 
 from autoprune.fronts.promises import Promises
-from autoprune.recipes.space import Domain
+from autoprune.recipes.domain import Domain
 from autoprune.record.looks import Look
 from autoprune.study.sampling.sampler import Values
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from statistics import median
 
 from autoprune.deadline import Deadline
+from autoprune.recipes.nodes import Recipe
 from autoprune.recipes.recipe import digest
-from autoprune.recipes.space import Recipe
 from autoprune.record.looks import Look
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.dispatcher import Batch, Name

@@ -10,8 +10,8 @@ import random
 from collections.abc import Iterable, Sequence
 
 from autoprune.deadline import Deadline
+from autoprune.recipes.nodes import Recipe
 from autoprune.recipes.recipe import digest
-from autoprune.recipes.space import Recipe
 from autoprune.record.looks import Look
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.growth import Growth

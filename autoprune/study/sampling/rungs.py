@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Collection
 
 from autoprune.deadline import Deadline
+from autoprune.recipes.nodes import Recipe
 from autoprune.recipes.recipe import digest
-from autoprune.recipes.space import Recipe
 from autoprune.study.sampling.beginnings import NEARLY, NEIGHBOURS, Beginning, Beginnings
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.cohorts import COHORT, Cohorts

@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState
 
-from autoprune.recipes.space import Domain
+from autoprune.recipes.domain import Domain
 
 Values = dict[str, Any]
 """What open values are decided to be, by path."""

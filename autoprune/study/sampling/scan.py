@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from autoprune.deadline import Deadline
+from autoprune.recipes.domain import Domain
+from autoprune.recipes.nodes import Recipe
 from autoprune.recipes.recipe import digest
-from autoprune.recipes.space import Domain, Recipe
 from autoprune.record.looks import Look
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.dispatcher import Batch
