@@ -63,12 +63,11 @@ ROOMS = {
     "study": "settings definition request budget suited executors.executor executors.forked executors.local "
     "executors.staff teams.team teams.leases teams.storage teams evaluation.provenance evaluation.verdict "
     "evaluation.task_worker evaluation.loaded evaluation.maker executors.cluster executors evaluation.looker "
-    "evaluation.evaluate evaluation.remeasure "
-    "evaluation.eviction evaluation.candidates evaluation sampling.sampler sampling.neighbours sampling.choices "
-    "sampling.dispatcher sampling.lookout sampling.finds sampling.growth sampling.niches sampling.scan "
-    "sampling.promotion sampling.beginnings sampling.cohorts sampling.races sampling.rungs sampling.refinement "
-    "sampling.bases sampling.looking sampling progress.progress progress.outlook progress.telling progress making "
-    "driver job verify search",
+    "evaluation.evaluate evaluation.remeasure progress.progress progress.outlook session evaluation.eviction "
+    "evaluation.candidates evaluation sampling.sampler sampling.neighbours sampling.choices sampling.dispatcher "
+    "sampling.lookout sampling.finds sampling.growth sampling.niches sampling.scan sampling.promotion "
+    "sampling.beginnings sampling.cohorts sampling.races sampling.rungs sampling.refinement sampling.bases "
+    "sampling.looking sampling progress.telling progress making driver job verify search",
     "testing": "",
     "api": "",
     "views": "plain commands layers marks order effects intervals phrases pace looks headline origin rows front_json "

@@ -5,40 +5,30 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from autoprune.artifacts import artifact
-from autoprune.deadline import NEVER, Deadline, OutOfTime
+from autoprune.deadline import OutOfTime
 from autoprune.errors import AutopruneError
-from autoprune.fronts.front import Front
-from autoprune.machine import cores, machine
-from autoprune.record.archive import BASELINE, Archive
+from autoprune.machine import cores
+from autoprune.record.archive import BASELINE
 from autoprune.record.failures import FAILED
-from autoprune.record.folder import note_machine
-from autoprune.record.looks import LOOKS, Looks
+from autoprune.record.looks import LOOKS
 from autoprune.record.record import Record
 from autoprune.record.unfinished import Unfinished
-from autoprune.study.budget import Budget
 from autoprune.study.evaluation.candidates import Candidates
-from autoprune.study.evaluation.evaluate import Evaluator
-from autoprune.study.evaluation.remeasure import judged_at_once
-from autoprune.study.executors.executor import Executor
-from autoprune.study.executors.staff import Staff
 from autoprune.study.making import Making, Recipes
-from autoprune.study.progress.outlook import Outlook
-from autoprune.study.progress.progress import Watching
 from autoprune.study.progress.telling import Telling
 from autoprune.study.sampling.choices import Choices
-from autoprune.study.sampling.looking import Looking, Opener
+from autoprune.study.sampling.looking import Looking, open_search
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.refinement import MOST_LOOKS as MOST_REFINED
 from autoprune.study.sampling.refinement import Refinement
 from autoprune.study.sampling.rungs import Rungs
 from autoprune.study.sampling.sampler import RANDOM
 from autoprune.study.sampling.scan import SMALL
-from autoprune.study.settings import StudyConfig
-from autoprune.study.teams.team import ALONE, MEASURING, Team
+from autoprune.study.session import Session
+from autoprune.study.teams.team import MEASURING
 
 SCANNED, SCANNED_ALONE = 1 / 3, 0.5
 """The share of what is left after the dense model that a scan may take, where training follows and where none does."""
@@ -57,95 +47,18 @@ class Driver:
     """Drives a search.
 
     Args:
-        config: budget and objectives.
-        evaluator: looks at recipes and makes candidates of the study, wherever an executor asks it to.
-        archive: where every finished candidate goes.
-        looks: where looks go; closer ones go beside them.
-        team: who else drives it.
-        executor: runs evaluations; None: this process, and as many as `config.workers` says once that pays.
-        watch: is told how the search goes.
-        deadline: when the run is to end, verification included.
-        reading: seconds that reading the data took.
+        session: what its stages share.
     """
 
-    def __init__(
-        self,
-        config: StudyConfig,
-        *,
-        evaluator: Evaluator,
-        archive: Archive,
-        looks: Looks,
-        team: Team = ALONE,
-        executor: Executor | None = None,
-        watch: Watching,
-        deadline: Deadline = NEVER,
-        reading: float = 0.0,
-    ) -> None:
-        self.config = config
-        self.evaluator = evaluator
-        self.archive = archive
-        self.looks = looks
-        self._team, self._watch = team, watch
-        self._definition = evaluator.definition
-        self._staff = Staff(evaluator, config.workers, given=executor)
-        self._outlook = Outlook(
-            archive,
-            rounds=config.verify_rounds,
-            reading=reading,
-            timing=self._definition.latency_seconds,
-            at_once=judged_at_once(config.workers if executor is None else None),
-        )
-        facts = machine(self._definition.device)
-        with team.turn():
-            note_machine(self._definition.folder, facts)
-        self._budget = Budget(deadline, minutes=config.minutes, verification=self._verification)
-        self._telling = Telling(
-            watch,
-            archive=archive,
-            looks=looks,
-            outlook=self._outlook,
-            budget=self._budget,
-            front=self._front_now,
-            making=self._coming,
-        )
-        self._candidates = Candidates(
-            evaluator,
-            archive,
-            self._staff,
-            self._budget,
-            team=team,
-            machine=str(facts["id"]),
-            timed=self._wants_latency(),
-            front=partial(self._front_now, True),
-            report=self._telling.made,
-            working=watch.working,
-            note=watch.note,
-        )
-        self._making = Making(
-            evaluator=evaluator,
-            archive=archive,
-            candidates=self._candidates,
-            staff=self._staff,
-            budget=self._budget,
-            telling=self._telling,
-            front=partial(self._front_now, True),
-            artifacts_gb=config.artifacts_gb,
-            evicts=team is ALONE,
-        )
-        self._opener = Opener(
-            config,
-            evaluator=evaluator,
-            archive=archive,
-            looks=looks,
-            staff=self._staff,
-            team=team,
-            budget=self._budget,
-            tell=self._telling.looked,
-            note=watch.note,
-        )
-        self._front: Front | None = None
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._config, self._archive = session.config, session.archive
+        self._budget, self._staff, self._team = session.budget, session.staff, session.team
         self._now: Looking | None = None
         self._scanned = 0.0  # seconds that the scan took in the runs that this one goes on with
+        self._telling = Telling(session, coming=self._coming)
+        self._candidates = Candidates(session, report=self._telling.made)
+        self._making = Making(session, candidates=self._candidates, telling=self._telling)
 
     def run(
         self, presets: Recipes, choices: Choices, *, between: Callable[[Record], None] = lambda record: None
@@ -159,12 +72,12 @@ class Driver:
             choices: what the space leaves open.
             between: called once the scan's finds are measured, before training begins.
         """
-        folder = self._definition.folder
+        folder = self._session.definition.folder
         Unfinished.clear(folder)
         self._making.expect(presets)
         try:
             self._search(presets, choices, between)
-            if self._team is not ALONE and self.archive.baseline is not None:
+            if not self._session.alone and self._archive.baseline is not None:
                 self._candidates.time_together()
                 with self._team.alone(MEASURING, until=self._budget.ending) as mine:
                     if mine:
@@ -186,49 +99,49 @@ class Driver:
         Raises:
             AutopruneError: it did.
         """
-        looks = [look for look in self.looks.found.values() if look.number]
+        looks = [look for look in self._session.looks.found.values() if look.number]
         reasons = list(self._candidates.failed.values()) or [look.failed for look in looks]
-        if self._budget.stopped is None and len(self.archive.candidates) == 1 and reasons and all(reasons):
+        if self._budget.stopped is None and len(self._archive.candidates) == 1 and reasons and all(reasons):
             raise AutopruneError(
-                f"nothing came of any of {len(reasons)} recipes, most often: {Counter(reasons).most_common(1)[0][0]}\n"
-                f"{self._definition.folder} holds each with its reason, in {LOOKS} and {FAILED}. Where memory did not "
-                "do, study.workers=1 takes least; after a training that diverged, lower task.training.learning_rate."
+                f"all {len(reasons)} recipes failed, most often with: {Counter(reasons).most_common(1)[0][0]}\n"
+                f"{LOOKS} and {FAILED} in {self._session.definition.folder} give the reason of each. If memory ran "
+                "out, study.workers=1 takes least; if training diverged, lower task.training.learning_rate."
             )
 
     def _search(self, presets: Recipes, choices: Choices, between: Callable[[Record], None]) -> None:
         if self._team.sole:
-            artifact.sweep(self._definition.artifacts)
+            artifact.sweep(self._session.definition.artifacts)
         self._telling.stage = BASELINE
         self._candidates.evaluate([(BASELINE, {})])
-        if self.archive.baseline is None:
+        if self._archive.baseline is None:
             return
         self._candidates.check_rules()
         self._candidates.restore()
-        if self._team is ALONE:
+        if self._session.alone:
             self._candidates.time_here()
         quick = {name: recipe for name, recipe in presets.items() if not self._epochs(recipe)}
-        if self.config.looks == 0 and self.config.trials == 0:
+        if self._config.looks == 0 and self._config.trials == 0:
             self._making.make_presets(quick, None)
             self._making.make_presets(presets, None)
             return
-        search = self._now = self._opener.open(choices)
+        search = self._now = open_search(self._session, choices, tell=self._telling.looked)
         self._scanned = self._looked
         self._scan(search, list(quick.values()))
         self._making.make_presets(quick, search.lookout)  # while other dense models are still trained
         if search.scan is not None:
             if not self._dear:
                 self._widen(search)
-            if self._will_train(search) or self.config.trials == 0:
-                self._making.make_finds(search.finds, trains=self.config.trials != 0)
+            if self._will_train(search) or self._config.trials == 0:
+                self._making.make_finds(search.finds, trains=self._config.trials != 0)
         self._making.make_presets(presets, search.lookout)
         trains = self._will_train(search) or search.scan is None
         undone = "training was not begun" if trains else "the best looks were not made"
-        if self.config.trials != 0 and not self._budget.over(undone):
+        if self._config.trials != 0 and not self._budget.over(undone):
             if search.scan is not None and self._will_train(search) and self._is_long(search.lookout):
                 with self._staff.alone(), self._team.alone(MEASURING, until=self._budget.ending) as mine:
                     if mine:
-                        self.archive.refresh()
-                        between(Record(self._definition.folder, self.archive))
+                        self._archive.refresh()
+                        between(Record(self._session.definition.folder, self._archive))
             self._train(search)
 
     def _scan(self, search: Looking, starts: Sequence[Mapping[str, Any]]) -> None:
@@ -239,10 +152,12 @@ class Driver:
         if scan is None or self._budget.over("the scan was not begun"):
             return
         if not search.choices.cuts:
-            self._watch.note("There is nothing to scan: all that the space leaves open is a matter of training.")
+            self._session.watch.note(
+                "There is nothing to scan: all that the space leaves open is a matter of training."
+            )
         lookout.take(starts[:1], until=until)  # which tells how long a look takes
         grid = search.choices.grid(SMALL)
-        self._telling.looks_in_all = min(self.config.looks or EXPECTED_LOOKS, math.inf if grid is None else len(grid))
+        self._telling.looks_in_all = min(self._config.looks or EXPECTED_LOOKS, math.inf if grid is None else len(grid))
         self._staff.hire(self._telling.coming(lookout))
         lookout.take(starts, until=until)
         others = search.bases
@@ -269,18 +184,20 @@ class Driver:
     @property
     def _looked(self) -> float:
         """Seconds that untrained looks took, by now and in all runs; without those that trained a dense model."""
-        taken = [look for look in self.looks.found.values() if not look.of_epochs and set(look.recipe) != {"base"}]
+        taken = [
+            look for look in self._session.looks.found.values() if not look.of_epochs and set(look.recipe) != {"base"}
+        ]
         return sum(look.seconds for look in taken) / self._staff.most
 
     def _train(self, search: Looking) -> None:
         """Trains what the scan found, other dense models first; refines, makes and measures what came of it."""
         choices, lookout, scan = search.choices, search.lookout, search.scan
-        making = min(self._making.seconds(search.finds, each=self._outlook.making), self._budget.seconds / 2)
+        making = min(self._making.seconds(search.finds, each=self._session.outlook.making), self._budget.seconds / 2)
         until = self._budget.share(1.0, but=making)
-        most = MOST_REFINED if self.config.looks is None else min(MOST_REFINED, self.config.looks)
-        refines = choices.recodes and most > 0 and self.config.sampler != RANDOM
+        most = MOST_REFINED if self._config.looks is None else min(MOST_REFINED, self._config.looks)
+        refines = choices.recodes and most > 0 and self._config.sampler != RANDOM
         part = TRAINED if refines else 1.0
-        baseline = self.archive.baseline
+        baseline = self._archive.baseline
         if self._will_train(search) or scan is None:
             self._staff.hire(baseline.seconds if baseline else 0.0)
         self._widen(search)
@@ -289,20 +206,20 @@ class Driver:
             choices,
             lookout,
             epochs=self._epochs,
-            random=self.config.sampler == RANDOM,
-            seed=self._definition.seed,
-            most=self.config.trials,
+            random=self._config.sampler == RANDOM,
+            seed=self._session.definition.seed,
+            most=self._config.trials,
             starts=self._making.presets,
-            scanned=self.config.looks != 0,
-            recovers=self.evaluator.task.recovers,
-            most_looks=self.config.looks,
+            scanned=self._config.looks != 0,
+            recovers=self._session.task.recovers,
+            most_looks=self._config.looks,
         )
         rungs.run(until=self._budget.share(part, but=part * making), tell=self._telling.trained)
         if not rungs.done:
             self._budget.undone.append(f"training was stopped after {rungs.trials} of at most {rungs.most} recipes")
         if refines:
             self._telling.stage = "refinement"
-            refinement = Refinement(choices, lookout, seed=self._definition.seed, most=most)
+            refinement = Refinement(choices, lookout, seed=self._session.definition.seed, most=most)
             refinement.run(until=until)
             if not refinement.done:
                 self._budget.undone.append("what was trained was not coded in all ways that promise more")
@@ -315,7 +232,7 @@ class Driver:
         By what is on record, so that a search that is gone on with decides the same. A dense model that is trained
         beside others has one thread, where the first had a core each.
         """
-        baseline = self.archive.baseline
+        baseline = self._archive.baseline
         return cores() * (baseline.seconds if baseline else 0.0) > LONG_S
 
     def _share_of_scan(self, search: Looking) -> float:
@@ -324,7 +241,7 @@ class Driver:
 
     def _will_train(self, search: Looking) -> bool:
         """Whether something is trained after the scan, unless the time is over."""
-        return self.config.trials != 0 and search.trains
+        return self._config.trials != 0 and search.trains
 
     def _is_long(self, lookout: Lookout) -> bool:
         """Whether the search takes so long that what would be picked is verified before anything is trained."""
@@ -336,30 +253,14 @@ class Driver:
 
     def _epochs(self, recipe: Mapping[str, Any]) -> int:
         """That a recipe asks for."""
-        return self.evaluator.plan(recipe).epochs
+        return self._session.evaluator.plan(recipe).epochs
 
     def _unfinished(self) -> Unfinished:
         now = self._now
         unscanned, unmade = (now.undone(), self._making.unmade(now.finds)) if now else ([], [])
         return Unfinished(
-            minutes=self.config.minutes or 0.0,
+            minutes=self._config.minutes or 0.0,
             doing=self._budget.stopped or "",
             presets=self._making.missing,
             undone=list(dict.fromkeys([*unscanned, *self._budget.undone, *unmade])),
         )
-
-    def _wants_latency(self) -> bool:
-        items = self.evaluator.requirements.items
-        return "latency" in self.config.objectives or any(item.reading.startswith("latency_ms") for item in items)
-
-    def _verification(self) -> float:
-        """Seconds that verifying what was found takes."""
-        return self._outlook.verification(self._front_now()) if self.archive.baseline else 0.0
-
-    def _front_now(self, anew: bool = False) -> Front:
-        """The front of the study; as its archive is now, or as it was when this was last asked for."""
-        if self._front is None:
-            self._front = Front(Record(self._definition.folder, self.archive))
-        elif anew:
-            self._front = Front(self._front.record.renewed())
-        return self._front

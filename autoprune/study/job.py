@@ -33,6 +33,7 @@ from autoprune.study.executors.executor import Executor
 from autoprune.study.making import Recipes
 from autoprune.study.progress.progress import Watching
 from autoprune.study.sampling.choices import Choices
+from autoprune.study.session import begin
 from autoprune.study.settings import ExecutorConfig, StudyConfig
 from autoprune.study.suited import Sections, suited
 from autoprune.study.teams.storage import team_of
@@ -120,7 +121,7 @@ def run_study(
         archive = Archive(folder / "archive.jsonl", turn=team.turn)
         if place.name == "ray" and executor is None:
             executor = stack.enter_context(cluster_of(evaluator, place, slots=config.workers))
-        driver = Driver(
+        session = begin(
             dataclasses.replace(config, workers=1) if place.name == "serial" else config,
             evaluator=evaluator,
             archive=archive,
@@ -132,7 +133,7 @@ def run_study(
             reading=begun.reading,
         )
         choices = Choices(begun.space, base=task.base)
-        driver.run(begun.presets, choices, between=lambda record: between(record, task))
+        Driver(session).run(begun.presets, choices, between=lambda record: between(record, task))
     return Record(folder, archive)
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoprune.deadline import Deadline
-from autoprune.fronts.front import Front
-from autoprune.record.archive import TRIAL, Archive
-from autoprune.study.budget import Budget
+from autoprune.record.archive import TRIAL
 from autoprune.study.evaluation.candidates import Candidates
-from autoprune.study.evaluation.evaluate import Evaluator
 from autoprune.study.evaluation.eviction import evict
 from autoprune.study.evaluation.verdict import HOPELESS
-from autoprune.study.executors.staff import Staff
 from autoprune.study.progress.telling import Telling
 from autoprune.study.sampling.finds import HASTILY, TIMES, Finds
 from autoprune.study.sampling.lookout import Lookout
+from autoprune.study.session import Session
 
 Recipes = Mapping[str, Mapping[str, Any]]
 """Recipes by name."""
@@ -41,33 +38,15 @@ class Making:
     """Has presets and finds made.
 
     Args:
-        evaluator: plans recipes.
-        archive: where every finished candidate goes.
+        session: what the stages of the search share.
         candidates: makes and measures.
-        staff: by whom, and by whom looks are taken.
-        budget: of the search.
         telling: tells how far it is.
-        front: of the study as its archive is now.
-        artifacts_gb: that artifacts may take; None: as much as there are.
-        evicts: whether it is this driver's to keep them within that, after everything that was made.
     """
 
-    def __init__(
-        self,
-        *,
-        evaluator: Evaluator,
-        archive: Archive,
-        candidates: Candidates,
-        staff: Staff,
-        budget: Budget,
-        telling: Telling,
-        front: Callable[[], Front],
-        artifacts_gb: float | None,
-        evicts: bool,
-    ) -> None:
-        self._evaluator, self._archive, self._candidates = evaluator, archive, candidates
-        self._staff, self._budget, self._telling, self._front = staff, budget, telling, front
-        self._artifacts_gb, self._evicts = artifacts_gb, evicts
+    def __init__(self, session: Session, *, candidates: Candidates, telling: Telling) -> None:
+        self._session, self._candidates, self._telling = session, candidates, telling
+        self._evaluator, self._archive = session.evaluator, session.archive
+        self._staff, self._budget = session.staff, session.budget
         self._presets: dict[str, str] = {}  # keys of those that are to be made, by name
 
     def expect(self, presets: Recipes) -> None:
@@ -118,7 +97,7 @@ class Making:
             far = lookout.promises.far_missed(look, by=by) if lookout and look and not look.failed else []
             if far:
                 del left[name], self._presets[name]
-                self._telling.note(f"preset {name} is not made: a look at it misses {', '.join(far)} by far")
+                self._session.watch.note(f"preset {name} is not made: a look at it misses {', '.join(far)} by far")
         self._evaluate(list(left.items()), until=until)
 
     def make_finds(self, finds: Finds, *, trains: bool) -> None:
@@ -149,13 +128,14 @@ class Making:
 
     def _evaluate(self, recipes: Sequence[tuple[str, Mapping[str, Any]]], *, until: Deadline | None = None) -> None:
         self._candidates.evaluate(recipes, until=until)
-        if self._evicts:
+        if self._session.alone:  # of several drivers one does so in the end
             self.evict()
 
     def evict(self) -> None:
         """Keeps artifacts within their bound, if there is one."""
-        if self._artifacts_gb is not None and self._archive.baseline is not None:
-            evict(self._front(), limit_bytes=1e9 * self._artifacts_gb)
+        limit = self._session.config.artifacts_gb
+        if limit is not None and self._archive.baseline is not None:
+            evict(self._session.front.renewed(), limit_bytes=1e9 * limit)
 
     def _is_left(self, key: str) -> bool:
         """Whether a candidate is still to be made."""

@@ -8,15 +8,12 @@ from typing import Any
 
 from autoprune.deadline import Deadline, OutOfTime
 from autoprune.errors import AutopruneError, Ended, Failed
-from autoprune.fronts.front import Front
 from autoprune.measure.measurement import RULES, SEARCH, version_of
-from autoprune.record.archive import BASELINE, TRIAL, Archive, Candidate
+from autoprune.record.archive import BASELINE, TRIAL, Candidate
 from autoprune.record.failures import FAILED, Failure, Failures
-from autoprune.study.budget import Budget
-from autoprune.study.evaluation.evaluate import Evaluator
-from autoprune.study.executors.staff import Staff
 from autoprune.study.request import Request, Retiming, Rival, timings
-from autoprune.study.teams.team import ALONE, MEASURING, Team
+from autoprune.study.session import Session
+from autoprune.study.teams.team import MEASURING
 
 NAMED = 2
 """Of what is made at the same time, at most so many are named."""
@@ -26,43 +23,20 @@ class Candidates:
     """Makes, measures and archives what a search asks for.
 
     Args:
-        evaluator: makes candidates of the study, wherever the staff asks it to.
-        archive: where every finished candidate goes.
-        staff: runs evaluations.
-        budget: of the search.
-        team: who else drives the study.
-        machine: fingerprint of the one that times.
-        timed: whether the search steers by latency, or has limits on it; finalists are timed in any case.
-        front: of the study as its archive is now.
+        session: what the stages of the search share.
         report: called whenever a candidate is finished.
-        working: called with what is begun.
-        note: called with what is passed over, and why.
 
     Attributes:
         failed: what nothing came of in this run: reasons by key.
     """
 
-    def __init__(
-        self,
-        evaluator: Evaluator,
-        archive: Archive,
-        staff: Staff,
-        budget: Budget,
-        *,
-        team: Team,
-        machine: str,
-        timed: bool,
-        front: Callable[[], Front],
-        report: Callable[[Candidate], None],
-        working: Callable[[str], None],
-        note: Callable[[str], None],
-    ) -> None:
-        self._evaluator, self._archive, self._staff, self._budget = evaluator, archive, staff, budget
-        self._team = team
-        self._machine, self._times, self._front = machine, timed, front
-        self._report, self._working, self._note = report, working, note
+    def __init__(self, session: Session, *, report: Callable[[Candidate], None]) -> None:
+        self._session, self._report = session, report
+        self._evaluator, self._archive = session.evaluator, session.archive
+        self._staff, self._budget, self._team = session.staff, session.budget, session.team
+        self._times = session.times
         self.failed: dict[str, str] = {}
-        self._failures = Failures(archive.path.parent / FAILED, turn=team.turn)
+        self._failures = Failures(self._archive.path.parent / FAILED, turn=self._team.turn)
         self._failed_before = dict(self._failures.found)
 
     def evaluate(self, recipes: Sequence[tuple[str, Mapping[str, Any]]], *, until: Deadline | None = None) -> None:
@@ -85,7 +59,7 @@ class Candidates:
             mine = [wanted[key] for work in claimed if not self._is_known(key := works[work])][: self._staff.slots]
             if mine and mine[0][0] != BASELINE:
                 labels = some_named([self._label(name, recipe) for name, recipe in mine])
-                self._working(f"making {labels}; {len(wanted) - len(left)} of {len(wanted)} are done")
+                self._session.watch.working(f"making {labels}; {len(wanted) - len(left)} of {len(wanted)} are done")
             try:
                 self._keep([(self._submit(name, recipe), name, recipe) for name, recipe in mine])
             finally:
@@ -141,11 +115,11 @@ class Candidates:
         made, reason = self._evaluator.plan(recipe), error.how if isinstance(error, Ended) else str(error)
         self.failed[made.key] = reason
         self._failures.add(Failure(name=name, key=made.key, recipe=dict(recipe), summary=made.summary(), reason=reason))
-        self._note(f"{self._label(name, recipe)} is passed over: {reason}")
+        self._session.watch.note(f"{self._label(name, recipe)} is passed over: {reason}")
 
     def _timed(self, candidate: Candidate) -> Candidate:
         """A candidate with its latency, where that is asked for."""
-        if self._times and self._team is ALONE and not candidate.rejected and not candidate.latest().latency:
+        if self._times and self._session.alone and not candidate.rejected and not candidate.latest().latency:
             candidate = self._staff.here(self._evaluator.time, self._retiming(candidate))
             self._archive.add(candidate)
         return candidate
@@ -163,11 +137,11 @@ class Candidates:
     def time_here(self) -> None:
         """Times on this machine what another one timed: milliseconds of two machines are never compared."""
         for candidate in list(self._archive.candidates.values()):
-            here = candidate.measured(machine=self._machine)
+            here = candidate.measured(machine=self._session.machine)
             wanted = (self._times or not candidate.number) and self._is_there(candidate)
             if wanted and not candidate.rejected and (here is None or not here.latency):
                 self._archive.add(self._staff.here(self._evaluator.time, self._retiming(candidate)))
-        baseline = self._baseline().here(SEARCH, self._machine)
+        baseline = self._baseline().here(SEARCH, self._session.machine)
         if baseline is not None:  # timed here before, and elsewhere since
             self._archive.add(baseline)
 
@@ -209,7 +183,7 @@ class Candidates:
                 size_bytes=point.candidate.latest().size_bytes,
                 vector_bytes=point.candidate.latest().vector_bytes,
             )
-            for point in self._front().feasible
+            for point in self._session.front.renewed().feasible
         )
 
     def check_rules(self) -> None:

@@ -7,20 +7,15 @@ from dataclasses import dataclass
 
 from autoprune.errors import AutopruneError
 from autoprune.fronts.promises import Promises
-from autoprune.record.archive import Archive
 from autoprune.record.looks import CLOSER_LOOKS, Looks
-from autoprune.study.budget import Budget
-from autoprune.study.evaluation.evaluate import Evaluator
 from autoprune.study.evaluation.looker import Asked
-from autoprune.study.executors.staff import Staff
 from autoprune.study.sampling.bases import Bases
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.finds import Finds
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.sampling.sampler import RANDOM
 from autoprune.study.sampling.scan import MOST_LOOKS, Scan
-from autoprune.study.settings import StudyConfig
-from autoprune.study.teams.team import Team
+from autoprune.study.session import Session
 
 
 @dataclass(frozen=True)
@@ -55,107 +50,71 @@ class Looking:
         return stopped + ["not all dense models of the space were trained"] * coming
 
 
-class Opener:
-    """Opens what looks are taken for.
+def open_search(session: Session, choices: Choices, *, tell: Callable[[Lookout], None]) -> Looking:
+    """Takes looks at the dense model, unless they are on record, and opens what looks are taken for.
 
     Args:
-        config: how many looks and trials there may be, and the objectives.
-        evaluator: looks at recipes.
-        archive: holds the dense model, measured.
-        looks: where looks go; closer ones go beside them.
-        staff, team: who takes them, and who else does.
-        budget: the time.
+        session: whose dense model is measured.
         tell: is told of every look.
-        note: of what should be known.
+
+    Raises:
+        AutopruneError: the dense model cannot be looked at.
     """
+    config, task = session.config, session.task
+    lookout, closer = _lookout(session, session.looks, tell=tell), None
+    if task.looks_closer:
+        looks = Looks(session.looks.path.with_name(CLOSER_LOOKS), turn=session.team.turn)
+        closer = _lookout(session, looks, beside=lookout, tell=tell)
+    finds = Finds(lookout.promises, closer, kin=lambda look: choices.uncoded(look.recipe), hasty=task.looks_in_haste)
+    if config.looks == 0:
+        return Looking(choices, lookout, finds)
+    scan = Scan(
+        choices,
+        lookout,
+        drawn=config.sampler == RANDOM,
+        seed=session.definition.seed,
+        most=config.looks or MOST_LOOKS,
+        whole=config.looks is not None,
+    )
+    if config.trials == 0:
+        return Looking(choices, lookout, finds, scan)
+    bases = Bases(choices, lookout, stand_in=task.stand_in, note=session.watch.note)
+    return Looking(choices, lookout, finds, scan, bases)
 
-    def __init__(
-        self,
-        config: StudyConfig,
-        *,
-        evaluator: Evaluator,
-        archive: Archive,
-        looks: Looks,
-        staff: Staff,
-        team: Team,
-        budget: Budget,
-        tell: Callable[[Lookout], None],
-        note: Callable[[str], None],
-    ) -> None:
-        self._config, self._evaluator, self._archive, self._looks = config, evaluator, archive, looks
-        self._staff, self._team, self._budget, self._tell, self._note = staff, team, budget, tell, note
 
-    def open(self, choices: Choices) -> Looking:
-        """Takes looks at the dense model, unless they are on record.
+def _lookout(
+    session: Session, looks: Looks, *, beside: Lookout | None = None, tell: Callable[[Lookout], None]
+) -> Lookout:
+    """Where looks are taken, with the look at the dense model, which all others are read against.
 
-        Raises:
-            AutopruneError: it cannot be looked at.
-        """
-        config, task = self._config, self._evaluator.task
-        lookout, closer = self._lookout(self._looks), None
-        if task.looks_closer:
-            beside = Looks(self._looks.path.with_name(CLOSER_LOOKS), turn=self._team.turn)
-            closer = self._lookout(beside, beside=lookout)
-        finds = Finds(
-            lookout.promises, closer, kin=lambda look: choices.uncoded(look.recipe), hasty=task.looks_in_haste
-        )
-        if config.looks == 0:
-            return Looking(choices, lookout, finds)
-        scan = Scan(
-            choices,
-            lookout,
-            drawn=config.sampler == RANDOM,
-            seed=self._evaluator.definition.seed,
-            most=config.looks or MOST_LOOKS,
-            whole=config.looks is not None,
-        )
-        if config.trials == 0:
-            return Looking(choices, lookout, finds, scan)
-        return Looking(choices, lookout, finds, scan, Bases(choices, lookout, stand_in=task.stand_in, note=self._note))
+    Args:
+        beside: where other looks are taken, to which these are closer.
+    """
+    evaluator, closer = session.evaluator, beside is not None
+    with session.team.alone(f"{'closer ' * closer}look at the dense model"):
+        looks.refresh()
+        if looks.dense is None:
+            asked = Asked(number=0, recipe={}, closer=closer, seconds=session.budget.seconds)
+            look = session.staff.here(evaluator.look, asked)
+            if look.failed:
+                raise AutopruneError(f"the dense model cannot be looked at: {look.failed}.")
+            looks.keep(look)
+    dense, baseline = looks.dense, session.archive.baseline
+    assert dense is not None, "it was just taken"
+    assert baseline is not None, "it was made first"
+    promises = Promises(
+        dense,
+        baseline=baseline.latest(),
+        metrics=session.task.main_metrics,
+        requirements=evaluator.requirements,
+        objectives=session.config.objectives,
+        beside=beside.promises if beside else None,
+    )
 
-    def _lookout(self, looks: Looks, *, beside: Lookout | None = None) -> Lookout:
-        """Where looks are taken, with the look at the dense model, which all others are read against.
+    def ready(seconds: float) -> None:
+        """Has this process compute what every training reads, with all cores; where others work, they do it."""
+        if session.staff.width == 1:
+            with session.team.alone("what trainings read"):
+                session.staff.here(evaluator.ready, seconds)
 
-        Args:
-            beside: where other looks are taken, to which these are closer.
-        """
-        closer = beside is not None
-        with self._team.alone(f"{'closer ' * closer}look at the dense model"):
-            looks.refresh()
-            if looks.dense is None:
-                asked = Asked(number=0, recipe={}, closer=closer, seconds=self._budget.seconds)
-                found = self._staff.here(self._evaluator.look, asked)
-                if found.failed:
-                    raise AutopruneError(f"the dense model cannot be looked at: {found.failed}.")
-                looks.keep(found)
-        dense, baseline = looks.dense, self._archive.baseline
-        assert dense is not None, "it was just taken"
-        assert baseline is not None, "it was made first"
-        promises = Promises(
-            dense,
-            baseline=baseline.latest(),
-            metrics=self._evaluator.task.main_metrics,
-            requirements=self._evaluator.requirements,
-            objectives=self._config.objectives,
-            beside=beside.promises if beside else None,
-        )
-        return Lookout(
-            self._evaluator,
-            self._staff,
-            looks,
-            promises,
-            team=self._team,
-            tell=self._tell,
-            ready=self._ready,
-            closer=closer,
-        )
-
-    def _ready(self, seconds: float) -> None:
-        """Has this process compute what every training reads, with all cores; where others work, they do it.
-
-        Raises:
-            OutOfTime: so many seconds are over.
-        """
-        if self._staff.width == 1:
-            with self._team.alone("what trainings read"):
-                self._staff.here(self._evaluator.ready, seconds)
+    return Lookout(evaluator, session.staff, looks, promises, team=session.team, tell=tell, ready=ready, closer=closer)
