@@ -18,7 +18,7 @@ from autoprune.recipes.nodes import Recipe
 from autoprune.record.looks import Look
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.lookout import Lookout
-from autoprune.study.sampling.neighbours import Neighbours
+from autoprune.study.sampling.neighbours import Neighbours, draw_new
 from autoprune.study.sampling.promotion import Promotion
 from autoprune.study.sampling.sampler import Values
 
@@ -40,9 +40,6 @@ NEAR_ENOUGH = 0.05
 
 NEIGHBOURS, ROUND = 64, 16
 """Neighbours that are looked at, at most, and how many at a time."""
-
-TRIES = 20
-"""Neighbours that are drawn for each that is new."""
 
 
 @dataclass(frozen=True)
@@ -205,17 +202,13 @@ class Beginning:
         idle = {one.path: self._draw.choice(one.listed() or one.ends()) for one in self._choices.cuts}
         values = [self._values(look) for look in front]
         parents = [{path: one.get(path, other) for path, other in idle.items()} for one in values]
-        near: list[Recipe] = []
-        for _ in range(TRIES * count if parents else 0):
+
+        def drawn() -> Recipe:
             other = self._draw.choice(values)
             base = {path: other[path] for path in self._choices.bases[0]}  # of one dense model, which is trained
-            recipe = self._choices.recipe({**self._neighbours.of(parents), **base, **self._codes})
-            if (key := self._lookout.key(recipe)) not in self._known:
-                self._known.add(key)
-                near.append(recipe)
-            if len(near) == count:
-                break
-        return near
+            return self._choices.recipe({**self._neighbours.of(parents), **base, **self._codes})
+
+        return draw_new(drawn, count, key=self._lookout.key, known=self._known) if parents else []
 
     def _worth(self, looks: Sequence[Look], presets: Collection[str], until: Deadline) -> list[Look]:
         """What is worth a training: what was harmed, or all where nothing was.

@@ -7,6 +7,10 @@ from autoprune.fronts.promises import Promises
 LEAST = 0.01
 """A search goes on while what it covers grows by a larger share than that."""
 
+EFFORT = 1 / 2
+"""Looks are at an end once the last part of their batches has found no more: what a look costs does not matter, what
+came of the effort does."""
+
 
 class Growth:
     """How the hypervolume of looks grows, batch by batch.
@@ -28,3 +32,8 @@ class Growth:
     def stands_still(self, over: int) -> bool:
         """Whether it has not grown over so many batches: by no larger share than `LEAST`."""
         return len(self.volumes) > over and self.volumes[-1] <= (1 + LEAST) * self.volumes[-1 - over]
+
+    def is_over(self, fewest: int) -> bool:
+        """Whether the last `EFFORT` of the batches found no more, and there were enough of them."""
+        batches = len(self.volumes)
+        return batches >= fewest and self.stands_still(round(EFFORT * batches))

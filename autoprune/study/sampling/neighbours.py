@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from autoprune.recipes.domain import Domain
 from autoprune.study.sampling.sampler import Values
@@ -25,6 +25,11 @@ MOVED = (0, 1, 1, 2)
 
 SPAN = 0.25
 """… by at most such a part of their range."""
+
+TRIES = 20
+"""How many are drawn for each that is new."""
+
+Drawn = TypeVar("Drawn")
 
 
 class Neighbours:
@@ -67,3 +72,23 @@ class Neighbours:
         moved = back(min(high, max(low, to(value) + self._draw.uniform(-SPAN, SPAN) * (high - low))))
         kept = min(domain.high, max(domain.low, moved))
         return round(kept) if domain.kind == "int" else kept
+
+
+def draw_new(draw: Callable[[], Drawn], count: int, *, key: Callable[[Drawn], str], known: set[str]) -> list[Drawn]:
+    """Draws until there are so many that are not known; fewer where few are new.
+
+    Args:
+        draw: gives one.
+        key: of what was drawn.
+        known: keys; those of what is returned are added.
+    """
+    new: list[Drawn] = []
+    for _ in range(TRIES * count):
+        drawn = draw()
+        name = key(drawn)
+        if name not in known:
+            known.add(name)
+            new.append(drawn)
+        if len(new) == count:
+            break
+    return new

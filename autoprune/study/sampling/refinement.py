@@ -16,7 +16,7 @@ from autoprune.record.looks import Look
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.growth import Growth
 from autoprune.study.sampling.lookout import Lookout
-from autoprune.study.sampling.neighbours import NEAR, Neighbours
+from autoprune.study.sampling.neighbours import NEAR, Neighbours, draw_new
 from autoprune.study.sampling.niches import Found, Niches
 from autoprune.study.sampling.sampler import Values
 
@@ -24,16 +24,10 @@ BATCH = 10
 """Looks that are asked for together; more for a large cluster, see `Lookout.together`."""
 
 FEWEST = 20
-"""Batches in any case …"""
-
-EFFORT = 1 / 2
-"""… and then until the last part of them found no more."""
+"""Batches in any case."""
 
 MOST_LOOKS = 1000
 """Looks in all, at most."""
-
-TRIES = 20
-"""Neighbours that are drawn for each that is new."""
 
 
 class Refinement:
@@ -63,7 +57,7 @@ class Refinement:
         growth, size = Growth(), self._lookout.together(BATCH, most=MOST_LOOKS)
         self._add(self._lookout.promises.looks)
         over = False  # once there is no time for a look that is not known
-        while not over and not self._still(growth):
+        while not over and not growth.is_over(FEWEST):
             near = self._near(min(size, self._left))
             if not near:
                 break
@@ -83,24 +77,18 @@ class Refinement:
                     self._known.add(digest(self._choices.recipe(values)))
                     self._niches.add(look, values)
 
-    def _still(self, growth: Growth) -> bool:
-        taken = len(growth.volumes)
-        return taken >= FEWEST and growth.stands_still(round(EFFORT * taken))
-
     def _near(self, count: int) -> list[tuple[Recipe, int]]:
-        """New neighbours of what was found, and their epochs; fewer where few are new."""
-        near: list[tuple[Recipe, int]] = []
-        for _ in range(TRIES * count if self._niches.front else 0):
-            parents = self._niches.drawn()
-            at = self._draw.randrange(len(parents))
-            look, values = parents[at]
-            recipe = self._choices.recipe(self._neighbour(look, values, parents[max(0, at - NEAR) : at + NEAR + 1]))
-            if (name := digest(recipe)) not in self._known:
-                self._known.add(name)
-                near.append((recipe, look.of_epochs))
-            if len(near) == count:
-                break
-        return near
+        """New neighbours of what was trained, and their epochs; fewer where few are new."""
+        if not self._niches.front:
+            return []
+        return draw_new(self._drawn, count, key=lambda drawn: digest(drawn[0]), known=self._known)
+
+    def _drawn(self) -> tuple[Recipe, int]:
+        parents = self._niches.drawn()
+        at = self._draw.randrange(len(parents))
+        look, values = parents[at]
+        neighbour = self._neighbour(look, values, parents[max(0, at - NEAR) : at + NEAR + 1])
+        return self._choices.recipe(neighbour), look.of_epochs
 
     def _neighbour(self, look: Look, values: Values, around: Sequence[Found]) -> Values:
         """Values of the same training, followed by what is near to that of others beside it on the front."""

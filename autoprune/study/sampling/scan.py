@@ -16,7 +16,7 @@ from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.dispatcher import Batch
 from autoprune.study.sampling.growth import Growth
 from autoprune.study.sampling.lookout import Lookout
-from autoprune.study.sampling.neighbours import Neighbours
+from autoprune.study.sampling.neighbours import Neighbours, draw_new
 from autoprune.study.sampling.niches import Niches
 from autoprune.study.sampling.sampler import RANDOM, TPE, Sampler, Values
 
@@ -33,18 +33,11 @@ ALONE = 20
 MODELLED = 300
 """… and from so many on all are: Optuna's TPE models what pays, and an ask takes longer than a look by then."""
 
-TRIES = 20
-"""Neighbours that are drawn for each that is new."""
-
 MOST_LOOKS = 3000
 """Looks of a scan, at most, where nobody says how many."""
 
-EFFORT = 1 / 2
-"""A scan is done once its looks have found no more over the last part of its batches: what a look costs does not
-matter, what came of the effort does."""
-
 FEWEST = 20
-"""Batches that are looked at in any case …"""
+"""Batches that are looked at in any case before a scan ends …"""
 
 HOPEFUL = 90
 """… and while nothing meets the requirements."""
@@ -198,18 +191,19 @@ class Scan:
         nearest = [] if self._niches.front else self._nearest
         if self._drawn or not count or not (nearest or self._niches.front):
             return []
-        near: list[Values] = []
-        for _ in range(TRIES * count):
-            values = neighbours.of(nearest or [values for _, values in self._niches.drawn()])
-            drawn = tuple(sorted(values.items()))
-            if drawn not in self._digests:
-                self._digests[drawn] = digest(self._recipe(values))
-            if (name := self._digests[drawn]) not in self._asked:
-                self._asked.add(name)
-                near.append(values)
-            if len(near) == count:
-                break
-        return near
+        return draw_new(
+            lambda: neighbours.of(nearest or [values for _, values in self._niches.drawn()]),
+            count,
+            key=self._digest,
+            known=self._asked,
+        )
+
+    def _digest(self, values: Values) -> str:
+        """Of the recipe that some values decide."""
+        drawn = tuple(sorted(values.items()))
+        if drawn not in self._digests:
+            self._digests[drawn] = digest(self._recipe(values))
+        return self._digests[drawn]
 
     def _recipe(self, values: Values) -> Recipe:
         return self._choices.recipe({**values, **self._bases[values[BASE.path]]})
@@ -234,9 +228,7 @@ class Scan:
     def _still(self) -> bool:
         """Whether no more is found."""
         volumes = self._growth.volumes
-        if self._whole or len(volumes) < (FEWEST if volumes and volumes[-1] else HOPEFUL):
-            return False
-        return self._growth.stands_still(round(EFFORT * len(volumes)))
+        return not self._whole and self._growth.is_over(FEWEST if volumes and volumes[-1] else HOPEFUL)
 
 
 def _values(sampler: Sampler, count: int, *, near: Sequence[Values]) -> list[Values]:
