@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from made_looks import LastFirst
 from rich.console import Console
 
@@ -26,14 +27,17 @@ from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError, Diverged
 from autoprune.fronts.front import NOTHING_TRIED, Front
 from autoprune.measure.judge import Judge
+from autoprune.recipes.store import Store
 from autoprune.record.archive import Archive, Candidate
 from autoprune.record.failures import FAILED, Failures
+from autoprune.record.folder import STORE
 from autoprune.record.looks import CLOSER_LOOKS, LOOKS, Look, Looks
 from autoprune.record.record import Record
 from autoprune.steps.quantize import Quantize
 from autoprune.study import making
 from autoprune.study.budget import Budget
 from autoprune.study.executors.executor import Executor, FreshProcess, Serial
+from autoprune.study.executors.forked import can_fork
 from autoprune.study.job import run_study
 from autoprune.study.progress.progress import Expected, Progress, Watching
 from autoprune.study.sampling import finds, refinement, scan
@@ -313,7 +317,62 @@ def test_progress_tells_of_every_candidate(planted: Path, tmp_path: Path) -> Non
     assert any("trained" in word for word in said)
     assert any(word.startswith("making ") and word.endswith(" are done") for word in said)
     assert any(expected), "of the scan"
-    assert None in expected, "how long training goes on is not known where the time has no end"
+    assert any(one and one.open for one in expected), "how long training goes on is not known without a limit"
+
+
+def test_finds_that_are_made_together_have_the_same_rivals(planted: Path, tmp_path: Path) -> None:
+    """So that the same is rejected however many are made at a time."""
+    asked: list[tuple[Any, ...]] = []
+
+    class Noted(Serial):
+        def submit(self, function: Callable[[Any], Any], argument: Any) -> Future[Any]:
+            if getattr(argument, "name", "") == "trial":
+                asked.append(argument.rivals)
+            return super().submit(function, argument)
+
+    search(planted, tmp_path, Noted())
+    assert len(asked) > 1
+    assert any(asked)
+    assert all(rivals == asked[at - at % making.TOGETHER] for at, rivals in enumerate(asked))
+
+
+def test_presets_by_hand_are_made_together_on_a_thread_each(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    real = Quantize.convert
+
+    def convert(self: Quantize, model: Any, context: Any) -> None:
+        if not context.rehearsal:
+            threads.append(torch.get_num_threads())
+        real(self, model, context)
+
+    monkeypatch.setattr(Quantize, "convert", convert)
+    monkeypatch.setattr("autoprune.study.executors.staff.COPY_PAYS_S", 0.0)
+    said: list[str] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        alone = search(planted, tmp_path / "alone", Serial(), "study.looks=0")
+        assert set(threads) == {1}, "also where each is made alone"
+        watch = Watching(working=said.append)
+        together = search(planted, tmp_path, None, "study.looks=0", "study.workers=2", watch=watch)
+    finally:
+        torch.set_num_threads(before)
+    assert outcome(together) == outcome(alone)
+    if can_fork():
+        assert any(word.startswith("making int8 and int4") for word in said)
+
+
+def test_how_long_the_dense_model_took_is_known_to_the_next_study(planted: Path, tmp_path: Path) -> None:
+    """Which decides how its search goes: the same for the same data, whoever trained the model."""
+    search(planted, tmp_path, Serial(), "study.looks=0")
+    (held,) = [found for path in (tmp_path / STORE).glob("*.pt") if (found := Store(path.parent).load(path.stem))]
+    held["seconds"] = 1000.0
+    (path,) = (tmp_path / STORE).glob("*.pt")
+    Store(path.parent).save(path.stem, held)
+    other = search(planted, tmp_path, Serial(), "study.looks=0", "study.name=other")
+    assert other.baseline.candidate.seconds == 1000.0
 
 
 class Late(Serial):

@@ -212,7 +212,7 @@ def test_a_scan_that_others_were_to_join_goes_on_without_them(tmp_path: Path) ->
     made = scanned(lookout(tmp_path / "looks", evaluator=evaluator), space=DENSE, most=60, joined=True, whole=True)
     assert not made.done
     before = len(evaluator.asked)
-    made.widen([], until=NEVER)
+    made.go_on(until=NEVER)
     assert made.done
     assert before < len(evaluator.asked) <= 60
 
@@ -300,3 +300,15 @@ def test_a_scan_of_the_real_size_finds_what_a_grid_finds(tmp_path: Path) -> None
     grid.take(recipes, until=NEVER)
     assert taken.promises.hypervolume >= 0.98 * grid.promises.hypervolume
     assert len(taken.looks) < 3 * len(sparsities)
+
+
+@pytest.mark.parametrize("space", [CUTS, GRID], ids=["wide", "small"])
+def test_a_scan_whose_time_was_over_goes_on_once_there_is_more(tmp_path: Path, space: dict[str, Any]) -> None:
+    evaluator = MadeUp()
+    made = scanned(lookout(tmp_path / "looks", evaluator=evaluator), space=space, until=Deadline.after(0.0))
+    made.go_on(until=NEVER)
+    assert made.done
+    assert evaluator.asked
+    before = len(evaluator.asked)
+    made.go_on(until=NEVER)
+    assert len(evaluator.asked) == before, "it was done"

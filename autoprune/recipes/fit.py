@@ -89,7 +89,8 @@ class Fit:
         self._epochs, self._updates, self._finished = 0, 0, False
         self._random: list[torch.Tensor] = []  # state of the generators within the epoch
         self._loss, self._pace, self._noted = math.nan, Pace(), False
-        self._saved_at = self._told_at = time.monotonic()
+        self._began = self._saved_at = self._told_at = time.monotonic()
+        self._spent = 0.0  # seconds, in runs that this one goes on from
         self._length = self._look_every = 1  # updates of an epoch; epochs between two looks
 
     def run(self) -> None:
@@ -192,6 +193,7 @@ class Fit:
             return
         self._model.load_state_dict(checkpoint["model"])
         self._epochs, self._finished, self._best = (checkpoint[name] for name in ("epochs", "finished", "best"))
+        self._spent = checkpoint.get("seconds", 0.0)
         if not self._run.validate:
             self._finished = self._epochs >= self._run.epochs  # a shorter training may have ended here
         if not self._finished:
@@ -203,6 +205,7 @@ class Fit:
         over = not self._finished and self._context.deadline.left <= 0
         if always or over or time.monotonic() - self._saved_at > SAVE_EVERY_S:
             state = {"model": self._model.state_dict(), "epochs": self._epochs, "finished": self._finished}
+            state["seconds"] = self._spent + time.monotonic() - self._began
             if self._finished and not self._run.goes_on:  # the optimiser's two moments need not be kept
                 state["best"] = {**self._best, "model": {}}
             else:

@@ -18,7 +18,7 @@ from autoprune.record.record import Record
 from autoprune.record.unfinished import Unfinished
 from autoprune.study.evaluation.candidates import Candidates
 from autoprune.study.making import Making, Recipes
-from autoprune.study.progress.telling import Telling
+from autoprune.study.progress.telling import Coming, Telling
 from autoprune.study.sampling.choices import Choices
 from autoprune.study.sampling.looking import Looking, open_search
 from autoprune.study.sampling.lookout import Lookout
@@ -56,6 +56,7 @@ class Driver:
         self._budget, self._staff, self._team = session.budget, session.staff, session.team
         self._now: Looking | None = None
         self._scanned = 0.0  # seconds that the scan took in the runs that this one goes on with
+        self._trained = False  # and refined: nothing of that follows
         self._telling = Telling(session, coming=self._coming)
         self._candidates = Candidates(session, report=self._telling.made)
         self._making = Making(session, candidates=self._candidates, telling=self._telling)
@@ -131,12 +132,15 @@ class Driver:
         if search.scan is not None:
             if not self._dear:
                 self._widen(search)
-            if self._will_train(search) or self._config.trials == 0:
-                self._making.make_finds(search.finds, trains=self._config.trials != 0)
+            if self._will_train(search):
+                self._making.make_finds(search.finds, trains=True)
         self._making.make_presets(presets, search.lookout)
+        if self._config.trials == 0:
+            self._scan_on(search)
+            self._making.make_finds(search.finds, trains=False)
+            return
         trains = self._will_train(search) or search.scan is None
-        undone = "training was not begun" if trains else "the best looks were not made"
-        if self._config.trials != 0 and not self._budget.over(undone):
+        if not self._budget.over("training was not begun" if trains else "the best looks were not made"):
             if search.scan is not None and self._will_train(search) and self._is_long(search.lookout):
                 with self._staff.alone(), self._team.alone(MEASURING, until=self._budget.ending) as mine:
                     if mine:
@@ -177,9 +181,20 @@ class Driver:
         self._telling.looked(search.lookout)
         until = self._budget.share(self._share_of_scan(search), before=self._scanned)
         bases = others.trained(until=until)
-        if not bases:  # what the scan has taken in this run is a part of its share too
-            until = self._budget.share(self._share_of_scan(search), before=self._looked)
-        scan.widen(bases, until=until)
+        if bases:
+            scan.widen(bases, until=until)
+        else:  # what the scan has taken in this run is a part of its share too
+            scan.go_on(until=self._budget.share(self._share_of_scan(search), before=self._looked))
+
+    def _scan_on(self, search: Looking) -> None:
+        """Goes on with a scan that its share of the time has ended, if the stages after it have left some."""
+        if search.scan is not None and search.scan.begun and not search.scan.done:
+            self._telling.stage = "scan"
+            search.scan.go_on(until=self._budget.share(1.0, but=self._seconds_of_finds(search)))
+
+    def _seconds_of_finds(self, search: Looking) -> float:
+        """That choosing and making the last finds takes, about; half of what is left at most."""
+        return min(self._making.seconds(search.finds, each=self._session.outlook.making), self._budget.seconds / 2)
 
     @property
     def _looked(self) -> float:
@@ -192,7 +207,7 @@ class Driver:
     def _train(self, search: Looking) -> None:
         """Trains what the scan found, other dense models first; refines, makes and measures what came of it."""
         choices, lookout, scan = search.choices, search.lookout, search.scan
-        making = min(self._making.seconds(search.finds, each=self._session.outlook.making), self._budget.seconds / 2)
+        making = self._seconds_of_finds(search)
         until = self._budget.share(1.0, but=making)
         most = MOST_REFINED if self._config.looks is None else min(MOST_REFINED, self._config.looks)
         refines = choices.recodes and most > 0 and self._config.sampler != RANDOM
@@ -223,6 +238,8 @@ class Driver:
             refinement.run(until=until)
             if not refinement.done:
                 self._budget.undone.append("what was trained was not coded in all ways that promise more")
+        self._trained = True
+        self._scan_on(search)
         self._making.make_finds(search.finds, trains=False)
 
     @property
@@ -247,9 +264,12 @@ class Driver:
         """Whether the search takes so long that what would be picked is verified before anything is trained."""
         return self._dear or EXPECTED_LOOKS * lookout.pace > LONG_S
 
-    def _coming(self, stage: str) -> int:
-        """Candidates that are still to be made from a stage on, about."""
-        return self._making.coming(stage, trains=self._now is not None and self._will_train(self._now))
+    def _coming(self, stage: str) -> Coming:
+        """What is still to come from a stage on."""
+        search = self._now
+        trains = search is not None and self._will_train(search)
+        unscanned = search is not None and search.scan is None
+        return Coming(self._making.coming(stage, trains=trains), (trains or unscanned) and not self._trained)
 
     def _epochs(self, recipe: Mapping[str, Any]) -> int:
         """That a recipe asks for."""

@@ -164,9 +164,9 @@ def _begin(
     space = Space(sections["space"])
     definition = Definition.of_sections(sections, config, task)
     evaluator = Evaluator(definition, task, working=working, note=note)
-    evaluator.check()
-    working("trying every recipe on a small model")
     try:
+        evaluator.check(deadline)
+        working("trying every recipe on a small model")
         _check_recipes(evaluator, space, sections["presets"], deadline=deadline)
     except OutOfTime:
         trying = time.monotonic() - start - reading

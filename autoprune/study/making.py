@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from autoprune.deadline import Deadline
+from autoprune.deadline import Deadline, OutOfTime
 from autoprune.record.archive import TRIAL
 from autoprune.study.evaluation.candidates import Candidates
 from autoprune.study.evaluation.eviction import evict
@@ -127,6 +128,13 @@ class Making:
         self._evaluate([(TRIAL, look.recipe) for look in chosen])
 
     def _evaluate(self, recipes: Sequence[tuple[str, Mapping[str, Any]]], *, until: Deadline | None = None) -> None:
+        left = [self._evaluator.plan(recipe) for _, recipe in recipes]
+        left = [made for made in left if self._is_left(made.key)]
+        baseline = self._archive.baseline
+        each = self._session.outlook.making or (baseline.seconds if baseline else 0.0)
+        if self._staff.hire(len(left) * each) and any(made.epochs for made in left):
+            with suppress(OutOfTime):  # nothing is begun then
+                self._session.ready(self._budget.seconds)
         self._candidates.evaluate(recipes, until=until)
         if self._session.alone:  # of several drivers one does so in the end
             self.evict()

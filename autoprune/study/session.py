@@ -94,6 +94,16 @@ class Session:
         items = self.evaluator.requirements.items
         return "latency" in self.config.objectives or any(item.reading.startswith("latency_ms") for item in items)
 
+    def ready(self, seconds: float) -> None:
+        """Has this process compute what every training reads, with all cores; where others work, they do it.
+
+        Raises:
+            OutOfTime: so many seconds are over; what was computed is kept.
+        """
+        if self.staff.width == 1:
+            with self.team.alone("what trainings read"):
+                self.staff.here(self.evaluator.ready, seconds)
+
 
 def begin(
     config: StudyConfig,

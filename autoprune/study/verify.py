@@ -130,7 +130,8 @@ def verify_pick(record: Record, *, task: Task, watch: Watching, deadline: Deadli
         record: of a study that this process drives already.
         task: the study's.
     """
-    verification = _Verification(record, task=task, rounds=1, watch=watch, deadline=deadline)
+    quiet = Watching(working=watch.working)  # what is expected of the search stands meanwhile
+    verification = _Verification(record, task=task, rounds=1, watch=quiet, deadline=deadline)
     front = Front(record)
     measured = [one.purpose for point in front.feasible if point.number for one in point.candidate.measurements]
     seen = measured.count(VERIFY)

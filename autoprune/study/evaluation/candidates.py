@@ -50,6 +50,8 @@ class Candidates:
             AutopruneError: the baseline came to nothing, or something failed that no recipe is to blame for.
         """
         wanted = {self._evaluator.plan(recipe).key: (name, recipe) for name, recipe in recipes}
+        trials = any(name == TRIAL for name, _ in recipes)
+        rivals = self._rivals() if trials else ()  # the same for all, however many are made at a time
         while left := [key for key in wanted if not self._is_known(key)]:
             if wanted[left[0]][0] != BASELINE and (self._budget.over() or (until is not None and until.left <= 0)):
                 return
@@ -61,7 +63,7 @@ class Candidates:
                 labels = some_named([self._label(name, recipe) for name, recipe in mine])
                 self._session.watch.working(f"making {labels}; {len(wanted) - len(left)} of {len(wanted)} are done")
             try:
-                self._keep([(self._submit(name, recipe), name, recipe) for name, recipe in mine])
+                self._keep([(self._submit(name, recipe, rivals), name, recipe) for name, recipe in mine])
             finally:
                 self._team.release(claimed)
             if self._budget.stopped is not None:  # by the time, in the midst of one
@@ -84,9 +86,9 @@ class Candidates:
             if mine:
                 self._staff.here(self._evaluator.restore, self._request({}, name=BASELINE))
 
-    def _submit(self, name: str, recipe: Mapping[str, Any]) -> Future[Candidate]:
+    def _submit(self, name: str, recipe: Mapping[str, Any], rivals: tuple[Rival, ...]) -> Future[Candidate]:
         run = self._staff.submit_here if name == BASELINE else self._staff.submit
-        return run(self._evaluator.evaluate, self._request(recipe, name=name))
+        return run(self._evaluator.evaluate, self._request(recipe, name=name, rivals=rivals if name == TRIAL else ()))
 
     def _is_known(self, key: str) -> bool:
         """Whether a recipe is archived, or was tried in vain."""
@@ -157,7 +159,7 @@ class Candidates:
             seconds=self._budget.seconds,
         )
 
-    def _request(self, recipe: Mapping[str, Any], *, name: str) -> Request:
+    def _request(self, recipe: Mapping[str, Any], *, name: str, rivals: tuple[Rival, ...] = ()) -> Request:
         number = int(name != BASELINE)  # its own is known once it is archived
         return Request(
             recipe=recipe,
@@ -166,7 +168,7 @@ class Candidates:
             seed=self._evaluator.definition.seed,
             baseline=self._archive.baseline if number else None,
             timed=timings(self._archive.candidates.values()),
-            rivals=self._rivals() if name == TRIAL else (),
+            rivals=rivals,
             seconds=self._budget.seconds,
         )
 

@@ -16,9 +16,10 @@ from autoprune.artifacts import artifact
 from autoprune.artifacts.served import Served
 from autoprune.deadline import Deadline
 from autoprune.errors import AutopruneError, Diverged, of_recipe
-from autoprune.machine import give_back_memory, machine
+from autoprune.machine import THREADS, give_back_memory, machine
 from autoprune.measure.judge import Judge, Judged
 from autoprune.measure.measurement import SEARCH, WHOLE, Latency, Measurement
+from autoprune.measure.timing import on_threads
 from autoprune.recipes.recipe import Plan
 from autoprune.recipes.stages import run
 from autoprune.record.archive import TRIAL, Candidate
@@ -64,8 +65,10 @@ class Evaluator(Looker):
         measured = self._measured(request, loaded, judged)
         if rejected:
             shutil.rmtree(loaded.folder)
+        seconds = 0.0
         if request.baseline is None:
             self._verdict.check_worth(measured)
+            seconds = self.training_seconds  # the store may have had it
         give_back_memory()
         return Candidate(
             number=request.number,
@@ -75,7 +78,7 @@ class Evaluator(Looker):
             summary=made.summary(),
             rejected=rejected,
             measurements=(measured,),
-            seconds=round(time.monotonic() - start, 3),
+            seconds=round(max(seconds, time.monotonic() - start), 3),
         )
 
     def restore(self, request: Request) -> None:
@@ -166,8 +169,10 @@ class Evaluator(Looker):
         """Makes the model of a plan, and its artifact; returns the artifact's folder."""
         artifacts, parent = self.definition.artifacts, request.baseline
         context = dataclasses.replace(self.context, seed=request.seed, deadline=self._deadline)
-        model = run(made, self.task, context, trainer=self.trainer, store=self.store)
-        parts = self.task.parts(model, made.runtime)
+        # Of candidates several are made at a time, on a thread each; those that are made alone come to the same.
+        with on_threads(THREADS) if parent else nullcontext():
+            model = run(made, self.task, context, trainer=self.trainer, store=self.store)
+            parts = self.task.parts(model, made.runtime)
         provenance = {
             "task": self.task.name,
             "recipe": request.recipe,

@@ -49,7 +49,7 @@ class Loaded:
             vector_bytes=self.served.vector_bytes,
             structure=self.structure,
             latency=latency,
-            draws=judged.draws if split == "test" else (),  # a search keeps thousands, and reads none of theirs
+            draws=judged.draws if split == "test" else (),  # a search measures far more, and reads none of them
         )
 
 

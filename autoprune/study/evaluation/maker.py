@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from autoprune.deadline import NEVER, Deadline
 from autoprune.errors import AutopruneError
 from autoprune.fronts.requirements import OBJECTIVES, Requirements, parse_requirements
 from autoprune.measure.reading import reading_names
@@ -95,15 +96,28 @@ class Maker(TaskWorker):
     @property
     def dense(self) -> Path:
         """The checkpoint of the dense model; not there where it is not trained."""
-        key = dense_key(self.plan({}).base, self.task, self.context, trainer=self.trainer)
-        return self.store.path(key)
+        return self.store.path(self._dense_key)
 
-    def check(self) -> None:
+    @property
+    def training_seconds(self) -> float:
+        """That the dense model's training took, in whatever run; 0 where it is not trained, or nobody wrote it down."""
+        return float((self.store.load(self._dense_key) or {}).get("seconds", 0.0))
+
+    @property
+    def _dense_key(self) -> str:
+        return dense_key(self.plan({}).base, self.task, self.context, trainer=self.trainer)
+
+    def check(self, deadline: Deadline = NEVER) -> None:
         """Refuses a device and requirements that cannot be.
+
+        Args:
+            deadline: for what the task computes first, such as how often rows are looked up.
 
         Raises:
             AutopruneError: with the path of the entry.
+            OutOfTime: the time was over before that was computed.
         """
+        self._deadline = deadline
         _ = self.context
         self._check_stored()
 

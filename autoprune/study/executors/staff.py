@@ -43,8 +43,8 @@ class Staff(Executor):
 
     @property
     def slots(self) -> int:  # type: ignore[override]  # it grows
-        """Calls that can be in flight at once."""
-        return self._at_work.slots
+        """Calls that can be in flight at once; copies of this process begin with the next."""
+        return self._workers if self._hiring and can_fork() else self._at_work.slots
 
     @property
     def most(self) -> int:

@@ -49,16 +49,20 @@ class Outlook:
         judging = measuring * (1 + math.ceil((finalists - 1) / self._at_once))  # the baseline before all others
         return judging + self._rounds * timing + (self._rounds - 1) * (STARTING_S + self._reading)
 
-    def expected(self, *, stage: float, making: int, front: Front, limit: float) -> Expected | None:
-        """What is still to come, verification included; None while nothing is known of it.
+    def expected(
+        self, *, stage: float, making: int, at_once: int, front: Front, limit: float, trains: bool
+    ) -> Expected | None:
+        """What is still to come, verification included; None where nothing is, or nothing is known of it.
 
         Args:
             stage: seconds that the looks and trainings of the stage take that is under way.
             making: candidates that are still to be made.
+            at_once: candidates that are made at the same time.
             front: so far.
             limit: seconds until the time is over.
+            trains: whether something is trained, or refined, now or after this stage.
         """
-        if making and not self.making:
-            return None
-        after = making * self.making + self.verification(front)
-        return Expected(current=stage, after=after, limit=limit) if stage or after else None
+        after = making * self.making / at_once + self.verification(front)
+        more = trains or (making > 0 and not self.making)
+        known = bool(stage or after) or (more and math.isfinite(limit))
+        return Expected(current=stage, after=after, limit=limit, open=more) if known else None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from autoprune.deadline import clock
 from autoprune.fronts.front import Front
 from autoprune.record.archive import Candidate
 
@@ -21,16 +22,25 @@ class Expected:
         current: seconds that what is in the making takes, from when this was said.
         after: seconds of all that follows it.
         limit: seconds until the time is over.
+        open: whether more follows of which nobody knows how long it takes, such as training.
     """
 
     current: float
     after: float = 0.0
     limit: float = math.inf
+    open: bool = False
 
     def left(self, elapsed: float = 0.0) -> float:
         """Seconds to the end, `elapsed` seconds after this was said; never less than one while there is work."""
-        current = max(self.current - elapsed, OVERDUE * elapsed)
-        return max(1.0, min(current + self.after, self.limit - elapsed))
+        rest = self.limit - elapsed
+        if self.open and math.isfinite(self.limit):  # it goes on while it finds more
+            return max(1.0, rest)
+        return max(1.0, min(max(self.current - elapsed, OVERDUE * elapsed) + self.after, rest))
+
+    def text(self, elapsed: float = 0.0) -> str:
+        """How long it still takes, in words."""
+        least = self.open and math.isinf(self.limit)
+        return f"{'at least' if least else 'about'} {clock(self.left(elapsed))} left"
 
 
 @dataclass(frozen=True, kw_only=True)

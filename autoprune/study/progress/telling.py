@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from autoprune.fronts.front import Front
 from autoprune.record.archive import Candidate
@@ -12,8 +11,18 @@ from autoprune.study.progress.progress import Expected, Progress
 from autoprune.study.sampling.lookout import Lookout
 from autoprune.study.session import Session
 
-OPEN = ("training", "refinement")
-"""Stages that go on while they find more."""
+
+@dataclass(frozen=True)
+class Coming:
+    """What is still to come in a search, about.
+
+    Attributes:
+        candidates: that are to be made.
+        training: whether something is trained or refined, which goes on while it finds more.
+    """
+
+    candidates: int
+    training: bool
 
 
 class Telling:
@@ -21,7 +30,7 @@ class Telling:
 
     Args:
         session: what the stages of the search share.
-        coming: candidates that are still to be made, about, from a stage on.
+        coming: what is still to come from a stage on.
 
     Attributes:
         stage: that is under way.
@@ -30,8 +39,8 @@ class Telling:
         looking: seconds that the looks take that are still to come.
     """
 
-    def __init__(self, session: Session, *, coming: Callable[[str], int]) -> None:
-        self._session, self._candidates_coming = session, coming
+    def __init__(self, session: Session, *, coming: Callable[[str], Coming]) -> None:
+        self._session, self._coming = session, coming
         self.stage = ""
         self.trials = 0
         self.looks_in_all = 0.0
@@ -58,10 +67,7 @@ class Telling:
             f"{stage}: {len(lookout.looks):,} looks, {trained}{len(front)} on their front, the smallest "
             f"{promises.dense.size_bytes / smallest:.1f}x smaller, hypervolume {promises.hypervolume:.3f}"
         )
-        expected, limit = self._expected(self._session.front.last()), self._session.budget.limit
-        if self.stage in OPEN and not lookout.closer and expected:  # it goes on while it finds more, or has time
-            expected = None if math.isinf(limit) else dataclasses.replace(expected, current=limit)
-        self._session.watch.expect(expected)
+        self._session.watch.expect(self._expected(self._session.front.last()))
 
     def made(self, latest: Candidate) -> None:
         """Reports a candidate that was just finished."""
@@ -79,5 +85,12 @@ class Telling:
         )
 
     def _expected(self, front: Front) -> Expected | None:
-        making, limit = self._candidates_coming(self.stage), self._session.budget.limit
-        return self._session.outlook.expected(stage=self.looking, making=making, front=front, limit=limit)
+        coming = self._coming(self.stage)
+        return self._session.outlook.expected(
+            stage=self.looking,
+            making=coming.candidates,
+            at_once=self._session.staff.slots,
+            front=front,
+            limit=self._session.budget.limit,
+            trains=coming.training,
+        )

@@ -111,10 +111,6 @@ def _lookout(
         beside=beside.promises if beside else None,
     )
 
-    def ready(seconds: float) -> None:
-        """Has this process compute what every training reads, with all cores; where others work, they do it."""
-        if session.staff.width == 1:
-            with session.team.alone("what trainings read"):
-                session.staff.here(evaluator.ready, seconds)
-
-    return Lookout(evaluator, session.staff, looks, promises, team=session.team, tell=tell, ready=ready, closer=closer)
+    return Lookout(
+        evaluator, session.staff, looks, promises, team=session.team, tell=tell, ready=session.ready, closer=closer
+    )

@@ -89,6 +89,7 @@ class Scan:
         self._niches = Niches(choices.cuts, lookout.promises, seed=seed)
         self._growth = Growth()
         self._left = most  # looks that may still be asked for
+        self._due: list[Values] = []  # what is looked at in any case
         together = lookout.together(BATCH, most=most)
         self._many = together > BATCH
         self._batch, self._at_once = (together // UNDER_WAY, UNDER_WAY) if self._many else (together, 1)
@@ -103,33 +104,36 @@ class Scan:
         """
         self.begun, grid = True, self._grid
         if grid is not None:
-            self.done = None not in self._look(grid, until)
+            self._due = grid
+            self.go_on(until=until)
             return
         values = [values for recipe in [{}, *starts] if (values := self._choices.values(recipe)) is not None]
         most = min(self._most, MODELLED) if joined else self._most
         self._search(values, most, modelled=0 if self._many else MODELLED, until=until)
 
+    def go_on(self, *, until: Deadline) -> None:
+        """Goes on where its time was over."""
+        if self.done:
+            return
+        self.done = None not in self._look(self._due, until)
+        if self.done and self._grid is None:
+            self._search([], self._left, modelled=0, until=until)
+
     def widen(self, bases: Sequence[Values], *, until: Deadline) -> None:
         """Goes on with other dense models beside the first: what stands for the front is looked at with each of them.
 
         Args:
-            bases: their settings; where there are none, it goes on if it was not done.
+            bases: their settings.
         """
-        if not bases:
-            if not self.done and self._grid is None:
-                self._search([], self._left, modelled=0, until=until)
-            return
         front, self.done = self._lookout.promises.thinned([look for look, _ in self._niches.front], CARRIED), False
         others = range(len(self._bases), len(self._bases) + len(bases))
         self._bases = [*self._bases, *bases]
         self._domains = [*self._choices.cuts, dataclasses.replace(BASE, high=len(self._bases) - 1)]
         grid = self._grid
         carried = grid or [self._taken[look.key] for look in front] or [self._untouched]
-        again = [{**values, BASE.path: at} for at in others for values in carried]
-        self.done = None not in self._look(again, until)
-        self._left = max(0, self._most - len(again))
-        if grid is None and self.done:
-            self._search([], self._left, modelled=0, until=until)
+        self._due = [{**values, BASE.path: at} for at in others for values in carried]
+        self._left = max(0, self._most - len(self._due))
+        self.go_on(until=until)
 
     def _search(self, starts: Sequence[Values], most: int, *, modelled: int, until: Deadline) -> None:
         """Asks for batches until there is no time for a look that is not known; known ones take none.

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from autoprune.deadline import clock
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.fronts.requirements import OBJECTIVES, USUAL
 from autoprune.record.archive import TRIAL
@@ -107,7 +106,7 @@ class Watch:
         """How far the work is, as things stand at this moment."""
         counts = list(self._counts)
         if self._expected is not None:
-            counts.append(f"about {clock(self._expected.left(time.monotonic() - self._expected_at))} left")
+            counts.append(self._expected.text(time.monotonic() - self._expected_at))
         return " | ".join([*counts, self._message])
 
     def _print(self, line: str | Text) -> None:
@@ -121,7 +120,7 @@ def _counts(progress: Progress) -> list[str]:
         f"{len(progress.front.feasible)} feasible",
         f"{progress.rejected} rejected",
         f"front {len(progress.front)}",
-        f"hypervolume {progress.front.hypervolume:.3f}",
+        f"hypervolume {progress.front.searched_hypervolume:.3f}",
     ]
 
 
@@ -137,12 +136,8 @@ def _line(progress: Progress) -> Text:
         line.append(f" {cell(OBJECTIVES[objective][0], point.found)}", style="cyan")
     if candidate.latest().busy:
         line.append("  timed under load", style="yellow")
-    held = [item for item in progress.front.requirements.items if item.reading in point.found]
-    missed = [
-        f"{item.text}{', in doubt' * item.doubted(point.found[item.reading])}"
-        for item in held
-        if item.violation(point.found[item.reading]) > 0
-    ]
+    misses = progress.front.requirements.misses(point.found)
+    missed = [f"{miss.item.text}{', in doubt' * miss.doubted}" for miss in misses]
     if missed and not candidate.number:
         return line  # what asks for a share of the baseline asks nothing of the baseline itself
     if missed:
